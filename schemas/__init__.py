@@ -1,0 +1,1 @@
+"""Pure values: what is recorded, signed, exchanged and shown. No clock, disk, environment, torch or SQL."""

@@ -1,0 +1,159 @@
+"""Identifiers that parse, render and compare: digests, names and references. A bare hex string never travels alone."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from schemas.errors import InputRefused
+
+_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+# MLflow allows neither '/' nor ':' in a registered model's name, and '@' is ambiguous in `models:/`; lower case keeps
+# a name one folder on file systems that fold case.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?\Z")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
+_RESERVED_ALIAS = re.compile(r"(?:latest|v[0-9]+)\Z", re.IGNORECASE)
+
+
+class MalformedDigest(InputRefused):
+    reference = "malformed-digest"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            what=f"{text[:80]!r} is not a digest",
+            why="a digest is 'sha256:' followed by 64 lower-case hexadecimal characters",
+            fix="copy the digest from `registry show`",
+        )
+
+
+class MalformedReference(InputRefused):
+    reference = "malformed-reference"
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(
+            what=f"{text[:120]!r} names no version",
+            why=why,
+            fix="write name, name:3, name@alias or sha256:…; `registry list` shows what there is",
+        )
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Digest:
+    """A SHA-256 digest, rendered `sha256:<64 lower-case hex>`."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if not _HEX64.match(self.hex):
+            raise MalformedDigest(self.hex)
+
+    @classmethod
+    def parse(cls, text: str) -> "Digest":
+        algorithm, _, value = text.partition(":")
+        if algorithm != "sha256" or not _HEX64.match(value):
+            raise MalformedDigest(text)
+        return cls(value)
+
+    @classmethod
+    def of(cls, data: bytes) -> "Digest":
+        return cls(hashlib.sha256(data).hexdigest())
+
+    @property
+    def raw(self) -> bytes:
+        """The 32 bytes."""
+        return bytes.fromhex(self.hex)
+
+    @property
+    def short(self) -> str:
+        """For people: `sha256:` and the first 12 characters."""
+        return f"sha256:{self.hex[:12]}…"
+
+    def __str__(self) -> str:
+        return f"sha256:{self.hex}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # pydantic's hook
+        parse = core_schema.no_info_plain_validator_function(cls._validate)
+        return core_schema.json_or_python_schema(
+            json_schema=parse,
+            python_schema=parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema()),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
+
+    @classmethod
+    def _validate(cls, value: object) -> "Digest":
+        if isinstance(value, Digest):
+            return value
+        if isinstance(value, str):
+            try:
+                return cls.parse(value)
+            except MalformedDigest as error:
+                raise ValueError(str(error)) from error
+        raise ValueError("a digest is a string")
+
+
+def check_name(text: str) -> str:
+    """Return `text` if it can name a model: 1-100 of a-z, 0-9, '.', '_', '-', starting and ending with a letter or digit."""
+    if not _NAME.match(text):
+        raise MalformedReference(
+            text, "a name is 1-100 lower-case letters, digits, '.', '_' or '-', and starts and ends with a letter or digit"
+        )
+    return text
+
+
+def check_alias(text: str) -> str:
+    """Return `text` if it can be an alias: letters, digits, '_', '-'; `latest` and `v<number>` are reserved by MLflow."""
+    if not _ALIAS.match(text) or _RESERVED_ALIAS.match(text):
+        raise MalformedReference(
+            text, "an alias is 1-63 letters, digits, '_' or '-'; 'latest' and 'v<number>' are reserved"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a user wrote to mean a version: exactly one of a name (with number, alias or neither: the newest) or a digest."""
+
+    name: str | None = None
+    number: int | None = None
+    alias: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Parse `name`, `name:3`, `name@alias` or `sha256:…`.
+
+        Raises:
+            MalformedReference: the text has none of these shapes.
+        """
+        if text.startswith("sha256:"):
+            try:
+                return cls(digest=Digest.parse(text))
+            except MalformedDigest as error:
+                raise MalformedReference(text, error.why) from error
+        if "@" in text:
+            name, _, alias = text.partition("@")
+            return cls(name=check_name(name), alias=check_alias(alias))
+        name, colon, number = text.partition(":")
+        if not colon:
+            return cls(name=check_name(name))
+        if not re.match(r"[1-9][0-9]{0,8}\Z", number):
+            raise MalformedReference(text, "a version number is a whole number from 1")
+        return cls(name=check_name(name), number=int(number))
+
+    def __str__(self) -> str:
+        if self.digest is not None:
+            return str(self.digest)
+        if self.alias is not None:
+            return f"{self.name}@{self.alias}"
+        return f"{self.name}:{self.number}" if self.number is not None else f"{self.name}"
+
+
+DigestField = Annotated[Digest, "sha256:<hex>"]

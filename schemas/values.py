@@ -1,0 +1,78 @@
+"""The value envelope: every recorded figure or statement says where it comes from.
+
+`unknown` is a value with a reason; absence is never "no".
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.document import Document
+from schemas.identity import Digest
+
+Source = Literal["measured", "derived", "imported", "declared", "unknown"]
+RFC3339 = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"
+# UTC, whole seconds, 'Z'; the one form of a time in every document
+Timestamp = Annotated[str, Field(pattern=RFC3339)]
+
+
+class Value(Document):
+    """One recorded value.
+
+    `source`: measured by this tool; derived by a formula (named in `method`) from recorded values; imported from somebody
+    else's document; declared by a person; or unknown, with a `reason`.
+    """
+
+    value: Any = None  # any JSON value; the field that holds the envelope says which
+    unit: str | None = None
+    source: Source
+    method: str | None = None
+    uncertainty_pct: float | None = Field(default=None, ge=0)
+    evidence: tuple[Digest, ...] = ()
+    asserted_by: str | None = None
+    asserted_at: Timestamp | None = None
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _unknown_has_a_reason(self) -> Self:
+        if self.source == "unknown" and (self.value is not None or not self.reason):
+            raise ValueError("an unknown value is null and gives a reason")
+        if self.source != "unknown" and self.value is None:
+            raise ValueError("a null value is `unknown`, with a reason")
+        return self
+
+    @property
+    def known(self) -> bool:
+        return self.source != "unknown"
+
+
+def measured(value: Any, unit: str | None = None, *, method: str | None = None, evidence: tuple[Digest, ...] = ()) -> Value:
+    """A value that this tool measured itself."""
+    return Value(value=value, unit=unit, source="measured", method=method, evidence=evidence)
+
+
+def derived(
+    value: Any,
+    unit: str | None = None,
+    *,
+    method: str,
+    uncertainty_pct: float | None = None,
+    evidence: tuple[Digest, ...] = (),
+) -> Value:
+    """A value computed from recorded ones by the formula in `method`."""
+    return Value(value=value, unit=unit, source="derived", method=method, uncertainty_pct=uncertainty_pct, evidence=evidence)
+
+
+def imported(value: Any, unit: str | None = None, *, method: str, evidence: tuple[Digest, ...] = ()) -> Value:
+    """A value taken from a document that somebody else wrote; `method` says from which."""
+    return Value(value=value, unit=unit, source="imported", method=method, evidence=evidence)
+
+
+def declared(value: Any, unit: str | None = None, *, by: str, at: str, method: str | None = None) -> Value:
+    """A value that a person stated; by whom and when."""
+    return Value(value=value, unit=unit, source="declared", method=method, asserted_by=by, asserted_at=at)
+
+
+def unknown(reason: str) -> Value:
+    """Nobody knows yet; the reason says why."""
+    return Value(source="unknown", reason=reason)
