@@ -1,8 +1,8 @@
 """Strict JSON (RFC 8259 and I-JSON, RFC 7493): one text has one meaning, or it is refused.
 
 Python's own reader keeps the last of two equal keys, accepts NaN, turns 1e400 into infinity, lets half a surrogate pair
-through and raises RecursionError on deep nesting. Each of these lets two readers see different documents in the same signed
-bytes, so each is refused here. Nothing is repaired.
+through and raises RecursionError on deep nesting. Each of these lets two readers see different documents in the same
+signed bytes, so each is refused here. Nothing is repaired.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from schemas.errors import InputRefused, IntegrityBroken, KnownError
 
 Family = Literal["integrity", "intake"]
-"""Which exit family a refusal belongs to: `integrity` (6) for what is presented to verify, `intake` (2) for what is offered."""
+"""The exit family of a refusal: `integrity` (6) for what is presented to verify, `intake` (2) for what is offered."""
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 128  # containers inside containers; real tokenizer files stay under 20
@@ -63,8 +63,8 @@ def read_json(
         error: an error class of the caller's, called with (what, why); takes precedence over `family`.
 
     Raises:
-        MalformedJson: not UTF-8, not JSON, a repeated key, NaN or infinity, a number out of range, half a surrogate pair,
-            more than 128 levels. Or `MalformedInput`, or `error`.
+        MalformedJson: not UTF-8, not JSON, a repeated key, NaN or infinity, a number out of range, half a
+            surrogate pair, more than 128 levels. Or `MalformedInput`, or `error`.
     """
     try:
         return _read(data, max_bytes)

@@ -1,0 +1,248 @@
+"""Reading files that others may be writing, and writing files that survive a crash.
+
+Reading: a file is opened once, without following a link and without waiting for a FIFO, must be regular, is read with
+plain reads (a mapped file that is cut short kills the process), and must be the same file after the read as before.
+Writing: to a temporary name, synced, renamed, and the folder synced.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import IntegrityBroken, KnownError, NotFound, Unavailable
+
+BLOCK_BYTES = 1024 * 1024
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class FileMissing(NotFound):
+    reference = "file-missing"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(what=f"there is no file {path}", why="nothing has that name", fix="check the path")
+
+
+class FileChanged(IntegrityBroken):
+    reference = "file-changed"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"{path} changed while it was being read",
+            why=why,
+            fix="let whatever writes it finish, then run the command again",
+        )
+
+
+class NotARegularFile(IntegrityBroken):
+    reference = "not-a-regular-file"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            what=f"{path} is not a regular file",
+            why="it is a link, a folder, a FIFO, a socket or a device, and those are never followed",
+            fix="put a copy of the file itself in its place",
+        )
+
+
+class FileTooLarge(IntegrityBroken):
+    reference = "file-too-large"
+
+    def __init__(self, path: Path, size: int, limit: int) -> None:
+        super().__init__(
+            what=f"{path} is too large to be read at once",
+            why=f"it has {size} bytes, and {limit} are allowed for a file of its kind",
+            fix="check that it is the file it claims to be",
+        )
+
+
+class FileUnreadable(Unavailable):
+    reference = "file-unreadable"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"{path} cannot be read", why=why, fix="check its permissions and the disk, then run the command again"
+        )
+
+
+class DiskFull(Unavailable):
+    reference = "disk-full"
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            what=f"{path} could not be written",
+            why="the disk is full, or a quota is used up",
+            fix="free some space (`registry gc` shows what can go) and run it again; nothing was registered",
+        )
+
+
+class NotWritable(Unavailable):
+    reference = "not-writable"
+
+    def __init__(self, path: Path | str, why: str) -> None:
+        super().__init__(
+            what=f"{path} could not be written", why=why, fix="check its permissions and the disk, then run it again"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StatKey:
+    """What the file system says about one state of one file; equal keys mean unchanged bytes, short of deceit."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "StatKey":
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    @classmethod
+    def of_path(cls, path: Path) -> "StatKey":
+        """The key of `path` now, links not followed.
+
+        Raises:
+            FileMissing: nothing has that name.
+            FileUnreadable: it cannot be looked at.
+        """
+        try:
+            return cls.of(path.lstat())
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def same_content(self, other: "StatKey") -> bool:
+        """Same file, size and modification time; a changed ctime alone (a hard link, permissions) is no edit."""
+        return (self.device, self.inode, self.size, self.mtime_ns) == (
+            other.device,
+            other.inode,
+            other.size,
+            other.mtime_ns,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A regular file open for reading; the descriptor belongs to `reading`."""
+
+    path: Path
+    descriptor: int
+    key: StatKey
+
+    def blocks(self, begin: int, end: int, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """The bytes from `begin` up to `end`, in blocks; safe from several threads at once.
+
+        Raises:
+            FileChanged: the file ends before `end`.
+            FileUnreadable: the disk refuses.
+        """
+        while begin < end:
+            try:
+                block = os.pread(self.descriptor, min(block_bytes, end - begin), begin)
+            except OSError as error:
+                raise _unreadable(self.path, error) from error
+            if not block:
+                raise FileChanged(self.path, f"it ended at byte {begin}, and {end} were expected")
+            begin += len(block)
+            yield block
+
+    def ends_at(self, size: int) -> bool:
+        """True when nothing follows byte `size`."""
+        return not os.pread(self.descriptor, 1, size)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[OpenFile]:
+    """A regular file, opened without following a link; on leaving it must be the file that was opened.
+
+    Raises:
+        FileMissing: nothing has that name.
+        NotARegularFile: a link, folder, FIFO, socket or device.
+        FileChanged: device, inode, size or modification time changed while it was open.
+        FileUnreadable: permissions, or the disk.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise NotARegularFile(path)
+        key = StatKey.of(before)
+        yield OpenFile(path, descriptor, key)
+        if not key.same_content(StatKey.of(os.fstat(descriptor))):
+            raise FileChanged(path, "its size or its modification time is not what it was before the read")
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """The whole of a small regular file.
+
+    Raises:
+        FileTooLarge: it has more than `max_bytes`.
+        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `reading`.
+    """
+    with reading(path) as file:
+        if file.key.size > max_bytes:
+            raise FileTooLarge(path, file.key.size, max_bytes)
+        return b"".join(file.blocks(0, file.key.size))
+
+
+def unwritable(path: Path | str, error: OSError) -> KnownError:
+    """The error to raise when writing `path` failed with `error`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(path)
+    return NotWritable(path, error.strerror or str(error))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put `data` at `path`: whoever looks sees the old file or the new one, also after a power cut.
+
+    Raises:
+        DiskFull: no space left.
+        NotWritable: permissions, a missing folder, or the disk.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write_new(part, data, mode=mode)
+        part.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """Create `path` with `data`, synced; a file that is there already is left alone.
+
+    Raises:
+        OSError: it exists, or it could not be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _unreadable(path: Path, error: OSError) -> KnownError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return FileMissing(path)
+    if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket, or a device without a driver
+        return NotARegularFile(path)
+    return FileUnreadable(path, error.strerror or str(error))

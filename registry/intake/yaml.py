@@ -1,0 +1,202 @@
+"""Strict YAML for configuration: plain JSON types, or a refusal with line and column.
+
+Scalars follow the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema), not PyYAML's 1.1: `1e-5` is a float;
+`no`, `yes`, `on`, `off`, `1:30`, `1_000` and `2026-11-24` are text. `012` is refused, because 1.1 reads ten and 1.2 reads
+twelve. Repeated keys, keys that are not text, merge keys, explicit tags, directives and several documents are refused.
+An alias is expanded into a copy; expansion is counted, so a small file cannot become a large one.
+
+Values are built from PyYAML's events: its constructors never run.
+"""
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from schemas.errors import InputRefused
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 100_000  # after expansion of aliases
+MAX_DEPTH = 64
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOL = {
+    text: value for value, word in ((True, "true"), (False, "false")) for text in (word, word.title(), word.upper())
+}
+_INTEGER = re.compile(r"[-+]?[0-9]{1,64}\Z")
+_AMBIGUOUS = re.compile(r"[-+]?0[0-9]+\Z")
+_OCTAL = re.compile(r"0o[0-7]{1,64}\Z")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,64}\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
+
+
+class MalformedYaml(InputRefused):
+    reference = "malformed-yaml"
+
+    def __init__(self, what: str, why: str, *, line: int | None = None, column: int | None = None) -> None:
+        place = "" if line is None else f" (line {line}, column {column})"
+        super().__init__(
+            what=f"{what} is not acceptable YAML", why=f"{why}{place}", fix="correct the file and run again"
+        )
+        self.line = line  # from 1
+        self.column = column  # from 1
+
+
+def read_yaml(text: str | bytes, *, what: str, max_bytes: int = MAX_BYTES) -> Any:  # any JSON value
+    """The value of one YAML document in plain JSON types (dict, list, str, int, float, bool, None); None when it is empty.
+
+    Args:
+        text: the document; bytes are UTF-8 without byte order mark.
+        what: names it in an error, for example the file name.
+        max_bytes: longer documents are refused before they are looked at.
+
+    Raises:
+        MalformedYaml: as the module says; `line` and `column` tell where, counted from 1.
+    """
+    source = _decoded(text, what, max_bytes)
+    builder = _Builder(what, iter(_events(source, what)))
+    return builder.document()
+
+
+def _decoded(text: str | bytes, what: str, max_bytes: int) -> str:
+    if len(text) > max_bytes:
+        raise MalformedYaml(what, f"it has {len(text)} bytes, more than the {max_bytes} allowed")
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = text.count(b"\n", 0, error.start) + 1
+            column = error.start - text.rfind(b"\n", 0, error.start)
+            raise MalformedYaml(what, "a byte is not UTF-8", line=line, column=column) from error
+    if text.startswith("\ufeff"):
+        raise MalformedYaml(what, "it starts with a byte order mark; save it as UTF-8 without one", line=1, column=1)
+    return text
+
+
+def _events(source: str, what: str) -> Iterator[yaml.Event]:
+    try:
+        yield from yaml.parse(source, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = {} if mark is None else {"line": mark.line + 1, "column": mark.column + 1}
+        raise MalformedYaml(what, " ".join(filter(None, (error.problem, error.context))), **place) from error
+    except yaml.reader.ReaderError as error:
+        line = source.count("\n", 0, error.position) + 1
+        column = error.position - source.rfind("\n", 0, error.position)
+        why = f"the character U+{ord(source[error.position]):04X} is not allowed"
+        raise MalformedYaml(what, why, line=line, column=column) from error
+
+
+@dataclass
+class _Builder:
+    """One document under construction; counts nodes as it goes."""
+
+    what: str
+    events: Iterator[yaml.Event]
+    anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)  # name → value and its number of nodes
+    nodes: int = 0
+
+    def document(self) -> Any:  # any JSON value
+        next(self.events)  # stream start
+        first = next(self.events)
+        if isinstance(first, yaml.StreamEndEvent):
+            return None
+        if isinstance(first, yaml.DocumentStartEvent) and (first.version or first.tags):
+            raise self._refusal(first, "directives are not allowed")
+        value = self._value(next(self.events), depth=1)
+        next(self.events)  # document end
+        after = next(self.events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            raise self._refusal(after, "it holds more than one document")
+        return value
+
+    def _value(self, event: yaml.Event, *, depth: int) -> Any:  # any JSON value
+        if depth > MAX_DEPTH:
+            raise self._refusal(event, f"it nests deeper than {MAX_DEPTH} levels")
+        if isinstance(event, yaml.AliasEvent):
+            return self._expanded(event)
+        assert isinstance(event, yaml.NodeEvent)
+        if getattr(event, "tag", None) is not None:
+            raise self._refusal(event, f"the tag {event.tag} is not allowed; write the value itself")
+        before = self.nodes
+        self._count(event, 1)
+        if isinstance(event, yaml.MappingStartEvent):
+            value: Any = self._mapping(depth)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value = self._sequence(depth)
+        else:
+            assert isinstance(event, yaml.ScalarEvent)
+            value = self._scalar(event)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = (value, self.nodes - before)
+        return value
+
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key = self._value(event, depth=depth + 1)
+            if not isinstance(key, str):
+                raise self._refusal(event, f"the key {key!r:.80} is not text; put it in quotes")
+            if key == "<<" and getattr(event, "style", None) is None:
+                raise self._refusal(event, "merge keys (<<) are not part of YAML 1.2; write the keys out")
+            if key in found:
+                raise self._refusal(event, f"the key {key[:80]!r} occurs twice")
+            found[key] = self._value(next(self.events), depth=depth + 1)
+        return found
+
+    def _sequence(self, depth: int) -> list[Any]:
+        found = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            found.append(self._value(event, depth=depth + 1))
+        return found
+
+    def _expanded(self, event: yaml.AliasEvent) -> Any:  # any JSON value
+        if event.anchor not in self.anchors:
+            raise self._refusal(event, f"the alias *{event.anchor} names nothing above it")
+        value, nodes = self.anchors[event.anchor]
+        self._count(event, nodes)
+        return copy.deepcopy(value)
+
+    def _count(self, event: yaml.Event, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            raise self._refusal(event, f"it expands to more than {MAX_NODES} values")
+
+    def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
+        text: str = event.value
+        if event.style is not None:  # quoted, literal or folded: always text
+            return text
+        if text in _NULL:
+            return None
+        if text in _BOOL:
+            return _BOOL[text]
+        return self._number(event, text)
+
+    def _number(self, event: yaml.ScalarEvent, text: str) -> str | int | float:
+        if _AMBIGUOUS.match(text):
+            plain = text.lstrip("+-0") or "0"
+            raise self._refusal(
+                event, f"{text[:40]} is eight-based to some readers; write {plain[:40]}, or put it in quotes"
+            )
+        if _INTEGER.match(text):
+            return int(text)
+        if _OCTAL.match(text):
+            return int(text[2:], 8)
+        if _HEXADECIMAL.match(text):
+            return int(text[2:], 16)
+        if _NOT_FINITE.match(text):
+            raise self._refusal(event, f"{text} is not a finite number")
+        if not _FLOAT.match(text):
+            return text
+        value = float(text)
+        if not math.isfinite(value):
+            raise self._refusal(event, f"the number {text[:40]} is out of range")
+        return value
+
+    def _refusal(self, event: yaml.Event, why: str) -> MalformedYaml:
+        mark = event.start_mark
+        return MalformedYaml(self.what, why, line=mark.line + 1, column=mark.column + 1)
