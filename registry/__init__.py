@@ -1,1 +1,1 @@
-"""Identity, signing, storage, verification and reports. Needs no deep-learning stack: an auditor runs it on a laptop."""
+"""Identity, signing, storage, verification and reports. No deep-learning stack: an auditor runs it on a laptop."""

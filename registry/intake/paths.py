@@ -76,7 +76,8 @@ def safe_relative_path(text: str, *, family: Family = "integrity") -> str:
 
     Raises:
         UnsafePath: absolute, empty, with an empty, `.` or `..` component, a trailing slash, a backslash, a control
-            character, half a surrogate pair (a name that is not UTF-8), or longer than 4096 bytes. `UnsafeInputPath` for intake.
+            character, half a surrogate pair (a name that is not UTF-8), or longer than 4096 bytes. For
+            intake, `UnsafeInputPath`.
     """
     why = _objection(text)
     if why is not None:

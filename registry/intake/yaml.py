@@ -1,8 +1,9 @@
 """Strict YAML for configuration: plain JSON types, or a refusal with line and column.
 
-Scalars follow the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema), not PyYAML's 1.1: `1e-5` is a float;
-`no`, `yes`, `on`, `off`, `1:30`, `1_000` and `2026-11-24` are text. `012` is refused, because 1.1 reads ten and 1.2 reads
-twelve. Repeated keys, keys that are not text, merge keys, explicit tags, directives and several documents are refused.
+Scalars follow the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema), not PyYAML's 1.1: `1e-5` is a
+float; `no`, `yes`, `on`, `off`, `1:30`, `1_000` and `2026-11-24` are text. `012` is refused, because 1.1 reads ten and
+1.2 reads twelve. Repeated keys, keys that are not text, merge keys, explicit tags, directives and several documents are
+refused.
 An alias is expanded into a copy; expansion is counted, so a small file cannot become a large one.
 
 Values are built from PyYAML's events: its constructors never run.
@@ -22,6 +23,7 @@ from schemas.errors import InputRefused
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 100_000  # after expansion of aliases
 MAX_DEPTH = 64
+_CHARACTERS_A_NODE = 256
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {
     text: value for value, word in ((True, "true"), (False, "false")) for text in (word, word.title(), word.upper())
@@ -47,7 +49,7 @@ class MalformedYaml(InputRefused):
 
 
 def read_yaml(text: str | bytes, *, what: str, max_bytes: int = MAX_BYTES) -> Any:  # any JSON value
-    """The value of one YAML document in plain JSON types (dict, list, str, int, float, bool, None); None when it is empty.
+    """The value of one YAML document in plain JSON types (dict, list, str, int, float, bool, None); empty is None.
 
     Args:
         text: the document; bytes are UTF-8 without byte order mark.
@@ -66,15 +68,19 @@ def _decoded(text: str | bytes, what: str, max_bytes: int) -> str:
     if len(text) > max_bytes:
         raise MalformedYaml(what, f"it has {len(text)} bytes, more than the {max_bytes} allowed")
     if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = text.count(b"\n", 0, error.start) + 1
-            column = error.start - text.rfind(b"\n", 0, error.start)
-            raise MalformedYaml(what, "a byte is not UTF-8", line=line, column=column) from error
+        text = _utf8(text, what)
     if text.startswith("\ufeff"):
         raise MalformedYaml(what, "it starts with a byte order mark; save it as UTF-8 without one", line=1, column=1)
     return text
+
+
+def _utf8(data: bytes, what: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise MalformedYaml(what, "a byte is not UTF-8", line=line, column=column) from error
 
 
 def _events(source: str, what: str) -> Iterator[yaml.Event]:
@@ -91,13 +97,20 @@ def _events(source: str, what: str) -> Iterator[yaml.Event]:
         raise MalformedYaml(what, why, line=line, column=column) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Anchored:
+    value: Any  # any JSON value
+    nodes: int
+    height: int
+
+
 @dataclass
 class _Builder:
     """One document under construction; counts nodes as it goes."""
 
     what: str
     events: Iterator[yaml.Event]
-    anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)  # name → value and its number of nodes
+    anchors: dict[str, _Anchored] = field(default_factory=dict)
     nodes: int = 0
 
     def document(self) -> Any:  # any JSON value
@@ -118,9 +131,9 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise self._refusal(event, f"it nests deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
-            return self._expanded(event)
-        assert isinstance(event, yaml.NodeEvent)
-        if getattr(event, "tag", None) is not None:
+            return self._expanded(event, depth)
+        assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
+        if event.tag is not None:
             raise self._refusal(event, f"the tag {event.tag} is not allowed; write the value itself")
         before = self.nodes
         self._count(event, 1)
@@ -130,9 +143,11 @@ class _Builder:
             value = self._sequence(depth)
         else:
             assert isinstance(event, yaml.ScalarEvent)
+            # A long text counts as several values, or aliases to it would still grow without limit.
+            self._count(event, len(event.value) // _CHARACTERS_A_NODE)
             value = self._scalar(event)
         if event.anchor is not None:
-            self.anchors[event.anchor] = (value, self.nodes - before)
+            self.anchors[event.anchor] = _Anchored(value, self.nodes - before, _height(value))
         return value
 
     def _mapping(self, depth: int) -> dict[str, Any]:
@@ -154,12 +169,14 @@ class _Builder:
             found.append(self._value(event, depth=depth + 1))
         return found
 
-    def _expanded(self, event: yaml.AliasEvent) -> Any:  # any JSON value
+    def _expanded(self, event: yaml.AliasEvent, depth: int) -> Any:  # any JSON value
         if event.anchor not in self.anchors:
             raise self._refusal(event, f"the alias *{event.anchor} names nothing above it")
-        value, nodes = self.anchors[event.anchor]
-        self._count(event, nodes)
-        return copy.deepcopy(value)
+        anchored = self.anchors[event.anchor]
+        self._count(event, anchored.nodes)
+        if depth + anchored.height > MAX_DEPTH:
+            raise self._refusal(event, f"it nests deeper than {MAX_DEPTH} levels")
+        return copy.deepcopy(anchored.value)
 
     def _count(self, event: yaml.Event, nodes: int) -> None:
         self.nodes += nodes
@@ -199,4 +216,15 @@ class _Builder:
 
     def _refusal(self, event: yaml.Event, why: str) -> MalformedYaml:
         mark = event.start_mark
+        assert mark is not None, "events of a parser carry marks"
         return MalformedYaml(self.what, why, line=mark.line + 1, column=mark.column + 1)
+
+
+def _height(value: Any) -> int:  # any JSON value
+    """The number of containers on the longest way down from `value`."""
+    height = 0
+    level = [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        height += 1
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+    return height

@@ -1,0 +1,244 @@
+"""SHA-256 of files: each read once, in plain reads, and only believed when the file stood still meanwhile.
+
+hashlib releases the interpreter lock for large blocks, so threads hash in parallel. The cache saves repeated work on
+bases of many gigabytes; what is meant for an auditor does not use it.
+"""
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.files import (
+    FileChanged,
+    FileMissing,
+    FileUnreadable,
+    NotARegularFile,
+    OpenFile,
+    StatKey,
+    reading,
+    unwritable,
+)
+from schemas.identity import Digest, MalformedDigest
+
+__all__ = [
+    "DigestCache",
+    "FileChanged",
+    "FileMissing",
+    "FileUnreadable",
+    "HashedFile",
+    "NotARegularFile",
+    "StatKey",
+    "copy_and_hash",
+    "hash_file",
+    "hash_files",
+    "hash_open_file",
+    "write_and_hash",
+]
+
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes just read, from any thread."""
+
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE_TABLE = """CREATE TABLE IF NOT EXISTS digests (
+    key TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (key, kind))"""
+_SETTLED_NS = 2_000_000_000  # the coarsest timestamps in use (FAT) are 2 s apart
+
+
+def _ignore(_: int) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """What a file is: the digest and number of its bytes, and the state in which they were read."""
+
+    sha256: Digest
+    size: int
+    key: StatKey
+
+
+class DigestCache:
+    """Digests of files that have not changed since: same device, inode, size, mtime and ctime.
+
+    A convenience, never evidence: whoever can write the cache can lie in it. A cache that cannot be opened, read or
+    written counts as empty. `kind` keeps different facts about one file apart.
+    """
+
+    def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._lock = threading.Lock()
+        self._now_ns = now_ns
+        self._connection = _open_cache(path)
+
+    def get(self, key: StatKey, kind: str = "file") -> Digest | None:
+        """The digest put for exactly this state of the file, or None."""
+        text = self.get_text(key, kind)
+        try:
+            return None if text is None else Digest.parse(text)
+        except MalformedDigest:
+            return None
+
+    def put(self, key: StatKey, digest: Digest, kind: str = "file") -> None:
+        """Remember a digest; a file changed within the last two seconds is left out, since it may change unseen."""
+        self.put_text(key, str(digest), kind)
+
+    def get_text(self, key: StatKey, kind: str) -> str | None:
+        """The text put for exactly this state of the file, or None."""
+        if self._connection is None:
+            return None
+        try:
+            with self._lock:
+                row = self._connection.execute(
+                    "SELECT value FROM digests WHERE key = ? AND kind = ?", (_text(key), kind)
+                ).fetchone()
+        except sqlite3.Error:
+            return None
+        return None if row is None else str(row[0])
+
+    def put_text(self, key: StatKey, value: str, kind: str) -> None:
+        """Remember a text, under the rule of `put`."""
+        if self._connection is None or self._now_ns() - max(key.mtime_ns, key.ctime_ns) < _SETTLED_NS:
+            return
+        try:
+            with self._lock, self._connection:
+                self._connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (_text(key), kind, value))
+        except sqlite3.Error:
+            return
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def hash_file(
+    path: Path,
+    *,
+    expected: StatKey | None = None,
+    cache: DigestCache | None = None,
+    on_bytes: OnBytes = _ignore,
+) -> HashedFile:
+    """Digest and size of a regular file.
+
+    Args:
+        path: the file; a link is refused.
+        expected: the state in which it was seen earlier; another state now is `FileChanged`.
+        cache: believed when it knows this state of the file.
+        on_bytes: hears of progress.
+
+    Raises:
+        FileChanged: it changed during the read, or since `expected`.
+        FileMissing, NotARegularFile, FileUnreadable: as `registry.files.reading`.
+    """
+    with reading(path) as file:
+        if expected is not None and not expected.same_content(file.key):
+            raise FileChanged(path, "its size or its modification time is not what it was when it was listed")
+        known = cache.get(file.key) if cache is not None else None
+        hashed = HashedFile(known, file.key.size, file.key) if known else hash_open_file(file, on_bytes=on_bytes)
+    if cache is not None and known is None:
+        cache.put(hashed.key, hashed.sha256)
+    return hashed
+
+
+def hash_open_file(file: OpenFile, *, on_bytes: OnBytes = _ignore) -> HashedFile:
+    """Digest and size of a file that `reading` holds open.
+
+    Raises:
+        FileChanged: it is shorter or longer than when it was opened.
+    """
+    digest = hashlib.sha256()
+    for block in file.blocks(0, file.key.size):
+        digest.update(block)
+        on_bytes(len(block))
+    if not file.ends_at(file.key.size):
+        raise FileChanged(file.path, "it grew")
+    return HashedFile(Digest(digest.hexdigest()), file.key.size, file.key)
+
+
+def hash_files(
+    paths: Sequence[Path],
+    *,
+    workers: int | None = None,
+    cache: DigestCache | None = None,
+    on_bytes: OnBytes = _ignore,
+) -> tuple[HashedFile, ...]:
+    """Digests in the order of `paths`; the number of `workers` (default: one a core) does not change them.
+
+    Raises:
+        FileChanged, FileMissing, NotARegularFile, FileUnreadable: the first in the order of `paths`.
+    """
+    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
+        return tuple(pool.map(lambda path: hash_file(path, cache=cache, on_bytes=on_bytes), paths))
+
+
+def copy_and_hash(source: Path, destination: Path, *, mode: int = 0o600, on_bytes: OnBytes = _ignore) -> HashedFile:
+    """Create `destination` with the bytes of `source`, synced; the digest is of the bytes that were written.
+
+    Nothing stays at `destination` when it fails. Its folder is not synced: the caller renames first.
+
+    Raises:
+        FileChanged, FileMissing, NotARegularFile, FileUnreadable: about `source`.
+        DiskFull, NotWritable: about `destination`, also when it exists already.
+    """
+    try:
+        with reading(source) as file:
+            digest = write_and_hash(file.blocks(0, file.key.size), destination, mode=mode, on_bytes=on_bytes)
+            if not file.ends_at(file.key.size):
+                raise FileChanged(source, "it grew")
+    except FileChanged:
+        destination.unlink(missing_ok=True)
+        raise
+    return HashedFile(digest, file.key.size, file.key)
+
+
+def write_and_hash(
+    blocks: Iterable[bytes], destination: Path, *, mode: int = 0o600, on_bytes: OnBytes = _ignore
+) -> Digest:
+    """Create `destination` from blocks, synced, and return the digest of what was written; nothing stays on failure.
+
+    Raises:
+        DiskFull: no space left.
+        NotWritable: it exists already, permissions, or the disk.
+    """
+    digest = hashlib.sha256()
+    try:
+        descriptor = os.open(destination, _CREATE_FLAGS, mode)
+    except OSError as error:
+        raise unwritable(destination, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            for block in blocks:
+                digest.update(block)
+                stream.write(block)
+                on_bytes(len(block))
+            stream.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        destination.unlink(missing_ok=True)
+        raise unwritable(destination, error) from error
+    except BaseException:  # an interrupt too must not leave half a file
+        destination.unlink(missing_ok=True)
+        raise
+    return Digest(digest.hexdigest())
+
+
+def _open_cache(path: Path) -> sqlite3.Connection | None:
+    try:
+        connection = sqlite3.connect(path, timeout=1, check_same_thread=False)
+    except sqlite3.Error:
+        return None
+    try:
+        connection.execute(_CREATE_TABLE)
+    except sqlite3.Error:
+        connection.close()
+        return None
+    return connection
+
+
+def _text(key: StatKey) -> str:
+    # text, because inode and device numbers may pass SQLite's signed 64 bits
+    return f"{key.device}:{key.inode}:{key.size}:{key.mtime_ns}:{key.ctime_ns}"

@@ -1,0 +1,295 @@
+"""The identity of weights: which tensors, of which type and shape, with which bytes. Needs no deep-learning stack.
+
+A tensor's digest is the SHA-256 of its little-endian bytes as a safetensors file holds them. The weights digest is the
+SHA-256 over one line a tensor, sorted by the UTF-8 bytes of the name; a line is the RFC 8785 form of
+`[name, dtype, [shape…], hex digest]` and a line feed. It covers the set of tensors and nothing else: not the files they
+are spread over, their order, or the metadata in the headers. `docs/reference/identity.md` works an example.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from registry.files import FileChanged, OpenFile, reading
+from registry.hashing import DigestCache, OnBytes
+from registry.intake.json import Family
+from registry.safetensors_header import (
+    Header,
+    MalformedSafetensors,
+    MalformedWeights,
+    TensorSpan,
+    name_objection,
+    read_header,
+    read_open_header,
+)
+from registry.weight_values import TensorValues, scan_values
+from schemas.canonical import canonical_bytes
+from schemas.errors import IntegrityBroken
+from schemas.identity import Digest, MalformedDigest
+
+__all__ = [
+    "Header",
+    "MalformedSafetensors",
+    "MalformedWeights",
+    "Tensor",
+    "TensorDifference",
+    "TensorSetInvalid",
+    "TensorSpan",
+    "TensorValues",
+    "WeightsFile",
+    "diff_tensors",
+    "hash_tensors",
+    "hash_weights",
+    "read_header",
+    "scan_values",
+    "tensor_line",
+    "weights_digest",
+]
+
+_CACHE_KIND = "safetensors-v1"
+
+
+class TensorSetInvalid(IntegrityBroken):
+    """A set of tensors that has no digest: a name twice, or one that may not be."""
+
+    reference = "tensor-set-invalid"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            what=f"the tensor {name[:200]!a} cannot be part of a weights digest",
+            why=why,
+            fix="a model's files must hold each tensor once, under a printable name; save the model again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor's identity: name, safetensors dtype, shape, and SHA-256 of its bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    digest: Digest
+
+    @property
+    def parameters(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """What one safetensors file holds; `file_digest` is None when it was not asked for.
+
+    `header_digest` covers the first `8 + N` bytes: length field and header. Header digest and tensor digests together
+    prove every byte, because the ranges leave no hole. `tensors` are sorted by the UTF-8 bytes of their names.
+    """
+
+    header_digest: Digest
+    file_size: int
+    file_digest: Digest | None
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDifference:
+    """How two sets of tensors first differ, in the order of names.
+
+    `tied_with` names another tensor of the same set with the same bytes, when one set has a copy that the other lacks:
+    a model saved again by other software may drop or write out tied weights.
+    """
+
+    name: str
+    kind: Literal["missing", "extra", "dtype", "shape", "bytes"]
+    tied_with: str | None = None
+
+    def __str__(self) -> str:
+        said = {
+            "missing": "is missing",
+            "extra": "was not there before",
+            "dtype": "has another dtype",
+            "shape": "has another shape",
+            "bytes": "has other values",
+        }[self.kind]
+        tied = (
+            "" if self.tied_with is None else f"; it is a copy of {self.tied_with!a} (tied weights, saved differently)"
+        )
+        return f"tensor {self.name!a} {said}{tied}"
+
+
+def hash_tensors(
+    path: Path,
+    *,
+    workers: int | None = None,
+    with_file_digest: bool = False,
+    cache: DigestCache | None = None,
+    family: Family = "integrity",
+    on_bytes: OnBytes = lambda _: None,
+) -> WeightsFile:
+    """The digests of one safetensors file, its bytes read once.
+
+    Args:
+        path: the file; a link is refused.
+        workers: threads, one a core by default. They share the tensors; with `with_file_digest` two are used: the digest
+            of a whole file can only be computed from its beginning to its end.
+        with_file_digest: also compute the file's own SHA-256, from the same bytes.
+        cache: believed when it knows this state of the file.
+        family: what a malformed file raises.
+        on_bytes: hears of progress.
+
+    Raises:
+        MalformedSafetensors: the header is not sound (`MalformedWeights` for intake).
+        FileChanged: the file changed meanwhile.
+        FileMissing, NotARegularFile, FileUnreadable: as `registry.files.reading`.
+    """
+    with reading(path) as file:
+        header = read_open_header(file, family=family)
+        known = _cached(cache, file, header) if cache is not None else None
+        if known is not None and (known.file_digest is not None or not with_file_digest):
+            return known
+        if with_file_digest:
+            found = _hash_in_one_pass(file, header, on_bytes)
+        else:
+            found = _hash_in_parallel(file, header, workers or os.cpu_count() or 1, on_bytes)
+        if not file.ends_at(header.file_size):
+            raise FileChanged(path, "it grew")
+    if cache is not None:
+        cache.put_text(file.key, _to_text(found, header), _CACHE_KIND)
+    return found
+
+
+def weights_digest(tensors: Iterable[Tensor]) -> Digest:
+    """SHA-256 of the lines of all tensors; neither order nor files matter.
+
+    Raises:
+        TensorSetInvalid: a name twice, an empty one, or one with control characters.
+    """
+    digest = hashlib.sha256()
+    before: str | None = None
+    for tensor in sorted(tensors, key=_by_name):
+        why = name_objection(tensor.name)
+        if why is not None:
+            raise TensorSetInvalid(tensor.name, why)
+        if tensor.name == before:
+            raise TensorSetInvalid(tensor.name, "it occurs twice")
+        before = tensor.name
+        digest.update(tensor_line(tensor))
+    return Digest(digest.hexdigest())
+
+
+def tensor_line(tensor: Tensor) -> bytes:
+    """The canonical line of one tensor: `["name","BF16",[2,3],"<64 hex>"]` and a line feed."""
+    return canonical_bytes([tensor.name, tensor.dtype, list(tensor.shape), tensor.digest.hex]) + b"\n"
+
+
+def hash_weights(
+    files: Sequence[Path],
+    *,
+    workers: int | None = None,
+    with_file_digest: bool = False,
+    cache: DigestCache | None = None,
+    family: Family = "integrity",
+    on_bytes: OnBytes = lambda _: None,
+) -> tuple[tuple[WeightsFile, ...], Digest]:
+    """What each file holds, in the order of `files`, and the weights digest over all of them.
+
+    Raises:
+        TensorSetInvalid: two files hold a tensor of the same name.
+        MalformedSafetensors, FileChanged, FileMissing, NotARegularFile, FileUnreadable: as `hash_tensors`.
+    """
+    found = tuple(
+        hash_tensors(
+            path, workers=workers, with_file_digest=with_file_digest, cache=cache, family=family, on_bytes=on_bytes
+        )
+        for path in files
+    )
+    return found, weights_digest(tensor for file in found for tensor in file.tensors)
+
+
+def diff_tensors(old: Iterable[Tensor], new: Iterable[Tensor]) -> TensorDifference | None:
+    """The first tensor, by UTF-8 bytes of the name, in which `new` differs from `old`; None for equal sets."""
+    before = {tensor.name: tensor for tensor in old}
+    after = {tensor.name: tensor for tensor in new}
+    for name in sorted(before.keys() | after.keys(), key=lambda name: name.encode("utf-8", "surrogatepass")):
+        if name not in after:
+            return TensorDifference(name, "missing", _twin(before[name], before))
+        if name not in before:
+            return TensorDifference(name, "extra", _twin(after[name], after))
+        if before[name].dtype != after[name].dtype:
+            return TensorDifference(name, "dtype")
+        if before[name].shape != after[name].shape:
+            return TensorDifference(name, "shape")
+        if before[name].digest != after[name].digest:
+            return TensorDifference(name, "bytes")
+    return None
+
+
+def _by_name(tensor: Tensor) -> bytes:
+    # surrogates cannot come from a file; they sort somewhere here and are refused by canonical_bytes
+    return tensor.name.encode("utf-8", "surrogatepass")
+
+
+def _twin(tensor: Tensor, tensors: dict[str, Tensor]) -> str | None:
+    same = (other.name for other in tensors.values() if other.name != tensor.name and other.digest == tensor.digest)
+    return min(same, default=None)
+
+
+def _hash_in_parallel(file: OpenFile, header: Header, workers: int, on_bytes: OnBytes) -> WeightsFile:
+    def hash_span(span: TensorSpan) -> Tensor:
+        digest = hashlib.sha256()
+        for block in file.blocks(span.begin, span.end):
+            digest.update(block)
+            on_bytes(len(block))
+        return Tensor(span.name, span.dtype, span.shape, Digest(digest.hexdigest()))
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        tensors = tuple(pool.map(hash_span, header.tensors))
+    return WeightsFile(header.digest, header.file_size, None, tuple(sorted(tensors, key=_by_name)))
+
+
+def _hash_in_one_pass(file: OpenFile, header: Header, on_bytes: OnBytes) -> WeightsFile:
+    prefix = b"".join(file.blocks(0, header.data_start))
+    if Digest.of(prefix) != header.digest:
+        raise FileChanged(file.path, "its header is not what it was a moment ago")
+    whole = hashlib.sha256(prefix)
+    tensors = []
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for span in header.tensors:
+            digest = hashlib.sha256()
+            for block in file.blocks(span.begin, span.end):
+                pending = pool.submit(whole.update, block)
+                digest.update(block)
+                pending.result()
+                on_bytes(len(block))
+            tensors.append(Tensor(span.name, span.dtype, span.shape, Digest(digest.hexdigest())))
+    return WeightsFile(header.digest, header.file_size, Digest(whole.hexdigest()), tuple(sorted(tensors, key=_by_name)))
+
+
+def _cached(cache: DigestCache, file: OpenFile, header: Header) -> WeightsFile | None:
+    text = cache.get_text(file.key, _CACHE_KIND)
+    if text is None:
+        return None
+    try:
+        header_digest, file_digest, digests = json.loads(text)
+        tensors = tuple(
+            Tensor(span.name, span.dtype, span.shape, Digest(digest))
+            for span, digest in zip(header.tensors, digests, strict=True)
+        )
+        known = None if file_digest is None else Digest(file_digest)
+    except (ValueError, TypeError, MalformedDigest):
+        return None
+    if header_digest != header.digest.hex:
+        return None
+    return WeightsFile(header.digest, header.file_size, known, tuple(sorted(tensors, key=_by_name)))
+
+
+def _to_text(found: WeightsFile, header: Header) -> str:
+    digests = {tensor.name: tensor.digest.hex for tensor in found.tensors}
+    whole = None if found.file_digest is None else found.file_digest.hex
+    return json.dumps([found.header_digest.hex, whole, [digests[span.name] for span in header.tensors]])
