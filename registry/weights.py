@@ -136,8 +136,8 @@ def hash_tensors(
 
     Args:
         path: the file; a link is refused.
-        workers: threads, one a core by default. They share the tensors; with `with_file_digest` two are used: the digest
-            of a whole file can only be computed from its beginning to its end.
+        workers: threads, one a core by default. They share the tensors; with `with_file_digest` two are used: the
+            digest of a whole file can only be computed from its beginning to its end.
         with_file_digest: also compute the file's own SHA-256, from the same bytes.
         cache: believed when it knows this state of the file.
         family: what a malformed file raises.
