@@ -1,0 +1,1 @@
+"""Who vouched for which bytes: keys, DSSE envelopes, OMS bundles and the trust file."""

@@ -1,0 +1,232 @@
+"""DSSE envelopes: one payload, one signature, one line of JSON (secure-systems-lab/dsse protocol.md 1.0.2).
+
+The bytes that arrived are verified and then parsed once; nothing is re-encoded to check a signature. An envelope's
+`keyid` is not authenticated, so it is always empty here and no decision rests on it. "Wrong" and "could not be
+checked" are kept apart: without an expected key, a signature that no trusted key made accuses nobody.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from registry.intake.json import read_json
+from registry.signing import strict_base64
+from registry.signing.keys import PublicKey, Signer
+from schemas.canonical import canonical_bytes
+from schemas.errors import IntegrityBroken, NotChecked
+
+IN_TOTO = "application/vnd.in-toto+json"
+ENVELOPE_MAX_BYTES = 64 * 1024 * 1024
+_FIELDS = {"payload", "payloadType", "signatures"}
+
+
+class MalformedEnvelope(IntegrityBroken):
+    reference = "malformed-envelope"
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(
+            what=f"{what} is not a DSSE envelope with one signature",
+            why=why,
+            fix="fetch it again from where it was signed; it cannot be repaired without a new signature",
+        )
+
+
+class NoTrustedSignature(NotChecked):
+    reference = "no-trusted-signature"
+
+    def __init__(self, what: str, tried: int) -> None:
+        super().__init__(
+            what=f"{what} was signed by nobody you trust",
+            why=f"its signature verifies under none of the {tried} trusted keys",
+            fix="give the trust file that lists the signer, or ask the signer for it over another channel",
+        )
+
+
+class UnknownKey(NoTrustedSignature):
+    reference = "unknown-key"
+
+    def __init__(self, what: str, tried: int, *, key_id: str) -> None:
+        super().__init__(what, tried)
+        self.key_id = key_id
+        self.why = (
+            f"it names key {key_id[:16]}…, which is not among the {tried} trusted keys, and none of those made it"
+        )
+
+
+class BadSignature(IntegrityBroken):
+    reference = "bad-signature"
+
+    def __init__(self, what: str, *, key_id: str) -> None:
+        super().__init__(
+            what=f"the signature of {what} is wrong",
+            why=f"the trusted key {key_id[:16]}…, named as the signer, did not sign these bytes",
+            fix="fetch it again from where it was signed; if it fails there too, treat it as tampered with",
+        )
+        self.key_id = key_id
+
+
+class WrongSigner(BadSignature):
+    reference = "wrong-signer"
+
+    def __init__(self, what: str, *, named: str, found: str) -> None:
+        super().__init__(what, key_id=named)
+        self.found = found
+        self.why = f"it names key {named[:16]}… but key {found[:16]}… made the signature"
+
+
+class WrongPayloadType(IntegrityBroken):
+    reference = "wrong-payload-type"
+
+    def __init__(self, found: str, allowed: Collection[str]) -> None:
+        super().__init__(
+            what=f"a signed payload has the type {found[:120]!r}",
+            why=f"here only {', '.join(sorted(allowed))} has a meaning",
+            fix="fetch it again from where it was signed, and check that it was meant for this place",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeSignature:
+    """One signature; `keyid` is always empty, because nothing protects it."""
+
+    sig: bytes
+    keyid: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.sig:
+            raise MalformedEnvelope("an envelope", "its signature is empty")
+        if self.keyid:
+            raise MalformedEnvelope("an envelope", "it carries a keyid, which nothing protects; ours are empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A payload with its one signature.
+
+    Law: `Envelope.parse(envelope.render()) == envelope`.
+    """
+
+    payload_type: str
+    payload: bytes
+    signatures: tuple[EnvelopeSignature, ...]
+
+    def __post_init__(self) -> None:
+        if not self.payload_type:
+            raise MalformedEnvelope("an envelope", "its payload type is empty")
+        if len(self.signatures) != 1:
+            raise MalformedEnvelope("an envelope", f"it holds {len(self.signatures)} signatures; ours hold exactly one")
+
+    @classmethod
+    def parse(cls, data: bytes, *, what: str = "an envelope") -> Self:
+        """Read one envelope strictly; its signature is not checked yet.
+
+        Raises:
+            MalformedEnvelope: not strict JSON, other fields than the known ones, not one signature, a non-empty keyid.
+            LooseBase64: payload or signature is not what an encoder writes.
+        """
+        value = read_json(data, what=what, max_bytes=ENVELOPE_MAX_BYTES, error=MalformedEnvelope)
+        return cls.from_json(value, what=what)
+
+    @classmethod
+    def from_json(cls, value: Any, *, what: str = "an envelope") -> Self:  # any JSON value
+        """Read one envelope from a value that `read_json` returned.
+
+        Raises:
+            MalformedEnvelope, LooseBase64: as for `parse`.
+        """
+        if not isinstance(value, dict) or set(value) != _FIELDS:
+            raise MalformedEnvelope(what, f"its fields are not exactly {', '.join(sorted(_FIELDS))}")
+        payload, payload_type, entries = value["payload"], value["payloadType"], value["signatures"]
+        if not isinstance(payload, str) or not isinstance(payload_type, str) or not isinstance(entries, list):
+            raise MalformedEnvelope(what, "payload and payloadType are texts, signatures is a list")
+        return cls(
+            payload_type=payload_type,
+            payload=strict_base64.decode_either(payload, what=f"the payload of {what}"),
+            signatures=tuple(_signature(entry, what) for entry in entries),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, standard base64."""
+        return {
+            "payload": strict_base64.encode(self.payload),
+            "payloadType": self.payload_type,
+            "signatures": [{"keyid": one.keyid, "sig": strict_base64.encode(one.sig)} for one in self.signatures],
+        }
+
+    def render(self) -> bytes:
+        """One line of canonical JSON, without its newline."""
+        return canonical_bytes(self.to_json())
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """The bytes that are signed: `DSSEv1 SP LEN(type) SP type SP LEN(payload) SP payload`, lengths in bytes
+    (protocol.md).
+    """
+    name = payload_type.encode("utf-8")
+    return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
+
+
+def sign(signer: Signer, payload_type: str, payload: bytes) -> Envelope:
+    """An envelope over exactly these payload bytes."""
+    signature = signer.sign(pae(payload_type, payload))
+    return Envelope(payload_type=payload_type, payload=payload, signatures=(EnvelopeSignature(signature),))
+
+
+def verify(
+    envelope: Envelope,
+    keys: Iterable[PublicKey],
+    *,
+    expected_key_id: str | None = None,
+    payload_types: Collection[str] = (IN_TOTO,),
+    what: str = "a statement",
+) -> PublicKey:
+    """The trusted key that made the signature; every trusted key is tried.
+
+    Args:
+        envelope: as parsed from the bytes that arrived.
+        keys: the trusted keys.
+        expected_key_id: who is said to have signed (recorded elsewhere); None when nothing says so.
+        payload_types: what the payload may be; looked at after the signature.
+        what: names the envelope in an error.
+
+    Raises:
+        BadSignature: the expected key is trusted and did not sign this. `WrongSigner` if another trusted key did.
+        NoTrustedSignature: no trusted key signed this. `UnknownKey` if an expected key is named and not trusted.
+        WrongPayloadType: the signature is good, the payload is something else.
+    """
+    message = pae(envelope.payload_type, envelope.payload)
+    signer = find_signer(envelope.signatures[0].sig, message, keys, named=expected_key_id, what=what)
+    if envelope.payload_type not in payload_types:
+        raise WrongPayloadType(envelope.payload_type, payload_types)
+    return signer
+
+
+def find_signer(
+    signature: bytes, message: bytes, keys: Iterable[PublicKey], *, named: str | None, what: str
+) -> PublicKey:
+    """The key that made `signature` over `message`, tried against every key, then compared with the one that is named.
+
+    Raises:
+        BadSignature, WrongSigner, NoTrustedSignature, UnknownKey: as for `verify`.
+    """
+    candidates = tuple(keys)
+    found = next((key for key in candidates if key.verify(signature, message)), None)
+    if found is not None:
+        if named is not None and found.key_id != named:
+            raise WrongSigner(what, named=named, found=found.key_id)
+        return found
+    if named is None:
+        raise NoTrustedSignature(what, len(candidates))
+    if any(key.key_id == named for key in candidates):
+        raise BadSignature(what, key_id=named)
+    raise UnknownKey(what, len(candidates), key_id=named)
+
+
+def _signature(entry: Any, what: str) -> EnvelopeSignature:  # any JSON value
+    if not isinstance(entry, dict) or not {"sig"} <= set(entry) <= {"sig", "keyid"}:
+        raise MalformedEnvelope(what, "a signature holds sig and keyid, nothing else")
+    sig, keyid = entry["sig"], entry.get("keyid")
+    if not isinstance(sig, str) or not isinstance(keyid, str | None):
+        raise MalformedEnvelope(what, "sig and keyid are texts")
+    # an absent and a null keyid mean the same as an empty one (OMS v1.0; older signers wrote null)
+    return EnvelopeSignature(sig=strict_base64.decode_either(sig, what=f"the signature of {what}"), keyid=keyid or "")
