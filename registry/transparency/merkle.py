@@ -1,0 +1,251 @@
+"""Proofs over an append-only Merkle tree (RFC 9162 §2.1). Pure: knows nothing of files, signatures, or what a leaf
+means.
+
+A store keeps one hash for every **complete** subtree, addressed `(level, index)`: level 0 holds the leaf hashes, and
+node `(level, index)` covers the leaves from `index·2^level` up to `(index+1)·2^level`. Such a node never changes once
+it exists, so appending only adds rows, and every root or proof is a fold over at most 2·log2(n) of them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from schemas.errors import IntegrityBroken, NotFound
+
+GetNode = Callable[[int, int], bytes]
+"""(level, index) -> the 32 bytes stored for that complete subtree."""
+Node = tuple[int, int, bytes]
+"""(level, index, hash)"""
+
+HASH_BYTES = 32
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+
+class ProofRejected(IntegrityBroken):
+    reference = "proof-rejected"
+
+    def __init__(self, why: str, *, expected: bytes = b"", computed: bytes = b"") -> None:
+        hashes = f" (expected {expected.hex()}, computed {computed.hex()})" if computed else ""
+        super().__init__(
+            what="a proof does not lead to the signed root of the log",
+            why=why + hashes,
+            fix="keep both files as evidence, and compare with a checkpoint of this log that was kept elsewhere",
+        )
+        self.expected = expected
+        self.computed = computed
+
+
+class NotInLog(NotFound):
+    reference = "not-in-log"
+
+    def __init__(self, index: int, size: int) -> None:
+        super().__init__(
+            what=f"the log of size {size} has no proof for entry {index}",
+            why="entries are numbered from 0, and a checkpoint covers those before its size",
+            fix="sign a new checkpoint that covers the entry, or check its number with `registry log`",
+        )
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """SHA-256(0x00 || data)."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 || left || right)."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def nodes_for_append(index: int, leaf: bytes, get_node: GetNode) -> list[Node]:
+    """The rows that appending entry `index` adds: its leaf hash, then one node for every trailing 1-bit of `index`.
+
+    Args:
+        index: number of the new entry, from 0; equals the size of the log before.
+        leaf: `leaf_hash` of its bytes.
+        get_node: reads the rows that are there already.
+    """
+    rows = [(0, index, leaf)]
+    level = 0
+    while index >> level & 1:
+        leaf = node_hash(get_node(level, (index >> level) - 1), leaf)
+        level += 1
+        rows.append((level, index >> level, leaf))
+    return rows
+
+
+def root_from_nodes(size: int, get_node: GetNode) -> bytes:
+    """The root of the first `size` entries; `EMPTY_ROOT` for none."""
+    return _range_root(0, size, get_node) if size else EMPTY_ROOT
+
+
+def root_of(leaves: Iterable[bytes]) -> bytes:
+    """The root recomputed from the entries' bytes alone, in one pass with log2(n) hashes in memory."""
+    pending: list[bytes] = []
+    for index, data in enumerate(leaves):
+        entry = leaf_hash(data)
+        for _ in range(_trailing_ones(index)):
+            entry = node_hash(pending.pop(), entry)
+        pending.append(entry)
+    if not pending:
+        return EMPTY_ROOT
+    root = pending.pop()
+    while pending:
+        root = node_hash(pending.pop(), root)
+    return root
+
+
+def inclusion_proof(index: int, size: int, get_node: GetNode) -> tuple[bytes, ...]:
+    """PATH(index, D[size]) of RFC 9162 §2.1.3.1, the leaf's sibling first.
+
+    Raises:
+        NotInLog: not 0 <= index < size.
+    """
+    if not 0 <= index < size:
+        raise NotInLog(index, size)
+    return _path(index, size, get_node)
+
+
+def consistency_proof(old: int, new: int, get_node: GetNode) -> tuple[bytes, ...]:
+    """PROOF(old, D[new]) of RFC 9162 §2.1.4.1; empty when old is 0 or equals new.
+
+    Raises:
+        NotInLog: not 0 <= old <= new.
+    """
+    if not 0 <= old <= new:
+        raise NotInLog(old, new)
+    if old in (0, new):
+        return ()
+    proof: list[bytes] = []
+    start, end, is_old_root = 0, new, True
+    while old != end - start:
+        split = _split(end - start)
+        if old <= split:
+            proof.append(_range_root(start + split, end, get_node))
+            end = start + split
+        else:
+            proof.append(_range_root(start, start + split, get_node))
+            start, old, is_old_root = start + split, old - split, False
+    if not is_old_root:
+        proof.append(_range_root(start, end, get_node))
+    return tuple(reversed(proof))
+
+
+def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Return if `leaf` (a leaf hash) is entry `index` of the tree with this size and root (RFC 9162 §2.1.3.2).
+
+    Take size and root from a signed checkpoint, never from the proof: another size of the same shape may verify too.
+
+    Raises:
+        ProofRejected: it is not, or a hash has not 32 bytes.
+    """
+    _check_lengths((leaf, root, *proof))
+    if not 0 <= index < size:
+        raise ProofRejected(f"entry {index} is outside a log of {size} entries")
+    position, last, computed = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            raise ProofRejected(f"it has {len(proof)} hashes, more than entry {index} of {size} needs")
+        if position & 1 or position == last:
+            computed = node_hash(sibling, computed)
+            while not position & 1 and position:
+                position, last = position >> 1, last >> 1
+        else:
+            computed = node_hash(computed, sibling)
+        position, last = position >> 1, last >> 1
+    if last:
+        raise ProofRejected(f"it has {len(proof)} hashes, fewer than entry {index} of {size} needs")
+    _check_equal(computed, root, f"entry {index} is not what the log of {size} entries recorded")
+
+
+def check_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
+    """Return if the tree of the new size begins with the tree of the old size (RFC 9162 §2.1.4.2).
+
+    Raises:
+        ProofRejected: it does not, or a hash has not 32 bytes.
+    """
+    _check_lengths((old_root, new_root, *proof))
+    if not 0 <= old_size <= new_size:
+        raise ProofRejected(f"a log of {new_size} entries cannot continue one of {old_size}")
+    if old_size in (0, new_size):
+        if proof:
+            raise ProofRejected(f"from {old_size} to {new_size} entries there is nothing to prove, yet it holds hashes")
+        if old_size == 0:
+            _check_equal(old_root, EMPTY_ROOT, "the root of an empty log is SHA-256 of nothing")
+        if old_size == new_size:
+            _check_equal(new_root, old_root, f"the roots for {old_size} entries differ")
+        return
+    old_computed, new_computed = _fold_consistency(old_size, new_size, proof, old_root)
+    _check_equal(old_computed, old_root, f"the first {old_size} of {new_size} entries are not those signed before")
+    _check_equal(new_computed, new_root, f"the log of {new_size} entries does not continue the one of {old_size}")
+
+
+def _fold_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes) -> tuple[bytes, bytes]:
+    # a complete old tree is a node of the new one, and its hash is left out of the proof
+    path = (old_root, *proof) if old_size & (old_size - 1) == 0 else tuple(proof)
+    if not path:
+        raise ProofRejected(f"it is empty, which proves nothing from {old_size} to {new_size} entries")
+    shift = _trailing_ones(old_size - 1)
+    position, last = (old_size - 1) >> shift, (new_size - 1) >> shift
+    old = new = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            raise ProofRejected(f"it has more hashes than {old_size} to {new_size} entries need")
+        if position & 1 or position == last:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            while not position & 1 and position:
+                position, last = position >> 1, last >> 1
+        else:
+            new = node_hash(new, sibling)
+        position, last = position >> 1, last >> 1
+    if last:
+        raise ProofRejected(f"it has fewer hashes than {old_size} to {new_size} entries need")
+    return old, new
+
+
+def _path(index: int, size: int, get_node: GetNode) -> tuple[bytes, ...]:
+    proof: list[bytes] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            proof.append(_range_root(middle, end, get_node))
+            end = middle
+        else:
+            proof.append(_range_root(start, middle, get_node))
+            start = middle
+    return tuple(reversed(proof))
+
+
+def _range_root(start: int, end: int, get_node: GetNode) -> bytes:
+    """MTH of the entries start..end-1; `start` is a multiple of every power of two up to their count."""
+    nodes = list(_complete_nodes(start, end - start))
+    level, index = nodes[0]
+    root = get_node(level, index)
+    for level, index in nodes[1:]:
+        root = node_hash(get_node(level, index), root)
+    return root
+
+
+def _complete_nodes(start: int, count: int) -> Iterator[tuple[int, int]]:
+    """The complete subtrees that make up a range, the smallest (rightmost) first: one for each 1-bit of its count."""
+    for level in range(count.bit_length()):
+        if count >> level & 1:
+            yield level, (start >> level) + (count >> level) - 1
+
+
+def _split(count: int) -> int:
+    """The largest power of two below `count` (at least 2)."""
+    return 1 << ((count - 1).bit_length() - 1)
+
+
+def _trailing_ones(number: int) -> int:
+    return (~number & (number + 1)).bit_length() - 1
+
+
+def _check_lengths(hashes: Iterable[bytes]) -> None:
+    if any(len(one) != HASH_BYTES for one in hashes):
+        raise ProofRejected(f"a hash has not {HASH_BYTES} bytes")
+
+
+def _check_equal(computed: bytes, expected: bytes, why: str) -> None:
+    if computed != expected:
+        raise ProofRejected(why, expected=expected, computed=computed)
