@@ -335,10 +335,11 @@ def _read_private_file(path: Path) -> bytes:
         raise KeyFileMissing(path) from error
     except OSError as error:
         raise KeyFileUnreadable(path, error.strerror or "the system gave no reason") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)  # before fdopen, which refuses a folder with an error of its own
+        raise MalformedPrivateKey(path, "it is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise MalformedPrivateKey(path, "it is not a regular file")
         if status.st_mode & 0o077:
             raise KeyFileExposed(path, stat.S_IMODE(status.st_mode))
         data = file.read(KEY_FILE_MAX_BYTES + 1)

@@ -1,0 +1,84 @@
+"""Fixed keys and small valid values for tests of signing and of the log. No randomness: a failure repeats."""
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from registry.signing.keys import PrivateKey
+from registry.signing.oms import Resource, sign_folder_listing
+from schemas.identity import Digest
+from schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
+
+NOW = "2026-11-24T12:00:00Z"
+BEFORE = "2026-01-01T00:00:00Z"
+LATER = "2027-11-24T12:00:00Z"
+ORIGIN = "peft-registry/5f0c"
+
+
+def a_p256_key(seed: int = 1) -> PrivateKey:
+    return PrivateKey(ec.derive_private_key(seed, ec.SECP256R1()), encrypted=False)
+
+
+def an_ed25519_key(seed: int = 1) -> PrivateKey:
+    return PrivateKey(ed25519.Ed25519PrivateKey.from_private_bytes(seed.to_bytes(32, "big")), encrypted=False)
+
+
+def some_resources(*names: str) -> tuple[Resource, ...]:
+    chosen = names or ("adapter_config.json", "adapter_model.safetensors", "manifest.json")
+    return tuple(Resource(name, Digest.of(name.encode())) for name in chosen)
+
+
+def a_bundle(
+    signer: PrivateKey | None = None,
+    *,
+    resources: Sequence[Resource] | None = None,
+    ignore_paths: Sequence[str] = ("README.md", "evidence"),
+) -> bytes:
+    return sign_folder_listing(
+        signer or a_p256_key(),
+        model_name="tutor",
+        resources=some_resources() if resources is None else resources,
+        ignore_paths=ignore_paths,
+    )
+
+
+def a_trusted_key(
+    key: PrivateKey,
+    *,
+    person: str = "lab-1",
+    role: Role = "trainer",
+    predicate_types: tuple[str, ...] = (),
+    valid_from: str = BEFORE,
+    valid_until: str = LATER,
+) -> TrustedKey:
+    return TrustedKey(
+        key_id=key.public.key_id,
+        public_key_pem=key.public.pem.decode("ascii"),
+        person=person,
+        role=role,
+        predicate_types=predicate_types,
+        valid_from=valid_from,
+        valid_until=valid_until,
+    )
+
+
+def a_policy(
+    *keys: TrustedKey,
+    roots: Sequence[PrivateKey],
+    threshold: int = 1,
+    version: int = 1,
+    expires_at: str = LATER,
+    revocations: tuple[Revocation, ...] = (),
+    persons: Sequence[str] | None = None,
+) -> TrustPolicy:
+    names = persons or [f"root-holder-{number}" for number in range(len(roots))]
+    root_keys = tuple(a_trusted_key(key, person=name, role="root") for key, name in zip(roots, names, strict=True))
+    return TrustPolicy(
+        version=version,
+        issued_at=BEFORE,
+        expires_at=expires_at,
+        roots=tuple(key.public.key_id for key in roots),
+        threshold=threshold,
+        keys=(*root_keys, *keys),
+        revocations=revocations,
+    )
