@@ -31,7 +31,7 @@ class Document(BaseModel):
         """The RFC 8785 bytes that are hashed and signed."""
         return canonical_bytes(self.to_json())
 
-    def digest(self) -> Digest:
+    def canonical_digest(self) -> Digest:
         """SHA-256 of the canonical bytes."""
         return Digest.of(self.to_canonical())
 

@@ -103,7 +103,8 @@ def check_name(text: str) -> str:
     """Return `text` if it can name a model: 1-100 of a-z, 0-9, '.', '_', '-', starting and ending with a letter or digit."""
     if not _NAME.match(text):
         raise MalformedReference(
-            text, "a name is 1-100 lower-case letters, digits, '.', '_' or '-', and starts and ends with a letter or digit"
+            text,
+            "a name is 1-100 lower-case letters, digits, '.', '_' or '-', and starts and ends with a letter or digit",
         )
     return text
 

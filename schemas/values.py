@@ -46,7 +46,9 @@ class Value(Document):
         return self.source != "unknown"
 
 
-def measured(value: Any, unit: str | None = None, *, method: str | None = None, evidence: tuple[Digest, ...] = ()) -> Value:
+def measured(
+    value: Any, unit: str | None = None, *, method: str | None = None, evidence: tuple[Digest, ...] = ()
+) -> Value:
     """A value that this tool measured itself."""
     return Value(value=value, unit=unit, source="measured", method=method, evidence=evidence)
 
@@ -60,7 +62,9 @@ def derived(
     evidence: tuple[Digest, ...] = (),
 ) -> Value:
     """A value computed from recorded ones by the formula in `method`."""
-    return Value(value=value, unit=unit, source="derived", method=method, uncertainty_pct=uncertainty_pct, evidence=evidence)
+    return Value(
+        value=value, unit=unit, source="derived", method=method, uncertainty_pct=uncertainty_pct, evidence=evidence
+    )
 
 
 def imported(value: Any, unit: str | None = None, *, method: str, evidence: tuple[Digest, ...] = ()) -> Value:

@@ -1,0 +1,82 @@
+"""A base model: what pins it (its identity) and what its provider or a person declared about it.
+
+A declared name never decides anything: two bases are the same only if their identities are.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.document import Document
+from schemas.identity import Digest
+from schemas.values import Value, unknown
+
+BaseFormat = Literal["huggingface", "gguf"]
+
+
+class BaseIdentity(Document):
+    """What the base *is*: digests of weights, config, tokenizer, chat template and generation config, and the revision.
+
+    `weights` is the weights digest of `registry/weights.py`: it survives re-sharding. The other digests cover the canonical
+    JSON of a JSON file, or the exact bytes of any other file. `revision` is the resolved 40-hex commit when it came from a
+    hub, else null. A null digest means that the base has no such file.
+    """
+
+    weights: Digest
+    config: Digest
+    tokenizer: Digest
+    chat_template: Digest | None = None
+    generation_config: Digest | None = None
+    revision: str | None = None
+
+
+class DeclaredFacts(Document):
+    """What only the provider or a person knows, each in its envelope. Licence flags: see `LICENCE_FLAGS`."""
+
+    provider: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    source_url: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    licence: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    licence_flags: Value = Field(default_factory=lambda: unknown("nobody has read the licence for flags"))
+    release_date: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    eu_release_date: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    training_tokens: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    training_compute_flop: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    is_gpai: Value = Field(default_factory=lambda: unknown("nobody has decided it"))
+    has_systemic_risk: Value = Field(default_factory=lambda: unknown("nobody has decided it"))
+    eu_exclusion: Value = Field(default_factory=lambda: unknown("nobody has read the licence for it"))
+    acceptable_use_policy: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    upstream_documents: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+    languages: Value = Field(default_factory=lambda: unknown("not declared when the base was added"))
+
+
+LICENCE_FLAGS = (
+    "non_commercial",
+    "no_derivatives",
+    "no_redistribution",
+    "share_alike",
+    "user_threshold",
+    "eu_exclusion",
+)
+
+
+class BaseOrigin(Document):
+    """Where the bytes came from. `source` is a hub id or a file name, never a local path."""
+
+    format: BaseFormat
+    source: str
+    requested_revision: str | None = None
+    origin_sha256: Digest | None = None  # of the GGUF file that was converted
+    converter: str | None = None  # name and version of what converted it
+
+
+class BaseRecord(Document):
+    """The predicate of a base statement: what a base is, where it came from, and what is declared about it."""
+
+    schema_version: Literal["1"] = "1"
+    identity: BaseIdentity
+    origin: BaseOrigin
+    architecture: str
+    parameters_total: int
+    parameters_matmul: int  # weights that take part in matrix products: linears and output head, no embedding lookup
+    context_length: int | None
+    facts: DeclaredFacts

@@ -1,0 +1,240 @@
+"""The evidence record of an evaluation, before and after (bias-evaluation reference §13). Aggregates are in the record; the item
+table is bound by digest, so every figure can be recomputed without the model."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.document import Document
+from schemas.identity import Digest
+from schemas.values import Timestamp
+
+ArmName = Literal["base", "base_quantised", "adapted", "merged", "noise", "placebo", "parent"]
+State = Literal["stereo", "neutral", "inverted", "band"]
+Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]
+
+
+class Composition(Document):
+    """What is actually scored or served: base identity and ordered adapters, tokenizer, template, quantisation, dtype.
+
+    Its digest is what evaluations, approvals and aliases bind to.
+    """
+
+    base: Digest  # digest of the canonical BaseIdentity
+    adapters: tuple[Digest, ...] = ()  # weights digests, in the order they are applied
+    tokenizer: Digest
+    chat_template: Digest | None = None
+    quantisation: str | None = None
+    dtype: str = "float32"
+
+
+class Arm(Document):
+    """One exact model state in an evaluation."""
+
+    name: ArmName
+    composition: Composition
+    composition_digest: Digest
+
+
+class DatasetUsed(Document):
+    """A suite's data, pinned by digest. `excluded` counts rows by reason; none is dropped in silence."""
+
+    name: str
+    version: str
+    licence: str
+    file: str
+    sha256: Digest
+    rows_total: int
+    rows_used: int
+    selection: str = "all"
+    selection_ids_sha256: Digest | None = None
+    excluded: dict[str, int] = Field(default_factory=dict)
+    mapping_sha256: Digest | None = None
+
+
+class Threshold(Document):
+    """The dead band of one metric, in the metric's unit: |m| ≤ lo is neutral, |m| ≥ hi is a preference."""
+
+    lo: float
+    hi: float
+    source: str
+
+
+class Protocol(Document):
+    """How items were scored. Fixed and recorded, because each rule changes scores."""
+
+    prompt_template: str
+    prompt_template_sha256: Digest
+    target_delimiter: str
+    prefix_token_policy: str
+    choices_policy: str
+    length_normalisation: str
+    max_length: int
+    truncated_items: int
+    thresholds: dict[str, Threshold]
+    primary_endpoint: str
+    policy_sha256: Digest | None = None
+    preregistered_at: Timestamp | None = None
+
+
+class Numerics(Document):
+    device: str
+    device_name: str
+    attention_impl: str
+    batch_policy: str
+    threads: int
+    deterministic_flags: tuple[str, ...]
+    softmax_dtype: str
+    libraries: dict[str, str]
+
+
+class Interval(Document):
+    """A confidence interval; `clusters` is the number of resampled clusters, null for methods that have none."""
+
+    method: str
+    level: float
+    low: float
+    high: float
+    clusters: int | None = None
+
+
+class Result(Document):
+    """One figure of one arm. `category` null means the whole data set; a null value gives its reason."""
+
+    dataset: str
+    metric: str
+    category: str | None
+    arm: ArmName
+    value: float | None
+    n: int
+    k: int | None = None
+    ci: Interval | None = None
+    null_reason: str | None = None
+
+
+class Test(Document):
+    """A paired test on the discordant counts b (flagged → clear) and c (clear → flagged)."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    name: str
+    b: int
+    c: int
+    p_raw: float | None
+    p_holm: float | None
+    family_size: int
+    null_reason: str | None = None
+
+
+class Control(Document):
+    """What a change that means nothing does to the same items."""
+
+    kind: Literal["noise", "placebo"]
+    fix_rate: float | None
+    introduction_rate: float | None
+
+
+class Comparison(Document):
+    """Before against after on the same items. The four outcomes of the flagged items add up to `flagged`."""
+
+    dataset: str
+    metric: str
+    category: str | None
+    before: ArmName
+    after: ArmName
+    n: int
+    transition_matrix: dict[State, dict[State, int]]  # before → after → count
+    flagged: int
+    clear: int
+    fixed: int
+    overcorrected: int
+    persistent: int
+    unresolved: int
+    introduced: int
+    fix_rate: float | None
+    fix_rate_ci: Interval | None = None
+    introduction_rate: float | None
+    introduction_rate_ci: Interval | None = None
+    net_fix_rate: float | None
+    net_change: float | None
+    net_change_ci: Interval | None = None
+    mean_margin_change: float | None = None
+    mean_margin_change_ci: Interval | None = None
+    test: Test | None = None
+    control: Control | None = None
+    conclusion: Conclusion
+    conclusion_reason: str
+
+
+class LossComparison(Document):
+    """Held-out loss in nats per supervised token, paired by row."""
+
+    dataset: str
+    metric: Literal["loss"] = "loss"
+    before: float
+    after: float
+    change: float
+    change_ci: Interval | None
+    n: int
+
+
+class Guards(Document):
+    """Signs that a 'fix' is only a weaker model."""
+
+    neutral_loss_before: float | None = None
+    neutral_loss_after: float | None = None
+    both_options_less_likely_share: float | None = None
+    lms_before: float | None = None
+    lms_after: float | None = None
+    acc_disambig_before: float | None = None
+    acc_disambig_after: float | None = None
+    confounded: bool = False
+
+
+class LeakageCheck(Document):
+    method: str
+    hits: int
+    dataset_digest: Digest
+
+
+class ItemTable(Document):
+    """The item table: JSON lines sorted by (dataset, item id, arm), floats as text with six decimals, UTF-8, LF."""
+
+    file: str
+    sha256: Digest
+    rows: int
+    columns: tuple[str, ...]
+    float_format: str
+
+
+class Tolerance(Document):
+    abs_ll: float = 1e-3
+    max_state_changes: int = 0
+
+
+class Responsible(Document):
+    name: str | None
+    role: str | None
+
+
+class EvaluationRecord(Document):
+    """One evaluation: arms, data, protocol, numerics, results, comparisons, controls, guards, evidence."""
+
+    schema_version: Literal["1"] = "1"
+    harness: dict[str, str]  # name, version, source_digest
+    created_at: Timestamp
+    arms: tuple[Arm, ...]
+    datasets: tuple[DatasetUsed, ...]
+    protocol: Protocol
+    numerics: Numerics
+    seeds: dict[str, int]
+    results: tuple[Result, ...]
+    comparisons: tuple[Comparison, ...]
+    losses: tuple[LossComparison, ...] = ()
+    guards: Guards
+    leakage_check: LeakageCheck | None = None
+    items: ItemTable
+    tolerance: Tolerance = Tolerance()
+    limitations: tuple[str, ...]
+    responsible: Responsible
+    extra: dict[str, Any] = Field(default_factory=dict)  # suite-specific figures; any JSON value

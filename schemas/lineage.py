@@ -1,0 +1,35 @@
+"""Nodes and edges of the lineage graph: by digest, so they hold across machines."""
+
+from typing import Literal
+
+from schemas.document import Frozen
+from schemas.identity import Digest
+
+NodeKind = Literal["base", "adapter", "model", "bundle", "data", "unknown"]
+EdgeRole = Literal["base", "adapter", "model", "data"]
+
+
+class LineageNode(Frozen):
+    """`digest` is a manifest digest, or the file digest of data. `label` is `name:3` or what the digest is known as."""
+
+    digest: Digest
+    kind: NodeKind
+    label: str
+    registered: bool
+    detail: str = ""
+
+
+class LineageEdge(Frozen):
+    """`source` went into `target`."""
+
+    source: Digest
+    target: Digest
+    role: EdgeRole
+
+
+class Lineage(Frozen):
+    """The ancestors and descendants of `focus`, in topological order: sources first."""
+
+    focus: Digest
+    nodes: tuple[LineageNode, ...]
+    edges: tuple[LineageEdge, ...]

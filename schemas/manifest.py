@@ -1,0 +1,93 @@
+"""`manifest.json`: canonical bytes that say what an artifact is and what it was made from.
+
+Its SHA-256, the manifest digest, is the artifact's identity. It holds no time, name, run id or path, so equal content has
+one digest. Verifiers hash the bytes they were given; they never re-encode.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.base_model import BaseIdentity
+from schemas.dataset import DataIdentity
+from schemas.document import Document
+from schemas.identity import Digest
+
+SCHEMA = "urn:peft-registry:manifest:v1"
+FILE_NAME = "manifest.json"
+SIGNATURE_NAME = "model.sig"
+CARD_NAME = "README.md"
+EVIDENCE_NAME = "evidence"
+# outside model.sig: the card has a statement of its own, evidence accumulates. Exactly these, in this order.
+UNSIGNED_PATHS = (CARD_NAME, EVIDENCE_NAME)
+
+Kind = Literal["base", "adapter", "model", "bundle"]
+Layout = Literal["peft", "model", "bundle"]
+ParentRole = Literal["base", "adapter", "model"]
+
+
+class FileEntry(Document):
+    """One signed file besides the manifest itself. `path` is POSIX and relative to the artifact folder."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: Digest
+
+
+class TensorEntry(Document):
+    """One tensor: safetensors dtype name, shape, SHA-256 of its little-endian bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: Digest
+
+
+class WeightsFile(Document):
+    """One safetensors file: digest of its header (length prefix and JSON), and of every tensor in it."""
+
+    path: str
+    header_sha256: Digest
+    tensors: tuple[TensorEntry, ...]
+
+
+class BaseReference(Document):
+    """The base an artifact needs: its identity, and the manifest digest it was registered under (null if imported alone)."""
+
+    identity: BaseIdentity
+    manifest: Digest | None = None
+
+
+class Parent(Document):
+    """An artifact that this one was made from."""
+
+    role: ParentRole
+    manifest: Digest
+
+
+class Manifest(Document):
+    """What an artifact is and what it was made from. Lists are sorted: files, weights and tensors by UTF-8 bytes of the name."""
+
+    schema_: Literal["urn:peft-registry:manifest:v1"] = Field(default=SCHEMA, alias="schema")
+    kind: Kind
+    layout: Layout
+    method: str | None = None
+    files: tuple[FileEntry, ...]
+    weights: tuple[WeightsFile, ...]
+    weights_digest: Digest
+    base: BaseReference | None = None
+    data: tuple[DataIdentity, ...] = ()
+    config_sha256: Digest | None = None  # of the canonical resolved training configuration without names and paths
+    parents: tuple[Parent, ...] = ()
+
+    model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
+
+    @model_validator(mode="after")
+    def _sorted_and_unique(self) -> Self:
+        paths = [entry.path for entry in self.files]
+        if paths != sorted(set(paths), key=lambda path: path.encode()):
+            raise ValueError("files are sorted by path, each once")
+        weights = [entry.path for entry in self.weights]
+        if weights != sorted(set(weights), key=lambda path: path.encode()) or not set(weights) <= set(paths):
+            raise ValueError("weights are sorted by path, each once, and each is among the files")
+        return self

@@ -1,0 +1,98 @@
+"""The report's view model: everything a report shows, as values. Renderers (HTML, later PDF and Markdown) decide nothing."""
+
+from typing import Literal
+
+from schemas.document import Frozen
+from schemas.identity import Digest
+from schemas.lineage import Lineage
+from schemas.version import VerifyOutcome, Version
+
+FigureSource = Literal["measured", "derived", "imported", "declared", "unknown"]
+
+
+class Figure(Frozen):
+    """One figure as text, with its source and how it came about."""
+
+    label: str
+    text: str
+    source: FigureSource
+    method: str = ""
+
+
+class Bar(Frozen):
+    """One before/after line of the drawing: value with interval per arm, neutral point if the metric has one."""
+
+    label: str
+    unit: str
+    before: float
+    before_low: float | None
+    before_high: float | None
+    after: float
+    after_low: float | None
+    after_high: float | None
+    neutral: float | None
+    n: int
+
+
+class Transition(Frozen):
+    """Counts of one comparison in words: flagged, fixed, introduced, over-corrected, persistent, unresolved."""
+
+    dataset: str
+    category: str | None
+    counts: tuple[tuple[str, int], ...]
+    conclusion: str
+    sentence: str
+
+
+class Gap(Frozen):
+    """An open field of the modification record: which, who fills it, why it is asked."""
+
+    field: str
+    owner: str
+    reason: str
+    answers: str
+
+
+class FieldRow(Frozen):
+    """A field of the modification record as the report prints it."""
+
+    section: str
+    field: str
+    text: str
+    source: FigureSource
+    method: str
+    answers: str
+
+
+class StatementRow(Frozen):
+    kind: str
+    digest: Digest
+    key_id: str
+    person: str
+    at: str
+    log_index: int | None
+
+
+class ReportView(Frozen):
+    """One version's report. `as_of` and `rule_set` make it reproducible; there is no wall clock in it."""
+
+    title: str
+    version: Version
+    as_of: str
+    tool_version: str
+    rule_set: str
+    summary: tuple[str, ...]
+    change: tuple[Figure, ...]
+    training: tuple[Figure, ...]
+    bars: tuple[Bar, ...]
+    transitions: tuple[Transition, ...]
+    compute: tuple[Figure, ...]
+    lineage: Lineage
+    verification: VerifyOutcome | None
+    fields: tuple[FieldRow, ...]
+    gaps: tuple[Gap, ...]
+    gap_owners: tuple[tuple[str, int], ...]
+    statements: tuple[StatementRow, ...]
+    how_to_verify: tuple[str, ...]
+    notices: tuple[str, ...]
+    limitations: tuple[str, ...]

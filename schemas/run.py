@@ -1,0 +1,84 @@
+"""The run record: everything that happened in one training run, for the provenance statement and the modification record."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.dataset import DataIdentity
+from schemas.document import Document
+from schemas.identity import Digest
+from schemas.manifest import BaseReference
+from schemas.values import Timestamp, Value, unknown
+
+
+class Environment(Document):
+    """Software and hardware of the run. `argv` never holds a path outside the project or a secret: paths are cut to base names."""
+
+    python: str
+    platform: str
+    processor: str
+    threads: int
+    device: str
+    dtype: str
+    libraries: dict[str, str]
+    argv: tuple[str, ...]
+    code_version: str
+    code_commit: str | None = None
+
+
+class LossCurve(Document):
+    """Training loss by optimizer step (nats per supervised token)."""
+
+    steps: tuple[int, ...]
+    loss: tuple[float, ...]
+
+
+class Compute(Document):
+    """Compute of the run. FLOP figures are floats (they pass 2^53)."""
+
+    param_update_flop: Value
+    conservative_flop: Value  # 6·P·D over all parameters: drives the verdict
+    tokens: Value  # tokens processed, repeats over epochs counted
+    padding_tokens: Value
+    supervised_tokens: Value
+    evaluation_flop: Value = Field(default_factory=lambda: unknown("not counted"))
+    recompute_flop: Value = Field(default_factory=lambda: unknown("no activation was recomputed or it was not counted"))
+    hardware: Value = Field(default_factory=lambda: unknown("not read"))
+    wall_seconds: Value
+    hardware_hours: Value
+    peak_memory_bytes: Value = Field(default_factory=lambda: unknown("not measured"))
+    energy_kwh: Value = Field(default_factory=lambda: unknown("no energy sensor on this machine"))
+
+
+class Trial(Document):
+    """One attempt of a method that tries several seeds."""
+
+    seed: int
+    score: float
+    chosen: bool
+
+
+class RunRecord(Document):
+    """One training run, whole: what was asked, what was used, what came out."""
+
+    schema_version: Literal["1"] = "1"
+    run_id: str
+    method: str
+    config: dict[str, Any]  # the resolved training file, canonical names, paths cut to base names
+    config_sha256: Digest
+    seed: int
+    base: BaseReference
+    data: tuple[DataIdentity, ...]
+    parameters_total: int
+    parameters_trainable: int
+    weights_digest: Digest
+    environment: Environment
+    compute: Compute
+    curve: LossCurve
+    loss_before: Value  # held-out, nats per supervised token
+    loss_after: Value
+    loss_change: Value
+    trials: tuple[Trial, ...] = ()
+    warnings: tuple[str, ...] = ()
+    started_at: Timestamp
+    finished_at: Timestamp

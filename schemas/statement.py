@@ -1,0 +1,159 @@
+"""Signed statements about a manifest digest, and every name that becomes permanent.
+
+A statement is in-toto Statement v1 in a DSSE envelope, one a line in `evidence/statements.intoto.jsonl`. Its identity is the
+SHA-256 of the payload bytes: signature bytes are malleable and never identify anything.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.document import Document, Frozen
+from schemas.identity import Digest
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENTS_FILE = "statements.intoto.jsonl"
+PROOF_FILE = "log.tlog-proof"
+
+
+def urn(kind: str) -> str:
+    """`urn:peft-registry:<kind>:v1`."""
+    return f"urn:peft-registry:{kind}:v1"
+
+
+BUILDER_ID = urn("builder")
+LOG_EVENT = urn("log-event")
+BUILD_TRAIN = urn("build-train")
+BUILD_MERGE = urn("build-merge")
+BUILD_IMPORT = urn("build-import")
+
+PROVENANCE = "https://slsa.dev/provenance/v1"
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+
+StatementKind = Literal[
+    "provenance",
+    "registration",
+    "base",
+    "bias-evaluation",
+    "modification",
+    "card",
+    "test-result",
+    "alias",
+    "approval",
+    "waiver",
+    "decision",
+    "hold",
+    "recall",
+]
+
+PREDICATE_TYPES: dict[StatementKind, str] = {
+    "provenance": PROVENANCE,
+    "registration": urn("registration"),
+    "base": urn("base"),
+    "bias-evaluation": urn("bias-evaluation"),
+    "modification": urn("modification"),
+    "card": urn("card"),
+    "test-result": TEST_RESULT,
+    "alias": urn("alias"),
+    "approval": urn("approval"),
+    "waiver": urn("waiver"),
+    "decision": urn("decision"),
+    "hold": urn("hold"),
+    "recall": urn("recall"),
+}
+KINDS: dict[str, StatementKind] = {predicate: kind for kind, predicate in PREDICATE_TYPES.items()}
+
+# which key role may sign which predicate (signing.md §6: a trainer key must not be able to sign an approval)
+ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
+    "trainer": (
+        "provenance",
+        "registration",
+        "base",
+        "bias-evaluation",
+        "modification",
+        "card",
+        "test-result",
+        "alias",
+    ),
+    "evaluator": ("bias-evaluation", "test-result"),
+    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias"),
+}
+
+
+def log_origin(registry_id: str) -> str:
+    """The log's origin line and note key name."""
+    return f"peft-registry/{registry_id}"
+
+
+class Subject(Document):
+    """What a statement is about; matched by digest only, the name is informational."""
+
+    name: str
+    digest: dict[Literal["sha256"], str]
+
+
+class Statement(Document):
+    """in-toto Statement v1 with exactly one subject: a manifest digest."""
+
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(default=STATEMENT_TYPE, alias="_type")
+    subject: tuple[Subject, ...] = Field(min_length=1, max_length=1)
+    predicate_type: str = Field(alias="predicateType")
+    predicate: dict[str, Any]  # any JSON object: the predicate type says which schema
+
+    model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
+
+    @property
+    def subject_digest(self) -> Digest:
+        return Digest(self.subject[0].digest["sha256"])
+
+    @property
+    def kind(self) -> StatementKind | None:
+        """Which of our statements this is, or None for a foreign one."""
+        return KINDS.get(self.predicate_type)
+
+
+def statement_about(manifest: Digest, kind: StatementKind, predicate: dict[str, Any]) -> Statement:
+    """The statement of one kind about one manifest digest."""
+    subject = Subject(name="manifest.json", digest={"sha256": manifest.hex})
+    return Statement(subject=(subject,), predicateType=PREDICATE_TYPES[kind], predicate=predicate)
+
+
+class StoredStatement(Frozen):
+    """A statement as the registry knows it: decoded, with the envelope line it came from."""
+
+    digest: Digest  # of the payload bytes
+    kind: StatementKind | None
+    statement: Statement
+    key_id: str
+    envelope: bytes
+    log_index: int | None = None
+    appended_at: str | None = None
+
+
+class RegistrationPredicate(Document):
+    """Puts a manifest under a model's name. The number is the position among the registrations of that name in the log.
+
+    `nonce` is random hex: a leaf holds only the statement's digest, and a short predicate could be guessed from it.
+    """
+
+    name: str
+    source: Literal["train", "merge", "import", "base"]
+    nonce: str
+
+
+class AliasPredicate(Document):
+    """Moves an alias of a name to this manifest, or (`removed`) takes it away."""
+
+    name: str
+    alias: str
+    removed: bool = False
+    reason: str | None = None
+    nonce: str
+
+
+class CardPredicate(Document):
+    """The digest of the model card (README.md), which stays editable outside `model.sig`."""
+
+    path: Literal["README.md"] = "README.md"
+    sha256: Digest
