@@ -13,7 +13,7 @@ from schemas.dataset import DataIdentity
 from schemas.document import Document
 from schemas.identity import Digest
 
-SCHEMA = "urn:peft-registry:manifest:v1"
+SCHEMA: Literal["urn:peft-registry:manifest:v1"] = "urn:peft-registry:manifest:v1"
 FILE_NAME = "manifest.json"
 SIGNATURE_NAME = "model.sig"
 CARD_NAME = "README.md"

@@ -11,7 +11,7 @@ from pydantic import Field
 from schemas.document import Document, Frozen
 from schemas.identity import Digest
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENTS_FILE = "statements.intoto.jsonl"
 PROOF_FILE = "log.tlog-proof"
@@ -23,7 +23,7 @@ def urn(kind: str) -> str:
 
 
 BUILDER_ID = urn("builder")
-LOG_EVENT = urn("log-event")
+LOG_EVENT: Literal["urn:peft-registry:log-event:v1"] = "urn:peft-registry:log-event:v1"
 BUILD_TRAIN = urn("build-train")
 BUILD_MERGE = urn("build-merge")
 BUILD_IMPORT = urn("build-import")
