@@ -1,0 +1,73 @@
+"""By hand: the commands of docs/reference/signing.md check our signatures and log with openssl alone."""
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from registry.signing import dsse
+from registry.transparency import note
+from tests.conftest import not_run
+from tests.signing_builders import ORIGIN, a_bundle, a_p256_key, an_ed25519_key
+
+pytestmark = pytest.mark.openssl
+
+
+@pytest.fixture(scope="module")
+def openssl() -> str:
+    return shutil.which("openssl") or not_run("the openssl command is not installed")
+
+
+def verdict(command: list[object]) -> bool:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode == 0
+
+
+def pae_by_hand(envelope: dict) -> bytes:
+    payload, name = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
+    return b" ".join([b"DSSEv1", str(len(name)).encode(), name, str(len(payload)).encode(), payload])
+
+
+@pytest.mark.parametrize("source", ["statement", "model.sig"])
+def test_openssl_verifies_our_p256_signatures(openssl, tmp_path, source):
+    if source == "statement":
+        envelope = json.loads(dsse.sign(a_p256_key(), dsse.IN_TOTO, '{"é": 1}'.encode()).render())
+    else:
+        envelope = json.loads(a_bundle())["dsseEnvelope"]
+    (tmp_path / "key.pub").write_bytes(a_p256_key().public.pem)
+    (tmp_path / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+    (tmp_path / "pae").write_bytes(pae_by_hand(envelope))
+    command = [openssl, "dgst", "-sha256", "-verify", tmp_path / "key.pub", "-signature", tmp_path / "sig"]
+    assert verdict([*command, tmp_path / "pae"])
+    (tmp_path / "pae").write_bytes(pae_by_hand(envelope) + b" ")
+    assert not verdict([*command, tmp_path / "pae"])
+
+
+def test_openssl_verifies_our_checkpoints(openssl, tmp_path):
+    text = note.sign_checkpoint(an_ed25519_key(), origin=ORIGIN, size=3, root=bytes(32))
+    body, _, line = text.rpartition("\n\n")
+    (tmp_path / "log.pub").write_bytes(an_ed25519_key().public.pem)
+    (tmp_path / "sig").write_bytes(base64.b64decode(line.split()[-1])[4:])
+    (tmp_path / "text").write_text(body + "\n")
+    command = [openssl, "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", tmp_path / "log.pub"]
+    assert verdict([*command, "-sigfile", tmp_path / "sig", "-in", tmp_path / "text"])
+    (tmp_path / "text").write_text(body)
+    assert not verdict([*command, "-sigfile", tmp_path / "sig", "-in", tmp_path / "text"])
+
+
+def test_openssl_gives_the_key_id_that_we_use(openssl, tmp_path):
+    path: Path = tmp_path / "key.pub"
+    path.write_bytes(a_p256_key().public.pem.replace(b"\n", b"\r\n"))
+    pem = subprocess.run([openssl, "pkey", "-pubin", "-in", path], capture_output=True, check=True, timeout=60).stdout
+    (tmp_path / "normal.pub").write_bytes(pem)
+    shown = subprocess.run(
+        [openssl, "dgst", "-sha256", "-r", tmp_path / "normal.pub"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert shown.split()[0] == a_p256_key().public.key_id
