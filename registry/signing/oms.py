@@ -147,8 +147,10 @@ def root_digest(resources: Iterable[Resource]) -> Digest:
     return Digest(hasher.hexdigest())
 
 
-def parse_bundle(data: bytes, *, what: str = "model.sig") -> Bundle:
+def parse_bundle(data: bytes, *, what: str = "model.sig", single_file: bool = False) -> Bundle:
     """Read a signature file strictly; its signature is not checked yet.
+
+    `single_file` also allows the name `.`, under which the reference tool lists a lone file.
 
     Raises:
         MalformedBundle: anything that the specification, or one reading per text, does not allow.
@@ -162,7 +164,7 @@ def parse_bundle(data: bytes, *, what: str = "model.sig") -> Bundle:
     if value["mediaType"] != MEDIA_TYPE:
         raise MalformedBundle(what, f"its mediaType is not {MEDIA_TYPE}")
     hint = _hint(value["verificationMaterial"], what)
-    return read_statement(_envelope(value["dsseEnvelope"], what), hint=hint, what=what)
+    return read_statement(_envelope(value["dsseEnvelope"], what), hint=hint, what=what, single_file=single_file)
 
 
 def verify_bundle(bundle: Bundle, keys: Iterable[PublicKey], *, what: str = "model.sig") -> PublicKey:

@@ -5,8 +5,6 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from registry.signing import dsse, oms
 from registry.signing.oms import Resource, parse_bundle, require_ignore_paths, verify_bundle
@@ -160,13 +158,18 @@ def test_an_ed25519_signature_is_outside_oms_even_by_a_trusted_key():
         verify_bundle(parse_bundle(data), [key.public])
 
 
-@given(position=st.integers(0, len(a_bundle(LAB)) * 8 - 1))
-@settings(max_examples=400, deadline=None)
-def test_any_flipped_bit_of_a_trusted_signature_file_is_broken(position):
-    data = bytearray(a_bundle(LAB))
-    data[position // 8] ^= 1 << position % 8
-    with pytest.raises(IntegrityBroken):
-        verify_bundle(parse_bundle(bytes(data)), [LAB.public])
+def test_every_single_flipped_bit_of_a_trusted_signature_file_is_broken():
+    good = a_bundle(LAB)
+    passed = []
+    for position in range(len(good) * 8):
+        data = bytearray(good)
+        data[position // 8] ^= 1 << position % 8
+        try:
+            verify_bundle(parse_bundle(bytes(data)), [LAB.public])
+            passed.append(position)
+        except IntegrityBroken:
+            continue
+    assert not passed
 
 
 @pytest.mark.parametrize(
