@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from schemas.document import Document
+from schemas.statement import KINDS, ROLE_KINDS
 from schemas.values import Timestamp
 
 TRUST_PAYLOAD_TYPE = "application/vnd.peft-registry.trust.v1+json"
@@ -19,9 +20,6 @@ CHECKPOINT_TYPE = "https://c2sp.org/tlog-checkpoint"
 Role = Literal["trainer", "evaluator", "approver", "log", "root"]
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 of a public key's PEM text (SubjectPublicKeyInfo, LF), lower-case hexadecimal."""
-
-# A trust file that lets a trainer approve its own work is a mistake, whoever signed it.
-_APPROVERS_ONLY = ("urn:peft-registry:approval:", "urn:peft-registry:waiver:")
 
 
 class TrustedKey(Document):
@@ -42,8 +40,10 @@ class TrustedKey(Document):
             raise ValueError("key_id is not the SHA-256 of public_key_pem")
         if self.valid_from >= self.valid_until:
             raise ValueError("a key's validity ends after it begins")
-        if self.role != "approver" and any(name.startswith(_APPROVERS_ONLY) for name in self.predicate_types):
-            raise ValueError(f"a {self.role} key may not sign approvals or waivers")
+        for kind in (KINDS.get(name) for name in self.predicate_types):
+            # whoever signed the file: one that lets a trainer approve is a mistake
+            if kind is not None and kind not in ROLE_KINDS.get(self.role, ()):
+                raise ValueError(f"a {self.role} key may not sign statements of kind {kind}")
         return self
 
 

@@ -13,8 +13,6 @@ from registry.transparency.merkle import ProofRejected
 from registry.transparency.note import Checkpoint, Proof
 from schemas.errors import IntegrityBroken
 
-ORIGIN_PREFIX = "peft-registry/"
-
 
 class LogForked(IntegrityBroken):
     reference = "log-forked"
@@ -61,11 +59,6 @@ class LogStore(Protocol):
     def remembered(self) -> str | None:
         """The newest checkpoint kept outside this store; None if none was ever made."""
         ...
-
-
-def origin_of(registry_id: str) -> str:
-    """The log's name in checkpoints: `peft-registry/<registry id>`."""
-    return ORIGIN_PREFIX + registry_id
 
 
 def current_root(store: LogStore) -> bytes:

@@ -51,10 +51,6 @@ def check(store: MemoryLog, checkpoint: str | None, keys=(KEY.public,)):
     return log.check_against_remembered(store, checkpoint, keys, origin=ORIGIN)
 
 
-def test_the_origin_is_the_registry():
-    assert log.origin_of("5f0c") == ORIGIN
-
-
 @pytest.mark.parametrize("size", range(1, 12))
 def test_a_proof_of_every_entry_verifies_without_the_store(size):
     store = MemoryLog(entries(size))
