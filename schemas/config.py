@@ -1,0 +1,211 @@
+"""The training file: one shape for every method (`docs/reference/training-file.md`).
+
+Canonical keys are these fields. Familiar words of other tools are accepted where one word means one thing
+(`schemas/config_aliases.py`) and reported, so that a file can be corrected; everything else unknown is refused.
+Scalars are never coerced: `"8"` is no number, `true` is no integer.
+"""
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from schemas.document import Frozen
+from schemas.identity import Reference, check_name
+
+MethodName = Literal[
+    "full", "lora", "lora_pro", "qlora", "bottleneck", "ia3", "prompt_tuning", "prefix_tuning", "hybrid"
+]
+METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
+RowFormat = Literal["prompt_completion", "alpaca", "text", "messages"]
+Goal = Literal["latency", "bias_mitigation", "many_tasks"]
+AUTO_VALIDATION_FRACTION = 0.1
+
+
+class Block(Frozen):
+    """A part of the file; strict, so that a value of the wrong type is refused and not converted."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class LoraBlock(Block):
+    """LoRA (Hu et al. 2021): W' = W + s·B·A with s = alpha/r, or alpha/√r with `use_rslora`.
+
+    `rank_pattern` and `alpha_pattern` map a module name, or a regular expression over names, to its own r and alpha.
+    """
+
+    r: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    exclude_modules: tuple[str, ...] = ()
+    rank_pattern: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    use_rslora: bool = False
+    use_dora: bool = False
+    bias: Literal["none", "all", "lora_only"] = "none"
+
+    @field_validator("target_modules")
+    @classmethod
+    def _targets_something(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value:
+            raise ValueError("names at least one module")
+        return value
+
+
+class FullBlock(Block):
+    """Full fine-tuning. `freeze`: parameters whose name contains one of these texts are not trained."""
+
+    freeze: tuple[str, ...] = ()
+
+
+class QuantizationBlock(Block):
+    """How the frozen base is quantised in memory while training."""
+
+    type: Literal["nf4", "fp4"] = "nf4"
+    double: bool = True
+
+
+class TrainSource(Block):
+    """A data file and how to read it.
+
+    `path` is relative to the training file. `columns` maps a meaning of the format (`prompt`) to the file's column
+    (`question`). `rows` keeps the first n. `template` replaces the format's own text (`{prompt}…{completion}`).
+    Without `format` it is recognised from the columns.
+    """
+
+    path: str = Field(min_length=1)
+    format: RowFormat | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    rows: int | None = Field(default=None, ge=1)
+    template: str | None = Field(default=None, min_length=1)
+
+
+class ValidationSource(Block):
+    """What is held out: a seeded `fraction` of the training rows, or a file of its own with the keys of `data.train`.
+
+    `seed` is the training seed when not given; give it to hold the split still over several training seeds.
+    """
+
+    fraction: float | None = Field(default=None, gt=0, lt=1)
+    seed: int | None = Field(default=None, ge=0)
+    path: str | None = Field(default=None, min_length=1)
+    format: RowFormat | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    rows: int | None = Field(default=None, ge=1)
+    template: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.fraction is None) == (self.path is None):
+            raise ValueError("give either a fraction or a path")
+        if self.fraction is not None and (self.format or self.columns or self.rows or self.template):
+            raise ValueError(
+                "a fraction is taken from the training rows: format, columns, rows and template are theirs"
+            )
+        if self.path is not None and self.seed is not None:
+            raise ValueError("a file of its own is read whole: it has no seed")
+        return self
+
+    def as_source(self) -> TrainSource:
+        """The file of its own.
+
+        Raises:
+            ValueError: this is a fraction.
+        """
+        if self.path is None:
+            raise ValueError("a fraction has no file")
+        return TrainSource(
+            path=self.path, format=self.format, columns=self.columns, rows=self.rows, template=self.template
+        )
+
+
+class DataBlock(Block):
+    train: TrainSource
+    validation: ValidationSource = Field(default_factory=lambda: ValidationSource(fraction=AUTO_VALIDATION_FRACTION))
+
+
+class TrainingBlock(Block):
+    """The loop. `max_length` is in tokens; `warmup_ratio` is a part of all steps; `max_grad_norm` 0 means no clipping."""
+
+    learning_rate: float = Field(default=2e-4, gt=0)
+    num_train_epochs: float = Field(default=1.0, gt=0)
+    per_device_train_batch_size: int = Field(default=4, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    max_length: int = Field(default=512, ge=2)
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+
+
+class EvaluationBlock(Block):
+    """Suites by name, scored on the base and on the adapted model."""
+
+    bias: tuple[str, ...] = ("house",)
+    quality: tuple[str, ...] = ("loss",)
+    retention: tuple[str, ...] = ()
+
+
+class TrainingFile(Block):
+    """A training run, asked for. `base` is a name, name:version, name@alias or sha256:…; the others are blocks."""
+
+    name: str
+    base: str
+    method: MethodName
+    lora: LoraBlock = Field(default_factory=LoraBlock)
+    full: FullBlock = Field(default_factory=FullBlock)
+    quantization: QuantizationBlock | None = None
+    data: DataBlock
+    training: TrainingBlock = Field(default_factory=TrainingBlock)
+    evaluation: EvaluationBlock = Field(default_factory=EvaluationBlock)
+    goals: tuple[Goal, ...] = ()
+    facts: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_model(cls, value: str) -> str:
+        return check_name(value)
+
+    @field_validator("base")
+    @classmethod
+    def _refers_to_a_base(cls, value: str) -> str:
+        Reference.parse(value)
+        return value
+
+
+# The block of each method; a file may hold the blocks of several, only that of `method` counts.
+METHOD_BLOCKS = ("lora", "full")
+
+
+def config_identity(config: TrainingFile) -> dict[str, Any]:
+    """What of the file decides the result, in plain JSON types: no name, no reference, no path, no unused block.
+
+    The base and the data are bound by their own identities, not by what they are called.
+    """
+    found = _used(config)
+    for key in ("name", "base", "facts"):
+        del found[key]
+    for part in ("train", "validation"):
+        found["data"][part].pop("path")
+    return found
+
+
+def config_record(config: TrainingFile) -> dict[str, Any]:
+    """The resolved file for the run record, in plain JSON types: paths cut to base names, unused blocks left out."""
+    found = _used(config)
+    for part in ("train", "validation"):
+        found["data"][part]["path"] = base_name(found["data"][part]["path"])
+    found["facts"] = base_name(found["facts"])
+    return found
+
+
+def base_name(path: str | None) -> str | None:
+    """The last component of a path written with either slash."""
+    return None if path is None else path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _used(config: TrainingFile) -> dict[str, Any]:
+    unused = {block for block in METHOD_BLOCKS if block != config.method}
+    return config.model_dump(mode="json", exclude=unused)

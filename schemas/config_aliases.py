@@ -1,0 +1,312 @@
+"""Reading a training file: familiar words to canonical keys, then validation whose refusals name key, value and remedy.
+
+The words are those of Axolotl, LLaMA-Factory, TRL and Ludwig. Pure: takes and returns values.
+"""
+
+import copy
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from schemas.config import METHOD_BLOCKS, METHOD_NAMES, TrainingBlock, TrainingFile
+from schemas.errors import InputRefused
+
+_MAX_SHOWN = 60
+
+
+class UnknownKey(InputRefused):
+    reference = "unknown-key"
+
+    def __init__(self, key: str, *, nearest: str | None, known: Sequence[str]) -> None:
+        hint = f"did you mean `{nearest}`?" if nearest else f"the keys there are: {', '.join(known)}"
+        super().__init__(
+            what=f"the training file has an unknown key `{key}`",
+            why="a key that nothing reads is a spelling mistake, or belongs to another tool",
+            fix=f"{hint[0].upper()}{hint[1:]}",
+        )
+
+
+class WrongValue(InputRefused):
+    reference = "wrong-value"
+
+    def __init__(self, key: str, value: Any, *, expected: str, nearest: str | None = None) -> None:
+        super().__init__(
+            what=f"the value of `{key}` is {_shown(value)}",
+            why=f"expected: {expected}",
+            fix=f"did you mean `{nearest}`?" if nearest else f"correct `{key}` in the training file or the override",
+        )
+
+
+class MissingKey(InputRefused):
+    reference = "missing-key"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            what=f"the training file has no `{key}`", why="a run cannot do without it", fix=f"add `{key}` to the file"
+        )
+
+
+class KeyTwice(InputRefused):
+    reference = "key-twice"
+
+    def __init__(self, alias: str, canonical: str) -> None:
+        super().__init__(
+            what=f"`{alias}` and `{canonical}` are both given",
+            why="they mean the same thing, and one of them would be ignored",
+            fix=f"keep `{canonical}`",
+        )
+
+
+Convert = Callable[[Any], Any]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _all_linear(value: Any) -> Any:
+    """LLaMA-Factory writes `all`; a comma-separated text is a list."""
+    if value in ("all", "all-linear"):
+        return "all-linear"
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _linear_flag(value: Any) -> Any:
+    return "all-linear" if value is True else value
+
+
+def _bf16(value: Any) -> Any:
+    return {True: "bf16", False: "fp32", "auto": "auto"}.get(value, value) if isinstance(value, bool | str) else value
+
+
+def _four_bit(value: Any) -> Any:
+    if value is True or (type(value) is int and value == 4):
+        return {"type": "nf4"}
+    return None if value is False else value
+
+
+def _one_data_set(value: Any) -> Any:
+    if not isinstance(value, list) or len(value) != 1:
+        raise WrongValue("datasets", value, expected="a list of one data set; more than one is not available here")
+    entry = value[0]
+    if isinstance(entry, dict) and "type" in entry and "format" not in entry:
+        return {("format" if key == "type" else key): item for key, item in entry.items()}
+    return entry
+
+
+# alias → (canonical key, conversion of the value)
+_TOP: dict[str, tuple[str, Convert]] = {
+    "base_model": ("base", _same),
+    "model_name_or_path": ("base", _same),
+    "adapter": ("method", _same),
+    "finetuning_type": ("method", _same),
+    "datasets": ("data.train", _one_data_set),
+    "val_set_size": ("data.validation.fraction", _same),
+    "load_in_4bit": ("quantization", _four_bit),
+    "quantization_bit": ("quantization", _four_bit),
+}
+_LORA: dict[str, tuple[str, Convert]] = {
+    "lora_r": ("r", _same),
+    "lora_rank": ("r", _same),
+    "lora_alpha": ("alpha", _same),
+    "lora_dropout": ("dropout", _same),
+    "lora_target_modules": ("target_modules", _all_linear),
+    "lora_target": ("target_modules", _all_linear),
+    "lora_target_linear": ("target_modules", _linear_flag),
+}
+_TRAINING: dict[str, tuple[str, Convert]] = {
+    "lr": ("learning_rate", _same),
+    "num_epochs": ("num_train_epochs", _same),
+    "epochs": ("num_train_epochs", _same),
+    "micro_batch_size": ("per_device_train_batch_size", _same),
+    "batch_size": ("per_device_train_batch_size", _same),
+    "sequence_len": ("max_length", _same),
+    "cutoff_len": ("max_length", _same),
+    "max_seq_length": ("max_length", _same),
+    "max_sequence_length": ("max_length", _same),
+    "lr_scheduler": ("lr_scheduler_type", _same),
+    "bf16": ("dtype", _bf16),
+}
+
+
+def _table() -> dict[str, tuple[str, Convert]]:
+    found = dict(_TOP)
+    found |= {word: (f"lora.{key}", convert) for word, (key, convert) in _LORA.items()}
+    found |= {f"lora.{word}": (f"lora.{key}", convert) for word, (key, convert) in _LORA.items()}
+    found["lora.rank"] = ("lora.r", _same)
+    found |= {word: (f"training.{key}", convert) for word, (key, convert) in _TRAINING.items()}
+    found |= {f"training.{word}": (f"training.{key}", convert) for word, (key, convert) in _TRAINING.items()}
+    found |= {word: (f"training.{word}", _same) for word in TrainingBlock.model_fields}
+    return found
+
+
+ALIASES: Mapping[str, tuple[str, Convert]] = _table()
+_METHOD_WORDS = {"adapter": "bottleneck", "pfeiffer": "bottleneck", "houlsby": "bottleneck", "prompt": "prompt_tuning"}
+
+
+def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[TrainingFile, tuple[str, ...]]:
+    """The validated file, and a note for each familiar word that stood for a canonical key.
+
+    Args:
+        raw: the value of the YAML document; it is not changed.
+        overrides: dotted keys and their values (`("training.seed", 8)`), canonical or familiar; later ones win.
+
+    Raises:
+        UnknownKey, MissingKey, KeyTwice: with the dotted key, and the nearest known one.
+        WrongValue: with key, value and what was expected.
+        MalformedReference: `name` names no model, or `base` is no reference.
+    """
+    if not isinstance(raw, dict):
+        raise WrongValue("(the whole file)", raw, expected="a mapping of keys to values")
+    notes: list[str] = []
+    document = _canonical(raw, notes)
+    for key, value in overrides:
+        canonical, converted = _translate(key, value, notes)
+        _put(document, canonical, converted)
+    _rename_method(document, notes)
+    try:
+        return TrainingFile.model_validate(_tuples(document)), tuple(dict.fromkeys(notes))
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False)[0]) from error
+
+
+def known_keys() -> tuple[str, ...]:
+    """Every canonical dotted key, in the order of the schema."""
+    return tuple(_keys(TrainingFile, ""))
+
+
+def _canonical(raw: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    document = copy.deepcopy(raw)
+    for path in _paths(document):
+        if path not in ALIASES:
+            continue
+        canonical, value = _translate(path, _take(document, path), notes)
+        if _has(document, canonical):
+            raise KeyTwice(path, canonical)
+        _put(document, canonical, value)
+    return document
+
+
+def _translate(key: str, value: Any, notes: list[str]) -> tuple[str, Any]:
+    if key not in ALIASES:
+        return key, value
+    canonical, convert = ALIASES[key]
+    notes.append(f"`{key}` is read as `{canonical}`")
+    return canonical, convert(value)
+
+
+def _paths(document: dict[str, Any]) -> list[str]:
+    """The dotted keys of the first two levels: aliases are nowhere deeper."""
+    found = []
+    for key, value in document.items():
+        found.append(key)
+        if isinstance(value, dict):
+            found.extend(f"{key}.{inner}" for inner in value)
+    return found
+
+
+def _take(document: dict[str, Any], path: str) -> Any:
+    *parents, last = path.split(".")
+    for parent in parents:
+        document = document[parent]
+    return document.pop(last)
+
+
+def _has(document: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(document, dict) or part not in document:
+            return False
+        document = document[part]
+    return True
+
+
+def _put(document: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        inner = document.setdefault(parent, {})
+        if inner is None:
+            inner = document[parent] = {}
+        if not isinstance(inner, dict):
+            raise WrongValue(parent, inner, expected=f"a block, because `{path}` is given too")
+        document = inner
+    document[last] = value
+
+
+def _rename_method(document: dict[str, Any], notes: list[str]) -> None:
+    word = document.get("method")
+    if isinstance(word, str) and word in _METHOD_WORDS:
+        document["method"] = _METHOD_WORDS[word]
+        notes.append(f"method `{word}` is read as `{_METHOD_WORDS[word]}`")
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples: the schema is strict, and YAML has no tuples."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _refusal(error: ErrorDetails) -> InputRefused:
+    location = [str(part) for part in error["loc"] if _is_key(str(part))]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return UnknownKey(key, nearest=_nearest(location), known=_siblings(location))
+    if error["type"] == "missing":
+        return MissingKey(key)
+    if key == "method":
+        word = error["input"]
+        close = difflib.get_close_matches(word, METHOD_NAMES, n=1) if isinstance(word, str) else []
+        return WrongValue(key, word, expected=f"one of {', '.join(METHOD_NAMES)}", nearest=close[0] if close else None)
+    return WrongValue(key or "(the whole file)", error["input"], expected=_expected(error["msg"]))
+
+
+def _is_key(part: str) -> bool:
+    # pydantic puts the alternatives of a union into the location: `literal['all-linear']`, `tuple[str, ...]`
+    return "[" not in part
+
+
+def _expected(message: str) -> str:
+    text = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    if "instance of" in text:
+        return "a block of keys"
+    return "a list" if text == "a valid tuple" else text
+
+
+def _nearest(location: list[str]) -> str | None:
+    here, prefix = _siblings(location), ".".join(location[:-1])
+    close = difflib.get_close_matches(location[-1], here, n=1)
+    if close:
+        return f"{prefix}.{close[0]}" if prefix else close[0]
+    elsewhere = [key for key in known_keys() if key.rpartition(".")[2] == location[-1]]
+    words = difflib.get_close_matches(".".join(location), ALIASES, n=1, cutoff=0.8)
+    return elsewhere[0] if elsewhere else (ALIASES[words[0]][0] if words else None)
+
+
+def _siblings(location: list[str]) -> list[str]:
+    prefix = "".join(f"{part}." for part in location[:-1])
+    inside = (key.removeprefix(prefix) for key in known_keys() if key.startswith(prefix))
+    return list(dict.fromkeys(key.partition(".")[0] for key in inside))
+
+
+def _keys(schema: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in schema.model_fields.items():
+        inner = _block(field.annotation)
+        yield f"{prefix}{name}"
+        if inner is not None:
+            yield from _keys(inner, f"{prefix}{name}.")
+
+
+def _block(annotation: Any) -> type[BaseModel] | None:
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    return next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)
+
+
+def _shown(value: Any) -> str:
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
+
+
+assert set(METHOD_BLOCKS) <= set(TrainingFile.model_fields), "each method block is a field of the file"

@@ -1,0 +1,64 @@
+"""Reading a training file from disk, with overrides from a command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.files import read_file
+from registry.intake.yaml import read_yaml
+from schemas.config import TrainingFile
+from schemas.config_aliases import parse_training_file
+from schemas.errors import InputRefused
+
+MAX_BYTES = 1024 * 1024
+
+
+class MalformedOverride(InputRefused):
+    reference = "malformed-override"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            what=f"{text[:80]!r} overrides nothing",
+            why="an override is a dotted key, an equals sign and a value",
+            fix="write it like training.seed=8",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A validated training file, the notes of its reading, and the folder that its relative paths start from."""
+
+    config: TrainingFile
+    notes: tuple[str, ...]
+    folder: Path
+
+    def resolve(self, path: str) -> Path:
+        """A path of the file as a path of this machine; `~` is not expanded."""
+        return self.folder / path
+
+
+def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """The training file at `path`, with overrides such as `training.seed=8` (the value is strict YAML).
+
+    Raises:
+        FileMissing, FileUnreadable, FileTooLarge, NotARegularFile: as `registry.files.read_file`.
+        MalformedYaml: the file or an override's value is no strict YAML.
+        MalformedOverride: no key or no equals sign.
+        UnknownKey, WrongValue, MissingKey, KeyTwice, MalformedReference: as `parse_training_file`.
+    """
+    raw = read_yaml(read_file(path.resolve(), max_bytes=MAX_BYTES), what=path.name)
+    config, notes = parse_training_file(raw, [parse_override(text) for text in overrides])
+    return LoadedConfig(config, notes, path.resolve().parent)
+
+
+def parse_override(text: str) -> tuple[str, Any]:  # any JSON value; the schema validates it
+    """The dotted key and the value of `training.seed=8`.
+
+    Raises:
+        MalformedOverride, MalformedYaml: as `load_training_file`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.strip().split(".")):
+        raise MalformedOverride(text)
+    return key.strip(), read_yaml(value, what=f"the override of `{key.strip()}`")

@@ -1,0 +1,141 @@
+"""What a run runs on: device, number format, threads, and the record of software and hardware."""
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from schemas.config import base_name
+from schemas.run import Environment
+
+Dtype = Literal["bf16", "fp32"]
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "accelerate",
+    "numpy",
+    "bitsandbytes",
+    "gguf",
+)
+# x86 and Arm names in /proc/cpuinfo of bfloat16 matrix or dot-product instructions
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What was chosen: `device` is `cpu` or `cuda`; `dtype` is the number format of the matrix products."""
+
+    device: str
+    dtype: Dtype
+    threads: int
+    processor: str
+
+    def weights_dtype(self, *, trains_base_weights: bool) -> Dtype:
+        """How the base is loaded. Weights that are trained stay fp32, because bf16 loses small updates; bf16 is then
+        the format of the products only (autocast)."""
+        return "fp32" if trains_base_weights else self.dtype
+
+
+def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: str | None = None) -> Hardware:
+    """A GPU if there is one, else the CPU; `auto` is bf16 where the device has instructions for it, else fp32.
+
+    Sets torch's number of threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise.
+    """
+    import torch
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    threads = int(os.environ["OMP_NUM_THREADS"]) if os.environ.get("OMP_NUM_THREADS", "").isdigit() else _cores()
+    torch.set_num_threads(max(threads, 1))
+    info = _cpu_info()
+    if chosen == "cuda":
+        has_bf16, processor = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
+    else:
+        has_bf16, processor = bool(_flags(info) & _BF16_FLAGS), _model_name(info)
+    found: Dtype = ("bf16" if has_bf16 else "fp32") if dtype == "auto" else dtype
+    return Hardware(device=chosen, dtype=found, threads=max(threads, 1), processor=processor)
+
+
+def describe_environment(
+    hardware: Hardware, *, argv: Sequence[str], code_version: str, code_commit: str | None = None
+) -> Environment:
+    """The record; paths in `argv` are cut to base names, and values of options that look secret are left out."""
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        processor=hardware.processor,
+        threads=hardware.threads,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        libraries=library_versions(),
+        argv=cut_paths(argv),
+        code_version=code_version,
+        code_commit=code_commit,
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """The installed versions of what can change a result."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+_SECRET = re.compile(r"(token|secret|password|passphrase|key)", re.IGNORECASE)
+
+
+def cut_paths(argv: Sequence[str]) -> tuple[str, ...]:
+    """Arguments with paths cut to base names (`--home=/a/b` to `--home=b`) and secret-looking values to `…`."""
+    found: list[str] = []
+    hide_next = False
+    for argument in argv:
+        option, equals, value = argument.rpartition("=")
+        if hide_next and not argument.startswith("-"):
+            found.append("…")
+        elif equals:
+            found.append(f"{option}={'…' if _SECRET.search(option) else _cut(value)}")
+        else:
+            found.append(_cut(argument))
+        hide_next = argument.startswith("-") and not equals and bool(_SECRET.search(argument))
+    return tuple(found)
+
+
+def _cut(text: str) -> str:
+    if "/" not in text and "\\" not in text:
+        return text
+    return base_name(text) or ""
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no affinity
+        return os.cpu_count() or 1
+
+
+def _cpu_info() -> str:
+    try:
+        return _CPUINFO.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _flags(info: str) -> set[str]:
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", info, re.MULTILINE)
+    return set(match.group(1).split()) if match else set()
+
+
+def _model_name(info: str) -> str:
+    match = re.search(r"^model name\s*:\s*(.*)$", info, re.MULTILINE)
+    return match.group(1).strip() if match else platform.machine()
