@@ -177,6 +177,8 @@ class BucketStore:
                 if not complete:
                     with suppress(OSError, *_client_errors()):  # the first failure is the one to report
                         upload.discard()
+                    # else the collector closes it, which starts the upload once more and hangs when the loop is gone
+                    upload.closed = True
 
 
 class _Translated(io.RawIOBase):
