@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -71,3 +72,27 @@ def test_openssl_gives_the_key_id_that_we_use(openssl, tmp_path):
         timeout=60,
     ).stdout
     assert shown.split()[0] == a_p256_key().public.key_id
+
+
+def test_the_commands_of_the_reference_page_do_what_it_says(openssl, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "reference" / "signing.md"
+    blocks = [
+        block for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL) if "model_signing" not in block
+    ]
+    evidence = tmp_path / "DIR" / "evidence"
+    evidence.mkdir(parents=True)
+    (tmp_path / "DIR" / "model.sig").write_bytes(a_bundle())
+    line = dsse.sign(a_p256_key(), dsse.IN_TOTO, b"{}").render()
+    (evidence / "statements.intoto.jsonl").write_bytes(line + b"\n")
+    checkpoint = note.sign_checkpoint(an_ed25519_key(), origin=ORIGIN, size=1, root=bytes(32))
+    proof = note.render_proof(note.Proof(index=0, hashes=(), checkpoint_text=checkpoint))
+    (evidence / "log.tlog-proof").write_text(proof)
+    (tmp_path / "KEY.pub").write_bytes(a_p256_key().public.pem)
+    (tmp_path / "LOG.pub").write_bytes(an_ed25519_key().public.pem)
+    script = "set -e\n" + "\n".join(blocks)
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert a_p256_key().public.key_id in done.stdout
+    assert "Verified OK" in done.stdout
+    assert "Signature Verified Successfully" in done.stdout
+    assert (tmp_path / "line.json").read_bytes() == line + b"\n"
