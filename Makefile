@@ -1,0 +1,60 @@
+# One command each. `make demo` and `make test` need Python 3.11-3.13 and a package index, nothing else.
+VENV ?= .venv
+PY = $(VENV)/bin/python
+OUTSIDE = browser or strace or openssl or real_model or peers
+PYTEST = $(PY) -m pytest
+
+.PHONY: demo test test-all full bench check docs ui fix help
+
+help:
+	@grep -E '^## ' Makefile | sed 's/^## //'
+
+## demo      the whole story on a small model, from nothing, under demo/
+demo:
+	@sh .ci/install "$(VENV)" demo
+	@$(VENV)/bin/registry demo
+
+## test      every test that needs only Python and the package index
+test:
+	@sh .ci/install "$(VENV)" test
+	$(PYTEST) -m "not ($(OUTSIDE)) and not full and not gpu"
+
+## test-all  and those that need chromium, strace, openssl, the real model and the peers
+test-all: test
+	@sh .ci/install "$(VENV)" peers
+	$(PYTEST) -m "($(OUTSIDE)) and not full and not gpu"
+
+## full      and the oracles, whole fault matrices and benches
+full: test-all
+	$(PYTEST) -m "full and not gpu"
+	$(MAKE) bench
+
+## bench     ratios against the peers, in one run
+bench:
+	@sh .ci/install "$(VENV)" peers
+	$(PY) -m tests.bench
+
+## check     format, lint, types, import contracts, generated docs
+check:
+	@sh .ci/install "$(VENV)" check
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m docs.generate --check
+
+## fix       format, and what the linter can mend
+fix:
+	@sh .ci/install "$(VENV)" check
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+## docs      write the generated pages of docs/reference
+docs:
+	@sh .ci/install "$(VENV)" demo
+	$(PY) -m docs.generate
+
+## ui        browse the demo's registry in MLflow
+ui:
+	@sh .ci/install "$(VENV)" demo
+	$(VENV)/bin/registry ui --home demo/.registry
