@@ -15,6 +15,7 @@ STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENTS_FILE = "statements.intoto.jsonl"
 PROOF_FILE = "log.tlog-proof"
+KEYS_FOLDER = "keys"  # under evidence: the public keys of the signers, so that a wrong signature differs from an unknown key
 
 
 def urn(kind: str) -> str:
@@ -134,11 +135,15 @@ class StoredStatement(Frozen):
 class RegistrationPredicate(Document):
     """Puts a manifest under a model's name. The number is the position among the registrations of that name in the log.
 
-    `nonce` is random hex: a leaf holds only the statement's digest, and a short predicate could be guessed from it.
+    `accompanied_by` names the statements that entered the log together with it, and `signature` the signed OMS payload, so
+    that the proof of this one event dates them all and none of them can be left out unnoticed. `nonce` is random hex: a
+    leaf holds only the statement's digest, and a short predicate could be guessed from it.
     """
 
     name: str
     source: Literal["train", "merge", "import", "base"]
+    accompanied_by: tuple[Digest, ...]
+    signature: Digest
     nonce: str
 
 

@@ -1,0 +1,1 @@
+"""One file a command group; heavy imports sit inside the command bodies."""

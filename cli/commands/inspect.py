@@ -1,0 +1,244 @@
+"""list, show, lineage, verify, pull, report, promote: looking at what is registered."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import console
+from cli.options import (
+    HomeOption,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    ReferenceArgument,
+    RootOption,
+    TrustOption,
+)
+
+if TYPE_CHECKING:
+    from schemas.version import Version, VerifyOutcome
+
+PAGE = 50
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("list")(list_versions)
+    for command in (show, lineage, verify, pull, report, promote):
+        app.command()(command)
+
+
+def list_versions(
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+    name: Annotated[str | None, typer.Option(help="Only names that start so.")] = None,
+    kind: Annotated[str | None, typer.Option(help="base, adapter, model or bundle.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="At most so many, newest first.")] = PAGE,
+) -> None:
+    """List the registered versions, newest first."""
+    from cli.wiring import opened
+    from registry.database import catalog
+
+    with opened(home) as registry, registry.database.read() as tx:
+        page = catalog.list_versions(tx, name_prefix=name, kind=kind, limit=limit)
+    if output is Output.json:
+        console.out_json([version.model_dump(mode="json") for version in page.versions])
+        return
+    if not page.versions:
+        console.note("nothing is registered yet")
+        console.next_step("registry base add embedded --name tiny")
+        return
+    console.table(["version", "kind", "method", "manifest", "registered", "aliases"], [_row(one) for one in page.versions])
+    if page.next is not None:
+        console.note(f"more than {limit}: raise --limit, or narrow with --name or --kind")
+    console.next_step(f"registry show {page.versions[0].label}")
+
+
+def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Show one version: what it is, what it was made from, and everything said about it."""
+    from cli.wiring import opened
+    from registry.show import describe_version
+
+    with opened(home) as registry:
+        described = describe_version(registry, reference)
+    if output is Output.json:
+        console.out_json(described.to_json())
+        return
+    for label, text in described.lines():
+        console.out(f"{label:<12} {text}")
+    console.next_step(f"registry verify {described.version.label}")
+
+
+def lineage(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Draw what a version came from and what came from it."""
+    from cli.wiring import opened
+    from registry.database import catalog
+    from registry.lineage import lineage_of, tree_lines
+    from schemas.identity import Reference
+
+    with opened(home) as registry, registry.database.read() as tx:
+        version = catalog.resolve(tx, Reference.parse(reference))
+        graph = lineage_of(tx, focus=version.manifest_digest)
+    if output is Output.json:
+        console.out_json(graph.model_dump(mode="json"))
+        return
+    for line in tree_lines(graph):
+        console.out(line)
+
+
+def verify(
+    target: Annotated[str, typer.Argument(help="A version (name:3, name@alias, sha256:…) or a pulled folder.")],
+    home: HomeOption = None,
+    trust: TrustOption = None,
+    root: RootOption = None,
+    base: Annotated[Path | None, typer.Option(help="Where the base lies, to check its bytes too.")] = None,
+    require: Annotated[list[str] | None, typer.Option(help="Also demand: base-bytes, log-proof.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Check that an artifact is exactly what was registered and signed: ten numbered checks."""
+    outcome = _verified(target, home, trust, root, base, require or [])
+    if output is Output.json:
+        console.out_json(outcome.model_dump(mode="json"))
+    else:
+        _print_checks(outcome)
+    if outcome.verdict == "verified" and output is Output.text and not _is_folder(target):
+        console.next_step(f"registry report {target}")
+    raise typer.Exit(outcome.exit_code)
+
+
+def pull(
+    reference: ReferenceArgument,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    home: HomeOption = None,
+    trust: TrustOption = None,
+    root: RootOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Write a verified private copy of a version, in plain layout, to a new folder."""
+    from cli.wiring import chosen_trust, opened
+    from registry.pull import pull_version, version_named
+
+    with opened(home) as registry:
+        policy, problem = chosen_trust(registry, trust, root)
+        if problem is not None:
+            raise problem
+        version = version_named(registry, reference)
+        outcome = pull_version(registry, version, folder, trust=policy)
+    if output is Output.json:
+        console.out_json({"folder": str(folder), "version": version.label, **outcome.model_dump(mode="json")})
+        return
+    console.out(f"pulled   {version.label} → {folder}  {outcome.verdict}")
+    console.next_step(f"registry verify {folder}")
+
+
+def report(
+    reference: ReferenceArgument,
+    home: HomeOption = None,
+    out: Annotated[str | None, typer.Option(help="Where to write it; - for stdout.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="The time the report speaks of; default: now, to the second.")] = None,
+) -> None:
+    """Write one self-contained HTML page about a version: what changed, how it was measured, what is open."""
+    from cli.wiring import opened
+    from registry.pull import version_named
+    from registry.report import make_report
+
+    with opened(home) as registry:
+        version = version_named(registry, reference)
+        page = make_report(registry, version, as_of=as_of or registry.clock())
+    if out == "-":
+        sys.stdout.buffer.write(page)
+        return
+    path = Path(out or f"{version.name}-{version.number}-report.html")
+    _write_page(path, page)
+    console.out(f"report   {path}")
+
+
+def promote(
+    reference: ReferenceArgument,
+    alias: Annotated[str, typer.Argument(help="For example champion.")],
+    reason: Annotated[str | None, typer.Option(help="Why; enters the signed record.")] = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+) -> None:
+    """Point an alias of a name at a version; the move is signed and logged."""
+    from cli.wiring import opened
+    from registry.promote import set_alias
+    from registry.pull import version_named
+
+    with opened(home, passphrase_file) as registry:
+        version = version_named(registry, reference)
+        set_alias(registry, version, alias, reason=reason)
+    console.out(f"alias    {version.name}@{alias} → {version.label}")
+    console.next_step(f"registry pull {version.name}@{alias} FOLDER")
+
+
+def _verified(
+    target: str, home: Path | None, trust: Path | None, root: list[str] | None, base: Path | None, require: list[str]
+) -> "VerifyOutcome":
+    from cli.wiring import chosen_trust, home_if_any
+    from registry.pull import version_named
+    from registry.verify import Requirements, verify_folder, verify_version
+    from schemas.errors import InputRefused
+
+    unknown = sorted(set(require) - {"base-bytes", "log-proof"})
+    if unknown:
+        raise InputRefused(
+            what=f"--require {unknown[0]} is not known", why="there is base-bytes and log-proof", fix="use one of them"
+        )
+    wanted = Requirements(log_proof="log-proof" in require, base_bytes="base-bytes" in require)
+    registry = home_if_any(home)
+    try:
+        policy, problem = chosen_trust(registry, trust, root)
+        if _is_folder(target) or registry is None:
+            from registry.home import utc_now
+
+            return verify_folder(
+                Path(target),
+                trust=policy,
+                trust_problem=problem,
+                now=utc_now(),
+                base=base,
+                registry=registry,
+                require=wanted,
+            )
+        version = version_named(registry, target)
+        return verify_version(registry, version, trust=policy, trust_problem=problem, base=base, require=wanted)
+    finally:
+        if registry is not None:
+            registry.close()
+
+
+def _is_folder(target: str) -> bool:
+    """A folder is written as one: with a separator, or as the name of a folder that is there."""
+    return "/" in target or target in (".", "..") or Path(target).is_dir()
+
+
+def _print_checks(outcome: "VerifyOutcome") -> None:
+    width = max(len(check.text) for check in outcome.checks)
+    for number, check in enumerate(outcome.checks, start=1):
+        console.out(f"{number:>2} {check.step:<11} {check.text:<{width}}  {console.painted(check.status, check.status)}")
+        for line in check.detail:
+            console.out(f"{'':<14} {line}")
+    said = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]
+    console.out(console.painted(outcome.verdict, said))
+
+
+def _row(version: "Version") -> list[Any]:
+    return [
+        version.label,
+        version.kind,
+        version.method or "",
+        version.manifest_digest.short,
+        version.registered_at,
+        ", ".join(version.aliases),
+    ]
+
+
+def _write_page(path: Path, page: bytes) -> None:
+    from registry.files import unwritable
+
+    try:
+        path.write_bytes(page)
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,0 +1,123 @@
+"""init, schema, trust: making a home and telling what it is."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import console
+from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+QUESTIONS = (
+    ("legal_name", "Legal name of your organisation"),
+    ("country", "Country (two letters, such as DE)"),
+    ("contact", "Public contact (address or web page)"),
+    ("size_class", "Size class (sme, smc or large)"),
+    ("role", "Your role (original_provider, on_behalf_of_provider, downstream_modifier or deployer)"),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(init)
+    app.command()(schema)
+    trust = typer.Typer(help="Whom this registry trusts.", no_args_is_help=True)
+    trust.command("show")(trust_show)
+    trust.command("export")(trust_export)
+    app.add_typer(trust, name="trust")
+
+
+def init(
+    home: HomeOption = None,
+    profile: Annotated[Path | None, typer.Option(help="YAML with the answers that would be asked for.")] = None,
+    person: Annotated[str, typer.Option(help="Who holds the keys, as the trust file will say.")] = "lab-1",
+    unencrypted: Annotated[bool, typer.Option("--unencrypted", help="Keys without passphrase; every verify shows it.")] = False,
+    passphrase_file: PassphraseFileOption = None,
+    database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the home.")] = None,
+    store: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of a folder in the home.")] = None,
+    example: Annotated[bool, typer.Option(help="Write a working training file with data beside the home.")] = True,
+) -> None:
+    """Make a registry here: keys, trust, database, store, and a working example."""
+    from cli.settings import new_passphrase
+    from registry.example import write_example
+    from registry.home import FOLDER_NAME, utc_now
+    from registry.initialise import NewHome, make_home
+
+    folder = home or Path.cwd() / FOLDER_NAME
+    now = utc_now()
+    new = NewHome(
+        folder=folder,
+        profile=_profile(profile, person, now),
+        person=person,
+        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted),
+        database=database,
+        store=store,
+    )
+    settings = make_home(new, now=now)
+    console.out(f"registry {settings.registry_id[:8]}  {folder}")
+    console.out(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
+    if example:
+        written = write_example(folder.parent / "example")
+        console.out(f"example  {written.config}  with {written.rows} rows of data")
+        console.next_step(f"registry base add embedded --name tiny   then   registry train {written.config}")
+
+
+def schema(
+    name: Annotated[str | None, typer.Argument(help="Which document; without a name they are listed.")] = None,
+) -> None:
+    """Print the JSON Schema of a document, for editors and for other programs."""
+    from schemas.catalog import DOCUMENTS, json_schema
+
+    if name is None:
+        for known, document in sorted(DOCUMENTS.items()):
+            console.out(f"{known:<20} {(document.__doc__ or '').strip().splitlines()[0]}")
+        return
+    console.out_json(json_schema(name))
+
+
+def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """List the keys that this registry trusts, for whom and for what."""
+    from cli.wiring import opened
+
+    with opened(home) as registry:
+        policy = registry.trust
+        if output is Output.json:
+            console.out_json(policy.to_json())
+            return
+        console.out(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
+        revoked = {one.key_id for one in policy.revocations}
+        rows = [
+            [key.role, key.person, f"{key.key_id[:16]}…", key.valid_until[:10], "revoked" if key.key_id in revoked else ""]
+            for key in policy.keys
+        ]
+        console.table(["role", "person", "key", "until", ""], rows)
+
+
+def trust_export(
+    folder: Annotated[Path, typer.Argument(help="A folder to write trust.json and the public keys to.")],
+    home: HomeOption = None,
+) -> None:
+    """Write the trust file and the public keys, to hand to whoever verifies elsewhere."""
+    from cli.wiring import opened
+    from registry.export_trust import export_trust
+
+    with opened(home) as registry:
+        for path in export_trust(registry, folder):
+            console.out(str(path))
+        console.note(f"tell them the root over another channel: sha256:{registry.trust.roots[0]}")
+    console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
+
+
+def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":  # noqa: F821  imported when needed
+    from registry.files import read_file
+    from registry.intake.yaml import read_yaml
+    from registry.organisation import profile_from_answers
+
+    if file is not None:
+        answers = read_yaml(read_file(file, max_bytes=1 << 20), what=str(file))
+    elif sys.stdin.isatty() and sys.stderr.isatty():
+        console.note("Five questions for the records; an empty answer is recorded as unknown.")
+        answers = {key: typer.prompt(text, default="", show_default=False, err=True) for key, text in QUESTIONS}
+    else:
+        answers = {}
+    return profile_from_answers(answers, by=person, at=now)

@@ -1,0 +1,106 @@
+"""base, train, methods, demo: bringing a base in and adapting it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import console
+from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+
+def add_to(app: typer.Typer) -> None:
+    base = typer.Typer(help="Base models.", no_args_is_help=True)
+    base.command("add")(base_add)
+    app.add_typer(base, name="base")
+    app.command()(train)
+    app.command()(methods)
+    app.command()(demo)
+
+
+def base_add(
+    source: Annotated[str, typer.Argument(help="A folder, a .gguf file, a Hub id (org/name), or `embedded`.")],
+    name: Annotated[str | None, typer.Option(help="The name to register it under; default from the source.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub; its commit is recorded.")] = None,
+    store: Annotated[str, typer.Option(help="reference (leave the bytes), copy, or link (share them).")] = "reference",
+    facts: Annotated[Path | None, typer.Option(help="YAML with what is declared: licence, provider, compute …")] = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Register a base model by the digests of its weights, tokenizer, config and template."""
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from trainer.base_intake import intake_base
+
+    progress = Progress(story_on_stdout=output is Output.text)
+    with opened(home, passphrase_file) as registry:
+        added = intake_base(
+            registry, source, name=name, revision=revision, mode=store, facts_file=facts, observe=progress
+        )
+    version, record = added.version, added.record
+    if output is Output.json:
+        console.out_json({"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()})
+        return
+    console.out(
+        f"base     {version.label}  weights {record.identity.weights.short}  "
+        f"{record.parameters_total / 1e6:.1f} M  {record.facts.licence.value or 'licence unknown'}"
+    )
+    console.next_step(f"registry train CONFIG.yml base={version.name}")
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as training.seed=8")] = None,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Adapt a base: check, evaluate, train, evaluate again, sign, register."""
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from trainer.runs import train_and_register
+
+    progress = Progress(story_on_stdout=output is Output.text)
+    with opened(home, passphrase_file) as registry:
+        outcome = train_and_register(registry, config, tuple(overrides or ()), observe=progress)
+        mirrored = _mirror(registry) if mirror else "not mirrored"
+    if output is Output.json:
+        console.out_json(outcome.to_json())
+        return
+    version = outcome.version
+    console.out(
+        f"registered {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
+        f"log {version.log_index}  {mirrored}"
+    )
+    console.next_step(f"registry verify {version.label}")
+
+
+def methods(output: OutputOption = Output.text) -> None:
+    """List the adaptation methods, what each costs, and whether its result can be merged."""
+    from trainer.methods import METHODS
+
+    rows = [entry.row for entry in METHODS.values()]
+    if output is Output.json:
+        console.out_json([row.to_json() for row in rows])
+        return
+    console.table(
+        ["method", "mergeable", "available", "what it does"],
+        [[row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary] for row in rows],
+    )
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Everything is written under this folder.")] = Path("demo"),
+) -> None:
+    """The whole story on a small model: base, train, verify, tamper, refuse, report."""
+    from cli.demo import run_demo
+
+    raise typer.Exit(run_demo(folder))
+
+
+def _mirror(registry: "Registry") -> str:  # noqa: F821  imported when needed
+    from registry.mirroring import sync_mirror
+
+    return "mirrored" if sync_mirror(registry).clean else "not mirrored: see `registry mirror sync`"

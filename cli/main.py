@@ -1,0 +1,77 @@
+"""The `registry` command: assembles the groups, and turns every foreseen error into three sentences and its exit code."""
+
+import os
+import sys
+
+import typer
+
+from cli import console
+from cli.commands import browse, inspect, setup, training
+from schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
+
+EXIT_CODES = """Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold · 4 the run failed ·
+5 could not be checked · 6 broken integrity or trust · 7 not found or taken · 8 this machine or a backend cannot · 130 interrupted"""
+
+app = typer.Typer(
+    name="registry",
+    help="Register fine-tuned models with their base, data, evaluation and signatures; verify and document them.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+setup.add_to(app)
+training.add_to(app)
+inspect.add_to(app)
+browse.add_to(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    # before anything can import them: no telemetry, and no network where the caller did not ask for it
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        result = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except KnownError as error:
+        console.show_error(error, as_json=_speaks_json(arguments))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.note("interrupted: nothing was registered that was not complete")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader left; keep the interpreter from complaining while it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001  the one place: usage errors of the parser, and bugs
+        return _usage_or_bug(error)
+
+
+def _usage_or_bug(error: Exception) -> int:
+    show = getattr(error, "show", None)  # click's and typer's own usage errors
+    if callable(show) and hasattr(error, "exit_code"):
+        show()
+        return 2
+    import traceback
+
+    traceback.print_exception(error)
+    console.note("this is a bug in registry: please report the lines above")
+    return EXIT_BUG
+
+
+def _speaks_json(arguments: list[str]) -> bool:
+    pairs = zip(arguments, arguments[1:], strict=False)
+    return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs) or "--output=json" in arguments
+
+
+if __name__ == "__main__":
+    main()

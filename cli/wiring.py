@@ -1,0 +1,58 @@
+"""Opening what a command needs, from its options. Imports the registry only when a command runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.settings import passphrase_source
+
+if TYPE_CHECKING:
+    from registry.home import Registry
+    from schemas.errors import KnownError
+    from schemas.policy import TrustPolicy
+
+
+@contextmanager
+def opened(home: Path | None, passphrase_file: Path | None = None) -> "Iterator[Registry]":
+    """The registry that the options mean, closed afterwards."""
+    from registry.home import find_home, open_home
+
+    registry = open_home(find_home(Path.cwd(), home), passphrase=passphrase_source(passphrase_file))
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+def home_if_any(home: Path | None) -> "Registry | None":
+    """The registry, or None where there is none and none was asked for by name."""
+    from registry.home import HomeNotFound, find_home, open_home
+
+    try:
+        return open_home(find_home(Path.cwd(), home), passphrase=passphrase_source())
+    except HomeNotFound:
+        if home is not None:
+            raise
+        return None
+
+
+def chosen_trust(
+    registry: "Registry | None", trust: Path | None, roots: list[str] | None
+) -> "tuple[TrustPolicy | None, KnownError | None]":
+    """The trust that speaks, and why there is none: the user's file, else the home's own, else nobody."""
+    from registry.files import read_file
+    from registry.home import utc_now
+    from registry.signing.trust import TRUST_MAX_BYTES, TrustAnchors, load_trust
+    from schemas.errors import IntegrityBroken, NotChecked
+    from schemas.identity import Digest
+
+    try:
+        if trust is not None:
+            ids = frozenset(Digest.parse(root).hex for root in roots or ())
+            anchors = TrustAnchors(root_key_ids=ids, file_given_by_user=not ids)
+            data = read_file(trust, max_bytes=TRUST_MAX_BYTES)
+            return load_trust(data, anchors=anchors, now=utc_now(), accepted_version=None), None
+        return (registry.trust, None) if registry is not None else (None, None)
+    except (NotChecked, IntegrityBroken) as error:
+        return None, error

@@ -1,0 +1,32 @@
+"""Where bases registered by reference lie on this machine: `HOME/bases.json`, local and never part of a record."""
+
+from pathlib import Path
+
+from registry.intake.json import read_json
+from schemas.identity import Digest
+
+FILE_NAME = "bases.json"
+
+
+def base_location(home: Path, manifest: Digest) -> Path | None:
+    """The folder of a base used by reference, or None when this machine does not know one."""
+    found = _read(home).get(manifest.hex)
+    return None if found is None else Path(found)
+
+
+def remember_base_location(home: Path, manifest: Digest, folder: Path) -> None:
+    """Note where a base lies; the newest answer wins."""
+    import json
+
+    from registry.home import replace_file
+
+    known = _read(home) | {manifest.hex: str(folder.resolve())}
+    replace_file(home / FILE_NAME, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _read(home: Path) -> dict[str, str]:
+    path = home / FILE_NAME
+    if not path.exists():
+        return {}
+    value = read_json(path.read_bytes(), what=str(path))
+    return {str(key): str(folder) for key, folder in value.items()} if isinstance(value, dict) else {}

@@ -1,0 +1,176 @@
+"""Adding a base model: identify its folder, write its manifest, register it by the one path.
+
+By reference the bytes stay where they are (and are checked again before every use); `copy` and `link` bring them into the
+store. Nothing here needs torch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from registry.base_identity import BaseFolder, identify_base
+from registry.base_locations import base_location, remember_base_location
+from registry.database import catalog
+from registry.exports.model_card import base_card
+from registry.home import Registry
+from registry.presented import local_object
+from registry.register import NewArtifact, NewStatement, register_version
+from registry.weights import Tensor, TensorDifference, diff_tensors
+from schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
+from schemas.errors import IntegrityBroken, NotChecked
+from schemas.identity import Digest
+from schemas.manifest import CARD_NAME, FileEntry, Manifest, TensorEntry, WeightsFile
+from schemas.progress import Observe, ignore
+from schemas.statement import BUILD_IMPORT
+from schemas.version import Version
+
+__all__ = ["BUILD_IMPORT", "AddedBase", "WrongBase", "add_base", "base_folder", "base_record", "check_base_folder"]
+
+
+class WrongBase(IntegrityBroken):
+    reference = "wrong-base"
+
+    def __init__(self, folder: Path, part: str, pinned: object, found: object, difference: TensorDifference | None) -> None:
+        named = f"; the first tensor that differs: {difference}" if difference is not None else ""
+        super().__init__(
+            what=f"{folder} is not the base that was registered",
+            why=f"its {part} is {found}, pinned is {pinned}{named}",
+            fix="restore the base's files, or register these as a base of their own with `registry base add`",
+        )
+
+
+class BaseBytesMissing(NotChecked):
+    reference = "base-bytes-missing"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            what=f"the bytes of {label} are not on this machine",
+            why="it was added by reference on another machine, or its folder has moved",
+            fix="add it again here with `registry base add FOLDER`: equal bytes are the same version",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AddedBase:
+    """A registered base and the folder that was identified."""
+
+    version: Version
+    record: BaseRecord
+    folder: Path
+
+
+def add_base(
+    registry: Registry,
+    folder: Path,
+    *,
+    name: str,
+    origin: BaseOrigin,
+    revision: str | None = None,
+    facts: DeclaredFacts | None = None,
+    mode: Literal["reference", "copy", "link"] = "reference",
+    observe: Observe = ignore,
+) -> AddedBase:
+    """Register a base from a Hugging Face folder.
+
+    Raises:
+        PickleRefused, CodeRefused, InputRefused: the folder holds pickle weights, code, links, or no weights.
+        MalformedSafetensors: a header that lies.
+    """
+    found = identify_base(folder, revision=revision, cache=registry.cache)
+    record = BaseRecord(
+        identity=found.identity,
+        origin=origin,
+        architecture=found.architecture,
+        parameters_total=found.parameters_total,
+        parameters_matmul=found.parameters_matmul,
+        context_length=found.context_length,
+        facts=facts or DeclaredFacts(),
+    )
+    card = base_card(name=name, record=record)
+    statements = (
+        NewStatement("base", record.to_json()),
+        NewStatement("card", {"path": CARD_NAME, "sha256": str(Digest.of(card))}),
+    )
+    artifact = NewArtifact(
+        name=name,
+        source="base",
+        manifest=base_manifest(found),
+        folder=folder,
+        card=card,
+        statements=statements,
+        mode=mode,
+    )
+    version = register_version(registry, artifact, observe=observe)
+    if mode == "reference":
+        remember_base_location(registry.folder, version.manifest_digest, folder)
+    return AddedBase(version, record, folder)
+
+
+def base_manifest(found: BaseFolder) -> Manifest:
+    """The manifest of a base: every file, every tensor."""
+    return Manifest(
+        kind="base",
+        layout="model",
+        files=tuple(FileEntry(path=one.path, size=one.size, sha256=one.sha256) for one in found.files),
+        weights=found.weights,
+        weights_digest=found.identity.weights,
+    )
+
+
+def base_record(registry: Registry, version: Version) -> BaseRecord:
+    """What is recorded about a base.
+
+    Raises:
+        NotChecked: the version has no base statement.
+    """
+    with registry.database.read() as tx:
+        for stored in reversed(catalog.statements_of(tx, subject=version.manifest_digest)):
+            if stored.kind == "base":
+                return BaseRecord.from_json(stored.statement.predicate)
+    raise BaseBytesMissing(version.label)
+
+
+def base_folder(registry: Registry, version: Version, scratch: Path) -> Path:
+    """A folder with the base's files: where it lies by reference, or assembled from the store under `scratch`.
+
+    Raises:
+        BaseBytesMissing: neither is possible on this machine.
+    """
+    location = base_location(registry.folder, version.manifest_digest)
+    if location is not None and location.is_dir():
+        return location
+    manifest = Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest))
+    folder = scratch / version.manifest_digest.hex
+    for entry in manifest.files:
+        target = folder / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = local_object(registry.store, entry.sha256, scratch)
+        if source is None:
+            raise BaseBytesMissing(version.label)
+        if not target.exists():
+            registry.store.fetch(entry.sha256, target)
+    return folder
+
+
+def check_base_folder(registry: Registry, version: Version, folder: Path, identity: BaseIdentity) -> BaseFolder:
+    """Identify the folder again and compare it with what is pinned, before anything is loaded from it.
+
+    Raises:
+        WrongBase: another identity; names the first tensor that differs.
+    """
+    found = identify_base(folder, revision=identity.revision, cache=registry.cache)
+    for part in ("weights", "config", "tokenizer", "chat_template", "generation_config"):
+        pinned, here = getattr(identity, part), getattr(found.identity, part)
+        if pinned == here:
+            continue
+        difference = None
+        if part == "weights":
+            manifest = Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest))
+            difference = diff_tensors(_tensors(manifest.weights), _tensors(found.weights))
+        raise WrongBase(folder, part, pinned, here, difference)
+    return found
+
+
+def _tensors(files: tuple[WeightsFile, ...]) -> tuple[Tensor, ...]:
+    entries: list[TensorEntry] = [entry for file in files for entry in file.tensors]
+    return tuple(Tensor(entry.name, entry.dtype, entry.shape, entry.sha256) for entry in entries)

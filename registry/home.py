@@ -1,0 +1,284 @@
+"""A home: where one registry keeps its database, objects, keys, trust and remembered checkpoints, opened as one value.
+
+    HOME/registry.json     what this registry is: id, database, store, mirror route (no secrets)
+    HOME/profile.json      the organisation, as answered at init
+    HOME/trust.json        the signed trust file: the home's own, hence authority
+    HOME/keys/             trainer.key log.key root.key (OpenSSH, 0600) and their .pub (SPKI PEM)
+    HOME/checkpoints/      remembered outside the database: `latest`, and one file a size
+    HOME/database.sqlite   HOME/objects/   HOME/mlflow/   HOME/runs/   HOME/cache.sqlite
+
+Opening checks that the log continues the last remembered checkpoint. The clock and the source of nonces come with the
+value, so that everything below can be tested with fixed ones.
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from registry.database.session import Database
+from registry.hashing import DigestCache, write_and_hash
+from registry.intake.json import read_json
+from registry.signing.keys import PrivateKey, PublicKey
+from registry.signing.trust import TrustAnchors, load_trust
+from registry.storage import open_store
+from registry.storage.interface import ObjectStore
+from schemas.document import Frozen
+from schemas.errors import IntegrityBroken, NotFound, Refused, Unavailable
+from schemas.identity import Digest
+from schemas.policy import TrustPolicy
+from schemas.statement import log_origin
+
+FOLDER_NAME = ".registry"
+HOME_VARIABLE = "REGISTRY_HOME"
+SETTINGS_NAME = "registry.json"
+KEY_ROLES = ("trainer", "log", "root")
+SETTINGS_MAX_BYTES = 1024 * 1024
+Passphrase = Callable[[], bytes]
+
+
+class HomeNotFound(NotFound):
+    reference = "home-not-found"
+
+    def __init__(self, looked: str) -> None:
+        super().__init__(
+            what="there is no registry here",
+            why=f"looked for {looked}",
+            fix="run `registry init`, or name a home with --home or REGISTRY_HOME",
+        )
+
+
+class HomeOfAnotherUser(Refused):
+    reference = "home-of-another-user"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            what=f"the registry at {folder} was found upwards from here and belongs to another user",
+            why="its trust file would decide what you accept",
+            fix="name it with --home if you mean it, or run `registry init` in a folder of your own",
+        )
+
+
+class HomeDamaged(IntegrityBroken):
+    reference = "home-damaged"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"{path} cannot be read as part of a registry",
+            why=why,
+            fix="restore it from a backup; nothing was changed",
+        )
+
+
+class HomeReadOnly(Unavailable):
+    reference = "read-only-home"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            what=f"the registry at {folder} cannot be written",
+            why="the folder is read-only for this user",
+            fix="run as a user who may write it; reading and verifying work as it is",
+        )
+
+
+class HomeSettings(Frozen):
+    """`registry.json`: what this registry is. `database` and `store` null mean inside the home."""
+
+    schema_version: Literal["1"] = "1"
+    registry_id: str
+    created_at: str
+    database: str | None = None
+    store: str | None = None
+    mirror: Literal["store", "server"] | None = None
+    mirror_uri: str | None = None
+
+
+def utc_now() -> str:
+    """The time as every document writes it: RFC 3339, UTC, whole seconds, `Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def new_nonce() -> str:
+    """32 random hexadecimal characters."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One open registry. Cheap to make: trust, keys, store and cache are read when they are first used."""
+
+    folder: Path
+    settings: HomeSettings
+    database: Database
+    read_only: bool
+    clock: Callable[[], str] = utc_now
+    nonce: Callable[[], str] = new_nonce
+    passphrase: Passphrase | None = field(default=None, repr=False)
+
+    @property
+    def origin(self) -> str:
+        """The log's origin."""
+        return log_origin(self.settings.registry_id)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        return open_store(self.settings.store or str(self.folder))
+
+    @cached_property
+    def cache(self) -> DigestCache | None:
+        """Digests by stat key; none in a read-only home."""
+        return None if self.read_only else DigestCache(self.folder / "cache.sqlite")
+
+    @cached_property
+    def trust(self) -> TrustPolicy:
+        """The home's own trust file, checked."""
+        data = _read(self.folder / "trust.json")
+        return load_trust(data, anchors=TrustAnchors(file_given_by_user=True), now=self.clock(), accepted_version=None)
+
+    @cached_property
+    def trainer_key(self) -> PrivateKey:
+        return self.private_key("trainer")
+
+    @cached_property
+    def log_key(self) -> PrivateKey | None:
+        """The log key, or None where somebody else holds it."""
+        return self.private_key("log") if (self.folder / "keys" / "log.key").exists() else None
+
+    @property
+    def log_keys(self) -> tuple[PublicKey, ...]:
+        """The public keys that may sign checkpoints of this log."""
+        return tuple(
+            PublicKey.parse(key.public_key_pem.encode()) for key in self.trust.keys if key.role == "log"
+        )
+
+    def private_key(self, role: str) -> PrivateKey:
+        return PrivateKey.load(self.folder / "keys" / f"{role}.key", self.passphrase)
+
+    def require_writable(self) -> None:
+        """Return if this home can be written.
+
+        Raises:
+            HomeReadOnly: it cannot.
+        """
+        if self.read_only:
+            raise HomeReadOnly(self.folder)
+
+    def remembered_checkpoint(self) -> str | None:
+        """The newest checkpoint kept outside the database."""
+        path = self.folder / "checkpoints" / "latest"
+        return path.read_text("utf-8") if path.exists() else None
+
+    def remember_checkpoint(self, text: str, size: int) -> None:
+        """Keep a checkpoint outside the database, by size and as the latest."""
+        folder = self.folder / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        for name in (f"{size}", "latest"):
+            replace_file(folder / name, text.encode())
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def find_home(start: Path, explicit: Path | None) -> Path:
+    """The home to use: the one named, else `.registry` in `start` or above, as git looks for its folder.
+
+    Raises:
+        HomeNotFound: nothing is there.
+        HomeOfAnotherUser: it was found upwards and another user owns it.
+    """
+    if explicit is not None:
+        if not (explicit / SETTINGS_NAME).is_file():
+            raise HomeNotFound(f"{explicit / SETTINGS_NAME}")
+        return explicit
+    for folder in (start, *start.parents):
+        home = folder / FOLDER_NAME
+        if (home / SETTINGS_NAME).is_file():
+            if home.stat().st_uid not in (os.getuid(), 0) and os.getuid() != 0:
+                raise HomeOfAnotherUser(home)
+            if os.getuid() == 0 and home.stat().st_uid != 0:
+                raise HomeOfAnotherUser(home)
+            return home
+    raise HomeNotFound(f"{FOLDER_NAME} in {start} and every folder above")
+
+
+def open_home(
+    folder: Path,
+    *,
+    passphrase: Passphrase | None = None,
+    clock: Callable[[], str] = utc_now,
+    nonce: Callable[[], str] = new_nonce,
+    check_log: bool = True,
+) -> Registry:
+    """An open registry; its log continues the last checkpoint that was remembered outside the database.
+
+    Raises:
+        HomeNotFound, HomeDamaged: there is none, or it cannot be read.
+        LogTruncated, LogForked: the database is older than, or other than, what was signed.
+    """
+    settings = read_settings(folder)
+    read_only = not os.access(folder, os.W_OK)
+    uri = settings.database or f"sqlite:///{folder / 'database.sqlite'}"
+    database = Database.open(uri, read_only=read_only and settings.database is None)
+    registry = Registry(folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase)
+    remembered = registry.remembered_checkpoint() if check_log else None
+    if remembered is not None:
+        _check_log(registry, remembered)
+    return registry
+
+
+def read_settings(folder: Path) -> HomeSettings:
+    """`registry.json` of a home.
+
+    Raises:
+        HomeDamaged: it is not readable as one.
+    """
+    path = folder / SETTINGS_NAME
+    value = read_json(_read(path), what=str(path), max_bytes=SETTINGS_MAX_BYTES)
+    try:
+        return HomeSettings.model_validate(value)
+    except ValidationError as error:
+        raise HomeDamaged(path, error.errors(include_url=False)[0]["msg"]) from error
+
+
+def write_settings(folder: Path, settings: HomeSettings) -> None:
+    """Replace `registry.json`."""
+    replace_file(folder / SETTINGS_NAME, settings.model_dump_json(indent=2).encode() + b"\n")
+
+
+def public_key_file(folder: Path, role: str) -> Path:
+    return folder / "keys" / f"{role}.pub"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a small file whole: a new file, synced, renamed over the old one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    write_and_hash([data], part, mode=0o644)
+    part.replace(path)
+
+
+def digest_of_root(registry: Registry) -> Digest:
+    """The root's key id as users compare it: `sha256:…`."""
+    return Digest(registry.trust.roots[0])
+
+
+def _check_log(registry: Registry, remembered: str) -> None:
+    from registry.database.log_store import SqlLogStore
+    from registry.transparency.log import check_against_remembered
+
+    with registry.database.read() as tx:
+        store = SqlLogStore(tx, remembered=remembered)
+        check_against_remembered(store, remembered, registry.log_keys, origin=registry.origin)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HomeDamaged(path, error.strerror or str(error)) from error

@@ -1,0 +1,123 @@
+"""Making a home: keys, the trust file that they root, database, store, MLflow store, profile.
+
+`init` makes a trainer/evaluator key, a log key and a root; never an approver, who sends in a public key of their own. The
+home is built beside its place and renamed, so a kill leaves none or a whole one.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from registry.database.session import Database
+from registry.home import HomeSettings, new_nonce, replace_file, write_settings
+from registry.signing.keys import PrivateKey
+from registry.signing.oms import PREDICATE_TYPE as OMS_PREDICATE
+from registry.signing.trust import sign_trust
+from schemas.errors import Taken
+from schemas.policy import CHECKPOINT_TYPE, Role, TrustedKey, TrustPolicy
+from schemas.profile import OrganisationProfile
+from schemas.statement import PREDICATE_TYPES, ROLE_KINDS
+
+TRUST_DAYS = 365
+
+
+class HomeExists(Taken):
+    reference = "home-exists"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            what=f"{folder} is a registry already",
+            why="init never touches one that exists",
+            fix="use it, or name another place with --home",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewHome:
+    """What a new home is made of. `person` names who holds the keys, as the trust file will say."""
+
+    folder: Path
+    profile: OrganisationProfile
+    person: str
+    passphrase: bytes | None
+    database: str | None = None
+    store: str | None = None
+
+
+def make_home(new: NewHome, *, now: str) -> HomeSettings:
+    """Make a home and return its settings.
+
+    Raises:
+        HomeExists: one is there already.
+        NotWritable, DiskFull: the place cannot be written; nothing is left.
+    """
+    from registry.files import unwritable
+
+    if (new.folder / "registry.json").exists() or (new.folder.exists() and any(new.folder.iterdir())):
+        raise HomeExists(new.folder)
+    part = new.folder.with_name(f".{new.folder.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(new.folder, error) from error
+    try:
+        settings = HomeSettings(registry_id=new_nonce(), created_at=now, database=new.database, store=new.store)
+        _fill(part, new, settings, now)
+        if new.folder.exists():
+            new.folder.rmdir()
+        part.replace(new.folder)
+    except OSError as error:
+        raise unwritable(new.folder, error) from error
+    finally:
+        if part.exists():
+            shutil.rmtree(part)
+    return settings
+
+
+def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str) -> None:
+    for name in ("keys", "checkpoints", "runs", "mlflow"):
+        (part / name).mkdir()
+    (part / "keys").chmod(0o700)
+    keys = {role: PrivateKey.generate("ed25519" if role == "log" else "p256") for role in ("trainer", "log", "root")}
+    for role, key in keys.items():
+        key.save(part / "keys" / f"{role}.key", new.passphrase)
+        replace_file(part / "keys" / f"{role}.pub", key.public.pem)
+    policy = first_policy(keys, person=new.person, unencrypted=new.passphrase is None, now=now)
+    replace_file(part / "trust.json", sign_trust(policy, [keys["root"]]))
+    replace_file(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
+    Database.create(new.database or f"sqlite:///{part / 'database.sqlite'}").close()
+    write_settings(part, settings)
+
+
+def first_policy(keys: dict[str, PrivateKey], *, person: str, unencrypted: bool, now: str) -> TrustPolicy:
+    """The first trust file: version 1, one root, valid for a year."""
+    until = (datetime.fromisoformat(now) + timedelta(days=TRUST_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    types: dict[str, tuple[str, ...]] = {
+        "trainer": (OMS_PREDICATE, *(PREDICATE_TYPES[kind] for kind in ROLE_KINDS["trainer"])),
+        "log": (CHECKPOINT_TYPE,),
+        "root": (),
+    }
+    roles: tuple[Role, ...] = ("trainer", "log", "root")
+    listed = tuple(
+        TrustedKey(
+            key_id=keys[role].public.key_id,
+            public_key_pem=keys[role].public.pem.decode(),
+            person=person,
+            role=role,
+            predicate_types=types[role],
+            valid_from=now,
+            valid_until=until,
+            unencrypted=unencrypted,
+        )
+        for role in roles
+    )
+    return TrustPolicy(
+        version=1,
+        issued_at=now,
+        expires_at=until,
+        roots=(keys["root"].public.key_id,),
+        threshold=1,
+        keys=listed,
+    )

@@ -1,0 +1,36 @@
+"""Aliases: a signed event that points a name at one version, with a projection for quick reading.
+
+No gate guards an alias yet; every move is signed, logged and can be read back for any date.
+"""
+
+from registry.database import catalog
+from registry.home import Registry
+from registry.publish import publish_checkpoint
+from registry.statements import record_statement, sign_statement
+from schemas.identity import check_alias
+from schemas.statement import AliasPredicate
+from schemas.version import Version
+
+
+def set_alias(registry: Registry, version: Version, alias: str, *, reason: str | None = None) -> None:
+    """Point `name@alias` at a version; the move is signed, logged and mirrored.
+
+    Raises:
+        MalformedReference: the text cannot be an alias.
+        HomeReadOnly: this home cannot be written.
+    """
+    registry.require_writable()
+    check_alias(alias)
+    predicate = AliasPredicate(name=version.name, alias=alias, reason=reason, nonce=registry.nonce())
+    signed = sign_statement(version.manifest_digest, "alias", predicate.to_json(), registry.trainer_key)
+    with registry.database.write() as tx:
+        now = registry.clock()
+        record_statement(tx, version.manifest_digest, signed, at=now)
+        catalog.set_alias(
+            tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=now
+        )
+        payload = {"alias": alias, "number": version.number}
+        catalog.enqueue(
+            tx, kind="alias", subject=version.manifest_digest, version_label=version.label, payload=payload
+        )
+    publish_checkpoint(registry)

@@ -1,0 +1,125 @@
+"""A verified private copy of a version, in plain layout: what `PeftModel.from_pretrained` or an auditor loads.
+
+The copy is assembled beside its destination, verified as a folder like any other, and renamed only if nothing is wrong.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from registry.database import catalog
+from registry.hashing import copy_and_hash, write_and_hash
+from registry.home import Registry
+from registry.presented import Presented, present_version
+from registry.verify import Requirements, verify_folder
+from schemas.errors import IntegrityBroken, NotChecked, Taken
+from schemas.policy import TrustPolicy
+from schemas.version import Version, VerifyOutcome
+
+
+class DestinationTaken(Taken):
+    reference = "destination-taken"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            what=f"{folder} exists already",
+            why="a pull never writes into a folder that holds something",
+            fix="name another folder, or remove this one",
+        )
+
+
+class PullRefused(IntegrityBroken):
+    reference = "pull-refused"
+
+    def __init__(self, outcome: VerifyOutcome) -> None:
+        wrong = [check for check in outcome.checks if check.status == "failed"]
+        super().__init__(
+            what=f"{outcome.subject} does not verify, so nothing was written",
+            why="; ".join(f"{check.step}: {check.text}" + "".join(f" ({line})" for line in check.detail) for check in wrong),
+            fix="run `registry verify` on it, and restore the store from a backup",
+        )
+
+
+class PullUnverified(NotChecked):
+    reference = "pull-unverified"
+
+    def __init__(self, outcome: VerifyOutcome) -> None:
+        open_ = [check for check in outcome.checks if check.status == "unchecked"]
+        super().__init__(
+            what=f"{outcome.subject} could not be verified, so nothing was written",
+            why="; ".join(f"{check.step}: {check.text}" for check in open_),
+            fix="give --trust FILE, or wait until the log key's holder has signed a checkpoint",
+        )
+
+
+class BytesElsewhere(NotChecked):
+    reference = "bytes-elsewhere"
+
+    def __init__(self, label: str, path: str) -> None:
+        super().__init__(
+            what=f"the bytes of {label} are not in this registry",
+            why=f"it was added by reference, and {path} does not lie where it did",
+            fix="add the base again from where it is now, or with --store copy",
+        )
+
+
+def pull_version(registry: Registry, version: Version, destination: Path, *, trust: TrustPolicy | None = None) -> VerifyOutcome:
+    """Write a verified copy of a version to `destination`, a new folder, and return how it verified.
+
+    Raises:
+        DestinationTaken: the folder exists and is not empty.
+        PullRefused, PullUnverified: the copy is not what was registered, or that could not be shown; nothing is left.
+        BytesElsewhere: a base by reference whose files are gone.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise DestinationTaken(destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=destination.parent) as scratch:
+        part = Path(scratch) / "part"
+        part.mkdir()
+        presented = present_version(registry, version, Path(scratch))
+        write_presented(presented, part)
+        chosen = registry.trust if trust is None else trust
+        outcome = verify_folder(part, trust=chosen, now=registry.clock(), registry=registry, require=Requirements())
+        outcome = outcome.model_copy(update={"subject": version.label})
+        if outcome.verdict == "broken":
+            raise PullRefused(outcome)
+        if outcome.verdict == "unverified":
+            raise PullUnverified(outcome)
+        if destination.exists():
+            destination.rmdir()
+        part.replace(destination)
+    return outcome
+
+
+def write_presented(presented: Presented, folder: Path) -> None:
+    """Write what is presented into an empty folder; large files are hashed on the way by whoever verifies them next."""
+    for name, found in sorted(presented.files.items()):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(found, bytes):
+            write_and_hash([found], target, mode=0o644)
+        elif found is not None and found.is_file():
+            copy_and_hash(found, target, mode=0o644)
+        else:
+            raise BytesElsewhere(presented.label, name)
+
+
+def version_named(registry: Registry, text: str) -> Version:
+    """The version that a user's reference means.
+
+    Raises:
+        MalformedReference: the text is no reference.
+        NotFound: there is no such version.
+    """
+    from schemas.identity import Reference
+
+    with registry.database.read() as tx:
+        return catalog.resolve(tx, Reference.parse(text))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that this program made."""
+    if folder.exists() and not os.path.islink(folder):
+        shutil.rmtree(folder)

@@ -1,0 +1,196 @@
+"""`register_version`: the one way in which an artifact enters. Train, merge, import and base add all end here.
+
+Order (each step keyed by digest, so that it may be repeated): lease → bytes durable → manifest → signature → statements →
+one transaction {log events, tree nodes, rows, outbox row} → checkpoint, proof and remembered copy. A kill between any two
+leaves garbage, never a lie; the same command completes it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from registry.database import catalog
+from registry.home import Registry
+from registry.publish import publish_checkpoint
+from registry.signing.oms import Resource, parse_bundle, sign_folder_listing
+from registry.statements import SignedStatement, record_statement, sign_statement
+from schemas.errors import InputRefused
+from schemas.identity import Digest, check_name
+from schemas.manifest import FILE_NAME, UNSIGNED_PATHS, Manifest
+from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from schemas.statement import RegistrationPredicate, StatementKind
+from schemas.version import Version
+
+# longer than any upload should take; a lease that outlives its process only delays garbage collection
+LEASE_SECONDS = 6 * 3600
+MODEL_NAME = "model"  # informational in OMS; a folder or model name would make equal content sign differently
+
+
+class ModificationRecordMissing(InputRefused):
+    reference = "modification-record-missing"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            what="this artifact may not enter without its modification record",
+            why=f"a version made by {source} changes a model, and nothing changes without a record",
+            fix="register it through `registry train`, `registry merge` or `registry import`",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewStatement:
+    """A statement to be signed with the registration."""
+
+    kind: StatementKind
+    predicate: dict[str, Any]  # any JSON object: the kind says which schema
+
+
+@dataclass(frozen=True, slots=True)
+class NewArtifact:
+    """A folder that is ready to be registered.
+
+    `folder` holds every file of the manifest; `evidence` are bytes that a statement binds by digest, such as an item table;
+    `mode` says whether the bytes are copied into the store, shared with it, or only referred to (a base).
+    """
+
+    name: str
+    source: Literal["train", "merge", "import", "base"]
+    manifest: Manifest
+    folder: Path
+    card: bytes
+    statements: tuple[NewStatement, ...]
+    evidence: tuple[bytes, ...] = ()
+    mode: Literal["copy", "link", "reference"] = "copy"
+
+
+def register_version(registry: Registry, artifact: NewArtifact, *, observe: Observe = ignore) -> Version:
+    """Register an artifact under its name and return its version; the same manifest under the same name is the same version.
+
+    Raises:
+        ModificationRecordMissing: a fine-tune, merge or import came without one.
+        HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
+        NotTheBytesNamed: a file in the folder is not what the manifest says.
+    """
+    registry.require_writable()
+    check_name(artifact.name)
+    if artifact.source != "base" and all(one.kind != "modification" for one in artifact.statements):
+        raise ModificationRecordMissing(artifact.source)
+    manifest_bytes = artifact.manifest.to_canonical()
+    digest = Digest.of(manifest_bytes)
+    holder = registry.nonce()
+    existing = _lease(registry, artifact, digest, holder)
+    if existing is not None:
+        publish_checkpoint(registry)
+        return existing
+    try:
+        _store_files(registry, artifact, observe)
+        registry.store.put_bytes(manifest_bytes)
+        signature = _sign_listing(registry, artifact.manifest, digest)
+        version = _record(registry, artifact, digest, len(manifest_bytes), signature)
+    finally:
+        with registry.database.write() as tx:
+            catalog.release_leases(tx, holder=holder)
+    publish_checkpoint(registry)
+    return version
+
+
+def listed_resources(manifest: Manifest, manifest_digest: Digest) -> tuple[Resource, ...]:
+    """What `model.sig` lists: every file of the manifest, and the manifest itself."""
+    files = tuple(Resource(entry.path, entry.sha256) for entry in manifest.files)
+    return (*files, Resource(FILE_NAME, manifest_digest))
+
+
+def _lease(registry: Registry, artifact: NewArtifact, digest: Digest, holder: str) -> Version | None:
+    """Protect every object from garbage collection, before looking whether any of them exists."""
+    now = registry.clock()
+    until = (datetime.fromisoformat(now) + timedelta(seconds=LEASE_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    digests = {entry.sha256 for entry in artifact.manifest.files} | {digest, Digest.of(artifact.card)}
+    digests |= {Digest.of(data) for data in artifact.evidence}
+    with registry.database.write() as tx:
+        existing = catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest)
+        if existing is None:
+            catalog.take_lease(tx, digests=sorted(digests), holder=holder, until=until)
+        return existing
+
+
+def _store_files(registry: Registry, artifact: NewArtifact, observe: Observe) -> None:
+    entries = () if artifact.mode == "reference" else artifact.manifest.files
+    observe(Started("store", total=len(entries), unit="files"))
+    for done, entry in enumerate(entries, start=1):
+        mode: Literal["copy", "link"] = "link" if artifact.mode == "link" else "copy"
+        registry.store.put_file(artifact.folder / entry.path, digest=entry.sha256, mode=mode)
+        observe(Advanced("store", done))
+    for data in (artifact.card, *artifact.evidence):
+        registry.store.put_bytes(data)
+    observe(Finished("store"))
+
+
+def _sign_listing(registry: Registry, manifest: Manifest, digest: Digest) -> bytes:
+    bundle = sign_folder_listing(
+        registry.trainer_key,
+        model_name=MODEL_NAME,
+        resources=listed_resources(manifest, digest),
+        ignore_paths=UNSIGNED_PATHS,
+    )
+    registry.store.put_bytes(bundle)
+    return bundle
+
+
+def _record(
+    registry: Registry, artifact: NewArtifact, digest: Digest, manifest_size: int, signature: bytes
+) -> Version:
+    signer = registry.trainer_key
+    said = tuple(sign_statement(digest, one.kind, one.predicate, signer) for one in artifact.statements)
+    registration = sign_statement(
+        digest,
+        "registration",
+        RegistrationPredicate(
+            name=artifact.name,
+            source=artifact.source,
+            accompanied_by=tuple(one.digest for one in said),
+            signature=parse_bundle(signature).payload_digest,
+            nonce=registry.nonce(),
+        ).to_json(),
+        signer,
+    )
+    with registry.database.write() as tx:
+        existing = catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest)
+        if existing is not None:
+            return existing
+        return _write_rows(registry, tx, artifact, digest, manifest_size, signature, (*said, registration))
+
+
+def _write_rows(
+    registry: Registry,
+    tx: catalog.Transaction,
+    artifact: NewArtifact,
+    digest: Digest,
+    manifest_size: int,
+    signature: bytes,
+    signed: tuple[SignedStatement, ...],
+) -> Version:
+    now = registry.clock()
+    catalog.insert_artifact(
+        tx,
+        manifest=artifact.manifest,
+        manifest_digest=digest,
+        manifest_size=manifest_size,
+        size_bytes=sum(entry.size for entry in artifact.manifest.files),
+        signature_digest=Digest.of(signature),
+        card_digest=Digest.of(artifact.card),
+        by_reference=artifact.mode == "reference",
+    )
+    index = -1
+    for one in signed:  # the registration comes last: its leaf covers the others
+        index = record_statement(tx, digest, one, at=now)
+    version = catalog.add_version(
+        tx,
+        name=artifact.name,
+        manifest_digest=digest,
+        key_id=signed[-1].key_id,
+        registered_at=now,
+        log_index=index,
+    )
+    catalog.enqueue(tx, kind="version", subject=digest, version_label=version.label, payload={})
+    return version

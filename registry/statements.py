@@ -1,0 +1,81 @@
+"""`append_statement`: the one way in which something is said about an artifact that is registered already.
+
+Together with `register_version` it is all that writes. Both sign the statement, append its event to the log and enqueue
+the mirror in one transaction.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from registry.database import catalog
+from registry.database.log_store import append_event
+from registry.database.session import Transaction
+from registry.home import Registry
+from registry.publish import publish_checkpoint
+from registry.signing import dsse
+from registry.signing.keys import Signer
+from schemas.identity import Digest
+from schemas.log import LogEvent
+from schemas.statement import PAYLOAD_TYPE, PREDICATE_TYPES, StatementKind, statement_about
+
+
+@dataclass(frozen=True, slots=True)
+class SignedStatement:
+    """A statement that is signed and not yet recorded."""
+
+    kind: StatementKind
+    digest: Digest  # of the payload bytes
+    envelope: bytes
+    key_id: str
+
+
+def sign_statement(subject: Digest, kind: StatementKind, predicate: dict[str, Any], signer: Signer) -> SignedStatement:
+    """A signed statement of one kind about a manifest digest."""
+    payload = statement_about(subject, kind, predicate).to_canonical()
+    envelope = dsse.sign(signer, PAYLOAD_TYPE, payload)
+    return SignedStatement(kind, Digest.of(payload), envelope.render(), signer.public.key_id)
+
+
+def record_statement(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
+    """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
+    event = LogEvent(kind=signed.kind, subject=subject, statement=signed.digest, key=signed.key_id, at=at)
+    index = append_event(tx, event.to_canonical())
+    catalog.insert_statement(
+        tx,
+        digest=signed.digest,
+        subject=subject,
+        kind=signed.kind,
+        predicate_type=PREDICATE_TYPES[signed.kind],
+        key_id=signed.key_id,
+        envelope=signed.envelope,
+        log_index=index,
+        appended_at=at,
+    )
+    return index
+
+
+def append_statement(
+    registry: Registry,
+    *,
+    subject: Digest,
+    kind: StatementKind,
+    predicate: dict[str, Any],
+    signer: Signer,
+) -> SignedStatement:
+    """Sign and record a statement about a registered artifact. The same payload twice is recorded once.
+
+    Raises:
+        NotFound: no artifact with this manifest digest is registered.
+        HomeReadOnly: this home cannot be written.
+    """
+    registry.require_writable()
+    signed = sign_statement(subject, kind, predicate, signer)
+    with registry.database.write() as tx:
+        if catalog.statement(tx, signed.digest) is None:
+            version = catalog.require_artifact(tx, manifest_digest=subject)
+            record_statement(tx, subject, signed, at=registry.clock())
+            catalog.enqueue(
+                tx, kind="statement", subject=subject, version_label=version, payload={"statement": str(signed.digest)}
+            )
+    publish_checkpoint(registry)
+    return signed
