@@ -1,0 +1,248 @@
+"""Hashing files that may change meanwhile. The oracle is hashlib over the bytes that the test wrote."""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from registry import files
+from registry.files import DiskFull, FileTooLarge, NotWritable, StatKey, read_file, write_atomically
+from registry.hashing import (
+    DigestCache,
+    FileChanged,
+    FileMissing,
+    NotARegularFile,
+    copy_and_hash,
+    hash_file,
+    hash_files,
+    write_and_hash,
+)
+from schemas.identity import Digest
+
+MEBIBYTE = 1024 * 1024
+
+
+def _digest(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("size", [0, 1, MEBIBYTE - 1, MEBIBYTE, MEBIBYTE + 1, 3 * MEBIBYTE])
+def test_the_digest_and_size_of_a_file(size: int, tmp_path: Path) -> None:
+    data = os.urandom(size)
+    (tmp_path / "a").write_bytes(data)
+    found = hash_file(tmp_path / "a")
+    assert (found.sha256, found.size) == (_digest(data), size)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_the_number_of_workers_changes_neither_digests_nor_order(workers: int, tmp_path: Path) -> None:
+    contents = [os.urandom(index * 1000) for index in range(20)]
+    paths = []
+    for index, data in enumerate(contents):
+        paths.append(tmp_path / f"{19 - index:02}")
+        paths[-1].write_bytes(data)
+    assert [found.sha256 for found in hash_files(paths, workers=workers)] == [_digest(data) for data in contents]
+
+
+Edit = Callable[[Path], None]
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, MEBIBYTE)
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(b"more")
+
+
+def _rewrite(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(2 * MEBIBYTE)
+        stream.write(b"other bytes")
+
+
+def _while_reading(path: Path, edit: Edit) -> Callable[[int], None]:
+    """Edits the file after its first block was read."""
+    os.utime(path, (1, 1))  # two writes within one tick of the clock would have one modification time
+    pending = [edit]
+
+    def on_bytes(_: int) -> None:
+        if pending:
+            pending.pop()(path)
+
+    return on_bytes
+
+
+@pytest.mark.parametrize("edit", [_truncate, _append, _rewrite])
+def test_a_file_that_changes_during_the_read_is_refused(edit: Edit, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(os.urandom(3 * MEBIBYTE))
+    with pytest.raises(FileChanged) as caught:
+        hash_file(path, on_bytes=_while_reading(path, edit))
+    assert caught.value.exit_code == 6
+
+
+def test_a_file_replaced_under_its_name_during_the_read_keeps_the_bytes_of_the_one_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    data = os.urandom(3 * MEBIBYTE)
+    path.write_bytes(data)
+    (tmp_path / "b").write_bytes(b"other")
+    found = hash_file(path, on_bytes=_while_reading(path, (tmp_path / "b").replace))
+    assert found.sha256 == _digest(data)
+
+
+def test_a_file_that_changed_since_it_was_listed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    listed = StatKey.of_path(path)
+    assert hash_file(path, expected=listed).sha256 == _digest(b"1")
+    path.write_bytes(b"22")
+    with pytest.raises(FileChanged, match="listed"):
+        hash_file(path, expected=listed)
+
+
+def test_links_folders_and_fifos_are_not_read_and_do_not_block(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("link", "folder", "fifo"):
+        with pytest.raises(NotARegularFile):
+            hash_file(tmp_path / name)
+    with pytest.raises(FileMissing):
+        hash_file(tmp_path / "none")
+
+
+def test_a_small_file_is_read_whole_and_a_large_one_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_file(tmp_path / "a", max_bytes=5) == b"12345"
+    with pytest.raises(FileTooLarge):
+        read_file(tmp_path / "a", max_bytes=4)
+
+
+def test_a_copy_has_the_digest_of_what_was_written(tmp_path: Path) -> None:
+    data = os.urandom(2 * MEBIBYTE + 5)
+    (tmp_path / "a").write_bytes(data)
+    copied = copy_and_hash(tmp_path / "a", tmp_path / "b")
+    assert (copied.sha256, copied.size) == (_digest(data), len(data))
+    assert (tmp_path / "b").read_bytes() == data
+
+
+@pytest.mark.parametrize("edit", [_truncate, _append, _rewrite])
+def test_a_copy_of_a_file_that_changes_leaves_nothing(edit: Edit, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(os.urandom(3 * MEBIBYTE))
+    with pytest.raises(FileChanged):
+        copy_and_hash(path, tmp_path / "b", on_bytes=_while_reading(path, edit))
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_copy_never_replaces_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"new")
+    (tmp_path / "b").write_bytes(b"old")
+    with pytest.raises(NotWritable):
+        copy_and_hash(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("call", ["write_and_hash", "write_atomically"])
+def test_a_full_disk_is_said_and_leaves_nothing(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull) as caught:
+        if call == "write_and_hash":
+            write_and_hash([b"x"], tmp_path / "a")
+        else:
+            write_atomically(tmp_path / "a", b"x")
+    assert caught.value.exit_code == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomically(tmp_path / "a", b"old")
+
+    def fails(self: Path, target: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files.Path, "replace", fails)
+    with pytest.raises(NotWritable):
+        write_atomically(tmp_path / "a", b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+class TestDigestCache:
+    def _cache(self, tmp_path: Path, *, later_seconds: int = 60) -> DigestCache:
+        import time
+
+        return DigestCache(tmp_path / "cache.db", now_ns=lambda: time.time_ns() + later_seconds * 10**9)
+
+    def test_a_known_state_is_not_read_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_bytes(b"abc")
+        cache = self._cache(tmp_path)
+        read: list[int] = []
+        first = hash_file(path, cache=cache, on_bytes=read.append)
+        again = hash_file(path, cache=cache, on_bytes=read.append)
+        assert first == again
+        assert read == [3]
+        cache.close()
+        reopened = self._cache(tmp_path)
+        assert reopened.get(StatKey.of_path(path)) == _digest(b"abc")
+        reopened.close()
+
+    def test_any_change_of_the_state_is_a_miss(self, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_bytes(b"abc")
+        cache = self._cache(tmp_path)
+        before = hash_file(path, cache=cache)
+        status = path.stat()
+        path.write_bytes(b"abd")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the old mtime, but not the old ctime
+        assert path.stat().st_mtime_ns == before.key.mtime_ns
+        assert hash_file(path, cache=cache).sha256 == _digest(b"abd")
+        cache.close()
+
+    def test_a_file_changed_a_moment_ago_is_not_remembered(self, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_bytes(b"abc")
+        cache = self._cache(tmp_path, later_seconds=0)
+        hash_file(path, cache=cache)
+        assert cache.get(StatKey.of_path(path)) is None
+        cache.close()
+
+    def test_numbers_beyond_63_bits_are_kept_apart(self, tmp_path: Path) -> None:
+        cache = self._cache(tmp_path)
+        keys = [StatKey(2**64 - 1, 2**64 - index, 1, 1, 1) for index in (1, 2)]
+        for index, key in enumerate(keys):
+            cache.put(key, _digest(bytes([index])))
+        assert [cache.get(key) for key in keys] == [_digest(b"\0"), _digest(b"\1")]
+        cache.close()
+
+    def test_a_damaged_cache_counts_as_empty(self, tmp_path: Path) -> None:
+        (tmp_path / "cache.db").write_bytes(b"not a database" * 100)
+        (tmp_path / "a").write_bytes(b"abc")
+        cache = self._cache(tmp_path)
+        assert hash_file(tmp_path / "a", cache=cache).sha256 == _digest(b"abc")
+        cache.close()
+
+    def test_a_value_that_is_no_digest_counts_as_absent(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"abc")
+        cache = self._cache(tmp_path)
+        hash_file(tmp_path / "a", cache=cache)
+        with sqlite3.connect(tmp_path / "cache.db") as connection:
+            connection.execute("UPDATE digests SET value = 'sha256:0'")
+        connection.close()
+        assert hash_file(tmp_path / "a", cache=cache).sha256 == _digest(b"abc")
+        cache.close()
+
+    def test_a_folder_that_cannot_be_written_counts_as_empty(self, tmp_path: Path) -> None:
+        cache = DigestCache(tmp_path / "no such folder" / "cache.db")
+        cache.put(StatKey(1, 1, 1, 1, 1), _digest(b""))
+        assert cache.get(StatKey(1, 1, 1, 1, 1)) is None
+        cache.close()

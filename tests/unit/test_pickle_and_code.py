@@ -1,0 +1,120 @@
+"""What may not enter: pickles by extension and by content, and code by file or by configuration."""
+
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from registry.files import NotARegularFile
+from registry.intake.json import MalformedInput
+from registry.intake.model_code import CodeRefused, refuse_code
+from registry.intake.paths import scan_folder
+from registry.intake.pickle import PickleRefused, is_pickle, refuse_pickle
+
+
+@pytest.mark.parametrize("name", ["a.bin", "a.pt", "a.PTH", "a.ckpt", "a.pkl", "b.x.Bin"])
+def test_a_pickle_is_known_by_its_extension(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"harmless")
+    assert is_pickle(tmp_path / name)
+    with pytest.raises(PickleRefused, match=r"pickle") as caught:
+        refuse_pickle(tmp_path / name)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("name", ["weights", "model.safetensors", "config.json"])
+def test_a_pickle_is_known_by_its_first_byte(protocol: int, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps({"a": 1}, protocol=protocol))
+    assert is_pickle(tmp_path / name)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"#!/bin/sh\n"])
+def test_a_zip_that_holds_a_pickle_is_known_under_any_name(prefix: bytes, tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("archive/data.pkl", pickle.dumps([1]))
+        writer.writestr("archive/data/0", b"\0" * 8)
+    (tmp_path / "model.safetensors").write_bytes(prefix + archive.getvalue())
+    assert is_pickle(tmp_path / "model.safetensors")
+
+
+def test_other_files_are_no_pickles(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as writer:
+        writer.writestr("a.txt", "a")
+    (tmp_path / "empty").touch()
+    (tmp_path / "one byte").write_bytes(b"\x80")
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "not quite a zip").write_bytes(b"PK\x05\x06" + b"\xff" * 18)
+    for path in tmp_path.iterdir():
+        assert not is_pickle(path), path
+        refuse_pickle(path)
+
+
+def test_a_safetensors_header_that_starts_like_a_pickle_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    padding = 0
+    while True:  # a header of 640 bytes: its length field starts 0x80 0x02, like pickle protocol 2
+        save_file({"a": np.zeros(3, "f4")}, path, metadata={"padding": "x" * padding})
+        head = path.read_bytes()[:2]
+        if head == b"\x80\x02":
+            break
+        padding += 1
+        assert padding < 1000
+    assert not is_pickle(path)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(NotARegularFile):
+        is_pickle(tmp_path / "link")
+
+
+def _a_model_folder(root: Path, **configs: object) -> Path:
+    for name, config in {"config": {"model_type": "llama"}, "tokenizer_config": {}, **configs}.items():
+        (root / f"{name}.json").write_text(json.dumps(config))
+    return root
+
+
+def test_a_plain_model_folder_passes(tmp_path: Path) -> None:
+    _a_model_folder(tmp_path)
+    (tmp_path / "README.md").write_text("auto_map in prose is no code")
+    refuse_code(tmp_path, scan_folder(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["modeling_x.py", "deep/er/__init__.py", "kernel.so", "x.PYC"])
+def test_a_program_file_is_refused(name: str, tmp_path: Path) -> None:
+    _a_model_folder(tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(CodeRefused) as caught:
+        refuse_code(tmp_path, scan_folder(tmp_path))
+    assert name in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("file", ["config", "tokenizer_config", "preprocessor_config"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}},
+        {"text_config": {"auto_map": {"AutoConfig": "other/repository--configuration_x.X"}}},
+        {"custom_pipelines": {"x": {"impl": "pipeline.X"}}},
+    ],
+)
+def test_a_configuration_that_asks_for_code_is_refused(file: str, config: object, tmp_path: Path) -> None:
+    _a_model_folder(tmp_path, **{file: config})
+    with pytest.raises(CodeRefused, match=file):
+        refuse_code(tmp_path, scan_folder(tmp_path))
+
+
+def test_a_configuration_with_two_readings_cannot_hide_code(tmp_path: Path) -> None:
+    _a_model_folder(tmp_path)
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "m.X"}, "auto_map": null}')
+    with pytest.raises(MalformedInput, match="twice"):
+        refuse_code(tmp_path, scan_folder(tmp_path))
