@@ -1,0 +1,147 @@
+"""How much of a modification record is filled, and who can fill the rest.
+
+Only fields that are required for this record count. A condition that nobody has decided (is it placed on the Union market?)
+asks its own question and is listed as undecided: more may be required once it is answered.
+"""
+
+import re
+from collections import Counter
+
+from registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
+from schemas.document import Frozen
+from schemas.modification import ModificationRecord
+from schemas.report import Gap
+from schemas.values import Value
+
+_ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
+_PROVIDER_VERDICTS = (
+    "provider_of_original_model",
+    "own_gpai_candidate",
+    "provider_sr",
+    "provider_modified",
+    "borderline",
+)
+_OWNERS = ("modifier", "data owner", "legal", "engineer", "tool")
+
+
+class Conditions(Frozen):
+    """Which conditions hold for a record; `undecided` are questions that nobody has answered, as field paths."""
+
+    met: frozenset[str]
+    undecided: tuple[str, ...]
+
+
+class Completeness(Frozen):
+    """Filled of required fields, and the open ones."""
+
+    filled: int
+    total: int
+    open: tuple[Gap, ...]
+    undecided: tuple[str, ...]
+
+    @property
+    def by_owner(self) -> tuple[tuple[str, int], ...]:
+        """Open fields of each owner who has any."""
+        counts = Counter(gap.owner for gap in self.open)
+        return tuple((owner, counts[owner]) for owner in _OWNERS if counts[owner])
+
+    @property
+    def sentence(self) -> str:
+        """`38 of 61 fields filled, 23 open (modifier 9, data owner 11, legal 3)`."""
+        text = f"{self.filled} of {self.total} fields filled"
+        if not self.open:
+            return text
+        owners = ", ".join(f"{owner} {count}" for owner, count in self.by_owner)
+        return f"{text}, {len(self.open)} open ({owners})"
+
+
+def completeness(record: ModificationRecord, conditions: Conditions | None = None) -> Completeness:
+    """Count the fields that are required under `conditions` (those of the record when not given)."""
+    conditions = conditions or conditions_of(record)
+    rules = field_rules().by_path()
+    required = [leaf for leaf in leaves(record) if _is_required(rules[leaf.rule], leaf, record, conditions)]
+    gaps = tuple(_gap(rules[leaf.rule], leaf) for leaf in required if not leaf.value.known)
+    return Completeness(
+        filled=len(required) - len(gaps), total=len(required), open=gaps, undecided=conditions.undecided
+    )
+
+
+def conditions_of(record: ModificationRecord) -> Conditions:
+    """The conditions that the record's own values meet."""
+    kind, method = record.identity.kind.value, record.method.kind.value
+    gpai_answers = [is_yes(base.is_gpai) for base in record.base]
+    classified = str(record.high_risk.classification_after.value or "")
+    modalities = str(record.use.modalities.value or "")
+    energy_known = record.energy.training_kwh.known
+    found = {
+        "all": True,
+        "ft": kind == "fine_tune",
+        "mg": kind == "merge",
+        "eu": is_yes(record.gpai.placed_on_eu_market) is True,
+        "gp": any(answer is not False for answer in gpai_answers),
+        "not_gpai": bool(gpai_answers) and all(answer is False for answer in gpai_answers),
+        "pv": record.gpai.verdict.value in _PROVIDER_VERDICTS,
+        "hr": classified.startswith("annex_"),
+        "annex_iii": classified.startswith("annex_iii") or classified == "art6_3_exempt",
+        "integrated": record.high_risk.system_ref.known,
+        "sr": _has_systemic_risk(record),
+        "non_eu": record.modifier.country.known and record.modifier.country.value not in field_rules().eu_members,
+        "adapter": method in _ADAPTERS,
+        "lowrank": method in ("lora", "qlora", "dora"),
+        "prompt": method in ("prompt_tuning", "prefix_tuning"),
+        "quantised": method == "qlora" or any(base.quantised_view.known for base in record.base),
+        "media": any(word in modalities for word in ("image", "audio", "video")),
+        "fallback": str(record.gpai.threshold_kind.value or "").startswith("fallback"),
+        "predetermined": is_yes(record.high_risk.foreseen_in_initial_assessment) is True,
+        "art25": record.high_risk.article25_case.value in ("a", "b", "c", "manufacturer"),
+        "metered": energy_known,
+        "unmetered": kind == "fine_tune" and not energy_known,
+        "synthetic_any": any(one.provenance_class.value == "synthetic_private" for one in record.data),
+    }
+    return Conditions(met=frozenset(name for name, holds in found.items() if holds), undecided=_undecided(record))
+
+
+def is_yes(value: Value) -> bool | None:
+    """True or False where the value answers a question, None where nobody has."""
+    if value.value in (True, "yes", "true"):
+        return True
+    return False if value.value in (False, "no", "false") else None
+
+
+def _has_systemic_risk(record: ModificationRecord) -> bool:
+    stated = any(is_yes(base.has_systemic_risk) is True for base in record.base)
+    return stated or record.gpai.verdict.value == "provider_sr"
+
+
+def _undecided(record: ModificationRecord) -> tuple[str, ...]:
+    questions = (
+        ("gpai.placed_on_eu_market", record.gpai.placed_on_eu_market),
+        ("gpai.verdict", record.gpai.verdict),
+        ("high_risk.classification_after", record.high_risk.classification_after),
+    )
+    return tuple(path for path, value in questions if not value.known)
+
+
+def _is_required(rule: FieldRule, leaf: Leaf, record: ModificationRecord, conditions: Conditions) -> bool:
+    met = conditions.met | _conditions_of_data(leaf, record)
+    return any(all(part in met for part in alternative.split("+")) for alternative in rule.required_when)
+
+
+def _conditions_of_data(leaf: Leaf, record: ModificationRecord) -> frozenset[str]:
+    """Conditions that hold for one data file only."""
+    position = re.match(r"data\[(\d+)\]", leaf.path)
+    if position is None:
+        return frozenset()
+    data = record.data[int(position[1])]
+    origin = str(data.provenance_class.value or "")
+    found = {
+        "personal": is_yes(data.personal_data) is True,
+        "special": is_yes(data.special_categories) is True,
+        "synthetic": origin.startswith("synthetic"),
+        "crawl": origin == "web_crawl",
+    }
+    return frozenset(name for name, holds in found.items() if holds)
+
+
+def _gap(rule: FieldRule, leaf: Leaf) -> Gap:
+    return Gap(field=leaf.path, owner=rule.owner, reason=leaf.value.reason or "", answers=rule.answers)

@@ -1,0 +1,105 @@
+"""The fields of the modification record as data: label, owner, clause, and when each is required.
+
+The data file carries its rule-set version, the date of the law it follows and its sources; nothing about a field is in code.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from schemas.document import Document, Frozen
+from schemas.modification import ModificationRecord
+from schemas.values import Value
+
+Owner = Literal["modifier", "data owner", "legal", "engineer", "tool"]
+FieldType = Literal["text", "number", "date", "time", "list", "object", "digest", "choice"]
+
+
+class FieldRule(Frozen):
+    """One field. `required_when` lists conditions of which any makes it required; `eu+pv` means both; none: never asked for.
+
+    `fill` says who can fill it: M measured by the tool, D derived, U from the base's provider, H a person.
+    """
+
+    path: str
+    label: str
+    type: FieldType
+    values: tuple[str, ...] = ()
+    required_when: tuple[str, ...]
+    owner: Owner
+    fill: str
+    answers: str
+
+
+class RuleSource(Frozen):
+    """A document that the rules follow, and what weight it has."""
+
+    short: str
+    title: str
+    weight: str
+
+
+class FieldRules(Frozen):
+    """The whole data file."""
+
+    rule_set: str
+    law_as_of: str
+    notice: str
+    sources: tuple[RuleSource, ...]
+    conditions: dict[str, str]
+    reasons: dict[str, str]
+    eu_members: tuple[str, ...]
+    fields: tuple[FieldRule, ...]
+
+    def by_path(self) -> dict[str, FieldRule]:
+        """Each rule under its path, in the order of the file."""
+        return {rule.path: rule for rule in self.fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One value of a record: `path` with positions (`data[0].name`), `rule` without (`data[].name`)."""
+
+    path: str
+    rule: str
+    value: Value
+
+
+@cache
+def field_rules() -> FieldRules:
+    """The rules that this version of the tool carries."""
+    file = resources.files("registry.compliance") / "rules" / "modification_fields.json"
+    return FieldRules.model_validate(json.loads(file.read_text(encoding="utf-8")))
+
+
+def leaves(record: ModificationRecord) -> Iterator[Leaf]:
+    """Every value of a record, in the order of the schema."""
+    yield from _leaves(record, "", "")
+
+
+def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "") -> Iterator[str]:
+    """Every path that the schema of the record has, arrays as `[]`."""
+    for name, info in section.model_fields.items():
+        kind = info.annotation
+        inner = next((part for part in getattr(kind, "__args__", ()) if isinstance(part, type)), None)
+        if kind is Value:
+            yield f"{prefix}{name}"
+        elif isinstance(kind, type) and issubclass(kind, Document):
+            yield from schema_paths(kind, f"{prefix}{name}.")
+        elif inner is not None and issubclass(inner, Document):
+            yield from schema_paths(inner, f"{prefix}{name}[].")
+
+
+def _leaves(section: Document, path: str, rule: str) -> Iterator[Leaf]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Value):
+            yield Leaf(f"{path}{name}", f"{rule}{name}", value)
+        elif isinstance(value, Document):
+            yield from _leaves(value, f"{path}{name}.", f"{rule}{name}.")
+        elif isinstance(value, tuple):
+            for position, item in enumerate(value):
+                yield from _leaves(item, f"{path}{name}[{position}].", f"{rule}{name}[].")

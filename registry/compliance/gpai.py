@@ -1,0 +1,52 @@
+"""Compute of a modification against compute of its base: the indicative one-third criterion.
+
+Source: Commission guidelines on general-purpose AI models, C(2025) 5045 paragraphs 60-64 and annex A (in C(2025) 7719 three
+lower). They are not binding, and the criterion stands for the question whether the model changed significantly. This module
+computes figures; it decides nothing.
+"""
+
+from schemas.document import Frozen
+
+# annex A, J123: any method, within 30 % of the reported estimate
+TOLERANCE_PCT = 30.0
+THIRD = 1 / 3
+
+
+class ThirdRatio(Frozen):
+    """Modification over base, and the band that ±30 % on both figures leaves."""
+
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def straddles(self) -> bool:
+        """The band holds one third, so that the figures do not say on which side the ratio is."""
+        return self.low <= THIRD < self.high
+
+
+def one_third_ratio(conservative_flop: float, original_flop: float) -> ThirdRatio:
+    """`R = modification / original` with `[R·0.7/1.3, R·1.3/0.7]`; the criterion is met by R > 1/3, strictly.
+
+    Args:
+        conservative_flop: 6·P·D of the modification over all parameters, not only the trainable ones.
+        original_flop: training compute of the base.
+
+    Raises:
+        ValueError: the modification's compute is negative, or the base's is not positive.
+    """
+    if conservative_flop < 0 or original_flop <= 0:
+        raise ValueError("compute of a modification is not negative and compute of a base is positive")
+    ratio = conservative_flop / original_flop
+    under, over = 1 - TOLERANCE_PCT / 100, 1 + TOLERANCE_PCT / 100
+    return ThirdRatio(ratio=ratio, low=ratio * under / over, high=ratio * over / under)
+
+
+def dense_flop(parameters: float, tokens: float) -> float:
+    """`6·P·D` (J132): P all parameters of a dense model, D training tokens with repeats over epochs."""
+    return 6.0 * parameters * tokens
+
+
+def hardware_flop(*, units: float, seconds: float, peak_flop_per_second: float, utilisation: float) -> float:
+    """`N·L·H·U` (J126-127); `units · seconds` is device time, `utilisation` the average share of the peak."""
+    return units * seconds * peak_flop_per_second * utilisation

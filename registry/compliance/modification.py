@@ -1,0 +1,234 @@
+"""The modification record of a run: measured and derived from what was recorded, declared where people answered, else unknown.
+
+Pure: time and identifier come in, nothing is read. What is not in the inputs stays `unknown` with its reason.
+"""
+
+from typing import Any, Literal
+
+from registry.compliance import recorded_run
+from registry.compliance.assessment import with_assessment
+from registry.compliance.facts import with_facts
+from registry.compliance.recorded_evaluation import evaluation_section
+from schemas.base_model import BaseRecord
+from schemas.document import Frozen
+from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
+from schemas.manifest import FileEntry, Manifest
+from schemas.modification import (
+    BaseUsed,
+    Change,
+    Identity,
+    ModificationRecord,
+    Modifier,
+    Retention,
+    Security,
+)
+from schemas.profile import OrganisationProfile
+from schemas.run import RunRecord
+from schemas.values import Timestamp, Value, derived, imported, measured, unknown
+
+
+class BaseInput(Frozen):
+    """A model that went in: the name it has in this registry, its record and, where known, its files."""
+
+    name: str
+    record: BaseRecord
+    number: int | None = None
+    manifest: Digest | None = None
+    role: Literal["base", "ingredient", "teacher", "reference", "draft"] = "base"
+    files: tuple[FileEntry, ...] = ()
+    added_at: Timestamp | None = None
+    parent_records: tuple[str, ...] = ()
+
+
+class ModuleChange(Frozen):
+    """The change of one module: Frobenius norm of the difference over that of the base."""
+
+    name: str
+    shape: tuple[int, ...]
+    relative_norm: float
+
+
+class ChangeFigures(Frozen):
+    """What changed in the weights; None where it was not measured. Counts are of parameters."""
+
+    changed: int | None = None
+    added: int | None = None
+    removed: int | None = None
+    relative_norm: float | None = None
+    modules: tuple[ModuleChange, ...] = ()
+    base_untouched: bool | None = None
+    method: str = "counted over the tensors"
+
+
+class Signing(Frozen):
+    """Who signs the registration, and the log that it enters."""
+
+    key_id: str
+    person: str | None = None  # whom the trust file names for the key
+    log_origin: str | None = None
+    algorithm: str = "ECDSA P-256 with SHA-256, OpenSSF Model Signing v1.0"
+
+
+def build_modification_record(
+    *,
+    record_id: str,
+    now: Timestamp,
+    name: str,
+    manifest: Manifest,
+    run: RunRecord,
+    bases: tuple[BaseInput, ...],
+    profile: OrganisationProfile,
+    tool_version: str,
+    evaluation: EvaluationRecord | None = None,
+    change: ChangeFigures | None = None,
+    signing: Signing | None = None,
+    facts: dict[str, Any] | None = None,
+    supersedes: str | None = None,
+) -> ModificationRecord:
+    """The record of one fine-tune.
+
+    Args:
+        name: the name that the result is registered under.
+        manifest: of the result.
+        facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
+        supersedes: the record that this one corrects.
+
+    Raises:
+        FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
+    """
+    record = ModificationRecord(
+        record_id=record_id,
+        record_created_at=now,
+        supersedes=supersedes,
+        identity=_identity(name, manifest, signing, tool_version),
+        modifier=_modifier(profile),
+        base=tuple(_base(base, run) for base in bases),
+        method=recorded_run.method_section(run),
+        peft=recorded_run.peft_section(run),
+        prompt=recorded_run.prompt_section(run),
+        code=recorded_run.code_section(run),
+        change=_change(change or ChangeFigures(), manifest, run),
+        data=recorded_run.data_sections(run),
+        compute=recorded_run.compute_section(run),
+        energy=recorded_run.energy_section(run),
+        evaluation=evaluation_section(evaluation, run),
+        use=recorded_run.use_section(run, bases[0].record if bases else None),
+        security=_security(manifest, signing),
+        retention=_retention(),
+    )
+    if facts:
+        record = with_facts(record, facts, at=now)
+    return with_assessment(record)
+
+
+def _identity(name: str, manifest: Manifest, signing: Signing | None, tool_version: str) -> Identity:
+    section = Identity(
+        kind=measured("fine_tune", method="the run that made the artifact"),
+        result_name=measured(name),
+        result_manifest=measured(str(manifest.canonical_digest()), method="SHA-256 of manifest.json"),
+        tool_version=measured(tool_version),
+    )
+    if signing is None or signing.person is None:
+        return section
+    person = derived(signing.person, method=f"whom the trust file names for the signing key {signing.key_id}")
+    return section.model_copy(update={"acting_person": person})
+
+
+def _modifier(profile: OrganisationProfile) -> Modifier:
+    return Modifier(
+        legal_name=profile.legal_name,
+        country=profile.country,
+        contact=profile.contact,
+        size_class=profile.size_class,
+        role_claimed=profile.role,
+        controls_weights=derived("yes", method="the weights were changed where this record was made"),
+    )
+
+
+def _base(base: BaseInput, run: RunRecord) -> BaseUsed:
+    record, facts = base.record, base.record.facts
+    quantisation = run.config.get("quantization") if base.role == "base" else None
+    optional = {
+        "version": measured(base.number) if base.number is not None else None,
+        "revision": measured(record.identity.revision) if record.identity.revision else None,
+        "file_digests": measured(_files(base.files), method="SHA-256 of each file") if base.files else None,
+        "quantised_view": measured(quantisation, method="in memory while training") if quantisation else None,
+        "retrieved_at": measured(base.added_at, method="when it was added to this registry") if base.added_at else None,
+        "parent_records": measured(list(base.parent_records)) if base.parent_records else None,
+        "source_url": None
+        if facts.source_url.known
+        else imported(record.origin.source, method="the origin recorded when the base was added"),
+    }
+    return BaseUsed(
+        name=measured(base.name, method="name in this registry"),
+        role=derived(base.role, method="its part in the run"),
+        tensor_digest=measured(
+            str(record.identity.weights), method="digest over every tensor's name, type, shape, bytes"
+        ),
+        params_total=measured(record.parameters_total, "parameters", method="counted over the tensors"),
+        provider=facts.provider,
+        licence_id=facts.licence,
+        licence_flags=facts.licence_flags,
+        release_date=facts.release_date,
+        eu_release_date=facts.eu_release_date,
+        acceptable_use_policy=facts.acceptable_use_policy,
+        upstream_docs=facts.upstream_documents,
+        is_gpai=facts.is_gpai,
+        has_systemic_risk=facts.has_systemic_risk,
+        training_tokens=facts.training_tokens,
+        training_compute_flop=facts.training_compute_flop,
+    ).model_copy(update={"source_url": facts.source_url} | {key: value for key, value in optional.items() if value})
+
+
+def _files(entries: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
+    return [entry.to_json() for entry in entries]
+
+
+def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord) -> Change:
+    def count(number: int | None) -> Value | None:
+        return None if number is None else measured(number, "parameters", method=figures.method)
+
+    share = None if figures.changed is None else 100 * figures.changed / run.parameters_total
+    modules = [module.model_dump(mode="json") for module in figures.modules]
+    optional = {
+        "params_changed": count(figures.changed),
+        "params_added": count(figures.added),
+        "params_removed": count(figures.removed),
+        "pct_of_base": None if share is None else derived(share, "%", method="parameters changed / all parameters"),
+        "rel_norm_global": None
+        if figures.relative_norm is None
+        else measured(figures.relative_norm, method=figures.method),
+        "modules": measured(modules, method=figures.method) if modules else None,
+        "base_weights_untouched": None
+        if figures.base_untouched is None
+        else measured("yes" if figures.base_untouched else "no", method="the result holds no tensor of the base"),
+    }
+    return Change(
+        params_trainable=measured(run.parameters_trainable, "parameters", method="counted before the run"),
+        relative_to=measured(str(run.base.identity.weights), method="weights digest of the base"),
+        artifact_digests=measured(_files(manifest.files), method="SHA-256 of each file"),
+    ).model_copy(update={key: value for key, value in optional.items() if value})
+
+
+def _security(manifest: Manifest, signing: Signing | None) -> Security:
+    digests = {"manifest": str(manifest.canonical_digest()), "weights": str(manifest.weights_digest)}
+    section = Security(digests=measured(digests, method="SHA-256"))
+    if signing is None:
+        return section
+    log = signing.log_origin
+    return section.model_copy(
+        update={
+            "signature": measured({"algorithm": signing.algorithm, "key": signing.key_id}),
+            "provenance_attestation": measured("SLSA provenance v1, signed with the registration"),
+            "transparency_log": measured(log) if log else unknown("no log was named"),
+        }
+    )
+
+
+def _retention() -> Retention:
+    basis = derived(
+        "10 years from placing on the market; not placed, kept without end",
+        method="Art. 18 (high-risk systems), Art. 54(3)(b) (representatives), CoP measure 1.1; used for every record",
+    )
+    return Retention(basis=basis)

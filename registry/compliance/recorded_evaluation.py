@@ -1,0 +1,116 @@
+"""The evaluation section of a modification record, from the evidence record of an evaluation. Nothing is averaged or judged."""
+
+from typing import Any
+
+from schemas.evaluation import Comparison, EvaluationRecord, Interval, LossComparison, Result
+from schemas.identity import Digest
+from schemas.modification import Evaluation
+from schemas.run import RunRecord
+from schemas.values import Value, derived, measured, unknown
+
+_NO_EVALUATION = unknown("no evaluation was recorded with this modification")
+
+
+def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord) -> Evaluation:
+    """Runs, figures with intervals, differences and bias results; without an evaluation, the run's held-out loss."""
+    if evaluation is None:
+        return _loss_only(run)
+    evidence = (evaluation.canonical_digest(), evaluation.items.sha256)
+    protocol = evaluation.protocol
+    delta = [_loss(one) for one in evaluation.losses] or _run_loss(run)
+    delta += [_difference(one) for one in evaluation.comparisons]
+    bias = [_bias(one) for one in evaluation.comparisons]
+    found = {
+        "runs": measured(_runs(evaluation), method=_harness(evaluation), evidence=evidence),
+        "metrics": _listed([_figure(one) for one in evaluation.results], _harness(evaluation), evidence),
+        "delta": derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
+        "bias": _listed(bias, "paired comparison of the same items", evidence),
+        "limitations": _listed(list(evaluation.limitations), "stated by the evaluation", evidence),
+        "plan_digest": measured(str(protocol.policy_sha256)) if protocol.policy_sha256 else None,
+        "plan_created_at": measured(protocol.preregistered_at) if protocol.preregistered_at else None,
+    }
+    return Evaluation().model_copy(update={key: value for key, value in found.items() if value is not None})
+
+
+def _listed(items: list[Any], method: str, evidence: tuple[Digest, ...]) -> Value | None:
+    return measured(items, method=method, evidence=evidence) if items else None
+
+
+def _loss_only(run: RunRecord) -> Evaluation:
+    delta = _run_loss(run)
+    loss = derived(delta, method="held-out loss after − before, on the same rows") if delta else _NO_EVALUATION
+    return Evaluation(
+        runs=_NO_EVALUATION, metrics=_NO_EVALUATION, delta=loss, bias=_NO_EVALUATION, limitations=_NO_EVALUATION
+    )
+
+
+def _run_loss(run: RunRecord) -> list[dict[str, Any]]:
+    if not (run.loss_before.known and run.loss_after.known):
+        return []
+    before, after = run.loss_before.value, run.loss_after.value
+    return [{"metric": "loss", "unit": "nats per token", "before": before, "after": after, "change": after - before}]
+
+
+def _harness(evaluation: EvaluationRecord) -> str:
+    return f"{evaluation.harness.get('name', 'harness')} {evaluation.harness.get('version', '')}".strip()
+
+
+def _runs(evaluation: EvaluationRecord) -> list[dict[str, Any]]:
+    arms = [{"name": arm.name, "composition": str(arm.composition_digest)} for arm in evaluation.arms]
+    return [
+        {
+            "suite": data.name,
+            "version": data.version,
+            "data_sha256": str(data.sha256),
+            "rows_used": data.rows_used,
+            "arms": arms,
+            "seeds": dict(evaluation.seeds),
+            "finished_at": evaluation.created_at,
+        }
+        for data in evaluation.datasets
+    ]
+
+
+def _interval(interval: Interval | None) -> dict[str, Any]:
+    if interval is None:
+        return {"low": None, "high": None}
+    return {"low": interval.low, "high": interval.high, "level": interval.level, "interval": interval.method}
+
+
+def _figure(result: Result) -> dict[str, Any]:
+    figure: dict[str, Any] = {
+        "suite": result.dataset,
+        "metric": result.metric,
+        "slice": result.category,
+        "arm": result.arm,
+        "value": result.value,
+        "n": result.n,
+    }
+    figure |= {"null_reason": result.null_reason} if result.value is None else {}
+    return figure | _interval(result.ci)
+
+
+def _loss(one: LossComparison) -> dict[str, Any]:
+    figures = {"before": one.before, "after": one.after, "change": one.change, "n": one.n}
+    return {"suite": one.dataset, "metric": "loss", "unit": "nats per token"} | figures | _interval(one.change_ci)
+
+
+def _difference(one: Comparison) -> dict[str, Any]:
+    where = {
+        "suite": one.dataset,
+        "metric": one.metric,
+        "slice": one.category,
+        "before": one.before,
+        "after": one.after,
+    }
+    return where | {"change": one.net_change, "n": one.n} | _interval(one.net_change_ci)
+
+
+def _bias(one: Comparison) -> dict[str, Any]:
+    counts = ("n", "flagged", "fixed", "overcorrected", "persistent", "unresolved", "introduced")
+    return (
+        {"suite": one.dataset, "metric": one.metric, "slice": one.category, "before": one.before, "after": one.after}
+        | {name: getattr(one, name) for name in counts}
+        | {"p_holm": one.test.p_holm if one.test else None, "conclusion": one.conclusion}
+        | {"conclusion_reason": one.conclusion_reason}
+    )

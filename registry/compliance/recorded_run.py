@@ -1,0 +1,200 @@
+"""The sections of a modification record that a run record answers: method, code, data, compute, energy, use."""
+
+from typing import Any
+
+from registry.compliance.gpai import TOLERANCE_PCT
+from schemas.base_model import BaseRecord
+from schemas.canonical import canonical_digest
+from schemas.dataset import DataIdentity
+from schemas.modification import Code, Compute, DataUsed, Energy, ExcludedCompute, Method, Peft, Prompt, Use
+from schemas.run import RunRecord
+from schemas.values import Value, derived, measured, unknown
+
+# the training file's method names in the words of the record; what has no word of its own is `other`, named in `method`
+_KINDS = {
+    "full": "full_ft",
+    "lora": "lora",
+    "lora_pro": "lora",
+    "qlora": "qlora",
+    "bottleneck": "bottleneck_adapter",
+    "ia3": "ia3",
+    "prompt_tuning": "prompt_tuning",
+    "prefix_tuning": "prefix_tuning",
+}
+_BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "fp16": 2}
+_DAYS_A_MONTH = 365.25 / 12
+
+
+def method_section(run: RunRecord) -> Method:
+    """What was done: method, objective, optimiser, schedule, seed, hyperparameters."""
+    training = _block(run, "training")
+    kind = "dora" if _method_block(run).get("use_dora") else _KINDS.get(run.method, "other")
+    hyperparameters = {"training": training, run.method: _method_block(run)}
+    optional = {
+        "optimiser": _from_config(training, "optimizer", "optim"),
+        "schedule": _from_config(training, "lr_scheduler_type"),
+    }
+    return Method(
+        kind=measured(kind, method=f"the training file: {run.method}"),
+        objective=measured("next-token cross-entropy over the supervised tokens", method="the training loop"),
+        seed=measured(run.seed, method="the training file"),
+        hyperparameters=measured(hyperparameters, method="the resolved training file", evidence=(run.config_sha256,)),
+    ).model_copy(update=_present(optional))
+
+
+def peft_section(run: RunRecord) -> Peft:
+    """Rank, alpha and targets of a low-rank method; elsewhere they do not apply."""
+    block = _method_block(run)
+    if not block or "lora" not in run.method:
+        return Peft()
+    found = {
+        "rank": _from_config(block, "r"),
+        "alpha": _from_config(block, "alpha"),
+        "dropout": _from_config(block, "dropout"),
+        "target_modules": _from_config(block, "target_modules"),
+        "modules_to_save": _from_config(block, "modules_to_save"),
+        "bias": _from_config(block, "bias"),
+    }
+    return Peft().model_copy(update=_present(found))
+
+
+def prompt_section(run: RunRecord) -> Prompt:
+    """Virtual tokens of prompt and prefix tuning."""
+    block = _method_block(run)
+    found = {
+        "n_virtual_tokens": _from_config(block, "num_virtual_tokens", "n_virtual_tokens"),
+        "init": _from_config(block, "init", "prompt_tuning_init"),
+    }
+    return Prompt().model_copy(update=_present(found))
+
+
+def code_section(run: RunRecord) -> Code:
+    """Which software ran."""
+    environment = run.environment
+    software = {"python": environment.python, "platform": environment.platform, "libraries": environment.libraries}
+    commit = environment.code_commit
+    return Code(
+        commit=measured(commit) if commit else unknown(f"a release was run: {environment.code_version}"),
+        environment_digest=derived(
+            str(canonical_digest(software)), method="SHA-256 of the canonical JSON of Python, platform and libraries"
+        ),
+        libraries=measured(dict(environment.libraries), method="the installed distributions"),
+    )
+
+
+def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
+    """One section for each data file."""
+    return tuple(_data(data, run) for data in run.data)
+
+
+def compute_section(run: RunRecord) -> Compute:
+    """Both FLOP figures as the run recorded them, the inputs of the formula, and the time."""
+    used = run.compute
+    inputs: dict[str, Any] = {"P": run.parameters_total}
+    inputs |= {"D": used.tokens.value} if used.tokens.known else {}
+    days = _scaled(used.wall_seconds, 1 / 86400, "days", "wall-clock seconds / 86 400")
+    return Compute(
+        param_update_flop=used.param_update_flop,
+        conservative_flop=used.conservative_flop,
+        excluded=ExcludedCompute(evaluation_flop=used.evaluation_flop, recompute_flop=used.recompute_flop),
+        method=derived(used.conservative_flop.method or "6·P·D", method="the formula of the conservative figure"),
+        inputs=measured(inputs, method="P all parameters, D training tokens with repeats over epochs"),
+        uncertainty_pct=derived(
+            TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run"
+        ),
+        hardware=used.hardware,
+        wall_clock_days=days,
+        hardware_days=_scaled(used.hardware_hours, 1 / 24, "days", "device hours / 24"),
+        nca_range=_months(days),
+    )
+
+
+def energy_section(run: RunRecord) -> Energy:
+    """Energy where a sensor measured it, else why there is none."""
+    energy = run.compute.energy_kwh
+    if energy.known:
+        method = measured(energy.method) if energy.method else unknown("the run names no method")
+        return Energy(training_kwh=energy, method=method)
+    return Energy(training_kwh=energy, missing_info=derived(energy.reason, method="why the energy is unknown"))
+
+
+def use_section(run: RunRecord, base: BaseRecord | None) -> Use:
+    """What follows for use from the base and the environment; what it is for only people know."""
+    section = Use(
+        required_software=derived(dict(run.environment.libraries), method="the versions that it was made with")
+    )
+    if base is None:
+        return section
+    found = {"required_hardware": _weights_memory(base.parameters_total, run.environment.dtype)}
+    if base.context_length is not None:
+        found["max_input"] = measured(
+            base.context_length, "tokens", method="context length in the base's configuration"
+        )
+        found["max_output"] = derived(base.context_length, "tokens", method="input and output share the context")
+    if base.architecture.endswith("ForCausalLM"):
+        found["modalities"] = derived(
+            {"input": ["text"], "output": ["text"]}, method=f"the base is a {base.architecture}"
+        )
+    return section.model_copy(update=_present(found))
+
+
+def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
+    tokens = [selection.tokens for selection in data.selections]
+    counted = sum(one for one in tokens if one is not None) if tokens and None not in tokens else None
+    epochs = _from_config(_block(run, "training"), "num_train_epochs")
+    optional = {
+        "n_tokens": None if counted is None else measured(counted, "tokens", method="the base's tokenizer"),
+        "epochs": epochs if any(one.split == "train" for one in data.selections) else None,
+    }
+    return DataUsed(
+        name=measured(data.name),
+        digest=measured(str(data.sha256), method="SHA-256 of the file"),
+        splits=measured([one.to_json() for one in data.selections], method="the rows that were used"),
+        modality=measured("text", method=f"read as {data.format}"),
+        n_points=measured(sum(one.rows for one in data.selections), "rows", method="rows that were used"),
+        unit=measured("row", method="one row of the file is one data point"),
+        bytes=measured(data.bytes, "bytes"),
+    ).model_copy(update=_present(optional))
+
+
+def _block(run: RunRecord, name: str) -> dict[str, Any]:
+    block = run.config.get(name)
+    return block if isinstance(block, dict) else {}
+
+
+def _method_block(run: RunRecord) -> dict[str, Any]:
+    return _block(run, run.method) or (_block(run, "lora") if "lora" in run.method else {})
+
+
+def _from_config(block: dict[str, Any], *names: str) -> Value | None:
+    found = next((block[name] for name in names if block.get(name) is not None), None)
+    return None if found is None else measured(found, method="the resolved training file")
+
+
+def _present(found: dict[str, Value | None]) -> dict[str, Value]:
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _scaled(value: Value, factor: float, unit: str, method: str) -> Value:
+    if not value.known:
+        return unknown(f"not derived: {value.reason}")
+    return derived(value.value * factor, unit, method=method)
+
+
+def _months(days: Value) -> Value:
+    """The range of the training time that national authorities receive (Model Documentation Form)."""
+    if not days.known:
+        return days
+    months = days.value / _DAYS_A_MONTH
+    names = ((1, "<1 month"), (3, "1-3 months"), (6, "3-6 months"))
+    text = next((name for limit, name in names if months < limit), ">6 months")
+    return derived(text, method="from the training time in days")
+
+
+def _weights_memory(parameters: int, dtype: str) -> Value | None:
+    size = _BYTES_A_VALUE.get(dtype.removeprefix("torch."))
+    if size is None:
+        return None
+    gigabytes = parameters * size / 1e9
+    text = f"{gigabytes:.2g} GB for the weights in {dtype.removeprefix('torch.')}"
+    return derived(text, method="parameters × bytes of one value; activations and cache come on top")

@@ -1,0 +1,436 @@
+"""The modification record: one per fine-tune, merge or import; immutable, signed, corrected by superseding.
+
+Every leaf is a `Value`: what nobody answered or measured is `unknown` with its reason, and absence is never "no". What each
+field means, who fills it, which clause it answers and when it is required is data:
+`registry/compliance/rules/modification_fields.json`, and a test holds the two together. Norms of weight changes are evidence,
+not a legal test; no verdict in here is legal advice.
+"""
+
+from typing import Literal
+
+from schemas.document import Document
+from schemas.values import Timestamp, Value, unknown
+
+# why a field is open until somebody or something fills it, by who that would be
+ASKED = unknown("nobody has answered it")
+NOT_MEASURED = unknown("not measured or not recorded")
+NOT_DERIVED = unknown("not derived: what it follows from is not recorded")
+NOT_FOUND_UPSTREAM = unknown("not stated by the provider of the base, or not looked up")
+
+
+class Article4a(Document):
+    """The six conditions of Art. 4a(1) for special categories of personal data used in bias work."""
+
+    other_data_not_enough: Value = ASKED
+    technical_limits: Value = ASKED
+    access_controls: Value = ASKED
+    no_transfer: Value = ASKED
+    deletion: Value = ASKED
+    necessity_recorded: Value = ASKED
+
+
+class ExcludedCompute(Document):
+    """Compute that does not count towards the criterion, recorded beside it."""
+
+    evaluation_flop: Value = NOT_MEASURED
+    recompute_flop: Value = NOT_MEASURED
+    auxiliary_flop: Value = NOT_MEASURED
+    failed_runs_flop: Value = NOT_MEASURED
+    public_synthetic_flop: Value = NOT_MEASURED
+    teacher_flop: Value = NOT_MEASURED
+
+
+class QualitativeChange(Document):
+    """Whether the modification changed the model significantly: the idea behind the compute criterion."""
+
+    generality: Value = ASKED
+    capabilities: Value = ASKED
+    systemic_risk: Value = ASKED
+
+
+class OpenSourceExemption(Document):
+    """The conditions of the open-source exemption; all are needed."""
+
+    claimed: Value = ASKED
+    licence_ok: Value = ASKED
+    no_monetisation: Value = ASKED
+    weights_public: Value = ASKED
+    architecture_public: Value = ASKED
+    usage_public: Value = ASKED
+
+
+class Effects(Document):
+    """Whether the change affects compliance with each requirement of Chapter III Section 2, with the reason."""
+
+    article_9: Value = ASKED
+    article_10: Value = ASKED
+    article_11: Value = ASKED
+    article_12: Value = ASKED
+    article_13: Value = ASKED
+    article_14: Value = ASKED
+    article_15: Value = ASKED
+
+
+class Identity(Document):
+    """What happened, to which artifact, by whose hand."""
+
+    kind: Value = NOT_MEASURED
+    result_name: Value = NOT_MEASURED
+    result_manifest: Value = NOT_MEASURED
+    name_or_trademark_on_result: Value = ASKED
+    acting_person: Value = ASKED
+    tool_version: Value = NOT_MEASURED
+
+
+class Modifier(Document):
+    """Who made the modification, as the organisation profile states it."""
+
+    legal_name: Value = ASKED
+    address: Value = ASKED
+    country: Value = ASKED
+    contact: Value = ASKED
+    size_class: Value = ASKED
+    role_claimed: Value = ASKED
+    controls_weights: Value = NOT_DERIVED
+
+
+class Representative(Document):
+    """The authorised representative of a modifier outside the Union."""
+
+    name: Value = ASKED
+    contact: Value = ASKED
+    mandate_ref: Value = ASKED
+
+
+class BaseUsed(Document):
+    """One model that went into the result: the base of a fine-tune, or an ingredient of a merge."""
+
+    name: Value = NOT_MEASURED
+    version: Value = NOT_MEASURED
+    revision: Value = NOT_MEASURED
+    role: Value = NOT_DERIVED
+    file_digests: Value = NOT_MEASURED
+    tensor_digest: Value = NOT_MEASURED
+    quantised_view: Value = NOT_MEASURED
+    provider: Value = NOT_FOUND_UPSTREAM
+    source_url: Value = NOT_FOUND_UPSTREAM
+    retrieved_at: Value = NOT_MEASURED
+    licence_id: Value = NOT_FOUND_UPSTREAM
+    licence_text_digest: Value = NOT_MEASURED
+    licence_flags: Value = NOT_DERIVED
+    release_date: Value = NOT_FOUND_UPSTREAM
+    eu_release_date: Value = NOT_FOUND_UPSTREAM
+    acceptable_use_policy: Value = NOT_FOUND_UPSTREAM
+    upstream_docs: Value = NOT_FOUND_UPSTREAM
+    is_gpai: Value = NOT_DERIVED
+    has_systemic_risk: Value = NOT_FOUND_UPSTREAM
+    params_total: Value = NOT_MEASURED
+    params_active: Value = NOT_MEASURED
+    training_tokens: Value = NOT_FOUND_UPSTREAM
+    training_compute_flop: Value = NOT_FOUND_UPSTREAM
+    parent_records: Value = NOT_MEASURED
+
+
+class Method(Document):
+    """How the result was made, and why so."""
+
+    kind: Value = NOT_MEASURED
+    objective: Value = NOT_MEASURED
+    optimiser: Value = NOT_MEASURED
+    schedule: Value = NOT_MEASURED
+    seed: Value = NOT_MEASURED
+    hyperparameters: Value = NOT_MEASURED
+    design_rationale: Value = ASKED
+    assumptions: Value = ASKED
+    optimised_for: Value = ASKED
+
+
+class Peft(Document):
+    """Settings of a low-rank method."""
+
+    rank: Value = NOT_MEASURED
+    alpha: Value = NOT_MEASURED
+    dropout: Value = NOT_MEASURED
+    target_modules: Value = NOT_MEASURED
+    modules_to_save: Value = NOT_MEASURED
+    bias: Value = NOT_MEASURED
+
+
+class Prompt(Document):
+    """Settings of prompt and prefix tuning."""
+
+    n_virtual_tokens: Value = NOT_MEASURED
+    init: Value = NOT_MEASURED
+
+
+class Merge(Document):
+    """Settings of a merge."""
+
+    algorithm: Value = NOT_MEASURED
+    weights: Value = NOT_MEASURED
+    densities: Value = NOT_MEASURED
+    layer_map: Value = NOT_MEASURED
+    base_ref: Value = NOT_MEASURED
+    tokenizer_policy: Value = NOT_MEASURED
+    dtype: Value = NOT_MEASURED
+    config_digest: Value = NOT_MEASURED
+
+
+class Code(Document):
+    """The software that made the result."""
+
+    repo: Value = NOT_MEASURED
+    commit: Value = NOT_MEASURED
+    environment_digest: Value = NOT_MEASURED
+    libraries: Value = NOT_MEASURED
+    dependency_sbom: Value = NOT_MEASURED
+
+
+class Change(Document):
+    """What is different in the weights. Evidence, not a legal test: a tiny norm can remove safety behaviour."""
+
+    params_changed: Value = NOT_MEASURED
+    pct_of_base: Value = NOT_DERIVED
+    params_added: Value = NOT_MEASURED
+    params_removed: Value = NOT_MEASURED
+    params_trainable: Value = NOT_MEASURED
+    rel_norm_global: Value = NOT_MEASURED
+    modules: Value = NOT_MEASURED
+    relative_to: Value = NOT_MEASURED
+    base_weights_untouched: Value = NOT_MEASURED
+    artifact_digests: Value = NOT_MEASURED
+
+
+class DataUsed(Document):
+    """One data file that was used."""
+
+    name: Value = NOT_MEASURED
+    version: Value = ASKED
+    digest: Value = NOT_MEASURED
+    splits: Value = NOT_MEASURED
+    provenance_class: Value = ASKED
+    source_url: Value = ASKED
+    licence: Value = ASKED
+    acquired_from: Value = ASKED
+    acquired_to: Value = ASKED
+    modality: Value = NOT_MEASURED
+    n_points: Value = NOT_MEASURED
+    unit: Value = NOT_MEASURED
+    n_tokens: Value = NOT_MEASURED
+    epochs: Value = NOT_MEASURED
+    bytes: Value = NOT_MEASURED
+    languages: Value = ASKED
+    domain: Value = ASKED
+    geography: Value = ASKED
+    curation_steps: Value = ASKED
+    labelling: Value = ASKED
+    personal_data: Value = ASKED
+    special_categories: Value = ASKED
+    legal_basis: Value = ASKED
+    original_purpose: Value = ASKED
+    tdm_reservations: Value = ASKED
+    unsuitability_measures: Value = ASKED
+    illegal_content_measures: Value = ASKED
+    bias_examination: Value = ASKED
+    bias_mitigation: Value = ASKED
+    synthetic_generator: Value = NOT_MEASURED
+    crawler: Value = NOT_MEASURED
+    art4a: Article4a = Article4a()
+
+
+class Compute(Document):
+    """Compute of this modification. FLOP are floats: they pass 2^53."""
+
+    param_update_flop: Value = NOT_MEASURED
+    conservative_flop: Value = NOT_DERIVED
+    private_synthetic_flop: Value = NOT_MEASURED
+    cumulative_flop: Value = NOT_DERIVED
+    method: Value = NOT_MEASURED
+    inputs: Value = NOT_MEASURED
+    uncertainty_pct: Value = NOT_DERIVED
+    hardware: Value = NOT_MEASURED
+    wall_clock_days: Value = NOT_DERIVED
+    hardware_days: Value = NOT_DERIVED
+    nca_range: Value = NOT_DERIVED
+    excluded: ExcludedCompute = ExcludedCompute()
+
+
+class Energy(Document):
+    """Energy of this modification."""
+
+    training_kwh: Value = NOT_MEASURED
+    method: Value = NOT_MEASURED
+    boundary: Value = NOT_MEASURED
+    pue: Value = NOT_MEASURED
+    missing_info: Value = NOT_DERIVED
+
+
+class Inference(Document):
+    """Compute of a benchmark inference task, in FLOP and not in energy."""
+
+    benchmark_flop: Value = NOT_MEASURED
+    task: Value = NOT_MEASURED
+    hardware: Value = NOT_MEASURED
+
+
+class Gpai(Document):
+    """Status of the modifier under the rules for general-purpose AI models. Separate from the high-risk status."""
+
+    same_provider: Value = ASKED
+    ratio: Value = NOT_DERIVED
+    ratio_low: Value = NOT_DERIVED
+    ratio_high: Value = NOT_DERIVED
+    ratio_method_aware: Value = NOT_DERIVED
+    ratio_scope: Value = NOT_DERIVED
+    threshold_kind: Value = NOT_DERIVED
+    threshold_flop: Value = NOT_DERIVED
+    original_flop: Value = NOT_DERIVED
+    estimate_attempt: Value = ASKED
+    result_is_gpai_by_itself: Value = NOT_DERIVED
+    sr_flag: Value = NOT_DERIVED
+    verdict: Value = NOT_DERIVED
+    notification_due: Value = NOT_DERIVED
+    placed_on_eu_market: Value = ASKED
+    placing_channel: Value = ASKED
+    placing_date: Value = ASKED
+    qualitative_change: QualitativeChange = QualitativeChange()
+    open_source_exemption: OpenSourceExemption = OpenSourceExemption()
+
+
+class HighRisk(Document):
+    """Use in a high-risk system, and substantial modification of one. Separate from the status for general-purpose models."""
+
+    system_ref: Value = ASKED
+    system_version: Value = ASKED
+    classification_before: Value = ASKED
+    classification_after: Value = ASKED
+    intended_purpose_before: Value = ASKED
+    intended_purpose_after: Value = ASKED
+    intended_purpose_changed: Value = ASKED
+    profiling: Value = ASKED
+    foreseen_in_initial_assessment: Value = ASKED
+    predetermined: Value = NOT_DERIVED
+    substantial: Value = ASKED
+    article25_case: Value = NOT_DERIVED
+    new_conformity_assessment: Value = ASKED
+    notified_body_informed: Value = ASKED
+    handover_pack_ref: Value = NOT_DERIVED
+    significant_design_change: Value = NOT_DERIVED
+    art5_screen: Value = ASKED
+    art50_marking_preserved: Value = NOT_MEASURED
+    effect_on: Effects = Effects()
+
+
+class Evaluation(Document):
+    """What was measured before and after."""
+
+    plan_digest: Value = NOT_MEASURED
+    plan_created_at: Value = NOT_MEASURED
+    runs: Value = NOT_MEASURED
+    metrics: Value = NOT_MEASURED
+    delta: Value = NOT_DERIVED
+    bias: Value = NOT_MEASURED
+    robustness: Value = NOT_MEASURED
+    safety: Value = NOT_MEASURED
+    security: Value = NOT_MEASURED
+    not_measured: Value = ASKED
+    limitations: Value = NOT_MEASURED
+    metric_appropriateness: Value = ASKED
+    signed_by: Value = NOT_MEASURED
+    signed_at: Value = NOT_MEASURED
+
+
+class Use(Document):
+    """What the result is for and what it needs."""
+
+    intended: Value = ASKED
+    out_of_scope: Value = ASKED
+    foreseeable_misuse: Value = ASKED
+    acceptable_use_policy: Value = ASKED
+    max_input: Value = NOT_MEASURED
+    max_output: Value = NOT_MEASURED
+    modalities: Value = NOT_MEASURED
+    required_hardware: Value = NOT_DERIVED
+    required_software: Value = NOT_DERIVED
+
+
+class Limitations(Document):
+    """Known limits of the result."""
+
+    known: Value = ASKED
+    failure_modes: Value = ASKED
+
+
+class Risk(Document):
+    """Risk management."""
+
+    register_ref: Value = ASKED
+    residual_risk: Value = ASKED
+
+
+class Oversight(Document):
+    """Human oversight."""
+
+    measures: Value = ASKED
+    roles: Value = ASKED
+    override: Value = ASKED
+    stop: Value = ASKED
+
+
+class Security(Document):
+    """Integrity, signature and scans of the result."""
+
+    digests: Value = NOT_MEASURED
+    signature: Value = NOT_MEASURED
+    transparency_log: Value = NOT_MEASURED
+    scans: Value = NOT_MEASURED
+    access_control: Value = ASKED
+    provenance_attestation: Value = NOT_MEASURED
+
+
+class Retention(Document):
+    """How long the documentation is kept. It counts from placing on the market, not from the last update."""
+
+    basis: Value = NOT_DERIVED
+    start_date: Value = NOT_DERIVED
+    until: Value = NOT_DERIVED
+    legal_hold: Value = ASKED
+    log_retention_months: Value = NOT_DERIVED
+
+
+class ModificationRecord(Document):
+    """One modification event, whole. A correction is a new record that names this one in `supersedes`."""
+
+    schema_version: Literal["1"] = "1"
+    record_id: str
+    record_created_at: Timestamp
+    supersedes: str | None = None
+    identity: Identity = Identity()
+    modifier: Modifier = Modifier()
+    representative: Representative = Representative()
+    base: tuple[BaseUsed, ...] = ()
+    method: Method = Method()
+    peft: Peft = Peft()
+    prompt: Prompt = Prompt()
+    merge: Merge = Merge()
+    code: Code = Code()
+    change: Change = Change()
+    data: tuple[DataUsed, ...] = ()
+    data_gaps: Value = ASKED
+    compute: Compute = Compute()
+    energy: Energy = Energy()
+    inference: Inference = Inference()
+    gpai: Gpai = Gpai()
+    high_risk: HighRisk = HighRisk()
+    evaluation: Evaluation = Evaluation()
+    use: Use = Use()
+    limitations: Limitations = Limitations()
+    risk: Risk = Risk()
+    oversight: Oversight = Oversight()
+    security: Security = Security()
+    approvals: Value = ASKED
+    documents: Value = NOT_DERIVED
+    requests: Value = NOT_MEASURED
+    retention: Retention = Retention()
+    lifecycle: Value = NOT_MEASURED
+    incidents: Value = ASKED

@@ -1,0 +1,54 @@
+"""Compute figures against the examples of the Commission's guidelines (annex A.3), and the one-third band."""
+
+import pytest
+
+from registry.compliance.gpai import dense_flop, hardware_flop, one_third_ratio
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "printed"),
+    [
+        pytest.param(3.8e9, 3.3e12, 7.5e22, id="A"),
+        pytest.param(0.6e9, 36e12, 1.3e23, id="C"),
+        pytest.param(1.54e9, 18e12, 1.66e23, id="D"),
+        pytest.param(1.7e9, 36e12, 3.7e23, id="E"),
+        pytest.param(2.5e9, 12e12, 1.8e23, id="F"),
+        pytest.param(2.6e9, 61e9 * 164, 1.56e23, id="G: 61 B tokens over 164 epochs"),
+    ],
+)
+def test_dense_compute_gives_the_guidelines_examples_in_two_figures(parameters, tokens, printed):
+    assert dense_flop(parameters, tokens) == pytest.approx(printed, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("unit_hours", "peak", "expected"),
+    [pytest.param(200_000, 300e12, 1.08e23, id="B"), pytest.param(370_000, 989e12, 6.59e23, id="H")],
+)
+def test_hardware_compute_gives_the_guidelines_examples(unit_hours, peak, expected):
+    found = hardware_flop(units=unit_hours, seconds=HOUR, peak_flop_per_second=peak, utilisation=0.5)
+    assert found == pytest.approx(expected, rel=0.002)
+
+
+def test_the_band_is_thirty_percent_on_both_figures():
+    third = one_third_ratio(1.0, 1.0)
+    assert (third.ratio, third.low, third.high) == pytest.approx((1.0, 0.538, 1.857), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "straddles"), [(0.17, False), (0.19, True), (1 / 3, True), (0.61, True), (0.63, False), (7e-7, False)]
+)
+def test_the_band_straddles_a_third_between_0_18_and_0_62(ratio, straddles):
+    assert one_third_ratio(ratio, 1.0).straddles is straddles
+
+
+def test_fifteen_million_tokens_on_a_7b_model_trained_on_15t_are_a_millionth():
+    third = one_third_ratio(dense_flop(7e9, 15e6), dense_flop(7e9, 15e12))
+    assert third.ratio == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(("own", "original"), [(1.0, 0.0), (1.0, -1.0), (-1.0, 1.0)])
+def test_a_ratio_to_nothing_is_refused(own, original):
+    with pytest.raises(ValueError, match="compute"):
+        one_third_ratio(own, original)
