@@ -1,0 +1,94 @@
+"""The Markdown that a version's page in MLflow begins with. Pure; at most 5000 characters once links are in."""
+
+import re
+from dataclasses import dataclass
+
+from registry.mlflow.figures import conclusions, cut
+from schemas.evaluation import EvaluationRecord
+from schemas.run import RunRecord
+from schemas.values import Value
+from schemas.version import Version
+
+MAX_DESCRIPTION = 5000  # characters that every database of MLflow can hold
+RUN_LINK = "#/run"  # stands for the page of the run until MLflow has chosen its id
+_RUN_LINK_ROOM = 120  # characters that a real link may be longer, twice
+_MARKUP = re.compile(r"([\\`*_\[\]<>|!#])")
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How many fields of the modification record are filled."""
+
+    filled: int
+    total: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.filled} of {self.total} fields filled, {self.total - self.filled} open"
+
+
+def describe(
+    *,
+    version: Version,
+    run: RunRecord | None,
+    evaluation: EvaluationRecord | None,
+    completeness: Completeness | None,
+    base: Version | None,
+    report: str | None,
+    recalled: bool,
+) -> str:
+    """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow."""
+    lines = [f"**{_what(version)}**", ""]
+    if recalled:
+        lines = ["**Recalled.** It must not be used; `registry show` names the reason.", "", *lines]
+    lines += ["| | |", "|---|---|"]
+    lines += [f"| {label} | {text} |" for label, text in _facts(version, run, completeness, base)]
+    if evaluation is not None:
+        lines += [f"| Bias: {_plain(of)} | {_plain(said.replace('_', ' '))} |" for of, said in conclusions(evaluation)]
+    links = [f"[Audit report]({RUN_LINK}/artifacts/{report})"] if report else []
+    links.append(f"[Run]({RUN_LINK})")
+    lines += ["", " · ".join(links), ""]
+    lines.append(
+        f"MLflow shows a copy and proves nothing. To check the signed artifact: `registry verify {version.label}`"
+    )
+    return cut("\n".join(lines), MAX_DESCRIPTION - 2 * _RUN_LINK_ROOM)
+
+
+def with_run_link(description: str, experiment_id: str, run_id: str) -> str:
+    """The description with links to the run's page."""
+    return description.replace(RUN_LINK, f"#/experiments/{experiment_id}/runs/{run_id}")
+
+
+def _what(version: Version) -> str:
+    method = f"{version.method} " if version.method else ""
+    return f"{version.label}: {method}{version.kind}"
+
+
+def _facts(
+    version: Version, run: RunRecord | None, completeness: Completeness | None, base: Version | None
+) -> list[tuple[str, str]]:
+    facts = [("Manifest", f"`{version.manifest_digest}`"), ("Weights", f"`{version.weights_digest}`")]
+    if base is not None:
+        facts.append(("Base", f"[{base.label}](#/models/{base.name}/versions/{base.number})"))
+    elif version.base_weights is not None:
+        facts.append(("Base", f"weights `{version.base_weights}`"))
+    if run is not None:
+        facts.append(("Held-out loss", f"{_figure(run.loss_before)} → {_figure(run.loss_after)}"))
+        facts.append(
+            ("Trained", f"{run.parameters_trainable:,} of {run.parameters_total:,} parameters, seed {run.seed}")
+        )
+    facts.append(("Signed", f"by {_plain(version.key_id)}, log entry {version.log_index}"))
+    if completeness is not None:
+        facts.append(("Modification record", completeness.text))
+    return facts
+
+
+def _figure(envelope: Value) -> str:
+    if isinstance(envelope.value, int | float):
+        return f"{envelope.value:.4g}"
+    return f"unknown ({_plain(envelope.reason or '')})"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))

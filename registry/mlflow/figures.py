@@ -1,0 +1,258 @@
+"""What a run and an evaluation say, as MLflow's params, metrics and dataset inputs. Pure: values in, values out, no mlflow.
+
+Nothing here is a data row or a path of this machine: a value that looks like an absolute path is cut to its base name.
+Names and lengths keep what MLflow's databases can hold (reference mlflow.md §15).
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schemas.dataset import DataIdentity
+from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
+from schemas.run import RunRecord
+from schemas.values import Value
+
+MAX_KEY = 250  # characters of a param, metric or tag name
+MAX_PARAM = 6000
+MAX_TAG = 8000  # run tags; version tags hold more
+MAX_DATASET_NAME = 500
+MAX_DATASET_DIGEST = 36  # so a SHA-256 does not fit; the whole one is in the dataset's source
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /]+")
+# "/home/x/y.json", "~/y.json", "file:///y.json", "C:\\x\\y.json": at the start or after what can end a word
+_ABSOLUTE = re.compile(
+    r"""(?:^|(?<=[\s'"=,(\[]))(?:file://)?(?:~|[A-Za-z]:)?[/\\](?:[^/\\\s'",]*[/\\])*([^/\\\s'",]+)"""
+)
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetUse:
+    """A data set as MLflow lists it: `digest` is the first 36 hex characters, `source` JSON holds the whole digests."""
+
+    name: str
+    digest: str
+    context: str
+    source: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One point of a metric. A `final` one is also shown on the model's page, and found by searching models."""
+
+    key: str
+    value: float
+    step: int
+    at_ms: int
+    final: bool = False
+    dataset: tuple[str, str] | None = None  # name and digest of a `DatasetUse`
+
+
+def milliseconds(timestamp: str) -> int:
+    """Milliseconds since the epoch of an RFC 3339 time."""
+    return round(datetime.fromisoformat(timestamp).timestamp() * 1000)
+
+
+def safe_key(text: str) -> str:
+    """`text` with what MLflow does not allow in a name replaced by '_', at most 250 characters."""
+    parts = (_NOT_IN_NAMES.sub("_", part).strip(" .") for part in text.split("/"))
+    return "/".join(part for part in parts if part)[:MAX_KEY] or "_"
+
+
+def cut(text: str, limit: int) -> str:
+    """`text`, or its beginning and an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_paths(text: str) -> str:
+    """`text` with each absolute path cut to its base name."""
+    return _ABSOLUTE.sub(lambda found: found.group(1), text)
+
+
+def run_params(run: RunRecord) -> Pairs:
+    """The resolved configuration, flattened with dots, and what the run ran on; sorted by name."""
+    environment = run.environment
+    facts: dict[str, Any] = {
+        "method": run.method,
+        "seed": run.seed,
+        "parameters.total": run.parameters_total,
+        "parameters.trainable": run.parameters_trainable,
+        "environment.device": environment.device,
+        "environment.dtype": environment.dtype,
+        "environment.processor": environment.processor,
+        "environment.threads": environment.threads,
+        "environment.python": environment.python,
+        **{f"library.{name}": version for name, version in environment.libraries.items()},
+    }
+    found = {**dict(_flattened(run.config)), **facts}
+    return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in found.items()))
+
+
+def run_datasets(data: Iterable[DataIdentity]) -> tuple[DatasetUse, ...]:
+    """One data set a split that was really used; its digest is that of the selected rows."""
+    return tuple(
+        DatasetUse(
+            name=cut(f"{identity.name} ({selection.split})", MAX_DATASET_NAME),
+            digest=selection.rows_sha256.hex[:MAX_DATASET_DIGEST],
+            context={"train": "training"}.get(selection.split, selection.split),
+            source=_json(
+                {
+                    "file": identity.name,
+                    "file_sha256": str(identity.sha256),
+                    "rows_sha256": str(selection.rows_sha256),
+                    "template_sha256": str(identity.template_sha256),
+                }
+            ),
+            profile=_json({"num_rows": selection.rows, "rows_in_file": identity.rows_total, "rule": selection.rule}),
+        )
+        for identity in data
+        for selection in identity.selections
+    )
+
+
+def evaluation_dataset(used: DatasetUsed) -> DatasetUse:
+    """A suite's data as a data set with the context `evaluation`."""
+    return DatasetUse(
+        name=cut(f"{used.name} {used.version}", MAX_DATASET_NAME),
+        digest=used.sha256.hex[:MAX_DATASET_DIGEST],
+        context="evaluation",
+        source=_json({"file": without_paths(used.file), "file_sha256": str(used.sha256), "licence": used.licence}),
+        profile=_json({"num_rows": used.rows_used, "rows_in_file": used.rows_total, "rule": used.selection}),
+    )
+
+
+def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
+    """The loss curve by step, the held-out loss, and every compute figure that is known.
+
+    A run record holds no time for each step, so the points of the curve are spread evenly over the run.
+    """
+    start, end = milliseconds(run.started_at), milliseconds(run.finished_at)
+    last = max(run.curve.steps, default=0)
+    curve = tuple(
+        MetricPoint("train/loss", value, step, start + (end - start) * step // max(last, 1))
+        for step, value in zip(run.curve.steps, run.curve.loss, strict=True)
+    )
+    compute = ((f"compute/{name}", getattr(run.compute, name)) for name in sorted(type(run.compute).model_fields))
+    held_out = (
+        ("loss/before", run.loss_before),
+        ("loss/after", run.loss_after),
+        ("loss/change", run.loss_change),
+    )
+    return curve + tuple(
+        MetricPoint(key, number, last, end, final=True)
+        for key, envelope in (*held_out, *compute)
+        if (number := _number(envelope)) is not None
+    )
+
+
+def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint, ...]:
+    """Every result and comparison as `bias/<data set>.<metric>[.<category>]/<arm or outcome>`, and the loss comparisons."""
+    at = milliseconds(record.created_at)
+    datasets = {used.name: evaluation_dataset(used) for used in record.datasets}
+
+    def point(dataset: str, key: str, value: float) -> MetricPoint:
+        used = datasets.get(dataset)
+        bound = (used.name, used.digest) if used else None
+        return MetricPoint(safe_key(key), value, step, at, final=True, dataset=bound)
+
+    results = (
+        point(result.dataset, f"{_group(result)}/{result.arm}", result.value)
+        for result in record.results
+        if result.value is not None
+    )
+    outcomes = (
+        point(comparison.dataset, f"{_group(comparison)}/{name}", value)
+        for comparison in record.comparisons
+        for name, value in _outcomes(comparison)
+    )
+    losses = (
+        point(loss.dataset, f"loss/{loss.dataset}/{name}", value)
+        for loss in record.losses
+        for name, value in (("before", loss.before), ("after", loss.after), ("change", loss.change))
+    )
+    return _each_key_once((*results, *outcomes, *losses))
+
+
+def results_table(record: EvaluationRecord) -> bytes:
+    """The results as the JSON that MLflow's UI shows as a sortable table."""
+    columns = ["dataset", "metric", "category", "arm", "value", "low", "high", "n", "note"]
+    rows = [
+        [
+            result.dataset,
+            result.metric,
+            result.category or "(whole)",
+            result.arm,
+            result.value,
+            result.ci.low if result.ci else None,
+            result.ci.high if result.ci else None,
+            result.n,
+            result.null_reason or "",
+        ]
+        for result in record.results
+    ]
+    return _json({"columns": columns, "data": rows}).encode()
+
+
+def conclusions(record: EvaluationRecord) -> tuple[tuple[str, str], ...]:
+    """(data set and metric, conclusion) of each comparison over a whole data set."""
+    return tuple(
+        (f"{comparison.dataset}.{comparison.metric}", comparison.conclusion)
+        for comparison in record.comparisons
+        if comparison.category is None
+    )
+
+
+def _outcomes(comparison: Comparison) -> Iterator[tuple[str, float]]:
+    names = ("flagged", "fixed", "introduced", "overcorrected", "persistent", "unresolved")
+    yield from ((name, float(getattr(comparison, name))) for name in names)
+    for name in ("fix_rate", "introduction_rate", "net_fix_rate", "net_change", "mean_margin_change"):
+        value = getattr(comparison, name)
+        if value is not None:
+            yield name, value
+
+
+def _group(figure: Result | Comparison) -> str:
+    category = f".{figure.category}" if figure.category else ""
+    return f"bias/{figure.dataset}.{figure.metric}{category}".replace(":", "_")
+
+
+def _each_key_once(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:
+    """The first point of each key: two names that differ only in characters MLflow refuses would overwrite each other."""
+    found: dict[str, MetricPoint] = {}
+    for point in points:
+        found.setdefault(point.key, point)
+    return tuple(found.values())
+
+
+def _number(envelope: Value) -> float | None:
+    """The finite number in an envelope; counts beyond 2^53 are text by schema."""
+    if isinstance(envelope.value, bool) or not isinstance(envelope.value, int | float | str):
+        return None
+    try:
+        number = float(envelope.value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _flattened(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _flattened(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner
+
+
+def _text(value: Any) -> str:  # any JSON value
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:  # any JSON value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,188 @@
+"""Make MLflow show what the registry holds: drain the outbox, in order, as often as needed.
+
+Rules: one route per home. Versions of one name are mirrored strictly in order. MLflow chooses its own ids, so what it
+chose is remembered in `MirrorState`, and found again by tag when that memory was lost. A number other than ours stops the
+name and is reported as drift; nothing is repaired by reading MLflow. An empty outbox imports no mlflow.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from registry.mlflow.projection import Projection
+from registry.mlflow.route import MirrorRoute, MirrorRouteChanged, MirrorUnavailable, exclusively, prepare_environment
+from registry.mlflow.surface import DriftFound, EntryRefused, Surface, open_surface
+from schemas.errors import KnownError
+from schemas.mirror import OutboxEntry
+
+
+class MirrorState(Protocol):
+    """What the mirror remembers between runs: small JSON objects by entity and key, and which entries are done.
+
+    Entities: `route` (one, key `mirror`), `run`, `model` and `version` (key `name:3`), `alias` (key `name@alias`),
+    `manifest` (key `sha256:…`). Each call is durable when it returns.
+    """
+
+    def get(self, entity: str, key: str) -> dict[str, Any] | None:
+        """What was put last, or None."""
+
+    def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
+        """Remember `value`, replacing what was there."""
+
+    def done(self, entry: OutboxEntry) -> None:
+        """The entry is mirrored and leaves the outbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotMirrored:
+    """An entry that stays in the outbox, and why."""
+
+    entry: OutboxEntry
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A name whose versions in MLflow are not ours; nothing more is mirrored under it."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOutcome:
+    """What became of each entry. Those in `failed` are tried again by the next sync."""
+
+    done: tuple[OutboxEntry, ...] = ()
+    failed: tuple[NotMirrored, ...] = ()
+    drift: tuple[Drift, ...] = ()
+
+
+def sync(
+    entries: Iterable[OutboxEntry],
+    *,
+    route: MirrorRoute,
+    state: MirrorState,
+    load: Callable[[OutboxEntry], Projection],
+    lock: Path,
+) -> SyncOutcome:
+    """Mirror the entries by id; may be repeated after a crash at any point.
+
+    Args:
+        entries: the rows of the outbox that are not done.
+        route: where MLflow is.
+        state: what the mirror remembers.
+        load: the projection of an entry's version as it is now.
+        lock: a file that processes mirroring the same home lock.
+
+    Raises:
+        MirrorUnavailable, MlflowMissing: nothing was mirrored, or nothing more can be.
+        MirrorRouteChanged: the home was mirrored elsewhere before.
+        MirrorBusy: another process is at it.
+    """
+    waiting = sorted(entries, key=lambda entry: entry.id)
+    if not waiting:
+        return SyncOutcome()
+    with exclusively(lock):
+        _remember(route, state)
+        prepare_environment()
+        return _Sync(open_surface(route), state, load).drain(waiting)
+
+
+@dataclass
+class _Sync:
+    """One pass over the outbox."""
+
+    surface: Surface
+    state: MirrorState
+    load: Callable[[OutboxEntry], Projection]
+    stopped: dict[str, str] = field(default_factory=dict)  # name → why
+
+    def drain(self, waiting: list[OutboxEntry]) -> SyncOutcome:
+        done: list[OutboxEntry] = []
+        failed: list[NotMirrored] = []
+        drift: list[Drift] = []
+        for entry in waiting:
+            if entry.name not in self.stopped:
+                try:
+                    self._mirror(entry)
+                except DriftFound as found:
+                    self.stopped[entry.name] = str(found)
+                    drift.append(Drift(entry.name, str(found)))
+                except EntryRefused as refused:
+                    self.stopped[entry.name] = str(refused)
+                    self.surface.check_reachable()
+                except MirrorUnavailable:
+                    raise
+                except KnownError as error:
+                    self.stopped[entry.name] = str(error)
+            if entry.name in self.stopped:
+                failed.append(NotMirrored(entry, self.stopped[entry.name]))
+            else:
+                self.state.done(entry)
+                done.append(entry)
+        return SyncOutcome(tuple(done), tuple(failed), tuple(drift))
+
+    def _mirror(self, entry: OutboxEntry) -> None:
+        projection = self.load(entry)
+        version = projection.version
+        label, digest = entry.label, str(projection.digest)
+        known = self.state.get("version", label)
+        if known is not None and known["projection"] == digest:
+            return
+        if known is None:
+            self._require_predecessor(entry)
+        run_id, model_id = self._run_and_model(projection, label)
+        if known is None:
+            self.surface.ensure_version(projection, run_id=run_id, model_id=model_id)
+        else:
+            self.surface.refresh_version(projection, run_id=run_id)
+        self._move_aliases(projection, entry, held=tuple(known["aliases"]) if known else ())
+        found = {"projection": digest, "run_id": run_id, "model_id": model_id, "aliases": list(version.aliases)}
+        self.state.put("version", label, found)
+
+    def _require_predecessor(self, entry: OutboxEntry) -> None:
+        before = entry.number - 1
+        if before < 1 or self.state.get("version", f"{entry.name}:{before}") is not None:
+            return
+        if not self.surface.holds_version(entry.name, before):
+            raise EntryRefused(f"{entry.name}:{before} comes first and is not mirrored")
+
+    def _run_and_model(self, projection: Projection, label: str) -> tuple[str, str]:
+        known_run = self.state.get("run", label)
+        run_id = self.surface.ensure_run(projection, known_run["run_id"] if known_run else None)
+        self.state.put("run", label, {"run_id": run_id})
+        known_model = self.state.get("model", label)
+        model_id = self.surface.ensure_model(projection, run_id, known_model["model_id"] if known_model else None)
+        self.state.put("model", label, {"model_id": model_id})
+        self.state.put("manifest", str(projection.manifest), {"model_id": model_id})
+        parents = (self.state.get("manifest", str(parent)) for parent in projection.parents)
+        self.surface.fill_run(
+            projection,
+            run_id=run_id,
+            model_id=model_id,
+            parent_models=tuple(parent["model_id"] for parent in parents if parent is not None),
+        )
+        return run_id, model_id
+
+    def _move_aliases(self, projection: Projection, entry: OutboxEntry, held: tuple[str, ...]) -> None:
+        """Set what the version has; take away only an alias that no other version has got since."""
+        name, number = projection.version.name, projection.version.number
+        for alias in projection.version.aliases:
+            self.surface.set_alias(name, alias, number)
+            self.state.put("alias", f"{name}@{alias}", {"number": number})
+        gone = {*held, *([entry.alias] if entry.alias else [])} - set(projection.version.aliases)
+        for alias in sorted(gone):
+            holder = self.state.get("alias", f"{name}@{alias}")
+            if holder is not None and holder["number"] == number:
+                self.surface.delete_alias(name, alias)
+                self.state.put("alias", f"{name}@{alias}", {"number": None})
+
+
+def _remember(route: MirrorRoute, state: MirrorState) -> None:
+    recorded = state.get("route", "mirror")
+    if recorded is None:
+        state.put("route", "mirror", {"kind": route.kind, "where": route.described})
+    elif (recorded["kind"], recorded["where"]) != (route.kind, route.described):
+        raise MirrorRouteChanged(recorded["where"], route.described)

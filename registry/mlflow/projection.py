@@ -1,0 +1,275 @@
+"""What MLflow should show for one version, as values. Pure: no mlflow, no clock, no disk.
+
+The mirror makes MLflow equal to a `Projection`; equal records give a projection with an equal digest. Weights are not in it:
+a version's source is `registry://sha256/<manifest digest>`, and the artifact plugin reads from the registry.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from registry.mlflow.description import Completeness, describe
+from registry.mlflow.figures import (
+    MAX_TAG,
+    DatasetUse,
+    MetricPoint,
+    Pairs,
+    conclusions,
+    cut,
+    evaluation_dataset,
+    evaluation_metrics,
+    milliseconds,
+    results_table,
+    run_datasets,
+    run_metrics,
+    run_params,
+)
+from schemas.canonical import canonical_digest
+from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
+from schemas.run import RunRecord
+from schemas.statement import StoredStatement
+from schemas.version import Version
+
+EXPERIMENT = "registry"
+SOURCE_PREFIX = "registry://sha256/"
+REPORT_PATH = "report/audit.html"
+RESULTS_PATH = "evaluation/results.json"
+CARD_PATH = "MODEL_CARD.md"
+# files of a logged model that stands for weights kept elsewhere; MLflow then says so instead of failing to load it
+EXTERNAL_MLMODEL = b"flavors: {}\nmetadata:\n  mlflow.model.isExternal: true\n"
+_MODEL_TYPES = {"base": "base-model", "adapter": "adapter", "model": "model", "bundle": "bundle"}
+_RUN_NAMES = {"base": "add", "adapter": "train", "model": "make", "bundle": "make"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """A small file that MLflow keeps: POSIX path and bytes."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunProjection:
+    """The run: params never change; tags, metrics and artifacts may grow with later statements. Times in milliseconds."""
+
+    name: str
+    tags: Pairs
+    params: Pairs
+    metrics: tuple[MetricPoint, ...]
+    datasets: tuple[DatasetUse, ...]
+    artifacts: tuple[ArtifactFile, ...]
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionProjection:
+    """The registered model version and the logged model behind it. `description` has `RUN_LINK` where the run's page goes."""
+
+    name: str
+    number: int
+    source: str
+    model_name: str
+    model_type: str
+    artifacts: tuple[ArtifactFile, ...]
+    tags: Pairs
+    description: str
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One version in MLflow. `parents` are manifests whose logged models become inputs of the run."""
+
+    manifest: Digest
+    experiment: str
+    run: RunProjection
+    version: VersionProjection
+    parents: tuple[Digest, ...] = ()
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 over the canonical JSON of everything here; a file counts with path, size and SHA-256."""
+        run, version = self.run, self.version
+        return canonical_digest(
+            {
+                "manifest": str(self.manifest),
+                "experiment": self.experiment,
+                "parents": [str(parent) for parent in self.parents],
+                "run": {
+                    "name": run.name,
+                    "tags": run.tags,
+                    "params": run.params,
+                    "metrics": [[p.key, p.value, p.step, p.at_ms, p.final, p.dataset] for p in run.metrics],
+                    "datasets": [[d.name, d.digest, d.context, d.source, d.profile] for d in run.datasets],
+                    "artifacts": [_identity(file) for file in run.artifacts],
+                    "time": [run.start_ms, run.end_ms],
+                },
+                "version": {
+                    "name": version.name,
+                    "number": version.number,
+                    "source": version.source,
+                    "model": [version.model_name, version.model_type],
+                    "artifacts": [_identity(file) for file in version.artifacts],
+                    "tags": version.tags,
+                    "description": version.description,
+                    "aliases": version.aliases,
+                },
+            }
+        )
+
+
+def project_version(
+    *,
+    version: Version,
+    run: RunRecord | None,
+    evaluation: EvaluationRecord | None,
+    report_html: bytes | None,
+    card: bytes | None,
+    statements: Sequence[StoredStatement],
+    completeness: Completeness | None,
+    base: Version | None = None,
+    parents: tuple[Digest, ...] = (),
+    experiment: str = EXPERIMENT,
+) -> Projection:
+    """What MLflow should show for `version`.
+
+    Args:
+        version: the version, with the aliases it has now.
+        run: the record of the run that made it; None for a base or an import.
+        evaluation: its newest evaluation, if there is one.
+        report_html: the audit report, one self-contained page.
+        card: the model card, Markdown.
+        statements: what was said about it so far.
+        completeness: how much of the modification record is filled.
+        base: the registered version of its base, for a link.
+        parents: manifests it was made from.
+        experiment: the MLflow experiment of the run.
+    """
+    description = describe(
+        version=version,
+        run=run,
+        evaluation=evaluation,
+        completeness=completeness,
+        base=base,
+        report=REPORT_PATH if report_html is not None else None,
+        recalled=_recalled(statements),
+    )
+    return Projection(
+        manifest=version.manifest_digest,
+        experiment=experiment,
+        run=_run_projection(version, run, evaluation, report_html, description),
+        version=VersionProjection(
+            name=version.name,
+            number=version.number,
+            source=f"{SOURCE_PREFIX}{version.manifest_digest.hex}",
+            # MLflow refuses dots in the name of a logged model
+            model_name=f"{version.name.replace('.', '_')}-{version.number}",
+            model_type=_model_type(version),
+            artifacts=_model_files(card),
+            tags=_version_tags(version, evaluation, statements, completeness),
+            description=description,
+            aliases=tuple(sorted(version.aliases)),
+        ),
+        parents=parents,
+    )
+
+
+def _run_projection(
+    version: Version,
+    run: RunRecord | None,
+    evaluation: EvaluationRecord | None,
+    report_html: bytes | None,
+    description: str,
+) -> RunProjection:
+    registered = milliseconds(version.registered_at)
+    last_step = max(run.curve.steps, default=0) if run else 0
+    metrics = (run_metrics(run) if run else ()) + (evaluation_metrics(evaluation, last_step) if evaluation else ())
+    datasets = (run_datasets(run.data) if run else ()) + (
+        tuple(evaluation_dataset(used) for used in evaluation.datasets) if evaluation else ()
+    )
+    files = {REPORT_PATH: report_html, RESULTS_PATH: results_table(evaluation) if evaluation else None}
+    return RunProjection(
+        name=f"{'train' if run else _RUN_NAMES[version.kind]} {version.label}",
+        tags=_run_tags(version, run, evaluation, description),
+        params=run_params(run) if run else (),
+        metrics=metrics,
+        datasets=datasets,
+        artifacts=tuple(ArtifactFile(path, data) for path, data in files.items() if data is not None),
+        start_ms=milliseconds(run.started_at) if run else registered,
+        end_ms=milliseconds(run.finished_at) if run else registered,
+    )
+
+
+def _run_tags(version: Version, run: RunRecord | None, evaluation: EvaluationRecord | None, description: str) -> Pairs:
+    tags = {
+        "mlflow.user": version.key_id,
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": "registry train" if run else f"registry {_RUN_NAMES[version.kind]}",
+        "mlflow.note.content": description,
+        "registry.id": version.label,
+        "registry.manifest": str(version.manifest_digest),
+    }
+    if run is not None:
+        tags["registry.run_id"] = run.run_id
+        tags["registry.config_sha256"] = str(run.config_sha256)
+        tags["registry.metric_times"] = "spread evenly over the run; the step is exact"
+        if run.environment.code_commit:
+            tags["mlflow.source.git.commit"] = run.environment.code_commit
+    if evaluation is not None:
+        # without this tag the UI shows the table as text
+        tags["mlflow.loggedArtifacts"] = json.dumps([{"path": RESULTS_PATH, "type": "table"}])
+    return _sorted(tags)
+
+
+def _version_tags(
+    version: Version,
+    evaluation: EvaluationRecord | None,
+    statements: Sequence[StoredStatement],
+    completeness: Completeness | None,
+) -> Pairs:
+    kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
+    tags = {
+        "registry.id": version.label,
+        "registry.manifest": str(version.manifest_digest),
+        "registry.weights_digest": str(version.weights_digest),
+        "registry.base_digest": str(version.base_weights) if version.base_weights else None,
+        "registry.base_manifest": str(version.base_manifest) if version.base_manifest else None,
+        "registry.kind": version.kind,
+        "registry.method": version.method,
+        "registry.size_bytes": str(version.size_bytes),
+        "registry.signature": f"signed by {version.key_id}",
+        "registry.log_index": str(version.log_index),
+        "registry.registered_at": version.registered_at,
+        "registry.statements": ", ".join(kinds) or None,
+        "registry.bias_status": "; ".join(f"{of}: {said}" for of, said in conclusions(evaluation))
+        if evaluation
+        else "not evaluated",
+        "registry.record": completeness.text if completeness else None,
+        "registry.recall": "recalled" if _recalled(statements) else None,
+    }
+    return _sorted({key: value for key, value in tags.items() if value is not None})
+
+
+def _recalled(statements: Sequence[StoredStatement]) -> bool:
+    return any(statement.kind == "recall" for statement in statements)
+
+
+def _model_type(version: Version) -> str:
+    kind = _MODEL_TYPES[version.kind]
+    return f"{version.method}-{kind}" if version.method and version.kind == "adapter" else kind
+
+
+def _model_files(card: bytes | None) -> tuple[ArtifactFile, ...]:
+    files = (ArtifactFile("MLmodel", EXTERNAL_MLMODEL),)
+    return files if card is None else (*files, ArtifactFile(CARD_PATH, card))
+
+
+def _sorted(tags: dict[str, str]) -> Pairs:
+    return tuple(sorted((key, cut(value, MAX_TAG)) for key, value in tags.items()))
+
+
+def _identity(file: ArtifactFile) -> list[str | int]:
+    return [file.path, len(file.data), Digest.of(file.data).hex]

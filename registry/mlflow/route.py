@@ -1,0 +1,158 @@
+"""Where a home's mirror lives, and how mlflow is imported: quietly, and without telling anybody."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from registry.files import unwritable
+from schemas.errors import InputRefused, Unavailable
+
+RouteKind = Literal["server", "store"]
+# MLflow's own scheme for "whatever folder the server was told": nothing in its database names a path of this machine, so
+# the home can be moved, and a browser on another machine sees the files too
+ARTIFACT_SCHEME = "mlflow-artifacts"
+LOCK_SECONDS = 60.0
+
+# set before mlflow is imported: it reads them then, and with telemetry on client and server call home (mlflow.md §12)
+_TELL_NOBODY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+_QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+# MLflow's defaults try seven times with growing pauses, minutes in all
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+
+class MlflowMissing(Unavailable):
+    reference = "mlflow-missing"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="MLflow cannot be imported",
+            why=why,
+            fix="install it with `pip install 'mlflow>=3.10,<4'`; everything but the mirror works without it",
+        )
+
+
+class MirrorUnavailable(Unavailable):
+    reference = "mirror-unavailable"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            what=f"MLflow at {where} cannot be used",
+            why=why,
+            fix="check that it runs and can be reached, then run `registry mirror sync`; nothing is lost meanwhile",
+        )
+
+
+class MirrorBusy(Unavailable):
+    reference = "mirror-busy"
+
+    def __init__(self, lock: Path) -> None:
+        super().__init__(
+            what="the mirror is being written by another process",
+            why=f"{lock} stayed locked for {LOCK_SECONDS:.0f} seconds",
+            fix="wait for it, then run `registry mirror sync`",
+        )
+
+
+class MirrorRouteChanged(InputRefused):
+    reference = "mirror-route-changed"
+
+    def __init__(self, recorded: str, given: str) -> None:
+        super().__init__(
+            what=f"this home is mirrored to {recorded}, not to {given}",
+            why="run ids and version numbers of one MLflow mean nothing in another",
+            fix="use the recorded route, or forget the mirror first and mirror everything anew",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRoute:
+    """The one way from a home to MLflow: a server by HTTP, or the home's own store with a folder for artifacts."""
+
+    kind: RouteKind
+    uri: str
+    artifact_root: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "store") != (self.artifact_root is not None):
+            raise ValueError("a store has an artifact root, a server keeps its own")
+
+    @classmethod
+    def of_home(cls, home: Path) -> "MirrorRoute":
+        """The home's own store: `HOME/mlflow/mlflow.db` and `HOME/mlflow/artifacts`."""
+        folder = home.resolve() / "mlflow"
+        return cls("store", f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+
+    @classmethod
+    def of_server(cls, uri: str) -> "MirrorRoute":
+        """A running MLflow server."""
+        return cls("server", uri.rstrip("/"))
+
+    @property
+    def described(self) -> str:
+        """For people and for the record: a server without user and password; a store without its path, so it may move."""
+        if self.kind == "store":
+            return "the home's own store"
+        parts = urlsplit(self.uri)
+        host = parts.hostname or ""
+        return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
+
+
+def prepare_environment() -> None:
+    """Set what mlflow reads from the environment while it is imported. What a user set about patience stays."""
+    os.environ.update(_TELL_NOBODY)
+    for name, value in (_QUIET | _PATIENCE).items():
+        os.environ.setdefault(name, value)
+
+
+def server_environment(home: Path | None) -> dict[str, str]:
+    """The environment of the server we start: the user's without any MLFLOW_ setting, then ours."""
+    kept = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
+    if home is not None:
+        kept["REGISTRY_HOME"] = str(home.resolve())
+    return (
+        kept
+        | _TELL_NOBODY
+        | {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^registry://sha256/[0-9a-f]{64}$",
+        }
+    )
+
+
+@contextmanager
+def exclusively(lock: Path) -> Iterator[None]:
+    """Hold the lock file: two processes that mirror at once would give one version two numbers.
+
+    Raises:
+        MirrorBusy: another process held it for 60 seconds.
+        DiskFull, NotWritable: the file cannot be made.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(lock, error) from error
+    try:
+        _wait_for(descriptor, lock)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int, lock: Path) -> None:
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > give_up:
+                raise MirrorBusy(lock) from error
+            time.sleep(0.1)
+        else:
+            return

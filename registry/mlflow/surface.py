@@ -1,0 +1,342 @@
+"""The calls to MLflow that the mirror needs, each repeatable. The one place that turns MLflow's exceptions into ours.
+
+MLflow has no upsert: it chooses run id, model id and version number. So each `ensure_…` looks for what an interrupted sync
+left behind (the tags `registry.id` and `registry.manifest`) before it creates anything.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from registry.files import unwritable, write_atomically
+from registry.mlflow.description import with_run_link
+from registry.mlflow.projection import SOURCE_PREFIX, ArtifactFile, Projection
+from registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Metric, Run
+
+_NOTE = "mlflow.note.content"
+_EXPERIMENT_TAGS = {
+    _NOTE: "Runs behind the versions of the registry. A copy to browse: `registry verify` checks what was signed.",
+    "mlflow.experimentKind": "custom_model_development",
+}
+
+
+class DriftFound(Exception):
+    """MLflow holds something else under this name; carries the sentence to report."""
+
+
+class EntryRefused(Exception):
+    """MLflow, or the order of versions, refuses this entry; carries the sentence to report."""
+
+
+def open_surface(route: MirrorRoute) -> "Surface":
+    """MLflow at the end of the route; a store is created when it is not there.
+
+    Raises:
+        MlflowMissing: it is not installed.
+        MirrorUnavailable: it does not answer, or its database has another version.
+        DiskFull, NotWritable: the folder of the store cannot be made.
+    """
+    try:
+        from mlflow import MlflowClient
+    except ImportError as error:
+        raise MlflowMissing(str(error)) from error
+    if route.artifact_root is not None:
+        _create_store(route, route.artifact_root)
+    surface = Surface(MlflowClient(tracking_uri=route.uri, registry_uri=route.uri), route)
+    surface.check_reachable()
+    return surface
+
+
+class Surface:
+    """MLflow as the mirror writes it. Methods raise `EntryRefused` for what MLflow refuses, `DriftFound` for what is not ours."""
+
+    def __init__(self, client: "MlflowClient", route: MirrorRoute) -> None:
+        self._client = client
+        self._route = route
+        self._experiments: dict[str, Experiment] = {}
+
+    def check_reachable(self) -> None:
+        """Return if MLflow answers.
+
+        Raises:
+            MirrorUnavailable: it does not.
+        """
+        try:
+            with _refusals():
+                self._client.search_experiments(max_results=1)
+        except EntryRefused as error:
+            raise MirrorUnavailable(self._route.described, str(error)) from error
+
+    def ensure_run(self, projection: Projection, known: str | None) -> str:
+        """The id of the version's run, created when it is not there."""
+        with _refusals():
+            experiment = self._experiment(projection.experiment).experiment_id
+            if known is not None and self._run_is_there(known):
+                return known
+            left = self._client.search_runs([experiment], _ours(projection), max_results=1)
+            if left:
+                return str(left[0].info.run_id)
+            run = self._client.create_run(
+                experiment, start_time=projection.run.start_ms, run_name=projection.run.name, tags=_identity(projection)
+            )
+            return str(run.info.run_id)
+
+    def ensure_model(self, projection: Projection, run_id: str, known: str | None) -> str:
+        """The id of the logged model, with its small files."""
+        with _refusals():
+            model_id = known or self._find_model(projection) or self._create_model(projection, run_id)
+            model = self._client.get_logged_model(model_id)
+            self._write(model.artifact_location, projection.version.artifacts, model_id=model_id)
+            if str(model.status) != "READY":
+                self._client.finalize_logged_model(model_id, "READY")
+            return model_id
+
+    def fill_run(self, projection: Projection, *, run_id: str, model_id: str, parent_models: tuple[str, ...]) -> None:
+        """Write everything that the run shows; what is there already is written again or left."""
+        from mlflow.entities import LoggedModelInput, LoggedModelOutput, Param, RunTag
+
+        with _refusals():
+            run = self._client.get_run(run_id)
+            note = with_run_link(projection.version.description, run.info.experiment_id, run_id)
+            tags = [RunTag(key, note if key == _NOTE else value) for key, value in projection.run.tags]
+            params = [Param(key, value) for key, value in projection.run.params]
+            self._client.log_batch(run_id, metrics=_new_metrics(projection, run, model_id), params=params, tags=tags)
+            self._log_datasets(projection, run_id)
+            there = {model.model_id for model in (run.inputs.model_inputs if run.inputs else ())}
+            if missing := [parent for parent in parent_models if parent not in there]:
+                self._client.log_inputs(run_id, models=[LoggedModelInput(model_id=parent) for parent in missing])
+            made = {model.model_id for model in (run.outputs.model_outputs if run.outputs else ())}
+            if model_id not in made:
+                step = max((point.step for point in projection.run.metrics), default=0)
+                self._client.log_outputs(run_id, [LoggedModelOutput(model_id=model_id, step=step)])
+            self._write(run.info.artifact_uri, projection.run.artifacts, run_id=run_id)
+            if run.info.status != "FINISHED":
+                self._client.set_terminated(run_id, "FINISHED", end_time=projection.run.end_ms)
+
+    def holds_version(self, name: str, number: int) -> bool:
+        """True when MLflow has this version and it is one of ours."""
+        found = self._version(name, number)
+        return found is not None and found[0].startswith(SOURCE_PREFIX) and found[1] == f"{name}:{number}"
+
+    def ensure_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
+        """Create the registered version, unless an interrupted sync did; MLflow must give it our number."""
+        version = projection.version
+        found = self._version(version.name, version.number)
+        if found is not None:
+            if found[0] != version.source:
+                raise DriftFound(f"version {version.number} of {version.name} in MLflow has the source {found[0]!r}")
+            self.refresh_version(projection, run_id=run_id)
+            return
+        with _refusals():
+            newest = self._newest(version.name)
+            if newest >= version.number:
+                raise DriftFound(
+                    f"{version.name} has a version {newest} in MLflow before {version.name}:{version.number}"
+                )
+            self._create_version(projection, run_id=run_id, model_id=model_id)
+
+    def refresh_version(self, projection: Projection, *, run_id: str) -> None:
+        """Write tags and description of a version that is there."""
+        version = projection.version
+        found = self._version(version.name, version.number)
+        if found is None:
+            raise DriftFound(f"{version.name}:{version.number} was mirrored and is gone from MLflow")
+        if found[0] != version.source:
+            raise DriftFound(f"{version.name}:{version.number} now has the source {found[0]!r} in MLflow")
+        with _refusals():
+            there = self._client.get_model_version(version.name, str(version.number))
+            for key, value in version.tags:
+                if there.tags.get(key) != value:
+                    self._client.set_model_version_tag(version.name, str(version.number), key, value)
+            description = self._description(projection, run_id)
+            if there.description != description:
+                self._client.update_model_version(version.name, str(version.number), description)
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        with _refusals():
+            self._client.set_registered_model_alias(name, alias, str(number))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        with _refusals():
+            self._client.delete_registered_model_alias(name, alias)
+
+    def _create_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
+        version = projection.version
+        if self._newest(version.name) == 0:
+            self._ensure_registered_model(version.name)
+        created = self._client.create_model_version(
+            version.name,
+            version.source,
+            run_id=run_id,
+            tags=dict(version.tags),
+            description=self._description(projection, run_id),
+            await_creation_for=0,
+            model_id=model_id,
+        )
+        number = int(created.version)  # an int from the store, text from a server
+        if number != version.number:
+            text = f"this is {version.name}:{version.number}; MLflow numbered it {number}"
+            self._client.set_model_version_tag(version.name, str(number), "registry.drift", text)
+            raise DriftFound(text)
+
+    def _ensure_registered_model(self, name: str) -> None:
+        if not self._client.search_registered_models(f"name = '{name}'", max_results=1):
+            self._client.create_registered_model(name, tags={"registry.name": name})
+
+    def _description(self, projection: Projection, run_id: str) -> str:
+        experiment = self._experiment(projection.experiment)
+        return with_run_link(projection.version.description, experiment.experiment_id, run_id)
+
+    def _version(self, name: str, number: int) -> tuple[str, str | None] | None:
+        """Source and `registry.id` of a version in MLflow, or None."""
+        with _refusals():
+            where = f"name = '{name}' and version_number = {number}"
+            found = self._client.search_model_versions(where, max_results=1)
+            return (found[0].source, found[0].tags.get("registry.id")) if found else None
+
+    def _newest(self, name: str) -> int:
+        found = self._client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
+        return int(found[0].version) if found else 0
+
+    def _experiment(self, name: str) -> "Experiment":
+        if name not in self._experiments:
+            self._experiments[name] = self._open_experiment(name)
+        return self._experiments[name]
+
+    def _open_experiment(self, name: str) -> "Experiment":
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            location = f"{ARTIFACT_SCHEME}:/{name}" if self._route.kind == "store" else None
+            created = self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
+            return self._client.get_experiment(created)
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(found.experiment_id)
+        return found
+
+    def _run_is_there(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+    def _find_model(self, projection: Projection) -> str | None:
+        experiment = self._experiment(projection.experiment).experiment_id
+        found = self._client.search_logged_models([experiment], _ours(projection), max_results=1)
+        return str(found[0].model_id) if found else None
+
+    def _create_model(self, projection: Projection, run_id: str) -> str:
+        version = projection.version
+        model = self._client.create_logged_model(
+            self._experiment(projection.experiment).experiment_id,
+            name=version.model_name,
+            source_run_id=run_id,
+            tags={**_identity(projection), "mlflow.model.isExternal": "true"},
+            model_type=version.model_type,
+        )
+        return str(model.model_id)
+
+    def _log_datasets(self, projection: Projection, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(use.name, use.digest, source_type="registry", source=use.source, profile=use.profile),
+                tags=[InputTag("mlflow.data.context", use.context)],
+            )
+            for use in projection.run.datasets
+        ]
+        if inputs:
+            self._client.log_inputs(run_id, datasets=inputs)
+
+    def _write(
+        self, location: str, files: tuple[ArtifactFile, ...], *, run_id: str | None = None, model_id: str | None = None
+    ) -> None:
+        """Put the files of a run or a model where MLflow's server will look for them."""
+        root, parts = self._route.artifact_root, urlsplit(location)
+        if root is not None and parts.scheme == ARTIFACT_SCHEME:
+            _write_files(root / parts.path.lstrip("/"), files)
+            return
+        with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
+            _write_files(Path(folder), files)
+            if run_id is not None:
+                self._client.log_artifacts(run_id, folder)
+            elif model_id is not None:
+                self._client.log_model_artifacts(model_id, folder)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise EntryRefused(" ".join(str(error).split())[:500]) from error
+
+
+def _create_store(route: MirrorRoute, artifact_root: Path) -> None:
+    """Create folder and tables, and MLflow's default experiment without a path of this machine in it."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    try:
+        artifact_root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(artifact_root, error) from error
+    try:
+        SqlAlchemyStore(route.uri, f"{ARTIFACT_SCHEME}:/")
+    except MlflowException as error:
+        raise MirrorUnavailable(route.described, str(error)) from error
+
+
+def _write_files(folder: Path, files: Iterable[ArtifactFile]) -> None:
+    for file in files:
+        path = folder / file.path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
+        write_atomically(path, file.data)
+
+
+def _new_metrics(projection: Projection, run: "Run", model_id: str) -> "list[Metric]":
+    """The points MLflow may lack: a key whose newest value is ours already was written by an earlier sync."""
+    from mlflow.entities import Metric
+
+    shown = run.data.metrics
+    last = {point.key: point.value for point in projection.run.metrics}
+    keys = {key for key, value in last.items() if shown.get(key) != value}
+    return [
+        Metric(
+            point.key,
+            point.value,
+            point.at_ms,
+            point.step,
+            model_id=model_id if point.final else None,
+            dataset_name=point.dataset[0] if point.dataset else None,
+            dataset_digest=point.dataset[1] if point.dataset else None,
+            run_id=run.info.run_id,
+        )
+        for point in projection.run.metrics
+        if point.key in keys
+    ]
+
+
+def _identity(projection: Projection) -> dict[str, str]:
+    version = projection.version
+    return {"registry.id": f"{version.name}:{version.number}", "registry.manifest": str(projection.manifest)}
+
+
+def _ours(projection: Projection) -> str:
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in _identity(projection).items())
