@@ -1,0 +1,177 @@
+"""Intervals and tests for rates and paired changes, in closed form, numpy and the standard library.
+
+Sources: Wilson 1927; McNemar 1947 (continuity-corrected χ² and exact binomial); Holm 1979; Agresti & Min 2005; the
+percentile bootstrap over clusters. Sums are of whole numbers and random numbers come raw from PCG64, whose stream numpy
+promises never to change, so another machine and another year give the same figures.
+An interval that cannot be given is a value with its reason.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.evaluation import Interval
+
+DEFAULT_DRAWS = 2000  # percentile bootstrap; 10,000 where the last digit is quoted
+MIN_CLUSTERS = 10  # fewer clusters say too little about clusters not seen
+MIN_DISCORDANT = 6  # at 5 the smallest two-sided exact p is 0.0625
+EXACT_BELOW = 25  # discordant items; from here on the corrected χ² is used
+MAX_EMPTY_DRAWS = 0.05  # share of draws that may lack a denominator
+_INDICES_AT_ONCE = 1 << 21  # 16 MiB of indices
+
+
+@dataclass(frozen=True, slots=True)
+class NoInterval:
+    """There is no interval, because …"""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """The result of a McNemar test; `p` is None with a reason when no result below 0.05 is possible."""
+
+    name: str
+    p: float | None
+    null_reason: str | None = None
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> Interval | NoInterval:
+    """Wilson's score interval for k of n; treats items as independent."""
+    if n == 0:
+        return NoInterval("no items")
+    z = _quantile(level)
+    p = k / n
+    scale = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low = 0.0 if k == 0 else centre - half
+    high = 1.0 if k == n else centre + half
+    return Interval(method="wilson", level=level, low=low, high=high)
+
+
+def agresti_min(b: int, c: int, n: int, level: float = 0.95) -> Interval | NoInterval:
+    """Interval for the paired difference (c − b)/n, with ½ added to each of the four cells.
+
+    Args:
+        b: items that were flagged and are clear now.
+        c: items that were clear and are flagged now.
+        n: all items.
+        level: of confidence.
+    """
+    if n == 0:
+        return NoInterval("no items")
+    total = n + 2
+    difference = (c - b) / total
+    error = math.sqrt((b + c + 1) - (c - b) ** 2 / total) / total
+    half = _quantile(level) * error
+    return Interval(
+        method="agresti-min", level=level, low=max(-1.0, difference - half), high=min(1.0, difference + half)
+    )
+
+
+def mcnemar(b: int, c: int) -> McNemar:
+    """McNemar's two-sided test on discordant counts: not testable below 6, exact below 25, corrected χ² from there."""
+    if b + c < MIN_DISCORDANT:
+        return McNemar("mcnemar-exact", None, f"not testable: {b + c} discordant items, fewer than {MIN_DISCORDANT}")
+    if b + c < EXACT_BELOW:
+        return McNemar("mcnemar-exact", mcnemar_exact(b, c))
+    return McNemar("mcnemar-chi2-corrected", mcnemar_corrected(b, c))
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """min(1, 2·P[Bin(b+c, ½) ≤ min(b, c)]), from whole numbers."""
+    n = b + c
+    tail: int = sum(math.comb(n, i) for i in range(min(b, c) + 1))
+    return min(1.0, float(Fraction(2 * tail, 1 << n)))
+
+
+def mcnemar_corrected(b: int, c: int) -> float:
+    """The upper tail of χ² with one degree of freedom at (|b−c|−1)²/(b+c); b + c > 0."""
+    statistic = max(0, abs(b - c) - 1) ** 2 / (b + c)
+    return math.erfc(math.sqrt(statistic / 2))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's step-down adjusted p-values, in the order given; each is at least the raw one."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return tuple(adjusted)
+
+
+def cluster_bootstrap(
+    numerators: Sequence[int],
+    denominators: Sequence[int],
+    *,
+    seed: int,
+    draws: int = DEFAULT_DRAWS,
+    level: float = 0.95,
+    unit: int = 1,
+) -> Interval | NoInterval:
+    """Percentile interval of Σnumerators / Σdenominators / unit when whole clusters are drawn with replacement.
+
+    A paired change is the same thing: its numerator is after minus before, so each draw serves both arms.
+
+    Args:
+        numerators: one whole number a cluster.
+        denominators: one whole number ≥ 0 a cluster.
+        seed: of PCG64.
+        draws: bootstrap replicates.
+        level: of confidence.
+        unit: what one whole unit of a numerator is divided by (1,000,000 for millionths).
+    """
+    top = np.asarray(numerators, dtype=np.int64)
+    bottom = np.asarray(denominators, dtype=np.int64)
+    useful = int(np.count_nonzero(bottom))
+    if useful < MIN_CLUSTERS:
+        return NoInterval(f"{useful} clusters, fewer than {MIN_CLUSTERS}")
+    ratios = _draw_ratios(top, bottom, seed=seed, draws=draws)
+    if len(ratios) < draws * (1 - MAX_EMPTY_DRAWS):
+        return NoInterval(f"{draws - len(ratios)} of {draws} draws have an empty denominator")
+    ratios.sort()
+    tail = (1 - level) / 2
+    return Interval(
+        method=f"cluster bootstrap, percentile, PCG64, {draws} draws",
+        level=level,
+        low=_quantile_of(ratios, tail) / unit,
+        high=_quantile_of(ratios, 1 - tail) / unit,
+        clusters=len(top),
+    )
+
+
+def _draw_ratios(top: NDArray[np.int64], bottom: NDArray[np.int64], *, seed: int, draws: int) -> NDArray[np.float64]:
+    # Generator.integers may change between numpy versions, the raw stream of a bit generator may not. The upper 32 bits,
+    # scaled to the number of clusters, are uniform to within clusters / 2^32.
+    source = np.random.PCG64(seed)
+    clusters = len(top)
+    rows_at_once = max(1, _INDICES_AT_ONCE // clusters)
+    parts: list[NDArray[np.float64]] = []
+    for start in range(0, draws, rows_at_once):
+        rows = min(rows_at_once, draws - start)
+        raw = source.random_raw(rows * clusters).reshape(rows, clusters)
+        chosen = ((raw >> np.uint64(32)) * np.uint64(clusters) >> np.uint64(32)).astype(np.int64)
+        above, below = top[chosen].sum(axis=1), bottom[chosen].sum(axis=1)
+        kept = below > 0
+        parts.append(above[kept] / below[kept])
+    return np.concatenate(parts)
+
+
+def _quantile_of(ordered: NDArray[np.float64], share: float) -> float:
+    """Linear between the two neighbouring order statistics (Hyndman and Fan's type 7)."""
+    place = (len(ordered) - 1) * share
+    index = min(int(place), len(ordered) - 2)
+    low, high = float(ordered[index]), float(ordered[index + 1])
+    return low + (place - index) * (high - low)
+
+
+def _quantile(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
