@@ -1,0 +1,1 @@
+"""Rows and events: what is registered, what was said about it, and the log. Tables do not leave this package."""

@@ -1,0 +1,83 @@
+"""One function per question. Each takes the caller's transaction first, gives schemas back, and never commits."""
+
+from registry.database.catalog.aliases import AliasMove, alias_at, alias_history, aliases_of, set_alias
+from registry.database.catalog.artifacts import (
+    Artifact,
+    ArtifactUnknown,
+    artifact,
+    insert_artifact,
+    require_artifact,
+)
+from registry.database.catalog.housekeeping import (
+    keep_object,
+    leased,
+    meta,
+    referenced_objects,
+    release_leases,
+    set_meta,
+    take_lease,
+)
+from registry.database.catalog.log import event, latest_checkpoint, put_checkpoint
+from registry.database.catalog.outbox import (
+    OutboxEntry,
+    enqueue,
+    get_mirrored,
+    mark_done,
+    pending_outbox,
+    put_mirrored,
+)
+from registry.database.catalog.pages import VersionFilter, VersionPage, list_versions
+from registry.database.catalog.statements import insert_statement, statement, statements_of
+from registry.database.catalog.versions import (
+    VersionUnknown,
+    add_version,
+    base_by_weights,
+    idempotent_version,
+    resolve,
+    version_by_digest,
+    versions_of,
+)
+from registry.database.session import Transaction
+
+__all__ = [
+    "AliasMove",
+    "Artifact",
+    "ArtifactUnknown",
+    "OutboxEntry",
+    "Transaction",
+    "VersionFilter",
+    "VersionPage",
+    "VersionUnknown",
+    "add_version",
+    "alias_at",
+    "alias_history",
+    "aliases_of",
+    "artifact",
+    "base_by_weights",
+    "enqueue",
+    "event",
+    "get_mirrored",
+    "idempotent_version",
+    "insert_artifact",
+    "insert_statement",
+    "keep_object",
+    "latest_checkpoint",
+    "leased",
+    "list_versions",
+    "mark_done",
+    "meta",
+    "pending_outbox",
+    "put_checkpoint",
+    "put_mirrored",
+    "referenced_objects",
+    "release_leases",
+    "require_artifact",
+    "resolve",
+    "set_alias",
+    "set_meta",
+    "statement",
+    "statements_of",
+    "take_lease",
+    "version_by_digest",
+    "versions_of",
+]

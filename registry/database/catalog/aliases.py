@@ -1,0 +1,78 @@
+"""Aliases: every move is an event; where an alias points now is a projection of them."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select
+
+from registry.database.catalog.versions import read_versions, select_versions
+from registry.database.rows import insert_or
+from registry.database.session import Transaction
+from registry.database.tables import alias_events, aliases, versions
+from schemas.identity import Digest
+from schemas.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """An alias was moved to version `number`, or taken away (None), by a signed statement."""
+
+    name: str
+    alias: str
+    number: int | None
+    statement_digest: Digest
+    at: str
+
+
+def set_alias(tx: Transaction, *, name: str, alias: str, number: int | None, statement_digest: Digest, at: str) -> None:
+    """Append the move and follow it. Version and statement are recorded before."""
+    event = {"name": name, "alias": alias, "number": number, "statement_digest": statement_digest, "at": at}
+    event_id = tx.execute(insert(alias_events).values(**event).returning(alias_events.c.id)).scalar_one()
+    if number is None:
+        tx.execute(delete(aliases).where(aliases.c.name == name, aliases.c.alias == alias))
+        return
+    tx.execute(
+        insert_or(tx, aliases)
+        .values(name=name, alias=alias, number=number, event_id=event_id)
+        .on_conflict_do_update(index_elements=["name", "alias"], set_={"number": number, "event_id": event_id})
+    )
+
+
+def aliases_of(tx: Transaction, name: str) -> tuple[AliasMove, ...]:
+    """The aliases that a name has now, by alias, each as the move that made it so."""
+    query = (
+        select(*_MOVE)
+        .join_from(aliases, alias_events, aliases.c.event_id == alias_events.c.id)
+        .where(aliases.c.name == name)
+        .order_by(aliases.c.alias)
+    )
+    return tuple(AliasMove(*row) for row in tx.execute(query))
+
+
+def alias_history(tx: Transaction, name: str) -> tuple[AliasMove, ...]:
+    """Every move of every alias of a name, oldest first."""
+    query = select(*_MOVE).where(alias_events.c.name == name).order_by(alias_events.c.id)
+    return tuple(AliasMove(*row) for row in tx.execute(query))
+
+
+def alias_at(tx: Transaction, *, name: str, alias: str, as_of: str) -> Version | None:
+    """The version that an alias pointed to at a time; None if to none."""
+    query = (
+        select(alias_events.c.number)
+        .where(alias_events.c.name == name, alias_events.c.alias == alias, alias_events.c.at <= as_of)
+        .order_by(alias_events.c.id.desc())
+        .limit(1)
+    )
+    number: int | None = tx.execute(query).scalar_one_or_none()
+    if number is None:
+        return None
+    found = read_versions(tx, select_versions().where(versions.c.name == name, versions.c.number == number))
+    return found[0]
+
+
+_MOVE = (
+    alias_events.c.name,
+    alias_events.c.alias,
+    alias_events.c.number,
+    alias_events.c.statement_digest,
+    alias_events.c.at,
+)

@@ -1,0 +1,187 @@
+"""Artifacts by manifest digest: their files, and what they were made from."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, or_, select, update
+
+from registry.database.rows import insert_or
+from registry.database.session import Transaction
+from registry.database.tables import artifact_data, artifact_files, artifact_parents, artifacts, versions
+from schemas.errors import NotFound
+from schemas.identity import Digest
+from schemas.manifest import Manifest
+
+
+class ArtifactUnknown(NotFound):
+    reference = "artifact-unknown"
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(
+            what=f"no artifact {digest} is registered here",
+            why="no manifest with this digest was ever registered in this home",
+            fix="check the digest with `registry list`, or register or import the artifact first",
+        )
+        self.digest = digest
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What the catalog knows of an artifact besides its manifest; sizes in bytes."""
+
+    manifest_digest: Digest
+    manifest_size: int
+    size_bytes: int
+    signature_digest: Digest | None
+    card_digest: Digest | None
+    by_reference: bool
+
+
+def insert_artifact(
+    tx: Transaction,
+    *,
+    manifest: Manifest,
+    manifest_digest: Digest,
+    manifest_size: int,
+    size_bytes: int,
+    signature_digest: Digest | None,
+    card_digest: Digest | None,
+    by_reference: bool,
+) -> None:
+    """Record an artifact, its files and its parents; what is recorded already stays.
+
+    A second time only adds what was missing: a signature, a card, or that the bytes are stored now.
+    """
+    identity = manifest.base
+    tx.execute(
+        insert_or(tx, artifacts).on_conflict_do_nothing(),
+        {
+            "manifest_digest": manifest_digest,
+            "manifest_size": manifest_size,
+            "kind": manifest.kind,
+            "layout": manifest.layout,
+            "method": manifest.method,
+            "weights_digest": manifest.weights_digest,
+            "base_manifest": identity.manifest if identity else None,
+            "base_weights": identity.identity.weights if identity else None,
+            "size_bytes": size_bytes,
+            "signature_digest": signature_digest,
+            "card_digest": card_digest,
+            "by_reference": by_reference,
+        },
+    )
+    _complete(tx, manifest_digest, signature_digest, card_digest, by_reference=by_reference)
+    _insert_files(tx, manifest, manifest_digest, stored=not by_reference)
+    _insert_sources(tx, manifest, manifest_digest)
+    _link_by_weights(tx, manifest, manifest_digest)
+
+
+def artifact(tx: Transaction, *, manifest_digest: Digest) -> Artifact:
+    """The artifact with this manifest digest.
+
+    Raises:
+        ArtifactUnknown: there is none.
+    """
+    row = tx.execute(
+        select(
+            artifacts.c.manifest_digest,
+            artifacts.c.manifest_size,
+            artifacts.c.size_bytes,
+            artifacts.c.signature_digest,
+            artifacts.c.card_digest,
+            artifacts.c.by_reference,
+        ).where(artifacts.c.manifest_digest == manifest_digest)
+    ).one_or_none()
+    if row is None:
+        raise ArtifactUnknown(manifest_digest)
+    return Artifact(*row)
+
+
+def require_artifact(tx: Transaction, *, manifest_digest: Digest) -> str:
+    """How people know an artifact: the label of its first version, or its short digest while it has none.
+
+    Raises:
+        ArtifactUnknown: there is no artifact with this manifest digest.
+    """
+    artifact(tx, manifest_digest=manifest_digest)
+    row = tx.execute(
+        select(versions.c.name, versions.c.number)
+        .where(versions.c.manifest_digest == manifest_digest)
+        .order_by(versions.c.log_index)
+        .limit(1)
+    ).one_or_none()
+    return f"{row.name}:{row.number}" if row else manifest_digest.short
+
+
+def _complete(
+    tx: Transaction, digest: Digest, signature: Digest | None, card: Digest | None, *, by_reference: bool
+) -> None:
+    tx.execute(
+        update(artifacts)
+        .where(artifacts.c.manifest_digest == digest)
+        .where(or_(artifacts.c.signature_digest.is_(None), artifacts.c.card_digest.is_(None)))
+        .values(
+            signature_digest=func.coalesce(artifacts.c.signature_digest, signature),
+            card_digest=func.coalesce(artifacts.c.card_digest, card),
+        )
+    )
+    if not by_reference:
+        tx.execute(
+            update(artifacts)
+            .where(artifacts.c.manifest_digest == digest, artifacts.c.by_reference.is_(True))
+            .values(by_reference=False)
+        )
+        tx.execute(
+            update(artifact_files)
+            .where(artifact_files.c.manifest_digest == digest, artifact_files.c.stored.is_(False))
+            .values(stored=True)
+        )
+
+
+def _insert_files(tx: Transaction, manifest: Manifest, digest: Digest, *, stored: bool) -> None:
+    rows = [
+        {"manifest_digest": digest, "path": entry.path, "sha256": entry.sha256, "size": entry.size, "stored": stored}
+        for entry in manifest.files
+    ]
+    if rows:
+        tx.execute(insert_or(tx, artifact_files).on_conflict_do_nothing(), rows)
+
+
+def _insert_sources(tx: Transaction, manifest: Manifest, digest: Digest) -> None:
+    """The edges of the lineage graph that end in this artifact."""
+    parents = {(parent.manifest, str(parent.role)) for parent in manifest.parents}
+    if manifest.base and manifest.base.manifest and manifest.base.manifest != digest:
+        parents.add((manifest.base.manifest, "base"))
+    _insert_parents(tx, [(digest, parent, role) for parent, role in sorted(parents)])
+    data = {one.sha256: one.name for one in manifest.data}
+    if data:
+        tx.execute(
+            insert_or(tx, artifact_data).on_conflict_do_nothing(),
+            [{"manifest_digest": digest, "sha256": sha256, "name": name} for sha256, name in sorted(data.items())],
+        )
+
+
+def _link_by_weights(tx: Transaction, manifest: Manifest, digest: Digest) -> None:
+    """Join bases with what names them by weights only (an artifact that was imported alone), whichever came first.
+
+    Without this edge, recalling a base would miss what was trained on it elsewhere.
+    """
+    if manifest.kind == "base":
+        query = select(artifacts.c.manifest_digest).where(
+            artifacts.c.base_weights == manifest.weights_digest,
+            artifacts.c.base_manifest.is_(None),
+            artifacts.c.kind != "base",
+        )
+        _insert_parents(tx, [(child, digest, "base") for child in tx.execute(query).scalars()])
+    elif manifest.base and manifest.base.manifest is None:
+        query = select(artifacts.c.manifest_digest).where(
+            artifacts.c.weights_digest == manifest.base.identity.weights, artifacts.c.kind == "base"
+        )
+        _insert_parents(tx, [(digest, parent, "base") for parent in tx.execute(query).scalars()])
+
+
+def _insert_parents(tx: Transaction, edges: list[tuple[Digest, Digest, str]]) -> None:
+    if edges:
+        tx.execute(
+            insert_or(tx, artifact_parents).on_conflict_do_nothing(),
+            [{"child": child, "parent": parent, "role": role} for child, parent, role in edges],
+        )

@@ -1,0 +1,30 @@
+"""The log's entries and the checkpoints over them."""
+
+from sqlalchemy import exists, insert, select
+
+from registry.database.log_store import SqlLogStore
+from registry.database.session import Transaction
+from registry.database.tables import checkpoints
+
+
+def event(tx: Transaction, index: int) -> bytes:
+    """The bytes of one entry.
+
+    Raises:
+        NotInLog: the log is shorter.
+    """
+    return SqlLogStore(tx).get_leaf(index)
+
+
+def put_checkpoint(tx: Transaction, size: int, text: str) -> None:
+    """Keep a signed checkpoint; the same text is kept once."""
+    same = exists().where(checkpoints.c.size == size, checkpoints.c.text == text)
+    if not tx.execute(select(same)).scalar_one():
+        tx.execute(insert(checkpoints), {"size": size, "text": text})
+
+
+def latest_checkpoint(tx: Transaction) -> str | None:
+    """The text of the checkpoint that covers most; None if there is none."""
+    query = select(checkpoints.c.text).order_by(checkpoints.c.size.desc(), checkpoints.c.id.desc()).limit(1)
+    text: str | None = tx.execute(query).scalar_one_or_none()
+    return text

@@ -1,0 +1,57 @@
+"""What the mirror still has to copy, and what it calls the things it has copied."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from registry.database.rows import insert_or
+from registry.database.session import Transaction
+from registry.database.tables import mirrored, outbox
+from schemas.identity import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One thing to copy; `payload` is the JSON object that its kind says."""
+
+    id: int
+    kind: str
+    subject: Digest
+    version_label: str
+    payload: dict[str, Any]
+
+
+def enqueue(tx: Transaction, *, kind: str, subject: Digest, version_label: str, payload: dict[str, Any]) -> int:
+    """Add something to copy, in the transaction that made it; returns its number."""
+    values = {"kind": kind, "subject": subject, "version_label": version_label, "payload": payload}
+    added: int = tx.execute(insert(outbox).values(**values).returning(outbox.c.id)).scalar_one()
+    return added
+
+
+def pending_outbox(tx: Transaction, limit: int = 100) -> tuple[OutboxEntry, ...]:
+    """What is not copied yet, oldest first."""
+    columns = (outbox.c.id, outbox.c.kind, outbox.c.subject, outbox.c.version_label, outbox.c.payload)
+    query = select(*columns).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id).limit(limit)
+    return tuple(OutboxEntry(*row) for row in tx.execute(query))
+
+
+def mark_done(tx: Transaction, id: int, at: str) -> None:
+    """Say that an entry was copied at `at`; the first time counts."""
+    tx.execute(update(outbox).where(outbox.c.id == id, outbox.c.done_at.is_(None)).values(done_at=at))
+
+
+def get_mirrored(tx: Transaction, entity: str, key: str) -> dict[str, Any] | None:
+    """What the mirror calls one of our things, or None if it was not copied."""
+    query = select(mirrored.c.value).where(mirrored.c.entity == entity, mirrored.c.key == key)
+    value: dict[str, Any] | None = tx.execute(query).scalar_one_or_none()
+    return value
+
+
+def put_mirrored(tx: Transaction, entity: str, key: str, value: dict[str, Any]) -> None:
+    """Remember what the mirror calls one of our things; the newest answer counts."""
+    tx.execute(
+        insert_or(tx, mirrored)
+        .values(entity=entity, key=key, value=value)
+        .on_conflict_do_update(index_elements=["entity", "key"], set_={"value": value})
+    )

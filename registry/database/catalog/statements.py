@@ -1,0 +1,72 @@
+"""Signed statements, as they were appended."""
+
+from typing import Any
+
+from sqlalchemy import Row, insert, select
+
+from registry.database.session import Transaction
+from registry.database.tables import statements
+from schemas.identity import Digest
+from schemas.statement import Statement, StatementKind, StoredStatement
+
+
+def insert_statement(
+    tx: Transaction,
+    *,
+    digest: Digest,
+    subject: Digest,
+    kind: StatementKind | None,
+    predicate_type: str,
+    key_id: str,
+    envelope: bytes,
+    log_index: int,
+    appended_at: str,
+) -> None:
+    """Record a statement whose event was appended at `log_index`. `digest` is that of the payload bytes.
+
+    Raises:
+        AlreadyRecorded: a statement with this digest, or another one for this event, is there.
+    """
+    values = {
+        "digest": digest,
+        "subject": subject,
+        "kind": kind,
+        "predicate_type": predicate_type,
+        "key_id": key_id,
+        "envelope": envelope,
+        "log_index": log_index,
+        "appended_at": appended_at,
+    }
+    tx.execute(insert(statements), values)
+
+
+def statements_of(tx: Transaction, *, subject: Digest) -> tuple[StoredStatement, ...]:
+    """Everything that was said about a manifest digest, in log order.
+
+    Raises:
+        MalformedEnvelope, LooseBase64: a stored envelope is not what was written.
+    """
+    query = select(statements).where(statements.c.subject == subject).order_by(statements.c.log_index)
+    return tuple(_stored(row) for row in tx.execute(query))
+
+
+def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:
+    """The statement with this payload digest, if it was recorded."""
+    row = tx.execute(select(statements).where(statements.c.digest == digest)).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def _stored(row: Row[Any]) -> StoredStatement:
+    # imported here: a list of versions needs no cryptography
+    from registry.signing.dsse import Envelope
+
+    payload = Envelope.parse(row.envelope, what=f"statement {row.digest}").payload
+    return StoredStatement(
+        digest=row.digest,
+        kind=row.kind,
+        statement=Statement.model_validate_json(payload),
+        key_id=row.key_id,
+        envelope=row.envelope,
+        log_index=row.log_index,
+        appended_at=row.appended_at,
+    )

@@ -1,0 +1,191 @@
+"""Versions: an artifact under a name, numbered from 1 without gaps."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Row, Select, func, insert, select
+
+from registry.database.catalog.artifacts import ArtifactUnknown
+from registry.database.session import Transaction
+from registry.database.tables import aliases, artifacts, versions
+from schemas.errors import NotFound
+from schemas.identity import Digest, Reference
+from schemas.version import Version
+
+_NAMES_COMPARED = 2000
+"""How many names are looked at for "did you mean"."""
+
+
+class VersionUnknown(NotFound):
+    reference = "version-unknown"
+
+    def __init__(self, reference: Reference, why: str, close: Iterable[str] = ()) -> None:
+        close = tuple(close)
+        super().__init__(
+            what=f"there is no version {reference}",
+            why=why,
+            fix=f"did you mean {' or '.join(close)}?" if close else "`registry list` shows what there is",
+        )
+        self.close = close
+
+
+def add_version(
+    tx: Transaction, *, name: str, manifest_digest: Digest, key_id: str, registered_at: str, log_index: int
+) -> Version:
+    """Put a recorded artifact under a name; its number is the next of that name.
+
+    Raises:
+        ArtifactUnknown: the artifact was not inserted before.
+        AlreadyRecorded: this name has this artifact already; see `idempotent_version`.
+    """
+    row = tx.execute(
+        select(artifacts.c.kind, artifacts.c.method, artifacts.c.base_weights).where(
+            artifacts.c.manifest_digest == manifest_digest
+        )
+    ).one_or_none()
+    if row is None:
+        raise ArtifactUnknown(manifest_digest)
+    number = tx.execute(select(func.coalesce(func.max(versions.c.number), 0) + 1).where(versions.c.name == name))
+    values = {
+        "name": name,
+        "number": number.scalar_one(),
+        "manifest_digest": manifest_digest,
+        "kind": row.kind,
+        "method": row.method,
+        "base_weights": row.base_weights,
+        "key_id": key_id,
+        "registered_at": registered_at,
+        "log_index": log_index,
+    }
+    tx.execute(insert(versions), values)
+    return _one(tx, select_versions().where(versions.c.name == name, versions.c.number == values["number"]))
+
+
+def idempotent_version(tx: Transaction, *, name: str, manifest_digest: Digest) -> Version | None:
+    """The version of this name that has this artifact already, if any."""
+    query = select_versions().where(versions.c.name == name, versions.c.manifest_digest == manifest_digest)
+    return next(iter(read_versions(tx, query)), None)
+
+
+def resolve(tx: Transaction, reference: Reference) -> Version:
+    """The version that a reference means: a bare name is the newest, a digest the version registered first.
+
+    Raises:
+        VersionUnknown: there is none; names close by are in the fix.
+    """
+    if reference.digest is not None:
+        return _resolve_digest(tx, reference, reference.digest)
+    name = reference.name or ""
+    query = select_versions().where(versions.c.name == name)
+    if reference.alias is not None:
+        pointed = select(aliases.c.number).where(aliases.c.name == name, aliases.c.alias == reference.alias)
+        query = query.where(versions.c.number == pointed.scalar_subquery())
+    elif reference.number is not None:
+        query = query.where(versions.c.number == reference.number)
+    else:
+        query = query.order_by(versions.c.number.desc()).limit(1)
+    found = read_versions(tx, query)
+    if not found:
+        raise _unknown(tx, reference, name)
+    return found[0]
+
+
+def versions_of(tx: Transaction, name: str) -> tuple[Version, ...]:
+    """Every version of a name, by number."""
+    return read_versions(tx, select_versions().where(versions.c.name == name).order_by(versions.c.number))
+
+
+def version_by_digest(tx: Transaction, digest: Digest) -> tuple[Version, ...]:
+    """Every version that has this artifact, in the order of registration."""
+    query = select_versions().where(versions.c.manifest_digest == digest).order_by(versions.c.log_index)
+    return read_versions(tx, query)
+
+
+def base_by_weights(tx: Transaction, weights_digest: Digest) -> Version | None:
+    """The base with these weights that was registered last, if any."""
+    query = (
+        select_versions()
+        .where(artifacts.c.weights_digest == weights_digest, versions.c.kind == "base")
+        .order_by(versions.c.log_index.desc())
+        .limit(1)
+    )
+    return next(iter(read_versions(tx, query)), None)
+
+
+def select_versions() -> Select[Any]:
+    """A query for versions, to be narrowed and given to `read_versions`."""
+    return select(
+        versions.c.name,
+        versions.c.number,
+        versions.c.manifest_digest,
+        versions.c.kind,
+        artifacts.c.layout,
+        versions.c.method,
+        artifacts.c.weights_digest,
+        artifacts.c.base_manifest,
+        versions.c.base_weights,
+        artifacts.c.size_bytes,
+        versions.c.key_id,
+        versions.c.registered_at,
+        versions.c.log_index,
+    ).join_from(versions, artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
+
+
+def read_versions(tx: Transaction, query: Select[Any]) -> tuple[Version, ...]:
+    """The versions of a query, each with the aliases that point to it; two queries, however many versions."""
+    rows = tx.execute(query).all()
+    pointing = _aliases_at(tx, rows)
+    return tuple(Version(**row._mapping, aliases=tuple(pointing.get((row.name, row.number), ()))) for row in rows)
+
+
+def _aliases_at(tx: Transaction, rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[str]]:
+    names = sorted({row.name for row in rows})
+    if not names:
+        return {}
+    query = select(aliases.c.name, aliases.c.number, aliases.c.alias)
+    query = query.where(aliases.c.name.in_(names)).order_by(aliases.c.name, aliases.c.alias)
+    pointing: dict[tuple[str, int], list[str]] = {}
+    for name, number, alias in tx.execute(query):
+        pointing.setdefault((name, number), []).append(alias)
+    return pointing
+
+
+def _one(tx: Transaction, query: Select[Any]) -> Version:
+    (found,) = read_versions(tx, query)
+    return found
+
+
+def _resolve_digest(tx: Transaction, reference: Reference, digest: Digest) -> Version:
+    found = version_by_digest(tx, digest)
+    if found:
+        return found[0]
+    known = tx.execute(select(artifacts.c.kind).where(artifacts.c.manifest_digest == digest)).scalar_one_or_none()
+    if known is not None:
+        raise VersionUnknown(reference, f"the {known} with this digest is known, but has no name here")
+    raise VersionUnknown(reference, "no artifact with this digest is registered in this home")
+
+
+def _unknown(tx: Transaction, reference: Reference, name: str) -> VersionUnknown:
+    newest: int | None = tx.execute(select(func.max(versions.c.number)).where(versions.c.name == name)).scalar_one()
+    if newest is None:
+        return VersionUnknown(
+            reference, f"nothing has the name {name!r}", difflib.get_close_matches(name, _names(tx), n=3)
+        )
+    if reference.alias is None:
+        return VersionUnknown(reference, f"{name} has the versions 1 to {newest}", (f"{name}:{newest}",))
+    used = tx.execute(select(aliases.c.alias).where(aliases.c.name == name).order_by(aliases.c.alias)).scalars().all()
+    close = difflib.get_close_matches(reference.alias, used, n=3) or used[:3]
+    why = f"{name} has {'no such alias' if used else 'no alias'}, and its newest version is {newest}"
+    return VersionUnknown(reference, why, [f"{name}@{alias}" for alias in close])
+
+
+def _names(tx: Transaction) -> list[str]:
+    """The first names there are, by jumping through the index: cost grows with names, never with versions."""
+    names: list[str] = []
+    query = select(func.min(versions.c.name))
+    found: str | None = tx.execute(query).scalar_one()
+    while found is not None and len(names) < _NAMES_COMPARED:
+        names.append(found)
+        found = tx.execute(query.where(versions.c.name > found)).scalar_one()
+    return names

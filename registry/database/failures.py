@@ -1,0 +1,184 @@
+"""What a database can refuse, and the one translation from the drivers' errors (SQLite result codes, SQLSTATE)."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+
+from registry.files import DiskFull
+from schemas.errors import InputRefused, IntegrityBroken, KnownError, Taken, Unavailable
+
+
+class DatabaseAddressInvalid(InputRefused):
+    reference = "database-address-invalid"
+
+    def __init__(self, shown: str, why: str) -> None:
+        super().__init__(
+            what=f"{shown!r} is not the address of a database",
+            why=why,
+            fix="write sqlite:////path/to/file, or postgresql://user@host/database with the password in PGPASSFILE",
+        )
+
+
+class DatabaseUnreachable(Unavailable):
+    reference = "database-unreachable"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            what=f"the database {where} cannot be reached",
+            why=why,
+            fix="check the path or the address and that the server runs; `registry init` makes a new home",
+        )
+
+
+class DatabaseLocked(Unavailable):
+    reference = "database-locked"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            what=f"the database {where} is locked",
+            why=why,
+            fix="let the other command finish, then run this one again; nothing was registered",
+        )
+
+
+class DatabaseCorrupt(IntegrityBroken):
+    reference = "database-corrupt"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            what=f"the database {where} is damaged",
+            why=why,
+            fix="keep the file as it is, and restore the home from a backup",
+        )
+
+
+class ReadOnlyHome(Unavailable):
+    reference = "read-only-home"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            what=f"the database {where} cannot be written",
+            why="it was opened for reading, or this user may only read it",
+            fix="run the command as the home's owner, or on a copy of the home that you may write",
+        )
+
+
+class SchemaMismatch(Unavailable):
+    reference = "schema-mismatch"
+
+    def __init__(self, where: str, found: str | None, expected: str) -> None:
+        older = found is None or found < expected
+        super().__init__(
+            what=f"the database {where} has another schema than this program",
+            why=f"it is at revision {found or 'none'}, and {expected} is needed",
+            fix="run `registry init` on this home, which brings the schema up to date and keeps what is there"
+            if older
+            else "install the newer version of peft-registry that last wrote to this home",
+        )
+
+
+class PrivilegeMissing(Unavailable):
+    reference = "database-privilege-missing"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            what=f"the database {where} does not let this user do that",
+            why=why,
+            fix="connect as a role that has the right; changing or deleting log and events needs the owner on purpose",
+        )
+
+
+class AppendOnly(IntegrityBroken):
+    """A guard in SQL refused to change the past."""
+
+    reference = "append-only"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="the database refused to change what was recorded",
+            why=why,
+            fix="append a new statement or version instead; what was recorded stays as it is",
+        )
+
+
+class AlreadyRecorded(Taken):
+    reference = "already-recorded"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="the same thing is recorded already",
+            why=why,
+            fix="run the command again: it continues from what is there",
+        )
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Let a driver's error out as one of ours; what we did not foresee passes unchanged.
+
+    Args:
+        where: the database as people know it, without a password.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        known = _from_sqlite(error.orig, where) if isinstance(error.orig, sqlite3.Error) else _from_server(error, where)
+        if known is None:
+            raise
+        raise known from error
+    except sqlite3.Error as error:
+        known = _from_sqlite(error, where)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _from_sqlite(error: sqlite3.Error, where: str) -> KnownError | None:  # noqa: PLR0911  one answer a result code
+    why = str(error)
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+        return AppendOnly(why)
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        return AlreadyRecorded(why)
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return DatabaseLocked(where, f"another process holds it and did not let go in time ({why})")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return DatabaseCorrupt(where, why)
+        case sqlite3.SQLITE_FULL:
+            return DiskFull(where)
+        case sqlite3.SQLITE_READONLY:
+            return ReadOnlyHome(where)
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return DatabaseUnreachable(where, why)
+    return None
+
+
+# SQLSTATE, the longest prefix first (PostgreSQL manual, appendix A)
+_LOCKED = ("55P03", "40P01", "57014")
+_UNREACHABLE = ("08", "57P", "53300", "28", "3D")
+
+
+def _from_server(error: DBAPIError, where: str) -> KnownError | None:  # noqa: PLR0911  one answer a state
+    state: str = getattr(error.orig, "sqlstate", None) or ""
+    why = " ".join(str(error.orig).split())
+    if state == "23000":  # only our own guards raise the bare class
+        return AppendOnly(why)
+    if state == "23505":
+        return AlreadyRecorded(why)
+    if state == "42501":
+        return PrivilegeMissing(where, why)
+    if state == "25006":
+        return ReadOnlyHome(where)
+    if state == "53100":
+        return DiskFull(where)
+    if state in _LOCKED:
+        return DatabaseLocked(where, why)
+    if state.startswith("XX00"):
+        return DatabaseCorrupt(where, why)
+    # a connection that could not be made has no state
+    if state.startswith(_UNREACHABLE) or (not state and type(error.orig).__name__ == "OperationalError"):
+        return DatabaseUnreachable(where, why)
+    return None

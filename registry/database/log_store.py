@@ -1,0 +1,86 @@
+"""The log in the database: one row an entry, one row a complete subtree above the leaves.
+
+Appending happens in the transaction of the change that the entry describes. Reads are O(log n) rows.
+"""
+
+from sqlalchemy import func, insert, select
+
+from registry.database.session import Transaction
+from registry.database.tables import log_events, log_nodes
+from registry.transparency import merkle
+from registry.transparency.merkle import NotInLog
+from schemas.errors import IntegrityBroken
+
+
+class LogDamaged(IntegrityBroken):
+    reference = "log-damaged"
+
+    def __init__(self, level: int, index: int) -> None:
+        super().__init__(
+            what="the stored log is incomplete",
+            why=f"the subtree at level {level}, number {index} has no row, and its entries are there or should be",
+            fix="keep the database as it is, and restore the home from a backup",
+        )
+
+
+class SqlLogStore:
+    """A `LogStore` inside one transaction: it keeps seeing the log as it was.
+
+    Args:
+        remembered: the newest checkpoint that was kept outside the database, if the caller has one.
+    """
+
+    def __init__(self, tx: Transaction, *, remembered: str | None = None) -> None:
+        self._tx = tx
+        self._remembered = remembered
+
+    def size(self) -> int:
+        newest: int | None = self._tx.execute(select(func.max(log_events.c.seq))).scalar_one()
+        return 0 if newest is None else newest + 1
+
+    def get_node(self, level: int, index: int) -> bytes:
+        """The 32 bytes of the complete subtree.
+
+        Raises:
+            LogDamaged: there is no such row.
+        """
+        if level == 0:
+            query = select(log_events.c.leaf_hash).where(log_events.c.seq == index)
+        else:
+            query = select(log_nodes.c.hash).where(log_nodes.c.level == level, log_nodes.c.index == index)
+        found: bytes | None = self._tx.execute(query).scalar_one_or_none()
+        if found is None:
+            raise LogDamaged(level, index)
+        return found
+
+    def get_leaf(self, index: int) -> bytes:
+        """The entry's bytes.
+
+        Raises:
+            NotInLog: the log is shorter.
+        """
+        leaf: bytes | None = self._tx.execute(
+            select(log_events.c.leaf).where(log_events.c.seq == index)
+        ).scalar_one_or_none()
+        if leaf is None:
+            raise NotInLog(index, self.size())
+        return leaf
+
+    def remembered(self) -> str | None:
+        return self._remembered
+
+
+def append_event(tx: Transaction, leaf: bytes) -> int:
+    """Add an entry and the subtrees that it completes; returns its number, from 0.
+
+    Raises:
+        LogDamaged: a subtree that it builds on is missing.
+    """
+    store = SqlLogStore(tx)
+    index = store.size()
+    hashed = merkle.leaf_hash(leaf)
+    tx.execute(insert(log_events), {"seq": index, "leaf": leaf, "leaf_hash": hashed})
+    above = merkle.nodes_for_append(index, hashed, store.get_node)[1:]  # the first is the leaf's own
+    if above:
+        tx.execute(insert(log_nodes), [{"level": level, "index": at, "hash": node} for level, at, node in above])
+    return index

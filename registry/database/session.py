@@ -1,0 +1,209 @@
+"""One database, its transactions, and how it is opened.
+
+SQLite: WAL, full sync, foreign keys, one writer at a time (`BEGIN IMMEDIATE`). PostgreSQL: a writer locks the log's head
+before anything else, so writers come one after the other there too, and version numbers and log entries have no gaps.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url, select, text
+from sqlalchemy.exc import ArgumentError
+
+from registry.database import sqlite_file
+from registry.database.failures import (
+    DatabaseAddressInvalid,
+    ReadOnlyHome,
+    SchemaMismatch,
+    translated,
+)
+from registry.database.tables import SCHEMA_REVISION, log_head
+from schemas.errors import Unavailable
+
+Transaction = Connection
+"""What `write` and `read` give: a SQLAlchemy connection with one open transaction."""
+
+WAIT_SECONDS = 30
+"""How long a command waits for another writer."""
+_SQLITE = "sqlite:///"
+# any constant will do: it keeps two `create` calls on one server apart
+_MIGRATION_LOCK = 0x70656674
+
+
+class PostgresExtraMissing(Unavailable):
+    reference = "extra-missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="a PostgreSQL database needs packages that are not installed",
+            why="the extra `postgres` is missing",
+            fix="pip install 'peft-registry[postgres]'",
+        )
+
+
+class Database:
+    """An open database. Threads may share it; each transaction has a connection of its own."""
+
+    def __init__(self, engine: Engine, where: str, *, read_only: bool, opened: sqlite_file.OpenFile | None) -> None:
+        self._engine = engine
+        self._read_only = read_only
+        self._file = opened
+        self.where = where
+
+    @classmethod
+    def create(cls, uri: str) -> Self:
+        """The database at `uri` with its schema made, or brought up to date; what is there stays.
+
+        Raises:
+            DatabaseAddressInvalid: neither `sqlite:///…` nor `postgresql://…`.
+            DatabaseUnreachable, DatabaseLocked, DatabaseCorrupt, DiskFull, ReadOnlyHome: the driver says so.
+            SchemaMismatch: a newer program made it.
+        """
+        database = cls._connect(uri, read_only=False, create=True)
+        try:
+            database._upgrade()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def open(cls, uri: str, *, read_only: bool = False) -> Self:
+        """The database at `uri`, which exists and has the schema of this program.
+
+        Args:
+            read_only: also works where nothing may be written, see `sqlite_file`.
+
+        Raises:
+            SchemaMismatch: it has no schema yet, an older or a newer one.
+            DatabaseAddressInvalid, DatabaseUnreachable, DatabaseLocked, DatabaseCorrupt: as for `create`.
+        """
+        database = cls._connect(uri, read_only=read_only, create=False)
+        try:
+            with translated(database.where), database._engine.connect() as connection:
+                found = _revision(connection)
+            if found != SCHEMA_REVISION:
+                raise SchemaMismatch(database.where, found, SCHEMA_REVISION)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """One transaction that writes: committed when the block ends, undone when it raises.
+
+        Raises:
+            ReadOnlyHome: the database was opened for reading.
+            DatabaseLocked: another writer did not finish within `WAIT_SECONDS`.
+        """
+        if self._read_only:
+            raise ReadOnlyHome(self.where)
+        with translated(self.where), self._engine.connect() as connection:
+            connection.execution_options(registry_begin="BEGIN IMMEDIATE")
+            with connection.begin():
+                if self.dialect == "postgresql":
+                    connection.execute(select(log_head.c.id).with_for_update())
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """One transaction that sees the database as it is at its first query; writing in it is an error."""
+        with translated(self.where), self._engine.connect() as connection:
+            if self.dialect == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Give every connection back. What SQLite's WAL holds moves into the file first, so that a copy is complete."""
+        try:
+            if self._file is not None and not self._read_only:
+                sqlite_file.fold_wal(self._file.path)
+        finally:
+            self._engine.dispose()
+            if self._file is not None:
+                self._file.close()
+
+    @classmethod
+    def _connect(cls, uri: str, *, read_only: bool, create: bool) -> Self:
+        url = _parse(uri)
+        where = url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+        with translated(where):
+            if url.get_backend_name() == "sqlite":
+                opened = sqlite_file.open_file(where, read_only=read_only, create=create, wait_seconds=WAIT_SECONDS)
+                return cls(_sqlite_engine(opened), where, read_only=read_only, opened=opened)
+            return cls(_postgres_engine(url), where, read_only=read_only, opened=None)
+
+    def _upgrade(self) -> None:
+        """Run the Alembic revisions that are missing, in one transaction."""
+        from registry.database.migrations import upgrade
+
+        with translated(self.where), self._engine.connect() as connection:
+            found = _revision(connection)
+            connection.rollback()
+            if found is not None and found > SCHEMA_REVISION:
+                raise SchemaMismatch(self.where, found, SCHEMA_REVISION)
+            connection.execution_options(registry_begin="BEGIN IMMEDIATE")
+            with connection.begin():
+                if self.dialect == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                upgrade(connection)
+
+
+def _parse(uri: str) -> URL:
+    if uri.startswith(_SQLITE):  # not through make_url: a path may hold '?' or '%'
+        if uri == _SQLITE:
+            raise DatabaseAddressInvalid(uri, "it names no file")
+        return URL.create("sqlite", database=uri.removeprefix(_SQLITE))
+    try:
+        url = make_url(uri)
+    except ArgumentError as error:
+        # said without the address: it may hold a password
+        raise DatabaseAddressInvalid("…", "it is not scheme://…") from error
+    backend = url.get_backend_name()
+    shown = url.render_as_string(hide_password=True)
+    if backend == "sqlite":
+        raise DatabaseAddressInvalid(shown, "it names no file")
+    if backend != "postgresql":
+        raise DatabaseAddressInvalid(shown, f"the scheme {backend!r} is unknown")
+    return url
+
+
+def _sqlite_engine(opened: sqlite_file.OpenFile) -> Engine:
+    engine = create_engine("sqlite://", creator=opened.connect, poolclass=QueuePool, pool_size=8, max_overflow=-1)
+
+    # sqlite3 starts transactions too late for a consistent read, and never with IMMEDIATE: `connect` switched that off
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("registry_begin", "BEGIN"))
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> Engine:
+    options: dict[str, Any] = {"connect_timeout": 10, "options": f"-c lock_timeout={WAIT_SECONDS * 1000}"}
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"), connect_args=options, pool_pre_ping=True, max_overflow=-1
+        )
+    except ModuleNotFoundError as error:
+        raise PostgresExtraMissing from error
+
+
+def _revision(connection: Connection) -> str | None:
+    """The schema revision by plain SQL (Alembic takes half a second to import); None when there is none."""
+    if connection.dialect.name == "postgresql":
+        known = "SELECT to_regclass('alembic_version') IS NOT NULL"
+    else:
+        known = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'alembic_version')"
+    if not connection.execute(text(known)).scalar_one():
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return revision
