@@ -299,15 +299,11 @@ def check_log(findings: Findings) -> Check:
         return _failed("log", "the proof is about another artifact", "proof-of-another", [str(event.subject)])
     if findings.trust is None:
         return Check(step="log", text=f"entry {proof.index}; no trust to check its signature", status="unchecked", error="no-trust")
-    origin = proof.checkpoint_text.split("\n", 1)[0]
-    checkpoint = log.verify_parsed(proof, proof.extra or b"", origin=origin, keys=_log_keys(findings))
+    checkpoint = _proven(findings, findings.trust, proof)
     registrations = {digest for statement, digest in findings.statements if statement.kind == "registration"}
     if event.statement not in registrations:
         return _failed("log", "the logged registration is not among the statements", "proof-of-another", [str(event.statement)])
-    status = key_status(
-        findings.trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=None, now=findings.now
-    )
-    require_ok(status)
+    origin = _origin(proof)
     return _ok("log", f"entry {proof.index} of {checkpoint.size} in {origin}, {event.at}")
 
 
@@ -471,9 +467,10 @@ def _proven_time(findings: Findings) -> str | None:
         return None
     proof = note.parse_proof(findings.presented.small(name).decode("utf-8", "replace"))
     event = _leaf(proof)
-    origin = proof.checkpoint_text.split("\n", 1)[0]
+    if findings.trust is None:
+        return None
     try:
-        log.verify_parsed(proof, proof.extra or b"", origin=origin, keys=_log_keys(findings))
+        _proven(findings, findings.trust, proof)
     except KnownError:  # check 9 reports it; here it only means that no time is proven
         return None
     registered = _registration(findings)
@@ -490,8 +487,21 @@ def _leaf(proof: note.Proof) -> LogEvent:
         raise note.MalformedNote(PROOF_FILE, "its entry is not a log event") from error
 
 
-def _log_keys(findings: Findings) -> tuple[PublicKey, ...]:
-    return () if findings.trust is None else public_keys(findings.trust, role="log")
+def _proven(findings: Findings, trust: TrustPolicy, proof: note.Proof) -> note.Checkpoint:
+    """The checkpoint that covers the proof's entry, signed by a log key that counts now and for this very log."""
+    origin = _origin(proof)
+    checkpoint = log.verify_parsed(proof, proof.extra or b"", origin=origin, keys=public_keys(trust, role="log"))
+    status = key_status(
+        trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=None, now=findings.now
+    )
+    key = require_ok(status)
+    if key.log_origin is not None and key.log_origin != origin:
+        raise note.WrongOrigin(origin, key.log_origin)
+    return checkpoint
+
+
+def _origin(proof: note.Proof) -> str:
+    return proof.checkpoint_text.split("\n", 1)[0]
 
 
 def _ok(step: str, text: str) -> Check:

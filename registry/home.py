@@ -2,7 +2,7 @@
 
     HOME/registry.json     what this registry is: id, database, store, mirror route (no secrets)
     HOME/profile.json      the organisation, as answered at init
-    HOME/trust.json        the signed trust file: the home's own, hence authority
+    HOME/trust.json        the signed trust file: the home's own, hence authority; HOME/trust-accepted remembers its version
     HOME/keys/             trainer.key log.key root.key (OpenSSH, 0600) and their .pub (SPKI PEM)
     HOME/checkpoints/      remembered outside the database: `latest`, and one file a size
     HOME/database.sqlite   HOME/objects/   HOME/mlflow/   HOME/runs/   HOME/cache.sqlite
@@ -139,7 +139,13 @@ class Registry:
     def trust(self) -> TrustPolicy:
         """The home's own trust file, checked."""
         data = _read(self.folder / "trust.json")
-        return load_trust(data, anchors=TrustAnchors(file_given_by_user=True), now=self.clock(), accepted_version=None)
+        accepted_file = self.folder / "trust-accepted"
+        accepted = int(accepted_file.read_text()) if accepted_file.exists() else None
+        anchors = TrustAnchors(file_given_by_user=True)
+        policy = load_trust(data, anchors=anchors, now=self.clock(), accepted_version=accepted)
+        if not self.read_only and policy.version != accepted:
+            replace_file(accepted_file, str(policy.version).encode())
+        return policy
 
     @cached_property
     def trainer_key(self) -> PrivateKey:

