@@ -1,0 +1,273 @@
+"""Rows from a data file, streaming: jsonl, json, csv, parquet. The digest of the bytes is taken from the same read.
+
+Errors name the file, the line (row for parquet, counted from 1) and the column; never a value.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NoReturn
+
+from schemas.errors import InputRefused, NotFound, Unavailable
+from schemas.identity import Digest
+
+Container = Literal["jsonl", "json", "csv", "parquet"]
+_BY_SUFFIX: dict[str, Container] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+_BLOCK_BYTES = 1024 * 1024
+_MAX_CSV_FIELD = 16 * 1024 * 1024  # characters; the module's own 131072 cuts long documents
+
+
+class DataFileMissing(NotFound):
+    reference = "data-file-missing"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            what=f"there is no data file {path}",
+            why="the training file names it, and nothing is there",
+            fix="check data.train.path; a relative path starts from the training file's folder",
+        )
+
+
+class DataFileUnreadable(Unavailable):
+    reference = "data-file-unreadable"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(what=f"the data file {path.name} cannot be read", why=why, fix="check its permissions")
+
+
+class UnknownContainer(InputRefused):
+    reference = "unknown-container"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"the kind of the data file {name} is not known",
+            why=f"its name ends in none of {', '.join(sorted(_BY_SUFFIX))}",
+            fix="rename it after what it holds, or convert it to jsonl",
+        )
+
+
+class DataNotUtf8(InputRefused):
+    reference = "data-not-utf8"
+
+    def __init__(self, name: str, line: int) -> None:
+        super().__init__(
+            what=f"{name} is not UTF-8 text",
+            why=f"line {line} holds bytes that are not UTF-8",
+            fix="save the file as UTF-8 and run again",
+        )
+
+
+class BrokenRow(InputRefused):
+    reference = "broken-row"
+
+    def __init__(self, name: str, line: int, why: str) -> None:
+        super().__init__(
+            what=f"line {line} of {name} cannot be read", why=why, fix="correct or remove the line and run again"
+        )
+        self.line = line
+
+
+class BrokenDataFile(InputRefused):
+    reference = "broken-data-file"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(what=f"the data file {name} cannot be read", why=why, fix="write the file again and run again")
+
+
+class EmptyData(InputRefused):
+    reference = "empty-data"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"the data file {name} holds no rows",
+            why="there is nothing to learn from",
+            fix="check that it is the right file",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row; `line` is where it stands: the line of a text file, the row of a parquet or json file, from 1."""
+
+    line: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a whole file is: digest and number of its bytes, number of rows, columns of the first row."""
+
+    sha256: Digest
+    size: int
+    rows: int
+    columns: tuple[str, ...]
+
+
+def container_of(path: Path) -> Container:
+    """The kind of a data file, by its suffix.
+
+    Raises:
+        UnknownContainer: another suffix.
+    """
+    found = _BY_SUFFIX.get(path.suffix.lower())
+    if found is None:
+        raise UnknownContainer(path.name)
+    return found
+
+
+def inspect_file(path: Path) -> FileFacts:
+    """Digest, size, row count and columns, after reading the whole file once; a broken row anywhere is refused.
+
+    Raises:
+        DataFileMissing, DataFileUnreadable, UnknownContainer, DataNotUtf8, BrokenRow, BrokenDataFile, EmptyData.
+    """
+    digest = _Hashing()
+    columns: tuple[str, ...] = ()
+    count = 0
+    for row in _rows(path, digest):
+        if not count:
+            columns = tuple(row.values)
+        count += 1
+    if not count:
+        raise EmptyData(path.name)
+    return FileFacts(Digest(digest.sha256.hexdigest()), digest.size, count, columns)
+
+
+def read_rows(path: Path, facts: FileFacts) -> Iterator[Row]:
+    """The rows in order, read again; at the end the bytes must be those that `facts` describes.
+
+    Raises:
+        BrokenDataFile: the file changed since `inspect_file`.
+        The errors of `inspect_file`.
+    """
+    digest = _Hashing()
+    yield from _rows(path, digest)
+    if digest.sha256.hexdigest() != facts.sha256.hex:
+        raise BrokenDataFile(path.name, "it changed while it was being read")
+
+
+class _Hashing:
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def update(self, block: bytes) -> bytes:
+        self.sha256.update(block)
+        self.size += len(block)
+        return block
+
+
+def _rows(path: Path, digest: _Hashing) -> Iterator[Row]:
+    container = container_of(path)
+    with _opened(path) as stream:
+        if container == "jsonl":
+            yield from _jsonl(path.name, _lines(path.name, stream, digest))
+        elif container == "csv":
+            yield from _csv(path.name, _lines(path.name, stream, digest))
+        elif container == "json":
+            yield from _json(path.name, "".join(line for _, line in _lines(path.name, stream, digest)))
+        else:
+            while digest.update(stream.read(_BLOCK_BYTES)):
+                pass
+            stream.seek(0)
+            yield from _parquet(path.name, stream)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError as error:
+        raise DataFileMissing(path) from error
+    except OSError as error:
+        raise DataFileUnreadable(path, error.strerror or str(error)) from error
+    with stream:
+        yield stream
+
+
+def _lines(name: str, stream: BinaryIO, digest: _Hashing) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(stream, start=1):
+        digest.update(raw)
+        try:
+            yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataNotUtf8(name, number) from error
+
+
+def _jsonl(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
+    for number, line in lines:
+        if line.strip():
+            yield Row(number, _object(name, number, _parsed(name, number, line)))
+
+
+def _json(name: str, text: str) -> Iterator[Row]:
+    value = _parsed(name, 1, text) if text.strip() else []
+    if not isinstance(value, list):
+        raise BrokenDataFile(name, "a .json data file is a list of objects; one object a line is .jsonl")
+    for number, item in enumerate(value, start=1):
+        yield Row(number, _object(name, number, item))
+
+
+def _parsed(name: str, number: int, text: str) -> Any:  # any JSON value
+    def refuse(why: str) -> NoReturn:
+        raise BrokenRow(name, number, why)
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return dict(pairs) if len(dict(pairs)) == len(pairs) else refuse("a key occurs twice in one object")
+
+    try:
+        return json.loads(text, object_pairs_hook=as_object, parse_constant=lambda word: refuse(f"{word} is not JSON"))
+    except json.JSONDecodeError as error:
+        line = number + error.lineno - 1
+        raise BrokenRow(name, line, f"it is not JSON: {error.msg} (column {error.colno})") from None
+    except RecursionError:
+        raise BrokenRow(name, number, "it nests too deeply") from None
+
+
+def _object(name: str, number: int, value: Any) -> dict[str, Any]:  # value: any JSON value
+    if not isinstance(value, dict):
+        raise BrokenRow(name, number, "it is JSON, but not an object with columns")
+    return value
+
+
+def _csv(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
+    before = csv.field_size_limit(_MAX_CSV_FIELD)
+    reader = csv.reader((line for _, line in lines), strict=True)
+    try:
+        header = next(reader, [])
+        if len(set(header)) != len(header):
+            raise BrokenRow(name, 1, "a column name occurs twice in the header")
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise BrokenRow(name, reader.line_num, f"it has {len(fields)} fields, and the header has {len(header)}")
+            yield Row(reader.line_num, dict(zip(header, fields, strict=True)))
+    except csv.Error as error:
+        raise BrokenRow(name, reader.line_num, f"it is not CSV: {error}") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _parquet(name: str, stream: BinaryIO) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(stream).iter_batches(batch_size=1024):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(number, values)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BrokenDataFile(name, f"it is not a readable parquet file ({type(error).__name__})") from None

@@ -1,0 +1,255 @@
+"""The data of a run: rows chosen, split, tokenised, and their identity.
+
+Choice: the first `rows` of the file; then a fraction is held out. Row i is held out when its SHA-256 of seed and i is
+among the smallest, so a split depends on nothing but the seed and the number of rows.
+Two passes: the first reads and digests the whole file, the second tokenises; rows are not kept in memory.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schemas.config import AUTO_VALIDATION_FRACTION, DataBlock, TrainSource
+from schemas.dataset import DataIdentity, RowSelection, Split
+from schemas.errors import InputRefused
+from schemas.identity import Digest
+from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
+from trainer.data.formats import Reading, choose_reading, row_line
+from trainer.data.tokenize import Example, tokenize_row
+from trainer.seeding import rank_by_hash
+
+_STEP = "data"
+_REPORT_EVERY = 256  # rows
+
+
+class TooFewRows(InputRefused):
+    reference = "too-few-rows"
+
+    def __init__(self, name: str, rows: int) -> None:
+        super().__init__(
+            what=f"{name} gives {rows} row, too few to train on one part and hold out another",
+            why="both parts need a row",
+            fix="add rows, or name a validation file in data.validation.path",
+        )
+
+
+class NothingToLearn(InputRefused):
+    reference = "nothing-to-learn"
+
+    def __init__(self, name: str, split: Split, rows: int, max_length: int) -> None:
+        super().__init__(
+            what=f"none of the {rows} {split} rows of {name} has a token to learn",
+            why=f"the prompts alone fill the {max_length} tokens of training.max_length",
+            fix="raise training.max_length, or shorten the prompts",
+        )
+
+
+class LengthOverContext(InputRefused):
+    reference = "length-over-context"
+
+    def __init__(self, max_length: int, context_length: int) -> None:
+        super().__init__(
+            what=f"training.max_length is {max_length}, and the base reads {context_length} tokens",
+            why="positions beyond the base's context were never trained",
+            fix=f"set training.max_length to {context_length} or less",
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedData:
+    """Sequences of both parts, the identity of each file, and what is worth saying or warning of."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    identities: tuple[DataIdentity, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def supervised_fraction(self) -> float:
+        """The part of the training tokens that carries loss."""
+        tokens = sum(len(example.ids) for example in self.train)
+        return sum(example.supervised for example in self.train) / tokens
+
+
+def load_data(
+    data: DataBlock,
+    *,
+    folder: Path,
+    tokenizer: Any,  # transformers' PreTrainedTokenizerBase
+    max_length: int,
+    seed: int,
+    context_length: int | None = None,
+    observe: Observe = ignore,
+) -> LoadedData:
+    """Everything that a run needs of its data.
+
+    Args:
+        data: the block of the training file.
+        folder: relative paths start here.
+        tokenizer: of the base.
+        max_length: in tokens; sequences are cut on the right.
+        seed: of the split, when the validation block has none.
+        context_length: of the base; None when nobody knows.
+        observe: hears of progress.
+
+    Raises:
+        InputRefused, NotFound: each kind of bad data has a reference of its own (see the classes of this package).
+    """
+    if context_length is not None and max_length > context_length:
+        raise LengthOverContext(max_length, context_length)
+    reader = _Reader(folder, tokenizer, max_length, observe)
+    if data.validation.path is not None:
+        train = reader.whole(data.train, "train")
+        validation = reader.whole(data.validation.as_source(), "validation")
+        parts = (train, validation)
+        identities = tuple(part.identity((part.selection,)) for part in parts)
+    else:
+        fraction = data.validation.fraction or AUTO_VALIDATION_FRACTION
+        split_seed = seed if data.validation.seed is None else data.validation.seed
+        train, validation = reader.divided(data.train, fraction=fraction, seed=split_seed)
+        identities = (train.identity((train.selection, validation.selection)),)
+    return LoadedData(
+        train=tuple(train.examples),
+        validation=tuple(validation.examples),
+        identities=identities,
+        notes=tuple(dict.fromkeys(note for part in (train, validation) for note in part.notes())),
+        warnings=tuple(text for part in (train, validation) for text in part.warnings()),
+    )
+
+
+@dataclass(eq=False)
+class _Part:
+    """The rows of one split while they are collected."""
+
+    split: Split
+    rule: str
+    facts: FileFacts
+    reading: Reading
+    max_length: int
+    container: str
+    examples: list[Example] = field(default_factory=list)
+    left_out: int = 0
+    cut: int = 0
+    _digest: Any = field(default_factory=hashlib.sha256)  # hashlib's type has no public name
+
+    def add(self, values: dict[str, Any], example: Example) -> None:
+        if not example.supervised:
+            self.left_out += 1
+            return
+        self.cut += len(example.ids) == self.max_length
+        self.examples.append(example)
+        self._digest.update(row_line(values))
+
+    def check(self) -> None:
+        if not self.examples:
+            raise NothingToLearn(self.reading.name, self.split, self.left_out, self.max_length)
+
+    @property
+    def selection(self) -> RowSelection:
+        left = f"; {self.left_out} left out, no token to learn within {self.max_length}" if self.left_out else ""
+        return RowSelection(
+            split=self.split,
+            rule=self.rule + left,
+            rows=len(self.examples),
+            rows_sha256=Digest(self._digest.hexdigest()),
+            tokens=sum(len(example.ids) for example in self.examples),
+            supervised_tokens=sum(example.supervised for example in self.examples),
+        )
+
+    def identity(self, selections: tuple[RowSelection, ...]) -> DataIdentity:
+        return DataIdentity(
+            name=self.reading.name,
+            format=f"{self.container}/{self.reading.row_format}",
+            sha256=self.facts.sha256,
+            bytes=self.facts.size,
+            rows_total=self.facts.rows,
+            template_sha256=self.reading.template_digest,
+            columns=self.reading.columns,
+            selections=selections,
+        )
+
+    def notes(self) -> Iterable[str]:
+        if self.reading.detected:
+            columns = ", ".join(f"{meaning} from `{column}`" for meaning, column in self.reading.columns)
+            yield f"{self.reading.name} is read as {self.reading.row_format}: {columns}"
+
+    def warnings(self) -> Iterable[str]:
+        if self.left_out:
+            yield (
+                f"{self.left_out} {self.split} rows of {self.reading.name} were left out: "
+                f"no token to learn within {self.max_length} tokens"
+            )
+        if self.cut:
+            yield f"{self.cut} {self.split} rows of {self.reading.name} reach training.max_length {self.max_length} and may be cut"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    folder: Path
+    tokenizer: Any  # transformers' PreTrainedTokenizerBase
+    max_length: int
+    observe: Observe
+
+    def whole(self, source: TrainSource, split: Split) -> _Part:
+        part = self._part(source, split, _first(source.rows))
+        self._fill(self.folder / source.path, part.facts, source.rows, lambda _: part)
+        part.check()
+        return part
+
+    def divided(self, source: TrainSource, *, fraction: float, seed: int) -> tuple[_Part, _Part]:
+        rule = f"{_first(source.rows)}, fraction {fraction:g}, seed {seed}"
+        train = self._part(source, "train", f"{rule}: the rest")
+        validation = _Part(
+            "validation", f"{rule}: held out", train.facts, train.reading, self.max_length, train.container
+        )
+        count = min(train.facts.rows, source.rows or train.facts.rows)
+        if count < 2:
+            raise TooFewRows(train.reading.name, count)
+        size = min(max(1, round(count * fraction)), count - 1)
+        held_out = frozenset(rank_by_hash(count, seed=seed, purpose="validation")[:size])
+        self._fill(
+            self.folder / source.path,
+            train.facts,
+            source.rows,
+            lambda index: validation if index in held_out else train,
+        )
+        train.check()
+        validation.check()
+        return train, validation
+
+    def _part(self, source: TrainSource, split: Split, rule: str) -> _Part:
+        path = self.folder / source.path
+        facts = inspect_file(path)
+        template = self.tokenizer.chat_template
+        reading = choose_reading(
+            source,
+            name=path.name,
+            columns=facts.columns,
+            chat_template=template if isinstance(template, str) else None,
+        )
+        return _Part(split, rule, facts, reading, self.max_length, container_of(path))
+
+    def _fill(self, path: Path, facts: FileFacts, limit: int | None, part_of: Any) -> None:
+        # part_of: Callable[[int], _Part]
+        count = min(facts.rows, limit or facts.rows)
+        self.observe(Started(_STEP, total=count, unit="rows"))
+        for index, row in enumerate(read_rows(path, facts)):
+            if index >= count:
+                continue  # read to the end: the digest must be that of the first pass
+            part: _Part = part_of(index)
+            values = part.reading.values(row)
+            part.add(
+                values,
+                tokenize_row(part.reading, values, line=row.line, tokenizer=self.tokenizer, max_length=self.max_length),
+            )
+            if index % _REPORT_EVERY == 0:
+                self.observe(Advanced(_STEP, index))
+        self.observe(Finished(_STEP))
+
+
+def _first(rows: int | None) -> str:
+    return "all rows" if rows is None else f"first {rows} rows"

@@ -1,0 +1,86 @@
+"""Full fine-tuning: every weight is trained, and the result is a model folder of its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from schemas.config import TrainingFile
+from schemas.errors import InputRefused
+from trainer.methods.weights_io import read_tensors, require_same_keys, write_json, write_tensors
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+GENERATION = "generation_config.json"
+# where a model came from on this machine, and with what it was written: neither says what it is
+_LOCAL_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
+
+
+class NothingTrainable(InputRefused):
+    reference = "nothing-trainable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="full.freeze leaves nothing to train",
+            why="every parameter's name contains one of its texts",
+            fix="shorten full.freeze",
+        )
+
+
+def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG001 - nothing random starts here
+    """The model with every parameter trainable, except those that `full.freeze` names.
+
+    Raises:
+        NothingTrainable: all are frozen.
+    """
+    trainable = 0
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(text in name for text in config.full.freeze))
+        trainable += parameter.requires_grad
+    if not trainable:
+        raise NothingTrainable()
+    return model
+
+
+def save(model: Any, folder: Path, *, base: str | None) -> None:  # noqa: ARG001 - the manifest names the base
+    """Write config.json, generation_config.json and model.safetensors; a tied tensor is written once."""
+    model.config.save_pretrained(folder)
+    _clean(folder / CONFIG, {"architectures": [type(model).__name__]})
+    if model.can_generate() and model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+        _clean(folder / GENERATION, {})
+    write_tensors(_untied(model), folder / WEIGHTS)
+
+
+def load(base_model: Any, folder: Path) -> Any:  # noqa: ARG001 - a full model needs no base
+    """The trained model, in the number format that it was saved in.
+
+    Raises:
+        WeightsMismatch: names or shapes are not those of the configuration.
+    """
+    found = read_tensors(folder / WEIGHTS)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    dtype = next(iter(found.values())).dtype
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    require_same_keys(folder, expected=_untied(model), found=found)
+    model.load_state_dict(found, strict=False)
+    model.tie_weights()
+    return model.eval()
+
+
+def _untied(model: Any) -> dict[str, Any]:
+    """The state without names that share another's memory; the first name of a group, in the model's order, stays."""
+    seen: set[tuple[int, tuple[int, ...]]] = set()
+    kept = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        key = (id(tensor), tuple(tensor.shape))
+        if key not in seen:
+            seen.add(key)
+            kept[name] = tensor.detach()
+    return kept
+
+
+def _clean(path: Path, extra: dict[str, Any]) -> None:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    write_json({key: item for key, item in (value | extra).items() if key not in _LOCAL_KEYS}, path)

@@ -1,0 +1,78 @@
+"""Writing and checking what a method trained: the same tensors give the same bytes, and keys must match exactly."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from schemas.errors import IntegrityBroken
+
+
+class WeightsMismatch(IntegrityBroken):
+    reference = "weights-mismatch"
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(
+            what=f"the weights in {folder.name} do not belong to this base and configuration",
+            why=why,
+            fix="use the base that the artifact names; `registry verify` says whether the files are whole",
+        )
+
+
+class AdapterConfigRefused(IntegrityBroken):
+    reference = "adapter-config-refused"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="adapter_config.json cannot be used",
+            why=why,
+            fix="use the version of peft that wrote it, or fetch the artifact again",
+        )
+
+
+def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """One safetensors file; its only metadata is `{"format": "pt"}`, because more keys would come in random order."""
+    ready = {name: tensor.detach().to("cpu").contiguous() for name, tensor in sorted(tensors.items())}
+    save_file(ready, path, metadata={"format": "pt"})
+    path.chmod(0o644)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of one safetensors file.
+
+    Raises:
+        WeightsMismatch: the file is missing or malformed.
+    """
+    try:
+        found: dict[str, torch.Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsMismatch(path.parent, f"{path.name} cannot be read ({type(error).__name__})") from error
+    return found
+
+
+def write_json(value: Any, path: Path) -> None:  # value: any JSON value
+    """Sorted keys, two spaces, a final line feed."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def require_same_keys(folder: Path, *, expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+    """Return when names and shapes are equal.
+
+    Raises:
+        WeightsMismatch: naming the first that is missing, left over, or shaped otherwise.
+    """
+    _refuse_first(folder, sorted(expected.keys() - found.keys()), "is missing from the file")
+    _refuse_first(folder, sorted(found.keys() - expected.keys()), "has no place in the model")
+    for name in sorted(expected):
+        if expected[name].shape != found[name].shape:
+            shapes = f"{list(found[name].shape)}, and the model has {list(expected[name].shape)}"
+            raise WeightsMismatch(folder, f"tensor {name} has the shape {shapes}")
+
+
+def _refuse_first(folder: Path, names: Iterable[str], what: str) -> None:
+    for name in names:
+        raise WeightsMismatch(folder, f"tensor {name} {what}")
