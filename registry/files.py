@@ -141,18 +141,25 @@ class OpenFile:
             FileUnreadable: the disk refuses.
         """
         while begin < end:
-            try:
-                block = os.pread(self.descriptor, min(block_bytes, end - begin), begin)
-            except OSError as error:
-                raise _unreadable(self.path, error) from error
+            block = self._read(min(block_bytes, end - begin), begin)
             if not block:
                 raise FileChanged(self.path, f"it ended at byte {begin}, and {end} were expected")
             begin += len(block)
             yield block
 
     def ends_at(self, size: int) -> bool:
-        """True when nothing follows byte `size`."""
-        return not os.pread(self.descriptor, 1, size)
+        """True when nothing follows byte `size`.
+
+        Raises:
+            FileUnreadable: the disk refuses.
+        """
+        return not self._read(1, size)
+
+    def _read(self, size: int, position: int) -> bytes:
+        try:
+            return os.pread(self.descriptor, size, position)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,14 +185,13 @@ def copy_and_hash(source: Path, destination: Path, *, mode: int = 0o600, on_byte
         FileChanged, FileMissing, NotARegularFile, FileUnreadable: about `source`.
         DiskFull, NotWritable: about `destination`, also when it exists already.
     """
-    try:
+    with ExitStack() as undo:
         with reading(source) as file:
             digest = write_and_hash(file.blocks(0, file.key.size), destination, mode=mode, on_bytes=on_bytes)
+            undo.callback(destination.unlink, missing_ok=True)
             if not file.ends_at(file.key.size):
                 raise FileChanged(source, "it grew")
-    except FileChanged:
-        destination.unlink(missing_ok=True)
-        raise
+        undo.pop_all()
     return HashedFile(digest, file.key.size, file.key)
 
 
