@@ -28,7 +28,7 @@ PEAK_LEARNING_RATE = 3e-3
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
@@ -51,6 +51,7 @@ def make_base(out: Path, *, steps: int = STEPS) -> dict[str, float]:
             sys.stderr.write(f"step {step:5d}  loss {loss:.3f}  {time.monotonic() - started:.0f} s\n")
     model.eval()
     model.save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)
     held_out = list(documents(split="held_out", seed=SEED, count=HELD_OUT_DOCUMENTS))
     return {
         "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
@@ -123,7 +124,7 @@ def _train(model: Any, stream: Any, *, steps: int) -> Iterator[tuple[int, float]
         rows = stream[starts + offsets]
         logits = model(input_ids=rows[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
