@@ -187,7 +187,7 @@ def an_interval(low: float, high: float, **over: Any) -> Interval:
 def a_result(**over: Any) -> Result:
     fields: dict[str, Any] = {
         "dataset": "house",
-        "metric": "stereotype_share",
+        "metric": "pct_stereotype",
         "category": None,
         "arm": "base",
         "value": 150 / 240,
@@ -201,7 +201,7 @@ def a_result(**over: Any) -> Result:
 def a_comparison(**over: Any) -> Comparison:
     fields: dict[str, Any] = {
         "dataset": "house",
-        "metric": "stereotype_share",
+        "metric": "pct_stereotype",
         "category": None,
         "before": "base",
         "after": "adapted",
@@ -271,7 +271,7 @@ def an_evaluation(**over: Any) -> EvaluationRecord:
             max_length=2048,
             truncated_items=0,
             thresholds={"margin": Threshold(lo=0.1, hi=0.5, source="the suite's card")},
-            primary_endpoint="house, stereotype_share, all categories",
+            primary_endpoint="house, pct_stereotype, all categories",
         ),
         "numerics": Numerics(
             device="cpu",

@@ -1,0 +1,1 @@
+"""What other tools read, written from what was recorded."""

@@ -1,0 +1,235 @@
+"""The model card (`README.md`): front matter that the Hugging Face Hub reads, and what was recorded, in Markdown.
+
+It names no local path: `base_model` is given only for a base from the Hub. Text from outside is escaped, so that a name
+cannot become markup. Same inputs, same bytes.
+"""
+
+import re
+from typing import Any
+
+from registry.reports.text import number, share, size, value_text, whole
+from registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
+from schemas.base_model import BaseRecord
+from schemas.evaluation import EvaluationRecord, Result
+from schemas.manifest import Manifest
+from schemas.modification import ModificationRecord
+from schemas.run import RunRecord
+from schemas.values import Value
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
+_MARKUP = re.compile(r"([\\`*_{}\[\]#|~])")
+# SPDX identifiers, lower case, that the Hub accepts as `license`; anything else is `other` with a name
+_HUB_LICENCES = frozenset(
+    (
+        *("apache-2.0", "mit", "isc", "unlicense", "bsd-2-clause", "bsd-3-clause", "mpl-2.0"),
+        *("gpl-3.0", "lgpl-3.0", "agpl-3.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
+        *("openrail", "bigscience-openrail-m", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3"),
+    )
+)
+_REVISION = re.compile(r"[0-9a-f]{40}\Z")
+
+
+def model_card(
+    *,
+    name: str,
+    manifest: Manifest,
+    run: RunRecord,
+    base_name: str,
+    base: BaseRecord,
+    evaluation: EvaluationRecord | None = None,
+    record: ModificationRecord | None = None,
+) -> bytes:
+    """The card of a trained artifact, as UTF-8.
+
+    Args:
+        name: the name that it is registered under.
+        base_name: the name of the base in this registry.
+        record: the modification record, for intended use and limits; without it the card says that they are not recorded.
+    """
+    front = _front_matter(name, manifest, base, evaluation)
+    parts = [
+        f"# {_md(name)}",
+        _introduction(manifest, run, base_name, base),
+        _loading(manifest, base),
+        _use(record),
+        _measured(run, evaluation),
+        _making(run),
+        _verifying(manifest),
+    ]
+    return (front + "\n\n".join(parts) + "\n").encode()
+
+
+def base_card(*, name: str, record: BaseRecord) -> bytes:
+    """The card of a base that was added: what pins it and what is declared about it, as UTF-8."""
+    source = hub_id(record)
+    front: dict[str, Any] = _licence(record.facts.licence) | {"library_name": "transformers", "tags": ["base"]}
+    identity = record.identity
+    rows = [
+        ("Weights digest", f"`{identity.weights}`"),
+        ("Config digest", f"`{identity.config}`"),
+        ("Tokenizer digest", f"`{identity.tokenizer}`"),
+        ("Architecture", _md(record.architecture)),
+        ("Parameters", whole(record.parameters_total)),
+        ("Origin", _md(source or record.origin.source)),
+        *((label, _declared(getattr(record.facts, key))) for key, label in _BASE_FACTS),
+    ]
+    body = "\n".join(["| | |", "| --- | --- |", *(f"| {label} | {text} |" for label, text in rows)])
+    text = (
+        f"# {_md(name)}\n\nA base model, pinned by digest. Its provider's own card is the authority on it.\n\n{body}\n"
+    )
+    return (_yaml_block(front) + text).encode()
+
+
+def hub_id(base: BaseRecord) -> str | None:
+    """The base's id on the Hub, or None: a file name or folder name is none."""
+    source = base.origin.source
+    return source if base.origin.format == "huggingface" and _HUB_ID.match(source) else None
+
+
+_BASE_FACTS = (("provider", "Provider"), ("licence", "Licence"), ("release_date", "Released"))
+
+
+def _front_matter(name: str, manifest: Manifest, base: BaseRecord, evaluation: EvaluationRecord | None) -> str:
+    front: dict[str, Any] = _licence(base.facts.licence)
+    front["library_name"] = "peft" if manifest.layout == "peft" else "transformers"
+    source = hub_id(base)
+    if source is not None:
+        front["base_model"] = source
+        front["base_model_relation"] = "adapter" if manifest.kind == "adapter" else "finetune"
+    front["pipeline_tag"] = "text-generation"
+    front["tags"] = sorted({manifest.kind, manifest.method or "full", "peft-registry"})
+    results = [] if evaluation is None else [_hub_result(one, evaluation) for one in _whole_results(evaluation)]
+    if results:
+        front["model-index"] = [{"name": name, "results": results}]
+    return _yaml_block(front)
+
+
+def _licence(licence: Value) -> dict[str, Any]:
+    """The base's licence; the result has none of its own until somebody declares one."""
+    if not licence.known:
+        return {"license": "unknown"}
+    identifier = str(licence.value).lower()
+    if identifier in _HUB_LICENCES:
+        return {"license": identifier}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.-]+", "-", identifier).strip("-") or "other"}
+
+
+def _yaml_block(front: dict[str, Any]) -> str:
+    import yaml
+
+    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
+    return f"---\n{text}---\n\n"
+
+
+def _whole_results(evaluation: EvaluationRecord) -> list[Result]:
+    """Figures of the result over whole data sets; groups stay in the evidence record."""
+    after = ("adapted", "merged")
+    return [one for one in evaluation.results if one.category is None and one.arm in after and one.value is not None]
+
+
+def _hub_result(result: Result, evaluation: EvaluationRecord) -> dict[str, Any]:
+    data = next((one for one in evaluation.datasets if one.name == result.dataset), None)
+    return {
+        "task": {"type": "text-generation"},
+        "dataset": {"type": result.dataset, "name": result.dataset}
+        | ({} if data is None else {"revision": str(data.sha256)}),
+        "metrics": [{"type": result.metric, "value": result.value, "name": result.metric}],
+    }
+
+
+def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: BaseRecord) -> str:
+    made = f"{manifest.method or run.method} on {_md(hub_id(base) or base_name)}"
+    trained = f"{whole(run.parameters_trainable)} of {whole(run.parameters_total)} parameters trained"
+    licence = _md(str(base.facts.licence.value)) if base.facts.licence.known else "not recorded"
+    return (
+        f"{manifest.kind.capitalize()}: {made}, {trained}.\n\n"
+        f"Licence of the base: {licence}. No licence of its own is recorded for the result.\n\n"
+        f"Weights digest of the base that it needs: `{base.identity.weights}`"
+    )
+
+
+def _loading(manifest: Manifest, base: BaseRecord) -> str:
+    source = hub_id(base) or "FOLDER_OF_THE_BASE"
+    pinned = hub_id(base) is not None and _REVISION.match(base.identity.revision or "")
+    revision = f', revision="{base.identity.revision}"' if pinned else ""
+    if manifest.layout == "peft":
+        code = (
+            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+            f'base = AutoModelForCausalLM.from_pretrained("{source}"{revision})\n'
+            'model = PeftModel.from_pretrained(base, "FOLDER_OF_THIS_CARD")'
+        )
+    else:
+        code = (
+            "from transformers import AutoModelForCausalLM\n\n"
+            'model = AutoModelForCausalLM.from_pretrained("FOLDER_OF_THIS_CARD")'
+        )
+    return f"## Load\n\n```python\n{code}\n```"
+
+
+def _use(record: ModificationRecord | None) -> str:
+    if record is None:
+        return "## Use and limits\n\nNot recorded."
+    rows = (
+        ("Intended", record.use.intended),
+        ("Out of scope", record.use.out_of_scope),
+        ("Foreseeable misuse", record.use.foreseeable_misuse),
+        ("Known limitations", record.limitations.known),
+    )
+    return "## Use and limits\n\n" + "\n".join(f"- {label}: {_declared(value)}" for label, value in rows)
+
+
+def _measured(run: RunRecord, evaluation: EvaluationRecord | None) -> str:
+    if evaluation is None:
+        before, after = value_text(run.loss_before), value_text(run.loss_after)
+        return f"## Before and after\n\nHeld-out loss: before {before}; after {after}. No evaluation is recorded."
+    lines = [
+        f"- Held-out loss on {_md(one.dataset)}: {loss_sentence(one)}, nats per token" for one in evaluation.losses
+    ]
+    lines += [
+        f"- {_md(comparison_sentence(one, evaluation))}" for one in evaluation.comparisons if one.category is None
+    ]
+    lines += [f"- Limit: {_md(text)}" for text in evaluation.limitations]
+    return "## Before and after\n\n" + "\n".join([*lines, "", NO_CLAIM])
+
+
+def _making(run: RunRecord) -> str:
+    lines = [
+        f"- Data {_md(data.name)}: {sum(one.rows for one in data.selections)} of {data.rows_total} rows used, "
+        f"{size(data.bytes)}, `{data.sha256}`"
+        for data in run.data
+    ]
+    compute = run.compute
+    share_trained = share(run.parameters_trainable / run.parameters_total)
+    lines += [
+        f"- Trainable share {share_trained}, seed {run.seed}",
+        f"- Compute: {value_text(compute.conservative_flop)} by 6·P·D over all parameters, "
+        f"{value_text(compute.param_update_flop)} method-aware",
+        f"- Time: {_hours(compute.hardware_hours)} on {_md(value_text(compute.hardware))}",
+        f"- Energy: {_declared(compute.energy_kwh)}",
+    ]
+    return "## How it was made\n\n" + "\n".join(lines)
+
+
+def _hours(value: Value) -> str:
+    return f"{number(value.value)} device hours" if value.known else f"unknown ({value.reason})"
+
+
+def _verifying(manifest: Manifest) -> str:
+    return (
+        "## Verify\n\n"
+        f"Manifest digest: `{manifest.canonical_digest()}`\n\n"
+        "```sh\nregistry verify FOLDER_OF_THIS_CARD\n"
+        "model_signing verify key FOLDER_OF_THIS_CARD --signature FOLDER_OF_THIS_CARD/model.sig --public_key KEY.pub\n```\n\n"
+        f"{NOTICE} This card can be edited and is not covered by `model.sig`; the signed records are under `evidence`."
+    )
+
+
+def _declared(value: Value) -> str:
+    text = _md(value_text(value))
+    return text if value.known else f"not recorded ({text})"
+
+
+def _md(text: str) -> str:
+    """Text that Markdown shows as it is: one line, no markup, no HTML."""
+    line = " ".join(text.split())
+    return _MARKUP.sub(r"\\\1", line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

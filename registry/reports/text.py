@@ -1,0 +1,83 @@
+"""Numbers and values as text: one form, independent of locale, and never more digits than are meant."""
+
+import math
+from typing import Any
+
+from schemas.values import Value
+
+THIN = "\u202f"  # narrow no-break space, between groups of three digits and before a unit
+MINUS = "\u2212"
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+_SHOWN_ITEMS = 6
+
+
+def whole(number: int) -> str:
+    """`134 515 008`."""
+    return f"{number:,}".replace(",", THIN).replace("-", MINUS)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """`digits` significant figures; powers of ten outside 0.001 … 1 000 000."""
+    if isinstance(value, int):
+        return whole(value)
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    exponent = math.floor(math.log10(abs(value)))
+    if -4 < exponent < 6:
+        text = f"{value:.{max(digits - 1 - exponent, 0)}f}"
+        head, _, tail = text.partition(".")
+        grouped = f"{int(head):,}".replace(",", THIN) if exponent >= 4 else head
+        return (grouped + (f".{tail}" if tail else "")).replace("-", MINUS)
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa} × 10{str(int(power)).translate(_SUPERSCRIPT)}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """As `number`, with its sign."""
+    return f"+{number(value, digits)}" if value > 0 else number(value, digits)
+
+
+def share(value: float) -> str:
+    """`62.5 %`, of a fraction."""
+    return f"{100 * value:.1f}{THIN}%".replace("-", MINUS)
+
+
+def size(count: int) -> str:
+    """`9.8 MB`, in powers of a thousand."""
+    amount, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g}{THIN}{unit}"
+
+
+def value_text(value: Value) -> str:
+    """A recorded value for a reader; for an unknown one its reason."""
+    if not value.known:
+        return value.reason or ""
+    text = plain(value.value)
+    return f"{text}{THIN}{value.unit}" if value.unit else text
+
+
+def plain(value: Any) -> str:  # any JSON value
+    """Any JSON value as one line. Long lists are cut, and say how many entries the signed record has."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value)
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {plain(item)}" for key, item in value.items() if item is not None) or "none"
+    if isinstance(value, list):
+        return _list(value)
+    return str(value)
+
+
+def _list(items: list[Any]) -> str:
+    if any(isinstance(item, dict | list) for item in items) and len(items) > 1:
+        return f"{len(items)} entries in the signed record, the first: {plain(items[0])}"
+    text = ", ".join(plain(item) for item in items[:_SHOWN_ITEMS])
+    rest = len(items) - _SHOWN_ITEMS
+    return f"{text} and {rest} more in the signed record" if rest > 0 else text or "none"

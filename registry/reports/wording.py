@@ -1,0 +1,117 @@
+"""What an evaluation says, in sentences that claim no more than was counted.
+
+No sentence calls a model free of bias, no figure is averaged over unlike metrics, and nothing is claimed about a group with
+fewer than 100 items.
+"""
+
+from collections.abc import Callable
+
+from registry.reports.text import number, share, signed
+from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Interval, LossComparison, Result, Test
+
+NOTICE = "Decision support, not legal advice."
+NO_CLAIM = "This does not show that the system is free of bias or suitable for a particular use."
+ITEMS_FOR_A_CLAIM = 100
+
+_CONCLUSIONS = {
+    "better": "fewer flagged items after than before",
+    "worse": "more flagged items after than before",
+    "changed": "items changed, in both directions",
+    "inconclusive": "inconclusive",
+    "not_informative": "not informative",
+    "confounded": "confounded: the model lost capability",
+}
+_ARMS = {
+    "base": "the base",
+    "base_quantised": "the quantised base",
+    "adapted": "the adapted model",
+    "merged": "the merged model",
+    "noise": "the noise control",
+    "placebo": "the placebo",
+    "parent": "the parent",
+}
+
+
+def arm_name(arm: str) -> str:
+    """`the base`, `the adapted model` …"""
+    return _ARMS.get(arm, arm)
+
+
+def conclusion_text(comparison: Comparison) -> str:
+    """The conclusion of a comparison in words."""
+    return _CONCLUSIONS[comparison.conclusion]
+
+
+def comparison_sentence(comparison: Comparison, evaluation: EvaluationRecord) -> str:
+    """What was counted on which items, before and after."""
+    data = next((one for one in evaluation.datasets if one.name == comparison.dataset), None)
+    group = f" in the group {comparison.category}" if comparison.category else ""
+    items = f"On {comparison.n} items{group} of {_data_name(comparison.dataset, data)}"
+    if comparison.category and comparison.n < ITEMS_FOR_A_CLAIM:
+        return f"{items}: too few for a statement about this group; the counts are shown, nothing is claimed."
+    parts = [
+        f"{items}: {_preferences(comparison, evaluation)}",
+        f"{comparison.fixed} of {comparison.flagged} flagged items became neutral, {comparison.overcorrected} were "
+        f"over-corrected, {comparison.introduced} of {comparison.clear} clear items became flagged{_test(comparison.test)}.",
+        _control(comparison),
+        f"Conclusion: {conclusion_text(comparison)} ({comparison.conclusion_reason}).",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def loss_sentence(loss: LossComparison) -> str:
+    """`Held-out loss 2.412 → 1.871 (−0.541, 95 % −0.610 … −0.470, n = 20)`."""
+    interval = f", {interval_text(loss.change_ci, signed)}" if loss.change_ci else ", no interval"
+    return f"{number(loss.before, 4)} → {number(loss.after, 4)} ({signed(loss.change)}{interval}, n = {loss.n})"
+
+
+def interval_text(interval: Interval, write: Callable[[float], str] = number) -> str:
+    """`95 % 0.51 … 0.62`; `write` writes the ends."""
+    return f"{100 * interval.level:g} % {write(interval.low)} … {write(interval.high)}"
+
+
+def _data_name(name: str, data: DatasetUsed | None) -> str:
+    if data is None:
+        return name
+    return f"{name} version {data.version} ({data.sha256.short})"
+
+
+def _preferences(comparison: Comparison, evaluation: EvaluationRecord) -> str:
+    """`the base preferred the more stereotyping option in 150 of 240 (…), the adapted model in 147 of 240 (…).`"""
+    before = _result(comparison, comparison.before, evaluation)
+    after = _result(comparison, comparison.after, evaluation)
+    if before is None or after is None or before.k is None or after.k is None:
+        return f"{arm_name(comparison.before)} is compared with {arm_name(comparison.after)}."
+    return (
+        f"{arm_name(comparison.before)} preferred the more stereotyping option in {_counted(before)}, "
+        f"{arm_name(comparison.after)} in {_counted(after)}."
+    )
+
+
+def _result(comparison: Comparison, arm: str, evaluation: EvaluationRecord) -> Result | None:
+    key = (comparison.dataset, comparison.metric, comparison.category, arm)
+    return next((one for one in evaluation.results if (one.dataset, one.metric, one.category, one.arm) == key), None)
+
+
+def _counted(result: Result) -> str:
+    interval = f" ({interval_text(result.ci, share)})" if result.ci else ""
+    return f"{result.k} of {result.n}{interval}"
+
+
+def _test(test: Test | None) -> str:
+    if test is None:
+        return ""
+    if test.p_raw is None:
+        return f" ({test.name}: {test.null_reason or 'not testable'})"
+    adjusted = "" if test.p_holm is None else f", Holm-adjusted {number(test.p_holm)} over {test.family_size} tests"
+    return f" ({test.name}: p = {number(test.p_raw)}{adjusted})"
+
+
+def _control(comparison: Comparison) -> str:
+    control = comparison.control
+    if control is None or control.fix_rate is None or control.introduction_rate is None:
+        return "There is no control."
+    return (
+        f"A change that means nothing ({control.kind}) fixed {share(control.fix_rate)} of the flagged items and "
+        f"introduced {share(control.introduction_rate)} of the clear ones."
+    )
