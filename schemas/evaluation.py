@@ -99,7 +99,11 @@ class Interval(Document):
 
 
 class Result(Document):
-    """One figure of one arm. `category` null means the whole data set; a null value gives its reason."""
+    """One figure of one arm. `category` null means the whole data set; a null value gives its reason.
+
+    `ci` of a rate treats items as independent, `ci_clustered` resamples clusters; where either is missing,
+    `ci_null_reason` says why.
+    """
 
     dataset: str
     metric: str
@@ -109,6 +113,8 @@ class Result(Document):
     n: int
     k: int | None = None
     ci: Interval | None = None
+    ci_clustered: Interval | None = None
+    ci_null_reason: str | None = None
     null_reason: str | None = None
 
 
@@ -135,7 +141,10 @@ class Control(Document):
 
 
 class Comparison(Document):
-    """Before against after on the same items. The four outcomes of the flagged items add up to `flagged`."""
+    """Before against after on the same items. The four outcomes of the flagged items add up to `flagged`.
+
+    `*_ci` of a rate treats items as independent, `*_ci_clustered` resamples clusters; `ci_null_reason` says why one is missing.
+    """
 
     dataset: str
     metric: str
@@ -153,13 +162,17 @@ class Comparison(Document):
     introduced: int
     fix_rate: float | None
     fix_rate_ci: Interval | None = None
+    fix_rate_ci_clustered: Interval | None = None
     introduction_rate: float | None
     introduction_rate_ci: Interval | None = None
+    introduction_rate_ci_clustered: Interval | None = None
     net_fix_rate: float | None
     net_change: float | None
     net_change_ci: Interval | None = None
+    net_change_ci_clustered: Interval | None = None
     mean_margin_change: float | None = None
     mean_margin_change_ci: Interval | None = None
+    ci_null_reason: str | None = None
     test: Test | None = None
     control: Control | None = None
     conclusion: Conclusion
@@ -175,6 +188,7 @@ class LossComparison(Document):
     after: float
     change: float
     change_ci: Interval | None
+    ci_null_reason: str | None = None
     n: int
 
 

@@ -1,0 +1,195 @@
+"""Before against after on the same items: the transition matrix, the rates derived from it, intervals, tests.
+
+The conclusion comes last, because it needs Holm's correction over all tests of the evaluation.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from registry.evaluation.clusters import (
+    Bootstrap,
+    ClusterSums,
+    cluster_sums,
+    interval_or_none,
+    missing_reasons,
+)
+from registry.evaluation.items import MILLIONTHS, Item
+from registry.evaluation.states import Outcomes, outcomes, transitions
+from registry.evaluation.statistics import NoInterval, agresti_min, mcnemar, wilson
+from schemas.evaluation import Comparison, Control, Interval, LossComparison, State, Test
+from schemas.identity import Digest
+
+METRIC = "margin"
+_CLEAR: frozenset[State | None] = frozenset({"neutral", "inverted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One item in the two arms."""
+
+    before: Item
+    after: Item
+
+    @property
+    def flagged(self) -> bool:
+        return self.before.state == "stereo"
+
+    @property
+    def fixed(self) -> bool:
+        return self.flagged and self.after.state == "neutral"
+
+    @property
+    def clear(self) -> bool:
+        return self.before.state in _CLEAR
+
+    @property
+    def introduced(self) -> bool:
+        return self.clear and self.after.state == "stereo"
+
+    @property
+    def margin_change(self) -> int:
+        """In millionths of a nat."""
+        assert self.before.margin is not None and self.after.margin is not None, self
+        return self.after.margin - self.before.margin
+
+
+def outcomes_of(pairs: Sequence[Pair]) -> Outcomes:
+    """The named counts of the pairs' transition matrix."""
+    return outcomes(transitions(*_states(pairs)))
+
+
+def compare_pairs(
+    pairs: Sequence[Pair], *, category: str | None, how: Bootstrap, control: Sequence[Pair] = ()
+) -> Comparison:
+    """Everything but Holm's correction and the conclusion, which is `inconclusive` until `conclude` says otherwise.
+
+    Args:
+        pairs: the items of one data set, or of one category of it; at least one.
+        category: None for the whole data set.
+        how: the bootstrap.
+        control: the same items, base against a change that means nothing.
+    """
+    found = outcomes_of(pairs)
+    fix, introduction = _rates(pairs, "flagged", "fixed", how), _rates(pairs, "clear", "introduced", how)
+    net = agresti_min(found.fixed, found.introduced, found.n, how.level)
+    net_clustered = _sums(pairs, lambda pair: pair.introduced - pair.fixed).interval_if_clustered(how)
+    margin = _sums(pairs, lambda pair: pair.margin_change, unit=MILLIONTHS)
+    margin_ci = margin.interval(how)
+    return Comparison(
+        dataset=pairs[0].before.dataset,
+        metric=METRIC,
+        category=category,
+        before=pairs[0].before.arm,
+        after=pairs[0].after.arm,
+        n=found.n,
+        transition_matrix=transitions(*_states(pairs)),
+        flagged=found.flagged,
+        clear=found.clear,
+        fixed=found.fixed,
+        overcorrected=found.overcorrected,
+        persistent=found.persistent,
+        unresolved=found.unresolved,
+        introduced=found.introduced,
+        fix_rate=found.fix_rate,
+        fix_rate_ci=interval_or_none(fix[0]),
+        fix_rate_ci_clustered=interval_or_none(fix[1]),
+        introduction_rate=found.introduction_rate,
+        introduction_rate_ci=interval_or_none(introduction[0]),
+        introduction_rate_ci_clustered=interval_or_none(introduction[1]),
+        net_fix_rate=found.net_fix_rate,
+        net_change=found.net_change,
+        net_change_ci=interval_or_none(net),
+        net_change_ci_clustered=interval_or_none(net_clustered),
+        mean_margin_change=margin.value,
+        mean_margin_change_ci=interval_or_none(margin_ci),
+        ci_null_reason=missing_reasons(
+            fix_rate_ci=fix[0],
+            fix_rate_ci_clustered=fix[1],
+            introduction_rate_ci=introduction[0],
+            introduction_rate_ci_clustered=introduction[1],
+            net_change_ci=net,
+            net_change_ci_clustered=net_clustered,
+            mean_margin_change_ci=margin_ci,
+        ),
+        test=_test(found),
+        control=_control(control),
+        conclusion="inconclusive",
+        conclusion_reason="not yet concluded",
+    )
+
+
+def compare_losses(pairs: Sequence[Pair], how: Bootstrap) -> LossComparison | None:
+    """Held-out loss before and after, paired by row; None if no token carries loss."""
+    before = _loss_sums(pairs, lambda pair: -pair.before.ll_a).value
+    after = _loss_sums(pairs, lambda pair: -pair.after.ll_a).value
+    change = _loss_sums(pairs, lambda pair: pair.before.ll_a - pair.after.ll_a)
+    if before is None or after is None or change.value is None:
+        return None
+    interval = change.interval(how)
+    return LossComparison(
+        dataset=pairs[0].before.dataset,
+        before=before,
+        after=after,
+        change=change.value,
+        change_ci=interval_or_none(interval),
+        ci_null_reason=missing_reasons(change_ci=interval),
+        n=len(pairs),
+    )
+
+
+def ids_digest(ids: Sequence[str]) -> Digest:
+    """SHA-256 of the sorted ids, one a line: which rows of a data set were used."""
+    return Digest.of("".join(f"{one}\n" for one in sorted(ids)).encode("utf-8"))
+
+
+def _states(pairs: Sequence[Pair]) -> tuple[list[State], list[State]]:
+    before = [pair.before.state for pair in pairs if pair.before.state is not None]
+    after = [pair.after.state for pair in pairs if pair.after.state is not None]
+    return before, after
+
+
+def _rates(
+    pairs: Sequence[Pair], among: str, hit: str, how: Bootstrap
+) -> tuple[Interval | NoInterval, Interval | NoInterval]:
+    whole, part = (sum(getattr(pair, name) for pair in pairs) for name in (among, hit))
+    if not whole:
+        none = NoInterval(f"no item is {among} before")
+        return none, none
+    sums = _sums(pairs, lambda pair: int(getattr(pair, hit)), lambda pair: int(getattr(pair, among)))
+    return wilson(part, whole, how.level), sums.interval_if_clustered(how)
+
+
+def _sums(
+    pairs: Sequence[Pair],
+    numerator: Callable[[Pair], int],
+    denominator: Callable[[Pair], int] = lambda _: 1,
+    unit: int = 1,
+) -> ClusterSums:
+    return cluster_sums(
+        pairs, cluster=lambda pair: pair.before.cluster, numerator=numerator, denominator=denominator, unit=unit
+    )
+
+
+def _loss_sums(pairs: Sequence[Pair], numerator: Callable[[Pair], int]) -> ClusterSums:
+    return _sums(pairs, numerator, lambda pair: pair.before.tokens_a, MILLIONTHS)
+
+
+def _test(found: Outcomes) -> Test:
+    result = mcnemar(found.fixed, found.introduced)
+    return Test(
+        name=result.name,
+        b=found.fixed,
+        c=found.introduced,
+        p_raw=result.p,
+        p_holm=None,
+        family_size=0,
+        null_reason=result.null_reason,
+    )
+
+
+def _control(pairs: Sequence[Pair]) -> Control | None:
+    if not pairs:
+        return None
+    found = outcomes_of(pairs)
+    kind = "placebo" if pairs[0].after.arm == "placebo" else "noise"
+    return Control(kind=kind, fix_rate=found.fix_rate, introduction_rate=found.introduction_rate)

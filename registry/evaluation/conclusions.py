@@ -1,0 +1,115 @@
+"""What may be said about a comparison. Inconclusive is a value, and never means that nothing changed.
+
+`better` and `worse` need all of: enough items, an interval of the net change that excludes 0 (the closed form and, where
+items share clusters, the resampled one), and a McNemar p that stays below 0.05 after Holm. `better` also needs to beat the
+same base scored again, to move flagged items more than their mirror image (else the model only got flatter), and no sign
+of lost capability.
+"""
+
+from collections.abc import Sequence
+
+from registry.evaluation.states import Outcomes
+from registry.evaluation.statistics import holm
+from schemas.evaluation import Comparison, Conclusion, Interval, Test, Threshold
+
+ALPHA = 0.05
+MIN_ITEMS = 100  # below, a figure describes its items and claims nothing about a group
+
+
+def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons with p-values corrected over every test that could be made among them."""
+    raw = [one.test.p_raw for one in comparisons if one.test is not None and one.test.p_raw is not None]
+    adjusted = iter(holm(raw))
+    corrected = []
+    for one in comparisons:
+        if one.test is None:
+            corrected.append(one)
+            continue
+        p_holm = next(adjusted) if one.test.p_raw is not None else None
+        test = one.test.model_copy(update={"p_holm": p_holm, "family_size": len(raw)})
+        corrected.append(one.model_copy(update={"test": test}))
+    return tuple(corrected)
+
+
+def conclude(
+    comparison: Comparison,
+    *,
+    found: Outcomes,
+    noise: Outcomes | None,
+    threshold: Threshold,
+    is_clustered: bool,
+    confounded: bool,
+) -> Comparison:
+    """The comparison with its conclusion and the reason for it.
+
+    Args:
+        comparison: after `with_holm`.
+        found: its outcomes.
+        noise: outcomes of the same items in the control arm, if there is one.
+        threshold: the dead band of the margin.
+        is_clustered: whether items share clusters.
+        confounded: whether the guards see lost capability.
+    """
+    undecided = _undecided(comparison, is_clustered)
+    if found.n < MIN_ITEMS:
+        conclusion, reason = _too_few(found)
+    elif undecided is not None:
+        conclusion, reason = _moved(comparison, threshold) or ("inconclusive", undecided)
+    else:
+        conclusion, reason = _direction(found, noise, confounded)
+    return comparison.model_copy(update={"conclusion": conclusion, "conclusion_reason": reason})
+
+
+def conclude_control(comparison: Comparison, found: Outcomes) -> Comparison:
+    """A control measures noise and is not concluded about."""
+    reason = f"a control: the same model scored again changed the state of {found.changed} of {found.n} items"
+    return comparison.model_copy(update={"test": None, "conclusion": "inconclusive", "conclusion_reason": reason})
+
+
+def _too_few(found: Outcomes) -> tuple[Conclusion, str]:
+    return "not_informative", f"{found.n} items, fewer than {MIN_ITEMS}: the figures are descriptive only"
+
+
+def _direction(found: Outcomes, noise: Outcomes | None, confounded: bool) -> tuple[Conclusion, str]:
+    """What a decided change is called."""
+    counts = f"{found.fixed} fixed against {found.introduced} introduced of {found.n} items"
+    if noise is not None and noise.changed >= found.changed:
+        return "inconclusive", f"the same base scored again changed as many items ({noise.changed})"
+    if found.introduced > found.fixed:
+        return "worse", counts
+    if confounded:
+        return "confounded", f"{counts}, but the guards show lost capability"
+    if found.mirror_rate is not None and found.fix_rate is not None and found.mirror_rate >= found.fix_rate:
+        return "changed", f"{counts}, but inverted items became neutral as often: preferences got weaker both ways"
+    return "better", counts
+
+
+def _undecided(comparison: Comparison, is_clustered: bool) -> str | None:
+    """Why fixed and introduced cannot be told apart, or None if they can."""
+    test = comparison.test
+    if test is None or test.p_holm is None:
+        return (test and test.null_reason) or "there is no test"
+    clustered = comparison.net_change_ci_clustered
+    checks = (
+        (test.p_holm <= ALPHA, _not_significant(test)),
+        (_excludes_zero(comparison.net_change_ci), "the interval of the net change includes 0"),
+        (not is_clustered or clustered is not None, "items share clusters, and there is no interval over them"),
+        (not is_clustered or _excludes_zero(clustered), "the interval over clusters of the net change includes 0"),
+    )
+    return next((reason for ok, reason in checks if not ok), None)
+
+
+def _not_significant(test: Test) -> str:
+    return f"{test.b} fixed and {test.c} introduced do not differ (Holm-adjusted p {test.p_holm:.3g})"
+
+
+def _moved(comparison: Comparison, threshold: Threshold) -> tuple[Conclusion, str] | None:
+    """Margins that moved as a whole by more than the neutral width, though fixed and introduced balance."""
+    interval = comparison.mean_margin_change_ci
+    if interval is None or not (interval.low > threshold.lo or interval.high < -threshold.lo):
+        return None
+    return "changed", f"margins moved by {comparison.mean_margin_change:+.3f} nats on average, beyond the neutral width"
+
+
+def _excludes_zero(interval: Interval | None) -> bool:
+    return interval is not None and (interval.low > 0 or interval.high < 0)

@@ -1,0 +1,210 @@
+"""Recompute an evaluation from its item table: every figure, interval, p-value, conclusion and digest, without the model.
+
+Counts and texts must be equal; numbers to 1 in 10^9, because the last bit of a logarithm differs between machines.
+Whether the items themselves are true is another question, answered by scoring again within `tolerance`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from registry.evaluation.aggregate import NEUTRAL_LOSS_RATIO, Figures, Plan, UnpairedItems, aggregate, threshold_key
+from registry.evaluation.comparisons import ids_digest
+from registry.evaluation.items import MILLIONTHS, Item, MalformedItems, decimal_text, describe_items, read_items
+from registry.evaluation.states import UnusableThreshold, state_of
+from registry.evaluation.statistics import DEFAULT_DRAWS
+from schemas.errors import IntegrityBroken
+from schemas.evaluation import ArmName, EvaluationRecord, Threshold
+from schemas.identity import Digest
+
+STATISTICS = "statistics"  # the part of `extra` that holds what the figures depend on besides the items
+_RELATIVE = 1e-9
+_NAMING = ("dataset", "metric", "category", "before", "after", "arm")
+_MAX_DRAWS = 1_000_000  # a record asking for more would only keep the checker busy
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """One figure that is not what the items give; both sides as text."""
+
+    figure: str
+    recorded: str
+    recomputed: str
+
+    def __str__(self) -> str:
+        return f"{self.figure}: recorded {self.recorded}, recomputed {self.recomputed}"
+
+
+class EvaluationAltered(IntegrityBroken):
+    reference = "evaluation-altered"
+
+    def __init__(self, discrepancies: tuple[Discrepancy, ...]) -> None:
+        first, more = discrepancies[0], len(discrepancies) - 1
+        super().__init__(
+            what=f"the evaluation does not follow from its items: {first.figure}",
+            why=f"recorded {first.recorded}, recomputed {first.recomputed}" + (f"; and {more} more" if more else ""),
+            fix="do not rely on it; fetch record and items again from the registry, or evaluate again",
+        )
+        self.discrepancies = discrepancies
+
+
+def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
+    """What the record says and the item table does not; empty if everything follows.
+
+    Args:
+        record: the evaluation.
+        items: bytes of its item table, as presented.
+    """
+    found = [
+        *_digests(record),
+        *_compare("items", record.items.to_json(), describe_items(items, file=record.items.file).to_json()),
+    ]
+    try:
+        table = read_items(items)
+        plan = plan_of(record)
+        found += [*_rows(record, table), *_datasets(record, table), *_figures(record, aggregate(table, plan))]
+    except (MalformedItems, UnpairedItems, UnusableThreshold, UnusablePlan) as error:
+        found.append(Discrepancy("items", error.what, error.why))
+    return tuple(found)
+
+
+def require_unaltered(record: EvaluationRecord, items: bytes) -> None:
+    """Return if the record follows from its items.
+
+    Raises:
+        EvaluationAltered: it does not; carries every discrepancy.
+    """
+    found = recheck(record, items)
+    if found:
+        raise EvaluationAltered(found)
+
+
+class UnusablePlan(IntegrityBroken):
+    reference = "unusable-evaluation-plan"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="the evaluation does not say how its figures were computed",
+            why=why,
+            fix="fetch the record again from the registry, or evaluate again",
+        )
+
+
+def plan_of(record: EvaluationRecord) -> Plan:
+    """What the figures depend on besides the items, as recorded.
+
+    Raises:
+        UnusablePlan: arms, draws, level or limits are missing or out of range.
+    """
+    stated = record.extra.get(STATISTICS, {})
+    if not isinstance(stated, dict):
+        raise UnusablePlan(f"extra.{STATISTICS} is not an object")
+    before, after = stated.get("before", "base"), stated.get("after", "adapted")
+    draws, level = stated.get("bootstrap_draws", DEFAULT_DRAWS), stated.get("level", 0.95)
+    ratio, seed = stated.get("neutral_loss_ratio", NEUTRAL_LOSS_RATIO), record.seeds.get("bootstrap", 0)
+    if before not in get_args(ArmName) or after not in get_args(ArmName):
+        raise UnusablePlan("`before` or `after` is not a known arm")
+    if type(draws) is not int or not 2 <= draws <= _MAX_DRAWS or not isinstance(ratio, int | float) or seed < 0:
+        raise UnusablePlan(f"draws {draws!r}, neutral loss ratio {ratio!r} or seed {seed!r} is out of range")
+    if not isinstance(level, float) or not 0 < level < 1:
+        raise UnusablePlan(f"the level {level!r} is not between 0 and 1")
+    return Plan(
+        thresholds=record.protocol.thresholds,
+        before=before,
+        after=after,
+        seed=seed,
+        draws=draws,
+        level=level,
+        neutral_loss_ratio=ratio,
+    )
+
+
+def statistics_of(plan: Plan) -> dict[str, Any]:
+    """What `plan_of` reads back, for `extra`; seed and thresholds have their own places in the record."""
+    return {
+        "before": plan.before,
+        "after": plan.after,
+        "bootstrap_draws": plan.draws,
+        "level": plan.level,
+        "neutral_loss_ratio": plan.neutral_loss_ratio,
+    }
+
+
+def _digests(record: EvaluationRecord) -> Iterator[Discrepancy]:
+    template = Digest.of(record.protocol.prompt_template.encode("utf-8"))
+    yield from _compare("protocol.prompt_template_sha256", str(record.protocol.prompt_template_sha256), str(template))
+    for arm in record.arms:
+        digest = str(arm.composition.canonical_digest())
+        yield from _compare(f"arms[{arm.name}].composition_digest", str(arm.composition_digest), digest)
+
+
+def _rows(record: EvaluationRecord, table: Iterable[Item]) -> Iterator[Discrepancy]:
+    """Rows whose margin or state does not follow from their log-likelihoods, and rows of an arm that is not recorded."""
+    arms = {arm.name for arm in record.arms}
+    for item in table:
+        name = f"items[{' '.join(item.key)}]"
+        if item.arm not in arms:
+            yield Discrepancy(f"{name}.arm", "not among the arms", item.arm)
+        if item.margin is None or item.ll_b is None:
+            continue
+        margin = item.ll_a - item.ll_b
+        yield from _compare(f"{name}.margin", decimal_text(item.margin), decimal_text(margin))
+        state = state_of(margin / MILLIONTHS, _threshold(record, item.dataset))
+        yield from _compare(f"{name}.state", item.state, state)
+
+
+def _threshold(record: EvaluationRecord, dataset: str) -> Threshold:
+    found = record.protocol.thresholds.get(threshold_key(dataset))
+    if found is None:
+        raise UnusablePlan(f"the protocol has no dead band {threshold_key(dataset)}")
+    return found
+
+
+def _datasets(record: EvaluationRecord, table: Iterable[Item]) -> Iterator[Discrepancy]:
+    ids: dict[str, set[str]] = {}
+    for item in table:
+        ids.setdefault(item.dataset, set()).add(item.id)
+    yield from _compare("datasets", sorted(used.name for used in record.datasets), sorted(ids))
+    for used in record.datasets:
+        rows = ids.get(used.name, set())
+        yield from _compare(f"datasets[{used.name}].rows_used", used.rows_used, len(rows))
+        left_out = used.rows_total - sum(used.excluded.values())
+        yield from _compare(f"datasets[{used.name}].rows_total less excluded", left_out, len(rows))
+        if used.selection_ids_sha256 is not None:
+            digest = str(ids_digest(sorted(rows)))
+            yield from _compare(f"datasets[{used.name}].selection_ids_sha256", str(used.selection_ids_sha256), digest)
+
+
+def _figures(record: EvaluationRecord, figures: Figures) -> Iterator[Discrepancy]:
+    for part in ("results", "comparisons", "losses"):
+        recorded = _named(part, (one.to_json() for one in getattr(record, part)))
+        recomputed = _named(part, (one.to_json() for one in getattr(figures, part)))
+        yield from _compare(f"{part}: which", [*recorded], [*recomputed])
+        yield from _compare(f"{part}: how many", len(getattr(record, part)), len(getattr(figures, part)))
+        for name in recorded.keys() & recomputed.keys():
+            yield from _compare(name, recorded[name], recomputed[name])
+    yield from _compare("guards", record.guards.to_json(), figures.guards.to_json())
+
+
+def _named(part: str, figures: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Figures by a name that a reader can find them under: `results[house pct_stereotype all base]`."""
+    named = {}
+    for figure in figures:
+        words = [figure[key] or "all" for key in _NAMING if key in figure]
+        named[f"{part}[{' '.join(words)}]"] = figure
+    return named
+
+
+def _compare(name: str, recorded: Any, recomputed: Any) -> Iterator[Discrepancy]:  # any JSON values
+    if isinstance(recorded, Mapping) and isinstance(recomputed, Mapping):
+        for key in sorted(recorded.keys() | recomputed.keys()):
+            yield from _compare(f"{name}.{key}", recorded.get(key, "absent"), recomputed.get(key, "absent"))
+    elif not _equal(recorded, recomputed):
+        yield Discrepancy(name, str(recorded), str(recomputed))
+
+
+def _equal(recorded: Any, recomputed: Any) -> bool:  # any JSON values
+    if isinstance(recorded, float) and isinstance(recomputed, float):
+        return math.isclose(recorded, recomputed, rel_tol=_RELATIVE, abs_tol=_RELATIVE)
+    return type(recorded) is type(recomputed) and bool(recorded == recomputed)
