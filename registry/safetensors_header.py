@@ -102,11 +102,11 @@ class TensorSpan:
 class Header:
     """What a safetensors file says about itself.
 
-    `digest` is the SHA-256 of the file's first `data_start` bytes: the 8-byte length and the JSON as it stands, padding
+    `header_digest` is the SHA-256 of the file's first `data_start` bytes: the 8-byte length and the JSON as it stands, padding
     included. `tensors` are in the order of their bytes.
     """
 
-    digest: Digest
+    header_digest: Digest
     tensors: tuple[TensorSpan, ...]
     metadata: tuple[tuple[str, str], ...]
     data_start: int

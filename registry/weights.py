@@ -20,6 +20,7 @@ from registry.files import FileChanged, OpenFile, reading
 from registry.hashing import DigestCache, OnBytes
 from registry.intake.json import Family
 from registry.safetensors_header import (
+    MAX_DIMENSION,
     Header,
     MalformedSafetensors,
     MalformedWeights,
@@ -30,7 +31,7 @@ from registry.safetensors_header import (
 )
 from registry.weight_values import TensorValues, scan_values
 from schemas.canonical import canonical_bytes
-from schemas.errors import IntegrityBroken
+from schemas.errors import InputRefused, IntegrityBroken
 from schemas.identity import Digest, MalformedDigest
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Tensor",
     "TensorDifference",
     "TensorSetInvalid",
+    "TensorSetRefused",
     "TensorSpan",
     "TensorValues",
     "WeightsFile",
@@ -63,6 +65,19 @@ class TensorSetInvalid(IntegrityBroken):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(
             what=f"the tensor {name[:200]!a} cannot be part of a weights digest",
+            why=why,
+            fix="a model's files must hold each tensor once, under a printable name; save the model again",
+        )
+
+
+class TensorSetRefused(InputRefused):
+    """The same, of what is offered at intake."""
+
+    reference = "tensor-set-refused"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            what=f"the tensor {name[:200]!a} cannot be part of a model",
             why=why,
             fix="a model's files must hold each tensor once, under a printable name; save the model again",
         )
@@ -164,20 +179,24 @@ def hash_tensors(
     return found
 
 
-def weights_digest(tensors: Iterable[Tensor]) -> Digest:
+def weights_digest(tensors: Iterable[Tensor], *, family: Family = "integrity") -> Digest:
     """SHA-256 of the lines of all tensors; neither order nor files matter.
 
     Raises:
-        TensorSetInvalid: a name twice, an empty one, or one with control characters.
+        TensorSetInvalid: a name twice, an empty one, or one with control characters; a dimension that is negative or
+            beyond 2^53-1. For intake, `TensorSetRefused`.
     """
+    error = TensorSetInvalid if family == "integrity" else TensorSetRefused
     digest = hashlib.sha256()
     before: str | None = None
     for tensor in sorted(tensors, key=_by_name):
         why = name_objection(tensor.name)
         if why is not None:
-            raise TensorSetInvalid(tensor.name, why)
+            raise error(tensor.name, why)
         if tensor.name == before:
-            raise TensorSetInvalid(tensor.name, "it occurs twice")
+            raise error(tensor.name, "it occurs twice")
+        if not all(0 <= size <= MAX_DIMENSION for size in tensor.shape):
+            raise error(tensor.name, "a dimension is negative or beyond 2^53-1")
         before = tensor.name
         digest.update(tensor_line(tensor))
     return Digest(digest.hexdigest())
@@ -200,7 +219,7 @@ def hash_weights(
     """What each file holds, in the order of `files`, and the weights digest over all of them.
 
     Raises:
-        TensorSetInvalid: two files hold a tensor of the same name.
+        TensorSetInvalid: two files hold a tensor of the same name (`TensorSetRefused` for intake).
         MalformedSafetensors, FileChanged, FileMissing, NotARegularFile, FileUnreadable: as `hash_tensors`.
     """
     found = tuple(
@@ -209,7 +228,7 @@ def hash_weights(
         )
         for path in files
     )
-    return found, weights_digest(tensor for file in found for tensor in file.tensors)
+    return found, weights_digest((tensor for file in found for tensor in file.tensors), family=family)
 
 
 def diff_tensors(old: Iterable[Tensor], new: Iterable[Tensor]) -> TensorDifference | None:
@@ -250,12 +269,12 @@ def _hash_in_parallel(file: OpenFile, header: Header, workers: int, on_bytes: On
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         tensors = tuple(pool.map(hash_span, header.tensors))
-    return WeightsFile(header.digest, header.file_size, None, tuple(sorted(tensors, key=_by_name)))
+    return WeightsFile(header.header_digest, header.file_size, None, tuple(sorted(tensors, key=_by_name)))
 
 
 def _hash_in_one_pass(file: OpenFile, header: Header, on_bytes: OnBytes) -> WeightsFile:
     prefix = b"".join(file.blocks(0, header.data_start))
-    if Digest.of(prefix) != header.digest:
+    if Digest.of(prefix) != header.header_digest:
         raise FileChanged(file.path, "its header is not what it was a moment ago")
     whole = hashlib.sha256(prefix)
     tensors = []
@@ -268,7 +287,9 @@ def _hash_in_one_pass(file: OpenFile, header: Header, on_bytes: OnBytes) -> Weig
                 pending.result()
                 on_bytes(len(block))
             tensors.append(Tensor(span.name, span.dtype, span.shape, Digest(digest.hexdigest())))
-    return WeightsFile(header.digest, header.file_size, Digest(whole.hexdigest()), tuple(sorted(tensors, key=_by_name)))
+    return WeightsFile(
+        header.header_digest, header.file_size, Digest(whole.hexdigest()), tuple(sorted(tensors, key=_by_name))
+    )
 
 
 def _cached(cache: DigestCache, file: OpenFile, header: Header) -> WeightsFile | None:
@@ -284,9 +305,9 @@ def _cached(cache: DigestCache, file: OpenFile, header: Header) -> WeightsFile |
         known = None if file_digest is None else Digest(file_digest)
     except (ValueError, TypeError, MalformedDigest):
         return None
-    if header_digest != header.digest.hex:
+    if header_digest != header.header_digest.hex:
         return None
-    return WeightsFile(header.digest, header.file_size, known, tuple(sorted(tensors, key=_by_name)))
+    return WeightsFile(header.header_digest, header.file_size, known, tuple(sorted(tensors, key=_by_name)))
 
 
 def _to_text(found: WeightsFile, header: Header) -> str:

@@ -19,8 +19,8 @@ from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, 
 MAX_FILES = 100_000
 MAX_DEPTH = 64
 MAX_PATH_BYTES = 4096  # PATH_MAX of Linux
-# C0, DEL, C1, line and paragraph separators, and the marks that reorder text on a screen (Unicode TR 36 §3.4)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# C0, DEL, C1, line and paragraph separators, marks that reorder text on a screen (Unicode TR 36 §3.4), half surrogates
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UnsafePath(IntegrityBroken):

@@ -22,6 +22,7 @@ from registry.weights import (
     Tensor,
     TensorDifference,
     TensorSetInvalid,
+    TensorSetRefused,
     diff_tensors,
     hash_tensors,
     hash_weights,
@@ -161,7 +162,7 @@ def test_a_dropped_tied_copy_is_another_identity_and_is_said() -> None:
     assert "tied" in str(found)
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "a\x1bb", "a\u202eb"])
+@pytest.mark.parametrize("name", ["", "a\nb", "a\x1bb", "a\u202eb", "a\ud800"])
 def test_a_name_that_does_not_print_has_no_digest(name: str) -> None:
     with pytest.raises(TensorSetInvalid):
         weights_digest([Tensor(name, "U8", (1,), Digest.of(b""))])
@@ -170,8 +171,17 @@ def test_a_name_that_does_not_print_has_no_digest(name: str) -> None:
 def test_a_tensor_in_two_files_has_no_digest(tmp_path: Path) -> None:
     for part in "ab":
         save_file({"w": np.zeros(2, "f4")}, tmp_path / part)
-    with pytest.raises(TensorSetInvalid, match="twice"):
+    with pytest.raises(TensorSetInvalid, match="twice") as presented:
         hash_weights([tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(TensorSetRefused, match="twice") as offered:
+        hash_weights([tmp_path / "a", tmp_path / "b"], family="intake")
+    assert (presented.value.exit_code, offered.value.exit_code) == (6, 2)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (2**53,)])
+def test_a_shape_that_json_cannot_write_exactly_has_no_digest(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TensorSetInvalid, match="dimension"):
+        weights_digest([Tensor("a", "U8", shape, Digest.of(b""))])
 
 
 def test_the_documented_example(tmp_path: Path) -> None:
