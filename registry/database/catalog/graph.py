@@ -1,0 +1,85 @@
+"""The lineage graph: edges by recursive queries (one walk up, one walk down, however deep), and what nodes are called."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from sqlalchemy import CTE, literal, select, union
+
+from registry.database.session import Transaction
+from registry.database.tables import DigestText, artifact_data, artifact_parents, artifacts, versions
+from schemas.identity import Digest
+from schemas.lineage import LineageEdge, LineageNode
+
+_DIGESTS_AT_ONCE = 500
+"""SQLite and PostgreSQL both bound the parameters of one query; this is far below."""
+
+
+def edges_above(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
+    """Every edge that leads to `focus`: what it was made from, what that was made from, and the data of each."""
+    seen = select(literal(focus, DigestText).label("digest")).cte("above", recursive=True)
+    walk = select(artifact_parents.c.parent).join(seen, artifact_parents.c.child == seen.c.digest)
+    above = seen.union(walk)
+    parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
+    parents = parents.join(above, artifact_parents.c.child == above.c.digest)
+    data = select(artifact_data.c.sha256, artifact_data.c.manifest_digest, literal("data"))
+    data = data.join(above, artifact_data.c.manifest_digest == above.c.digest)
+    return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))
+
+
+def edges_below(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
+    """Every edge that `focus` (an artifact, or a data file) leads to."""
+    below = _below(focus)
+    parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
+    parents = parents.join(below, artifact_parents.c.parent == below.c.digest)
+    data = select(artifact_data.c.sha256, artifact_data.c.manifest_digest, literal("data"))
+    data = data.where(artifact_data.c.sha256 == focus)
+    return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))
+
+
+def digests_below(tx: Transaction, focus: Digest) -> frozenset[Digest]:
+    """The manifest digests of everything that `focus` went into, at any distance."""
+    return frozenset(tx.execute(select(_below(focus).c.digest)).scalars()) - {focus}
+
+
+def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, LineageNode]:
+    """What each digest is, as far as this registry knows; a digest that it does not know is absent."""
+    found: dict[Digest, LineageNode] = {}
+    for some in _in_parts(sorted(set(digests))):
+        found |= {node.digest: node for node in _data(tx, some)}
+        found |= {node.digest: node for node in _artifacts(tx, some)}
+    return found
+
+
+def _below(focus: Digest) -> CTE:
+    start = union(
+        select(literal(focus, DigestText).label("digest")),
+        select(artifact_data.c.manifest_digest).where(artifact_data.c.sha256 == focus),
+    ).cte("start")
+    seen = select(start.c.digest).cte("below", recursive=True)
+    return seen.union(select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest))
+
+
+def _artifacts(tx: Transaction, digests: Sequence[Digest]) -> Iterator[LineageNode]:
+    query = (
+        select(artifacts.c.manifest_digest, artifacts.c.kind, artifacts.c.method, versions.c.name, versions.c.number)
+        .outerjoin_from(artifacts, versions, versions.c.manifest_digest == artifacts.c.manifest_digest)
+        .where(artifacts.c.manifest_digest.in_(digests))
+        .order_by(
+            artifacts.c.manifest_digest, versions.c.log_index.desc()
+        )  # the first registration comes last and stays
+    )
+    for digest, kind, method, name, number in tx.execute(query):
+        registered = name is not None
+        label = f"{name}:{number}" if registered else digest.short
+        yield LineageNode(digest=digest, kind=kind, label=label, registered=registered, detail=method or "")
+
+
+def _data(tx: Transaction, digests: Sequence[Digest]) -> Iterator[LineageNode]:
+    query = select(artifact_data.c.sha256, artifact_data.c.name).where(artifact_data.c.sha256.in_(digests))
+    # one file may have been used under several names: the last in order is shown, always the same one
+    for digest, name in tx.execute(query.distinct().order_by(artifact_data.c.sha256, artifact_data.c.name)):
+        yield LineageNode(digest=digest, kind="data", label=name, registered=False)
+
+
+def _in_parts(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
+    for start in range(0, len(digests), _DIGESTS_AT_ONCE):
+        yield digests[start : start + _DIGESTS_AT_ONCE]
