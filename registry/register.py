@@ -90,7 +90,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         version = _record(registry, artifact, digest, len(manifest_bytes), signature)
     finally:
         with registry.database.write() as tx:
-            catalog.release_leases(tx, holder=holder)
+            catalog.release_leases(tx, holder)
     publish_checkpoint(registry)
     return version
 
@@ -181,6 +181,8 @@ def _write_rows(
         card_digest=Digest.of(artifact.card),
         by_reference=artifact.mode == "reference",
     )
+    for data in artifact.evidence:
+        catalog.keep_object(tx, digest=Digest.of(data), subject=digest, role="evidence")
     index = -1
     for one in signed:  # the registration comes last: its leaf covers the others
         index = record_statement(tx, digest, one, at=now)

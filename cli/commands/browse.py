@@ -40,6 +40,7 @@ def ui(
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date first.")] = True,
 ) -> None:
     """Browse in the stock MLflow UI; Ctrl-C ends it and leaves no process."""
+    from cli.progress import Progress
     from cli.wiring import opened
     from registry.mirroring import mirror_route, sync_mirror
     from registry.mlflow.server import serve
@@ -50,4 +51,5 @@ def ui(
                 console.note(line)
         route = mirror_route(registry)
         folder = registry.folder
-    raise typer.Exit(serve(route=route, home=folder, port=port, open_browser=open_browser, say=console.out))
+    progress = Progress(story_on_stdout=True)
+    raise typer.Exit(serve(route=route, home=folder, port=port, open_browser=open_browser, observe=progress))

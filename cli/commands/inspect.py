@@ -24,24 +24,28 @@ PAGE = 50
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("list")(list_versions)
+    app.command("list")(list_command)
     for command in (show, lineage, verify, pull, report, promote):
         app.command()(command)
 
 
-def list_versions(
+def list_command(
     home: HomeOption = None,
     output: OutputOption = Output.text,
     name: Annotated[str | None, typer.Option(help="Only names that start so.")] = None,
     kind: Annotated[str | None, typer.Option(help="base, adapter, model or bundle.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10000, help="At most so many, newest first.")] = PAGE,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="At most so many.")] = PAGE,
+    after: Annotated[str | None, typer.Option(help="Continue behind this version (name:3).")] = None,
 ) -> None:
-    """List the registered versions, newest first."""
+    """List the registered versions, by name and number."""
     from cli.wiring import opened
-    from registry.database import catalog
+    from registry.database.catalog import VersionFilter, list_versions
+    from schemas.identity import Reference
 
+    start = Reference.parse(after) if after else None
+    key = (start.name, start.number) if start and start.name and start.number else None
     with opened(home) as registry, registry.database.read() as tx:
-        page = catalog.list_versions(tx, name_prefix=name, kind=kind, limit=limit)
+        page = list_versions(tx, where=VersionFilter(name_prefix=name, kind=kind), after=key, limit=limit)
     if output is Output.json:
         console.out_json([version.model_dump(mode="json") for version in page.versions])
         return
@@ -51,7 +55,7 @@ def list_versions(
         return
     console.table(["version", "kind", "method", "manifest", "registered", "aliases"], [_row(one) for one in page.versions])
     if page.next is not None:
-        console.note(f"more than {limit}: raise --limit, or narrow with --name or --kind")
+        console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
     console.next_step(f"registry show {page.versions[0].label}")
 
 

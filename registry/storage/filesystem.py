@@ -88,6 +88,9 @@ class FilesystemStore:
             blocks = stream_blocks(stream, self.describe())
             return fetch_verified(blocks, digest, destination, where=self.describe())
 
+    def local_path(self, digest: Digest) -> Path | None:
+        return self._path(digest) if self.has(digest) else None
+
     def delete(self, digest: Digest) -> None:
         path = self._path(digest)
         try:

@@ -146,6 +146,10 @@ class ObjectStore(Protocol):
             ObjectMissing, ObjectCorrupt: it is not there, or not what was stored.
         """
 
+    def local_path(self, digest: Digest) -> Path | None:
+        """Where an object lies as a file of this machine, to be read and never written; None where it is no file."""
+        ...
+
     def delete(self, digest: Digest) -> None:
         """Remove the object; one that is not there is no error."""
 

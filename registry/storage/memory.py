@@ -65,6 +65,9 @@ class MemoryStore:
             blocks = stream_blocks(stream, self.describe())
             return fetch_verified(blocks, digest, destination, where=self.describe())
 
+    def local_path(self, digest: Digest) -> Path | None:  # noqa: ARG002  no object here is a file
+        return None
+
     def delete(self, digest: Digest) -> None:
         self._objects.pop(digest, None)
 

@@ -1,0 +1,126 @@
+"""`registry demo`: the whole story on the embedded base, typed out command by command. A second run continues.
+
+Everything is written under one folder. Each step is the command a user would type; nothing is simulated, and the refusal
+of the tampered copy is the real exit code of `registry verify`.
+"""
+
+import shutil
+from pathlib import Path
+
+from cli import console
+from schemas.errors import RunFailed
+
+NAME = "polite-replies"
+TAMPERED = "adapter_model.safetensors"
+
+
+class DemoFailed(RunFailed):
+    reference = "demo-failed"
+
+    def __init__(self, command: str, code: int, expected: int) -> None:
+        super().__init__(
+            what="the demo did not go as told",
+            why=f"`{command}` ended with exit code {code}, expected was {expected}",
+            fix="read its output above; `rm -r demo` and run the demo again from the start",
+        )
+
+
+def run_demo(folder: Path) -> int:
+    """Tell the story under `folder`; returns the exit code.
+
+    Raises:
+        DemoFailed: a command ended otherwise than told.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    home = folder / ".registry"
+    story = _Story(folder, home)
+    if not (home / "registry.json").exists():
+        story.chapter("A registry", "Keys, a trust file, a database and a store, all in one folder.")
+        story.type("init", "--person", "demo", "--unencrypted")
+    if not story.has("tiny"):
+        story.chapter("A base", "Known by the digests of its weights, tokenizer, config and template, not by its name.")
+        story.type("base", "add", "embedded", "--name", "tiny")
+    if not story.has(NAME):
+        story.chapter("A fine-tune", "Checked base and data, loss and bias before and after, signed and logged.")
+        story.type("train", str(folder / "example" / "train.yml"))
+    story.chapter("Proof", "Ten checks, on the registered version and on a copy that was pulled.")
+    story.type("verify", NAME)
+    pulled = folder / "pulled"
+    if not pulled.exists():
+        story.type("pull", NAME, str(pulled))
+    story.chapter("Tampering", "One bit of one weight is flipped in a copy. The tensor is named, and the exit code is 6.")
+    tampered = folder / "tampered"
+    flip_one_bit(pulled, tampered)
+    story.type("verify", str(tampered), expected=6)
+    story.chapter("A report", "One page for whoever has to decide: what changed, how it was measured, what is open.")
+    report = folder / f"{NAME}-1-report.html"
+    story.type("report", NAME, "--out", str(report))
+    _what_next(folder, report)
+    return 0
+
+
+def flip_one_bit(source: Path, copy: Path) -> None:
+    """Copy a pulled artifact and flip the last bit of the last weight in it."""
+    if copy.exists():
+        shutil.rmtree(copy)
+    shutil.copytree(source, copy)
+    weights = copy / TAMPERED
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(data)
+
+
+class _Story:
+    """Prints each command before it runs it, and holds it to its expected exit code."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self.home = home
+        self.number = 0
+
+    def chapter(self, title: str, text: str) -> None:
+        self.number += 1
+        console.out()
+        console.out(f"{self.number}. {title}. {text}")
+
+    def type(self, *arguments: str, expected: int = 0) -> None:
+        from cli.main import run
+
+        command = " ".join(("registry", *arguments))
+        console.out(f"$ {command}")
+        code = run([*arguments, "--home", str(self.home)])
+        if code != expected:
+            raise DemoFailed(command, code, expected)
+        if expected:
+            console.out(f"(exit code {code}, as it should be)")
+
+    def has(self, name: str) -> bool:
+        from registry.database import catalog
+        from registry.home import open_home
+        from registry.pull import version_named
+        from schemas.errors import NotFound
+
+        registry = open_home(self.home)
+        try:
+            version = version_named(registry, name)
+            with registry.database.read() as tx:
+                return bool(catalog.version_by_digest(tx, manifest_digest=version.manifest_digest))
+        except NotFound:
+            return False
+        finally:
+            registry.close()
+
+
+def _what_next(folder: Path, report: Path) -> None:
+    lines: tuple[tuple[str, str], ...] = (
+        (f"open {report}", "the report, in any browser, offline"),
+        (f"registry ui --home {folder / '.registry'}", "runs, metrics, versions and reports in MLflow"),
+        (f"registry lineage {NAME} --home {folder / '.registry'}", "what came from what"),
+        (f"registry train {folder / 'example' / 'train.yml'} training.seed=8 --home {folder / '.registry'}", "another version"),
+    )
+    console.out()
+    console.out("What to type next:")
+    width = max(len(command) for command, _ in lines)
+    for command, what in lines:
+        console.out(f"  {command:<{width}}  {what}")

@@ -1,0 +1,134 @@
+"""Draining a home's outbox into MLflow: reads the records, projects each version, remembers what MLflow called it.
+
+The mirror is written after, never read from. A home has one route: its own store, or the server named in `registry.json`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from registry.compliance.completeness import completeness
+from registry.database import catalog
+from registry.home import Registry
+from registry.mlflow.description import Completeness
+from registry.mlflow.mirror import SyncOutcome, sync
+from registry.mlflow.projection import Projection, project_version
+from registry.mlflow.route import MirrorRoute
+from registry.records import records_of
+from schemas.identity import Digest, Reference
+from schemas.mirror import OutboxEntry
+
+BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What a sync did, for people and programs."""
+
+    outcome: SyncOutcome
+    route: str
+
+    @property
+    def clean(self) -> bool:
+        """Nothing failed and nothing drifted."""
+        return not self.outcome.failed and not self.outcome.drift
+
+    def lines(self) -> tuple[str, ...]:
+        done, failed = self.outcome.done, self.outcome.failed
+        lines = [f"mirror   {len(done)} written to {self.route}" if done else f"mirror   up to date ({self.route})"]
+        lines += [f"drift    {one.name}: {one.why}" for one in self.outcome.drift]
+        lines += [f"failed   {one.entry.label}: {one.why}" for one in failed]
+        return tuple(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "route": self.route,
+            "done": [entry.label for entry in self.outcome.done],
+            "failed": [{"version": one.entry.label, "why": one.why} for one in self.outcome.failed],
+            "drift": [{"name": one.name, "why": one.why} for one in self.outcome.drift],
+        }
+
+
+def mirror_route(registry: Registry) -> MirrorRoute:
+    """The home's one route to MLflow."""
+    settings = registry.settings
+    if settings.mirror == "server" and settings.mirror_uri:
+        return MirrorRoute.of_server(settings.mirror_uri)
+    return MirrorRoute.of_home(registry.folder)
+
+
+def sync_mirror(registry: Registry) -> Mirrored:
+    """Write everything that the outbox holds; an empty outbox imports no mlflow.
+
+    Raises:
+        HomeReadOnly: this home cannot be written.
+        MirrorUnavailable, MirrorBusy, MlflowMissing: nothing more can be mirrored now.
+    """
+    registry.require_writable()
+    route = mirror_route(registry)
+    with registry.database.read() as tx:
+        rows = catalog.pending_outbox(tx, BATCH)
+    outcome = sync(
+        [_entry(row) for row in rows],
+        route=route,
+        state=_State(registry),
+        load=lambda entry: projection_of(registry, entry),
+        lock=registry.folder / "mlflow" / "mirror.lock",
+    )
+    return Mirrored(outcome, route.described)
+
+
+def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
+    """What MLflow should show for an entry's version as it is now."""
+    from registry.report import make_report
+
+    with registry.database.read() as tx:
+        version = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
+        bases = catalog.version_by_digest(tx, manifest_digest=version.base_manifest) if version.base_manifest else ()
+    records = records_of(registry, version)
+    filled = None
+    if records.modification is not None:
+        counted = completeness(records.modification)
+        filled = Completeness(filled=counted.filled, total=counted.total)
+    parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
+    report = None if version.kind == "base" else make_report(registry, version, as_of=last_said(records.statements))
+    return project_version(
+        version=version,
+        run=records.run,
+        evaluation=records.evaluation,
+        report_html=report,
+        card=records.card,
+        statements=records.statements,
+        completeness=filled,
+        base=bases[0] if bases else None,
+        parents=parents,
+    )
+
+
+def last_said(statements: tuple[Any, ...]) -> str:
+    """When the newest statement was recorded: a report made twice from the same records has the same bytes."""
+    return max(str(stored.appended_at) for stored in statements)
+
+
+def _entry(row: catalog.OutboxEntry) -> OutboxEntry:
+    name, _, number = row.version_label.rpartition(":")
+    kind: Any = row.kind  # a text in the database; the schema checks it
+    return OutboxEntry(
+        id=row.id, kind=kind, name=name, number=int(number), manifest=row.subject, alias=row.payload.get("alias")
+    )
+
+
+@dataclass(frozen=True)
+class _State:
+    registry: Registry
+
+    def get(self, entity: str, key: str) -> dict[str, Any] | None:
+        with self.registry.database.read() as tx:
+            return catalog.get_mirrored(tx, entity, key)
+
+    def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
+        with self.registry.database.write() as tx:
+            catalog.put_mirrored(tx, entity, key, value)
+
+    def done(self, entry: OutboxEntry) -> None:
+        with self.registry.database.write() as tx:
+            catalog.mark_done(tx, entry.id, self.registry.clock())

@@ -1,0 +1,45 @@
+"""The signed records of a version, read back as values: run, evaluation, modification, base."""
+
+from dataclasses import dataclass
+
+from registry.database import catalog
+from registry.home import Registry
+from registry.provenance import run_of
+from schemas.base_model import BaseRecord
+from schemas.evaluation import EvaluationRecord
+from schemas.manifest import Manifest
+from schemas.modification import ModificationRecord
+from schemas.run import RunRecord
+from schemas.statement import StoredStatement
+from schemas.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The newest record of each kind; None where a version has none."""
+
+    manifest: Manifest
+    statements: tuple[StoredStatement, ...]
+    run: RunRecord | None
+    evaluation: EvaluationRecord | None
+    modification: ModificationRecord | None
+    base: BaseRecord | None
+    card: bytes | None
+
+
+def records_of(registry: Registry, version: Version) -> Records:
+    """Everything that is recorded about a version."""
+    with registry.database.read() as tx:
+        statements = catalog.statements_of(tx, subject=version.manifest_digest)
+        artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
+    newest = {stored.kind: stored.statement.predicate for stored in statements if stored.kind is not None}
+    evaluation, modification, base = newest.get("bias-evaluation"), newest.get("modification"), newest.get("base")
+    return Records(
+        manifest=Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest)),
+        statements=statements,
+        run=run_of(newest["provenance"]) if "provenance" in newest else None,
+        evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),
+        modification=None if modification is None else ModificationRecord.from_json(modification),
+        base=None if base is None else BaseRecord.from_json(base),
+        card=None if artifact.card_digest is None else registry.store.read_bytes(artifact.card_digest),
+    )

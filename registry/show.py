@@ -1,0 +1,89 @@
+"""Everything that is recorded about one version, in one value: for `registry show` and for programs."""
+
+from typing import Any
+
+from registry.database import catalog
+from registry.home import Registry
+from registry.pull import version_named
+from schemas.document import Frozen
+from schemas.identity import Digest
+from schemas.manifest import Manifest
+from schemas.statement import StatementKind
+from schemas.version import Version
+
+
+class StatementShown(Frozen):
+    """One statement in a list: what kind, by which key and person, when, where in the log."""
+
+    kind: StatementKind | None
+    predicate_type: str
+    digest: Digest
+    key_id: str
+    person: str | None
+    log_index: int | None
+    appended_at: str | None
+
+
+class VersionShown(Frozen):
+    """One version with its manifest's contents, statements and aliases."""
+
+    version: Version
+    manifest: Manifest
+    statements: tuple[StatementShown, ...]
+    predicates: dict[str, Any]  # the newest predicate of each kind, as signed
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat object: the version's own fields, then manifest, statements and predicates."""
+        rest = self.model_dump(mode="json", exclude={"version"})
+        return self.version.model_dump(mode="json") | {"version": self.version.label} | rest
+
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of each line, for people."""
+        version, manifest = self.version, self.manifest
+        base = manifest.base
+        lines = [
+            ("version", version.label),
+            ("kind", f"{version.kind}, layout {version.layout}" + (f", method {version.method}" if version.method else "")),
+            ("manifest", str(version.manifest_digest)),
+            ("weights", str(version.weights_digest)),
+            ("files", f"{len(manifest.files)}, {version.size_bytes} bytes"),
+        ]
+        if base is not None:
+            lines.append(("base", f"weights {base.identity.weights}" + (f", manifest {base.manifest}" if base.manifest else "")))
+        lines += [("data", f"{one.name} {one.sha256}, {one.rows_total} rows") for one in manifest.data]
+        lines += [("parent", f"{parent.role} {parent.manifest}") for parent in manifest.parents]
+        lines += [
+            ("statement", f"{one.kind or one.predicate_type}  {one.digest.short}  {one.person or one.key_id[:12]}  log {one.log_index}")
+            for one in self.statements
+        ]
+        lines.append(("registered", f"{version.registered_at}, log {version.log_index}"))
+        if version.aliases:
+            lines.append(("aliases", ", ".join(version.aliases)))
+        return tuple(lines)
+
+
+def describe_version(registry: Registry, reference: str) -> VersionShown:
+    """What is recorded about the version that a reference means.
+
+    Raises:
+        MalformedReference, NotFound: as `version_named`.
+    """
+    version = version_named(registry, reference)
+    with registry.database.read() as tx:
+        stored = catalog.statements_of(tx, subject=version.manifest_digest)
+    manifest = Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest))
+    persons = {key.key_id: key.person for key in registry.trust.keys}
+    shown = tuple(
+        StatementShown(
+            kind=one.kind,
+            predicate_type=one.statement.predicate_type,
+            digest=one.digest,
+            key_id=one.key_id,
+            person=persons.get(one.key_id),
+            log_index=one.log_index,
+            appended_at=one.appended_at,
+        )
+        for one in stored
+    )
+    predicates = {one.kind or one.statement.predicate_type: one.statement.predicate for one in stored}
+    return VersionShown(version=version, manifest=manifest, statements=shown, predicates=predicates)

@@ -1,0 +1,126 @@
+"""Small registries for tests: a home with fixed time and nonces, a base and an adapter of a few hundred numbers, no torch."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from registry.bases import AddedBase, add_base
+from registry.home import Registry, open_home
+from registry.initialise import NewHome, make_home
+from registry.manifests import manifest_of_folder
+from registry.register import NewArtifact, NewStatement, register_version
+from schemas.base_model import BaseOrigin
+from schemas.identity import Digest
+from schemas.manifest import BaseReference, Parent
+from schemas.profile import OrganisationProfile
+from schemas.statement import CardPredicate
+from schemas.version import Version
+
+NOW = "2026-11-24T12:00:00Z"
+TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 2,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": False,
+}
+
+
+def fixed_nonces() -> Iterator[str]:
+    return (f"{number:032x}" for number in count(1))
+
+
+@contextmanager
+def a_home(folder: Path, *, database: str | None = None, store: str | None = None) -> Iterator[Registry]:
+    """A new, unencrypted home, opened; the clock stands still."""
+    new = NewHome(folder, OrganisationProfile(), "lab-1", None, database=database, store=store)
+    make_home(new, now=NOW)
+    registry = reopened(folder)
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+def reopened(folder: Path) -> Registry:
+    nonces = fixed_nonces()
+    return open_home(folder, clock=lambda: NOW, nonce=lambda: next(nonces))
+
+
+def base_files(folder: Path, *, seed: int = 0, shards: int = 1) -> Path:
+    """A folder that looks like a base: two tensors, config, tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    tensors = {
+        "lm_head.weight": random.standard_normal((2, 8)).astype(np.float32),
+        "model.embed_tokens.weight": random.standard_normal((2, 8)).astype(np.float32),
+        "model.layers.0.mlp.down_proj.weight": random.standard_normal((8, 16)).astype(np.float32),
+    }
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        names = sorted(tensors)
+        weight_map = {}
+        for shard in range(shards):
+            file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+            part = {name: tensors[name] for name in names[shard::shards]}
+            save_file(part, folder / file, metadata={"format": "pt"})
+            weight_map |= dict.fromkeys(part, file)
+        index = {"metadata": {"total_size": sum(one.nbytes for one in tensors.values())}, "weight_map": weight_map}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "b"}))
+    return folder
+
+
+def add_a_base(registry: Registry, folder: Path, *, name: str = "tiny", mode: str = "reference") -> AddedBase:
+    origin = BaseOrigin(format="huggingface", source=folder.name)
+    return add_base(registry, base_files(folder), name=name, origin=origin, mode=mode)  # type: ignore[arg-type]
+
+
+def adapter_files(folder: Path, *, value: float = 0.5) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight": np.full((2, 16), value, dtype=np.float32),
+        "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight": np.full((8, 2), -value, dtype=np.float32),
+    }
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["down_proj"]}))
+    return folder
+
+
+def an_artifact(folder: Path, base: AddedBase, *, name: str = "helper", value: float = 0.5) -> NewArtifact:
+    """An adapter that is ready to be registered."""
+    adapter_files(folder, value=value)
+    card = b"---\nlibrary_name: peft\n---\n# helper\n"
+    reference = BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest)
+    manifest = manifest_of_folder(
+        folder,
+        kind="adapter",
+        layout="peft",
+        method="lora",
+        base=reference,
+        parents=(Parent(role="base", manifest=base.version.manifest_digest),),
+    )
+    statements = (
+        NewStatement("modification", {"schema_version": "1", "record_id": "r1"}),
+        NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
+    )
+    return NewArtifact(name=name, source="train", manifest=manifest, folder=folder, card=card, statements=statements)
+
+
+def register_adapter(registry: Registry, tmp_path: Path, *, name: str = "helper", value: float = 0.5) -> Version:
+    """A base and an adapter of it, registered."""
+    base = add_a_base(registry, tmp_path / "base")
+    return register_version(registry, an_artifact(tmp_path / f"adapter-{name}-{value}", base, name=name, value=value))

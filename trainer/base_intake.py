@@ -1,0 +1,130 @@
+"""`registry base add`: from a folder, a GGUF file, a Hub id or the embedded base to a registered base.
+
+What has to be fetched or converted lies under HOME/bases afterwards; a folder of the user's stays where it is.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from registry.bases import AddedBase, add_base
+from registry.files import read_file
+from registry.home import Registry
+from registry.intake.yaml import read_yaml
+from schemas.base_model import BaseOrigin, DeclaredFacts
+from schemas.errors import InputRefused
+from schemas.identity import check_name
+from schemas.progress import Observe, ignore
+from schemas.values import Value, declared
+from trainer.embedded import declared_facts, embedded_base
+
+EMBEDDED = "embedded"
+FACTS_MAX_BYTES = 1 << 20
+_MODES: dict[str, Literal["reference", "copy", "link"]] = {"reference": "reference", "copy": "copy", "link": "link"}
+
+
+class UnknownStoreMode(InputRefused):
+    reference = "unknown-store-mode"
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(
+            what=f"--store {mode} is not known", why="it is reference, copy or link", fix="leave it out for reference"
+        )
+
+
+class UnknownFact(InputRefused):
+    reference = "unknown-base-fact"
+
+    def __init__(self, key: str) -> None:
+        known = ", ".join(DeclaredFacts.model_fields)
+        super().__init__(
+            what=f"a base has no fact {key!r}", why=f"it has {known}", fix="correct the key in the facts file"
+        )
+
+
+def intake_base(
+    registry: Registry,
+    source: str,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    mode: str = "reference",
+    facts_file: Path | None = None,
+    observe: Observe = ignore,
+) -> AddedBase:
+    """Fetch or convert what has to be, identify it, register it.
+
+    Raises:
+        UnknownStoreMode, UnknownFact, MalformedReference: a wrong option.
+        InputRefused, IntegrityBroken, Unavailable: the source is refused, is not what it claims, or cannot be reached.
+    """
+    if mode not in _MODES:
+        raise UnknownStoreMode(mode)
+    registry.require_writable()
+    chosen = check_name(name or default_name(source))
+    facts = _facts(registry, facts_file)
+    if source == EMBEDDED:
+        origin = BaseOrigin(format="huggingface", source="peft-registry/embedded-base")
+        known = facts or _embedded_facts()
+        return add_base(
+            registry, embedded_base(), name=chosen, origin=origin, facts=known, mode=_MODES[mode], observe=observe
+        )
+    from trainer.base_models import prepare_base
+
+    prepared = prepare_base(source, revision=revision, destination=registry.folder / "bases" / chosen, observe=observe)
+    return add_base(
+        registry,
+        prepared.folder,
+        name=chosen,
+        origin=prepared.origin,
+        revision=prepared.revision,
+        facts=facts,
+        mode=_MODES[mode],
+        observe=observe,
+    )
+
+
+def default_name(source: str) -> str:
+    """A name from a folder, file or Hub id: its last part without `.gguf`, lower case, other characters as dashes."""
+    last = source.rstrip("/").rsplit("/", 1)[-1].lower().removesuffix(".gguf")
+    return "".join(character if character.isalnum() or character in "._-" else "-" for character in last).strip("._-")
+
+
+def _facts(registry: Registry, file: Path | None) -> DeclaredFacts | None:
+    """The facts file as declared values: `licence: Apache-2.0` is declared by whoever runs this registry."""
+    if file is None:
+        return None
+    stated = read_yaml(read_file(file, max_bytes=FACTS_MAX_BYTES), what=str(file))
+    if not isinstance(stated, dict):
+        raise InputRefused(what=f"{file} states no facts", why="it is not a mapping", fix="write `licence: …` and so on")
+    by = str(stated.pop("asserted_by", "whoever added the base"))
+    values: dict[str, Value] = {}
+    for key, value in stated.items():
+        if key not in DeclaredFacts.model_fields:
+            raise UnknownFact(str(key))
+        values[key] = declared(value, by=by, at=registry.clock())
+    return DeclaredFacts(**values)
+
+
+def _embedded_facts() -> DeclaredFacts:
+    """What the project declares about its own base, in `trainer/embedded/facts.yml`."""
+    path = declared_facts()
+    stated = read_yaml(read_file(path, max_bytes=FACTS_MAX_BYTES), what=path.name)
+    by, at = stated["declared_by"], stated["declared_at"]
+
+    def fact(key: str) -> Value:
+        entry = stated[key]
+        return declared(entry["value"], entry.get("unit"), by=by, at=at, method=entry.get("method"))
+
+    return DeclaredFacts(
+        provider=fact("provider"),
+        licence=fact("licence"),
+        licence_flags=declared(stated["licence"]["flags"], by=by, at=at),
+        release_date=fact("release_date"),
+        training_tokens=fact("training_tokens"),
+        training_compute_flop=fact("training_compute"),
+        is_gpai=fact("is_gpai"),
+        eu_exclusion=fact("eu_exclusion"),
+        acceptable_use_policy=fact("use_policy"),
+        upstream_documents=fact("upstream_documents"),
+        languages=fact("languages"),
+    )

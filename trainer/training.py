@@ -1,0 +1,121 @@
+"""One training from a checked base folder: load, read the data, prepare the method, train. Knows no registry.
+
+Base weights that stay frozen are loaded once; evaluation of both arms uses the very same loaded weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.base_model import BaseRecord
+from schemas.config import TrainingFile
+from schemas.progress import Observe, Said, Warned, ignore
+from trainer.base_models import load_base
+from trainer.data.collate import Batches, padding_id
+from trainer.data.dataset import LoadedData, load_data
+from trainer.environment import Hardware, choose_hardware
+from trainer.loop import TrainResult, train
+from trainer.methods import METHODS, count_trainable, implementation
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model, still in memory, with what it was trained on and how."""
+
+    config: TrainingFile
+    model: Any  # a torch module, for adapters wrapped by peft
+    tokenizer: Any  # transformers' PreTrainedTokenizerBase
+    data: LoadedData
+    hardware: Hardware
+    result: TrainResult
+    parameters: tuple[int, int]  # trainable, all
+
+    def save(self, folder: Path, *, base: str) -> None:
+        """Write what was trained into the existing, empty folder."""
+        implementation(self.config.method).save(self.model, folder, base=base)
+
+
+def train_adapter(
+    config: TrainingFile,
+    *,
+    data_folder: Path,
+    base_folder: Path,
+    base_record: BaseRecord,
+    observe: Observe = ignore,
+    after_load: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Train what the file says on the base in `base_folder`.
+
+    Args:
+        config: the training file.
+        data_folder: its relative paths start here.
+        base_folder: the base, checked by the caller.
+        base_record: for the context length.
+        observe: hears of data, method and each step.
+        after_load: called once the weights are in memory: the caller looks again whether the files changed.
+
+    Raises:
+        InputRefused: data or method block are refused.
+        LossDiverged, OutOfMemory: the run failed.
+    """
+    from trainer.base_models import load_tokenizer
+
+    tokenizer = load_tokenizer(base_folder)
+    training = config.training
+    data = load_data(
+        config.data,
+        folder=data_folder,
+        tokenizer=tokenizer,
+        max_length=training.max_length,
+        seed=training.seed,
+        context_length=base_record.context_length,
+        observe=observe,
+    )
+    _say_data(data, observe)
+    hardware = choose_hardware(training.dtype)
+    row = METHODS[config.method]
+    dtype = hardware.weights_dtype(trains_base_weights=row.trains_base_weights)
+    model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device)
+    after_load()
+    model = implementation(config.method).prepare(model, config, seed=training.seed)
+    trainable, total = count_trainable(model)
+    _say_method(config, trainable, total, hardware, observe)
+    batches = Batches(data.train, training.per_device_train_batch_size, padding_id(tokenizer), training.seed)
+    autocast = hardware.dtype == "bf16" and dtype == "fp32"
+    result = train(model, batches, training, device=hardware.device, autocast=autocast, observe=observe)
+    _say_training(result, observe)
+    return Trained(config, model, tokenizer, data, hardware, result, (trainable, total))
+
+
+def _say_data(data: LoadedData, observe: Observe) -> None:
+    for note in data.notes:
+        observe(Said("data", note))
+    for warning in data.warnings:
+        observe(Warned("data", warning))
+    digest = data.identities[0].sha256.short
+    observe(
+        Said(
+            "data",
+            f"{len(data.train)} train / {len(data.validation)} validation  {digest}  "
+            f"{data.supervised_fraction:.0%} of tokens carry loss",
+        )
+    )
+
+
+def _say_method(config: TrainingFile, trainable: int, total: int, hardware: Hardware, observe: Observe) -> None:
+    row = METHODS[config.method]
+    merge = "mergeable" if row.mergeable else "not mergeable"
+    rank = f" r={config.lora.r}" if config.method == "lora" else ""
+    share = f"{trainable / 1e6:.2f} M trainable ({trainable / total:.1%})"
+    observe(Said("method", f"{config.method}{rank} → {share}, {merge}    device {hardware.device} {hardware.dtype}"))
+
+
+def _say_training(result: TrainResult, observe: Observe) -> None:
+    minutes, seconds = divmod(round(result.seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    rate = result.tokens / max(result.seconds, 1e-9)
+    last = result.curve.loss[-1] if result.curve.loss else float("nan")
+    observe(
+        Said("train", f"{result.steps}/{result.steps}  loss {last:.2f}  {rate:.0f} tok/s  {hours}:{minutes:02}:{seconds:02}")
+    )
