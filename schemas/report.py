@@ -51,6 +51,7 @@ class Gap(Frozen):
     owner: str
     reason: str
     answers: str
+    label: str = ""  # the field in words
 
 
 class FieldRow(Frozen):
@@ -62,6 +63,7 @@ class FieldRow(Frozen):
     source: FigureSource
     method: str
     answers: str
+    path: str = ""  # the field's place in the record; `field` is its label
 
 
 class StatementRow(Frozen):

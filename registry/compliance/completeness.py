@@ -59,11 +59,17 @@ def completeness(record: ModificationRecord, conditions: Conditions | None = Non
     """Count the fields that are required under `conditions` (those of the record when not given)."""
     conditions = conditions or conditions_of(record)
     rules = field_rules().by_path()
-    required = [leaf for leaf in leaves(record) if _is_required(rules[leaf.rule], leaf, record, conditions)]
+    required = required_leaves(record, conditions)
     gaps = tuple(_gap(rules[leaf.rule], leaf) for leaf in required if not leaf.value.known)
     return Completeness(
         filled=len(required) - len(gaps), total=len(required), open=gaps, undecided=conditions.undecided
     )
+
+
+def required_leaves(record: ModificationRecord, conditions: Conditions) -> tuple[Leaf, ...]:
+    """The values that this record has to have, filled or open."""
+    rules = field_rules().by_path()
+    return tuple(leaf for leaf in leaves(record) if _is_required(rules[leaf.rule], leaf, record, conditions))
 
 
 def conditions_of(record: ModificationRecord) -> Conditions:
@@ -144,4 +150,5 @@ def _conditions_of_data(leaf: Leaf, record: ModificationRecord) -> frozenset[str
 
 
 def _gap(rule: FieldRule, leaf: Leaf) -> Gap:
-    return Gap(field=leaf.path, owner=rule.owner, reason=leaf.value.reason or "", answers=rule.answers)
+    reason = leaf.value.reason or ""
+    return Gap(field=leaf.path, owner=rule.owner, reason=reason, answers=rule.answers, label=rule.label)

@@ -1,0 +1,70 @@
+"""A report as one HTML page: no network, no script, its style inside; it prints, and it can be read without colour.
+
+The template prints what the view holds and decides nothing; every text from a record is escaped.
+"""
+
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from registry.reports.drawing import bar_groups, interval_drawing, lineage_drawing
+from schemas.report import FieldRow, ReportView
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+# what each source word means, printed once; the badge holds the word itself, so that no colour is needed
+SOURCES = (
+    ("measured", "this tool measured or counted it"),
+    ("derived", "computed by the named formula from recorded values"),
+    ("imported", "taken from somebody else's document"),
+    ("declared", "stated by a person"),
+    ("unknown", "nobody has measured or stated it; the reason is given"),
+)
+
+
+def render_html(view: ReportView) -> str:
+    """The page of a report. Same view, same text."""
+    return _template().render(
+        view=view,
+        sources=SOURCES,
+        lineage_svg=lineage_drawing(view.lineage),
+        chart_svgs=[interval_drawing(group) for group in bar_groups(view.bars)],
+        sections=_sections(view.fields),
+        gaps=_by_owner(view),
+        worded=_WORDED,
+    )
+
+
+# how a check or a verdict reads, beside its sign
+_WORDED = {
+    "ok": "✓ ok",
+    "failed": "✗ failed",
+    "unchecked": "? unchecked",
+    "recorded": "= recorded",
+    "changed": "≠ changed",
+    "verified": "✓ verified",
+    "unverified": "? unverified",
+    "broken": "✗ broken",
+}
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    folder = resources.files("registry.reports") / "templates"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["style"] = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704 our own file
+    environment.filters["svg"] = Markup  # drawings escape what they print
+    return environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
+
+
+def _sections(fields: tuple[FieldRow, ...]) -> list[tuple[str, list[FieldRow]]]:
+    return [(name, list(rows)) for name, rows in groupby(fields, key=lambda row: row.section)]
+
+
+def _by_owner(view: ReportView) -> list[tuple[str, int, list[object]]]:
+    return [(owner, count, [gap for gap in view.gaps if gap.owner == owner]) for owner, count in view.gap_owners]

@@ -1,0 +1,270 @@
+"""A version's report as values: everything it shows is decided here, from recorded facts only, and nothing in a renderer.
+
+No wall clock: the same records, `as_of`, rule set and tool version give the same view. Every figure carries its source.
+"""
+
+from collections.abc import Mapping
+
+from registry.compliance.completeness import Completeness, completeness, conditions_of, required_leaves
+from registry.compliance.fields import field_rules, leaves
+from registry.reports.evaluation_view import bars_of, transitions_of
+from registry.reports.text import THIN, number, size, value_text, whole
+from registry.reports.verification_text import how_to_verify
+from registry.reports.wording import NO_CLAIM, NOTICE, conclusion_text, loss_sentence
+from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
+from schemas.lineage import Lineage
+from schemas.modification import ModificationRecord
+from schemas.report import FieldRow, Figure, ReportView, StatementRow
+from schemas.run import RunRecord
+from schemas.statement import StoredStatement
+from schemas.values import Value
+from schemas.version import VerifyOutcome, Version
+
+# what the section "what changed" shows, in order; a field that is neither known nor required is left out
+_CHANGE = (
+    "method.kind",
+    "peft.rank",
+    "peft.alpha",
+    "peft.dropout",
+    "peft.target_modules",
+    "prompt.n_virtual_tokens",
+    "merge.algorithm",
+    "change.params_trainable",
+    "change.params_added",
+    "change.params_removed",
+    "change.params_changed",
+    "change.pct_of_base",
+    "change.base_weights_untouched",
+    "change.rel_norm_global",
+    "change.relative_to",
+)
+_COMPUTE = (
+    "compute.conservative_flop",
+    "compute.param_update_flop",
+    "compute.inputs",
+    "compute.cumulative_flop",
+    "gpai.original_flop",
+    "gpai.ratio",
+    "gpai.ratio_low",
+    "gpai.ratio_high",
+    "gpai.ratio_method_aware",
+    "energy.training_kwh",
+)
+_SECTIONS = {
+    "gpai": "General-purpose AI status",
+    "high_risk": "High-risk status",
+    "data": "Data",
+    "base": "Base",
+    "peft": "Low-rank method",
+    "use": "Use",
+}
+
+
+def build_report_view(
+    *,
+    version: Version,
+    lineage: Lineage,
+    as_of: str,
+    tool_version: str,
+    run: RunRecord | None = None,
+    evaluation: EvaluationRecord | None = None,
+    record: ModificationRecord | None = None,
+    statements: tuple[StoredStatement, ...] = (),
+    persons: Mapping[str, str] | None = None,
+    verification: VerifyOutcome | None = None,
+) -> ReportView:
+    """The report of one version; what is not recorded (a base has no run) leaves its section empty.
+
+    Args:
+        as_of: the date or time that the report speaks for; chosen by the caller, for example the registration's.
+        persons: whom the trust file names for each key id.
+        verification: the checks, if they were made for this report.
+    """
+    rules = field_rules()
+    found = completeness(record) if record is not None else None
+    return ReportView(
+        title=version.label,
+        version=version,
+        as_of=as_of,
+        tool_version=tool_version,
+        rule_set=f"{rules.rule_set} (law as of {rules.law_as_of})",
+        summary=_summary(version, run, evaluation, found),
+        change=_figures(record, _CHANGE),
+        training=_training(run),
+        bars=bars_of(evaluation) if evaluation is not None else (),
+        transitions=transitions_of(evaluation) if evaluation is not None else (),
+        compute=(*_measured_compute(run), *_figures(record, _COMPUTE)),
+        lineage=lineage,
+        verification=verification,
+        fields=_field_rows(record),
+        gaps=found.open if found is not None else (),
+        gap_owners=found.by_owner if found is not None else (),
+        statements=_statement_rows(statements, persons or {}),
+        how_to_verify=how_to_verify(version),
+        notices=_notices(run, evaluation, found),
+        limitations=evaluation.limitations if evaluation is not None else (),
+    )
+
+
+def figure(label: str, value: Value) -> Figure:
+    """A recorded value as a figure."""
+    return Figure(label=label, text=value_text(value), source=value.source, method=_how(value))
+
+
+def _how(value: Value) -> str:
+    """How a value came about, in one line."""
+    parts = [value.method or ""]
+    if value.uncertainty_pct is not None:
+        parts.append(f"±{number(value.uncertainty_pct)}{THIN}%")
+    if value.asserted_by:
+        parts.append(f"stated by {value.asserted_by}" + (f", {value.asserted_at}" if value.asserted_at else ""))
+    if value.evidence:
+        parts.append("evidence " + ", ".join(digest.short for digest in value.evidence))
+    return "; ".join(part for part in parts if part)
+
+
+def _summary(
+    version: Version, run: RunRecord | None, evaluation: EvaluationRecord | None, found: Completeness | None
+) -> tuple[str, ...]:
+    made = f", made by {version.method}" if version.method else ""
+    lines = [f"{version.label} is {_article(version.kind)} {version.kind}{made}: {size(version.size_bytes)} in all."]
+    if run is not None:
+        trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
+        lines.append(f"{trained} of {total} parameters were trained.")
+    if evaluation is not None:
+        lines += [f"Held-out loss on {one.dataset}: {loss_sentence(one)}." for one in evaluation.losses]
+        whole_sets = [one for one in evaluation.comparisons if one.category is None]
+        lines += [
+            f"{one.dataset}: {one.flagged} of {one.n} items flagged before; {one.fixed} fixed, {one.introduced} introduced, "
+            f"{one.overcorrected} over-corrected: {conclusion_text(one)}."
+            for one in whole_sets
+        ]
+    elif run is not None:
+        lines.append("No evaluation is recorded.")
+    if found is not None:
+        lines.append(f"Modification record: {found.sentence}.")
+    return tuple(lines)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _figures(record: ModificationRecord | None, paths: tuple[str, ...]) -> tuple[Figure, ...]:
+    if record is None:
+        return ()
+    rules = field_rules().by_path()
+    values = {leaf.path: leaf.value for leaf in leaves(record)}
+    required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
+    shown = [path for path in paths if values[path].known or path in required]
+    return tuple(figure(rules[path].label, values[path]) for path in shown)
+
+
+def _training(run: RunRecord | None) -> tuple[Figure, ...]:
+    if run is None:
+        return ()
+    rows = [
+        Figure(
+            label=f"Data {data.name}",
+            text=", ".join(f"{whole(one.rows)} {one.split}" for one in data.selections)
+            + f" of {whole(data.rows_total)} rows, {size(data.bytes)}, {data.sha256}",
+            source="measured",
+            method="; ".join(f"{one.split}: {one.rule}" for one in data.selections),
+        )
+        for data in run.data
+    ]
+    environment = run.environment
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(environment.libraries.items()))
+    rows += [
+        figure("Held-out loss before", run.loss_before),
+        figure("Held-out loss after", run.loss_after),
+        figure("Change of the held-out loss", run.loss_change),
+        Figure(label="Seed", text=str(run.seed), source="measured", method="the training file"),
+        Figure(label="Training file", text=str(run.config_sha256), source="measured", method="SHA-256, canonical"),
+        Figure(label="Device", text=f"{environment.device}, {environment.dtype}", source="measured", method=""),
+        Figure(label="Software", text=f"Python {environment.python}, {libraries}", source="measured", method=""),
+    ]
+    return tuple(rows)
+
+
+def _measured_compute(run: RunRecord | None) -> tuple[Figure, ...]:
+    if run is None:
+        return ()
+    used = run.compute
+    return (
+        figure("Tokens processed", used.tokens),
+        figure("Tokens that carry loss", used.supervised_tokens),
+        figure("Wall-clock time", used.wall_seconds),
+        figure("Device hours", used.hardware_hours),
+        figure("Hardware", used.hardware),
+        figure("Peak memory", used.peak_memory_bytes),
+    )
+
+
+def _field_rows(record: ModificationRecord | None) -> tuple[FieldRow, ...]:
+    """Every field that is filled or required; what neither applies nor is known is left out."""
+    if record is None:
+        return ()
+    rules = field_rules().by_path()
+    required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
+    return tuple(
+        FieldRow(
+            section=_section(leaf.path, record),
+            field=rules[leaf.rule].label,
+            text=value_text(leaf.value),
+            source=leaf.value.source,
+            method=_how(leaf.value),
+            answers=rules[leaf.rule].answers,
+            path=leaf.path,
+        )
+        for leaf in leaves(record)
+        if leaf.value.known or leaf.path in required
+    )
+
+
+def _section(path: str, record: ModificationRecord) -> str:
+    head, _, _ = path.partition(".")
+    name, bracket, position = head.partition("[")
+    title = _SECTIONS.get(name, name.replace("_", " ").capitalize())
+    if not bracket:
+        return title if "." in path else "Sign-off and lifecycle"
+    items = record.base if name == "base" else record.data
+    return f"{title}: {value_text(items[int(position.rstrip(']'))].name)}"
+
+
+def _statement_rows(statements: tuple[StoredStatement, ...], persons: Mapping[str, str]) -> tuple[StatementRow, ...]:
+    rows = [
+        StatementRow(
+            kind=one.kind or one.statement.predicate_type,
+            digest=one.digest,
+            key_id=one.key_id,
+            person=persons.get(one.key_id, ""),
+            at=one.appended_at or "",
+            log_index=one.log_index,
+        )
+        for one in statements
+    ]
+    return tuple(sorted(rows, key=_log_order))
+
+
+def _log_order(row: StatementRow) -> tuple[bool, int, Digest]:
+    return (row.log_index is None, row.log_index or 0, row.digest)
+
+
+def _notices(run: RunRecord | None, evaluation: EvaluationRecord | None, found: Completeness | None) -> tuple[str, ...]:
+    lines = [NOTICE]
+    if evaluation is not None:
+        lines.append(NO_CLAIM)
+        if evaluation.guards.confounded:
+            lines.append("The model lost capability: fewer flagged items are not presented as an improvement.")
+    if found is not None and found.undecided:
+        labels = field_rules().by_path()
+        questions = "; ".join(_lower_first(labels[path].label) for path in found.undecided)
+        lines.append(f"Nobody has decided yet: {questions}. More fields may be required once it is decided.")
+    lines += [f"The run warned: {warning}" for warning in (run.warnings if run is not None else ())]
+    return tuple(lines)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
