@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, literal, or_, select, update
 
 from registry.database.rows import insert_or
 from registry.database.session import Transaction
-from registry.database.tables import artifact_data, artifact_files, artifact_parents, artifacts, versions
+from registry.database.tables import DigestText, artifact_data, artifact_files, artifact_parents, artifacts, versions
 from schemas.errors import NotFound
 from schemas.identity import Digest
 from schemas.manifest import Manifest
@@ -120,8 +120,8 @@ def _complete(
         .where(artifacts.c.manifest_digest == digest)
         .where(or_(artifacts.c.signature_digest.is_(None), artifacts.c.card_digest.is_(None)))
         .values(
-            signature_digest=func.coalesce(artifacts.c.signature_digest, signature),
-            card_digest=func.coalesce(artifacts.c.card_digest, card),
+            signature_digest=func.coalesce(artifacts.c.signature_digest, literal(signature, DigestText)),
+            card_digest=func.coalesce(artifacts.c.card_digest, literal(card, DigestText)),
         )
     )
     if not by_reference:

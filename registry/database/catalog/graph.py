@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import CTE, literal, select, union
+from sqlalchemy import CTE, Label, literal, select, type_coerce, union
 
 from registry.database.session import Transaction
 from registry.database.tables import DigestText, artifact_data, artifact_parents, artifacts, versions
@@ -15,7 +15,7 @@ _DIGESTS_AT_ONCE = 500
 
 def edges_above(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
     """Every edge that leads to `focus`: what it was made from, what that was made from, and the data of each."""
-    seen = select(literal(focus, DigestText).label("digest")).cte("above", recursive=True)
+    seen = select(_given(tx, focus)).cte("above", recursive=True)
     walk = select(artifact_parents.c.parent).join(seen, artifact_parents.c.child == seen.c.digest)
     above = seen.union(walk)
     parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
@@ -27,7 +27,7 @@ def edges_above(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
 
 def edges_below(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
     """Every edge that `focus` (an artifact, or a data file) leads to."""
-    below = _below(focus)
+    below = _below(tx, focus)
     parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
     parents = parents.join(below, artifact_parents.c.parent == below.c.digest)
     data = select(artifact_data.c.sha256, artifact_data.c.manifest_digest, literal("data"))
@@ -37,7 +37,7 @@ def edges_below(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
 
 def digests_below(tx: Transaction, focus: Digest) -> frozenset[Digest]:
     """The manifest digests of everything that `focus` went into, at any distance."""
-    return frozenset(tx.execute(select(_below(focus).c.digest)).scalars()) - {focus}
+    return frozenset(tx.execute(select(_below(tx, focus).c.digest)).scalars()) - {focus}
 
 
 def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, LineageNode]:
@@ -49,13 +49,21 @@ def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, L
     return found
 
 
-def _below(focus: Digest) -> CTE:
+def _below(tx: Transaction, focus: Digest) -> CTE:
     start = union(
-        select(literal(focus, DigestText).label("digest")),
+        select(_given(tx, focus)),
         select(artifact_data.c.manifest_digest).where(artifact_data.c.sha256 == focus),
     ).cte("start")
     seen = select(start.c.digest).cte("below", recursive=True)
     return seen.union(select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest))
+
+
+def _given(tx: Transaction, digest: Digest) -> Label[Digest]:
+    """A digest as the column `digest`; PostgreSQL demands that a recursive query starts with the collation it ends with."""
+    value = literal(digest, DigestText)
+    if tx.dialect.name == "postgresql":
+        return type_coerce(value.collate("C"), DigestText).label("digest")
+    return value.label("digest")
 
 
 def _artifacts(tx: Transaction, digests: Sequence[Digest]) -> Iterator[LineageNode]:
