@@ -98,3 +98,4 @@ class ReportView(Frozen):
     how_to_verify: tuple[str, ...]
     notices: tuple[str, ...]
     limitations: tuple[str, ...]
+    law: tuple[str, ...] = ()  # what the abbreviations in `answers` stand for, with the weight of each document

@@ -18,8 +18,8 @@ GAP_X, GAP_Y = 72, 22
 MARGIN = 12
 MAX_NODES = 60  # a drawing of more is no longer read; the rest stays in `registry lineage`
 
-_CHART_WIDTH = 760
-_LABEL_WIDTH, _VALUE_WIDTH = 250, 130
+_CHART_WIDTH = 980
+_LABEL_WIDTH, _VALUE_WIDTH = 320, 150
 _ROW = 46
 _Scale = Callable[[float], float]  # a value of the axis to its x coordinate
 _STYLE = 'font-family="system-ui, sans-serif" font-size="12" fill="currentColor"'
@@ -137,7 +137,7 @@ def _box(node: LineageNode, place: tuple[int, int], *, focus: bool) -> str:
     x, y = place
     radius = 16 if node.kind == "data" else 4
     dash = "" if node.registered else ' stroke-dasharray="4 3"'
-    kind = node.kind if node.registered else f"{node.kind}, not registered here"
+    kind = node.kind if node.registered or node.kind == "data" else f"{node.kind}, by digest only"
     frame = (
         f'<rect x="{x - 4}" y="{y - 4}" width="{NODE_WIDTH + 8}" height="{NODE_HEIGHT + 8}" rx="{radius + 4}"'
         ' fill="none" stroke="currentColor" stroke-width="1"/>'
@@ -196,7 +196,7 @@ def _ticks(low: float, high: float) -> tuple[float, ...]:
 
 
 def _tick(x: float, value: float, unit: str, height: int) -> str:
-    text = f"{round(100 * value)} %" if unit == "share of items" else f"{value:g}".replace("-", "−")
+    text = f"{round(100 * value)} %" if unit == "share of items" else number(value)
     return (
         f'<g class="tick"><line x1="{x:.1f}" y1="32" x2="{x:.1f}" y2="{height - 22}" stroke="currentColor"'
         f' stroke-opacity="0.15"/><text x="{x:.1f}" y="{height - 7}" text-anchor="middle" font-size="11">{text}</text></g>'
@@ -227,8 +227,8 @@ def _row(bar: Bar, top: int, x: _Scale) -> str:
     name, _, words = bar.label.partition(": ")
     return (
         f'<g class="row"><title>{escape(said)}</title>'
-        f'<text x="0" y="{top + 16}">{escape(_cut(words or name, 40))}</text>'
-        f'<text x="0" y="{top + 31}" font-size="11" fill-opacity="0.75">{escape(_cut(name, 28))}, n = {bar.n}</text>'
+        f'<text x="0" y="{top + 16}">{escape(_cut(words or name, 48))}</text>'
+        f'<text x="0" y="{top + 31}" font-size="11" fill-opacity="0.75">{escape(_cut(name, 40))}, n = {bar.n}</text>'
         f'<line class="link" x1="{x(bar.before):.1f}" y1="{above}" x2="{x(bar.after):.1f}" y2="{below}"'
         ' stroke="currentColor" stroke-opacity="0.4"/>'
         f'<g class="before">{_interval(bar.before_low, bar.before_high, above, x, dash=True)}'

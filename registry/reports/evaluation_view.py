@@ -73,9 +73,9 @@ def _arms(evaluation: EvaluationRecord) -> tuple[ArmName, ArmName]:
 
 def _bar(before: Result, value_before: float, after: Result, value_after: float) -> Bar:
     unit, neutral = _METRICS.get(before.metric, ("", None))
+    where = f"{before.dataset}, {before.category}" if before.category else before.dataset
     return Bar(
-        label=f"{before.dataset}: {_WORDS.get(before.metric, before.metric)}"
-        + (f", {before.category}" if before.category else ""),
+        label=f"{where}: {_WORDS.get(before.metric, before.metric)}",
         unit=unit or before.metric,
         before=value_before,
         before_low=before.ci.low if before.ci else None,

@@ -3,6 +3,7 @@
 The template prints what the view holds and decides nothing; every text from a record is escaped.
 """
 
+import re
 from functools import cache
 from importlib import resources
 from itertools import groupby
@@ -13,6 +14,9 @@ from schemas.report import FieldRow, ReportView
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12,64}…?)")
 
 # what each source word means, printed once; the badge holds the word itself, so that no colour is needed
 SOURCES = (
@@ -59,7 +63,18 @@ def _template() -> "Template":
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals["style"] = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704 our own file
     environment.filters["svg"] = Markup  # drawings escape what they print
+    environment.filters["digests"] = _with_digests_marked
     return environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
+
+
+def _with_digests_marked(text: str) -> "Markup":
+    """Escaped text in which every digest is set as code."""
+    from markupsafe import Markup
+
+    pieces = _DIGEST.split(text)  # every second piece is a digest
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in enumerate(pieces)
+    )
 
 
 def _sections(fields: tuple[FieldRow, ...]) -> list[tuple[str, list[FieldRow]]]:

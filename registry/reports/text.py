@@ -16,23 +16,27 @@ def whole(number: int) -> str:
     return f"{number:,}".replace(",", THIN).replace("-", MINUS)
 
 
-def number(value: float, digits: int = 3) -> str:
-    """`digits` significant figures; powers of ten outside 0.001 … 1 000 000."""
-    if isinstance(value, int):
-        return whole(value)
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
+def number(value: float, digits: int = 4) -> str:
+    """`digits` significant figures at most, no trailing zeros; powers of ten outside 0.001 … 1 000 000."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value) and (abs(value) < 10**9 or isinstance(value, int)):
+        return whole(int(value))
     exponent = math.floor(math.log10(abs(value)))
     if -4 < exponent < 6:
-        text = f"{value:.{max(digits - 1 - exponent, 0)}f}"
+        text = _trimmed(f"{value:.{max(digits - 1 - exponent, 0)}f}")
         head, _, tail = text.partition(".")
         grouped = f"{int(head):,}".replace(",", THIN) if exponent >= 4 else head
         return (grouped + (f".{tail}" if tail else "")).replace("-", MINUS)
     mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
-    return f"{mantissa} × 10{str(int(power)).translate(_SUPERSCRIPT)}".replace("-", MINUS)
+    return f"{_trimmed(mantissa)} × 10{str(int(power)).translate(_SUPERSCRIPT)}".replace("-", MINUS)
 
 
-def signed(value: float, digits: int = 3) -> str:
+def _trimmed(decimal: str) -> str:
+    return decimal.rstrip("0").rstrip(".") if "." in decimal else decimal
+
+
+def signed(value: float, digits: int = 4) -> str:
     """As `number`, with its sign."""
     return f"+{number(value, digits)}" if value > 0 else number(value, digits)
 

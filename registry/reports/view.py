@@ -104,6 +104,7 @@ def build_report_view(
         how_to_verify=how_to_verify(version),
         notices=_notices(run, evaluation, found),
         limitations=evaluation.limitations if evaluation is not None else (),
+        law=tuple(f"{one.short}: {one.title} ({one.weight})" for one in rules.sources) if found is not None else (),
     )
 
 

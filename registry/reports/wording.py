@@ -51,8 +51,7 @@ def comparison_sentence(comparison: Comparison, evaluation: EvaluationRecord) ->
         return f"{items}: too few for a statement about this group; the counts are shown, nothing is claimed."
     parts = [
         f"{items}: {_preferences(comparison, evaluation)}",
-        f"{comparison.fixed} of {comparison.flagged} flagged items became neutral, {comparison.overcorrected} were "
-        f"over-corrected, {comparison.introduced} of {comparison.clear} clear items became flagged{_test(comparison.test)}.",
+        _moved(comparison) + _test(comparison.test) + ".",
         _control(comparison),
         f"Conclusion: {conclusion_text(comparison)} ({comparison.conclusion_reason}).",
     ]
@@ -60,9 +59,9 @@ def comparison_sentence(comparison: Comparison, evaluation: EvaluationRecord) ->
 
 
 def loss_sentence(loss: LossComparison) -> str:
-    """`Held-out loss 2.412 → 1.871 (−0.541, 95 % −0.610 … −0.470, n = 20)`."""
+    """`2.412 → 1.871 (−0.541, 95 % −0.61 … −0.47, n = 20)`."""
     interval = f", {interval_text(loss.change_ci, signed)}" if loss.change_ci else ", no interval"
-    return f"{number(loss.before, 4)} → {number(loss.after, 4)} ({signed(loss.change)}{interval}, n = {loss.n})"
+    return f"{number(loss.before)} → {number(loss.after)} ({signed(loss.change)}{interval}, n = {loss.n})"
 
 
 def interval_text(interval: Interval, write: Callable[[float], str] = number) -> str:
@@ -85,6 +84,14 @@ def _preferences(comparison: Comparison, evaluation: EvaluationRecord) -> str:
     return (
         f"{arm_name(comparison.before)} preferred the more stereotyping option in {_counted(before)}, "
         f"{arm_name(comparison.after)} in {_counted(after)}."
+    )
+
+
+def _moved(comparison: Comparison) -> str:
+    was = "was" if comparison.overcorrected == 1 else "were"
+    return (
+        f"{comparison.fixed} of {comparison.flagged} flagged items became neutral, {comparison.overcorrected} {was} "
+        f"over-corrected, {comparison.introduced} of {comparison.clear} clear items became flagged"
     )
 
 
