@@ -1,13 +1,16 @@
 """The schema of the modification record and the data that describes its fields say the same."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from registry.compliance.fields import field_rules, leaves, schema_paths
+from registry.compliance.fields_page import fields_page
 from schemas.modification import ModificationRecord
 from tests.builders import NOW, a_modification_record
 
+ROOT = Path(__file__).parents[2]
 RULES = field_rules()
 REFERENCE = re.compile(r"Arts?\. |Annex |Recital |GL |MDF|PST|CoP|NIST")
 
@@ -55,3 +58,17 @@ def test_the_rules_say_which_law_they_follow():
 def test_a_record_read_back_has_the_same_digest():
     record = a_modification_record()
     assert ModificationRecord.from_json(record.to_json()).canonical_digest() == record.canonical_digest()
+
+
+def test_the_reference_page_is_what_the_rules_say():
+    page = (ROOT / "docs/reference/modification-record.md").read_text(encoding="utf-8")
+    assert page == fields_page(RULES), (
+        "python -m registry.compliance.fields_page > docs/reference/modification-record.md"
+    )
+
+
+def test_every_link_of_the_compliance_map_leads_to_a_file():
+    page = ROOT / "docs/compliance/README.md"
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert links
+    assert not [link for link in links if not (page.parent / link).is_file()]

@@ -1,0 +1,61 @@
+"""`docs/reference/modification-record.md`, written from the rules: the page and the data cannot differ."""
+
+from itertools import groupby
+
+from registry.compliance.fields import FieldRule, FieldRules
+
+_INTRODUCTION = """\
+# Modification record
+
+What every fine-tune, merge and import is documented with. Each field is a value with its source (`measured`, `derived`,
+`imported`, `declared` or `unknown` with a reason); absence is never "no". `record_id`, `schema_version`,
+`record_created_at` and `supersedes` are plain.
+
+This page is generated: `python -m registry.compliance.fields_page > docs/reference/modification-record.md`.
+
+A facts file declares fields whose owner is not the tool:
+
+```yaml
+asserted_by: "name and role of whoever states this"
+use: {intended: "what the model is for"}
+data: {sums.jsonl: {personal_data: "no", labelling: "by hand"}}   # the file's name, or "*" for each
+```
+
+"""
+
+
+def fields_page(rules: FieldRules) -> str:
+    """The page in Markdown: conditions, sources, and a table of fields for each section."""
+    parts = [
+        _INTRODUCTION,
+        f"Rule set {rules.rule_set}, law as of {rules.law_as_of}. {rules.notice}\n\n",
+        "Fill: M measured by the tool, D derived, U from the provider of the base, H a person.\n\n",
+        "## When a field is required\n\n| Word | Holds for |\n| --- | --- |\n",
+        *(f"| `{name}` | {meaning} |\n" for name, meaning in rules.conditions.items()),
+        "\n`a+b` means both; several words, any of them; none, never asked for.\n\n## Sources\n\n",
+        *(f"- **{source.short}** ({source.weight}): {source.title}\n" for source in rules.sources),
+    ]
+    for section, fields in groupby(rules.fields, key=_section):
+        parts.append(f"\n## {section}\n\n| Field | Content | Required when | Owner | Fill | Answers |\n")
+        parts.append("| --- | --- | --- | --- | --- | --- |\n")
+        parts += [_row(rule) for rule in fields]
+    return "".join(parts)
+
+
+def _section(rule: FieldRule) -> str:
+    head, dot, _ = rule.path.rpartition(".")
+    return f"`{head}`" if dot else "Sign-off and lifecycle"
+
+
+def _row(rule: FieldRule) -> str:
+    content = rule.label + (f": {', '.join(rule.values)}" if rule.values else f" ({rule.type})")
+    when = ", ".join(f"`{one}`" for one in rule.required_when) or "never"
+    return f"| `{rule.path}` | {content} | {when} | {rule.owner} | {rule.fill} | {rule.answers} |\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    from registry.compliance.fields import field_rules
+
+    sys.stdout.write(fields_page(field_rules()))
