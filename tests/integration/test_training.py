@@ -41,7 +41,7 @@ def logits_of(model, batches):
 
 
 def test_the_loss_falls_and_every_step_is_told(batches):
-    config = a_training_file(training__num_train_epochs=4, training__learning_rate=0.05)
+    config = a_training_file(training__num_train_epochs=4)
     model = implementation("lora").prepare(a_model(), config, seed=1)
     heard: list[object] = []
     result = train(model, batches, config.training, observe=heard.append)

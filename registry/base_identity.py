@@ -1,0 +1,288 @@
+"""The identity of a base from its folder: weights, config, tokenizer, chat template, generation config. Needs no torch.
+
+What each digest covers:
+- `weights`: the tensors (`registry/weights.py`); shards and order do not matter.
+- `config`, `generation_config`: RFC 8785 of the JSON object without the keys of `_VOLATILE`, which whoever saves writes
+  anew. Integers beyond 2^53 − 1, which that form cannot hold, count as decimal text.
+- `chat_template`: the UTF-8 bytes of the template wherever it lies: `chat_template.jinja`, `chat_template.json`, or the
+  key of `tokenizer_config.json`, in this order, which is the order of loading. Several named templates: RFC 8785 of
+  the list.
+- `tokenizer`: RFC 8785 of `{file name: digest}` over the files of `TOKENIZER_FILES` that are there; JSON files count by
+  RFC 8785 of their value (`tokenizer_config.json` without the chat template and `_VOLATILE`), others by their bytes.
+
+Refused at intake: links, pickle weights, code (`.py`, `auto_map`), a folder without safetensors weights, an index that
+names tensors or shards that are not there, weights that the index leaves out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.base_parameters import architecture, context_length, count_parameters
+from registry.files import StatKey, read_file
+from registry.hashing import DigestCache, OnBytes, hash_file
+from registry.intake.json import read_json
+from registry.intake.model_code import refuse_code
+from registry.intake.paths import FileFound, scan_folder
+from registry.intake.pickle import refuse_pickle
+from registry.manifests import weights_entry
+from registry.weights import WeightsFile as HashedWeights
+from registry.weights import hash_weights
+from schemas.base_model import BaseIdentity
+from schemas.canonical import canonical_digest
+from schemas.errors import InputRefused
+from schemas.identity import Digest
+from schemas.manifest import UNSIGNED_PATHS, FileEntry, WeightsFile
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+CONFIG_NAME = "config.json"
+GENERATION_CONFIG_NAME = "generation_config.json"
+TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+CHAT_TEMPLATE_NAMES = ("chat_template.jinja", "chat_template.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    TOKENIZER_CONFIG_NAME,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+JSON_MAX_BYTES = 64 * 1024 * 1024  # the largest tokenizer.json published has about 35 MB
+# a model card, and what tools keep beside a model: none of it is of the model
+_NOT_OF_THE_BASE = (*UNSIGNED_PATHS, ".cache", ".git", ".gitattributes", ".gitignore", ".huggingface")
+# written anew by whoever saves; they say nothing about what the model computes
+_VOLATILE = frozenset(
+    {
+        "_name_or_path",
+        "name_or_path",
+        "transformers_version",
+        "_commit_hash",
+        "_from_model_config",
+        "tokenizer_file",
+        "local_files_only",
+    }
+)
+_MAX_EXACT = 2**53 - 1
+_CACHE_KIND = "base-json-v1"
+
+
+class BaseWithoutWeights(InputRefused):
+    reference = "base-without-weights"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            what=f"{folder.name} holds no weights of a whole model",
+            why=f"there is neither {WEIGHTS_NAME} nor {INDEX_NAME}",
+            fix="name the folder that holds them; convert other formats to safetensors first",
+        )
+
+
+class BaseFileMissing(InputRefused):
+    reference = "base-file-missing"
+
+    def __init__(self, folder: Path, name: str, why: str) -> None:
+        super().__init__(what=f"{folder.name} has no {name}", why=why, fix="fetch the whole model again")
+
+
+class IndexInconsistent(InputRefused):
+    reference = "index-inconsistent"
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(
+            what=f"the weights files of {folder.name} do not fit together",
+            why=why,
+            fix="fetch the whole model again, or save it again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFolder:
+    """What a base's folder is: its identity, its files and tensors, and what its config says.
+
+    `files` and `weights` are sorted by the UTF-8 bytes of the path. The parameter counts are those of
+    `registry.base_parameters.count_parameters`.
+    """
+
+    identity: BaseIdentity
+    files: tuple[FileEntry, ...]
+    weights: tuple[WeightsFile, ...]
+    architecture: str
+    parameters_total: int
+    parameters_matmul: int
+    context_length: int | None
+
+
+def identify_base(
+    folder: Path,
+    *,
+    revision: str | None = None,
+    cache: DigestCache | None = None,
+    workers: int | None = None,
+    on_bytes: OnBytes = lambda _: None,
+) -> BaseFolder:
+    """Identify the base in a folder; every byte is read once, unless the cache knows the file.
+
+    Args:
+        folder: in Hugging Face layout. A model card, `evidence` and what git or the Hub's client keep are left out.
+        revision: the resolved commit, if it came from a hub.
+        cache: digests of files that have not changed since.
+        workers: threads; None for one a core. They do not change the result.
+        on_bytes: hears of progress.
+
+    Raises:
+        BaseWithoutWeights, BaseFileMissing, IndexInconsistent, UnsafeInputPath, PickleRefused, CodeRefused: refused.
+        MalformedWeights, MalformedInput: a safetensors header or a JSON file that is truncated or lies.
+        FolderMissing, FolderUnreadable, FileChanged: as their readers.
+    """
+    found = scan_folder(folder, family="intake", exclude=_NOT_OF_THE_BASE)
+    paths = frozenset(file.path for file in found)
+    refuse_code(folder, found)
+    for file in found:
+        refuse_pickle(folder / file.path)
+    _require_config_and_tokenizer(folder, paths)
+    names = _weights_names(folder, paths)
+    hashed, digest = hash_weights(
+        [folder / name for name in names],
+        workers=workers,
+        with_file_digest=True,
+        cache=cache,
+        family="intake",
+        on_bytes=on_bytes,
+    )
+    _check_index(folder, names, hashed)
+    config = _object(folder, CONFIG_NAME)
+    total, matmul = count_parameters((tensor for file in hashed for tensor in file.tensors), config)
+    return BaseFolder(
+        identity=_identity(folder, paths, digest, revision, cache),
+        files=_files(folder, found, dict(zip(names, hashed, strict=True)), cache),
+        weights=tuple(weights_entry(name, one) for name, one in zip(names, hashed, strict=True)),
+        architecture=architecture(config),
+        parameters_total=total,
+        parameters_matmul=matmul,
+        context_length=context_length(config),
+    )
+
+
+def json_digest(value: Any) -> Digest:  # any JSON value
+    """SHA-256 of the RFC 8785 form, integers beyond 2^53 − 1 as decimal text."""
+    return canonical_digest(_countable(value))
+
+
+def _require_config_and_tokenizer(folder: Path, paths: frozenset[str]) -> None:
+    if not any(path.endswith(".safetensors") for path in paths):
+        raise BaseWithoutWeights(folder)
+    if CONFIG_NAME not in paths:
+        raise BaseFileMissing(folder, CONFIG_NAME, "nothing says what the weights are")
+    if not paths & frozenset(TOKENIZER_FILES):
+        raise BaseFileMissing(folder, "tokenizer", "nothing says how text becomes tokens")
+
+
+def _weights_names(folder: Path, paths: frozenset[str]) -> tuple[str, ...]:
+    if WEIGHTS_NAME in paths:
+        names = {WEIGHTS_NAME}
+    elif INDEX_NAME in paths:
+        names = set(_weight_map(folder).values())
+        for name in sorted(names - paths):
+            raise IndexInconsistent(folder, f"{INDEX_NAME} names {name[:200]!r}, which is not there")
+    else:
+        raise BaseWithoutWeights(folder)
+    for path in sorted(paths):
+        if path.endswith(".safetensors") and path not in names:
+            why = f"{path} is not what {WEIGHTS_NAME if WEIGHTS_NAME in paths else INDEX_NAME} is loaded with"
+            raise IndexInconsistent(folder, why)
+    return tuple(sorted(names, key=str.encode))
+
+
+def _weight_map(folder: Path) -> Mapping[str, str]:
+    value = _object(folder, INDEX_NAME).get("weight_map")
+    if not isinstance(value, dict) or not value or not all(isinstance(name, str) for name in value.values()):
+        raise IndexInconsistent(folder, f"{INDEX_NAME} has no weight_map of tensor names to file names")
+    return value
+
+
+def _check_index(folder: Path, names: Sequence[str], hashed: Sequence[HashedWeights]) -> None:
+    if tuple(names) == (WEIGHTS_NAME,):
+        return
+    listed = _weight_map(folder)
+    present = {tensor.name: name for name, file in zip(names, hashed, strict=True) for tensor in file.tensors}
+    for name in sorted(listed.keys() | present.keys()):
+        if listed.get(name) != present.get(name):
+            where = present.get(name, "no file")
+            raise IndexInconsistent(folder, f"tensor {name[:120]!r} is in {where}, the index says {listed.get(name)}")
+
+
+def _identity(
+    folder: Path, paths: frozenset[str], weights: Digest, revision: str | None, cache: DigestCache | None
+) -> BaseIdentity:
+    parts = {name: str(_digest_of(folder, name, cache)) for name in TOKENIZER_FILES if name in paths}
+    has_generation = GENERATION_CONFIG_NAME in paths
+    return BaseIdentity(
+        weights=weights,
+        config=_digest_of(folder, CONFIG_NAME, cache),
+        tokenizer=canonical_digest(parts),
+        chat_template=_chat_template(folder, paths),
+        generation_config=_digest_of(folder, GENERATION_CONFIG_NAME, cache) if has_generation else None,
+        revision=revision,
+    )
+
+
+def _digest_of(folder: Path, name: str, cache: DigestCache | None) -> Digest:
+    path = folder / name
+    if not name.endswith(".json"):
+        return hash_file(path, cache=cache).sha256
+    key = StatKey.of_path(path)
+    known = cache.get(key, _CACHE_KIND) if cache is not None else None
+    if known is not None:
+        return known
+    dropped = _VOLATILE | {"chat_template"} if name == TOKENIZER_CONFIG_NAME else _VOLATILE
+    found = json_digest({word: item for word, item in _object(folder, name).items() if word not in dropped})
+    if cache is not None and StatKey.of_path(path) == key:
+        cache.put(key, found, _CACHE_KIND)
+    return found
+
+
+def _chat_template(folder: Path, paths: frozenset[str]) -> Digest | None:
+    file, older = CHAT_TEMPLATE_NAMES
+    if file in paths:
+        return hash_file(folder / file).sha256
+    name = older if older in paths else TOKENIZER_CONFIG_NAME
+    found = _object(folder, name).get("chat_template") if name in paths else None
+    if found is None:
+        return None
+    return Digest.of(found.encode("utf-8")) if isinstance(found, str) else json_digest(found)
+
+
+def _object(folder: Path, name: str) -> dict[str, Any]:
+    value = read_json(read_file(folder / name, max_bytes=JSON_MAX_BYTES), what=name, family="intake")
+    if not isinstance(value, dict):
+        raise BaseFileMissing(folder, f"usable {name}", "it is JSON, but not an object")
+    return value
+
+
+def _countable(value: Any) -> Any:  # any JSON value
+    """Tokenizer configs write 10^30 for "no limit"."""
+    if isinstance(value, dict):
+        return {key: _countable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_countable(item) for item in value]
+    return str(value) if type(value) is int and abs(value) > _MAX_EXACT else value
+
+
+def _files(
+    folder: Path, found: Sequence[FileFound], weights: Mapping[str, HashedWeights], cache: DigestCache | None
+) -> tuple[FileEntry, ...]:
+    entries = []
+    for path in sorted((file.path for file in found), key=str.encode):
+        known = weights.get(path)
+        if known is not None and known.file_digest is not None:
+            entries.append(FileEntry(path=path, size=known.file_size, sha256=known.file_digest))
+        else:
+            hashed = hash_file(folder / path, cache=cache)
+            entries.append(FileEntry(path=path, size=hashed.size, sha256=hashed.sha256))
+    return tuple(entries)
