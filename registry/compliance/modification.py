@@ -83,6 +83,7 @@ def build_modification_record(
     evaluation: EvaluationRecord | None = None,
     change: ChangeFigures | None = None,
     signing: Signing | None = None,
+    optimiser: str | None = None,
     facts: dict[str, Any] | None = None,
     supersedes: str | None = None,
 ) -> ModificationRecord:
@@ -91,6 +92,7 @@ def build_modification_record(
     Args:
         name: the name that the result is registered under.
         manifest: of the result.
+        optimiser: what the training loop used, if the training file does not say it.
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
         supersedes: the record that this one corrects.
 
@@ -104,7 +106,7 @@ def build_modification_record(
         identity=_identity(name, manifest, signing, tool_version),
         modifier=_modifier(profile),
         base=tuple(_base(base, run) for base in bases),
-        method=recorded_run.method_section(run),
+        method=recorded_run.method_section(run, optimiser),
         peft=recorded_run.peft_section(run),
         prompt=recorded_run.prompt_section(run),
         code=recorded_run.code_section(run),
@@ -150,7 +152,7 @@ def _base(base: BaseInput, run: RunRecord) -> BaseUsed:
     record, facts = base.record, base.record.facts
     quantisation = run.config.get("quantization") if base.role == "base" else None
     optional = {
-        "version": measured(base.number) if base.number is not None else None,
+        "version": None if base.number is None else measured(base.number, evidence=_known(base.manifest)),
         "revision": measured(record.identity.revision) if record.identity.revision else None,
         "file_digests": measured(_files(base.files), method="SHA-256 of each file") if base.files else None,
         "quantised_view": measured(quantisation, method="in memory while training") if quantisation else None,
@@ -181,6 +183,10 @@ def _base(base: BaseInput, run: RunRecord) -> BaseUsed:
     ).model_copy(update={"source_url": facts.source_url} | {key: value for key, value in optional.items() if value})
 
 
+def _known(digest: Digest | None) -> tuple[Digest, ...]:
+    return () if digest is None else (digest,)
+
+
 def _files(entries: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
     return [entry.to_json() for entry in entries]
 
@@ -189,6 +195,8 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord) -> Chang
     def count(number: int | None) -> Value | None:
         return None if number is None else measured(number, "parameters", method=figures.method)
 
+    if figures.base_untouched:  # nothing of the base is in the result, so nothing of it changed or went
+        figures = figures.model_copy(update={"changed": figures.changed or 0, "removed": figures.removed or 0})
     share = None if figures.changed is None else 100 * figures.changed / run.parameters_total
     modules = [module.model_dump(mode="json") for module in figures.modules]
     optional = {

@@ -25,13 +25,15 @@ _BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 
 _DAYS_A_MONTH = 365.25 / 12
 
 
-def method_section(run: RunRecord) -> Method:
+def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
     """What was done: method, objective, optimiser, schedule, seed, hyperparameters."""
     training = _block(run, "training")
     kind = "dora" if _method_block(run).get("use_dora") else _KINDS.get(run.method, "other")
     hyperparameters = {"training": training, run.method: _method_block(run)}
     optional = {
-        "optimiser": _from_config(training, "optimizer", "optim"),
+        "optimiser": measured(optimiser, method="the training loop")
+        if optimiser
+        else _from_config(training, "optimizer", "optim"),
         "schedule": _from_config(training, "lr_scheduler_type"),
     }
     return Method(

@@ -5,6 +5,7 @@ import pytest
 from registry.compliance.completeness import completeness, conditions_of
 from registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
 from registry.compliance.fields import leaves
+from registry.compliance.modification import ChangeFigures
 from schemas.values import declared, imported, measured, unknown
 from tests.builders import (
     NOW,
@@ -127,6 +128,17 @@ def test_unknown_energy_says_why_and_asks_for_no_boundary():
 
 def test_the_same_inputs_give_the_same_record():
     assert a_modification_record().to_canonical() == a_modification_record().to_canonical()
+
+
+def test_an_adapter_beside_an_untouched_base_changed_none_of_its_parameters():
+    change = a_modification_record(change=ChangeFigures(added=7, base_untouched=True)).change
+    assert (change.params_changed.value, change.params_removed.value, change.pct_of_base.value) == (0, 0, 0.0)
+    assert not a_modification_record(change=ChangeFigures(added=7)).change.params_changed.known
+
+
+def test_the_optimiser_of_the_loop_is_recorded():
+    assert a_modification_record(optimiser="AdamW").method.optimiser.value == "AdamW"
+    assert not a_modification_record().method.optimiser.known
 
 
 # --- completeness ---
