@@ -27,6 +27,7 @@ Transaction = Connection
 WAIT_SECONDS = 30
 """How long a command waits for another writer."""
 _SQLITE = "sqlite:///"
+_WRITES = "registry_writes"  # an execution option: the transaction that begins next writes
 # any constant will do: it keeps two `create` calls on one server apart
 _MIGRATION_LOCK = 0x70656674
 
@@ -106,7 +107,7 @@ class Database:
         if self._read_only:
             raise ReadOnlyHome(self.where)
         with translated(self.where), self._engine.connect() as connection:
-            connection.execution_options(registry_begin="BEGIN IMMEDIATE")
+            connection.execution_options(**{_WRITES: True})
             with connection.begin():
                 if self.dialect == "postgresql":
                     connection.execute(select(log_head.c.id).with_for_update())
@@ -150,7 +151,7 @@ class Database:
             connection.rollback()
             if found is not None and found > SCHEMA_REVISION:
                 raise SchemaMismatch(self.where, found, SCHEMA_REVISION)
-            connection.execution_options(registry_begin="BEGIN IMMEDIATE")
+            connection.execution_options(**{_WRITES: True})
             with connection.begin():
                 if self.dialect == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -182,7 +183,9 @@ def _sqlite_engine(opened: sqlite_file.OpenFile) -> Engine:
     # sqlite3 starts transactions too late for a consistent read, and never with IMMEDIATE: `connect` switched that off
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("registry_begin", "BEGIN"))
+        writes = opened.writes and connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

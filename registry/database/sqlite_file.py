@@ -38,7 +38,7 @@ class OpenFile:
             check_same_thread=False,  # the pool hands a connection to one thread at a time
         )
         try:
-            for pragma in _WRITING if self.writes else _READING:
+            for pragma in _WRITING if self.writes else ():
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()
@@ -52,7 +52,6 @@ class OpenFile:
 
 # recursive_triggers: without it INSERT OR REPLACE deletes a row and runs no DELETE trigger
 _WRITING = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON")
-_READING = ("query_only = ON",)
 
 
 def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) -> OpenFile:

@@ -19,9 +19,9 @@ def edges_above(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
     walk = select(artifact_parents.c.parent).join(seen, artifact_parents.c.child == seen.c.digest)
     above = seen.union(walk)
     parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
-    parents = parents.join(above, artifact_parents.c.child == above.c.digest)
+    parents = parents.where(artifact_parents.c.child.in_(select(above.c.digest)))
     data = select(artifact_data.c.sha256, artifact_data.c.manifest_digest, literal("data"))
-    data = data.join(above, artifact_data.c.manifest_digest == above.c.digest)
+    data = data.where(artifact_data.c.manifest_digest.in_(select(above.c.digest)))
     return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))
 
 
@@ -29,7 +29,7 @@ def edges_below(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
     """Every edge that `focus` (an artifact, or a data file) leads to."""
     below = _below(tx, focus)
     parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
-    parents = parents.join(below, artifact_parents.c.parent == below.c.digest)
+    parents = parents.where(artifact_parents.c.parent.in_(select(below.c.digest)))
     data = select(artifact_data.c.sha256, artifact_data.c.manifest_digest, literal("data"))
     data = data.where(artifact_data.c.sha256 == focus)
     return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))

@@ -106,7 +106,7 @@ def base_by_weights(tx: Transaction, weights_digest: Digest) -> Version | None:
     """The base with these weights that was registered last, if any."""
     query = (
         select_versions()
-        .where(artifacts.c.weights_digest == weights_digest, versions.c.kind == "base")
+        .where(artifacts.c.weights_digest == weights_digest, artifacts.c.kind == "base")
         .order_by(versions.c.log_index.desc())
         .limit(1)
     )

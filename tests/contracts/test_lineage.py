@@ -1,0 +1,157 @@
+"""Lineage on each database: by digest, whatever was registered first."""
+
+import itertools
+
+import pytest
+
+from registry.database.session import Database
+from registry.lineage import ancestors_of, descendants_of, lineage_of, tree_lines
+from schemas.lineage import Lineage
+from schemas.manifest import Manifest, Parent
+from tests.contracts.databases import address, database, postgres
+from tests.registered import a_base, a_data_file, a_manifest, digest, on, parent, put_artifact, put_version, registered
+
+__all__ = ["address", "database", "postgres"]  # fixtures
+
+BASE = a_base("base")
+LEFT = a_manifest("left", base=on(BASE), data=(a_data_file("rows"),), parents=(parent("base", BASE),))
+RIGHT = a_manifest("right", method="ia3", base=on(BASE))
+MERGED = a_manifest(
+    "merged",
+    kind="model",
+    layout="model",
+    method=None,
+    base=on(BASE),
+    parents=(parent("adapter", LEFT), parent("adapter", RIGHT)),
+)
+DIAMOND = {"base": BASE, "left": LEFT, "right": RIGHT, "merged": MERGED}
+
+
+def lineage(database: Database, manifest: Manifest, direction: str = "both") -> Lineage:
+    with database.read() as tx:
+        return lineage_of(tx, focus=manifest.canonical_digest(), direction=direction)  # type: ignore[arg-type]
+
+
+def edges(graph: Lineage) -> set[tuple[str, str, str]]:
+    label = {node.digest: node.label for node in graph.nodes}
+    return {(label[edge.source], label[edge.target], edge.role) for edge in graph.edges}
+
+
+def labels(graph: Lineage) -> set[str]:
+    return {node.label for node in graph.nodes}
+
+
+ALL_EDGES = {
+    ("base:1", "left:1", "base"),
+    ("base:1", "right:1", "base"),
+    ("base:1", "merged:1", "base"),
+    ("left:1", "merged:1", "adapter"),
+    ("right:1", "merged:1", "adapter"),
+    ("rows.jsonl", "left:1", "data"),
+}
+
+
+def test_a_diamond_from_its_end_whatever_was_registered_first(database: Database) -> None:
+    for name, manifest in reversed(DIAMOND.items()):
+        registered(database, name, manifest)
+    graph = lineage(database, MERGED)
+    assert edges(graph) == ALL_EDGES
+    assert len(graph.edges) == len(ALL_EDGES)
+    place = {node.label: at for at, node in enumerate(graph.nodes)}
+    assert len(place) == 5
+    for source, target, _ in ALL_EDGES:
+        assert place[source] < place[target]
+    kinds = {node.label: (node.kind, node.registered, node.detail) for node in graph.nodes}
+    assert kinds["left:1"] == ("adapter", True, "lora")
+    assert kinds["base:1"] == ("base", True, "")
+    assert kinds["rows.jsonl"] == ("data", False, "")
+
+
+def test_the_graph_depends_on_digests_only(database: Database) -> None:
+    with database.write() as tx:
+        for name, manifest in DIAMOND.items():
+            put_version(tx, name, manifest)
+    first = lineage(database, MERGED)
+    with database.write() as tx:
+        for manifest in reversed(DIAMOND.values()):
+            put_artifact(tx, manifest)  # again: adds no edge
+    assert lineage(database, MERGED) == first
+
+
+def test_from_a_side_of_the_diamond_the_other_side_is_not_shown(database: Database) -> None:
+    for name, manifest in DIAMOND.items():
+        registered(database, name, manifest)
+    assert labels(lineage(database, LEFT)) == {"base:1", "rows.jsonl", "left:1", "merged:1"}
+    assert labels(lineage(database, LEFT, "ancestors")) == {"base:1", "rows.jsonl", "left:1"}
+    assert labels(lineage(database, LEFT, "descendants")) == {"left:1", "merged:1"}
+    assert labels(lineage(database, BASE, "ancestors")) == {"base:1"}
+
+
+def test_data_and_bases_name_everything_they_went_into(database: Database) -> None:
+    for name, manifest in DIAMOND.items():
+        registered(database, name, manifest)
+    left, right, merged = (one.canonical_digest() for one in (LEFT, RIGHT, MERGED))
+    with database.read() as tx:
+        assert set(descendants_of(tx, digest("rows"))) == {left, merged}
+        assert set(descendants_of(tx, BASE.canonical_digest())) == {left, right, merged}
+        assert descendants_of(tx, merged) == ()
+        assert set(ancestors_of(tx, merged)) == {BASE.canonical_digest(), left, right, digest("rows")}
+        assert ancestors_of(tx, BASE.canonical_digest()) == ()
+        from_data = lineage_of(tx, focus=digest("rows"))
+    assert labels(from_data) == {"rows.jsonl", "left:1", "merged:1"}
+
+
+def test_a_parent_that_nobody_registered_is_shown_as_unknown(database: Database) -> None:
+    elsewhere = Parent(role="model", manifest=digest("elsewhere"))
+    registered(database, "tutor", a_manifest("tutor", parents=(elsewhere,)))
+    graph = lineage(database, a_manifest("tutor", parents=(elsewhere,)))
+    (unknown,) = (node for node in graph.nodes if node.label != "tutor:1")
+    assert (unknown.digest, unknown.kind, unknown.registered) == (digest("elsewhere"), "unknown", False)
+    assert unknown.detail == "named as model"
+
+
+def test_an_artifact_without_a_name_is_told_from_one_with(database: Database) -> None:
+    with database.write() as tx:
+        put_artifact(tx, BASE)
+        put_version(tx, "left", LEFT)
+    nodes = {node.digest: node for node in lineage(database, LEFT).nodes}
+    base = nodes[BASE.canonical_digest()]
+    assert (base.kind, base.registered, base.label) == ("base", False, BASE.canonical_digest().short)
+
+
+def test_a_digest_that_nobody_knows_is_a_graph_of_one(database: Database) -> None:
+    with database.read() as tx:
+        graph = lineage_of(tx, focus=digest("nothing"))
+    assert [node.kind for node in graph.nodes] == ["unknown"]
+    assert graph.edges == ()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["base", "imported"])))
+def test_what_was_imported_alone_hangs_on_the_base_with_its_weights(database: Database, order: tuple[str, ...]) -> None:
+    manifests = {"base": BASE, "imported": a_manifest("imported", base=on(BASE, known=False))}
+    for name in order:
+        registered(database, name, manifests[name])
+    assert edges(lineage(database, BASE)) == {("base:1", "imported:1", "base")}
+
+
+def test_a_long_chain_is_walked_in_both_directions(database: Database) -> None:
+    chain = [a_manifest("0")]
+    for at in range(1, 400):
+        chain.append(a_manifest(f"{at}", parents=(parent("model", chain[-1]),)))
+    with database.write() as tx:
+        for manifest in chain:
+            put_artifact(tx, manifest)
+    graph = lineage(database, chain[200])
+    assert [node.digest for node in graph.nodes] == [manifest.canonical_digest() for manifest in chain]
+
+
+def test_the_tree_shows_each_source_and_opens_a_node_once(database: Database) -> None:
+    for name, manifest in DIAMOND.items():
+        registered(database, name, manifest)
+    assert tree_lines(lineage(database, LEFT)) == [
+        "base:1  base",
+        "└─ left:1  adapter  lora  ◀",
+        "   └─ merged:1  model",
+        "rows.jsonl  data",
+        "└─ left:1  adapter  lora  (above)  ◀",
+    ]
