@@ -96,9 +96,9 @@ def versions_of(tx: Transaction, name: str) -> tuple[Version, ...]:
     return read_versions(tx, select_versions().where(versions.c.name == name).order_by(versions.c.number))
 
 
-def version_by_digest(tx: Transaction, digest: Digest) -> tuple[Version, ...]:
+def version_by_digest(tx: Transaction, manifest_digest: Digest) -> tuple[Version, ...]:
     """Every version that has this artifact, in the order of registration."""
-    query = select_versions().where(versions.c.manifest_digest == digest).order_by(versions.c.log_index)
+    query = select_versions().where(versions.c.manifest_digest == manifest_digest).order_by(versions.c.log_index)
     return read_versions(tx, query)
 
 
