@@ -59,7 +59,7 @@ def _used_fraction(config: Mapping[str, Any]) -> float:
         count = next((part[key] for key in _EXPERT_COUNTS if type(part.get(key)) is int and part[key] > 0), None)
         used = next((part[key] for key in _EXPERTS_A_TOKEN if type(part.get(key)) is int and part[key] > 0), None)
         if count and used:
-            return min(1.0, used / count)
+            return min(1.0, float(used) / float(count))
     return 1.0
 
 

@@ -22,6 +22,7 @@ from schemas.progress import Advanced, Finished, Observe, Started, ignore
 from schemas.run import LossCurve
 from trainer.data.collate import Batch, Batches
 from trainer.data.tokenize import IGNORED
+from trainer.energy import kilowatt_hours, read_counters
 
 _STEP = "train"
 # A model that knows nothing has a loss of ln(vocabulary); twice that, and twice its own start, is no noise.
@@ -72,6 +73,7 @@ class TrainResult:
     padding_tokens: int
     seconds: float
     shapes: tuple[Shape, ...]
+    energy_kwh: float | None = None
 
 
 def train(
@@ -100,7 +102,7 @@ def train(
         OutOfMemory: an allocation failed.
     """
     run = _Run(model, settings, _total_steps(len(batches), settings), device, autocast)
-    started = clock()
+    started, energy = clock(), read_counters()
     observe(Started(_STEP, total=run.total, unit="step"))
     model.train()
     for step, window in enumerate(_windows(batches, settings, run.total), start=1):
@@ -109,7 +111,7 @@ def train(
         observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{rate:.0f}"))))
     model.eval()
     observe(Finished(_STEP))
-    return run.result(clock() - started)
+    return run.result(clock() - started, kilowatt_hours(energy, read_counters()))
 
 
 def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int, int]:
@@ -188,7 +190,7 @@ class _Run:
         self.losses.append(loss)
         return loss
 
-    def result(self, seconds: float) -> TrainResult:
+    def result(self, seconds: float, energy_kwh: float | None) -> TrainResult:
         return TrainResult(
             curve=LossCurve(steps=tuple(range(1, len(self.losses) + 1)), loss=tuple(self.losses)),
             steps=len(self.losses),
@@ -197,6 +199,7 @@ class _Run:
             padding_tokens=self.padding,
             seconds=seconds,
             shapes=tuple(Shape(*shape, count) for shape, count in sorted(self.shapes.items())),
+            energy_kwh=energy_kwh,
         )
 
     def _backward(self, window: list[Batch]) -> tuple[float, int]:

@@ -1,0 +1,132 @@
+"""Counted operations against closed forms that were worked out by hand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.base_model import BaseRecord
+from schemas.progress import Warned
+from tests.builders import a_base_record
+from tests.training_builders import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
+from trainer.compute import FlopLaw, compute_record, trace_law
+from trainer.data.collate import Batches
+from trainer.data.dataset import load_data
+from trainer.environment import Hardware
+from trainer.loop import Shape, TrainResult, train
+from trainer.methods import count_trainable, implementation
+
+HEADS, HEAD_DIM, LAYERS, VOCABULARY, HIDDEN = 4, 8, 2, 300, 32
+LINEAR_LAYERS = 2 * (32 * 32 * 2 + 32 * 16 * 2 + 32 * 64 * 3)  # q, o; k, v; gate, up, down
+HEAD = VOCABULARY * HIDDEN
+
+
+def test_full_training_is_six_operations_a_weight_and_token():
+    law = trace_law(a_model().config, a_training_file(method="full"))
+    assert law.per_token == 6 * LINEAR_LAYERS
+    assert law.per_head_position == 6 * HEAD
+    assert law.per_batch == 0
+
+
+def test_attention_is_two_products_a_head_and_costs_twice_as_much_backward():
+    forward = trace_law(a_model().config, a_training_file(method="full"), backward=False)
+    both = trace_law(a_model().config, a_training_file(method="full"))
+    assert forward.per_square == 2 * 2 * HEADS * HEAD_DIM * LAYERS
+    assert both.per_square == 3 * forward.per_square
+    assert forward.per_token == 2 * LINEAR_LAYERS
+
+
+def test_lora_saves_the_gradients_of_frozen_weights():
+    law = trace_law(a_model().config, a_training_file())
+    adapters = LAYERS * 8 * (64 + 48 + 48 + 64 + 3 * 96)  # r·(in + out) of each linear layer
+    # nothing asks for the gradient of the embeddings' output: q, k, v of the first layer and their A need none
+    not_needed = 2 * (32 * 32 + 2 * 32 * 16) + 2 * (3 * 8 * 32)
+    assert law.per_token == 4 * LINEAR_LAYERS + 6 * adapters - not_needed
+    assert law.per_head_position == 4 * HEAD
+
+
+def test_lora_on_a_model_of_ordinary_width_is_within_five_percent_of_four_operations():
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=4,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+    law = trace_law(config, a_training_file())
+    linears = 4 * (576 * 576 * 2 + 576 * 192 * 2 + 576 * 1536 * 3)
+    flops = law.of_batch(1, 256, 256) - law.per_square * 256**2
+    assert 1.0 < flops / (4 * (linears + 49152 * 576) * 256) < 1.05
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora__use_dora": True}, {"method": "full"}])
+def test_the_law_predicts_a_shape_that_was_not_traced(changes):
+    from trainer.compute import _traced
+
+    config = a_training_file(**changes)
+    law = trace_law(a_model().config, config)
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        twin = implementation(config.method).prepare(AutoModelForCausalLM.from_config(a_model().config), config, seed=0)
+    assert law.of_batch(1, 77, 40) == pytest.approx(_traced(twin.train(), 77, 40, backward=True), rel=1e-8)
+
+
+def test_batches_add_up():
+    law = FlopLaw(per_token=2.0, per_head_position=3.0, per_square=5.0, per_batch=7.0)
+    assert law.total([Shape(rows=2, tokens=10, supervised=4, count=3)]) == 3 * (2 * 20 + 3 * 4 + 5 * 2 * 100 + 7)
+
+
+@dataclass(frozen=True)
+class Finished:
+    config: Any
+    model: Any
+    hardware: Hardware
+    result: TrainResult
+    parameters: tuple[int, int]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Finished:
+    write_rows(tmp_path / "rows.jsonl", colour_rows(8))
+    config, tokenizer = a_training_file(), a_tokenizer()
+    data = load_data(config.data, folder=tmp_path, tokenizer=tokenizer, max_length=64, seed=1)
+    model = implementation("lora").prepare(a_model(), config, seed=1)
+    result = train(model, Batches(data.train, 4, 256, 1), config.training)
+    return Finished(config, model, Hardware("cpu", "fp32", 1, "a processor"), result, count_trainable(model))
+
+
+@pytest.fixture
+def base() -> BaseRecord:
+    return a_base_record(parameters_total=1000, parameters_matmul=900)
+
+
+def test_the_record_says_where_each_figure_comes_from(finished, base):
+    record = compute_record(finished, base)
+    assert record.conservative_flop.value == 6.0 * 1000 * finished.result.tokens
+    assert record.param_update_flop.source == "derived"
+    assert "traced" in str(record.param_update_flop.method)
+    law = trace_law(finished.model.config, finished.config)
+    assert record.param_update_flop.value == law.total(finished.result.shapes)
+    assert record.peak_memory_bytes.value > 2**20
+    assert record.energy_kwh.known or record.energy_kwh.reason
+
+
+def test_an_architecture_that_cannot_be_traced_falls_back_to_the_closed_form_and_says_so(finished, base, monkeypatch):
+    import trainer.compute
+
+    def fail(*_: object, **__: object) -> FlopLaw:
+        raise NotImplementedError("no meta kernel")
+
+    monkeypatch.setattr(trainer.compute, "trace_law", fail)
+    heard: list[object] = []
+    record = compute_record(finished, base, observe=heard.append)
+    trainable = finished.parameters[0]
+    assert record.param_update_flop.value == (4 * 900 + 6 * trainable) * finished.result.tokens
+    assert any(isinstance(event, Warned) for event in heard)

@@ -1,0 +1,171 @@
+"""Bringing a base into a folder of safetensors, and loading one from it. Remote code is never run.
+
+A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/gguf_base.py`) or a Hub id (fetched,
+`trainer/hub.py`).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.base_model import BaseOrigin
+from schemas.errors import InputRefused, NotFound
+from schemas.progress import Observe, ignore
+from trainer.environment import Dtype
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
+_MAX_NAMED = 3  # tensors named in one error
+
+
+class BaseSourceNotFound(NotFound):
+    reference = "base-source-not-found"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            what=f"there is no base at {source[:200]!r}",
+            why="it is no folder, no .gguf file and no Hub id (owner/name)",
+            fix="check the path, or write the id as on the Hub",
+        )
+
+
+class RevisionWithoutHub(InputRefused):
+    reference = "revision-without-hub"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            what=f"--revision means nothing for {source[:200]!r}",
+            why="only a Hub id has revisions; a folder or a file is pinned by its digests",
+            fix="leave --revision out",
+        )
+
+
+class BaseWeightsIncomplete(InputRefused):
+    reference = "base-weights-incomplete"
+
+    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+        super().__init__(
+            what=f"the weights in {folder.name} do not fill the model that its config.json describes",
+            why=f"nothing there for {', '.join(names[:_MAX_NAMED])}{more}; those would start as random numbers",
+            fix="fetch the whole model again",
+        )
+
+
+class BaseNotLoadable(InputRefused):
+    reference = "base-not-loadable"
+
+    def __init__(self, folder: Path, part: str, why: str) -> None:
+        super().__init__(
+            what=f"the {part} in {folder.name} cannot be loaded",
+            why=why,
+            fix="use a causal language model whose architecture the installed transformers has built in",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBase:
+    """A folder of safetensors, configuration and tokenizer, and where it came from.
+
+    `revision` is the resolved 40-hex commit, None when it did not come from a hub. `notes` are worth a warning.
+    """
+
+    folder: Path
+    origin: BaseOrigin
+    revision: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare_base(
+    source: str,
+    *,
+    revision: str | None = None,
+    destination: Path,
+    endpoint: str | None = None,
+    token: str | None = None,
+    observe: Observe = ignore,
+) -> PreparedBase:
+    """The base as a folder. What is fetched or converted goes under `destination`, in a folder named after its digest;
+    there it is found again by a second call.
+
+    Args:
+        source: folder, .gguf file or Hub id; what exists on disk wins.
+        revision: of a Hub id: branch, tag or commit.
+        destination: created when needed.
+        endpoint: of the Hub; None for HF_ENDPOINT or the public one.
+        token: for the Hub; None for HF_TOKEN or the stored login.
+        observe: hears of progress.
+
+    Raises:
+        BaseSourceNotFound, RevisionWithoutHub: as they say.
+        HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, GgufRefused: of the two modules.
+    """
+    path = Path(source)
+    if path.is_dir() or path.is_file():
+        if revision is not None:
+            raise RevisionWithoutHub(source)
+        if path.is_dir():
+            return PreparedBase(path, BaseOrigin(format="huggingface", source=path.resolve().name))
+        if path.suffix.lower() != ".gguf":
+            raise BaseSourceNotFound(source)
+        from trainer.gguf_base import convert_gguf
+
+        folder, origin, notes = convert_gguf(path, destination=destination, observe=observe)
+        return PreparedBase(folder, origin, notes=notes)
+    if not _HUB_ID.match(source) or source.lower().endswith(".gguf"):
+        raise BaseSourceNotFound(source)
+    from trainer.hub import fetch_from_hub
+
+    fetched = fetch_from_hub(
+        source, revision=revision, destination=destination, endpoint=endpoint, token=token, observe=observe
+    )
+    origin = BaseOrigin(format="huggingface", source=source, requested_revision=revision)
+    return PreparedBase(fetched.folder, origin, revision=fetched.commit)
+
+
+def load_base(folder: Path, *, dtype: Dtype, device: str) -> tuple[Any, Any]:
+    """(model, tokenizer) from a folder, in evaluation mode on `device`; no network, no remote code, no pickle.
+
+    The caller compares the files' states before hashing and after this.
+
+    Raises:
+        BaseNotLoadable: transformers does not know the architecture, or the configuration contradicts the weights.
+        BaseWeightsIncomplete: a tensor of the model is not in the files.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype={"bf16": torch.bfloat16, "fp32": torch.float32}[dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BaseNotLoadable(folder, "model", _first_line(error, folder)) from error
+    missing = (*sorted(report["missing_keys"]), *sorted(str(item[0]) for item in report["mismatched_keys"]))
+    if missing:
+        raise BaseWeightsIncomplete(folder, missing)
+    return model.to(device).eval(), load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; no network, no remote code.
+
+    Raises:
+        BaseNotLoadable: the files do not make a tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseNotLoadable(folder, "tokenizer", _first_line(error, folder)) from error
+
+
+def _first_line(error: Exception, folder: Path) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).replace(str(folder), folder.name)[:300]

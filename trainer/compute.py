@@ -1,0 +1,194 @@
+"""Floating-point operations of a run, counted on a twin without weights, and what else the compute record holds.
+
+The twin is the same architecture with the same method on torch's meta device. Its operations are exactly
+
+    F = a·tokens + h·supervised + b·ΣT² + c·batches
+
+with T the padded length of a row: `a` holds the linear layers, `h` the output head (which the loop runs on supervised
+positions only), `b` the attention, `c` what is done to weights alone (DoRA's norms). Four traces of forward and backward
+give a, h, b and c; the run's real batches are put in. What is frozen costs a forward pass and the gradient of its input: 4·N·D, where full training takes
+6·N·D. Attention counts as two T×T products a head, without the half that a causal kernel may skip.
+"""
+
+import resource
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from schemas.base_model import BaseRecord
+from schemas.config import TrainingFile
+from schemas.progress import Observe, Warned, ignore
+from schemas.run import Compute
+from schemas.values import Value, derived, measured, unknown
+from trainer.environment import Hardware
+from trainer.loop import Shape, TrainResult
+from trainer.methods import implementation
+
+_LENGTHS = (16, 32, 48)  # tokens of the traces, equally spaced; the law is exact, so short ones will do
+_TRACE_METHOD = (
+    "forward and backward of a twin without weights traced at four shapes on torch's meta device; "
+    "F = {a:.6g}·tokens + {h:.6g}·supervised + {b:.6g}·ΣT² + {c:.6g}·batches over those that were run, padding included"
+)
+_CLOSED_METHOD = (
+    "closed form, attention not counted: (4·N + 6·P_trained)·tokens for a frozen base, 6·N·tokens for full training; "
+    "N weights in matrix products"
+)
+
+
+class Run(Protocol):
+    """What the record is made from."""
+
+    @property
+    def config(self) -> TrainingFile: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def hardware(self) -> Hardware: ...
+    @property
+    def result(self) -> TrainResult: ...
+    @property
+    def parameters(self) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlopLaw:
+    """Operations a token, a position through the output head, a squared length, and a batch whatever its size."""
+
+    per_token: float
+    per_head_position: float
+    per_square: float
+    per_batch: float = 0.0
+
+    def total(self, shapes: Iterable[Shape]) -> float:
+        """The operations of batches that were run."""
+        return sum(shape.count * self.of_batch(shape.rows, shape.tokens, shape.supervised) for shape in shapes)
+
+    def of_batch(self, rows: int, tokens: int, supervised: int) -> float:
+        return (
+            self.per_token * rows * tokens
+            + self.per_head_position * supervised
+            + self.per_square * rows * tokens**2
+            + self.per_batch
+        )
+
+
+def compute_record(run: Run, base: BaseRecord, *, observe: Observe = ignore) -> Compute:
+    """The compute part of a run record.
+
+    Args:
+        run: a finished training.
+        base: for the parameters of the conservative figure.
+        observe: is warned when the twin cannot be traced.
+    """
+    result, hardware = run.result, run.hardware
+    hours = result.seconds / 3600
+    conservative = 6.0 * base.parameters_total * result.tokens
+    return Compute(
+        param_update_flop=_update_flop(run, base, observe),
+        conservative_flop=derived(
+            conservative, "FLOP", method="6·P·D: P all parameters of the base, D tokens with padding and repeats"
+        ),
+        tokens=measured(result.tokens, "tokens"),
+        padding_tokens=measured(result.padding_tokens, "tokens"),
+        supervised_tokens=measured(result.supervised_tokens, "tokens"),
+        hardware=measured(f"{hardware.device}: {hardware.processor}, {hardware.threads} threads"),
+        wall_seconds=measured(round(result.seconds, 3), "s", method="training loop only"),
+        hardware_hours=derived(round(hours, 6), "h", method="wall time × 1 device"),
+        peak_memory_bytes=_peak_memory(hardware.device),
+        energy_kwh=_energy(result),
+    )
+
+
+def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) -> FlopLaw:
+    """The law of one architecture (transformers' configuration) under one method; no weights are needed.
+
+    Args:
+        hf_config: of the base.
+        config: the training file.
+        backward: count the gradients too; without, the law of a forward pass.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        twin = AutoModelForCausalLM.from_config(hf_config, trust_remote_code=False)
+        twin = implementation(config.method).prepare(twin, config, seed=0)
+    twin.train()
+
+    def count(tokens: int, supervised: int) -> float:
+        return float(_traced(twin, tokens, supervised, backward=backward))
+
+    short, middle, long = (count(tokens, tokens - 1) for tokens in _LENGTHS)
+    cut = count(_LENGTHS[0], 1)
+    head = (short - cut) / (_LENGTHS[0] - 2)
+    # without the head F(T) = c + a·T + b·T² at three equally spaced lengths
+    one, two, three = (
+        flops - head * (tokens - 1) for flops, tokens in zip((short, middle, long), _LENGTHS, strict=True)
+    )
+    step, start = _LENGTHS[1] - _LENGTHS[0], _LENGTHS[0]
+    square = (three - 2 * two + one) / (2 * step**2)
+    slope = (two - one) / step - square * (2 * start + step)
+    return FlopLaw(
+        per_token=slope,
+        per_head_position=head,
+        per_square=square,
+        per_batch=one - slope * start - square * start**2,
+    )
+
+
+def _traced(twin: Any, tokens: int, supervised: int, *, backward: bool) -> int:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    ids = torch.zeros((1, tokens), dtype=torch.long, device="meta")
+    head = twin.get_output_embeddings()
+
+    def cut(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (arguments[0][:, :supervised], *arguments[1:])
+
+    hook = head.register_forward_pre_hook(cut)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+            # no mask and the default cache: looking for packed sequences would ask meta tensors for their values
+            logits = twin(input_ids=ids).logits
+            if backward:
+                torch.autograd.backward(logits.float().sum())
+    finally:
+        hook.remove()
+        twin.zero_grad(set_to_none=True)
+    return int(counter.get_total_flops())
+
+
+def _update_flop(run: Run, base: BaseRecord, observe: Observe) -> Value:
+    try:
+        law = trace_law(run.model.config, run.config)
+    except (RuntimeError, NotImplementedError) as error:  # an operator without a meta kernel
+        observe(Warned("flop-not-traced", f"operations are from the closed form: {type(error).__name__} in the trace"))
+        return derived(_closed_form(run, base), "FLOP", method=_CLOSED_METHOD, uncertainty_pct=20.0)
+    method = _TRACE_METHOD.format(a=law.per_token, h=law.per_head_position, b=law.per_square, c=law.per_batch)
+    return derived(law.total(run.result.shapes), "FLOP", method=method)
+
+
+def _closed_form(run: Run, base: BaseRecord) -> float:
+    trainable, total = run.parameters
+    tokens = run.result.tokens
+    if trainable * 2 > total:
+        return 6.0 * base.parameters_matmul * tokens
+    return (4.0 * base.parameters_matmul + 6.0 * trainable) * tokens
+
+
+def _peak_memory(device: str) -> Value:
+    if device == "cuda":
+        import torch
+
+        return measured(torch.cuda.max_memory_allocated(), "bytes", method="torch.cuda.max_memory_allocated")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    in_bytes = peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+    return measured(in_bytes, "bytes", method="largest resident set of the whole process (getrusage)")
+
+
+def _energy(result: TrainResult) -> Value:
+    if result.energy_kwh is None:
+        return unknown("no energy sensor on this machine that this user may read")
+    return measured(result.energy_kwh, "kWh", method="processor package counters (RAPL), whole machine")
