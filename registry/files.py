@@ -75,7 +75,7 @@ class DiskFull(Unavailable):
         super().__init__(
             what=f"{path} could not be written",
             why="the disk is full, or a quota is used up",
-            fix="free some space (`registry gc` shows what can go) and run it again; nothing was registered",
+            fix="free some space and run it again; nothing was registered",
         )
 
 

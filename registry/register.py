@@ -34,7 +34,7 @@ class ModificationRecordMissing(InputRefused):
         super().__init__(
             what="this artifact may not enter without its modification record",
             why=f"a version made by {source} changes a model, and nothing changes without a record",
-            fix="register it through `registry train`, `registry merge` or `registry import`",
+            fix="register it through `registry train`",
         )
 
 

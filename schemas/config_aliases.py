@@ -18,7 +18,7 @@ _MAX_SHOWN = 60
 
 
 class UnknownKey(InputRefused):
-    reference = "unknown-key"
+    reference = "unknown-setting"
 
     def __init__(self, key: str, *, nearest: str | None, known: Sequence[str]) -> None:
         hint = f"did you mean `{nearest}`?" if nearest else f"the keys there are: {', '.join(known)}"

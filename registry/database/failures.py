@@ -55,7 +55,7 @@ class DatabaseCorrupt(IntegrityBroken):
 
 
 class ReadOnlyHome(Unavailable):
-    reference = "read-only-home"
+    reference = "read-only-database"
 
     def __init__(self, where: str) -> None:
         super().__init__(

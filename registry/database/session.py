@@ -33,7 +33,7 @@ _MIGRATION_LOCK = 0x70656674
 
 
 class PostgresExtraMissing(Unavailable):
-    reference = "extra-missing"
+    reference = "postgres-extra-missing"
 
     def __init__(self) -> None:
         super().__init__(

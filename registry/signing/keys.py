@@ -73,7 +73,7 @@ class KeyFileMissing(NotFound):
         super().__init__(
             what=f"there is no private key at {path}",
             why="the file does not exist",
-            fix="check the path, or create keys with `registry keys new`",
+            fix="check the path, or restore the key from a backup",
         )
 
 

@@ -68,7 +68,7 @@ class TrustThresholdNotMet(NotChecked):
         super().__init__(
             what="the trust file lacks signatures",
             why=f"{threshold} of {whose} must sign; {keys} valid keys of {persons} persons did",
-            fix="have the missing root holders sign it with `registry trust sign`",
+            fix="have the missing root holders sign it, and take the file that they give you",
         )
 
 

@@ -41,7 +41,7 @@ class NotInLog(NotFound):
         super().__init__(
             what=f"the log of size {size} has no proof for entry {index}",
             why="entries are numbered from 0, and a checkpoint covers those before its size",
-            fix="sign a new checkpoint that covers the entry, or check its number with `registry log`",
+            fix="sign a new checkpoint that covers the entry, or check its number with `registry show`",
         )
 
 
