@@ -1,0 +1,190 @@
+"""Every foreseen error of the program, read from its source without importing it: reference, exit code, sentences.
+
+Reading the source needs none of the packages that the modules import, and shows the sentences as patterns: what an error
+takes as a fact appears as `{fact}`.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from docs.tables import table
+
+ROOT_ERROR = "schemas.errors.KnownError"
+PACKAGES = ("schemas", "registry", "trainer", "cli")
+_SENTENCES = ("what", "why", "fix")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorClass:
+    """One class as its source states it; `base` is its first base's full name, and empty sentences are the base's own."""
+
+    module: str
+    name: str
+    base: str
+    reference: str | None
+    exit_code: int | None
+    summary: str
+    what: str = ""
+    why: str = ""
+    fix: str = ""
+
+    @property
+    def path(self) -> str:
+        """The class's full name."""
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownErrorEntry:
+    """One error as the page lists it. `family` is the class of `schemas/errors.py` it belongs to, itself for a family."""
+
+    error: ErrorClass
+    family: str
+    reference: str
+    exit_code: int
+    what: str
+    why: str
+    fix: str
+
+
+def known_errors(root: Path) -> tuple[KnownErrorEntry, ...]:
+    """Every subclass of `KnownError` under `root`, by exit code, family and reference."""
+    classes = {found.path: found for found in _classes(root)}
+    entries = [_entry(one, classes) for one in classes.values() if _leads_to_root(one, classes)]
+    return tuple(
+        sorted(entries, key=lambda one: (one.exit_code, one.family, one.error.name != one.family, one.reference))
+    )
+
+
+def errors_page(root: Path) -> str:
+    """The Markdown page: one table for each family."""
+    entries = known_errors(root)
+    lines = [
+        "# Errors",
+        "",
+        "Every error that the program foresees. A command that meets one prints three sentences on stderr (what happened,",
+        "why, how to go on) and ends with the exit code of the error's family; with `--output json` it prints one object with",
+        "`error` (the reference), `what`, `why`, `fix` and `exit`. `{…}` stands for a fact of the case at hand.",
+        "",
+        "Anything else that stops a command is a bug: exit 1, with a traceback. An interrupted command ends with 130.",
+    ]
+    for family in entries:
+        if family.error.name != family.family:
+            continue
+        lines += ["", f"## {family.exit_code}: {family.reference}", "", family.error.summary]
+        rows = [_row(one) for one in entries if one.family == family.family and one is not family]
+        if rows:
+            lines += ["", *table(("Reference", "What happened, and why", "How to go on", "From"), rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(entry: KnownErrorEntry) -> tuple[str, ...]:
+    text = f"{entry.what}: {entry.why}" if entry.what else entry.error.summary
+    return f"`{entry.reference}`", text, entry.fix, f"`{entry.error.module}`"
+
+
+def _classes(root: Path) -> Iterator[ErrorClass]:
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            tree = ast.parse(path.read_text("utf-8"), filename=str(path))
+            imported = dict(_imported(tree))
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef):
+                    yield _read_class(node, module, imported)
+
+
+def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _read_class(node: ast.ClassDef, module: str, imported: Mapping[str, str]) -> ErrorClass:
+    base = node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else ""
+    values = dict(_assigned(node))
+    reference, exit_code = values.get("reference"), values.get("exit_code")
+    return ErrorClass(
+        module=module,
+        name=node.name,
+        base=imported.get(base, f"{module}.{base}" if base else ""),
+        reference=reference.value if isinstance(reference, ast.Constant) and isinstance(reference.value, str) else None,
+        exit_code=exit_code.value if isinstance(exit_code, ast.Constant) and isinstance(exit_code.value, int) else None,
+        summary=(ast.get_docstring(node) or "").partition("\n\n")[0].replace("\n", " "),
+        **_sentences(node),
+    )
+
+
+def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    for statement in node.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                yield name, value
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                yield name, value
+
+
+def _sentences(node: ast.ClassDef) -> dict[str, str]:
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+            for call in ast.walk(method):
+                if isinstance(call, ast.Call) and any(one.arg in _SENTENCES for one in call.keywords):
+                    return {one.arg: _pattern(one.value) for one in call.keywords if one.arg in _SENTENCES}
+    return {}
+
+
+def _pattern(node: ast.expr) -> str:  # noqa: PLR0911  one answer a kind of expression
+    """The text of a string expression, with `{name}` for what is filled in."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(_pattern(part) for part in values)
+        case ast.FormattedValue(value=value):
+            return _pattern(value)
+        case ast.IfExp(body=body, orelse=orelse):
+            return f"{_pattern(body)} / {_pattern(orelse)}"
+        case ast.BinOp(op=ast.Add(), left=left, right=right):
+            return _pattern(left) + _pattern(right)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return f"{{{name}}}"
+        case ast.Subscript(value=value) | ast.Await(value=value):
+            return _pattern(value)
+        case ast.BoolOp(values=[first, *_]):
+            return _pattern(first)
+        case _:
+            return "{…}"
+
+
+def _leads_to_root(one: ErrorClass, classes: Mapping[str, ErrorClass]) -> bool:
+    return any(name == ROOT_ERROR for name in _bases(one, classes))
+
+
+def _bases(one: ErrorClass, classes: Mapping[str, ErrorClass]) -> Iterator[str]:
+    seen: set[str] = set()
+    while one.base and one.base not in seen:
+        seen.add(one.base)
+        yield one.base
+        if one.base not in classes:
+            return
+        one = classes[one.base]
+
+
+def _entry(one: ErrorClass, classes: Mapping[str, ErrorClass]) -> KnownErrorEntry:
+    chain = [one, *(classes[name] for name in _bases(one, classes) if name in classes)]
+
+    def first(field: str) -> str:
+        return next((text for text in (getattr(link, field) for link in chain) if text), "")
+
+    return KnownErrorEntry(
+        error=one,
+        family=next(link.name for link in chain if link.base == ROOT_ERROR),
+        reference=first("reference"),
+        exit_code=next(link.exit_code for link in chain if link.exit_code is not None),
+        what=first("what"),
+        why=first("why"),
+        fix=first("fix"),
+    )
