@@ -1,0 +1,78 @@
+"""The registry that `registry://` sources are read from, as MLflow's process finds it. Reads only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.base_locations import base_location
+from registry.database import catalog
+from registry.home import Registry, find_home, open_home
+from registry.mlflow.verified_files import ManifestReader
+from registry.pull import BytesElsewhere, PullRefused, PullUnverified
+from registry.verify import verify_version
+from schemas.errors import Refused
+from schemas.identity import Digest, Reference
+from schemas.manifest import FileEntry
+
+
+class VersionRecalled(Refused):
+    reference = "version-recalled"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            what=f"{label} is recalled",
+            why="a signed recall forbids handing it out",
+            fix="`registry show` names the reason; use another version",
+        )
+
+
+def open_reader(home: str | None) -> ManifestReader:
+    """The home named, else `.registry` in the current folder or above.
+
+    Raises:
+        HomeNotFound, HomeOfAnotherUser, HomeDamaged: there is none that may be used.
+    """
+    folder = find_home(Path.cwd(), Path(home) if home else None)
+    return HomeReader(open_home(folder))
+
+
+@dataclass(frozen=True)
+class HomeReader:
+    """A `ManifestReader` over an open registry."""
+
+    registry: Registry
+
+    def verify(self, digest: Digest) -> None:
+        """Return if the whole version verifies against the home's own trust.
+
+        Raises:
+            VersionUnknown: no version has this manifest.
+            VersionRecalled: it must not be handed out.
+            PullRefused, PullUnverified: the same that `registry pull` would say.
+        """
+        with self.registry.database.read() as tx:
+            versions = catalog.version_by_digest(tx, manifest_digest=digest)
+            recalled = any(said.kind == "recall" for said in catalog.statements_of(tx, subject=digest))
+        if not versions:
+            raise catalog.VersionUnknown(Reference(digest=digest), "no version has this manifest")
+        if recalled:
+            raise VersionRecalled(versions[0].label)
+        outcome = verify_version(self.registry, versions[0])
+        if outcome.verdict == "broken":
+            raise PullRefused(outcome)
+        if outcome.verdict == "unverified":
+            raise PullUnverified(outcome)
+
+    def manifest_bytes(self, digest: Digest) -> bytes:
+        """The stored manifest, unparsed."""
+        return self.registry.store.read_bytes(digest)
+
+    def open_file(self, manifest: Digest, entry: FileEntry) -> BinaryIO:
+        """A file from the store, or from where a base that was added by reference lies."""
+        folder = base_location(self.registry.folder, manifest)
+        if folder is None or self.registry.store.has(entry.sha256):
+            return self.registry.store.open(entry.sha256)
+        try:
+            return (folder / entry.path).open("rb")
+        except OSError as error:
+            raise BytesElsewhere(manifest.short, entry.path) from error

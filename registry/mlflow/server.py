@@ -1,0 +1,313 @@
+"""The stock MLflow server, started on the home's mirror, and our plugin in it.
+
+`create_app` is the `mlflow.app` entry point: MLflow's own pages with a content security policy, opened in the view that shows
+models, without the parts we do not offer. `serve` runs `mlflow server` as a child in a session of its own: it ends with us,
+whole, and never outlives a Ctrl-C.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import webbrowser
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from registry.mlflow.route import MirrorRoute, server_environment
+from schemas.errors import EXIT_INTERRUPTED, Unavailable
+from schemas.progress import Finished, Observe, Said, Started, ignore
+
+APP_NAME = "registry"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 5000
+PORTS_TRIED = 20
+START_SECONDS = 120.0  # 6 s on an idle machine, up to 40 s on a busy one
+STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+_LOG_TAIL_BYTES = 4000
+
+# what MLflow 3.17's pages need, and nothing from another machine: a description may name an external image (mlflow.md §12)
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' blob: data:",
+        "frame-src 'self' blob:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+# answered with 404: agents with a shell, gateways to other machines, jobs, traces (mlflow.md §8, §12)
+NOT_OFFERED = (
+    "/ajax-api/3.0/mlflow/assistant",
+    "/ajax-api/2.0/mlflow/gateway-proxy",
+    "/api/2.0/mlflow/gateway-proxy",
+    "/api/3.0/mlflow/gateway",
+    "/ajax-api/3.0/mlflow/gateway",
+    "/gateway",
+    "/ajax-api/3.0/jobs",
+    "/api/3.0/mcp",
+    "/ajax-api/3.0/mcp",
+    "/v1/traces",
+)
+# the page's own defaults, set only where the user has not chosen. MLflow's keys are internal: an unknown one does nothing
+_UI_DEFAULTS = """<script>(function(){try{var d={
+"mlflow.workflowType_v1":'"machine_learning"',
+"_mlflow_model_registry_promo_modal_dismissed_v1":"true",
+"mlflow.assistant.fab.autoOpenedOnFirstLoad_v1":"true",
+"mlflow.assistant.panelOpen_v1":"false"};
+for(var k in d){if(localStorage.getItem(k)===null){localStorage.setItem(k,d[k]);}}}catch(e){}})();</script>"""
+
+Stop = Callable[[], bool]
+
+
+class UiNotStarted(Unavailable):
+    reference = "ui-not-started"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="the MLflow server did not start",
+            why=why,
+            fix="read the lines above; the registry itself works without it",
+        )
+
+
+class NoFreePort(Unavailable):
+    reference = "no-free-port"
+
+    def __init__(self, host: str, first: int) -> None:
+        super().__init__(
+            what=f"no free port on {host}",
+            why=f"{first} to {first + PORTS_TRIED - 1} are taken or not allowed",
+            fix="name another with --port",
+        )
+
+
+def create_app() -> Any:  # a FastAPI application, which mypy does not follow
+    """MLflow's application with our headers, defaults and refusals around it."""
+    from mlflow.server import app as flask_app
+    from mlflow.server.fastapi_app import create_fastapi_app
+    from starlette.middleware.base import BaseHTTPMiddleware
+
+    flask_app.after_request(_with_ui_defaults)
+    app = create_fastapi_app(flask_app)
+    app.add_middleware(BaseHTTPMiddleware, dispatch=_guard)
+    return app
+
+
+def serve(
+    *,
+    route: MirrorRoute,
+    home: Path | None = None,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    open_browser: bool = True,
+    observe: Observe = ignore,
+) -> int:
+    """Show the mirror until Ctrl-C, SIGTERM or a closed terminal; return the exit code.
+
+    Args:
+        route: where the mirror is. A server of its own is only shown, not started.
+        home: what `registry://` sources are read from.
+        host: the address to listen on.
+        port: the first port to try.
+        open_browser: open the page when it is ready, where there is a display.
+        observe: receives the ready line.
+
+    Raises:
+        NoFreePort: twenty ports from `port` on are taken.
+        UiNotStarted: the server ended or did not answer within two minutes.
+    """
+    if route.kind == "server":
+        _announce(route.uri, open_browser, observe)
+        return 0
+    free = _free_port(host, port)
+    address = f"http://{_in_url(host)}:{free}"
+    with _stop_signals() as stopped, tempfile.TemporaryFile() as log, _child(route, home, host, free, log) as child:
+        observe(Started("mlflow"))
+        ready = _wait_until_ready(child, host, free, log, stopped)
+        observe(Finished("mlflow"))
+        if not ready:
+            return EXIT_INTERRUPTED
+        _announce(address, open_browser, observe)
+        while not stopped():
+            if child.poll() is not None:
+                raise UiNotStarted(f"it ended by itself: {_tail(log)}")
+            time.sleep(_POLL_SECONDS)
+    return 0
+
+
+async def _guard(request: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:  # starlette's types
+    from starlette.responses import JSONResponse
+
+    path = request.url.path
+    if any(path == prefix or path.startswith(f"{prefix}/") for prefix in NOT_OFFERED):
+        response = JSONResponse({"error_code": "ENDPOINT_NOT_FOUND", "message": "not offered here"}, status_code=404)
+    else:
+        response = await call_next(request)
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _with_ui_defaults(response: Any) -> Any:  # flask's response
+    """The page itself with our defaults set before its own scripts run."""
+    from flask import request
+
+    if request.path != "/" or response.mimetype != "text/html":
+        return response
+    response.direct_passthrough = False
+    response.set_data(response.get_data(as_text=True).replace("<head>", f"<head>{_UI_DEFAULTS}", 1))
+    for name in ("ETag", "Last-Modified"):
+        response.headers.pop(name, None)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _command(route: MirrorRoute, host: str, port: int) -> list[str]:
+    names = ("localhost", "127.0.0.1", "[::1]", host)
+    allowed = ",".join(dict.fromkeys(entry for name in names for entry in (name, f"{name}:*")))
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", route.uri, "--registry-store-uri", route.uri),
+        *("--artifacts-destination", str(route.artifact_root), "--serve-artifacts"),
+        *("--app-name", APP_NAME, "--allowed-hosts", allowed),
+        *("--uvicorn-opts", "--no-access-log --log-level warning"),
+    ]
+
+
+@contextmanager
+def _child(
+    route: MirrorRoute, home: Path | None, host: str, port: int, log: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The server in a session of its own; on leaving, no process of it is left."""
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter and MLflow's module
+        _command(route, host, port),
+        env=server_environment(home),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the whole group: ask, wait, then kill. The group is named after the child, which led its session."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, how)
+        except ProcessLookupError:
+            break
+        if _group_ended(child, STOP_SECONDS):
+            break
+    child.wait()
+
+
+def _group_ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        child.poll()  # reaps the leader, which would otherwise keep the group alive
+        try:
+            os.killpg(child.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, log: IO[bytes], stopped: Stop) -> bool:
+    """True when the server answers, False when we were told to stop first."""
+    give_up = time.monotonic() + START_SECONDS
+    while not stopped():
+        if child.poll() is not None:
+            raise UiNotStarted(_tail(log) or f"it ended with code {child.returncode}")
+        if _healthy(host, port):
+            return True
+        if time.monotonic() > give_up:
+            raise UiNotStarted(f"it did not answer within {START_SECONDS:.0f} seconds: {_tail(log)}")
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _healthy(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(_reachable(host), port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port(host: str, first: int) -> int:
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        if _is_free(host, port):
+            return port
+    raise NoFreePort(host, first)
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port in TIME_WAIT is free
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Stop]:
+    """True once a signal that ends us has come. Signals reach the main thread only; elsewhere the caller's handlers stay."""
+    event = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        yield event.is_set
+        return
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in numbers}
+    try:
+        yield event.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _announce(address: str, open_browser: bool, observe: Observe) -> None:
+    observe(Said("ready", f"{address}   Ctrl-C ends it"))
+    # without a display Python falls back to a browser in the terminal, which would take it over
+    if open_browser and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - the address to ask, not to bind
+
+
+def _in_url(host: str) -> str:
+    reachable = _reachable(host)
+    return f"[{reachable}]" if ":" in reachable else reachable
+
+
+def _tail(log: IO[bytes]) -> str:
+    """The last lines that the server wrote."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - _LOG_TAIL_BYTES))
+    return log.read().decode("utf-8", "replace").strip()
