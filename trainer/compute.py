@@ -6,8 +6,9 @@ The twin is the same architecture with the same method on torch's meta device. I
 
 with T the padded length of a row: `a` holds the linear layers, `h` the output head (which the loop runs on supervised
 positions only), `b` the attention, `c` what is done to weights alone (DoRA's norms). Four traces of forward and backward
-give a, h, b and c; the run's real batches are put in. What is frozen costs a forward pass and the gradient of its input: 4·N·D, where full training takes
-6·N·D. Attention counts as two T×T products a head, without the half that a causal kernel may skip.
+give a, h, b and c; the run's real batches are put in. What is frozen costs a forward pass and the gradient of its
+input: 4·N·D, where full training takes 6·N·D. Attention counts as two T×T products a head, without the half that a
+causal kernel may skip.
 """
 
 import resource

@@ -1,0 +1,288 @@
+"""Fetching a base from a hub that speaks the Hugging Face routes: only what a base is made of, each file checked.
+
+The revision is resolved to its commit first, and everything is fetched at that commit. A file of large-file storage must
+have the SHA-256 that the hub states, any other the git blob id. Weights are safetensors; nothing else of that size is
+fetched, and no code.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from registry.base_identity import (
+    CHAT_TEMPLATE_NAMES,
+    CONFIG_NAME,
+    GENERATION_CONFIG_NAME,
+    INDEX_NAME,
+    TOKENIZER_FILES,
+    WEIGHTS_NAME,
+    BaseWithoutWeights,
+)
+from registry.files import unwritable
+from schemas.errors import InputRefused, IntegrityBroken, NotFound, Unavailable
+from schemas.progress import Advanced, Finished, Observe, Started, ignore
+
+_STEP = "fetch"
+_WANTED = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
+_BLOCK_BYTES = 1024 * 1024
+
+
+class HubNotFound(NotFound):
+    reference = "hub-not-found"
+
+    def __init__(self, repository: str, revision: str | None) -> None:
+        what = repository if revision is None else f"{repository} at {revision}"
+        super().__init__(
+            what=f"the hub has no {what}",
+            why="no repository, or no revision of it, has that name; a private one looks the same without a token",
+            fix="check the spelling; for a private one set HF_TOKEN",
+        )
+
+
+class HubAccessDenied(Unavailable):
+    reference = "hub-access-denied"
+
+    def __init__(self, repository: str, status: int) -> None:
+        super().__init__(
+            what=f"the hub does not let you read {repository}",
+            why=f"it answered {status}: it is private or gated, or it does not exist",
+            fix="accept its terms on its page, and set HF_TOKEN to a token that may read it",
+        )
+
+
+class HubRateLimited(Unavailable):
+    reference = "hub-rate-limited"
+
+    def __init__(self, repository: str, retry_after: str | None) -> None:
+        wait = f"wait {retry_after} seconds" if retry_after else "wait some minutes"
+        super().__init__(
+            what=f"the hub refuses more requests for {repository} for now",
+            why="it answered 429: too many requests from here",
+            fix=f"{wait} and run the command again; a token (HF_TOKEN) raises the limit",
+        )
+        self.retry_after = retry_after
+
+
+class HubUnreachable(Unavailable):
+    reference = "hub-unreachable"
+
+    def __init__(self, repository: str, why: str) -> None:
+        super().__init__(
+            what=f"{repository} could not be fetched",
+            why=why,
+            fix="check the network and HF_ENDPOINT, and run the command again: it goes on where it stopped",
+        )
+
+
+class CorruptDownload(IntegrityBroken):
+    reference = "corrupt-download"
+
+    def __init__(self, repository: str, name: str, why: str) -> None:
+        super().__init__(
+            what=f"{name} of {repository} is not what the hub says it is",
+            why=why,
+            fix="run the command again; if it stays so, what answers for the hub is not to be trusted",
+        )
+
+
+class UnsafeHubName(InputRefused):
+    reference = "unsafe-hub-name"
+
+    def __init__(self, repository: str, name: str) -> None:
+        super().__init__(
+            what=f"the index of {repository} names {name[:80]!r}",
+            why="a shard lies beside its index, under a plain name",
+            fix="use another revision",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    folder: Path
+    commit: str
+
+
+class _Sibling(Protocol):
+    """What huggingface_hub says about one file of a repository."""
+
+    rfilename: str
+    size: int | None
+    blob_id: str | None
+    lfs: Any  # has sha256; None for a file that git itself holds
+
+
+def fetch_from_hub(
+    repository: str,
+    *,
+    revision: str | None,
+    destination: Path,
+    endpoint: str | None = None,
+    token: str | None = None,
+    observe: Observe = ignore,
+) -> Fetched:
+    """The base in `destination/<commit>`, complete and checked; found there again by a second call.
+
+    Args:
+        repository: owner/name.
+        revision: branch, tag or commit; None for the default branch.
+        destination: created when needed.
+        endpoint: None for HF_ENDPOINT, else the public hub.
+        token: None for HF_TOKEN, else a stored login.
+        observe: hears of bytes.
+
+    Raises:
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give it.
+        BaseWithoutWeights: no safetensors there.
+        CorruptDownload: a file differs from what the hub states.
+        DiskFull, NotWritable: about `destination`.
+    """
+    from huggingface_hub import HfApi
+
+    with _translated(repository, revision):
+        info = HfApi(endpoint=endpoint, token=token).model_info(repository, revision=revision, files_metadata=True)
+    commit = str(info.sha)
+    folder = destination / commit
+    siblings: dict[str, _Sibling] = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+    fetch = _Fetch(repository, commit, folder, endpoint, token, siblings)
+    try:
+        names = fetch.names()
+        total = sum(siblings[name].size or 0 for name in names)
+        observe(Started(_STEP, total=total or None, unit="B"))
+        done = 0
+        for name in names:
+            fetch.one(name)
+            done += siblings[name].size or 0
+            observe(Advanced(_STEP, done))
+        shutil.rmtree(folder / ".cache", ignore_errors=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    observe(Finished(_STEP))
+    return Fetched(folder, commit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    repository: str
+    commit: str
+    folder: Path
+    endpoint: str | None
+    token: str | None
+    siblings: Mapping[str, _Sibling]
+
+    def names(self) -> list[str]:
+        """The files of a base, its weights last."""
+        small = [name for name in _WANTED if name in self.siblings]
+        if WEIGHTS_NAME in self.siblings:
+            return [*small, WEIGHTS_NAME]
+        if INDEX_NAME not in self.siblings:
+            raise BaseWithoutWeights(Path(self.repository))
+        self.one(INDEX_NAME)
+        return [*small, INDEX_NAME, *self._shards()]
+
+    def one(self, name: str) -> None:
+        """Fetch one file unless it is there and right; what is wrong is removed."""
+        path = self.folder / name
+        if path.exists() and self._objection(path, name) is None:
+            return
+        from huggingface_hub import hf_hub_download
+
+        with _translated(self.repository, self.commit):
+            hf_hub_download(
+                self.repository,
+                name,
+                revision=self.commit,
+                local_dir=self.folder,
+                endpoint=self.endpoint,
+                token=self.token,
+                force_download=path.exists(),
+                tqdm_class=_silent(),
+            )
+        why = self._objection(path, name)
+        if why is not None:
+            path.unlink()
+            raise CorruptDownload(self.repository, name, why)
+
+    def _shards(self) -> list[str]:
+        try:
+            shards = set(json.loads((self.folder / INDEX_NAME).read_bytes())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CorruptDownload(self.repository, INDEX_NAME, "it is no index of weights") from error
+        for shard in shards:
+            if not isinstance(shard, str) or "/" in shard or not shard.endswith(".safetensors"):
+                raise UnsafeHubName(self.repository, str(shard))
+            if shard not in self.siblings:
+                raise CorruptDownload(
+                    self.repository, INDEX_NAME, f"it names {shard[:80]!r}, which the hub does not have"
+                )
+        return sorted(shards)
+
+    def _objection(self, path: Path, name: str) -> str | None:
+        sibling = self.siblings[name]
+        size = path.stat().st_size
+        if sibling.size is not None and size != sibling.size:
+            return f"it has {size} bytes, and the hub states {sibling.size}"
+        if sibling.lfs is not None:
+            stated, found = str(sibling.lfs.sha256), _digest(path, hashlib.sha256())
+        elif sibling.blob_id is not None:
+            # git's name of a file: SHA-1 over "blob <size>\0" and the bytes
+            stated, found = sibling.blob_id, _digest(path, hashlib.sha1(f"blob {size}\0".encode()))  # noqa: S324
+        else:
+            return "the hub states no digest of it"
+        return None if stated == found else f"its digest is {found}, and the hub states {stated}"
+
+
+def _digest(path: Path, digest: Any) -> str:
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return str(digest.hexdigest())
+
+
+@contextmanager
+def _translated(repository: str, revision: str | None) -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise _of_status(repository, revision, error) from error
+    except OfflineModeIsEnabled as error:
+        raise HubUnreachable(repository, "HF_HUB_OFFLINE forbids the network") from error
+    except LocalEntryNotFoundError as error:
+        cause = error.__cause__
+        if isinstance(cause, HfHubHTTPError):
+            raise _of_status(repository, revision, cause) from error
+        raise HubUnreachable(repository, "the hub did not answer") from error
+    except HTTPError as error:
+        raise HubUnreachable(repository, f"the connection failed ({type(error).__name__})") from error
+    except OSError as error:
+        if "Consistency check failed" in str(error):
+            raise CorruptDownload(repository, "a file", "fewer bytes came than were announced") from error
+        raise
+
+
+def _of_status(repository: str, revision: str | None, error: Any) -> Unavailable | NotFound:
+    status = error.response.status_code
+    if status in (401, 403):
+        return HubAccessDenied(repository, status)
+    if status == 404:
+        return HubNotFound(repository, revision)
+    if status == 429:
+        return HubRateLimited(repository, error.response.headers.get("retry-after"))
+    return HubUnreachable(repository, f"it answered {status}")
+
+
+def _silent() -> type:
+    from tqdm import tqdm
+
+    class Silent(tqdm):  # type: ignore[misc]  # untyped; progress is told to `observe`
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*arguments, **(options | {"disable": True}))
+
+    return Silent
