@@ -90,7 +90,7 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         counted = completeness(records.modification)
         filled = Completeness(filled=counted.filled, total=counted.total)
     parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
-    report = None if version.kind == "base" else make_report(registry, version, as_of=last_said(records.statements))
+    report = None if version.kind == "base" else make_report(registry, version)
     return project_version(
         version=version,
         run=records.run,
@@ -102,11 +102,6 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         base=bases[0] if bases else None,
         parents=parents,
     )
-
-
-def last_said(statements: tuple[Any, ...]) -> str:
-    """When the newest statement was recorded: a report made twice from the same records has the same bytes."""
-    return max(str(stored.appended_at) for stored in statements)
 
 
 def _entry(row: catalog.OutboxEntry) -> OutboxEntry:

@@ -166,7 +166,14 @@ class _Run:
     """One run between its checked base and its registration."""
 
     def __init__(
-        self, registry: Registry, loaded: LoadedConfig, row: MethodRow, base: _Base, run_id: str, folder: Path, observe: Observe
+        self,
+        registry: Registry,
+        loaded: LoadedConfig,
+        row: MethodRow,
+        base: _Base,
+        run_id: str,
+        folder: Path,
+        observe: Observe,
     ) -> None:
         self.registry = registry
         self.loaded = loaded
@@ -251,7 +258,9 @@ class _Run:
             curve=trained.result.curve,
             loss_before=measured(losses.before, "nats/token", method=LOSS_METHOD),
             loss_after=measured(losses.after, "nats/token", method=LOSS_METHOD),
-            loss_change=derived(losses.change, "nats/token", method="mean over held-out rows of after − before, paired"),
+            loss_change=derived(
+                losses.change, "nats/token", method="mean over held-out rows of after − before, paired"
+            ),
             warnings=tuple(dict.fromkeys(self.warnings)),
             started_at=started_at,
             finished_at=self.registry.clock(),
@@ -294,14 +303,12 @@ class _Run:
             change=ChangeFigures(
                 added=None if whole else run.parameters_trainable, base_untouched=None if whole else True
             ),
+            optimiser="AdamW",
             signing=Signing(key_id=key_id, person=self._person(key_id), log_origin=self.registry.origin),
             facts=facts,
         )
         counted = completeness(record)
-        owners = ", ".join(f"{owner} {count}" for owner, count in counted.by_owner)
-        self.observe(
-            Said("record", f"{counted.filled} of {counted.total} fields filled, {len(counted.open)} open ({owners})")
-        )
+        self.observe(Said("record", counted.sentence))
         return record
 
     def _register(
@@ -347,5 +354,7 @@ def _read_facts(loaded: LoadedConfig) -> dict[str, Any] | None:
     path = loaded.resolve(loaded.config.facts)
     facts = read_yaml(read_file(path, max_bytes=FACTS_MAX_BYTES), what=path.name)
     if not isinstance(facts, dict):
-        raise InputRefused(what=f"{path.name} states no facts", why="it is not a mapping", fix="see the how-to on facts")
+        raise InputRefused(
+            what=f"{path.name} states no facts", why="it is not a mapping", fix="see the how-to on facts"
+        )
     return facts

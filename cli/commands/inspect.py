@@ -140,7 +140,7 @@ def report(
     reference: ReferenceArgument,
     home: HomeOption = None,
     out: Annotated[str | None, typer.Option(help="Where to write it; - for stdout.")] = None,
-    as_of: Annotated[str | None, typer.Option(help="The time the report speaks of; default: now, to the second.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="The time the report speaks of; default: the newest record.")] = None,
 ) -> None:
     """Write one self-contained HTML page about a version: what changed, how it was measured, what is open."""
     from cli.wiring import opened
@@ -149,7 +149,7 @@ def report(
 
     with opened(home) as registry:
         version = version_named(registry, reference)
-        page = make_report(registry, version, as_of=as_of or registry.clock())
+        page = make_report(registry, version, as_of=as_of)
     if out == "-":
         sys.stdout.buffer.write(page)
         return

@@ -1,0 +1,52 @@
+"""The report use case: gather what is recorded about a version, verify it, and render one self-contained page.
+
+The same records, `as_of`, rule set and tool version give the same bytes.
+"""
+
+from importlib.metadata import version as package_version
+
+from registry.database import catalog
+from registry.home import Registry
+from registry.lineage import lineage_of
+from registry.records import records_of
+from registry.reports.html import render_html
+from registry.reports.view import build_report_view
+from registry.verify import verify_version
+from schemas.identity import Reference
+from schemas.version import Version
+
+
+def make_report(registry: Registry, version: Version, *, as_of: str | None = None) -> bytes:
+    """The HTML page of one version, UTF-8.
+
+    Args:
+        registry: open.
+        version: a registered version.
+        as_of: the time that the report speaks of; default: when the last thing was said about the version.
+
+    Raises:
+        IntegrityBroken: what is recorded is not what was signed.
+    """
+    records = records_of(registry, version)
+    with registry.database.read() as tx:
+        lineage = lineage_of(tx, focus=version.manifest_digest)
+        known = catalog.resolve(tx, reference_of(version))
+    said = max(str(stored.appended_at) for stored in records.statements)
+    view = build_report_view(
+        version=known,
+        lineage=lineage,
+        as_of=as_of or said,
+        tool_version=package_version("peft-registry"),
+        run=records.run,
+        evaluation=records.evaluation,
+        record=records.modification,
+        statements=records.statements,
+        persons={key.key_id: key.person for key in registry.trust.keys},
+        verification=verify_version(registry, version),
+    )
+    return render_html(view).encode()
+
+
+def reference_of(version: Version) -> Reference:
+    """The reference that means exactly this version."""
+    return Reference(name=version.name, number=version.number)

@@ -1,0 +1,115 @@
+"""The evaluation that belongs to every run: held-out loss and the file's suites, on the base and on the adapted model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.base_model import BaseIdentity
+from schemas.canonical import canonical_digest
+from schemas.config import TrainingFile
+from schemas.evaluation import Comparison, Composition, EvaluationRecord, LossComparison, Responsible
+from schemas.identity import Digest
+from schemas.progress import Observe, Said, ignore
+from trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
+from trainer.evaluation.losses import held_out
+from trainer.evaluation.suites import suite_named
+from trainer.training import Trained
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The evidence record, the item table that it is bound to, and the held-out loss."""
+
+    record: EvaluationRecord
+    items: bytes
+
+    @property
+    def loss(self) -> LossComparison:
+        return self.record.losses[0]
+
+
+def evaluate_before_after(
+    trained: Trained,
+    config: TrainingFile,
+    *,
+    base: BaseIdentity,
+    weights_digest: Digest,
+    created_at: str,
+    responsible: str | None,
+    base_model: Any | None = None,
+    observe: Observe = ignore,
+) -> Evaluated:
+    """Score both arms from the same loaded weights.
+
+    Args:
+        trained: the run.
+        config: its file: which suites.
+        base: identity of the base.
+        weights_digest: of what was trained.
+        created_at: RFC 3339.
+        responsible: whom the trust file names for the signing key.
+        base_model: the base, where the trained model has no adapter to disable.
+        observe: hears of progress and of the result in a line each.
+
+    Raises:
+        InputRefused: a suite that does not exist.
+    """
+    before = _composition(base)
+    outcome = evaluate_pair(
+        Arms(
+            model=trained.model,
+            tokenizer=trained.tokenizer,
+            base=before,
+            after=before.model_copy(update={"adapters": (weights_digest,)}),
+            base_model=base_model,
+        ),
+        Questions(
+            suites=tuple(suite_named(name).load() for name in config.evaluation.bias),
+            held_out=held_out(trained.data.validation, trained.data.identities[-1]),
+            training_texts=_texts(trained),
+        ),
+        Conditions(
+            created_at=created_at,
+            hardware=trained.hardware,
+            responsible=Responsible(name=responsible, role="trainer" if responsible else None),
+            seed=config.training.seed,
+        ),
+        observe=observe,
+    )
+    evaluated = Evaluated(outcome.record, outcome.items)
+    _say(evaluated, observe)
+    return evaluated
+
+
+def _composition(base: BaseIdentity) -> Composition:
+    return Composition(
+        base=canonical_digest(base.to_json()),
+        tokenizer=base.tokenizer,
+        chat_template=base.chat_template,
+        dtype="float32",
+    )
+
+
+def _texts(trained: Trained) -> Iterator[str]:
+    """The training rows as text again, for the leakage check; they are looked at and not kept."""
+    for example in trained.data.train:
+        yield str(trained.tokenizer.decode(example.ids.tolist(), skip_special_tokens=True))
+
+
+def _say(evaluated: Evaluated, observe: Observe) -> None:
+    loss = evaluated.loss
+    interval = loss.change_ci
+    band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else ""
+    observe(Said("loss", f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"))
+    for one in evaluated.record.comparisons:
+        if one.category is None:
+            observe(Said("bias", _sentence(one)))
+
+
+def _sentence(one: Comparison) -> str:
+    counts = f"flagged {one.flagged}/{one.n}; fixed {one.fixed}, introduced {one.introduced}"
+    return f"{one.dataset}: {counts}, over-corrected {one.overcorrected}: {one.conclusion.replace('_', ' ')}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
