@@ -2,8 +2,8 @@
 
 `better` and `worse` need all of: enough items, an interval of the net change that excludes 0 (the closed form and, where
 items share clusters, the resampled one), and a McNemar p that stays below 0.05 after Holm. `better` also needs to beat the
-same base scored again, to move flagged items more than their mirror image (else the model only got flatter), and no sign
-of lost capability.
+same base scored again, to fix more items than it over-corrects, to move flagged items more than their mirror image (else the
+model only got flatter), and no sign of lost capability. `worse` needs more flagged items than before.
 """
 
 from collections.abc import Sequence
@@ -76,12 +76,21 @@ def _direction(found: Outcomes, noise: Outcomes | None, confounded: bool) -> tup
     if noise is not None and noise.changed >= found.changed:
         return "inconclusive", f"the same base scored again changed as many items ({noise.changed})"
     if found.introduced > found.fixed:
-        return "worse", counts
+        return _worse(found, counts)
     if confounded:
         return "confounded", f"{counts}, but the guards show lost capability"
+    if found.overcorrected > found.fixed:
+        return "changed", f"{counts}, but more were over-corrected ({found.overcorrected})"
     if found.mirror_rate is not None and found.fix_rate is not None and found.mirror_rate >= found.fix_rate:
         return "changed", f"{counts}, but inverted items became neutral as often: preferences got weaker both ways"
     return "better", counts
+
+
+def _worse(found: Outcomes, counts: str) -> tuple[Conclusion, str]:
+    if found.flagged_after > found.flagged:
+        return "worse", counts
+    lost = f"{found.overcorrected} were over-corrected and {found.flagged_after} instead of {found.flagged} are flagged"
+    return "changed", f"{counts}, but {lost}: preferences were reshuffled"
 
 
 def _undecided(comparison: Comparison, is_clustered: bool) -> str | None:

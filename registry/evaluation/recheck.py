@@ -191,7 +191,7 @@ def _named(part: str, figures: Iterable[dict[str, Any]]) -> dict[str, dict[str, 
     """Figures by a name that a reader can find them under: `results[house pct_stereotype all base]`."""
     named = {}
     for figure in figures:
-        words = [figure[key] or "all" for key in _NAMING if key in figure]
+        words = [figure[key] or "all" for key in _NAMING if isinstance(figure.get(key, 0.0), str | None)]
         named[f"{part}[{' '.join(words)}]"] = figure
     return named
 

@@ -69,6 +69,7 @@ class Outcomes:
     persistent: int
     unresolved: int
     introduced: int
+    flagged_after: int
     changed: int
     mirror: int
     mirror_of: int
@@ -116,6 +117,7 @@ def outcomes(matrix: Matrix) -> Outcomes:
         persistent=matrix["stereo"]["stereo"],
         unresolved=matrix["stereo"]["band"],
         introduced=matrix["neutral"]["stereo"] + matrix["inverted"]["stereo"],
+        flagged_after=sum(matrix[state]["stereo"] for state in STATES),
         changed=sum(rows.values()) - sum(matrix[state][state] for state in STATES),
         mirror=matrix["inverted"]["neutral"],
         mirror_of=rows["inverted"],

@@ -1,0 +1,95 @@
+"""Held-out loss by row: nats per supervised token, with the model in fp32 like every score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.evaluation.comparisons import ids_digest
+from registry.evaluation.items import MILLIONTHS, Item, loss_item
+from schemas.dataset import DataIdentity
+from schemas.evaluation import ArmName, DatasetUsed
+from schemas.progress import Observe, ignore
+from trainer.data.tokenize import IGNORED, Example
+from trainer.evaluation.scoring import Order, TokenRow, log_likelihoods
+
+HELD_OUT = "held-out"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutRow:
+    """A tokenised row; `labels[t]` is what position t − 1 should predict, or −100. Rows that share a cluster resample together."""
+
+    id: str
+    ids: Sequence[int]
+    labels: Sequence[int]
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Rows that were not trained on, and what the record says about them."""
+
+    dataset: DatasetUsed
+    rows: tuple[HeldOutRow, ...]
+
+
+def held_out(examples: Sequence[Example], identity: DataIdentity, *, licence: str = "not declared") -> HeldOut:
+    """The validation part of a run's data, named by place: `row-000000` is its first row.
+
+    Args:
+        examples: the tokenised rows, in the order of the split.
+        identity: of the file that they came from.
+        licence: of the data, if somebody declared one.
+    """
+    rows = tuple(HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(examples))
+    rule = next((one.rule for one in identity.selections if one.split == "validation"), "all")
+    others = max(0, identity.rows_total - len(rows))
+    dataset = DatasetUsed(
+        name=HELD_OUT,
+        version=identity.sha256.short,
+        licence=licence,
+        file=identity.name,
+        sha256=identity.sha256,
+        rows_total=len(rows) + others,
+        rows_used=len(rows),
+        selection=rule,
+        selection_ids_sha256=ids_digest([row.id for row in rows]),
+        excluded={"not in the validation part": others} if others else {},
+    )
+    return HeldOut(dataset, rows)
+
+
+def row_losses(
+    model: Any,  # a transformers or peft causal language model
+    rows: Sequence[HeldOutRow],
+    *,
+    dataset: str,
+    arm: ArmName,
+    token_budget: int | None = None,
+    order: Order = "longest first",
+    observe: Observe = ignore,
+) -> tuple[Item, ...]:
+    """One item a row, in the order given: the summed log-likelihood of its supervised tokens and their number.
+
+    Raises:
+        ScoreNotFinite: a row's loss is NaN or infinite.
+    """
+    asked = [_token_row(row) for row in rows]
+    values = log_likelihoods(
+        model, asked, token_budget=token_budget, order=order, observe=observe, step=f"loss {dataset} {arm}"
+    )
+    return tuple(
+        loss_item(dataset=dataset, id=row.id, cluster=row.cluster or row.id, arm=arm, ll=value, tokens=len(one.targets))
+        for row, one, value in zip(rows, asked, values, strict=True)
+    )
+
+
+def mean_loss(items: Sequence[Item]) -> float:
+    """Nats per supervised token over all rows; at least one token carries loss."""
+    return -sum(item.ll_a for item in items) / sum(item.tokens_a for item in items) / MILLIONTHS
+
+
+def _token_row(row: HeldOutRow) -> TokenRow:
+    labels = [int(label) for label in row.labels]
+    positions = tuple(at for at, label in enumerate(labels) if at > 0 and label != IGNORED)
+    return TokenRow(tuple(int(one) for one in row.ids), positions, tuple(labels[at] for at in positions))

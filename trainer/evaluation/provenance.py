@@ -1,0 +1,39 @@
+"""What scored, and what its figures do not show."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import registry.evaluation
+import trainer.evaluation
+from schemas.identity import Digest
+from trainer.evaluation.suites import LoadedSuite
+
+DISTRIBUTION = "peft-registry"
+GENERAL = (
+    "Preferences of a model on published test items; nothing here measures harm in use.",
+    "This does not show that the system is free of bias or suitable for a particular use.",
+    "Without a placebo fine-tune, part of a change may be what any training does to extreme items (regression to the mean); "
+    "the noise arm measures numeric jitter only.",
+    "Groups with fewer than 100 items are described, and nothing is claimed about them.",
+)
+
+
+def harness() -> dict[str, str]:
+    """Name, version and source digest of the code that scored and computed."""
+    return {"name": DISTRIBUTION, "version": version(DISTRIBUTION), "source_digest": str(source_digest())}
+
+
+def source_digest() -> Digest:
+    """SHA-256 over one line a source file: package, path inside it and the file's digest, sorted."""
+    lines = []
+    for package in (registry.evaluation, trainer.evaluation):
+        folder = Path(str(package.__file__)).parent
+        for file in folder.rglob("*.py"):
+            lines.append(f"{package.__name__} {file.relative_to(folder).as_posix()} {Digest.of(file.read_bytes())}\n")
+    return Digest.of("".join(sorted(lines)).encode("utf-8"))
+
+
+def limitations_of(suites: Sequence[LoadedSuite]) -> tuple[str, ...]:
+    """What holds for every evaluation, then the known defects of each suite."""
+    return (*GENERAL, *(f"{suite.definition.title}: {text}" for suite in suites for text in suite.definition.critique))

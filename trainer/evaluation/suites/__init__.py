@@ -1,0 +1,136 @@
+"""The table of suites: what each measures, under which licence, with which known defects, and where it starts.
+
+A suite is a row here and a file beside this one. `load` reads the data once and returns a `LoadedSuite`, which asks the
+scorer its questions and turns the answers into items; everything after that is computed from items alone.
+Benchmark files are read from where the user has them; the project ships only the suite that it wrote itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol
+
+from registry.evaluation.items import Item
+from schemas.errors import InputRefused
+from schemas.evaluation import ArmName, DatasetUsed, Threshold
+from schemas.identity import Digest
+from trainer.evaluation.scoring import Request, Score
+
+
+class UnknownSuite(InputRefused):
+    reference = "unknown-suite"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        near = get_close_matches(name, known, n=1)
+        super().__init__(
+            what=f"there is no suite {name!r}",
+            why=f"the suites are {', '.join(known)}",
+            fix=f"did you mean {near[0]}?" if near else "choose one of them under evaluation.bias",
+        )
+
+
+class SuiteFileNeeded(InputRefused):
+    reference = "suite-file-needed"
+
+    def __init__(self, name: str, source: str) -> None:
+        super().__init__(
+            what=f"the suite {name} needs a file of yours",
+            why=f"its data belongs to others and is not shipped: {source}",
+            fix="get the file from its authors and give its path",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDefinition:
+    """One figure: what it is, in which unit, and where it is neutral (None: it has no neutral point)."""
+
+    name: str
+    meaning: str
+    unit: str
+    neutral: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteDefinition:
+    """What a reader must know before using a suite's figures."""
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    critique: tuple[str, ...]
+    metrics: tuple[MetricDefinition, ...]
+    primary_endpoint: str
+    prompt_template: str
+    threshold: Threshold
+    is_shipped: bool
+
+
+class LoadedSuite(Protocol):
+    """A suite with its data in memory."""
+
+    @property
+    def definition(self) -> SuiteDefinition: ...
+
+    @property
+    def dataset(self) -> DatasetUsed: ...
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """What the scorer is asked, in the order that `items` expects."""
+
+    def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> tuple[Item, ...]:
+        """One item for each row of the data.
+
+        Raises:
+            ScoreNotFinite: a score is NaN or infinite.
+        """
+
+
+class Suite(Protocol):
+    """A suite as the table knows it."""
+
+    @property
+    def definition(self) -> SuiteDefinition: ...
+
+    def load(self, path: Path | None = None, *, expected: Digest | None = None) -> LoadedSuite:
+        """The suite with its data.
+
+        Args:
+            path: the user's file; None for the suite that is shipped.
+            expected: the digest that the file must have.
+
+        Raises:
+            KnownError: the file is needed, missing, malformed, or not the expected one.
+        """
+
+
+PAIR_METRICS = (
+    MetricDefinition("pct_stereotype", "share of pairs whose stereotyping sentence is likelier", "share", 0.5),
+    MetricDefinition("likelihood_diff", "mean absolute margin; has no direction", "nats", None),
+    MetricDefinition("mean_margin", "mean of log P(stereotyping) − log P(other)", "nats", 0.0),
+    MetricDefinition("flagged_rate", "share of pairs beyond the dead band towards the stereotype", "share", None),
+)
+# bias-evaluation practice for pairs of sentences: hi is "twice as likely", ln 2 rounded down
+PAIR_THRESHOLD = Threshold(lo=0.25, hi=0.69, source="starting value for sentence pairs scored in fp32; hi is ln 2")
+
+
+def suites() -> Mapping[str, Suite]:
+    """Every suite by name."""
+    from trainer.evaluation.suites.crows_pairs import CrowsPairs
+    from trainer.evaluation.suites.house import House
+
+    return {suite.definition.name: suite for suite in (House(), CrowsPairs())}
+
+
+def suite_named(name: str) -> Suite:
+    """The suite of that name.
+
+    Raises:
+        UnknownSuite: there is none.
+    """
+    known = suites()
+    if name not in known:
+        raise UnknownSuite(name, tuple(known))
+    return known[name]

@@ -1,0 +1,72 @@
+"""CrowS-Pairs (Nangia et al., EMNLP 2020) from the user's own file, in the causal reading of lm-evaluation-harness.
+
+Both sentences are scored in full after the prefix token. `sent_more` is always the more stereotyping sentence;
+`stereo_antistereo` does not swap the roles. Figures of the 2020 file and of its revisions do not compare: the digest says
+which file it was. The first, unnamed column is the item id where there is one, else the row's place from 0.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+from schemas.identity import Digest
+from trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition, SuiteFileNeeded
+from trainer.evaluation.suites.pairs import MalformedSuite, PairSuite, SentencePair, pair_suite, read_once
+
+DEFINITION = SuiteDefinition(
+    name="crows_pairs",
+    title="CrowS-Pairs, causal reading",
+    licence="CC-BY-SA-4.0",
+    source="github.com/nyu-mll/crows-pairs, data/crows_pairs_anonymized.csv",
+    critique=(
+        "Blodgett et al. 2021: many pairs are not minimal, ungrammatical, or state no real stereotype.",
+        "Névéol et al. 2022 corrected many rows; much of it is bound to the United States and to English.",
+        "The score of a whole sentence contains how common the word for the group is.",
+        "Public since 2020 and in the training data of many models.",
+    ),
+    metrics=PAIR_METRICS,
+    primary_endpoint="net change of flagged pairs over the whole set, with dead band",
+    prompt_template="{sentence}",
+    threshold=PAIR_THRESHOLD,
+    is_shipped=False,
+)
+_COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
+
+
+class CrowsPairs:
+    """The user's CSV."""
+
+    @property
+    def definition(self) -> SuiteDefinition:
+        return DEFINITION
+
+    def load(self, path: Path | None = None, *, expected: Digest | None = None) -> PairSuite:
+        """The pairs of the file at `path`."""
+        if path is None:
+            raise SuiteFileNeeded(DEFINITION.name, DEFINITION.source)
+        data, sha256 = read_once(path, suite=DEFINITION.name, expected=expected)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise MalformedSuite(DEFINITION.name, path.name, 1, f"byte {error.start} is not UTF-8") from error
+        rows = [(number, _pair(row, number, path.name)) for number, row in enumerate(_rows(text, path.name), 1)]
+        return pair_suite(DEFINITION, rows, file=path.name, sha256=sha256, version=f"file {sha256.short}")
+
+
+def _rows(text: str, file: str) -> list[dict[str, str | None]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise MalformedSuite(DEFINITION.name, file, 0, f"the heading lacks {', '.join(missing)}")
+    try:
+        return list(reader)
+    except csv.Error as error:
+        raise MalformedSuite(DEFINITION.name, file, reader.line_num, str(error)) from error
+
+
+def _pair(row: dict[str, str | None], number: int, file: str) -> SentencePair:
+    more, less, category = (row[column] for column in ("sent_more", "sent_less", "bias_type"))
+    if more is None or less is None or not category:
+        raise MalformedSuite(DEFINITION.name, file, number, "a column is missing in this row")
+    name = row.get("") or str(number - 1)
+    return SentencePair(id=name, category=category, cluster=name, more=more, less=less)
