@@ -259,7 +259,7 @@ def check_base(findings: Findings, find: BaseFinder) -> Check:
             "wrong-base",
             [f"{name}: here {getattr(found.identity, name)}, pinned {getattr(pinned, name)}" for name in differing],
         )
-    return _ok("base", f"{folder.name}, weights {pinned.weights.short}, digest checked")
+    return _ok("base", f"weights {pinned.weights.short}, every byte checked")
 
 
 def check_statements(findings: Findings) -> Check:
