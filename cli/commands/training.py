@@ -1,5 +1,6 @@
 """base, train, methods, demo: bringing a base in and adapting it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -81,9 +82,9 @@ def methods(output: OutputOption = Output.text) -> None:
     """List the adaptation methods, what each costs, and whether its result can be merged."""
     from trainer.methods import METHODS
 
-    rows = [entry.row for entry in METHODS.values()]
+    rows = list(METHODS.values())
     if output is Output.json:
-        console.out_json([row.to_json() for row in rows])
+        console.out_json([asdict(row) | {"available": row.available} for row in rows])
         return
     console.table(
         ["method", "mergeable", "available", "what it does"],
