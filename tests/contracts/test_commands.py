@@ -1,0 +1,249 @@
+"""What every command keeps, whatever it does: help, JSON on reads, exit codes, no traceback, no hang without a terminal."""
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from cli.main import app, run
+from docs.errors_page import KnownErrorEntry, known_errors
+from docs.generate import commands
+from schemas.errors import KnownError
+from tests.interpreter import ROOT
+
+PROGRAM = get_command(app)
+COMMANDS: dict[str, Any] = {" ".join(path): command for path, command in commands(PROGRAM)}
+GROUPS = sorted({path[0] for path, _ in commands(PROGRAM) if len(path) > 1})
+
+# they act, or print a document of their own; everything else reads and owes JSON
+NOT_READS = {"init", "schema", "demo", "ui", "report", "promote", "trust export"}
+# what an empty folder answers: 7, there is no registry here, but for these
+IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0}
+# it builds everything it needs: the end-to-end tests run it
+NOT_RUN_HERE = {"demo"}
+# something that could be meant, for arguments where any word will do
+ARGUMENTS = {"reference": "name:1", "target": "name:1", "alias": "champion", "source": "folder", "config": "train.yml"}
+FAMILY_CODES = {2, 3, 4, 5, 6, 7, 8}
+# proper names, or the name of a thing that was given
+MAY_START_UPPER = ("MLflow", "{")
+
+
+def arguments_of(command: Any, folder: Path) -> list[str]:
+    """One word for each required argument."""
+    required = [one for one in command.params if one.param_type_name == "argument" and one.required]
+    return [str(folder / "new") if one.name == "folder" else ARGUMENTS.get(one.name, "something") for one in required]
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder below no registry, and nobody at the keyboard."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with Path(os.devnull).open() as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        yield folder  # type: ignore[misc]
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("name", ["", *GROUPS, *COMMANDS])
+def test_help_answers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*name.split(), "--help"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("Usage: ")
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_and_everything_it_takes_is_explained(name: str) -> None:
+    command = COMMANDS[name]
+    assert (command.help or "").strip()
+    assert [one.name for one in command.params if not (getattr(one, "help", None) or "").strip()] == []
+
+
+def test_the_groups_are_explained() -> None:
+    assert [name for name in GROUPS if not PROGRAM.commands[name].help] == []  # type: ignore[attr-defined]
+
+
+def test_nothing_but_help_is_printed_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    run([])
+    shown = capsys.readouterr()
+    assert "Usage: " in shown.out + shown.err
+    assert "Traceback" not in shown.out + shown.err
+
+
+# --- JSON ---
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NOT_READS))
+def test_a_read_speaks_json(name: str) -> None:
+    options = {option for one in COMMANDS[name].params for option in one.opts}
+    assert {"--output", "-o"} <= options
+
+
+def test_the_list_of_commands_that_do_not_read_is_true() -> None:
+    assert COMMANDS.keys() >= NOT_READS
+
+
+@pytest.mark.parametrize("name", ["list", "methods", "trust show"])
+def test_a_read_prints_one_json_document_and_nothing_else(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    assert run(["init", "--unencrypted", "--no-example", "--home", str(home)]) == 0
+    capsys.readouterr()
+    arguments = [] if name == "methods" else ["--home", str(home)]
+    assert run([*name.split(), *arguments, "--output", "json"]) == 0
+    shown = capsys.readouterr()
+    json.loads(shown.out)
+    assert shown.err == ""
+
+
+def test_an_error_is_one_json_object_where_the_command_speaks_json(
+    empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["list", "--output", "json"]) == 7
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    error = json.loads(shown.err)
+    assert set(error) == {"error", "what", "why", "fix", "exit"}
+    assert (error["error"], error["exit"]) == ("home-not-found", 7)
+
+
+def test_schema_prints_a_json_schema_for_every_name_it_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names
+    for name in names:
+        assert run(["schema", name]) == 0
+        assert json.loads(capsys.readouterr().out)["type"] == "object"
+
+
+# --- exit codes, and no hang ---
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_a_usage_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*name.split(), "--no-such-option"]) == 2
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    assert "--no-such-option" in shown.err
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if arguments_of(COMMANDS[name], Path())])
+def test_a_missing_argument_is_a_usage_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name.split()) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["no-such-command"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NOT_RUN_HERE))
+def test_in_an_empty_folder_a_command_says_what_is_missing_and_writes_nothing(
+    name: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run([*name.split(), *arguments_of(COMMANDS[name], empty_folder)])
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    assert code == IN_AN_EMPTY_FOLDER.get(name, 7), shown.err
+    if code:
+        assert re.search(r"^error: .+\n  why: .+\n  fix: .+$", shown.err, re.MULTILINE), shown.err
+        assert shown.out == ""
+    assert list(empty_folder.iterdir()) == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["init", "list", "verify", "train"])
+def test_the_program_does_not_wait_for_a_closed_stdin(name: str, tmp_path: Path) -> None:
+    words = [*name.split(), *arguments_of(COMMANDS[name], tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", *words],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == IN_AN_EMPTY_FOLDER.get(name, 7), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- errors ---
+
+ERRORS = known_errors(ROOT)
+
+
+def sentences(entry: KnownErrorEntry) -> tuple[str, str, str]:
+    return entry.what, entry.why, entry.fix
+
+
+def is_family(entry: KnownErrorEntry) -> bool:
+    return entry.error.name == entry.family
+
+
+def test_a_reference_means_one_error() -> None:
+    repeated = {name: count for name, count in Counter(entry.reference for entry in ERRORS).items() if count > 1}
+    assert repeated == {}
+
+
+@pytest.mark.parametrize("entry", ERRORS, ids=lambda entry: entry.error.path)
+def test_an_error_has_a_reference_a_family_and_three_sentences(entry: KnownErrorEntry) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+|refused|taken|unavailable", entry.reference)
+    assert entry.exit_code in FAMILY_CODES
+    if is_family(entry):
+        assert entry.error.summary
+        return
+    for sentence in sentences(entry):
+        assert sentence.strip(), f"{entry.error.path} says nothing"
+        assert not sentence.endswith(".")
+        assert "\n" not in sentence
+        assert not sentence[0].isupper() or sentence.startswith(MAY_START_UPPER)
+
+
+@pytest.mark.parametrize("entry", ERRORS, ids=lambda entry: entry.error.path)
+def test_an_error_points_only_at_commands_that_there_are(entry: KnownErrorEntry) -> None:
+    known = {*COMMANDS, *GROUPS}
+    for sentence in sentences(entry):
+        for words in re.findall(r"`registry ((?:[a-z]+ ?)+)", sentence):
+            first, _, rest = words.strip().partition(" ")
+            assert first in known
+            assert first not in GROUPS or not rest or f"{first} {rest.split()[0]}" in known
+
+
+def every_subclass(of: type[KnownError]) -> Iterator[type[KnownError]]:
+    for one in of.__subclasses__():
+        yield one
+        yield from every_subclass(one)
+
+
+def test_the_errors_read_from_the_source_are_those_of_the_running_program() -> None:
+    for package in ("schemas", "registry", "cli"):
+        for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if ".migrations." not in found.name and ".mlflow." not in found.name:
+                importlib.import_module(found.name)
+    read = {entry.error.path: (entry.reference, entry.exit_code) for entry in ERRORS}
+    live = {
+        f"{one.__module__}.{one.__name__}": (one.reference, one.exit_code)
+        for one in every_subclass(KnownError)
+        if one.__module__.partition(".")[0] in {"schemas", "registry", "cli"}
+    }
+    assert live
+    assert live.items() <= read.items()

@@ -1,0 +1,217 @@
+"""The house: who may import whom and when, names, links between pages, and how much of it there is."""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.main import run
+from tests.interpreter import ROOT, modules_after, packages
+
+SOURCE = ("schemas", "registry", "trainer", "cli")
+MAX_LINES_OF_CODE = 20_000  # without blank lines, comments and docstrings; whoever passes it asks first what can go
+MAX_MODULE_LINES = 520
+NAMES_WITHOUT_AN_IDEA = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base_classes"}
+SLOW_TO_IMPORT = {"torch", "transformers", "peft", "mlflow", "alembic", "numpy", "datasets", "accelerate"}
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def markdown_files() -> list[Path]:
+    folders = ("docs", *SOURCE, "tests")
+    return sorted({*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))})
+
+
+# --- who may import whom ---
+
+
+def contracts() -> dict[str, dict[str, object]]:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    assert set(settings["root_packages"]) == set(SOURCE)
+    return {contract["name"]: contract for contract in settings["contracts"]}
+
+
+def test_the_layers_are_declared_from_cli_down_to_schemas() -> None:
+    layers = [contract["layers"] for contract in contracts().values() if contract["type"] == "layers"]
+    assert layers == [["cli", "trainer", "registry", "schemas"]]
+
+
+@pytest.mark.parametrize(
+    ("source", "forbidden"),
+    [
+        ("registry", {"torch", "transformers", "peft", "bitsandbytes"}),
+        ("schemas", {"sqlalchemy", "cryptography", "numpy", "torch", "yaml"}),
+        ("trainer", {"mlflow"}),
+        ("cli", {"mlflow"}),
+        ("trainer.methods", {"registry"}),
+    ],
+)
+def test_an_import_contract_forbids(source: str, forbidden: set[str]) -> None:
+    declared: set[str] = set()
+    for contract in contracts().values():
+        if contract["type"] == "forbidden" and source in contract["source_modules"]:  # type: ignore[operator]
+            declared |= set(contract["forbidden_modules"])  # type: ignore[call-overload]
+    assert forbidden <= declared
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def test_schemas_import_pydantic_the_canonical_form_and_the_standard_library_only() -> None:
+    allowed = {"schemas", "pydantic", "pydantic_core", "rfc8785", *sys.stdlib_module_names}
+    found = {name.partition(".")[0] for path in python_files("schemas") for name in imports_of(path)}
+    assert found <= allowed
+
+
+def test_only_one_package_imports_mlflow() -> None:
+    importing = {
+        str(path.parent.relative_to(ROOT))
+        for path in python_files(*SOURCE)
+        if any(name.partition(".")[0] == "mlflow" for name in imports_of(path))
+    }
+    assert importing == {"registry/mlflow"}
+
+
+# --- and when: fresh interpreters ---
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry without versions."""
+    folder = tmp_path_factory.mktemp("registry") / "home"
+    assert run(["init", "--unencrypted", "--no-example", "--home", str(folder)]) == 0
+    return folder
+
+
+def test_importing_the_schemas_loads_no_other_package(tmp_path: Path) -> None:
+    names = [f"schemas.{path.stem}" for path in python_files("schemas") if path.stem != "__init__"]
+    before = packages(modules_after("", cwd=tmp_path))
+    after = packages(modules_after(f"import {', '.join(names)}", cwd=tmp_path))
+    found = after - before - set(sys.stdlib_module_names)
+    assert {name for name in found if not name.startswith("_sysconfigdata")} <= {
+        "schemas",
+        "rfc8785",
+        "pydantic",
+        "pydantic_core",
+        "annotated_types",
+        "typing_extensions",
+        "typing_inspection",
+    }
+
+
+def test_help_loads_neither_database_nor_cryptography_nor_numbers(tmp_path: Path) -> None:
+    loaded = packages(modules_after("from cli.main import run\nassert run(['--help']) == 0", cwd=tmp_path))
+    assert not loaded & {*SLOW_TO_IMPORT, "sqlalchemy", "sqlmodel", "cryptography", "fsspec", "yaml", "jinja2"}
+
+
+def test_listing_loads_nothing_that_trains_browses_or_migrates(tmp_path: Path, home: Path) -> None:
+    loaded = packages(modules_after("from cli.main import run\nassert run(['list']) == 0", cwd=tmp_path, home=home))
+    assert "sqlalchemy" in loaded
+    assert not loaded & SLOW_TO_IMPORT
+
+
+def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
+    loaded = packages(modules_after("import registry.verify, registry.pull, registry.mirroring", cwd=tmp_path))
+    assert not loaded & (SLOW_TO_IMPORT - {"numpy"})
+
+
+# --- names and size ---
+
+
+def test_every_module_is_named_after_its_idea() -> None:
+    names = {
+        part for path in python_files(*SOURCE, "docs", "tests") for part in path.relative_to(ROOT).with_suffix("").parts
+    }
+    assert not names & NAMES_WITHOUT_AN_IDEA
+
+
+def lines_of_code(path: Path) -> int:
+    text = path.read_text("utf-8")
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in silent:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        for statement in getattr(node, "body", None) if isinstance(getattr(node, "body", None), list) else ():
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                lines -= set(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
+    return len(lines)
+
+
+def test_the_source_stays_small_enough_to_be_read() -> None:
+    assert sum(lines_of_code(path) for path in python_files(*SOURCE)) <= MAX_LINES_OF_CODE
+
+
+def test_no_module_holds_several_ideas() -> None:
+    long = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in python_files(*SOURCE)}
+    assert {name: lines for name, lines in long.items() if lines > MAX_MODULE_LINES} == {}
+
+
+# --- pages ---
+
+_LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#{1,6}\s+(.*)$", re.MULTILINE)
+
+
+def links(path: Path) -> Iterator[str]:
+    text = _FENCE.sub("", path.read_text("utf-8"))
+    for target in _LINK.findall(text):
+        if not re.match(r"[a-z]+:", target):
+            yield target
+
+
+def anchors(path: Path) -> set[str]:
+    """The fragments that a heading gives: lower case, punctuation dropped, spaces as hyphens."""
+    headings = _HEADING.findall(_FENCE.sub("", path.read_text("utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    file, _, fragment = target.partition("#")
+    found = (page.parent / file).resolve() if file else page
+    if not found.exists() or not found.is_relative_to(ROOT):
+        return False
+    return not fragment or found.suffix != ".md" or fragment in anchors(found)
+
+
+@pytest.mark.parametrize("page", markdown_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    assert [target for target in links(page) if not leads_somewhere(page, target)] == []
+
+
+@pytest.mark.parametrize("kind", ["tutorials", "how-to", "reference", "explanation", "adr", "compliance"])
+def test_every_page_is_reached_from_the_index(kind: str) -> None:
+    index = ROOT / "docs" / "README.md"
+    pages = {index}
+    waiting = [index]
+    while waiting:
+        page = waiting.pop()
+        for target in links(page):
+            found = (page.parent / target.partition("#")[0]).resolve()
+            if found.suffix == ".md" and found.exists() and found not in pages:
+                pages.add(found)
+                waiting.append(found)
+    lost = {str(path.relative_to(ROOT)) for path in (ROOT / "docs" / kind).rglob("*.md")} - {
+        str(path.relative_to(ROOT)) for path in pages if path.is_relative_to(ROOT)
+    }
+    assert lost == set()
+
+
+def test_the_wheel_holds_the_four_packages_only() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]["find"]
+    assert {name.rstrip("*") for name in settings["include"]} == set(SOURCE)
