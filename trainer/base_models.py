@@ -5,6 +5,8 @@ A source is a Hugging Face folder (used in place), a GGUF file (converted, `trai
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +136,9 @@ def load_base(folder: Path, *, dtype: Dtype, device: str) -> tuple[Any, Any]:
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -161,9 +165,25 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        with bare_exceptions_as_values():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaseNotLoadable(folder, "tokenizer", _first_line(error, folder)) from error
+
+
+@contextmanager
+def bare_exceptions_as_values() -> Iterator[None]:
+    """The library `tokenizers` raises `Exception` itself for a malformed tokenizer; here it becomes a ValueError.
+
+    Raises:
+        ValueError: for an exception of exactly that type; every other passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ValueError(str(error)) from error
 
 
 def _first_line(error: Exception, folder: Path) -> str:

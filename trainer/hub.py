@@ -190,7 +190,9 @@ class _Fetch:
         if path.exists() and self._objection(path, name) is None:
             return
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
+        disable_progress_bars()  # progress is told to `observe`
         with _translated(self.repository, self.commit):
             hf_hub_download(
                 self.repository,
@@ -200,7 +202,6 @@ class _Fetch:
                 endpoint=self.endpoint,
                 token=self.token,
                 force_download=path.exists(),
-                tqdm_class=_silent(),
             )
         why = self._objection(path, name)
         if why is not None:
@@ -245,20 +246,22 @@ def _digest(path: Path, digest: Any) -> str:
 
 @contextmanager
 def _translated(repository: str, revision: str | None) -> Iterator[None]:
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub import errors as hub
 
+    # of httpx or of its successor: whichever the installed version speaks
+    connection_failed: type[Exception] = hub.HTTPError  # type: ignore[attr-defined]
     try:
         yield
-    except HfHubHTTPError as error:
+    except hub.HfHubHTTPError as error:
         raise _of_status(repository, revision, error) from error
-    except OfflineModeIsEnabled as error:
+    except hub.OfflineModeIsEnabled as error:
         raise HubUnreachable(repository, "HF_HUB_OFFLINE forbids the network") from error
-    except LocalEntryNotFoundError as error:
+    except hub.LocalEntryNotFoundError as error:
         cause = error.__cause__
-        if isinstance(cause, HfHubHTTPError):
+        if isinstance(cause, hub.HfHubHTTPError):
             raise _of_status(repository, revision, cause) from error
         raise HubUnreachable(repository, "the hub did not answer") from error
-    except HTTPError as error:
+    except connection_failed as error:
         raise HubUnreachable(repository, f"the connection failed ({type(error).__name__})") from error
     except OSError as error:
         if "Consistency check failed" in str(error):
@@ -275,14 +278,3 @@ def _of_status(repository: str, revision: str | None, error: Any) -> Unavailable
     if status == 429:
         return HubRateLimited(repository, error.response.headers.get("retry-after"))
     return HubUnreachable(repository, f"it answered {status}")
-
-
-def _silent() -> type:
-    from tqdm import tqdm
-
-    class Silent(tqdm):  # type: ignore[misc]  # untyped; progress is told to `observe`
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            options.pop("name", None)
-            super().__init__(*arguments, **(options | {"disable": True}))
-
-    return Silent

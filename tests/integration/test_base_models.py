@@ -194,3 +194,9 @@ def test_an_unknown_architecture_is_refused_without_a_path_in_the_message(copied
         load_base(copied, dtype="fp32", device="cpu")
     assert isinstance(caught.value, BaseNotLoadable)
     assert str(copied.parent) not in str(caught.value)
+
+
+def test_a_tokenizer_that_makes_no_sense_is_refused(copied):
+    (copied / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "Nothing"}}')
+    with pytest.raises(BaseNotLoadable, match="tokenizer"):
+        load_base(copied, dtype="fp32", device="cpu")
