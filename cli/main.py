@@ -1,5 +1,6 @@
 """The `registry` command: assembles the groups, and turns every foreseen error into three sentences and its exit code."""
 
+import logging
 import os
 import sys
 
@@ -39,6 +40,8 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # peft imports bitsandbytes, which says that it could not fetch a kernel nobody asked for
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     try:
         result = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()

@@ -252,3 +252,8 @@ class EvaluationRecord(Document):
     limitations: tuple[str, ...]
     responsible: Responsible
     extra: dict[str, Any] = Field(default_factory=dict)  # suite-specific figures; any JSON value
+
+    @property
+    def findings(self) -> tuple[Comparison, ...]:
+        """The comparisons that are results; the control's own stands beside them in `Comparison.control`."""
+        return tuple(one for one in self.comparisons if one.after not in ("noise", "placebo"))

@@ -18,8 +18,8 @@ def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord) -> E
     evidence = (evaluation.canonical_digest(), evaluation.items.sha256)
     protocol = evaluation.protocol
     delta = [_loss(one) for one in evaluation.losses] or _run_loss(run)
-    delta += [_difference(one) for one in evaluation.comparisons]
-    bias = [_bias(one) for one in evaluation.comparisons]
+    delta += [_difference(one) for one in evaluation.findings]
+    bias = [_bias(one) for one in evaluation.findings]
     found = {
         "runs": measured(_runs(evaluation), method=_harness(evaluation), evidence=evidence),
         "metrics": _listed([_figure(one) for one in evaluation.results], _harness(evaluation), evidence),

@@ -186,7 +186,7 @@ def _measured(run: RunRecord, evaluation: EvaluationRecord | None) -> str:
         f"- Held-out loss on {_md(one.dataset)}: {loss_sentence(one)}, nats per token" for one in evaluation.losses
     ]
     lines += [
-        f"- {_md(comparison_sentence(one, evaluation))}" for one in evaluation.comparisons if one.category is None
+        f"- {_md(comparison_sentence(one, evaluation))}" for one in evaluation.findings if one.category is None
     ]
     lines += [f"- Limit: {_md(text)}" for text in evaluation.limitations]
     return "## Before and after\n\n" + "\n".join([*lines, "", NO_CLAIM])

@@ -169,7 +169,7 @@ def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint
     )
     outcomes = (
         point(comparison.dataset, f"{_group(comparison)}/{name}", value)
-        for comparison in record.comparisons
+        for comparison in record.findings
         for name, value in _outcomes(comparison)
     )
     losses = (
@@ -204,7 +204,7 @@ def conclusions(record: EvaluationRecord) -> tuple[tuple[str, str], ...]:
     """(data set and metric, conclusion) of each comparison over a whole data set."""
     return tuple(
         (f"{comparison.dataset}.{comparison.metric}", comparison.conclusion)
-        for comparison in record.comparisons
+        for comparison in record.findings
         if comparison.category is None
     )
 

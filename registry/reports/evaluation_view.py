@@ -62,12 +62,12 @@ def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:
 
 def transitions_of(evaluation: EvaluationRecord) -> tuple[Transition, ...]:
     """What became of the items of each comparison."""
-    return tuple(_transition(one, evaluation) for one in evaluation.comparisons)
+    return tuple(_transition(one, evaluation) for one in evaluation.findings)
 
 
 def _arms(evaluation: EvaluationRecord) -> tuple[ArmName, ArmName]:
     """The two arms that the evaluation compares: as its first comparison says, else base and adapted."""
-    first = next(iter(evaluation.comparisons), None)
+    first = next(iter(evaluation.findings), None)
     return (first.before, first.after) if first is not None else ("base", "adapted")
 
 

@@ -135,7 +135,7 @@ def _summary(
         lines.append(f"{trained} of {total} parameters were trained.")
     if evaluation is not None:
         lines += [f"Held-out loss on {one.dataset}: {loss_sentence(one)}." for one in evaluation.losses]
-        whole_sets = [one for one in evaluation.comparisons if one.category is None]
+        whole_sets = [one for one in evaluation.findings if one.category is None]
         lines += [
             f"{one.dataset}: {one.flagged} of {one.n} items flagged before; {one.fixed} fixed, {one.introduced} introduced, "
             f"{one.overcorrected} over-corrected: {conclusion_text(one)}."

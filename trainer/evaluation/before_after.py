@@ -101,8 +101,8 @@ def _say(evaluated: Evaluated, observe: Observe) -> None:
     interval = loss.change_ci
     band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else ""
     observe(Said("loss", f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"))
-    for one in evaluated.record.comparisons:
-        if one.category is None and one.after != "noise":
+    for one in evaluated.record.findings:
+        if one.category is None:
             observe(Said("bias", _sentence(one)))
 
 
