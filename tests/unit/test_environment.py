@@ -1,0 +1,78 @@
+"""What a run records of its machine, and what it must not."""
+
+import re
+
+import pytest
+
+from trainer.energy import kilowatt_hours, read_counters
+from trainer.environment import Hardware, cut_paths, describe_environment
+from trainer.seeding import rank_by_hash, seed_of
+
+
+def test_paths_and_secrets_do_not_enter_the_record():
+    argv = ["train", "/home/ada/secret-project/run.yml", "--home=/srv/x/.registry", "facts=../f.yml", "lora.r=4"]
+    assert cut_paths(argv) == ("train", "run.yml", "--home=.registry", "facts=f.yml", "lora.r=4")
+    assert cut_paths(["--hub-token", "hf_abc", "--token=hf_abc", "--passphrase-fd", "3"]) == (
+        "--hub-token",
+        "…",
+        "--token=…",
+        "--passphrase-fd",
+        "…",
+    )
+
+
+def test_the_record_names_device_dtype_and_versions():
+    hardware = Hardware(device="cpu", dtype="bf16", threads=2, processor="a processor")
+    record = describe_environment(hardware, argv=["train"], code_version="0.1.0")
+    assert (record.device, record.dtype, record.threads) == ("cpu", "bf16", 2)
+    assert re.match(r"\d+\.\d+", record.libraries["torch"])
+    assert record.code_commit is None
+
+
+def test_weights_that_are_trained_are_loaded_in_fp32():
+    hardware = Hardware(device="cpu", dtype="bf16", threads=2, processor="a processor")
+    assert hardware.weights_dtype(trains_base_weights=True) == "fp32"
+    assert hardware.weights_dtype(trains_base_weights=False) == "bf16"
+
+
+def test_purposes_have_independent_seeds():
+    assert seed_of(1, "adapter") == seed_of(1, "adapter")
+    assert len({seed_of(1, "adapter"), seed_of(1, "order"), seed_of(2, "adapter")}) == 3
+    assert 0 <= seed_of(2**32 - 1, "adapter") < 2**63
+
+
+def test_a_rank_is_a_permutation_that_never_changes():
+    assert sorted(rank_by_hash(50, seed=3, purpose="validation")) == list(range(50))
+    # computed once with hashlib alone; another order would move rows between splits of registered runs
+    assert rank_by_hash(6, seed=7, purpose="validation") == EXPECTED_RANK
+
+
+EXPECTED_RANK = [4, 0, 5, 2, 3, 1]
+
+
+@pytest.fixture
+def counters(tmp_path):
+    def write(name, energy, limit=1000):
+        zone = tmp_path / name
+        zone.mkdir(exist_ok=True)
+        (zone / "energy_uj").write_text(f"{energy}\n")
+        (zone / "max_energy_range_uj").write_text(f"{limit}\n")
+        return tmp_path
+
+    return write
+
+
+def test_energy_is_the_sum_over_packages_with_a_wrap(counters):
+    root = counters("intel-rapl:0", 100)
+    counters("intel-rapl:1", 900)
+    counters("intel-rapl:0:0", 5)
+    before = read_counters(root)
+    counters("intel-rapl:0", 400)
+    counters("intel-rapl:1", 100)
+    used = kilowatt_hours(before, read_counters(root))
+    assert used == pytest.approx((300 + 200) / 1e6 / 3.6e6)
+
+
+def test_no_counter_is_no_figure(tmp_path):
+    assert read_counters(tmp_path) == {}
+    assert kilowatt_hours({}, {}) is None
