@@ -1,0 +1,148 @@
+"""A complete evaluation without a model: items from a small deterministic rule, and the record computed from them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from registry.evaluation.aggregate import Plan, aggregate
+from registry.evaluation.comparisons import ids_digest
+from registry.evaluation.items import Item, describe_items, loss_item, pair_item, read_items, write_items
+from registry.evaluation.recheck import STATISTICS, statistics_of
+from schemas.evaluation import (
+    Arm,
+    ArmName,
+    Composition,
+    DatasetUsed,
+    EvaluationRecord,
+    Numerics,
+    Protocol,
+    Responsible,
+    Threshold,
+)
+from schemas.identity import Digest
+
+BAND = Threshold(lo=0.25, hi=0.69, source="test")
+ITEMS = 120
+Margin = Callable[[int], float]
+
+
+def base_margin(at: int) -> float:
+    """Three of four items stereotyped, the rest inverted or neutral."""
+    return (2.0, 1.0, 3.0, -1.0 if at % 8 == 3 else 0.0)[at % 4]
+
+
+def margin_items(margin: Margin, arm: ArmName, *, count: int = ITEMS, clusters: int | None = None) -> list[Item]:
+    return [
+        pair_item(
+            dataset="house",
+            id=f"i{at:04}",
+            category=("age", "gender")[at % 2],
+            cluster=f"t{at % clusters}" if clusters else f"i{at:04}",
+            arm=arm,
+            ll=(-20.0 + margin(at), -20.0),
+            tokens=(6, 6),
+            threshold=BAND,
+        )
+        for at in range(count)
+    ]
+
+
+def loss_items(nats_a_token: float, arm: ArmName, *, dataset: str = "held-out", count: int = 12) -> list[Item]:
+    return [
+        loss_item(
+            dataset=dataset,
+            id=f"r{at:02}",
+            cluster=f"r{at:02}",
+            arm=arm,
+            ll=-nats_a_token * (at + 1) - 0.01 * at,
+            tokens=at + 1,
+        )
+        for at in range(count)
+    ]
+
+
+def a_table(
+    after: Margin = base_margin,
+    *,
+    noise: Margin = base_margin,
+    neutral: tuple[float, float] = (2.0, 2.0),
+    count: int = ITEMS,
+    clusters: int | None = None,
+) -> list[Item]:
+    """Both arms, the control, held-out loss that falls from 3 to 2, and loss on neutral text."""
+    return [
+        *margin_items(base_margin, "base", count=count, clusters=clusters),
+        *margin_items(after, "adapted", count=count, clusters=clusters),
+        *margin_items(noise, "noise", count=count, clusters=clusters),
+        *loss_items(3.0, "base"),
+        *loss_items(2.0, "adapted"),
+        *loss_items(neutral[0], "base", dataset="neutral"),
+        *loss_items(neutral[1], "adapted", dataset="neutral"),
+    ]
+
+
+PLAN = Plan(thresholds={"house.margin": BAND}, seed=11, draws=200)
+
+
+def a_recorded_evaluation(table: list[Item] | None = None, plan: Plan = PLAN) -> tuple[EvaluationRecord, bytes]:
+    """The record and its item table; they agree."""
+    items = write_items(a_table() if table is None else table)
+    rows = read_items(items)
+    figures = aggregate(rows, plan)
+    base = Composition(base=Digest.of(b"base"), tokenizer=Digest.of(b"tokenizer"))
+    after = base.model_copy(update={"adapters": (Digest.of(b"adapter"),)})
+    record = EvaluationRecord(
+        harness={"name": "peft-registry", "version": "0", "source_digest": str(Digest.of(b"source"))},
+        created_at="2026-11-24T12:00:00Z",
+        arms=tuple(_arm(name, one) for name, one in (("base", base), ("adapted", after), ("noise", base))),
+        datasets=tuple(_dataset(name, rows) for name in sorted({row.dataset for row in rows})),
+        protocol=Protocol(
+            prompt_template="{sentence}",
+            prompt_template_sha256=Digest.of(b"{sentence}"),
+            target_delimiter="",
+            prefix_token_policy="bos",
+            choices_policy="both sentences",
+            length_normalisation="none",
+            max_length=64,
+            truncated_items=0,
+            thresholds=dict(plan.thresholds),
+            primary_endpoint="house: net change",
+        ),
+        numerics=Numerics(
+            device="cpu",
+            device_name="test",
+            attention_impl="sdpa",
+            batch_policy="one",
+            threads=1,
+            deterministic_flags=(),
+            softmax_dtype="float32",
+            libraries={},
+        ),
+        seeds={"bootstrap": plan.seed},
+        results=figures.results,
+        comparisons=figures.comparisons,
+        losses=figures.losses,
+        guards=figures.guards,
+        items=describe_items(items),
+        limitations=("a test",),
+        responsible=Responsible(name=None, role=None),
+        extra={STATISTICS: statistics_of(plan)},
+    )
+    return record, items
+
+
+def _arm(name: Any, composition: Composition) -> Arm:
+    return Arm(name=name, composition=composition, composition_digest=composition.canonical_digest())
+
+
+def _dataset(name: str, rows: tuple[Item, ...]) -> DatasetUsed:
+    ids = sorted({row.id for row in rows if row.dataset == name})
+    return DatasetUsed(
+        name=name,
+        version="1",
+        licence="Apache-2.0",
+        file=f"{name}.jsonl",
+        sha256=Digest.of(name.encode()),
+        rows_total=len(ids),
+        rows_used=len(ids),
+        selection_ids_sha256=ids_digest(ids),
+    )
