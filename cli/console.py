@@ -49,7 +49,13 @@ def painted(text: str, status: str) -> str:
 def show_error(error: KnownError, *, as_json: bool) -> None:
     """A foreseen error: what, why and how to go on; as one JSON object on stderr where the command speaks JSON."""
     if as_json:
-        value = {"error": error.reference, "what": error.what, "why": error.why, "fix": error.fix, "exit": error.exit_code}
+        value = {
+            "error": error.reference,
+            "what": error.what,
+            "why": error.why,
+            "fix": error.fix,
+            "exit": error.exit_code,
+        }
         note(json.dumps(value, ensure_ascii=False))
         return
     note(f"error: {error.what}")

@@ -48,7 +48,9 @@ def run_demo(folder: Path) -> int:
     pulled = folder / "pulled"
     if not pulled.exists():
         story.type("pull", NAME, str(pulled))
-    story.chapter("Tampering", "One bit of one weight is flipped in a copy. The tensor is named, and the exit code is 6.")
+    story.chapter(
+        "Tampering", "One bit of one weight is flipped in a copy. The tensor is named, and the exit code is 6."
+    )
     tampered = folder / "tampered"
     flip_one_bit(pulled, tampered)
     story.type("verify", str(tampered), expected=6)
@@ -117,7 +119,10 @@ def _what_next(folder: Path, report: Path) -> None:
         (f"open {report}", "the report, in any browser, offline"),
         (f"registry ui --home {folder / '.registry'}", "runs, metrics, versions and reports in MLflow"),
         (f"registry lineage {NAME} --home {folder / '.registry'}", "what came from what"),
-        (f"registry train {folder / 'example' / 'train.yml'} training.seed=8 --home {folder / '.registry'}", "another version"),
+        (
+            f"registry train {folder / 'example' / 'train.yml'} training.seed=8 --home {folder / '.registry'}",
+            "another version",
+        ),
     )
     console.out()
     console.out("What to type next:")

@@ -1,5 +1,6 @@
 """The `registry` command: assembles the groups, and turns every foreseen error into three sentences and its exit code."""
 
+import itertools
 import logging
 import os
 import sys
@@ -10,8 +11,8 @@ from cli import console
 from cli.commands import browse, inspect, setup, training
 from schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
 
-EXIT_CODES = """Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold · 4 the run failed ·
-5 could not be checked · 6 broken integrity or trust · 7 not found or taken · 8 this machine or a backend cannot · 130 interrupted"""
+EXIT_CODES = """Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold ·
+4 the run failed · 5 could not be checked · 6 broken integrity or trust · 7 not found or taken · 8 this machine or a backend cannot · 130 interrupted"""
 
 app = typer.Typer(
     name="registry",
@@ -73,7 +74,7 @@ def _usage_or_bug(error: Exception) -> int:
 
 
 def _speaks_json(arguments: list[str]) -> bool:
-    pairs = zip(arguments, arguments[1:], strict=False)
+    pairs = itertools.pairwise(arguments)
     return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs) or "--output=json" in arguments
 
 

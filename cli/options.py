@@ -16,15 +16,20 @@ class Output(StrEnum):
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", envvar="REGISTRY_HOME", help="The registry's home; else .registry here or in a folder above."),
+    typer.Option(
+        "--home", envvar="REGISTRY_HOME", help="The registry's home; else .registry here or in a folder above."
+    ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or json on stdout for programs.")]
 TrustOption = Annotated[
-    Path | None, typer.Option("--trust", help="A trust file that you got from its keeper; decides instead of the home's own.")
+    Path | None,
+    typer.Option("--trust", help="A trust file that you got from its keeper; decides instead of the home's own."),
 ]
 RootOption = Annotated[
     list[str] | None,
-    typer.Option("--root", help="sha256:… of a root key that you know; a trust file signed by it counts (with --trust)."),
+    typer.Option(
+        "--root", help="sha256:… of a root key that you know; a trust file signed by it counts (with --trust)."
+    ),
 ]
 PassphraseFileOption = Annotated[
     Path | None,

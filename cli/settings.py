@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.errors import InputRefused
 
-PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"
+PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"  # noqa: S105  the name of a variable
 
 
 class PassphraseUnavailable(InputRefused):

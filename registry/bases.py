@@ -30,7 +30,9 @@ __all__ = ["BUILD_IMPORT", "AddedBase", "WrongBase", "add_base", "base_folder", 
 class WrongBase(IntegrityBroken):
     reference = "wrong-base"
 
-    def __init__(self, folder: Path, part: str, pinned: object, found: object, difference: TensorDifference | None) -> None:
+    def __init__(
+        self, folder: Path, part: str, pinned: object, found: object, difference: TensorDifference | None
+    ) -> None:
         named = f"; the first tensor that differs: {difference}" if difference is not None else ""
         super().__init__(
             what=f"{folder} is not the base that was registered",

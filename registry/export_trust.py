@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from registry.files import read_file
 from registry.hashing import write_and_hash
 from registry.home import Registry
-from registry.files import read_file
 from registry.signing.trust import TRUST_MAX_BYTES
 
 

@@ -159,9 +159,7 @@ class Registry:
     @property
     def log_keys(self) -> tuple[PublicKey, ...]:
         """The public keys that may sign checkpoints of this log."""
-        return tuple(
-            PublicKey.parse(key.public_key_pem.encode()) for key in self.trust.keys if key.role == "log"
-        )
+        return tuple(PublicKey.parse(key.public_key_pem.encode()) for key in self.trust.keys if key.role == "log")
 
     def private_key(self, role: str) -> PrivateKey:
         return PrivateKey.load(self.folder / "keys" / f"{role}.key", self.passphrase)

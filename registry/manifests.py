@@ -1,4 +1,4 @@
-"""Writing the manifest of an artifact folder: every file and tensor hashed, lists sorted, nothing that a second run would change."""
+"""Writing the manifest of an artifact folder: files and tensors hashed, lists sorted, nothing that a second run would change."""
 
 from pathlib import Path
 
@@ -60,7 +60,9 @@ def manifest_of_folder(
 
 def weights_entry(path: str, hashed: HashedWeights) -> WeightsFile:
     """One hashed weights file as the manifest lists it."""
-    return WeightsFile(path=path, header_sha256=hashed.header_digest, tensors=tuple(tensor_entry(one) for one in hashed.tensors))
+    return WeightsFile(
+        path=path, header_sha256=hashed.header_digest, tensors=tuple(tensor_entry(one) for one in hashed.tensors)
+    )
 
 
 def tensor_entry(tensor: Tensor) -> TensorEntry:

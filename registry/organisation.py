@@ -31,7 +31,9 @@ def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> Org
         InputRefused: the answers are not a mapping of texts.
     """
     if not isinstance(answers, Mapping):
-        raise InputRefused(what="the profile is not a mapping", why="it holds no keys", fix="write `legal_name: …` and so on")
+        raise InputRefused(
+            what="the profile is not a mapping", why="it holds no keys", fix="write `legal_name: …` and so on"
+        )
     fields: dict[str, Value] = {}
     for key, answer in answers.items():
         if key not in OrganisationProfile.model_fields:

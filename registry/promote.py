@@ -30,7 +30,5 @@ def set_alias(registry: Registry, version: Version, alias: str, *, reason: str |
             tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=now
         )
         payload = {"alias": alias, "number": version.number}
-        catalog.enqueue(
-            tx, kind="alias", subject=version.manifest_digest, version_label=version.label, payload=payload
-        )
+        catalog.enqueue(tx, kind="alias", subject=version.manifest_digest, version_label=version.label, payload=payload)
     publish_checkpoint(registry)

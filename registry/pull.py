@@ -3,8 +3,6 @@
 The copy is assembled beside its destination, verified as a folder like any other, and renamed only if nothing is wrong.
 """
 
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from registry.presented import Presented, present_version
 from registry.verify import Requirements, verify_folder
 from schemas.errors import IntegrityBroken, NotChecked, Taken
 from schemas.policy import TrustPolicy
-from schemas.version import Version, VerifyOutcome
+from schemas.version import VerifyOutcome, Version
 
 
 class DestinationTaken(Taken):
@@ -36,7 +34,9 @@ class PullRefused(IntegrityBroken):
         wrong = [check for check in outcome.checks if check.status == "failed"]
         super().__init__(
             what=f"{outcome.subject} does not verify, so nothing was written",
-            why="; ".join(f"{check.step}: {check.text}" + "".join(f" ({line})" for line in check.detail) for check in wrong),
+            why="; ".join(
+                f"{check.step}: {check.text}" + "".join(f" ({line})" for line in check.detail) for check in wrong
+            ),
             fix="run `registry verify` on it, and restore the store from a backup",
         )
 
@@ -64,7 +64,9 @@ class BytesElsewhere(NotChecked):
         )
 
 
-def pull_version(registry: Registry, version: Version, destination: Path, *, trust: TrustPolicy | None = None) -> VerifyOutcome:
+def pull_version(
+    registry: Registry, version: Version, destination: Path, *, trust: TrustPolicy | None = None
+) -> VerifyOutcome:
     """Write a verified copy of a version to `destination`, a new folder, and return how it verified.
 
     Raises:
@@ -117,9 +119,3 @@ def version_named(registry: Registry, text: str) -> Version:
 
     with registry.database.read() as tx:
         return catalog.resolve(tx, Reference.parse(text))
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder that this program made."""
-    if folder.exists() and not os.path.islink(folder):
-        shutil.rmtree(folder)

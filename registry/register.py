@@ -137,9 +137,7 @@ def _sign_listing(registry: Registry, manifest: Manifest, digest: Digest) -> byt
     return bundle
 
 
-def _record(
-    registry: Registry, artifact: NewArtifact, digest: Digest, manifest_size: int, signature: bytes
-) -> Version:
+def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_size: int, signature: bytes) -> Version:
     signer = registry.trainer_key
     said = tuple(sign_statement(digest, one.kind, one.predicate, signer) for one in artifact.statements)
     registration = sign_statement(
@@ -158,39 +156,42 @@ def _record(
         existing = catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest)
         if existing is not None:
             return existing
-        return _write_rows(registry, tx, artifact, digest, manifest_size, signature, (*said, registration))
+        signed = _Signed(digest, manifest_size, Digest.of(signature), (*said, registration))
+        return _write_rows(tx, artifact, signed, now=registry.clock())
 
 
-def _write_rows(
-    registry: Registry,
-    tx: catalog.Transaction,
-    artifact: NewArtifact,
-    digest: Digest,
-    manifest_size: int,
-    signature: bytes,
-    signed: tuple[SignedStatement, ...],
-) -> Version:
-    now = registry.clock()
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What is signed and about to be recorded; the registration is the last statement: its leaf covers the others."""
+
+    digest: Digest
+    manifest_size: int
+    signature: Digest
+    statements: tuple[SignedStatement, ...]
+
+
+def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed, *, now: str) -> Version:
+    digest = signed.digest
     catalog.insert_artifact(
         tx,
         manifest=artifact.manifest,
         manifest_digest=digest,
-        manifest_size=manifest_size,
+        manifest_size=signed.manifest_size,
         size_bytes=sum(entry.size for entry in artifact.manifest.files),
-        signature_digest=Digest.of(signature),
+        signature_digest=signed.signature,
         card_digest=Digest.of(artifact.card),
         by_reference=artifact.mode == "reference",
     )
     for data in artifact.evidence:
         catalog.keep_object(tx, digest=Digest.of(data), subject=digest, role="evidence")
     index = -1
-    for one in signed:  # the registration comes last: its leaf covers the others
+    for one in signed.statements:
         index = record_statement(tx, digest, one, at=now)
     version = catalog.add_version(
         tx,
         name=artifact.name,
         manifest_digest=digest,
-        key_id=signed[-1].key_id,
+        key_id=signed.statements[-1].key_id,
         registered_at=now,
         log_index=index,
     )

@@ -23,6 +23,11 @@ class StatementShown(Frozen):
     log_index: int | None
     appended_at: str | None
 
+    @property
+    def line(self) -> str:
+        who = self.person or f"{self.key_id[:12]}…"
+        return f"{self.kind or self.predicate_type}  {self.digest.short}  {who}  log {self.log_index}"
+
 
 class VersionShown(Frozen):
     """One version with its manifest's contents, statements and aliases."""
@@ -43,19 +48,21 @@ class VersionShown(Frozen):
         base = manifest.base
         lines = [
             ("version", version.label),
-            ("kind", f"{version.kind}, layout {version.layout}" + (f", method {version.method}" if version.method else "")),
+            (
+                "kind",
+                f"{version.kind}, layout {version.layout}" + (f", method {version.method}" if version.method else ""),
+            ),
             ("manifest", str(version.manifest_digest)),
             ("weights", str(version.weights_digest)),
             ("files", f"{len(manifest.files)}, {version.size_bytes} bytes"),
         ]
         if base is not None:
-            lines.append(("base", f"weights {base.identity.weights}" + (f", manifest {base.manifest}" if base.manifest else "")))
+            lines.append(
+                ("base", f"weights {base.identity.weights}" + (f", manifest {base.manifest}" if base.manifest else ""))
+            )
         lines += [("data", f"{one.name} {one.sha256}, {one.rows_total} rows") for one in manifest.data]
         lines += [("parent", f"{parent.role} {parent.manifest}") for parent in manifest.parents]
-        lines += [
-            ("statement", f"{one.kind or one.predicate_type}  {one.digest.short}  {one.person or one.key_id[:12]}  log {one.log_index}")
-            for one in self.statements
-        ]
+        lines += [("statement", one.line) for one in self.statements]
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}"))
         if version.aliases:
             lines.append(("aliases", ", ".join(version.aliases)))

@@ -69,7 +69,7 @@ class Known:
     is_registered: Callable[[Digest], bool] | None = None
 
 
-def verify_presented(presented: Presented, known: Known, *, require: Requirements = Requirements()) -> VerifyOutcome:  # noqa: B008  a frozen value
+def verify_presented(presented: Presented, known: Known, *, require: Requirements = Requirements()) -> VerifyOutcome:
     """Run the checklist over what is presented."""
     findings = Findings(presented=presented, trust=known.trust, now=known.now)
     checks = []
@@ -91,7 +91,7 @@ def verify_folder(
     trust_problem: KnownError | None = None,
     base: Path | None = None,
     registry: Registry | None = None,
-    require: Requirements = Requirements(),  # noqa: B008  a frozen value
+    require: Requirements = Requirements(),
 ) -> VerifyOutcome:
     """Verify a pulled folder; a registry, where there is one, only tells where bases lie and which parents exist."""
     known = Known(
@@ -115,7 +115,7 @@ def verify_version(
     trust: TrustPolicy | None = None,
     trust_problem: KnownError | None = None,
     base: Path | None = None,
-    require: Requirements = Requirements(),  # noqa: B008  a frozen value
+    require: Requirements = Requirements(),
 ) -> VerifyOutcome:
     """Verify a registered version from the store's bytes. Without `trust` the home's own trust file speaks."""
     if trust is None and trust_problem is None:

@@ -15,7 +15,9 @@ STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENTS_FILE = "statements.intoto.jsonl"
 PROOF_FILE = "log.tlog-proof"
-KEYS_FOLDER = "keys"  # under evidence: the public keys of the signers, so that a wrong signature differs from an unknown key
+KEYS_FOLDER = (
+    "keys"  # under evidence: the public keys of the signers, so that a wrong signature differs from an unknown key
+)
 
 
 def urn(kind: str) -> str:

@@ -10,7 +10,14 @@ from typing import NoReturn
 import pytest
 
 # the variables that would let a test depend on the machine it runs on, or reach out from it
-_UNSET = ("REGISTRY_HOME", "REGISTRY_PASSPHRASE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "HF_ENDPOINT", "HF_TOKEN")
+_UNSET = (
+    "REGISTRY_HOME",
+    "REGISTRY_PASSPHRASE",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "HF_ENDPOINT",
+    "HF_TOKEN",
+)
 
 
 def not_run(why: str) -> NoReturn:

@@ -96,7 +96,9 @@ def adapter_files(folder: Path, *, value: float = 0.5) -> Path:
         "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight": np.full((8, 2), -value, dtype=np.float32),
     }
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["down_proj"]}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["down_proj"]})
+    )
     return folder
 
 

@@ -95,7 +95,9 @@ def _facts(registry: Registry, file: Path | None) -> DeclaredFacts | None:
         return None
     stated = read_yaml(read_file(file, max_bytes=FACTS_MAX_BYTES), what=str(file))
     if not isinstance(stated, dict):
-        raise InputRefused(what=f"{file} states no facts", why="it is not a mapping", fix="write `licence: …` and so on")
+        raise InputRefused(
+            what=f"{file} states no facts", why="it is not a mapping", fix="write `licence: …` and so on"
+        )
     by = str(stated.pop("asserted_by", "whoever added the base"))
     values: dict[str, Value] = {}
     for key, value in stated.items():

@@ -7,7 +7,7 @@ Everything before `register_version` happens in HOME/runs/<id>, which is removed
 
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from registry.pull import version_named
 from registry.register import NewArtifact, NewStatement, register_version
 from schemas.base_model import BaseRecord
 from schemas.canonical import canonical_digest
-from schemas.config import config_identity, config_record
+from schemas.config import TrainingFile, config_identity, config_record
 from schemas.errors import InputRefused, IntegrityBroken
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
@@ -162,29 +162,26 @@ def _checked_base(registry: Registry, reference: str, scratch: Path, observe: Ob
     return _Base(version, record, folder, found, keys)
 
 
+@dataclass(eq=False)
 class _Run:
     """One run between its checked base and its registration."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        loaded: LoadedConfig,
-        row: MethodRow,
-        base: _Base,
-        run_id: str,
-        folder: Path,
-        observe: Observe,
-    ) -> None:
-        self.registry = registry
-        self.loaded = loaded
-        self.config = loaded.config
-        self.row = row
-        self.base = base
-        self.run_id = run_id
-        self.folder = folder
-        self.observe = observe
-        self.artifact = folder / "artifact"
-        self.warnings: list[str] = list(loaded.notes)
+    registry: Registry
+    loaded: LoadedConfig
+    row: MethodRow
+    base: _Base
+    run_id: str
+    folder: Path
+    observe: Observe
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def config(self) -> TrainingFile:
+        return self.loaded.config
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder / "artifact"
 
     def complete(self, facts: dict[str, Any] | None, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
@@ -200,7 +197,7 @@ class _Run:
             observe=self.observe,
             after_load=self.base.require_unchanged,
         )
-        self.warnings += trained.data.warnings
+        self.warnings += [*self.loaded.notes, *trained.data.warnings]
         self.artifact.mkdir()
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)

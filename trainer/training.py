@@ -117,5 +117,8 @@ def _say_training(result: TrainResult, observe: Observe) -> None:
     rate = result.tokens / max(result.seconds, 1e-9)
     last = result.curve.loss[-1] if result.curve.loss else float("nan")
     observe(
-        Said("train", f"{result.steps}/{result.steps}  loss {last:.2f}  {rate:.0f} tok/s  {hours}:{minutes:02}:{seconds:02}")
+        Said(
+            "train",
+            f"{result.steps}/{result.steps}  loss {last:.2f}  {rate:.0f} tok/s  {hours}:{minutes:02}:{seconds:02}",
+        )
     )

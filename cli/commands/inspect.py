@@ -18,7 +18,7 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
-    from schemas.version import Version, VerifyOutcome
+    from schemas.version import VerifyOutcome, Version
 
 PAGE = 50
 
@@ -53,7 +53,9 @@ def list_command(
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
-    console.table(["version", "kind", "method", "manifest", "registered", "aliases"], [_row(one) for one in page.versions])
+    console.table(
+        ["version", "kind", "method", "manifest", "registered", "aliases"], [_row(one) for one in page.versions]
+    )
     if page.next is not None:
         console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
     console.next_step(f"registry show {page.versions[0].label}")
@@ -140,7 +142,9 @@ def report(
     reference: ReferenceArgument,
     home: HomeOption = None,
     out: Annotated[str | None, typer.Option(help="Where to write it; - for stdout.")] = None,
-    as_of: Annotated[str | None, typer.Option(help="The time the report speaks of; default: the newest record.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="The time the report speaks of; default: the newest record.")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page about a version: what changed, how it was measured, what is open."""
     from cli.wiring import opened
@@ -221,7 +225,9 @@ def _is_folder(target: str) -> bool:
 def _print_checks(outcome: "VerifyOutcome") -> None:
     width = max(len(check.text) for check in outcome.checks)
     for number, check in enumerate(outcome.checks, start=1):
-        console.out(f"{number:>2} {check.step:<11} {check.text:<{width}}  {console.painted(check.status, check.status)}")
+        console.out(
+            f"{number:>2} {check.step:<11} {check.text:<{width}}  {console.painted(check.status, check.status)}"
+        )
         for line in check.detail:
             console.out(f"{'':<14} {line}")
     said = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]

@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import console
 from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from schemas.profile import OrganisationProfile
 
 QUESTIONS = (
     ("legal_name", "Legal name of your organisation"),
@@ -31,7 +34,9 @@ def init(
     home: HomeOption = None,
     profile: Annotated[Path | None, typer.Option(help="YAML with the answers that would be asked for.")] = None,
     person: Annotated[str, typer.Option(help="Who holds the keys, as the trust file will say.")] = "lab-1",
-    unencrypted: Annotated[bool, typer.Option("--unencrypted", help="Keys without passphrase; every verify shows it.")] = False,
+    unencrypted: Annotated[
+        bool, typer.Option("--unencrypted", help="Keys without passphrase; every verify shows it.")
+    ] = False,
     passphrase_file: PassphraseFileOption = None,
     database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the home.")] = None,
     store: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of a folder in the home.")] = None,
@@ -87,7 +92,13 @@ def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> N
         console.out(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
         revoked = {one.key_id for one in policy.revocations}
         rows = [
-            [key.role, key.person, f"{key.key_id[:16]}…", key.valid_until[:10], "revoked" if key.key_id in revoked else ""]
+            [
+                key.role,
+                key.person,
+                f"{key.key_id[:16]}…",
+                key.valid_until[:10],
+                "revoked" if key.key_id in revoked else "",
+            ]
             for key in policy.keys
         ]
         console.table(["role", "person", "key", "until", ""], rows)
@@ -108,7 +119,7 @@ def trust_export(
     console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
 
 
-def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":  # noqa: F821  imported when needed
+def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
     from registry.files import read_file
     from registry.intake.yaml import read_yaml
     from registry.organisation import profile_from_answers

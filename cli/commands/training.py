@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import console
 from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from registry.home import Registry
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,7 +25,9 @@ def add_to(app: typer.Typer) -> None:
 def base_add(
     source: Annotated[str, typer.Argument(help="A folder, a .gguf file, a Hub id (org/name), or `embedded`.")],
     name: Annotated[str | None, typer.Option(help="The name to register it under; default from the source.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub; its commit is recorded.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the Hub; its commit is recorded.")
+    ] = None,
     store: Annotated[str, typer.Option(help="reference (leave the bytes), copy, or link (share them).")] = "reference",
     facts: Annotated[Path | None, typer.Option(help="YAML with what is declared: licence, provider, compute …")] = None,
     home: HomeOption = None,
@@ -41,7 +46,9 @@ def base_add(
         )
     version, record = added.version, added.record
     if output is Output.json:
-        console.out_json({"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()})
+        console.out_json(
+            {"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()}
+        )
         return
     console.out(
         f"base     {version.label}  weights {record.identity.weights.short}  "
@@ -80,6 +87,7 @@ def train(
 
 def methods(output: OutputOption = Output.text) -> None:
     """List the adaptation methods, what each costs, and whether its result can be merged."""
+
     from trainer.methods import METHODS
 
     rows = list(METHODS.values())
@@ -88,7 +96,10 @@ def methods(output: OutputOption = Output.text) -> None:
         return
     console.table(
         ["method", "mergeable", "available", "what it does"],
-        [[row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary] for row in rows],
+        [
+            [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
+            for row in rows
+        ],
     )
 
 
@@ -101,7 +112,7 @@ def demo(
     raise typer.Exit(run_demo(folder))
 
 
-def _mirror(registry: "Registry") -> str:  # noqa: F821  imported when needed
+def _mirror(registry: "Registry") -> str:
     from registry.mirroring import sync_mirror
 
     return "mirrored" if sync_mirror(registry).clean else "not mirrored: see `registry mirror sync`"

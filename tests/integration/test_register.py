@@ -93,11 +93,11 @@ class FailingStore(FilesystemStore):
         if self.left == 0:
             raise OSError(28, "No space left on device")
 
-    def put_bytes(self, data: bytes):  # noqa: ANN201
+    def put_bytes(self, data: bytes):
         self._write()
         return super().put_bytes(data)
 
-    def put_file(self, path: Path, *, digest: Digest | None = None, mode="copy"):  # noqa: ANN001, ANN201
+    def put_file(self, path: Path, *, digest: Digest | None = None, mode="copy"):
         self._write()
         return super().put_file(path, digest=digest, mode=mode)
 
@@ -188,7 +188,9 @@ def test_an_entry_is_pending_until_the_log_key_has_signed(registry: Registry, tm
         again.close()
 
 
-def test_a_database_rolled_back_behind_its_checkpoint_is_noticed_when_opened(registry: Registry, tmp_path: Path) -> None:
+def test_a_database_rolled_back_behind_its_checkpoint_is_noticed_when_opened(
+    registry: Registry, tmp_path: Path
+) -> None:
     add_a_base(registry, tmp_path / "base")
     registry.database.close()
     old = (registry.folder / "database.sqlite").read_bytes()

@@ -109,7 +109,9 @@ def test_a_flipped_weight_names_the_tensor(registry: Registry, pulled: Path) -> 
     assert "lora_B.weight" in tensors.detail[0]
 
 
-def test_a_flipped_bit_in_the_base_is_broken_and_names_the_part(registry: Registry, pulled: Path, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_base_is_broken_and_names_the_part(
+    registry: Registry, pulled: Path, tmp_path: Path
+) -> None:
     weights = tmp_path / "base" / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
