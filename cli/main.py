@@ -11,8 +11,11 @@ from cli import console
 from cli.commands import browse, inspect, setup, training
 from schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
 
-EXIT_CODES = """Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold ·
-4 the run failed · 5 could not be checked · 6 broken integrity or trust · 7 not found or taken · 8 this machine or a backend cannot · 130 interrupted"""
+EXIT_CODES = (
+    "Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold · 4 the run failed · "
+    "5 could not be checked · 6 broken integrity or trust · 7 not found or taken · "
+    "8 this machine or a backend cannot · 130 interrupted"
+)
 
 app = typer.Typer(
     name="registry",
