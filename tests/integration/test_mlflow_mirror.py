@@ -1,6 +1,7 @@
 """The mirror against MLflow itself, read back with MLflow's own client: first the home's store, then a server."""
 
 import json
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -72,14 +73,27 @@ class Mirror:
         }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def with_base(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+    """A home in which the base is mirrored. MLflow needs seconds to create its tables, so each test moves in with a copy."""
+    made = Mirror(tmp_path_factory.mktemp("made"))
+    made.show()
+    return made
+
+
+def moved(made: Mirror, home: Path) -> Mirror:
+    shutil.copytree(made.home, home)
+    copy = Mirror(home)
+    copy.state.kept = dict(made.state.kept)
+    return copy
+
+
 @pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+def mirror(with_base: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)  # MLflow's defaults write into the current folder
-    home = tmp_path / "home"
-    home.mkdir()
-    return Mirror(home)
+    return moved(with_base, tmp_path / "home")
 
 
 def test_a_version_reads_back_with_run_metrics_data_tags_and_alias(mirror: Mirror) -> None:
@@ -261,43 +275,54 @@ def test_a_server_that_is_not_there_says_so_and_loses_nothing(tmp_path: Path, mo
     assert gone.state.finished == []
 
 
-@pytest.fixture
-def ui(mirror: Mirror) -> Iterator[RunningUi]:
-    mirror.show(a_version(aliases=("champion",)))
+@pytest.fixture(scope="module")
+def shown(with_base: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mirror, RunningUi]]:
+    """A mirror and the server on it, started while the port that it was asked for is taken."""
+    home = moved(with_base, tmp_path_factory.mktemp("shown") / "home")
+    home.show(a_version(aliases=("champion",)))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with running_ui(mirror.home, taken.getsockname()[1]) as running:
-            assert not running.url.endswith(f":{taken.getsockname()[1]}"), "the next free port"
-            yield running
+        with running_ui(home.home, taken.getsockname()[1]) as running:
+            yield home, running
 
 
-def test_the_server_shows_the_store_and_ctrl_c_leaves_no_process(mirror: Mirror, ui: RunningUi) -> None:
+def test_the_server_shows_what_the_store_holds(shown: tuple[Mirror, RunningUi]) -> None:
+    mirror, ui = shown
     assert ui.get("/health")[:2] == (200, b"OK")
     run_id = mirror.client.get_model_version("gsm8k-tutor", "1").run_id
-    status, body, headers = ui.get(f"/get-artifact?path=report/audit.html&run_uuid={run_id}")
+    status, body, _ = ui.get(f"/get-artifact?path=report/audit.html&run_uuid={run_id}")
     assert (status, body) == (200, a_report("gsm8k-tutor:1"))
+
+
+def test_the_server_has_our_policy_and_defaults_and_offers_nothing_that_acts(shown: tuple[Mirror, RunningUi]) -> None:
+    _, ui = shown
+    status, page, headers = ui.get("/")
+    assert status == 200
+    assert b'"machine_learning"' in page
     assert "default-src 'self'" in headers["content-security-policy"]
-    assert b'"machine_learning"' in ui.get("/")[1]
-    assert ui.get("/ajax-api/3.0/mlflow/assistant/config")[0] == 404
+    for path in ("/ajax-api/3.0/mlflow/assistant/config", "/gateway/x", "/ajax-api/3.0/jobs/1", "/v1/traces"):
+        assert ui.get(path)[0] == 404
     assert ui.get("/api/2.0/mlflow/experiments/get?experiment_id=1", host="evil.example")[0] == 403
-    assert len(ui.server_pids) >= 2
-    assert ui.stop(signal.SIGINT) == 0
-    assert ui.alive() == []
 
 
-def test_a_server_is_mirrored_to_by_http_with_the_same_result(mirror: Mirror, ui: RunningUi, tmp_path: Path) -> None:
+def test_a_server_is_mirrored_to_by_http_with_the_same_result(shown: tuple[Mirror, RunningUi], tmp_path: Path) -> None:
+    _, ui = shown
     over_http = Mirror(tmp_path / "second", MirrorRoute.of_server(ui.url))
     version = a_version(1, name="over-http", aliases=("candidate",))
-    entry = an_entry(version, 1)
-    for _ in range(2):
-        outcome = over_http.sync(entry, load=lambda entry: a_projection(version))
-        assert not outcome.failed
+    for _ in range(2):  # the second time without memory
+        assert not over_http.sync(an_entry(version, 1), load=lambda entry: a_projection(version)).failed
         over_http.state = Memory()
     client = over_http.client
-    shown = client.get_model_version_by_alias("over-http", "candidate")
-    assert client.get_run(shown.run_id).data.metrics["train/loss"] == pytest.approx(1.9)
-    assert ui.get(f"/get-artifact?path=report/audit.html&run_uuid={shown.run_id}")[1] == a_report("over-http:1")
+    found = client.get_model_version_by_alias("over-http", "candidate")
+    assert client.get_run(found.run_id).data.metrics["train/loss"] == pytest.approx(1.9)
+    assert ui.get(f"/get-artifact?path=report/audit.html&run_uuid={found.run_id}")[1] == a_report("over-http:1")
     assert len(client.search_model_versions("name = 'over-http'")) == 1
-    assert ui.stop(signal.SIGTERM) == 0
+
+
+def test_ctrl_c_leaves_no_process(shown: tuple[Mirror, RunningUi]) -> None:
+    """Stands last: it ends the server of the tests above."""
+    _, ui = shown
+    assert len(ui.server_pids) >= 2
+    assert ui.stop(signal.SIGINT) == 0
     assert ui.alive() == []
