@@ -15,6 +15,7 @@ from schemas.errors import InputRefused
 from schemas.identity import check_name
 from schemas.progress import Observe, ignore
 from schemas.values import Value, declared
+from trainer.base_facts import stated_by_gguf, stated_by_readme
 from trainer.embedded import declared_facts, embedded_base
 
 EMBEDDED = "embedded"
@@ -77,10 +78,21 @@ def intake_base(
         name=chosen,
         origin=prepared.origin,
         revision=prepared.revision,
-        facts=facts,
+        facts=_laid_over(_stated(source, prepared.folder), facts),
         mode=_MODES[mode],
         observe=observe,
     )
+
+
+def _stated(source: str, folder: Path) -> dict[str, Value]:
+    path = Path(source)
+    return stated_by_gguf(path) if path.is_file() else stated_by_readme(folder)
+
+
+def _laid_over(stated: dict[str, Value], facts: DeclaredFacts | None) -> DeclaredFacts:
+    """What the files state, with what a person declares over it."""
+    declared_ones = {} if facts is None else {key: getattr(facts, key) for key in DeclaredFacts.model_fields}
+    return DeclaredFacts(**stated | {key: value for key, value in declared_ones.items() if value.known})
 
 
 def default_name(source: str) -> str:

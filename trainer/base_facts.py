@@ -1,0 +1,55 @@
+"""What a base's own files state about it: GGUF metadata, or the front matter of a README. Imported, never decisive.
+
+A facts file of the user's is laid over this; what neither says stays unknown.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from registry.files import read_file
+from registry.intake.yaml import MalformedYaml, read_yaml
+from schemas.values import Value, imported
+
+_README_MAX_BYTES = 4 * 1024 * 1024
+# fact → the key of GGUF's general metadata that states it
+_GGUF_KEYS = {
+    "licence": "general.license",
+    "provider": "general.organization",
+    "source_url": "general.source.url",
+    "languages": "general.languages",
+}
+_README_KEYS = {"licence": "license", "languages": "language"}
+
+
+def stated_by_gguf(path: Path) -> dict[str, Value]:
+    """The facts in a GGUF file's metadata."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(path).fields
+    stated = {fact: _contents(fields[key]) for fact, key in _GGUF_KEYS.items() if key in fields}
+    return {
+        fact: imported(value, method=f"GGUF metadata {_GGUF_KEYS[fact]}") for fact, value in stated.items() if value
+    }
+
+
+def stated_by_readme(folder: Path) -> dict[str, Value]:
+    """The facts in the front matter of a folder's README.md; none where there is no readable one."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return {}
+    text = read_file(path, max_bytes=_README_MAX_BYTES).decode("utf-8", "replace")
+    parts = text.split("---\n", 2)
+    if not text.startswith("---\n") or len(parts) < 3:
+        return {}
+    try:
+        front = read_yaml(parts[1], what="the front matter of README.md")
+    except MalformedYaml:  # a card is not part of the base; an odd one states nothing
+        return {}
+    if not isinstance(front, dict):
+        return {}
+    found = {fact: front[key] for fact, key in _README_KEYS.items() if front.get(key)}
+    return {fact: imported(value, method=f"README.md, {_README_KEYS[fact]}") for fact, value in found.items()}
+
+
+def _contents(field: Any) -> Any:  # gguf's ReaderField; its value is a text, number or list
+    return field.contents()
