@@ -17,6 +17,7 @@ from registry.register import NewArtifact, NewStatement, register_version
 from schemas.base_model import BaseOrigin
 from schemas.identity import Digest
 from schemas.manifest import BaseReference, Parent
+from schemas.modification import ModificationRecord
 from schemas.profile import OrganisationProfile
 from schemas.statement import CardPredicate
 from schemas.version import Version
@@ -41,20 +42,22 @@ def fixed_nonces() -> Iterator[str]:
 
 
 @contextmanager
-def a_home(folder: Path, *, database: str | None = None, store: str | None = None) -> Iterator[Registry]:
-    """A new, unencrypted home, opened; the clock stands still."""
+def a_home(
+    folder: Path, *, database: str | None = None, store: str | None = None, now: str = NOW
+) -> Iterator[Registry]:
+    """A new, unencrypted home, opened; the clock stands still at `now`."""
     new = NewHome(folder, OrganisationProfile(), "lab-1", None, database=database, store=store)
-    make_home(new, now=NOW)
-    registry = reopened(folder)
+    make_home(new, now=now)
+    registry = reopened(folder, now=now)
     try:
         yield registry
     finally:
         registry.close()
 
 
-def reopened(folder: Path) -> Registry:
+def reopened(folder: Path, *, now: str = NOW) -> Registry:
     nonces = fixed_nonces()
-    return open_home(folder, clock=lambda: NOW, nonce=lambda: next(nonces))
+    return open_home(folder, clock=lambda: now, nonce=lambda: next(nonces))
 
 
 def base_files(folder: Path, *, seed: int = 0, shards: int = 1) -> Path:
@@ -116,7 +119,7 @@ def an_artifact(folder: Path, base: AddedBase, *, name: str = "helper", value: f
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
     statements = (
-        NewStatement("modification", {"schema_version": "1", "record_id": "r1"}),
+        NewStatement("modification", ModificationRecord(record_id="r1", record_created_at=NOW).to_json()),
         NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
     )
     return NewArtifact(name=name, source="train", manifest=manifest, folder=folder, card=card, statements=statements)

@@ -1,0 +1,59 @@
+"""An auditor's laptop: the few packages of requirements-verify.txt, no torch, no transformers, no MLflow, no registry."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry.export_trust import export_trust
+from registry.home import utc_now
+from registry.pull import pull_version
+from tests.homes import a_home, register_adapter
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with only what verifying needs."""
+    folder = tmp_path_factory.mktemp("laptop") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), "-r", str(ROOT / "requirements-verify.txt")], check=True)
+    subprocess.run([*pip, "--no-deps", str(ROOT)], check=True, timeout=300)
+    return folder / "bin"
+
+
+def test_an_auditor_verifies_a_pulled_folder_with_a_small_install(laptop: Path, tmp_path: Path) -> None:
+    with a_home(tmp_path / "home", now=utc_now()) as registry:
+        version = register_adapter(registry, tmp_path)
+        pull_version(registry, version, tmp_path / "pulled")
+        export_trust(registry, tmp_path / "handed-over")
+    have = subprocess.run(
+        [
+            str(laptop / "python"),
+            "-c",
+            "import importlib.util as u; print([u.find_spec(n) is None for n in ('torch', 'mlflow')])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert have.stdout.strip() == "[True, True]"
+    command = [str(laptop / "registry"), "verify", "./pulled", "--output", "json", "--trust", "handed-over/trust.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["verdict"] == "verified"
+    listed = subprocess.run(
+        [str(laptop / "registry"), "report", "helper", "--home", "home", "--out", "-"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert listed.returncode == 0, listed.stderr
+    assert "helper:1" in listed.stdout
