@@ -91,6 +91,25 @@ def test_lora_reloads_to_the_same_logits(batches, tmp_path, variant):
     assert not any(parameter.requires_grad for parameter in reloaded.parameters())
 
 
+def test_on_a_bf16_base_the_adapter_is_fp32_and_reloads_to_the_same_logits(batches, tmp_path):
+    config, method = a_training_file(), implementation("lora")
+    trained = method.prepare(a_model().to(torch.bfloat16), config, seed=1)
+    assert {parameter.dtype for parameter in trained.parameters() if parameter.requires_grad} == {torch.float32}
+    result = train(trained, batches, config.training)
+    assert result.curve.loss[-1] < result.curve.loss[0]
+    method.save(trained, tmp_path, base=None)
+    reloaded = method.load(a_model().to(torch.bfloat16), tmp_path)
+    assert torch.equal(logits_of(reloaded, batches), logits_of(trained, batches))
+
+
+def test_full_training_in_bf16_keeps_fp32_weights(batches):
+    config = a_training_file(method="full")
+    trained = implementation("full").prepare(a_model(), config, seed=1)
+    result = train(trained, batches, config.training, autocast=True)
+    assert result.curve.loss[-1] < result.curve.loss[0]
+    assert {parameter.dtype for parameter in trained.parameters()} == {torch.float32}
+
+
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_peft_itself_reads_the_folder(batches, tmp_path):
     from peft import PeftModel
