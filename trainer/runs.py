@@ -5,7 +5,6 @@
 Everything before `register_version` happens in HOME/runs/<id>, which is removed afterwards: a kill leaves nothing registered.
 """
 
-import shutil
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
@@ -40,13 +39,14 @@ from schemas.values import derived, measured
 from schemas.version import Version
 from trainer.config import LoadedConfig, load_training_file
 from trainer.methods import MethodRow, check_available
+from trainer.run_folder import run_folder
 
 if TYPE_CHECKING:
     from trainer.evaluation.before_after import Evaluated
     from trainer.training import Trained
 
 FACTS_MAX_BYTES = 1 << 20
-LOSS_METHOD = "mean over held-out rows of the loss per supervised token, fp32"
+LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"
 
 
 class NotABase(InputRefused):
@@ -132,22 +132,38 @@ def train_and_register(
     row = check_available(loaded.config)
     facts = _read_facts(loaded)
     signer = registry.trainer_key  # asked for now, not after an hour of training
+    base_version = _base_named(registry, loaded.config.base)
+    _check_asked(loaded)
     run_id = registry.nonce()
-    folder = registry.folder / "runs" / run_id
+    runs = registry.folder / "runs"
     try:
-        folder.mkdir(parents=True)
-        base = _checked_base(registry, loaded.config.base, folder, observe)
-        return _Run(registry, loaded, row, base, run_id, folder, observe).complete(facts, signer.public.key_id)
+        with run_folder(runs, run_id) as folder:
+            base = _checked_base(registry, base_version, folder, observe)
+            return _Run(registry, loaded, row, base, run_id, folder, observe).complete(facts, signer.public.key_id)
     except OSError as error:
-        raise unwritable(folder, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        raise unwritable(runs / run_id, error) from error
 
 
-def _checked_base(registry: Registry, reference: str, scratch: Path, observe: Observe) -> _Base:
+def _check_asked(loaded: LoadedConfig) -> None:
+    """Refuse a data file that is not there and a question that nothing answers now, not after the base was hashed."""
+    from trainer.data.containers import DataFileMissing
+    from trainer.evaluation.suites import check_asked
+
+    data = loaded.config.data
+    for path in (data.train.path, data.validation.path):
+        if path is not None and not loaded.resolve(path).exists():
+            raise DataFileMissing(loaded.resolve(path))
+    check_asked(loaded.config.evaluation)
+
+
+def _base_named(registry: Registry, reference: str) -> Version:
     version = version_named(registry, reference)
     if version.kind != "base":
         raise NotABase(version.label, version.kind)
+    return version
+
+
+def _checked_base(registry: Registry, version: Version, scratch: Path, observe: Observe) -> _Base:
     record = base_record(registry, version)
     folder = base_folder(registry, version, scratch / "base")
     keys = {file.path: StatKey.of_path(folder / file.path) for file in scan_folder(folder, family="intake")}
@@ -208,6 +224,7 @@ class _Run:
             weights_digest=manifest.weights_digest,
             created_at=self.registry.clock(),
             responsible=self._person(key_id),
+            base_model=self._second_base(trained),
             observe=self.observe,
         )
         run = self._run_record(trained, manifest, evaluated, started_at)
@@ -215,6 +232,14 @@ class _Run:
         modification = self._modification(manifest, run, evaluated.record, facts, key_id)
         version = self._register(manifest, run, evaluated, modification)
         return TrainOutcome(version, run, modification, self._person(key_id) or key_id[:12])
+
+    def _second_base(self, trained: "Trained") -> Any | None:
+        """The untouched base, where the trained model is a whole model of its own; None where it is the same weights."""
+        if not self.row.trains_base_weights:
+            return None
+        from trainer.base_models import load_base
+
+        return load_base(self.base.folder, dtype="fp32", device=trained.hardware.device)[0]
 
     def _manifest(self, trained: "Trained") -> Manifest:
         from registry.manifests import manifest_of_folder
@@ -255,9 +280,7 @@ class _Run:
             curve=trained.result.curve,
             loss_before=measured(losses.before, "nats/token", method=LOSS_METHOD),
             loss_after=measured(losses.after, "nats/token", method=LOSS_METHOD),
-            loss_change=derived(
-                losses.change, "nats/token", method="mean over held-out rows of after − before, paired"
-            ),
+            loss_change=derived(losses.change, "nats/token", method="after − before, over the same held-out tokens"),
             warnings=tuple(dict.fromkeys(self.warnings)),
             started_at=started_at,
             finished_at=self.registry.clock(),

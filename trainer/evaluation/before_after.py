@@ -7,11 +7,12 @@ from typing import Any
 from schemas.base_model import BaseIdentity
 from schemas.canonical import canonical_digest
 from schemas.config import TrainingFile
+from schemas.dataset import DataIdentity
 from schemas.evaluation import Comparison, Composition, EvaluationRecord, LossComparison, Responsible
 from schemas.identity import Digest
 from schemas.progress import Observe, Said, ignore
 from trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
-from trainer.evaluation.losses import held_out
+from trainer.evaluation.losses import HELD_OUT, held_out
 from trainer.evaluation.suites import suite_named
 from trainer.training import Trained
 
@@ -25,7 +26,7 @@ class Evaluated:
 
     @property
     def loss(self) -> LossComparison:
-        return self.record.losses[0]
+        return next(one for one in self.record.losses if one.dataset == HELD_OUT)
 
 
 def evaluate_before_after(
@@ -65,7 +66,7 @@ def evaluate_before_after(
         ),
         Questions(
             suites=tuple(suite_named(name).load() for name in config.evaluation.bias),
-            held_out=held_out(trained.data.validation, trained.data.identities[-1]),
+            held_out=held_out(trained.data.validation, _identity_of_validation(trained)),
             training_texts=_texts(trained),
         ),
         Conditions(
@@ -88,6 +89,12 @@ def _composition(base: BaseIdentity) -> Composition:
         chat_template=base.chat_template,
         dtype="float32",
     )
+
+
+def _identity_of_validation(trained: Trained) -> DataIdentity:
+    """The data file that the held-out rows came from."""
+    identities = trained.data.identities
+    return next(one for one in identities if any(part.split == "validation" for part in one.selections))
 
 
 def _texts(trained: Trained) -> Iterator[str]:
