@@ -1,0 +1,113 @@
+"""`python -m tests.bench`: prints one table. Run it on an idle machine; the calibration line says how fast the machine was."""
+
+import hashlib
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from registry.home import utc_now
+from registry.manifests import manifest_of_folder
+from registry.pull import pull_version
+from registry.register import NewArtifact, register_version
+from registry.verify import verify_folder
+from tests.homes import a_home, add_a_base, an_artifact
+
+REPEATS = 7
+BIG_BYTES = 512 * 1024 * 1024
+
+
+def main() -> None:
+    print(f"machine      {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"calibration  SHA-256 of 256 MiB in memory on one core: {calibration():.2f} s")
+    with tempfile.TemporaryDirectory() as scratch:
+        start_up(Path(scratch))
+        verification(Path(scratch))
+
+
+def calibration() -> float:
+    data = bytes(256 * 1024 * 1024)
+    started = time.perf_counter()
+    hashlib.sha256(data).digest()
+    return time.perf_counter() - started
+
+
+def start_up(folder: Path) -> None:
+    """CPU seconds (user + system) of commands in a fresh interpreter; median of several."""
+    with a_home(folder / "home", now=utc_now()) as registry:
+        base = add_a_base(registry, folder / "base")
+        for number in range(20):
+            register_version(registry, an_artifact(folder / f"a{number}", base, value=number / 32))
+    for bar, arguments in ((0.3, ["--help"]), (0.8, ["list", "--home", str(folder / "home")])):
+        seconds = [cpu_seconds([sys.executable, "-m", "cli.main", *arguments]) for _ in range(REPEATS)]
+        print(f"start-up     registry {arguments[0]:<8} {statistics.median(seconds):.2f} CPU s  (bar {bar})")
+
+
+def verification(folder: Path) -> None:
+    """Our ten checks over half a gigabyte of weights against the reference tool's signature check, same folder, warm."""
+    with a_home(folder / "big-home", now=utc_now()) as registry:
+        base = add_a_base(registry, folder / "big-base")
+        artifact = an_artifact(folder / "big", base)
+        random = np.random.default_rng(0)
+        shape = (BIG_BYTES // 4 // 8 // 4096, 4096)
+        tensors = {f"layer.{n}": random.standard_normal(shape, dtype=np.float32) for n in range(8)}
+        save_file(tensors, folder / "big" / "adapter_model.safetensors", metadata={"format": "pt"})
+        version = register_version(registry, with_present_weights(folder / "big", artifact))
+        pulled = folder / "pulled"
+        pull_version(registry, version, pulled)
+        trust, now = registry.trust, registry.clock()
+        key = folder / "big-home" / "keys" / "trainer.pub"
+        peer = [str(Path(sys.executable).with_name("model_signing")), "verify", "key", str(pulled)]
+        peer += ["--signature", str(pulled / "model.sig"), "--public_key", str(key)]
+        ours = timed(lambda: verify_folder(pulled, trust=trust, now=now))
+        command = timed(
+            lambda: run([sys.executable, "-m", "cli.main", "verify", str(pulled), "--home", str(folder / "big-home")])
+        )
+        theirs = timed(lambda: run(peer))
+    print(
+        f"verify       512 MiB, 10 checks: in process {ours:.2f} s, command {command:.2f} s; model_signing {theirs:.2f} s"
+    )
+    print(f"ratio        model_signing / our command: {theirs / command:.2f}")
+
+
+def with_present_weights(folder: Path, artifact: NewArtifact) -> NewArtifact:
+    """The artifact with a manifest of what lies in the folder now."""
+    old = artifact.manifest
+    manifest = manifest_of_folder(
+        folder, kind="adapter", layout="peft", method="lora", base=old.base, parents=old.parents
+    )
+    return replace(artifact, manifest=manifest)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Median wall seconds of three runs after one to warm up."""
+    action()
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def cpu_seconds(command: list[str]) -> float:
+    before = os.times()
+    run(command)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+main()
