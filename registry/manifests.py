@@ -1,14 +1,20 @@
-"""Writing the manifest of an artifact folder: files and tensors hashed, lists sorted, nothing that a second run would change."""
+"""Manifests: written from an artifact folder so that a second run changes nothing, and read from bytes that nobody vouches for."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
 
 from registry.hashing import hash_file
-from registry.intake.paths import scan_folder
+from registry.intake.json import read_json
+from registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from registry.weights import Tensor, hash_weights
 from registry.weights import WeightsFile as HashedWeights
 from schemas.dataset import DataIdentity
+from schemas.errors import IntegrityBroken
 from schemas.identity import Digest
 from schemas.manifest import (
+    FILE_NAME,
+    SIGNATURE_NAME,
     UNSIGNED_PATHS,
     BaseReference,
     FileEntry,
@@ -21,6 +27,19 @@ from schemas.manifest import (
 )
 
 WEIGHTS_SUFFIX = ".safetensors"
+# what an artifact folder holds besides the files that its manifest lists
+RESERVED_PATHS = (FILE_NAME, SIGNATURE_NAME, *UNSIGNED_PATHS)
+
+
+class ManifestMalformed(IntegrityBroken):
+    reference = "manifest-malformed"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what=f"{FILE_NAME} is not a manifest",
+            why=why,
+            fix="pull the version again; a manifest cannot be repaired without a new signature",
+        )
 
 
 def manifest_of_folder(
@@ -56,6 +75,41 @@ def manifest_of_folder(
         config_sha256=config_sha256,
         parents=parents,
     )
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """The manifest in these bytes, every path of which can be read and written inside a folder of the artifact's own.
+
+    Raises:
+        MalformedJson: not strict JSON.
+        ManifestMalformed: not a manifest, or one that lists a path which no artifact folder may hold.
+    """
+    value = read_json(data, what=FILE_NAME)
+    try:
+        manifest = Manifest.from_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ManifestMalformed(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    problem = path_problem(manifest)
+    if problem:
+        raise ManifestMalformed(problem)
+    return manifest
+
+
+def path_problem(manifest: Manifest) -> str:
+    """Why a listed path cannot be a file of an artifact folder; empty if all can."""
+    paths = {entry.path for entry in manifest.files}
+    for path in sorted(paths):
+        try:
+            safe_relative_path(path)
+        except UnsafePath as error:
+            return f"it lists {path[:200]!a}: {error.why}"
+        above = [str(parent) for parent in PurePosixPath(path).parents][:-1]
+        if path in RESERVED_PATHS or any(parent in RESERVED_PATHS for parent in above):
+            return f"it lists {path!a}, a name that is not for files of the model"
+        if not paths.isdisjoint(above):
+            return f"it lists {path!a} and a folder above it as files"
+    return ""
 
 
 def weights_entry(path: str, hashed: HashedWeights) -> WeightsFile:

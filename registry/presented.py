@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from registry.base_locations import base_location
 from registry.database import catalog
+from registry.hashing import hash_file
 from registry.home import Registry
-from registry.intake.paths import scan_folder
+from registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
+from registry.manifests import read_manifest
 from registry.storage.interface import ObjectStore
-from schemas.errors import IntegrityBroken
-from schemas.evaluation import EvaluationRecord
+from schemas.errors import IntegrityBroken, NotChecked
+from schemas.evaluation import EvaluationRecord, ItemTable
 from schemas.identity import Digest
-from schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME, Manifest
+from schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
 from schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, StoredStatement
 from schemas.version import Version
 
@@ -34,6 +38,17 @@ class FileAbsent(IntegrityBroken):
         )
 
 
+class EvidenceBroken(IntegrityBroken):
+    reference = "evidence-broken"
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            what=f"{path[:200]!a} is not what belongs there",
+            why=why,
+            fix="pull the version again; keep this copy if it came from somebody else",
+        )
+
+
 @dataclass(frozen=True)
 class Presented:
     """What is looked at: `files` maps every relative path to its bytes, to where they lie, or to None (recorded only)."""
@@ -43,6 +58,17 @@ class Presented:
 
     def has(self, name: str) -> bool:
         return name in self.files
+
+    def digest(self, name: str) -> Digest:
+        """The SHA-256 of a file of any size.
+
+        Raises:
+            FileAbsent: it is not there.
+        """
+        found = self.files.get(name)
+        if found is None:
+            raise FileAbsent(name, self.label)
+        return Digest.of(found) if isinstance(found, bytes) else hash_file(found).sha256
 
     def small(self, name: str) -> bytes:
         """The bytes of a small file.
@@ -70,12 +96,18 @@ def present_folder(folder: Path) -> Presented:
 
 
 def present_version(registry: Registry, version: Version, scratch: Path) -> Presented:
-    """A registered version from the store. `scratch` is a private folder for objects that have no local path."""
+    """A registered version from the store. `scratch` is a private folder for objects that have no local path.
+
+    Raises:
+        ManifestMalformed, MalformedJson: the manifest is none, or lists paths that must not be written.
+        EvidenceBroken: a statement names evidence under such a path, or is not what its kind says.
+        ObjectMissing, ObjectCorrupt: the store lost or changed the manifest, the signature, the card or evidence.
+    """
     with registry.database.read() as tx:
         artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
         statements = catalog.statements_of(tx, subject=version.manifest_digest)
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)
-    manifest = Manifest.model_validate_json(manifest_bytes)
+    manifest = read_manifest(manifest_bytes)
     files: dict[str, Path | bytes | None] = {FILE_NAME: manifest_bytes}
     location = base_location(registry.folder, version.manifest_digest) if artifact.by_reference else None
     for entry in manifest.files:
@@ -97,18 +129,37 @@ def evidence(registry: Registry, version: Version, statements: tuple[StoredState
     from registry.publish import registration_proof
 
     files = {STATEMENTS_FILE: b"".join(stored.envelope + b"\n" for stored in statements)}
-    for key_id in sorted({stored.key_id for stored in statements}):
-        key = registry.trust.key(key_id)
-        if key is not None:
-            files[f"{KEYS_FOLDER}/{key_id[:16]}.pub"] = key.public_key_pem.encode()
-    for stored in statements:
-        if stored.kind == "bias-evaluation":
-            items = EvaluationRecord.from_json(stored.statement.predicate).items
-            files[items.file] = registry.store.read_bytes(items.sha256)
+    files |= _signers_keys(registry, {stored.key_id for stored in statements})
+    tables = [_item_table(stored) for stored in statements if stored.kind == "bias-evaluation"]
     proof = registration_proof(registry, version)
     if proof is not None:
         files[PROOF_FILE] = proof.encode()
+    for table in tables:
+        if table.file in (STATEMENTS_FILE, PROOF_FILE) or table.file.startswith(f"{KEYS_FOLDER}/"):
+            raise EvidenceBroken(table.file, "an evaluation gives its item table a name that other evidence has")
+        files[table.file] = registry.store.read_bytes(table.sha256)
     return files
+
+
+def _signers_keys(registry: Registry, key_ids: set[str]) -> dict[str, bytes]:
+    try:
+        trust = registry.trust
+    except (NotChecked, IntegrityBroken):  # whoever checks trust says so; here it only means that no key can be shown
+        return {}
+    listed = [key for key in trust.keys if key.key_id in key_ids]
+    return {f"{KEYS_FOLDER}/{key.key_id[:16]}.pub": key.public_key_pem.encode() for key in listed}
+
+
+def _item_table(stored: StoredStatement) -> ItemTable:
+    what = f"statement {stored.digest.short}"
+    try:
+        table = EvaluationRecord.from_json(stored.statement.predicate).items
+        safe_relative_path(table.file)
+    except ValidationError as error:
+        raise EvidenceBroken(what, "it is not an evaluation, though its kind says so") from error
+    except UnsafePath as error:
+        raise EvidenceBroken(what, f"it names its item table {table.file[:200]!a}: {error.why}") from error
+    return table
 
 
 def local_object(store: ObjectStore, digest: Digest, scratch: Path) -> Path | None:

@@ -7,41 +7,41 @@
      5 files         each file has the size and SHA-256 that were signed
      6 tensors       each tensor has the bytes that the manifest names
      7 base          the base's bytes, where they are here, are those it was made from
-     8 statements    each is about this manifest, signed by a key with that role; what accompanied the registration is here
+     8 statements    each is about this manifest, signed by a key with that role; what accompanied the registration is here;
+                     a version's row in the catalog says what they say
      9 log           the registration is in the log of a checkpoint that a trusted log key signed
     10 parents       each parent is registered
 
 Rules. `failed` anywhere makes the verdict broken: what was presented contradicts itself or its signature. `unchecked` in a
-required check makes it unverified. `recorded` (digest known, bytes not here) and `changed` (the card) spoil nothing. Trust
-comes from the caller and never from what is being verified. Verifying needs no deep-learning stack and decides nothing
-about quality, fairness or safety.
+required check makes it unverified, and so do bytes of the artifact's own that are not here. `recorded` (base and parents:
+digest known, bytes not here) and `changed` (the card) spoil nothing. Trust comes from the caller and never from what is
+being verified. Verifying needs no deep-learning stack and decides nothing about quality, fairness or safety.
 """
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from registry.base_locations import base_location
 from registry.checks import (
-    Findings,
     check_base,
     check_files,
-    check_log,
     check_parents,
     check_policy,
     check_read,
     check_signature,
-    check_statements,
     check_tensors,
     check_trust,
 )
 from registry.database import catalog
+from registry.evidence_checks import check_log, check_statements
+from registry.findings import Claimed, Findings
 from registry.home import Registry
 from registry.presented import Presented, present_folder, present_version
-from schemas.errors import IntegrityBroken, KnownError, NotChecked
+from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 from schemas.identity import Digest
 from schemas.policy import TrustPolicy
 from schemas.version import STEPS, Check, CheckStatus, Verdict, VerifyOutcome, Version
@@ -60,18 +60,19 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Known:
-    """What the caller knows besides the artifact: trust, the log's name and keys, where bases lie, which parents exist."""
+    """What the caller knows besides the artifact: trust, where bases lie, which parents exist, which version it should be."""
 
     trust: TrustPolicy | None
     now: str
     trust_problem: KnownError | None = None
     base_folder: Callable[[Digest | None], Path | None] = field(default=lambda _: None)
     is_registered: Callable[[Digest], bool] | None = None
+    claimed: Claimed | None = None
 
 
 def verify_presented(presented: Presented, known: Known, *, require: Requirements = Requirements()) -> VerifyOutcome:
     """Run the checklist over what is presented."""
-    findings = Findings(presented=presented, trust=known.trust, now=known.now)
+    findings = Findings(presented=presented, trust=known.trust, now=known.now, claimed=known.claimed)
     checks = []
     for step, check in _checklist(known):
         checks.append(_run(step, check, findings))
@@ -91,21 +92,34 @@ def verify_folder(
     trust_problem: KnownError | None = None,
     base: Path | None = None,
     registry: Registry | None = None,
+    version: Version | None = None,
     require: Requirements = Requirements(),
 ) -> VerifyOutcome:
-    """Verify a pulled folder; a registry, where there is one, only tells where bases lie and which parents exist."""
+    """Verify a pulled folder.
+
+    Args:
+        folder: where it lies.
+        trust: whom the user trusts; None for nobody.
+        now: RFC 3339, UTC.
+        trust_problem: why there is no trust.
+        base: where the user says that the base lies; its bytes must then be right.
+        registry: tells where bases lie and which parents exist, nothing else.
+        version: the version of that registry that the folder must be.
+        require: what else is demanded.
+    """
     known = Known(
         trust=trust,
         now=now,
         trust_problem=trust_problem,
         base_folder=_base_folder(registry, base),
         is_registered=None if registry is None else _is_registered(registry),
+        claimed=None if registry is None or version is None else _claimed(registry, version),
     )
     try:
         presented = present_folder(folder)
     except IntegrityBroken as error:
         return _unreadable(str(folder), error)
-    return verify_presented(presented, known, require=require)
+    return verify_presented(presented, known, require=_with_base(require, base))
 
 
 def verify_version(
@@ -129,13 +143,14 @@ def verify_version(
         trust_problem=trust_problem,
         base_folder=_base_folder(registry, base),
         is_registered=_is_registered(registry),
+        claimed=_claimed(registry, version),
     )
     with tempfile.TemporaryDirectory(prefix="registry-verify-") as scratch:
         try:
             presented = present_version(registry, version, Path(scratch))
-        except IntegrityBroken as error:
+        except (IntegrityBroken, NotChecked) as error:
             return _unreadable(version.label, error)
-        return verify_presented(presented, known, require=require)
+        return verify_presented(presented, known, require=_with_base(require, base))
 
 
 def _checklist(known: Known) -> Sequence[tuple[str, Callable[[Findings], Check]]]:
@@ -154,17 +169,22 @@ def _checklist(known: Known) -> Sequence[tuple[str, Callable[[Findings], Check]]
 
 
 def _run(step: str, check: Callable[[Findings], Check], findings: Findings) -> Check:
-    """One check; an error that it raises is its result: wrong is failed, not checkable is unchecked."""
+    """One check; an error that it raises is its result: wrong or malformed is failed, not checkable is unchecked."""
     try:
         return check(findings)
-    except IntegrityBroken as error:
-        return Check(step=step, text=error.what, status="failed", error=error.reference, detail=(error.why,))
+    except (IntegrityBroken, InputRefused) as error:  # what intake refuses (2) is wrong inside what is presented (6)
+        return _raised(step, error)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         return Check(step=step, text=f"malformed: {where}: {first['msg']}", status="failed", error="malformed-document")
     except KnownError as error:
-        return Check(step=step, text=error.what, status="unchecked", error=error.reference, detail=(error.why,))
+        return _raised(step, error)
+
+
+def _raised(step: str, error: KnownError) -> Check:
+    status: CheckStatus = "failed" if isinstance(error, IntegrityBroken | InputRefused) else "unchecked"
+    return Check(step=step, text=error.what, status=status, error=error.reference, detail=(error.why,))
 
 
 def _verdict(checks: Sequence[Check], require: Requirements) -> Verdict:
@@ -176,13 +196,24 @@ def _verdict(checks: Sequence[Check], require: Requirements) -> Verdict:
         needed.append(status["log"])
     if require.base_bytes and status["base"] != "ok":
         return "unverified"
-    return "unverified" if any(one not in ("ok", "changed", "recorded") for one in needed) else "verified"
+    return "unverified" if any(one not in ("ok", "changed") for one in needed) else "verified"
 
 
-def _unreadable(label: str, error: IntegrityBroken) -> VerifyOutcome:
-    first = Check(step="read", text=error.what, status="failed", error=error.reference, detail=(error.why,))
+def _unreadable(label: str, error: KnownError) -> VerifyOutcome:
+    first = _raised("read", error)
     rest = tuple(Check(step=step, text="not reached", status="unchecked") for step in STEPS[1:])
-    return VerifyOutcome(subject=label, manifest_digest=None, verdict="broken", checks=(first, *rest))
+    verdict: Verdict = "broken" if first.status == "failed" else "unverified"
+    return VerifyOutcome(subject=label, manifest_digest=None, verdict=verdict, checks=(first, *rest))
+
+
+def _with_base(require: Requirements, base: Path | None) -> Requirements:
+    """A base that the user points at is to be checked, not looked for."""
+    return require if base is None else replace(require, base_bytes=True)
+
+
+def _claimed(registry: Registry, version: Version) -> Claimed:
+    with registry.database.read() as tx:
+        return Claimed(version, in_order=catalog.is_in_order(tx, version))
 
 
 def _base_folder(registry: Registry | None, base: Path | None) -> Callable[[Digest | None], Path | None]:

@@ -4,7 +4,7 @@ A statement is in-toto Statement v1 in a DSSE envelope, one a line in `evidence/
 SHA-256 of the payload bytes: signature bytes are malleable and never identify anything.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -89,11 +89,14 @@ def log_origin(registry_id: str) -> str:
     return f"peft-registry/{registry_id}"
 
 
+Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Subject(Document):
     """What a statement is about; matched by digest only, the name is informational."""
 
     name: str
-    digest: dict[Literal["sha256"], str]
+    digest: dict[Literal["sha256"], Sha256Hex] = Field(min_length=1)
 
 
 class Statement(Document):

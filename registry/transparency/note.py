@@ -145,6 +145,19 @@ def verify_note(text: str, *, name: str, keys: Iterable[PublicKey]) -> str:
     return body
 
 
+def claimed_name(text: str, keys: Iterable[PublicKey]) -> str | None:
+    """The name under which a signature line says that one of these keys signed; None if no line names one of them.
+
+    Raises:
+        MalformedNote: not a signed note.
+    """
+    trusted = tuple(key for key in keys if key.kind == "ed25519")
+    for line in _split_note(text)[1]:
+        if any(line.key_id == note_key_id(line.name, key) for key in trusted):
+            return line.name
+    return None
+
+
 def read_unverified(text: str) -> tuple[str, int, bytes]:
     """(origin, size, root) that a checkpoint claims; for one's own text, or to say what a refused one claimed.
 

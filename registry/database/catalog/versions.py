@@ -102,6 +102,16 @@ def version_by_digest(tx: Transaction, manifest_digest: Digest) -> tuple[Version
     return read_versions(tx, query)
 
 
+def is_in_order(tx: Transaction, version: Version) -> bool:
+    """True when the version before was logged earlier and the one after later, as numbers are given out."""
+    beside = versions.c.number.in_((version.number - 1, version.number + 1))
+    query = select(versions.c.number, versions.c.log_index).where(versions.c.name == version.name, beside)
+    logged = {row.number: row.log_index for row in tx.execute(query)}
+    before = -1 if version.number == 1 else logged.get(version.number - 1)
+    after = logged.get(version.number + 1)
+    return before is not None and before < version.log_index and (after is None or version.log_index < after)
+
+
 def base_by_weights(tx: Transaction, weights_digest: Digest) -> Version | None:
     """The base with these weights that was registered last, if any."""
     query = (

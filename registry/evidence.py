@@ -1,0 +1,169 @@
+"""What lies in `evidence/` beside an artifact: the signers' keys, the statements, the log proof. Read here, judged elsewhere.
+
+All of it comes from whoever presents the artifact. A key from here vouches for nothing: it only tells a wrong signature from
+one by somebody unknown. A proof counts when a log key that the user trusts signed its checkpoint.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from registry.intake.json import read_json
+from registry.presented import EvidenceBroken, Presented
+from registry.signing.dsse import Envelope
+from registry.signing.keys import MalformedPublicKey, PublicKey
+from registry.signing.trust import key_status, public_keys, require_ok
+from registry.transparency import log, note
+from schemas.errors import IntegrityBroken
+from schemas.identity import Digest
+from schemas.log import LogEvent
+from schemas.manifest import EVIDENCE_NAME
+from schemas.policy import CHECKPOINT_TYPE, TrustPolicy
+from schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, RegistrationPredicate, Statement
+
+MAX_KEYS = 100  # every key is tried on every statement
+MAX_STATEMENTS = 10_000
+STATEMENTS_PATH = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
+PROOF_PATH = f"{EVIDENCE_NAME}/{PROOF_FILE}"
+
+
+class StatementBroken(IntegrityBroken):
+    reference = "statement-broken"
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(
+            what=f"line {line} of {STATEMENTS_PATH} is not a statement about this artifact",
+            why=why,
+            fix="pull the version again; keep this copy if it came from somebody else",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStatement:
+    """One line: its number from 1, its envelope, and what that holds. Nobody has checked the signature yet."""
+
+    line: int
+    envelope: Envelope
+    statement: Statement
+    digest: Digest  # of the payload bytes
+
+    def registration(self) -> RegistrationPredicate | None:
+        """What it registers; None for another kind.
+
+        Raises:
+            StatementBroken: it is not what a registration is.
+        """
+        if self.statement.kind != "registration":
+            return None
+        try:
+            return RegistrationPredicate.from_json(self.statement.predicate)
+        except ValidationError as error:
+            raise StatementBroken(self.line, _first(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntry:
+    """The log entry that a proof speaks of. Nothing is proven before `checkpoint_over` has returned."""
+
+    proof: note.Proof
+    event: LogEvent
+
+
+def presented_keys(presented: Presented) -> tuple[PublicKey, ...]:
+    """The public keys that travel with the evidence.
+
+    Raises:
+        EvidenceBroken: one is no key, is not the one that its name says, or there are too many.
+    """
+    prefix = f"{EVIDENCE_NAME}/{KEYS_FOLDER}/"
+    names = sorted(name for name in presented.files if name.startswith(prefix))
+    if len(names) > MAX_KEYS:
+        raise EvidenceBroken(prefix, f"it holds {len(names)} keys, more than the {MAX_KEYS} allowed")
+    found = []
+    for name in names:
+        try:
+            key = PublicKey.parse(presented.small(name))
+        except MalformedPublicKey as error:
+            raise EvidenceBroken(name, f"it is not a public key: {error.why}") from error
+        if name != f"{prefix}{key.key_id[:16]}.pub":
+            raise EvidenceBroken(name, "it holds another key than its name says")
+        found.append(key)
+    return tuple(found)
+
+
+def read_statements(presented: Presented) -> tuple[ReadStatement, ...]:
+    """Every statement, in the order of its line.
+
+    Raises:
+        FileAbsent: there is no such file.
+        StatementBroken: one is not an in-toto statement about one digest, or there are too many.
+        MalformedEnvelope, LooseBase64, MalformedJson: one is not what a signer writes.
+    """
+    lines = [line for line in presented.small(STATEMENTS_PATH).split(b"\n") if line]
+    if len(lines) > MAX_STATEMENTS:
+        raise EvidenceBroken(STATEMENTS_PATH, f"it has {len(lines)} lines, more than the {MAX_STATEMENTS} allowed")
+    return tuple(_read_statement(number, line) for number, line in enumerate(lines, start=1))
+
+
+def read_entry(presented: Presented) -> LoggedEntry | None:
+    """The log entry that the proof speaks of; None while no proof is there.
+
+    Raises:
+        MalformedNote, LooseBase64, MalformedJson: it is no proof of a log entry.
+    """
+    if not presented.has(PROOF_PATH):
+        return None
+    return parse_entry(presented.small(PROOF_PATH).decode("utf-8", "replace"))
+
+
+def parse_entry(proof_text: str) -> LoggedEntry:
+    """The log entry of a proof's text.
+
+    Raises:
+        MalformedNote, LooseBase64, MalformedJson: it is no proof of a log entry.
+    """
+    proof = note.parse_proof(proof_text)
+    value = read_json(proof.extra or b"", what="the proven log entry")
+    try:
+        return LoggedEntry(proof, LogEvent.from_json(value))
+    except ValidationError as error:
+        raise note.MalformedNote(PROOF_FILE, f"its entry is not a log event: {_first(error)}") from error
+
+
+def checkpoint_over(entry: LoggedEntry, trust: TrustPolicy, *, now: str) -> note.Checkpoint:
+    """The checkpoint that covers the entry, signed by a log key that counts now and for this very log.
+
+    Raises:
+        WrongOrigin, BadSignature, ProofRejected, RevokedKey, KeyLacksRole: the proof is wrong.
+        UnknownKey, ExpiredKey: nobody whom the user trusts vouches for it.
+    """
+    keys = public_keys(trust, role="log")
+    origin = origin_of(entry, keys)
+    checkpoint = log.verify_parsed(entry.proof, entry.proof.extra or b"", origin=origin, keys=keys)
+    status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=None, now=now)
+    key = require_ok(status)
+    if key.log_origin is not None and key.log_origin != origin:
+        raise note.WrongOrigin(origin, key.log_origin)
+    return checkpoint
+
+
+def origin_of(entry: LoggedEntry, keys: Iterable[PublicKey]) -> str:
+    """The log that the proof's checkpoint must be about: the one that a line by one of the keys names, else its own word."""
+    text = entry.proof.checkpoint_text
+    return note.claimed_name(text, keys) or text.split("\n", 1)[0]
+
+
+def _read_statement(number: int, line: bytes) -> ReadStatement:
+    envelope = Envelope.parse(line, what=f"statement {number}")
+    value = read_json(envelope.payload, what=f"statement {number}")
+    try:
+        statement = Statement.from_json(value)
+    except ValidationError as error:
+        raise StatementBroken(number, _first(error)) from error
+    return ReadStatement(number, envelope, statement, Digest.of(envelope.payload))
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,0 +1,183 @@
+"""The checks of what accumulates beside an artifact: its statements (8) and its place in the log (9).
+
+What the proof of the registration dates is narrow on purpose: that one registration, the statements that it names, and the
+signature that it names, each made by the key that the log entry names. A stolen key that is revoked or expired by now could
+otherwise add a registration of its own beside the logged one and borrow its date.
+"""
+
+from registry.evidence import (
+    PROOF_PATH,
+    STATEMENTS_PATH,
+    ReadStatement,
+    StatementBroken,
+    checkpoint_over,
+    origin_of,
+)
+from registry.findings import Dated, Findings, failed, ok, unchecked
+from registry.signing import dsse
+from registry.signing.dsse import NoTrustedSignature
+from registry.signing.trust import key_status, public_keys, require_ok
+from schemas.errors import KnownError
+from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
+from schemas.manifest import CARD_NAME, EVIDENCE_NAME
+from schemas.statement import CardPredicate
+from schemas.version import Check
+
+
+def dated_by_log(findings: Findings) -> Dated | None:
+    """What the log proof dates; None where nothing is proven (checks 8 and 9 say what is wrong)."""
+    if findings.trust is None:
+        return None
+    try:
+        entry = findings.logged
+        if entry is None or entry.event.subject != findings.manifest_digest:
+            return None
+        checkpoint_over(entry, findings.trust, now=findings.now)
+        named = next((one for one in findings.said if one.digest == entry.event.statement), None)
+        registration = None if named is None else named.registration()
+    except KnownError:
+        return None
+    if registration is None:
+        return None
+    covered = frozenset({entry.event.statement, *registration.accompanied_by})
+    return Dated(entry.event.at, entry.event.key, registration, covered)
+
+
+def check_statements(findings: Findings) -> Check:
+    """8: every statement is about this manifest and signed for its role; card and item tables are those they name."""
+    if not findings.presented.has(STATEMENTS_PATH):
+        return unchecked("statements", "no statements are here", "evidence-missing")
+    unknown = [problem for one in findings.said if (problem := _count(findings, one))]
+    incomplete = _incomplete(findings, unknown)
+    if incomplete is not None:
+        return incomplete
+    contradictions = _contradictions(findings)
+    if contradictions:
+        return failed(
+            "statements", "the catalog says otherwise than what was signed", "catalog-contradicted", contradictions
+        )
+    _check_item_tables(findings)
+    if _card_changed(findings):
+        text = f"{len(findings.statements)} bound to this manifest; the card was edited since it was signed"
+        return Check(step="statements", text=text, status="changed", error="card-changed")
+    return ok("statements", f"{len(findings.statements)} bound to this manifest")
+
+
+def check_log(findings: Findings) -> Check:
+    """9: the registration is in the log, by a checkpoint that a trusted log key signed."""
+    if not findings.presented.has(PROOF_PATH) or findings.logged is None:
+        return unchecked("log", "pending: no checkpoint covers the registration yet", "log-pending")
+    entry = findings.logged
+    if entry.event.subject != findings.manifest_digest:
+        return failed("log", "the proof is about another artifact", "proof-of-another", [str(entry.event.subject)])
+    if findings.trust is None:
+        return unchecked("log", f"entry {entry.proof.index}; no trust to check its signature", "no-trust")
+    checkpoint = checkpoint_over(entry, findings.trust, now=findings.now)
+    if entry.event.statement not in findings.registrations:
+        text = "the logged registration is not among the statements"
+        return failed("log", text, "proof-of-another", [str(entry.event.statement)])
+    origin = origin_of(entry, public_keys(findings.trust, role="log"))
+    return ok("log", f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
+
+
+def _incomplete(findings: Findings, unknown: list[str]) -> Check | None:
+    """What is missing before the statements can be said to be complete and trusted; None if nothing."""
+    if not findings.registrations:
+        return unchecked("statements", "no registration statement is here", "no-registration", unknown)
+    named = {digest for one in findings.registrations.values() for digest in one.accompanied_by}
+    withheld = sorted(str(digest) for digest in named - {digest for _, digest in findings.statements})
+    if withheld:
+        text = f"{len(withheld)} statements that were registered with it are withheld"
+        return unchecked("statements", text, "statements-withheld", withheld)
+    if unknown:
+        text = f"{len(unknown)} of {len(findings.said)} are signed by keys that you do not trust"
+        return unchecked("statements", text, "unknown-key", unknown)
+    return None
+
+
+def _count(findings: Findings, one: ReadStatement) -> str:
+    """Record one statement; returns why it does not count, or an empty text.
+
+    Raises:
+        StatementBroken: it is about something else, or nobody signed it whose key is trusted or presented.
+        RevokedKey, KeyLacksRole, ExpiredKey: its signer must not sign this, or not at that time.
+    """
+    try:
+        signer = dsse.verify(one.envelope, findings.known_keys, what=f"statement {one.line}")
+    except NoTrustedSignature as error:
+        if findings.presented_keys:
+            # the signers' keys travel with the statements: a key that nobody presented signed nothing here
+            why = "neither a trusted key nor any key presented with it made its signature"
+            raise StatementBroken(one.line, why) from error
+        return f"{one.line}: {one.statement.predicate_type}, and no signer's key is presented"
+    if one.statement.subject_digest != findings.manifest_digest:
+        raise StatementBroken(one.line, f"it is about {one.statement.subject_digest.short}")
+    findings.statements.append((one.statement, one.digest))
+    registration = one.registration()
+    if registration is not None:
+        findings.registrations[one.digest] = registration
+    if findings.trust is None:
+        return f"{one.line}: {one.statement.predicate_type}, no trust was given"
+    status = key_status(
+        findings.trust,
+        signer.key_id,
+        predicate_type=one.statement.predicate_type,
+        signed_at_proven=_proven_time(findings, one.digest, signer.key_id),
+        now=findings.now,
+    )
+    if status.state == "unknown":
+        return f"{one.line}: {one.statement.predicate_type} by key {signer.key_id[:12]}…"
+    require_ok(status)
+    return ""
+
+
+def _proven_time(findings: Findings, statement: Digest, key_id: str) -> str | None:
+    dated = findings.dated
+    return dated.at if dated is not None and statement in dated.statements and key_id == dated.key_id else None
+
+
+def _contradictions(findings: Findings) -> list[str]:
+    """Where the catalog's row of a version is not what the signed manifest, registration and log entry say."""
+    if findings.claimed is None:
+        return []
+    version, manifest, dated = findings.claimed.version, findings.need_manifest(), findings.dated
+    names = {one.name for one in ([dated.registration] if dated else findings.registrations.values())}
+    base = manifest.base
+    said = {
+        "kind": (version.kind, manifest.kind),
+        "layout": (version.layout, manifest.layout),
+        "method": (version.method, manifest.method),
+        "weights digest": (version.weights_digest, manifest.weights_digest),
+        "base": (version.base_manifest, base.manifest if base else None),
+        "base weights": (version.base_weights, base.identity.weights if base else None),
+        "size": (version.size_bytes, sum(entry.size for entry in manifest.files)),
+        "key": (version.key_id, dated.key_id if dated else version.key_id),
+        "time": (version.registered_at, dated.at if dated else version.registered_at),
+    }
+    wrong = [f"{what}: {row} in the catalog, {signed} signed" for what, (row, signed) in said.items() if row != signed]
+    if version.name not in names:
+        wrong.append(f"name: {version.name} in the catalog, {', '.join(sorted(names))} signed")
+    if not findings.claimed.in_order:
+        wrong.append(f"number: {version.number} is not its place among the versions of {version.name} in the log")
+    return wrong
+
+
+def _check_item_tables(findings: Findings) -> None:
+    signed: dict[str, set[Digest]] = {}
+    for statement, _ in findings.statements:
+        if statement.kind == "bias-evaluation":
+            items = EvaluationRecord.from_json(statement.predicate).items
+            signed.setdefault(f"{EVIDENCE_NAME}/{items.file}", set()).add(items.sha256)
+    for name, digests in signed.items():
+        if findings.presented.has(name) and findings.presented.digest(name) not in digests:
+            raise StatementBroken(0, f"{name} is not the item table that an evaluation signed")
+
+
+def _card_changed(findings: Findings) -> bool:
+    signed = {
+        CardPredicate.from_json(statement.predicate).sha256
+        for statement, _ in findings.statements
+        if statement.kind == "card"
+    }
+    return findings.presented.has(CARD_NAME) and findings.presented.digest(CARD_NAME) not in signed
