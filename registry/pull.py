@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 
 from registry.database import catalog
+from registry.files import unwritable
 from registry.hashing import copy_and_hash, write_and_hash
 from registry.home import Registry
 from registry.presented import Presented, present_version
-from registry.verify import Requirements, verify_folder
+from registry.verify import verify_folder
 from schemas.errors import IntegrityBroken, NotChecked, Taken
 from schemas.policy import TrustPolicy
 from schemas.version import VerifyOutcome, Version
@@ -73,25 +74,20 @@ def pull_version(
         DestinationTaken: the folder exists and is not empty.
         PullRefused, PullUnverified: the copy is not what was registered, or that could not be shown; nothing is left.
         BytesElsewhere: a base by reference whose files are gone.
+        DiskFull, NotWritable: about the folder.
     """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise DestinationTaken(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=destination.parent) as scratch:
-        part = Path(scratch) / "part"
-        part.mkdir()
-        presented = present_version(registry, version, Path(scratch))
-        write_presented(presented, part)
-        chosen = registry.trust if trust is None else trust
-        outcome = verify_folder(part, trust=chosen, now=registry.clock(), registry=registry, require=Requirements())
-        outcome = outcome.model_copy(update={"subject": version.label})
-        if outcome.verdict == "broken":
-            raise PullRefused(outcome)
-        if outcome.verdict == "unverified":
-            raise PullUnverified(outcome)
-        if destination.exists():
-            destination.rmdir()
-        part.replace(destination)
+    _require_free(destination)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=destination.parent) as scratch:
+            part = Path(scratch) / "part"
+            part.mkdir()
+            outcome = _verified_copy(registry, version, part, trust=trust)
+            # onto an empty folder too; whatever came to lie there since makes the rename fail, and is left alone
+            part.replace(destination)
+    except OSError as error:
+        _require_free(destination)
+        raise unwritable(destination, error) from error
     return outcome
 
 
@@ -106,6 +102,27 @@ def write_presented(presented: Presented, folder: Path) -> None:
             copy_and_hash(found, target, mode=0o644)
         else:
             raise BytesElsewhere(presented.label, name)
+
+
+def _verified_copy(registry: Registry, version: Version, part: Path, *, trust: TrustPolicy | None) -> VerifyOutcome:
+    write_presented(present_version(registry, version, part.parent), part)
+    chosen = registry.trust if trust is None else trust
+    outcome = verify_folder(part, trust=chosen, now=registry.clock(), registry=registry, version=version)
+    outcome = outcome.model_copy(update={"subject": version.label})
+    if outcome.verdict == "broken":
+        raise PullRefused(outcome)
+    if outcome.verdict == "unverified":
+        raise PullUnverified(outcome)
+    return outcome
+
+
+def _require_free(destination: Path) -> None:
+    if destination.is_symlink() or (destination.exists() and not _is_empty_folder(destination)):
+        raise DestinationTaken(destination)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def version_named(registry: Registry, text: str) -> Version:

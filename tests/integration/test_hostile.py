@@ -1,0 +1,336 @@
+"""Attacks on verification, pull and names: each test is one thing that somebody hostile, or a damaged disk, would do.
+
+Never `verified` for what is not what was registered; 6 for what is wrong, 5 for what is merely unknown.
+"""
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.evidence import MAX_KEYS
+from registry.home import Registry
+from registry.pull import DestinationTaken, PullRefused, pull_version
+from registry.signing import dsse
+from registry.signing.keys import PrivateKey
+from registry.signing.oms import parse_bundle
+from registry.statements import sign_statement
+from registry.verify import verify_folder, verify_version
+from schemas.identity import Digest
+from schemas.policy import Revocation, TrustedKey, TrustPolicy
+from schemas.statement import PAYLOAD_TYPE, RegistrationPredicate
+from schemas.version import Check, VerifyOutcome, Version
+from tests.homes import NOW, a_home, register_adapter
+from tests.signing_builders import a_p256_key
+
+LATER = "2026-12-24T12:00:00Z"
+STATEMENTS = "evidence/statements.intoto.jsonl"
+PROOF = "evidence/log.tlog-proof"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with a_home(tmp_path / "home") as opened:
+        yield opened
+
+
+@pytest.fixture
+def version(registry: Registry, tmp_path: Path) -> Version:
+    return register_adapter(registry, tmp_path)
+
+
+@pytest.fixture
+def pulled(registry: Registry, version: Version, tmp_path: Path) -> Path:
+    pull_version(registry, version, tmp_path / "pulled")
+    return tmp_path / "pulled"
+
+
+def check(registry: Registry, folder: Path, **options: Any) -> VerifyOutcome:
+    return verify_folder(folder, **({"trust": registry.trust, "now": NOW} | options))
+
+
+def step(outcome: VerifyOutcome, name: str) -> Check:
+    return next(one for one in outcome.checks if one.step == name)
+
+
+def add_line(folder: Path, envelope: bytes) -> None:
+    path = folder / STATEMENTS
+    path.write_bytes(path.read_bytes() + envelope + b"\n")
+
+
+def present_key(folder: Path, key: PrivateKey) -> None:
+    (folder / "evidence" / "keys" / f"{key.public.key_id[:16]}.pub").write_bytes(key.public.pem)
+
+
+def with_key(trust: TrustPolicy, key: PrivateKey, **over: Any) -> TrustPolicy:
+    """The policy with one more key, like the trainer's where nothing else is said."""
+    like = next(one for one in trust.keys if one.role == "trainer").model_dump()
+    like |= {"key_id": key.public.key_id, "public_key_pem": key.public.pem.decode(), "person": "other"} | over
+    return TrustPolicy.model_validate(trust.model_dump() | {"keys": (*trust.keys, TrustedKey.model_validate(like))})
+
+
+def revoking(trust: TrustPolicy, key_id: str, *, reason: str = "retired") -> TrustPolicy:
+    revocation = Revocation(key_id=key_id, revoked_at="2026-12-01T00:00:00Z", reason=reason)
+    return TrustPolicy.model_validate(trust.model_dump() | {"revocations": (revocation,)})
+
+
+def key_of(trust: TrustPolicy, role: str) -> str:
+    return next(one.key_id for one in trust.keys if one.role == role)
+
+
+# the log proof
+
+
+def test_no_flipped_bit_in_the_proof_is_taken_for_a_proof_by_somebody_unknown(registry: Registry, pulled: Path) -> None:
+    path = pulled / PROOF
+    original = path.read_bytes()
+    origin = original.index(registry.origin.encode())
+    name = original.rindex(registry.origin.encode())
+    for position in (origin, origin + 20, name, name + 20, name + len(registry.origin) + 2, len(original) - 4):
+        for bit in (0, 2, 5, 7):
+            data = bytearray(original)
+            data[position] ^= 1 << bit
+            path.write_bytes(bytes(data))
+            assert check(registry, pulled).exit_code == 6, (position, bit)
+
+
+def test_an_exchanged_entry_in_the_proof_is_broken(registry: Registry, pulled: Path) -> None:
+    lines = (pulled / PROOF).read_text().split("\n")
+    entry = json.loads(base64.b64decode(lines[1].removeprefix("extra ")))
+    entry["at"] = "2020-01-01T00:00:00Z"
+    lines[1] = "extra " + base64.b64encode(json.dumps(entry).encode()).decode()
+    (pulled / PROOF).write_text("\n".join(lines))
+    assert step(check(registry, pulled), "log").error == "proof-rejected"
+
+
+def test_a_checkpoint_of_another_log_by_our_own_log_key_is_broken(registry: Registry, pulled: Path) -> None:
+    from registry.transparency import note
+
+    head, _, text = (pulled / PROOF).read_text().partition("\n\n")
+    _, size, root = note.read_unverified(text)
+    key = registry.log_key
+    assert key is not None
+    other = note.sign_checkpoint(key, origin="peft-registry/other", size=size, root=root)
+    (pulled / PROOF).write_text(f"{head}\n\n{other}")
+    assert check(registry, pulled).exit_code == 6
+
+
+def test_a_removed_proof_is_not_proof(registry: Registry, pulled: Path) -> None:
+    from registry.verify import Requirements
+
+    (pulled / PROOF).unlink()
+    assert step(check(registry, pulled), "log").error == "log-pending"
+    assert check(registry, pulled, require=Requirements(log_proof=True)).exit_code == 5
+
+
+def test_a_revoked_log_key_proves_nothing(registry: Registry, pulled: Path) -> None:
+    trust = revoking(registry.trust, key_of(registry.trust, "log"))
+    assert check(registry, pulled, trust=trust).exit_code == 6
+
+
+# keys that are revoked, expired, or have another role
+
+
+def test_what_a_retired_key_signed_before_still_verifies_by_the_log_and_without_it_does_not(
+    registry: Registry, pulled: Path
+) -> None:
+    trust = revoking(registry.trust, key_of(registry.trust, "trainer"))
+    assert check(registry, pulled, trust=trust, now=LATER).exit_code == 0
+    compromised = revoking(registry.trust, key_of(registry.trust, "trainer"), reason="key compromise")
+    assert check(registry, pulled, trust=compromised, now=LATER).exit_code == 6
+    (pulled / PROOF).unlink()
+    assert check(registry, pulled, trust=trust, now=LATER).exit_code == 6
+
+
+def test_a_stolen_retired_key_cannot_borrow_the_date_of_the_logged_registration(
+    registry: Registry, version: Version, pulled: Path
+) -> None:
+    stolen = a_p256_key(77)
+    trust = revoking(with_key(registry.trust, stolen), stolen.public.key_id)
+    subject = version.manifest_digest
+    forged = sign_statement(subject, "test-result", {"result": "PASSED", "configuration": []}, stolen)
+    listing = parse_bundle((pulled / "model.sig").read_bytes()).payload_digest
+    registration = RegistrationPredicate(
+        name="helper", source="train", accompanied_by=(forged.digest,), signature=listing, nonce="00"
+    )
+    add_line(pulled, forged.envelope)
+    add_line(pulled, sign_statement(subject, "registration", registration.to_json(), stolen).envelope)
+    present_key(pulled, stolen)
+    outcome = check(registry, pulled, trust=trust, now=LATER)
+    assert outcome.exit_code == 6
+    assert step(outcome, "statements").error == "revoked-key"
+
+
+@pytest.mark.parametrize("retired", ["revoked", "expired"])
+def test_a_stolen_retired_key_that_signs_the_same_files_again_cannot_borrow_the_date(
+    registry: Registry, pulled: Path, retired: str
+) -> None:
+    stolen = a_p256_key(77)
+    trust = with_key(registry.trust, stolen, valid_until="2026-12-01T00:00:00Z" if retired == "expired" else LATER)
+    if retired == "revoked":
+        trust = revoking(trust, stolen.public.key_id)
+    bundle = json.loads((pulled / "model.sig").read_text())
+    payload = base64.b64decode(bundle["dsseEnvelope"]["payload"])
+    bundle["dsseEnvelope"] = dsse.sign(stolen, PAYLOAD_TYPE, payload).to_json()
+    bundle["verificationMaterial"]["publicKey"]["hint"] = stolen.public.key_id
+    (pulled / "model.sig").write_text(json.dumps(bundle))
+    outcome = check(registry, pulled, trust=trust, now="2026-12-10T00:00:00Z")
+    assert outcome.exit_code == (6 if retired == "revoked" else 5)
+
+
+@pytest.mark.parametrize("role", ["root", "log"])
+def test_a_statement_by_a_key_of_another_role_is_broken(
+    registry: Registry, version: Version, pulled: Path, role: str
+) -> None:
+    key = registry.private_key(role)
+    said = sign_statement(version.manifest_digest, "test-result", {"result": "PASSED", "configuration": []}, key)
+    add_line(pulled, said.envelope)
+    assert step(check(registry, pulled), "statements").error == "key-lacks-role"
+
+
+def test_an_evaluator_cannot_register(registry: Registry, version: Version, pulled: Path) -> None:
+    evaluator = a_p256_key(78)
+    types = ("urn:peft-registry:bias-evaluation:v1",)
+    trust = with_key(registry.trust, evaluator, role="evaluator", predicate_types=types)
+    original = next(one for one in (pulled / STATEMENTS).read_bytes().splitlines() if b"registration" in _payload(one))
+    lines = [one for one in (pulled / STATEMENTS).read_bytes().splitlines() if one != original]
+    lines.append(dsse.sign(evaluator, PAYLOAD_TYPE, _payload(original)).render())
+    (pulled / STATEMENTS).write_bytes(b"".join(line + b"\n" for line in lines))
+    outcome = check(registry, pulled, trust=trust)
+    assert step(outcome, "statements").error == "key-lacks-role"
+    assert outcome.exit_code == 6
+
+
+def _payload(line: bytes) -> bytes:
+    return base64.b64decode(json.loads(line)["payload"])
+
+
+# unknown is not wrong, wrong is not unknown
+
+
+def test_evidence_that_is_not_there_is_missing_and_not_wrong(registry: Registry, pulled: Path) -> None:
+    shutil.rmtree(pulled / "evidence")
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 5
+    assert step(outcome, "statements").error == "evidence-missing"
+
+
+def test_without_trust_and_without_the_signers_keys_nobody_is_accused(pulled: Path) -> None:
+    shutil.rmtree(pulled / "evidence" / "keys")
+    outcome = verify_folder(pulled, trust=None, now=NOW)
+    assert outcome.exit_code == 5
+    assert all(one.status != "failed" for one in outcome.checks)
+
+
+def test_a_trust_file_that_lists_nobody_of_ours_accuses_nobody(pulled: Path, tmp_path: Path) -> None:
+    shutil.rmtree(pulled / "evidence" / "keys")
+    with a_home(tmp_path / "elsewhere") as elsewhere:
+        assert check(elsewhere, pulled).exit_code == 5
+
+
+def test_a_keyless_bundle_could_not_be_checked(registry: Registry, pulled: Path) -> None:
+    bundle = json.loads((pulled / "model.sig").read_text())
+    bundle["verificationMaterial"] = {"certificate": {"rawBytes": "AAAA"}, "tlogEntries": [{}]}
+    (pulled / "model.sig").write_text(json.dumps(bundle))
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 5
+    assert step(outcome, "signature").error == "unsupported-bundle"
+
+
+@pytest.mark.parametrize("digest", [{}, {"sha256": "00"}, {"sha256": "A" * 64}, {"sha512": "0" * 128}])
+def test_a_statement_about_no_digest_is_malformed_and_no_crash(
+    registry: Registry, pulled: Path, digest: dict[str, str]
+) -> None:
+    stranger = a_p256_key(79)
+    payload = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "manifest.json", "digest": digest}],
+        "predicateType": "urn:peft-registry:test-result:v1",
+        "predicate": {},
+    }
+    add_line(pulled, dsse.sign(stranger, PAYLOAD_TYPE, json.dumps(payload).encode()).render())
+    present_key(pulled, stranger)
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 6
+    assert step(outcome, "statements").error == "statement-broken"
+
+
+@pytest.mark.parametrize("damage", ["header", "config", "pickle"])
+def test_a_base_that_intake_would_refuse_is_the_wrong_base(
+    registry: Registry, pulled: Path, tmp_path: Path, damage: str
+) -> None:
+    base = tmp_path / "base"
+    if damage == "header":
+        data = bytearray((base / "model.safetensors").read_bytes())
+        data[9] ^= 1
+        (base / "model.safetensors").write_bytes(bytes(data))
+    elif damage == "config":
+        (base / "config.json").write_text("{")
+    else:
+        (base / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    assert check(registry, pulled, base=base).exit_code == 6
+
+
+def test_a_base_that_the_user_names_and_that_is_not_there_leaves_it_unverified(
+    registry: Registry, pulled: Path, tmp_path: Path
+) -> None:
+    assert check(registry, pulled, base=tmp_path / "nowhere").exit_code == 5
+
+
+def test_a_store_that_lost_the_weights_verifies_nothing(registry: Registry, version: Version, pulled: Path) -> None:
+    registry.store.delete(Digest.of((pulled / "adapter_model.safetensors").read_bytes()))
+    outcome = verify_version(registry, version)
+    assert outcome.exit_code == 5
+    assert step(outcome, "files").error == "bytes-missing"
+
+
+# too much of everything
+
+
+def test_more_keys_than_anybody_has_signed_with_are_refused(registry: Registry, pulled: Path) -> None:
+    for number in range(MAX_KEYS):
+        present_key(pulled, a_p256_key(1000 + number))
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 6
+    assert step(outcome, "signature").error == "evidence-broken"
+
+
+# pull
+
+
+@pytest.mark.parametrize("kind", ["dangling link", "link to an empty folder", "file"])
+def test_a_pull_never_follows_or_replaces_what_lies_at_its_destination(
+    registry: Registry, version: Version, tmp_path: Path, kind: str
+) -> None:
+    destination, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    if kind == "file":
+        destination.write_text("mine")
+    else:
+        destination.symlink_to(elsewhere)
+    if kind == "link to an empty folder":
+        elsewhere.mkdir()
+    with pytest.raises(DestinationTaken):
+        pull_version(registry, version, destination)
+    assert not elsewhere.exists() or not any(elsewhere.iterdir())
+
+
+def test_a_destination_that_is_filled_meanwhile_is_left_alone(
+    registry: Registry, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = tmp_path / "out"
+    rename = Path.replace
+
+    def filled_first(self: Path, target: Path) -> Path:
+        if target == destination:
+            destination.mkdir()
+            (destination / "mine").write_text("mine")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", filled_first)
+    with pytest.raises(DestinationTaken):
+        pull_version(registry, version, destination)
+    assert [path.name for path in destination.iterdir()] == ["mine"]
