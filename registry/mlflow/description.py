@@ -12,6 +12,7 @@ from schemas.version import Version
 MAX_DESCRIPTION = 5000  # characters that every database of MLflow can hold
 RUN_LINK = "#/run"  # stands for the page of the run until MLflow has chosen its id
 _RUN_LINK_ROOM = 120  # characters that a real link may be longer, twice
+_GAP = "&emsp;"  # MLflow draws tables without space between columns
 _MARKUP = re.compile(r"([\\`*_\[\]<>|!#])")
 
 
@@ -41,16 +42,14 @@ def describe(
     lines = [f"**{_what(version)}**", ""]
     if recalled:
         lines = ["**Recalled.** It must not be used; `registry show` names the reason.", "", *lines]
-    lines += ["| | |", "|---|---|"]
-    lines += [f"| {label} | {text} |" for label, text in _facts(version, run, completeness, base)]
-    if evaluation is not None:
-        lines += [f"| Bias: {_plain(of)} | {_plain(said.replace('_', ' '))} |" for of, said in conclusions(evaluation)]
     links = [f"[Audit report]({RUN_LINK}/artifacts/{report})"] if report else []
-    links.append(f"[Run]({RUN_LINK})")
-    lines += ["", " · ".join(links), ""]
-    lines.append(
-        f"MLflow shows a copy and proves nothing. To check the signed artifact: `registry verify {version.label}`"
-    )
+    # first: the page of a run folds what is longer than a few lines
+    lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
+    lines += [f"A copy to browse. To check the signed artifact: `registry verify {version.label}`", ""]
+    facts = _facts(version, run, completeness, base)
+    if evaluation is not None:
+        facts += [(f"Bias: {_plain(of)}", _plain(said.replace("_", " "))) for of, said in conclusions(evaluation)]
+    lines += ["| | |", "|---|---|", *(f"| {label}{_GAP} | {text} |" for label, text in facts)]
     return cut("\n".join(lines), MAX_DESCRIPTION - 2 * _RUN_LINK_ROOM)
 
 

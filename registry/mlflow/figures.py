@@ -17,6 +17,7 @@ from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
 from schemas.run import RunRecord
 from schemas.values import Value
 
+CURVE = "loss/train"
 MAX_KEY = 250  # characters of a param, metric or tag name
 MAX_PARAM = 6000
 MAX_TAG = 8000  # run tags; version tags hold more
@@ -129,55 +130,72 @@ def evaluation_dataset(used: DatasetUsed) -> DatasetUse:
 
 
 def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
-    """The loss curve by step, the held-out loss, and every compute figure that is known.
+    """The loss curve by step, the held-out loss before (step 0) and after, and every figure of what it used that is known.
 
     A run record holds no time for each step, so the points of the curve are spread evenly over the run.
     """
     start, end = milliseconds(run.started_at), milliseconds(run.finished_at)
-    last = max(run.curve.steps, default=0)
+    last = last_step(run)
     curve = tuple(
-        MetricPoint("train/loss", value, step, start + (end - start) * step // max(last, 1))
+        MetricPoint(CURVE, value, step, start + (end - start) * step // max(last, 1))
         for step, value in zip(run.curve.steps, run.curve.loss, strict=True)
     )
-    compute = ((f"compute/{name}", getattr(run.compute, name)) for name in sorted(type(run.compute).model_fields))
-    held_out = (
-        ("loss/before", run.loss_before),
-        ("loss/after", run.loss_after),
+    before = _number(run.loss_before)
+    baseline = () if before is None or last == 0 else (MetricPoint("loss/held_out", before, 0, start),)
+    figures = (
+        ("loss/held_out", run.loss_after),
         ("loss/change", run.loss_change),
+        *((f"usage/{name}", getattr(run.compute, name)) for name in sorted(type(run.compute).model_fields)),
     )
-    return curve + tuple(
-        MetricPoint(key, number, last, end, final=True)
-        for key, envelope in (*held_out, *compute)
-        if (number := _number(envelope)) is not None
+    return (
+        *curve,
+        *baseline,
+        *(
+            MetricPoint(key, number, last, end, final=True)
+            for key, envelope in figures
+            if (number := _number(envelope)) is not None
+        ),
     )
+
+
+def last_step(run: RunRecord | None) -> int:
+    """The step under which final figures are shown."""
+    return max(run.curve.steps, default=0) if run else 0
 
 
 def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint, ...]:
-    """Every result and comparison as `bias/<data set>.<metric>[.<category>]/<arm or outcome>`, and the loss comparisons."""
+    """Results as `bias/<data set>.<metric>[/<category>]`, before at step 0 and after at `step`, so that a chart shows the change.
+
+    Arms other than those two have their name at the end; the outcomes of the comparison are under `outcomes/`.
+    """
     at = milliseconds(record.created_at)
     datasets = {used.name: evaluation_dataset(used) for used in record.datasets}
+    arms = {(one.dataset, one.metric): (one.before, one.after) for one in record.comparisons}
 
-    def point(dataset: str, key: str, value: float) -> MetricPoint:
+    def point(dataset: str, key: str, value: float, at_step: int = step) -> MetricPoint:
         used = datasets.get(dataset)
         bound = (used.name, used.digest) if used else None
-        return MetricPoint(safe_key(key), value, step, at, final=True, dataset=bound)
+        return MetricPoint(safe_key(key), value, at_step, at, final=at_step == step, dataset=bound)
 
-    results = (
-        point(result.dataset, f"{_group(result)}/{result.arm}", result.value)
-        for result in record.results
-        if result.value is not None
-    )
+    results = []
+    for result in record.results:
+        before, after = arms.get((result.dataset, result.metric), ("base", "adapted"))
+        suffix = "" if result.arm in (before, after) else f"/{result.arm}"
+        if result.value is not None and (step > 0 or result.arm != before):
+            at_step = 0 if result.arm == before else step
+            results.append(point(result.dataset, f"bias/{_group(result)}{suffix}", result.value, at_step))
     outcomes = (
-        point(comparison.dataset, f"{_group(comparison)}/{name}", value)
-        for comparison in record.findings
+        point(comparison.dataset, f"outcomes/{_group(comparison)}/{name}", value)
+        for comparison in record.comparisons
         for name, value in _outcomes(comparison)
     )
     losses = (
-        point(loss.dataset, f"loss/{loss.dataset}/{name}", value)
+        point(loss.dataset, f"loss/{loss.dataset}", value, at_step)
         for loss in record.losses
-        for name, value in (("before", loss.before), ("after", loss.after), ("change", loss.change))
+        for value, at_step in ((loss.before, 0), (loss.after, step))
+        if at_step == step or step > 0
     )
-    return _each_key_once((*results, *outcomes, *losses))
+    return _each_once(sorted((*results, *outcomes, *losses), key=lambda found: found.step))
 
 
 def results_table(record: EvaluationRecord) -> bytes:
@@ -189,9 +207,9 @@ def results_table(record: EvaluationRecord) -> bytes:
             result.metric,
             result.category or "(whole)",
             result.arm,
-            result.value,
-            result.ci.low if result.ci else None,
-            result.ci.high if result.ci else None,
+            _shown(result.value),
+            _shown(result.ci.low if result.ci else None),
+            _shown(result.ci.high if result.ci else None),
             result.n,
             result.null_reason or "",
         ]
@@ -209,6 +227,11 @@ def conclusions(record: EvaluationRecord) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _shown(value: float | None) -> float | None:
+    """Six significant digits: the table is for people, the record holds the figure itself."""
+    return None if value is None else float(f"{value:.6g}")
+
+
 def _outcomes(comparison: Comparison) -> Iterator[tuple[str, float]]:
     names = ("flagged", "fixed", "introduced", "overcorrected", "persistent", "unresolved")
     yield from ((name, float(getattr(comparison, name))) for name in names)
@@ -219,15 +242,15 @@ def _outcomes(comparison: Comparison) -> Iterator[tuple[str, float]]:
 
 
 def _group(figure: Result | Comparison) -> str:
-    category = f".{figure.category}" if figure.category else ""
-    return f"bias/{figure.dataset}.{figure.metric}{category}".replace(":", "_")
+    category = f"/{figure.category}" if figure.category else ""
+    return f"{figure.dataset}.{figure.metric}{category}".replace(":", "_")
 
 
-def _each_key_once(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:
-    """The first point of each key: two names that differ only in characters MLflow refuses would overwrite each other."""
-    found: dict[str, MetricPoint] = {}
+def _each_once(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:
+    """The first point of each key and step: names that differ only in what MLflow refuses would overwrite each other."""
+    found: dict[tuple[str, int], MetricPoint] = {}
     for point in points:
-        found.setdefault(point.key, point)
+        found.setdefault((point.key, point.step), point)
     return tuple(found.values())
 
 

@@ -18,6 +18,7 @@ from registry.mlflow.figures import (
     cut,
     evaluation_dataset,
     evaluation_metrics,
+    last_step,
     milliseconds,
     results_table,
     run_datasets,
@@ -185,8 +186,7 @@ def _run_projection(
     description: str,
 ) -> RunProjection:
     registered = milliseconds(version.registered_at)
-    last_step = max(run.curve.steps, default=0) if run else 0
-    metrics = (run_metrics(run) if run else ()) + (evaluation_metrics(evaluation, last_step) if evaluation else ())
+    metrics = (run_metrics(run) if run else ()) + (evaluation_metrics(evaluation, last_step(run)) if evaluation else ())
     datasets = (run_datasets(run.data) if run else ()) + (
         tuple(evaluation_dataset(used) for used in evaluation.datasets) if evaluation else ()
     )

@@ -62,13 +62,17 @@ NOT_OFFERED = (
     "/ajax-api/3.0/mcp",
     "/v1/traces",
 )
-# the page's own defaults, set only where the user has not chosen. MLflow's keys are internal: an unknown one does nothing
+# The page's own defaults, set only where the user has not chosen; then it opens on the models, and the button of an
+# assistant that is not offered is not shown. MLflow's keys are internal: an unknown one does nothing.
 _UI_DEFAULTS = """<script>(function(){try{var d={
 "mlflow.workflowType_v1":'"machine_learning"',
 "_mlflow_model_registry_promo_modal_dismissed_v1":"true",
+"mlflow.settings.telemetry.enabled_v1":"false",
+"mlflow.telemetry.info.alert.dismissed_v1":"true",
 "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1":"true",
 "mlflow.assistant.panelOpen_v1":"false"};
-for(var k in d){if(localStorage.getItem(k)===null){localStorage.setItem(k,d[k]);}}}catch(e){}})();</script>"""
+for(var k in d){if(localStorage.getItem(k)===null){localStorage.setItem(k,d[k]);}}}catch(e){}
+if(location.hash===""){location.hash="#/models";}})();</script><style>[data-assistant-ui]{display:none!important}</style>"""
 
 Stop = Callable[[], bool]
 

@@ -170,7 +170,7 @@ class Surface:
     def _create_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
         version = projection.version
         if self._newest(version.name) == 0:
-            self._ensure_registered_model(version.name)
+            self._ensure_registered_model(version.name, version.model_type)
         created = self._client.create_model_version(
             version.name,
             version.source,
@@ -186,9 +186,9 @@ class Surface:
             self._client.set_model_version_tag(version.name, str(number), "registry.drift", text)
             raise DriftFound(text)
 
-    def _ensure_registered_model(self, name: str) -> None:
+    def _ensure_registered_model(self, name: str, model_type: str) -> None:
         if not self._client.search_registered_models(f"name = '{name}'", max_results=1):
-            self._client.create_registered_model(name, tags={"registry.name": name})
+            self._client.create_registered_model(name, tags={"registry.type": model_type})
 
     def _description(self, projection: Projection, run_id: str) -> str:
         experiment = self._experiment(projection.experiment)
@@ -289,6 +289,7 @@ def _create_store(route: MirrorRoute, artifact_root: Path) -> None:
     """Create folder and tables, and MLflow's default experiment without a path of this machine in it."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.exc import DBAPIError
 
     try:
         artifact_root.mkdir(parents=True, exist_ok=True)
@@ -296,6 +297,8 @@ def _create_store(route: MirrorRoute, artifact_root: Path) -> None:
         raise unwritable(artifact_root, error) from error
     try:
         SqlAlchemyStore(route.uri, f"{ARTIFACT_SCHEME}:/")
+    except DBAPIError as error:  # MLflow makes its tables outside its own translation of errors
+        raise MirrorUnavailable(route.described, str(error.orig)) from error
     except MlflowException as error:
         raise MirrorUnavailable(route.described, str(error)) from error
 

@@ -74,7 +74,7 @@ def test_configuration_becomes_flat_params() -> None:
 
 def test_the_curve_has_its_steps_and_spreads_over_the_run() -> None:
     projection = a_projection(run=a_run(steps=4))
-    curve = [point for point in projection.run.metrics if point.key == "train/loss"]
+    curve = [point for point in projection.run.metrics if point.key == "loss/train"]
     assert [point.step for point in curve] == [1, 2, 3, 4]
     assert curve[-1].at_ms == projection.run.end_ms
     assert (projection.run.end_ms - projection.run.start_ms) == 281_000
@@ -82,20 +82,38 @@ def test_the_curve_has_its_steps_and_spreads_over_the_run() -> None:
 
 
 def test_known_figures_are_metrics_and_unknown_ones_are_absent() -> None:
-    metrics = metrics_of(a_projection(run=unknown_loss(a_run())))
-    assert metrics["loss/before"] == 2.412
-    assert "loss/after" not in metrics
-    assert metrics["compute/conservative_flop"] == float(2**60), "a count beyond 2^53 is text by schema"
-    assert "compute/energy_kwh" not in metrics
+    projection = a_projection(run=unknown_loss(a_run()))
+    metrics = metrics_of(projection)
+    assert [(point.step, point.value) for point in projection.run.metrics if point.key == "loss/held_out"] == [
+        (0, 2.412)
+    ]
+    assert metrics["usage/conservative_flop"] == float(2**60), "a count beyond 2^53 is text by schema"
+    assert "usage/energy_kwh" not in metrics
 
 
-def test_results_and_outcomes_of_the_evaluation_are_metrics_bound_to_its_data() -> None:
-    projection = a_projection()
-    points = {point.key: point for point in projection.run.metrics}
-    assert points["bias/house.stereotype_rate/base"].value == 0.64
-    assert points["bias/house.stereotype_rate.age/adapted"].value == 0.61
-    assert points["bias/house.stereotype_rate/fixed"].value == 6
-    assert points["bias/house.stereotype_rate/adapted"].dataset == ("house 1", digest("house").hex[:36])
+def test_before_and_after_are_one_metric_at_the_first_and_the_last_step() -> None:
+    def points(key: str) -> list[tuple[int, float, bool]]:
+        return [(point.step, point.value, point.final) for point in a_projection().run.metrics if point.key == key]
+
+    assert points("loss/held_out") == [(0, 2.412, False), (45, 1.871, True)]
+    assert points("loss/gsm8k") == [(0, 2.412, False), (45, 1.871, True)]
+    assert points("bias/house.stereotype_rate") == [(0, 0.64, False), (45, 0.61, True)]
+    assert points("bias/house.stereotype_rate/age") == [(0, 0.64, False), (45, 0.61, True)]
+    assert points("outcomes/house.stereotype_rate/fixed") == [(45, 6.0, True)]
+
+
+def test_figures_of_an_evaluation_are_bound_to_its_data() -> None:
+    (after,) = [
+        point for point in a_projection().run.metrics if point.key == "bias/house.stereotype_rate" and point.final
+    ]
+    assert after.dataset == ("house 1", digest("house").hex[:36])
+
+
+def test_an_arm_besides_the_compared_ones_has_a_metric_of_its_own() -> None:
+    record = an_evaluation()
+    noise = record.results[0].model_copy(update={"arm": "noise", "value": 0.7})
+    projection = a_projection(evaluation=record.model_copy(update={"results": (*record.results, noise)}))
+    assert metrics_of(projection)["bias/house.stereotype_rate/noise"] == 0.7
 
 
 def test_data_is_named_by_digest_with_the_whole_digest_in_its_source() -> None:
@@ -151,9 +169,9 @@ def test_everything_fits_mlflows_limits() -> None:
     assert all(len(key) <= 250 and len(value) <= 6000 for key, value in projection.run.params)
     assert all(len(key) <= 250 and len(value) <= 8000 for key, value in projection.run.tags + projection.version.tags)
     assert all(len(use.digest) <= 36 and len(use.name) <= 500 for use in projection.run.datasets)
-    keys = [point.key for point in projection.run.metrics if point.key != "train/loss"]
-    assert len(keys) == len(set(keys))
-    assert all(safe_key(key) == key for key in keys)
+    points = [(point.key, point.step) for point in projection.run.metrics]
+    assert len(points) == len(set(points))
+    assert all(safe_key(key) == key for key, _ in points)
 
 
 @pytest.mark.parametrize(
