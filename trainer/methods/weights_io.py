@@ -1,6 +1,9 @@
 """Writing and checking what a method trained: the same tensors give the same bytes, and keys must match exactly."""
 
+import errno
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +38,24 @@ class AdapterConfigRefused(IntegrityBroken):
 
 
 def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """One safetensors file; its only metadata is `{"format": "pt"}`, because more keys would come in random order."""
+    """One safetensors file; its only metadata is `{"format": "pt"}`, because more keys would come in random order.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     ready = {name: tensor.detach().to("cpu").contiguous() for name, tensor in sorted(tensors.items())}
-    save_file(ready, path, metadata={"format": "pt"})
+    try:
+        save_file(ready, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise _as_os_error(error) from error
     path.chmod(0o644)
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """What the operating system said: the library is written in Rust and keeps the number only in its text."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
