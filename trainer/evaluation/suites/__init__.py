@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from registry.evaluation.items import Item
+from schemas.config import EvaluationBlock
 from schemas.errors import InputRefused
 from schemas.evaluation import ArmName, DatasetUsed, Threshold
 from schemas.identity import Digest
@@ -27,6 +28,17 @@ class UnknownSuite(InputRefused):
             what=f"there is no suite {name!r}",
             why=f"the suites are {', '.join(known)}",
             fix=f"did you mean {near[0]}?" if near else "choose one of them under evaluation.bias",
+        )
+
+
+class NothingMeasures(InputRefused):
+    reference = "nothing-measures"
+
+    def __init__(self, key: str, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            what=f"{key} asks for {name!r}, which nothing here measures",
+            why=f"there is {', '.join(known)}" if known else "nothing can be named there yet",
+            fix="leave it out: a question without an answer must not look answered",
         )
 
 
@@ -115,6 +127,8 @@ PAIR_METRICS = (
 # bias-evaluation practice for pairs of sentences: hi is "twice as likely", ln 2 rounded down
 PAIR_THRESHOLD = Threshold(lo=0.25, hi=0.69, source="starting value for sentence pairs scored in fp32; hi is ln 2")
 
+QUALITY = ("loss",)  # held-out loss is measured in every run
+
 
 def suites() -> Mapping[str, Suite]:
     """Every suite by name."""
@@ -134,3 +148,18 @@ def suite_named(name: str) -> Suite:
     if name not in known:
         raise UnknownSuite(name, tuple(known))
     return known[name]
+
+
+def check_asked(asked: EvaluationBlock) -> None:
+    """Return if everything that a training file asks about its result can be measured: said before, not after, training.
+
+    Raises:
+        UnknownSuite, SuiteFileNeeded: under `bias`.
+        NothingMeasures: under `quality` or `retention`.
+    """
+    for name in asked.bias:
+        suite_named(name).load()
+    for key, names, known in (("quality", asked.quality, QUALITY), ("retention", asked.retention, ())):
+        for name in names:
+            if name not in known:
+                raise NothingMeasures(f"evaluation.{key}", name, known)
