@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import read_file
+from registry.files import FileTooLarge, NotARegularFile, read_file
 from registry.intake.yaml import read_yaml
 from schemas.config import TrainingFile
 from schemas.config_aliases import parse_training_file
@@ -22,6 +22,17 @@ class MalformedOverride(InputRefused):
             what=f"{text[:80]!r} overrides nothing",
             why="an override is a dotted key, an equals sign and a value",
             fix="write it like training.seed=8",
+        )
+
+
+class NotATrainingFile(InputRefused):
+    reference = "not-a-training-file"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"{path} is not a training file",
+            why=why,
+            fix="name the YAML file itself; `registry init` writes a working one",
         )
 
 
@@ -42,12 +53,17 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
     """The training file at `path`, with overrides such as `training.seed=8` (the value is strict YAML).
 
     Raises:
-        FileMissing, FileUnreadable, FileTooLarge, NotARegularFile: as `registry.files.read_file`.
+        FileMissing, FileUnreadable: as `registry.files.read_file`.
+        NotATrainingFile: a folder, a device, or far too large.
         MalformedYaml: the file or an override's value is no strict YAML.
         MalformedOverride: no key or no equals sign.
         UnknownKey, WrongValue, MissingKey, KeyTwice, MalformedReference: as `parse_training_file`.
     """
-    raw = read_yaml(read_file(path.resolve(), max_bytes=MAX_BYTES), what=path.name)
+    try:
+        text = read_file(path.resolve(), max_bytes=MAX_BYTES)
+    except (NotARegularFile, FileTooLarge) as error:
+        raise NotATrainingFile(path, error.why) from error
+    raw = read_yaml(text, what=path.name)
     config, notes = parse_training_file(raw, [parse_override(text) for text in overrides])
     return LoadedConfig(config, notes, path.resolve().parent)
 
