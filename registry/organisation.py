@@ -1,5 +1,6 @@
 """The organisation's answers as values: what was answered is declared, what was not is unknown."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,15 @@ from schemas.profile import OrganisationProfile
 from schemas.values import Value, declared, unknown
 
 NOT_ANSWERED = "not answered at init"
+# what an answer must look like where the rules of compliance read it, and how that is said
+_SHAPES = {
+    "country": (re.compile(r"[A-Z]{2}"), "two capital letters of ISO 3166, such as DE"),
+    "size_class": (re.compile(r"sme|smc|large"), "sme, smc or large"),
+    "role": (
+        re.compile(r"original_provider|on_behalf_of_provider|downstream_modifier|deployer"),
+        "original_provider, on_behalf_of_provider, downstream_modifier or deployer",
+    ),
+}
 
 
 class UnknownProfileKey(InputRefused):
@@ -23,12 +33,24 @@ class UnknownProfileKey(InputRefused):
         )
 
 
+class ProfileAnswerRefused(InputRefused):
+    reference = "profile-answer-refused"
+
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(
+            what=f"the answer to {key} cannot be used",
+            why=f"expected: {expected}",
+            fix="correct it, or leave it empty: it is then recorded as unknown",
+        )
+
+
 def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> OrganisationProfile:
     """The profile that these answers make; an empty or missing one is unknown, with the reason.
 
     Raises:
         UnknownProfileKey: an answer to a question that is not asked.
-        InputRefused: the answers are not a mapping of texts.
+        ProfileAnswerRefused: an answer that is no text, or not one of those that there are.
+        InputRefused: the answers are not a mapping.
     """
     if not isinstance(answers, Mapping):
         raise InputRefused(
@@ -38,11 +60,24 @@ def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> Org
     for key, answer in answers.items():
         if key not in OrganisationProfile.model_fields:
             raise UnknownProfileKey(str(key))
-        text = "" if answer is None else str(answer).strip()
+        text = _text(str(key), answer)
         fields[key] = declared(text, by=by, at=at) if text else unknown(NOT_ANSWERED)
     for key in OrganisationProfile.model_fields:
         fields.setdefault(key, unknown(NOT_ANSWERED))
     return OrganisationProfile(**fields)
+
+
+def _text(key: str, answer: Any) -> str:
+    """The answer as text, empty for none."""
+    if answer is None:
+        return ""
+    if not isinstance(answer, str):
+        raise ProfileAnswerRefused(key, "a text; put it in quotes")
+    text = answer.strip()
+    shape, said = _SHAPES.get(key, (None, ""))
+    if text and shape is not None and not shape.fullmatch(text):
+        raise ProfileAnswerRefused(key, said)
+    return text
 
 
 def read_profile(registry: Registry) -> OrganisationProfile:
