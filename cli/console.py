@@ -17,7 +17,8 @@ def out(text: str = "") -> None:
 
 
 def note(text: str = "") -> None:
-    """One line beside the data."""
+    """One line beside the data, after what was written before it, also where both end in one file."""
+    sys.stdout.flush()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

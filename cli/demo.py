@@ -34,15 +34,15 @@ def run_demo(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     home = folder / ".registry"
     story = _Story(folder, home)
-    if not (home / "registry.json").exists():
-        story.chapter("A registry", "Keys, a trust file, a database and a store, all in one folder.")
-        story.type("init", "--person", "demo", "--unencrypted")
-    if not story.has("tiny"):
-        story.chapter("A base", "Known by the digests of its weights, tokenizer, config and template, not by its name.")
-        story.type("base", "add", "embedded", "--name", "tiny")
-    if not story.has(NAME):
-        story.chapter("A fine-tune", "Checked base and data, loss and bias before and after, signed and logged.")
-        story.type("train", str(folder / "example" / "train.yml"))
+    story.chapter("A registry", "Keys, a trust file, a database and a store, all in one folder.")
+    story.once(
+        (home / "registry.json").exists(), "the registry is there already", "init", "--person", "demo", "--unencrypted"
+    )
+    story.chapter("A base", "Known by the digests of its weights, tokenizer, config and template, not by its name.")
+    story.once(story.has("tiny"), "tiny is registered already", "base", "add", "embedded", "--name", "tiny")
+    story.chapter("A fine-tune", "Checked base and data, loss and bias before and after, signed and logged.")
+    config = str(folder / "example" / "train.yml")
+    story.once(story.has(NAME), f"{NAME} is registered already", "train", config)
     story.chapter("Proof", "Ten checks, on the registered version and on a copy that was pulled.")
     story.type("verify", NAME)
     pulled = folder / "pulled"
@@ -85,6 +85,13 @@ class _Story:
         self.number += 1
         console.out()
         console.out(f"{self.number}. {title}. {text}")
+
+    def once(self, done: bool, already: str, *arguments: str) -> None:
+        """Type the command unless an earlier run did."""
+        if done:
+            console.out(f"({already}: continuing)")
+        else:
+            self.type(*arguments)
 
     def type(self, *arguments: str, expected: int = 0) -> None:
         from cli.main import run

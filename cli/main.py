@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     # peft imports bitsandbytes, which says that it could not fetch a kernel nobody asked for
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     try:
-        result = app(args=arguments, standalone_mode=False)
+        result = app(args=arguments, prog_name="registry", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except KnownError as error:

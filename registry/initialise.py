@@ -9,13 +9,15 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from registry.database import catalog
 from registry.database.session import Database
 from registry.home import HomeSettings, new_nonce, replace_file, write_settings
 from registry.signing.keys import PrivateKey
 from registry.signing.oms import PREDICATE_TYPE as OMS_PREDICATE
 from registry.signing.trust import sign_trust
-from schemas.errors import Taken
+from schemas.errors import InputRefused, Taken
 from schemas.policy import CHECKPOINT_TYPE, Role, TrustedKey, TrustPolicy
 from schemas.profile import OrganisationProfile
 from schemas.statement import PREDICATE_TYPES, ROLE_KINDS, log_origin
@@ -31,6 +33,28 @@ class HomeExists(Taken):
             what=f"{folder} is a registry already",
             why="init never touches one that exists",
             fix="use it, or name another place with --home",
+        )
+
+
+class DatabaseInUse(Taken):
+    reference = "database-in-use"
+
+    def __init__(self, registry_id: str) -> None:
+        super().__init__(
+            what="this database belongs to another registry",
+            why=f"it holds registry {registry_id[:8]}…, whose log has its own name and key",
+            fix="give --database an empty database, or use the home of the registry that is there",
+        )
+
+
+class PasswordInAddress(InputRefused):
+    reference = "password-in-address"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="the database address holds a password",
+            why="the address is kept in registry.json, which holds no secrets, and arguments are visible to every user",
+            fix="leave it out and give it to PostgreSQL's client by ~/.pgpass, PGPASSFILE or PGPASSWORD",
         )
 
 
@@ -51,10 +75,13 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
 
     Raises:
         HomeExists: one is there already.
+        DatabaseInUse, PasswordInAddress: the database is another registry's, or its address holds a secret.
         NotWritable, DiskFull: the place cannot be written; nothing is left.
     """
     from registry.files import unwritable
 
+    if new.database is not None and urlsplit(new.database).password:
+        raise PasswordInAddress
     if (new.folder / "registry.json").exists() or (new.folder.exists() and any(new.folder.iterdir())):
         raise HomeExists(new.folder)
     part = new.folder.with_name(f".{new.folder.name}.{os.getpid()}.part")
@@ -88,8 +115,21 @@ def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str) -> None:
     policy = first_policy(keys, person=new.person, origin=origin, unencrypted=new.passphrase is None, now=now)
     replace_file(part / "trust.json", sign_trust(policy, [keys["root"]]))
     replace_file(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
-    Database.create(new.database or f"sqlite:///{part / 'database.sqlite'}").close()
+    database = Database.create(new.database or f"sqlite:///{part / 'database.sqlite'}")
+    try:
+        _claim(database, settings.registry_id)
+    finally:
+        database.close()
     write_settings(part, settings)
+
+
+def _claim(database: Database, registry_id: str) -> None:
+    """Write down whose database this is; two registries in one would share a log that neither could sign alone."""
+    with database.write() as tx:
+        owner = catalog.meta(tx, "registry_id")
+        if owner is not None:
+            raise DatabaseInUse(owner)
+        catalog.set_meta(tx, "registry_id", registry_id)
 
 
 def first_policy(keys: dict[str, PrivateKey], *, person: str, origin: str, unencrypted: bool, now: str) -> TrustPolicy:

@@ -13,6 +13,7 @@ import pytest
 from registry.bases import add_base
 from registry.database import catalog
 from registry.home import Registry
+from registry.initialise import DatabaseInUse, PasswordInAddress
 from registry.promote import set_alias
 from registry.publish import publish_checkpoint
 from registry.pull import version_named
@@ -222,3 +223,17 @@ def nothing_named(registry: Registry, name: str) -> bool:
         assert error.exit_code == 7
         return True
     return False
+
+
+def test_a_database_of_another_registry_and_a_password_in_its_address_are_refused(tmp_path: Path) -> None:
+    shared = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    with (
+        a_home(tmp_path / "first", database=shared),
+        pytest.raises(DatabaseInUse),
+        a_home(tmp_path / "second", database=shared),
+    ):
+        pass
+    with pytest.raises(PasswordInAddress), a_home(tmp_path / "third", database="postgresql://me:secret@localhost/db"):
+        pass
+    assert not (tmp_path / "second").exists()
+    assert not (tmp_path / "third").exists()
