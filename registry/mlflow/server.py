@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from registry.files import unwritable
 from registry.mlflow.route import MirrorRoute, server_environment
 from schemas.errors import EXIT_INTERRUPTED, Unavailable
 from schemas.progress import Finished, Observe, Said, Started, ignore
@@ -132,11 +133,13 @@ def serve(
 
     Raises:
         NoFreePort: twenty ports from `port` on are taken.
+        DiskFull, NotWritable: the folder of a store that is not there yet cannot be made.
         UiNotStarted: the server ended or did not answer within two minutes.
     """
     if route.kind == "server":
         _announce(route.uri, open_browser, observe)
         return 0
+    _make_folder(route)
     free = _free_port(host, port)
     address = f"http://{_in_url(host)}:{free}"
     with _stop_signals() as stopped, tempfile.TemporaryFile() as log, _child(route, home, host, free, log) as child:
@@ -178,6 +181,16 @@ def _with_ui_defaults(response: Any) -> Any:  # flask's response
         response.headers.pop(name, None)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _make_folder(route: MirrorRoute) -> None:
+    """The folder of the store: nothing may have been mirrored yet."""
+    if route.artifact_root is None:
+        return
+    try:
+        route.artifact_root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(route.artifact_root, error) from error
 
 
 def _command(route: MirrorRoute, host: str, port: int) -> list[str]:
