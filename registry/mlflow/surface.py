@@ -282,7 +282,11 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise EntryRefused(" ".join(str(error).split())[:500]) from error
+        raise EntryRefused(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 def _create_store(route: MirrorRoute, artifact_root: Path) -> None:

@@ -275,6 +275,17 @@ def test_a_server_that_is_not_there_says_so_and_loses_nothing(tmp_path: Path, mo
     assert gone.state.finished == []
 
 
+def test_a_store_that_is_no_database_says_so_and_is_left_alone(tmp_path: Path) -> None:
+    broken = tmp_path / "mlflow" / "mlflow.db"
+    broken.parent.mkdir()
+    broken.write_bytes(b"not a database, but somebody's bytes" * 100)
+    mirror = Mirror(tmp_path)
+    with pytest.raises(MirrorUnavailable):
+        mirror.show(a_version())
+    assert mirror.state.finished == []
+    assert broken.read_bytes().startswith(b"not a database")
+
+
 @pytest.fixture(scope="module")
 def shown(with_base: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mirror, RunningUi]]:
     """A mirror and the server on it, started while the port that it was asked for is taken."""
