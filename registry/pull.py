@@ -6,6 +6,7 @@ The copy is assembled beside its destination, verified as a folder like any othe
 import tempfile
 from pathlib import Path
 
+from registry.aliases import require_signed_alias
 from registry.database import catalog
 from registry.files import unwritable
 from registry.hashing import copy_and_hash, write_and_hash
@@ -125,14 +126,19 @@ def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def version_named(registry: Registry, text: str) -> Version:
-    """The version that a user's reference means.
+def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = None) -> Version:
+    """The version that a user's reference means; an alias counts only by its signed move.
 
     Raises:
         MalformedReference: the text is no reference.
         NotFound: there is no such version.
+        AliasUnsigned: the alias is recorded, and nobody who may has signed that.
     """
     from schemas.identity import Reference
 
+    reference = Reference.parse(text)
     with registry.database.read() as tx:
-        return catalog.resolve(tx, Reference.parse(text))
+        version = catalog.resolve(tx, reference)
+    if reference.alias is not None:
+        require_signed_alias(registry, version, reference.alias, trust=trust)
+    return version

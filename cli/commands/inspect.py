@@ -129,7 +129,7 @@ def pull(
         policy, problem = chosen_trust(registry, trust, root)
         if problem is not None:
             raise problem
-        version = version_named(registry, reference)
+        version = version_named(registry, reference, trust=policy)
         outcome = pull_version(registry, version, folder, trust=policy)
     if output is Output.json:
         console.out_json({"folder": str(folder), "version": version.label, **outcome.model_dump(mode="json")})
@@ -210,7 +210,7 @@ def _verified(
                 registry=registry,
                 require=wanted,
             )
-        version = version_named(registry, target)
+        version = version_named(registry, target, trust=policy)
         return verify_version(registry, version, trust=policy, trust_problem=problem, base=base, require=wanted)
     finally:
         if registry is not None:
@@ -246,9 +246,12 @@ def _row(version: "Version") -> list[Any]:
 
 
 def _write_page(path: Path, page: bytes) -> None:
-    from registry.files import unwritable
+    from registry.files import unwritable, write_atomically
 
+    if path.is_file() or not path.exists():
+        write_atomically(path, page)
+        return
     try:
-        path.write_bytes(page)
+        path.write_bytes(page)  # a pipe or a device, which must not be replaced by a file
     except OSError as error:
         raise unwritable(path, error) from error

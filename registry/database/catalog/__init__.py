@@ -1,6 +1,13 @@
 """One function per question. Each takes the caller's transaction first, gives schemas back, and never commits."""
 
-from registry.database.catalog.aliases import AliasMove, alias_at, alias_history, aliases_of, set_alias
+from registry.database.catalog.aliases import (
+    AliasMove,
+    alias_at,
+    alias_history,
+    aliases_of,
+    newest_move,
+    set_alias,
+)
 from registry.database.catalog.artifacts import (
     Artifact,
     ArtifactUnknown,
@@ -68,6 +75,7 @@ __all__ = [
     "list_versions",
     "mark_done",
     "meta",
+    "newest_move",
     "pending_outbox",
     "put_checkpoint",
     "put_mirrored",

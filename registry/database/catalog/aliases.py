@@ -54,6 +54,13 @@ def alias_history(tx: Transaction, name: str) -> tuple[AliasMove, ...]:
     return tuple(AliasMove(*row) for row in tx.execute(query))
 
 
+def newest_move(tx: Transaction, *, name: str, alias: str) -> AliasMove | None:
+    """The last move of an alias, whatever the projection says; None if it never moved."""
+    query = select(*_MOVE).where(alias_events.c.name == name, alias_events.c.alias == alias)
+    row = tx.execute(query.order_by(alias_events.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else AliasMove(*row)
+
+
 def alias_at(tx: Transaction, *, name: str, alias: str, as_of: str) -> Version | None:
     """The version that an alias pointed to at a time; None if to none."""
     query = (

@@ -1,0 +1,93 @@
+"""Whether an alias may be believed: its newest move is a signed, logged statement that says exactly this.
+
+The catalog's row is a convenience that whoever can write the database can change. An alias without its signed move is treated
+as if it did not exist. A move that was cut out of the log together with its statement cannot be seen from here; the
+checkpoint remembered outside the database shows it when the home is opened.
+"""
+
+from pydantic import ValidationError
+
+from registry.database import catalog
+from registry.database.log_store import SqlLogStore
+from registry.evidence import checkpoint_over, parse_entry
+from registry.home import Registry
+from registry.signing import dsse
+from registry.signing.dsse import Envelope
+from registry.signing.trust import key_status, public_keys, require_ok
+from registry.transparency import log
+from schemas.errors import KnownError, NotFound
+from schemas.identity import Digest
+from schemas.policy import TrustPolicy
+from schemas.statement import AliasPredicate, StoredStatement
+from schemas.version import Version
+
+
+class AliasUnsigned(NotFound):
+    reference = "alias-unsigned"
+
+    def __init__(self, name: str, alias: str, why: str) -> None:
+        super().__init__(
+            what=f"{name}@{alias} is recorded, but nobody who may has signed it",
+            why=why,
+            fix=f"name the version by number, or sign the alias again with `registry promote {name}:NUMBER {alias}`",
+        )
+
+
+def require_signed_alias(registry: Registry, version: Version, alias: str, *, trust: TrustPolicy | None = None) -> None:
+    """Return if the alias points at this version by a move that somebody signed who may.
+
+    Args:
+        registry: whose catalog says so.
+        version: what the catalog's row points at.
+        alias: its name.
+        trust: whom the user trusts; the home's own trust file where nothing else is said.
+
+    Raises:
+        AliasUnsigned: it does not.
+    """
+    policy = registry.trust if trust is None else trust
+    with registry.database.read() as tx:
+        move = catalog.newest_move(tx, name=version.name, alias=alias)
+        said = None if move is None else catalog.statement(tx, move.statement_digest)
+        if move is None or said is None or move.number != version.number:
+            raise AliasUnsigned(version.name, alias, "its newest recorded move points elsewhere, or to no statement")
+        proven_at = _logged_at(tx, said, policy, now=registry.clock())
+    try:
+        _require_says(said, version, alias)
+        envelope = Envelope.parse(said.envelope)
+        signer = dsse.verify(envelope, public_keys(policy), what="the alias")
+        status = key_status(
+            policy,
+            signer.key_id,
+            predicate_type=said.statement.predicate_type,
+            signed_at_proven=proven_at,
+            now=registry.clock(),
+        )
+        require_ok(status)
+    except KnownError as error:
+        raise AliasUnsigned(version.name, alias, f"{error}") from error
+
+
+def _require_says(said: StoredStatement, version: Version, alias: str) -> None:
+    try:
+        predicate = AliasPredicate.from_json(said.statement.predicate)
+    except ValidationError as error:
+        raise AliasUnsigned(version.name, alias, "the statement that moved it is not about an alias") from error
+    moved = (said.statement.kind, said.statement.subject_digest, predicate.name, predicate.alias, predicate.removed)
+    if moved != ("alias", version.manifest_digest, version.name, alias, False):
+        raise AliasUnsigned(version.name, alias, "the statement that moved it says something else")
+
+
+def _logged_at(tx: catalog.Transaction, said: StoredStatement, policy: TrustPolicy, *, now: str) -> str | None:
+    """The time at which the log received the statement, where a checkpoint that counts covers its entry."""
+    checkpoint = catalog.latest_checkpoint(tx)
+    if checkpoint is None or said.log_index is None:
+        return None
+    store = SqlLogStore(tx)
+    try:
+        leaf = store.get_leaf(said.log_index)
+        entry = parse_entry(log.prove(store, said.log_index, checkpoint, extra=leaf))
+        checkpoint_over(entry, policy, now=now)
+    except KnownError:
+        return None
+    return entry.event.at if entry.event.statement == Digest.of(Envelope.parse(said.envelope).payload) else None
