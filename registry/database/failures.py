@@ -32,6 +32,17 @@ class DatabaseUnreachable(Unavailable):
         )
 
 
+class DatabaseDiskFailed(Unavailable):
+    reference = "database-disk-failed"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            what=f"the disk refused to read or write the database {where}",
+            why=why,
+            fix="check that it has space left and works, then run the command again; nothing was registered",
+        )
+
+
 class DatabaseLocked(Unavailable):
     reference = "database-locked"
 
@@ -51,6 +62,17 @@ class DatabaseCorrupt(IntegrityBroken):
             what=f"the database {where} is damaged",
             why=why,
             fix="keep the file as it is, and restore the home from a backup",
+        )
+
+
+class RowDamaged(IntegrityBroken):
+    reference = "row-damaged"
+
+    def __init__(self, table: str, why: str) -> None:
+        super().__init__(
+            what=f"a row of the table {table} is not what this program writes",
+            why=why,
+            fix="keep the database as it is, and restore the home from a backup",
         )
 
 
@@ -151,7 +173,9 @@ def _from_sqlite(error: sqlite3.Error, where: str) -> KnownError | None:  # noqa
             return DiskFull(where)
         case sqlite3.SQLITE_READONLY:
             return ReadOnlyHome(where)
-        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+        case sqlite3.SQLITE_IOERR:
+            return DatabaseDiskFailed(where, why)
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return DatabaseUnreachable(where, why)
     return None
 

@@ -10,7 +10,8 @@ from sqlalchemy import JSON, BigInteger, Dialect, ForeignKeyConstraint, Index, M
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
-from schemas.identity import Digest
+from registry.database.failures import RowDamaged
+from schemas.identity import Digest, MalformedDigest
 
 SCHEMA_REVISION = "0001"
 """The Alembic revision that this code reads and writes."""
@@ -42,7 +43,10 @@ class DigestText(TypeDecorator[Digest]):
         return None if value is None else str(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Digest | None:  # noqa: ARG002  as above
-        return None if value is None else Digest.parse(value)
+        try:
+            return None if value is None else Digest.parse(f"{value}")
+        except MalformedDigest as error:  # offered by nobody: it was written behind the program's back
+            raise RowDamaged("with a digest", error.what) from error
 
 
 METADATA = MetaData(

@@ -6,20 +6,24 @@ Never `verified` for what is not what was registered; 6 for what is wrong, 5 for
 import base64
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from registry.aliases import AliasUnsigned
 from registry.evidence import MAX_KEYS
 from registry.home import Registry
-from registry.pull import DestinationTaken, PullRefused, pull_version
+from registry.promote import set_alias
+from registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named
 from registry.signing import dsse
 from registry.signing.keys import PrivateKey
 from registry.signing.oms import parse_bundle
 from registry.statements import sign_statement
 from registry.verify import verify_folder, verify_version
+from schemas.errors import KnownError
 from schemas.identity import Digest
 from schemas.policy import Revocation, TrustedKey, TrustPolicy
 from schemas.statement import PAYLOAD_TYPE, RegistrationPredicate
@@ -334,3 +338,147 @@ def test_a_destination_that_is_filled_meanwhile_is_left_alone(
     with pytest.raises(DestinationTaken):
         pull_version(registry, version, destination)
     assert [path.name for path in destination.iterdir()] == ["mine"]
+
+
+# a database that somebody else wrote in
+
+
+def sql(registry: Registry, *statements: str) -> None:
+    """Write in the database behind the program's back, guards removed."""
+    connection = sqlite3.connect(registry.folder / "database.sqlite")
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        connection.execute(f'DROP TRIGGER "{name}"')
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.fixture
+def second(registry: Registry, version: Version, tmp_path: Path) -> Version:
+    found = register_adapter(registry, tmp_path, value=0.25)
+    assert found.label == "helper:2"
+    set_alias(registry, version, "champion")
+    return found
+
+
+def test_an_alias_moved_in_the_database_is_ignored(registry: Registry, second: Version) -> None:
+    assert version_named(registry, "helper@champion").number == 1
+    sql(registry, "UPDATE aliases SET number = 2")
+    with pytest.raises(AliasUnsigned):
+        version_named(registry, "helper@champion")
+
+
+def test_an_alias_event_made_up_in_the_database_is_ignored(registry: Registry, second: Version) -> None:
+    sql(registry, "UPDATE alias_events SET number = 2", "UPDATE aliases SET number = 2")
+    with pytest.raises(AliasUnsigned):
+        version_named(registry, "helper@champion")
+
+
+def test_an_alias_without_its_statement_is_ignored(registry: Registry, second: Version) -> None:
+    sql(registry, "DELETE FROM statements WHERE kind = 'alias'")
+    with pytest.raises(AliasUnsigned):
+        version_named(registry, "helper@champion")
+
+
+def test_an_alias_renamed_in_the_database_is_ignored(registry: Registry, second: Version) -> None:
+    sql(registry, "UPDATE alias_events SET alias = 'stable'", "UPDATE aliases SET alias = 'stable'")
+    with pytest.raises(AliasUnsigned):
+        version_named(registry, "helper@stable")
+
+
+def test_an_older_move_made_the_present_one_is_ignored(registry: Registry, version: Version, second: Version) -> None:
+    set_alias(registry, second, "champion", reason="better")
+    assert version_named(registry, "helper@champion").number == 2
+    first_move = "SELECT min(id) FROM alias_events"
+    sql(registry, f"UPDATE aliases SET number = 1, event_id = ({first_move})")
+    with pytest.raises(AliasUnsigned):
+        version_named(registry, "helper@champion")
+
+
+def test_an_alias_signed_by_nobody_whom_the_user_trusts_is_ignored(
+    registry: Registry, second: Version, tmp_path: Path
+) -> None:
+    with a_home(tmp_path / "elsewhere") as elsewhere, pytest.raises(AliasUnsigned):
+        version_named(registry, "helper@champion", trust=elsewhere.trust)
+
+
+def test_an_alias_outlives_the_key_that_signed_it(registry: Registry, second: Version) -> None:
+    key = key_of(registry.trust, "trainer")
+    assert version_named(registry, "helper@champion", trust=revoking(registry.trust, key)).number == 1
+    with pytest.raises(AliasUnsigned):
+        version_named(registry, "helper@champion", trust=revoking(registry.trust, key, reason="compromised"))
+
+
+@pytest.mark.parametrize("target", ["other artifact", "swapped numbers", "renamed"])
+def test_a_version_row_that_points_elsewhere_is_broken_and_never_pulled(
+    registry: Registry, version: Version, second: Version, tmp_path: Path, target: str
+) -> None:
+    other = register_adapter(registry, tmp_path, name="other", value=0.125)
+    changes = {
+        "other artifact": (
+            f"UPDATE versions SET (manifest_digest, log_index) = ('{other.manifest_digest}', {other.log_index}) "
+            "WHERE name = 'helper' AND number = 1",
+        ),
+        "swapped numbers": (
+            "UPDATE versions SET number = 9 WHERE name = 'helper' AND number = 1",
+            "UPDATE versions SET number = 1 WHERE name = 'helper' AND number = 2",
+            "UPDATE versions SET number = 2 WHERE name = 'helper' AND number = 9",
+        ),
+        "renamed": ("UPDATE versions SET name = 'helper', number = 3 WHERE name = 'other'",),
+    }
+    sql(registry, "DELETE FROM aliases", "DELETE FROM alias_events", *changes[target])
+    claimed = version_named(registry, "helper:3" if target == "renamed" else "helper:1")
+    assert step(verify_version(registry, claimed), "statements").error == "catalog-contradicted"
+    with pytest.raises(PullRefused):
+        pull_version(registry, claimed, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE versions SET method = 'full'",
+        "UPDATE versions SET registered_at = '2020-01-01T00:00:00Z'",
+        "UPDATE versions SET key_id = '00'",
+        "UPDATE artifacts SET size_bytes = 1",
+        "UPDATE artifacts SET weights_digest = base_weights WHERE base_weights IS NOT NULL",
+    ],
+)
+def test_a_row_that_describes_something_else_is_broken(registry: Registry, version: Version, change: str) -> None:
+    sql(registry, change)
+    outcome = verify_version(registry, version_named(registry, "helper:1"))
+    assert outcome.exit_code == 6
+    assert step(outcome, "statements").error == "catalog-contradicted"
+
+
+def test_a_removed_statement_of_the_registration_is_noticed(
+    registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    sql(registry, "DELETE FROM statements WHERE kind = 'modification'")
+    assert step(verify_version(registry, version), "statements").error == "statements-withheld"
+    with pytest.raises(PullUnverified):
+        pull_version(registry, version, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE statements SET kind = 'nonsense'",
+        "UPDATE statements SET digest = 'nonsense' WHERE kind = 'modification'",
+        "UPDATE statements SET envelope = x'7b7d'",
+        "UPDATE artifacts SET base_manifest = 'nonsense'",
+        "UPDATE artifacts SET layout = 'nonsense'",
+        "UPDATE log_events SET leaf = x'7b7d'",
+        "UPDATE log_events SET leaf_hash = x'00'",
+        "DELETE FROM log_nodes",
+        "UPDATE checkpoints SET text = 'nonsense'",
+    ],
+)
+def test_a_row_that_cannot_be_read_is_broken_and_no_crash(registry: Registry, version: Version, change: str) -> None:
+    sql(registry, change)
+    try:
+        code = verify_version(registry, version_named(registry, "helper:1")).exit_code
+    except KnownError as error:
+        code = error.exit_code
+    assert code == 6

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Row, insert, select
 
+from registry.database.failures import RowDamaged
 from registry.database.session import Transaction
 from registry.database.tables import statements
 from schemas.identity import Digest
@@ -44,7 +46,7 @@ def statements_of(tx: Transaction, *, subject: Digest) -> tuple[StoredStatement,
     """Everything that was said about a manifest digest, in log order.
 
     Raises:
-        MalformedEnvelope, LooseBase64: a stored envelope is not what was written.
+        MalformedEnvelope, LooseBase64, RowDamaged: a stored row is not what was written.
     """
     query = select(statements).where(statements.c.subject == subject).order_by(statements.c.log_index)
     return tuple(_stored(row) for row in tx.execute(query))
@@ -61,12 +63,15 @@ def _stored(row: Row[Any]) -> StoredStatement:
     from registry.signing.dsse import Envelope
 
     payload = Envelope.parse(row.envelope, what=f"statement {row.digest}").payload
-    return StoredStatement(
-        digest=row.digest,
-        kind=row.kind,
-        statement=Statement.model_validate_json(payload),
-        key_id=row.key_id,
-        envelope=row.envelope,
-        log_index=row.log_index,
-        appended_at=row.appended_at,
-    )
+    try:
+        return StoredStatement(
+            digest=row.digest,
+            kind=row.kind,
+            statement=Statement.model_validate_json(payload),
+            key_id=row.key_id,
+            envelope=row.envelope,
+            log_index=row.log_index,
+            appended_at=row.appended_at,
+        )
+    except ValidationError as error:
+        raise RowDamaged("statements", error.errors(include_url=False)[0]["msg"]) from error

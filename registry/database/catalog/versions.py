@@ -4,9 +4,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Row, Select, func, insert, select
 
 from registry.database.catalog.artifacts import ArtifactUnknown
+from registry.database.failures import RowDamaged
 from registry.database.session import Transaction
 from registry.database.tables import aliases, artifacts, versions
 from schemas.errors import NotFound
@@ -143,10 +145,17 @@ def select_versions() -> Select[Any]:
 
 
 def read_versions(tx: Transaction, query: Select[Any]) -> tuple[Version, ...]:
-    """The versions of a query, each with the aliases that point to it; two queries, however many versions."""
+    """The versions of a query, each with the aliases that point to it; two queries, however many versions.
+
+    Raises:
+        RowDamaged: a row is not what `add_version` writes.
+    """
     rows = tx.execute(query).all()
     pointing = _aliases_at(tx, rows)
-    return tuple(Version(**row._mapping, aliases=tuple(pointing.get((row.name, row.number), ()))) for row in rows)
+    try:
+        return tuple(Version(**row._mapping, aliases=tuple(pointing.get((row.name, row.number), ()))) for row in rows)
+    except ValidationError as error:
+        raise RowDamaged("versions or artifacts", error.errors(include_url=False)[0]["msg"]) from error
 
 
 def _aliases_at(tx: Transaction, rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[str]]:
