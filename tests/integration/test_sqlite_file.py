@@ -17,6 +17,7 @@ from registry.database import catalog, session
 from registry.database.catalog import VersionFilter
 from registry.database.failures import (
     DatabaseCorrupt,
+    DatabaseDiskFailed,
     DatabaseLocked,
     DatabaseUnreachable,
     ReadOnlyHome,
@@ -147,7 +148,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(database: Database) -> N
     [
         (sqlite3.SQLITE_BUSY, DatabaseLocked),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, DatabaseLocked),
-        (sqlite3.SQLITE_IOERR_WRITE, DatabaseUnreachable),
+        (sqlite3.SQLITE_IOERR_WRITE, DatabaseDiskFailed),
         (sqlite3.SQLITE_READONLY_DBMOVED, ReadOnlyHome),
         (sqlite3.SQLITE_CORRUPT_VTAB, DatabaseCorrupt),
         (sqlite3.SQLITE_MISUSE, sqlite3.DatabaseError),
