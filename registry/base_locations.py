@@ -1,7 +1,9 @@
 """Where bases registered by reference lie on this machine: `HOME/bases.json`, local and never part of a record."""
 
+import json
 from pathlib import Path
 
+from registry.files import write_atomically
 from registry.intake.json import read_json
 from schemas.identity import Digest
 
@@ -16,12 +18,8 @@ def base_location(home: Path, manifest: Digest) -> Path | None:
 
 def remember_base_location(home: Path, manifest: Digest, folder: Path) -> None:
     """Note where a base lies; the newest answer wins."""
-    import json
-
-    from registry.home import replace_file
-
     known = _read(home) | {manifest.hex: str(folder.resolve())}
-    replace_file(home / FILE_NAME, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
+    write_atomically(home / FILE_NAME, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def _read(home: Path) -> dict[str, str]:

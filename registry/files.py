@@ -229,6 +229,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.unlink(missing_ok=True)  # of a killed process that had the same number
         write_new(part, data, mode=mode)
         part.replace(path)
         sync_folder(path.parent)

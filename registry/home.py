@@ -18,29 +18,32 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from registry.database.log_store import SqlLogStore
 from registry.database.session import Database
-from registry.hashing import DigestCache, write_and_hash
+from registry.files import write_atomically
+from registry.hashing import DigestCache
 from registry.intake.json import read_json
 from registry.signing.keys import PrivateKey, PublicKey
 from registry.signing.trust import TrustAnchors, load_trust
 from registry.storage import open_store
 from registry.storage.interface import ObjectStore
-from schemas.document import Frozen
+from registry.transparency.log import check_against_remembered
+from schemas.document import Frozen, first_problem
 from schemas.errors import IntegrityBroken, NotFound, Refused, Unavailable
-from schemas.identity import Digest
-from schemas.policy import TrustPolicy
+from schemas.policy import Role, TrustPolicy
 from schemas.statement import log_origin
+from schemas.values import timestamp
 
 FOLDER_NAME = ".registry"
-HOME_VARIABLE = "REGISTRY_HOME"
 SETTINGS_NAME = "registry.json"
-KEY_ROLES = ("trainer", "log", "root")
+KEY_ROLES: tuple[Role, ...] = ("trainer", "log", "root")
 SETTINGS_MAX_BYTES = 1024 * 1024
 Passphrase = Callable[[], bytes]
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class HomeNotFound(NotFound):
@@ -101,7 +104,7 @@ class HomeSettings(Frozen):
 
 def utc_now() -> str:
     """The time as every document writes it: RFC 3339, UTC, whole seconds, `Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(datetime.now(UTC))
 
 
 def new_nonce() -> str:
@@ -140,11 +143,11 @@ class Registry:
         """The home's own trust file, checked."""
         data = _read(self.folder / "trust.json")
         accepted_file = self.folder / "trust-accepted"
-        accepted = int(accepted_file.read_text()) if accepted_file.exists() else None
+        accepted = _number(accepted_file) if accepted_file.exists() else None
         anchors = TrustAnchors(file_given_by_user=True)
         policy = load_trust(data, anchors=anchors, now=self.clock(), accepted_version=accepted)
         if not self.read_only and policy.version != accepted:
-            replace_file(accepted_file, str(policy.version).encode())
+            write_atomically(accepted_file, str(policy.version).encode())
         return policy
 
     @cached_property
@@ -176,14 +179,14 @@ class Registry:
     def remembered_checkpoint(self) -> str | None:
         """The newest checkpoint kept outside the database."""
         path = self.folder / "checkpoints" / "latest"
-        return path.read_text("utf-8") if path.exists() else None
+        return _read(path).decode("utf-8", "replace") if path.exists() else None
 
     def remember_checkpoint(self, text: str, size: int) -> None:
         """Keep a checkpoint outside the database, by size and as the latest."""
         folder = self.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
         for name in (f"{size}", "latest"):
-            replace_file(folder / name, text.encode())
+            write_atomically(folder / name, text.encode())
 
     def close(self) -> None:
         self.database.close()
@@ -203,9 +206,7 @@ def find_home(start: Path, explicit: Path | None) -> Path:
     for folder in (start, *start.parents):
         home = folder / FOLDER_NAME
         if (home / SETTINGS_NAME).is_file():
-            if home.stat().st_uid not in (os.getuid(), 0) and os.getuid() != 0:
-                raise HomeOfAnotherUser(home)
-            if os.getuid() == 0 and home.stat().st_uid != 0:
+            if home.stat().st_uid not in (os.getuid(), 0):
                 raise HomeOfAnotherUser(home)
             return home
     raise HomeNotFound(f"{FOLDER_NAME} in {start} and every folder above")
@@ -242,40 +243,29 @@ def read_settings(folder: Path) -> HomeSettings:
     Raises:
         HomeDamaged: it is not readable as one.
     """
-    path = folder / SETTINGS_NAME
-    value = read_json(_read(path), what=str(path), max_bytes=SETTINGS_MAX_BYTES)
-    try:
-        return HomeSettings.model_validate(value)
-    except ValidationError as error:
-        raise HomeDamaged(path, error.errors(include_url=False)[0]["msg"]) from error
+    return read_own(folder / SETTINGS_NAME, HomeSettings)
 
 
 def write_settings(folder: Path, settings: HomeSettings) -> None:
     """Replace `registry.json`."""
-    replace_file(folder / SETTINGS_NAME, settings.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / SETTINGS_NAME, settings.model_dump_json(indent=2).encode() + b"\n")
 
 
-def public_key_file(folder: Path, role: str) -> Path:
-    return folder / "keys" / f"{role}.pub"
+def read_own(path: Path, schema: type[Schema]) -> Schema:
+    """One of the home's own small JSON files.
 
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a small file whole: a new file, synced, renamed over the old one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    write_and_hash([data], part, mode=0o644)
-    part.replace(path)
-
-
-def digest_of_root(registry: Registry) -> Digest:
-    """The root's key id as users compare it: `sha256:…`."""
-    return Digest(registry.trust.roots[0])
+    Raises:
+        HomeDamaged: it is missing or not what belongs there.
+        MalformedJson: it is not JSON.
+    """
+    value = read_json(_read(path), what=str(path), max_bytes=SETTINGS_MAX_BYTES)
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise HomeDamaged(path, first_problem(error)) from error
 
 
 def _check_log(registry: Registry, remembered: str) -> None:
-    from registry.database.log_store import SqlLogStore
-    from registry.transparency.log import check_against_remembered
-
     with registry.database.read() as tx:
         store = SqlLogStore(tx, remembered=remembered)
         check_against_remembered(store, remembered, registry.log_keys, origin=registry.origin)
@@ -286,3 +276,10 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise HomeDamaged(path, error.strerror or str(error)) from error
+
+
+def _number(path: Path) -> int:
+    data = _read(path).strip()
+    if not data.isdigit():
+        raise HomeDamaged(path, "it holds no version number")
+    return int(data)

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from registry.database import catalog
 from registry.database.session import Database
-from registry.home import HomeSettings, new_nonce, replace_file, write_settings
+from registry.files import unwritable, write_atomically
+from registry.home import KEY_ROLES, SETTINGS_NAME, HomeSettings, new_nonce, write_settings
 from registry.signing.keys import PrivateKey
 from registry.signing.oms import PREDICATE_TYPE as OMS_PREDICATE
 from registry.signing.trust import sign_trust
@@ -21,6 +22,7 @@ from schemas.errors import InputRefused, Taken
 from schemas.policy import CHECKPOINT_TYPE, Role, TrustedKey, TrustPolicy
 from schemas.profile import OrganisationProfile
 from schemas.statement import PREDICATE_TYPES, ROLE_KINDS, log_origin
+from schemas.values import timestamp
 
 TRUST_DAYS = 365
 
@@ -78,11 +80,9 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
         DatabaseInUse, PasswordInAddress: the database is another registry's, or its address holds a secret.
         NotWritable, DiskFull: the place cannot be written; nothing is left.
     """
-    from registry.files import unwritable
-
     if new.database is not None and urlsplit(new.database).password:
         raise PasswordInAddress
-    if (new.folder / "registry.json").exists() or (new.folder.exists() and any(new.folder.iterdir())):
+    if (new.folder / SETTINGS_NAME).exists() or (new.folder.exists() and any(new.folder.iterdir())):
         raise HomeExists(new.folder)
     part = new.folder.with_name(f".{new.folder.name}.{os.getpid()}.part")
     try:
@@ -107,14 +107,14 @@ def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str) -> None:
     for name in ("keys", "checkpoints", "runs", "mlflow"):
         (part / name).mkdir()
     (part / "keys").chmod(0o700)
-    keys = {role: PrivateKey.generate("ed25519" if role == "log" else "p256") for role in ("trainer", "log", "root")}
+    keys = {role: PrivateKey.generate("ed25519" if role == "log" else "p256") for role in KEY_ROLES}
     for role, key in keys.items():
         key.save(part / "keys" / f"{role}.key", new.passphrase)
-        replace_file(part / "keys" / f"{role}.pub", key.public.pem)
+        write_atomically(part / "keys" / f"{role}.pub", key.public.pem)
     origin = log_origin(settings.registry_id)
     policy = first_policy(keys, person=new.person, origin=origin, unencrypted=new.passphrase is None, now=now)
-    replace_file(part / "trust.json", sign_trust(policy, [keys["root"]]))
-    replace_file(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(part / "trust.json", sign_trust(policy, [keys["root"]]))
+    write_atomically(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
     database = Database.create(new.database or f"sqlite:///{part / 'database.sqlite'}")
     try:
         _claim(database, settings.registry_id)
@@ -132,15 +132,14 @@ def _claim(database: Database, registry_id: str) -> None:
         catalog.set_meta(tx, "registry_id", registry_id)
 
 
-def first_policy(keys: dict[str, PrivateKey], *, person: str, origin: str, unencrypted: bool, now: str) -> TrustPolicy:
+def first_policy(keys: dict[Role, PrivateKey], *, person: str, origin: str, unencrypted: bool, now: str) -> TrustPolicy:
     """The first trust file: version 1, one root, valid for a year."""
-    until = (datetime.fromisoformat(now) + timedelta(days=TRUST_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    types: dict[str, tuple[str, ...]] = {
+    until = timestamp(datetime.fromisoformat(now) + timedelta(days=TRUST_DAYS))
+    types: dict[Role, tuple[str, ...]] = {
         "trainer": (OMS_PREDICATE, *(PREDICATE_TYPES[kind] for kind in ROLE_KINDS["trainer"])),
         "log": (CHECKPOINT_TYPE,),
         "root": (),
     }
-    roles: tuple[Role, ...] = ("trainer", "log", "root")
     listed = tuple(
         TrustedKey(
             key_id=keys[role].public.key_id,
@@ -153,7 +152,7 @@ def first_policy(keys: dict[str, PrivateKey], *, person: str, origin: str, unenc
             unencrypted=unencrypted,
             log_origin=origin if role == "log" else None,
         )
-        for role in roles
+        for role in KEY_ROLES
     )
     return TrustPolicy(
         version=1,

@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from registry.home import Registry
-from registry.intake.json import read_json
+from registry.home import Registry, read_own
 from schemas.errors import InputRefused
 from schemas.profile import OrganisationProfile
 from schemas.values import Value, declared, unknown
@@ -33,6 +32,15 @@ class UnknownProfileKey(InputRefused):
         )
 
 
+class ProfileNotAMapping(InputRefused):
+    reference = "profile-not-a-mapping"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="the profile is not a mapping", why="it holds no keys", fix="write `legal_name: …` and so on"
+        )
+
+
 class ProfileAnswerRefused(InputRefused):
     reference = "profile-answer-refused"
 
@@ -50,12 +58,10 @@ def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> Org
     Raises:
         UnknownProfileKey: an answer to a question that is not asked.
         ProfileAnswerRefused: an answer that is no text, or not one of those that there are.
-        InputRefused: the answers are not a mapping.
+        ProfileNotAMapping: the answers are not a mapping.
     """
     if not isinstance(answers, Mapping):
-        raise InputRefused(
-            what="the profile is not a mapping", why="it holds no keys", fix="write `legal_name: …` and so on"
-        )
+        raise ProfileNotAMapping
     fields: dict[str, Value] = {}
     for key, answer in answers.items():
         if key not in OrganisationProfile.model_fields:
@@ -81,6 +87,9 @@ def _text(key: str, answer: Any) -> str:
 
 
 def read_profile(registry: Registry) -> OrganisationProfile:
-    """The profile kept in the home."""
-    path = registry.folder / "profile.json"
-    return OrganisationProfile.model_validate(read_json(path.read_bytes(), what=str(path)))
+    """The profile kept in the home.
+
+    Raises:
+        HomeDamaged, MalformedJson: it cannot be read as one.
+    """
+    return read_own(registry.folder / "profile.json", OrganisationProfile)

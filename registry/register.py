@@ -20,6 +20,7 @@ from schemas.identity import Digest, check_name
 from schemas.manifest import FILE_NAME, UNSIGNED_PATHS, Manifest
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
 from schemas.statement import RegistrationPredicate, StatementKind
+from schemas.values import timestamp
 from schemas.version import Version
 
 # longer than any upload should take; a lease that outlives its process only delays garbage collection
@@ -104,7 +105,7 @@ def listed_resources(manifest: Manifest, manifest_digest: Digest) -> tuple[Resou
 def _lease(registry: Registry, artifact: NewArtifact, digest: Digest, holder: str) -> Version | None:
     """Protect every object from garbage collection, before looking whether any of them exists."""
     now = registry.clock()
-    until = (datetime.fromisoformat(now) + timedelta(seconds=LEASE_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    until = timestamp(datetime.fromisoformat(now) + timedelta(seconds=LEASE_SECONDS))
     digests = {entry.sha256 for entry in artifact.manifest.files} | {digest, Digest.of(artifact.card)}
     digests |= {Digest.of(data) for data in artifact.evidence}
     with registry.database.write() as tx:

@@ -3,6 +3,7 @@
 `unknown` is a value with a reason; absence is never "no".
 """
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +15,11 @@ Source = Literal["measured", "derived", "imported", "declared", "unknown"]
 RFC3339 = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"
 # UTC, whole seconds, 'Z'; the one form of a time in every document
 Timestamp = Annotated[str, Field(pattern=RFC3339)]
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """A moment in UTC as every document writes it; fractions of a second are dropped."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Value(Document):
