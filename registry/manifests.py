@@ -10,6 +10,7 @@ from registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from registry.weights import Tensor, hash_weights
 from registry.weights import WeightsFile as HashedWeights
 from schemas.dataset import DataIdentity
+from schemas.document import first_problem
 from schemas.errors import IntegrityBroken
 from schemas.identity import Digest
 from schemas.manifest import (
@@ -88,8 +89,7 @@ def read_manifest(data: bytes) -> Manifest:
     try:
         manifest = Manifest.from_json(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ManifestMalformed(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        raise ManifestMalformed(first_problem(error)) from error
     problem = path_problem(manifest)
     if problem:
         raise ManifestMalformed(problem)

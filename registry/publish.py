@@ -7,10 +7,7 @@ from registry.database import catalog
 from registry.database.log_store import SqlLogStore
 from registry.home import Registry
 from registry.transparency import log, note
-from schemas.statement import StatementKind
 from schemas.version import Version
-
-REGISTRATION: StatementKind = "registration"
 
 
 def publish_checkpoint(registry: Registry) -> int:

@@ -6,7 +6,7 @@ unknown field is a spelling mistake.
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.canonical import canonical_bytes
 from schemas.identity import Digest
@@ -38,3 +38,9 @@ class Document(BaseModel):
     @classmethod
     def from_json(cls, value: Any) -> Self:  # any JSON value; validation is the point
         return cls.model_validate(value)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that validation objects to, as `field.inner: why`; the value itself is never quoted."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'as a whole'}: {first['msg']}"

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -155,6 +155,3 @@ class Reference:
         if self.alias is not None:
             return f"{self.name}@{self.alias}"
         return f"{self.name}:{self.number}" if self.number is not None else f"{self.name}"
-
-
-DigestField = Annotated[Digest, "sha256:<hex>"]

@@ -1,4 +1,4 @@
-"""Two things that every question needs: one row or none, and an insert that may meet a row that is there."""
+"""An insert that may meet a row that is there."""
 
 from typing import TYPE_CHECKING, Any
 

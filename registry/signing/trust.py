@@ -20,6 +20,7 @@ from registry.signing import dsse, strict_base64
 from registry.signing.dsse import BadSignature, UnknownKey
 from registry.signing.keys import MalformedPublicKey, PublicKey, Signer
 from schemas.canonical import canonical_bytes
+from schemas.document import first_problem
 from schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from schemas.policy import TRUST_PAYLOAD_TYPE, Role, TrustedKey, TrustPolicy
 
@@ -347,9 +348,7 @@ def _policy(contents: Any, what: str) -> TrustPolicy:  # any JSON value
         policy = TrustPolicy.from_json(contents)
         spelled_differently = [key.key_id for key in policy.keys if _public(key).key_id != key.key_id]
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise MalformedTrust(what, f"{where or 'as a whole'}: {first['msg']}") from error
+        raise MalformedTrust(what, first_problem(error)) from error
     except MalformedPublicKey as error:
         raise MalformedTrust(what, error.why) from error
     if spelled_differently:

@@ -8,6 +8,7 @@ from sqlalchemy import Row, insert, select
 from registry.database.failures import RowDamaged
 from registry.database.session import Transaction
 from registry.database.tables import statements
+from schemas.document import first_problem
 from schemas.identity import Digest
 from schemas.statement import Statement, StatementKind, StoredStatement
 
@@ -74,4 +75,4 @@ def _stored(row: Row[Any]) -> StoredStatement:
             appended_at=row.appended_at,
         )
     except ValidationError as error:
-        raise RowDamaged("statements", error.errors(include_url=False)[0]["msg"]) from error
+        raise RowDamaged("statements", first_problem(error)) from error

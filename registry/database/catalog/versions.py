@@ -11,6 +11,7 @@ from registry.database.catalog.artifacts import ArtifactUnknown
 from registry.database.failures import RowDamaged
 from registry.database.session import Transaction
 from registry.database.tables import aliases, artifacts, versions
+from schemas.document import first_problem
 from schemas.errors import NotFound
 from schemas.identity import Digest, Reference
 from schemas.version import Version
@@ -155,7 +156,7 @@ def read_versions(tx: Transaction, query: Select[Any]) -> tuple[Version, ...]:
     try:
         return tuple(Version(**row._mapping, aliases=tuple(pointing.get((row.name, row.number), ()))) for row in rows)
     except ValidationError as error:
-        raise RowDamaged("versions or artifacts", error.errors(include_url=False)[0]["msg"]) from error
+        raise RowDamaged("versions or artifacts", first_problem(error)) from error
 
 
 def _aliases_at(tx: Transaction, rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[str]]:
