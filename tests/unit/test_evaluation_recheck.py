@@ -78,7 +78,7 @@ def test_every_number_of_the_record_is_checked():
         (("arms", 1, "composition", "dtype"), "bfloat16", "arms[adapted].composition_digest"),
         (("datasets", 1, "rows_used"), 7, "datasets[house].rows_used"),
         (("datasets", 1, "selection_ids_sha256"), str(Digest.of(b"")), "datasets[house].selection_ids_sha256"),
-        (("seeds", "bootstrap"), 12, "results[house pct_stereotype all base]"),
+        (("seeds", "bootstrap"), 12, "results[house mean_margin all adapted].ci"),
         (("extra", "statistics", "bootstrap_draws"), 201, "results[house"),
         (("extra", "statistics", "bootstrap_draws"), 10**9, "items"),
         (("protocol", "thresholds", "house.margin", "hi"), 1.5, "items[house i0001 adapted].state"),
