@@ -76,7 +76,7 @@ class RowDamaged(IntegrityBroken):
         )
 
 
-class ReadOnlyHome(Unavailable):
+class DatabaseReadOnly(Unavailable):
     reference = "read-only-database"
 
     def __init__(self, where: str) -> None:
@@ -172,7 +172,7 @@ def _from_sqlite(error: sqlite3.Error, where: str) -> KnownError | None:  # noqa
         case sqlite3.SQLITE_FULL:
             return DiskFull(where)
         case sqlite3.SQLITE_READONLY:
-            return ReadOnlyHome(where)
+            return DatabaseReadOnly(where)
         case sqlite3.SQLITE_IOERR:
             return DatabaseDiskFailed(where, why)
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
@@ -195,7 +195,7 @@ def _from_server(error: DBAPIError, where: str) -> KnownError | None:  # noqa: P
     if state == "42501":
         return PrivilegeMissing(where, why)
     if state == "25006":
-        return ReadOnlyHome(where)
+        return DatabaseReadOnly(where)
     if state == "53100":
         return DiskFull(where)
     if state in _LOCKED:

@@ -14,12 +14,12 @@ from sqlalchemy.exc import ArgumentError
 from registry.database import sqlite_file
 from registry.database.failures import (
     DatabaseAddressInvalid,
-    ReadOnlyHome,
+    DatabaseReadOnly,
     SchemaMismatch,
     translated,
 )
 from registry.database.tables import SCHEMA_REVISION, log_head
-from schemas.errors import Unavailable
+from registry.extras import ExtraMissing
 
 Transaction = Connection
 """What `write` and `read` give: a SQLAlchemy connection with one open transaction."""
@@ -30,17 +30,6 @@ _SQLITE = "sqlite:///"
 _WRITES = "registry_writes"  # an execution option: the transaction that begins next writes
 # any constant will do: it keeps two `create` calls on one server apart
 _MIGRATION_LOCK = 0x70656674
-
-
-class PostgresExtraMissing(Unavailable):
-    reference = "postgres-extra-missing"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="a PostgreSQL database needs packages that are not installed",
-            why="the extra `postgres` is missing",
-            fix="pip install 'peft-registry[postgres]'",
-        )
 
 
 class Database:
@@ -58,7 +47,7 @@ class Database:
 
         Raises:
             DatabaseAddressInvalid: neither `sqlite:///…` nor `postgresql://…`.
-            DatabaseUnreachable, DatabaseLocked, DatabaseCorrupt, DiskFull, ReadOnlyHome: the driver says so.
+            DatabaseUnreachable, DatabaseLocked, DatabaseCorrupt, DiskFull, DatabaseReadOnly: the driver says so.
             SchemaMismatch: a newer program made it.
         """
         database = cls._connect(uri, read_only=False, create=True)
@@ -101,11 +90,11 @@ class Database:
         """One transaction that writes: committed when the block ends, undone when it raises.
 
         Raises:
-            ReadOnlyHome: the database was opened for reading.
+            DatabaseReadOnly: the database was opened for reading.
             DatabaseLocked: another writer did not finish within `WAIT_SECONDS`.
         """
         if self._read_only:
-            raise ReadOnlyHome(self.where)
+            raise DatabaseReadOnly(self.where)
         with translated(self.where), self._engine.connect() as connection:
             connection.execution_options(**{_WRITES: True})
             with connection.begin():
@@ -197,7 +186,7 @@ def _postgres_engine(url: URL) -> Engine:
             url.set(drivername="postgresql+psycopg"), connect_args=options, pool_pre_ping=True, max_overflow=-1
         )
     except ModuleNotFoundError as error:
-        raise PostgresExtraMissing from error
+        raise ExtraMissing("postgres", "a PostgreSQL database") from error
 
 
 def _revision(connection: Connection) -> str | None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
+from registry.extras import ExtraMissing
 from registry.files import OpenFile, reading
 from registry.hashing import hash_open_file
 from registry.storage.interface import (
@@ -27,24 +28,12 @@ from registry.storage.interface import (
     read_verified,
     stream_blocks,
 )
-from schemas.errors import Unavailable
 from schemas.identity import Digest, MalformedDigest
 
 _PART_BYTES = 32 * 1024 * 1024  # S3 allows 10 000 parts: objects up to 312 GiB
 _READ_AHEAD_BYTES = 8 * 1024 * 1024
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
-
-
-class ExtraMissing(Unavailable):
-    reference = "extra-missing"
-
-    def __init__(self, extra: str, needed_for: str) -> None:
-        super().__init__(
-            what=f"{needed_for} needs packages that are not installed",
-            why=f"the extra `{extra}` is missing",
-            fix=f"pip install 'peft-registry[{extra}]'",
-        )
 
 
 class BucketStore:

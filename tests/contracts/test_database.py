@@ -14,9 +14,9 @@ from registry.database.failures import (
     AppendOnly,
     DatabaseAddressInvalid,
     DatabaseLocked,
+    DatabaseReadOnly,
     DatabaseUnreachable,
     PrivilegeMissing,
-    ReadOnlyHome,
     SchemaMismatch,
 )
 from registry.database.log_store import SqlLogStore, append_event
@@ -161,9 +161,9 @@ def test_a_read_transaction_cannot_write(address: str) -> None:
     Database.create(address).close()
     reader = Database.open(address, read_only=True)
     try:
-        with pytest.raises(ReadOnlyHome), reader.write():
+        with pytest.raises(DatabaseReadOnly), reader.write():
             pass
-        with pytest.raises(ReadOnlyHome), reader.read() as tx:
+        with pytest.raises(DatabaseReadOnly), reader.read() as tx:
             catalog.set_meta(tx, "key", "value")
     finally:
         reader.close()

@@ -19,8 +19,8 @@ from registry.database.failures import (
     DatabaseCorrupt,
     DatabaseDiskFailed,
     DatabaseLocked,
+    DatabaseReadOnly,
     DatabaseUnreachable,
-    ReadOnlyHome,
     SchemaMismatch,
     translated,
 )
@@ -125,7 +125,7 @@ def test_the_connection_keeps_what_the_design_demands(database: Database) -> Non
 
 
 def test_a_write_hidden_in_a_read_is_refused_not_lost_in_silence(database: Database) -> None:
-    with pytest.raises(ReadOnlyHome), database.read() as tx:
+    with pytest.raises(DatabaseReadOnly), database.read() as tx:
         catalog.set_meta(tx, "key", "value")
     with database.write() as tx:
         catalog.set_meta(tx, "key", "value")
@@ -149,7 +149,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(database: Database) -> N
         (sqlite3.SQLITE_BUSY, DatabaseLocked),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, DatabaseLocked),
         (sqlite3.SQLITE_IOERR_WRITE, DatabaseDiskFailed),
-        (sqlite3.SQLITE_READONLY_DBMOVED, ReadOnlyHome),
+        (sqlite3.SQLITE_READONLY_DBMOVED, DatabaseReadOnly),
         (sqlite3.SQLITE_CORRUPT_VTAB, DatabaseCorrupt),
         (sqlite3.SQLITE_MISUSE, sqlite3.DatabaseError),
     ],
@@ -207,7 +207,7 @@ def test_a_process_that_was_killed_in_a_transaction_leaves_what_was_committed(fi
 READ_ALL = """
     import os, sys
     from registry.database.session import Database
-    from registry.database.failures import ReadOnlyHome
+    from registry.database.failures import DatabaseReadOnly
     from registry.database import catalog
 
     def read_all(uri):
@@ -217,7 +217,7 @@ READ_ALL = """
         try:
             with database.write() as tx:
                 pass
-        except ReadOnlyHome:
+        except DatabaseReadOnly:
             labels.append("and read only")
         database.close()
         return " ".join(labels)
