@@ -14,6 +14,7 @@ from registry.database import catalog
 from registry.exports.model_card import base_card
 from registry.home import Registry
 from registry.presented import local_object
+from registry.records import stored_manifest
 from registry.register import NewArtifact, NewStatement, register_version
 from registry.weights import Tensor, TensorDifference, diff_tensors
 from schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
@@ -21,10 +22,7 @@ from schemas.errors import IntegrityBroken, NotChecked
 from schemas.identity import Digest
 from schemas.manifest import CARD_NAME, FileEntry, Manifest, TensorEntry, WeightsFile
 from schemas.progress import Observe, ignore
-from schemas.statement import BUILD_IMPORT
 from schemas.version import Version
-
-__all__ = ["BUILD_IMPORT", "AddedBase", "WrongBase", "add_base", "base_folder", "base_record", "check_base_folder"]
 
 
 class WrongBase(IntegrityBroken):
@@ -49,6 +47,17 @@ class BaseBytesMissing(NotChecked):
             what=f"the bytes of {label} are not on this machine",
             why="it was added by reference on another machine, or its folder has moved",
             fix="add it again here with `registry base add FOLDER`: equal bytes are the same version",
+        )
+
+
+class BaseRecordMissing(NotChecked):
+    reference = "base-record-missing"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            what=f"nothing is recorded about the base {label}",
+            why="its version has no statement of kind base, which every base is registered with",
+            fix="restore the home from a backup",
         )
 
 
@@ -123,13 +132,13 @@ def base_record(registry: Registry, version: Version) -> BaseRecord:
     """What is recorded about a base.
 
     Raises:
-        NotChecked: the version has no base statement.
+        BaseRecordMissing: the version has no base statement.
     """
     with registry.database.read() as tx:
         for stored in reversed(catalog.statements_of(tx, subject=version.manifest_digest)):
             if stored.kind == "base":
                 return BaseRecord.from_json(stored.statement.predicate)
-    raise BaseBytesMissing(version.label)
+    raise BaseRecordMissing(version.label)
 
 
 def base_folder(registry: Registry, version: Version, scratch: Path) -> Path:
@@ -141,7 +150,7 @@ def base_folder(registry: Registry, version: Version, scratch: Path) -> Path:
     location = base_location(registry.folder, version.manifest_digest)
     if location is not None and location.is_dir():
         return location
-    manifest = Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest))
+    manifest = stored_manifest(registry, version.manifest_digest)
     folder = scratch / version.manifest_digest.hex
     for entry in manifest.files:
         target = folder / entry.path
@@ -167,7 +176,7 @@ def check_base_folder(registry: Registry, version: Version, folder: Path, identi
             continue
         difference = None
         if part == "weights":
-            manifest = Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest))
+            manifest = stored_manifest(registry, version.manifest_digest)
             difference = diff_tensors(_tensors(manifest.weights), _tensors(found.weights))
         raise WrongBase(folder, part, pinned, here, difference)
     return found

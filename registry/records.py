@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from registry.database import catalog
 from registry.home import Registry
+from registry.manifests import read_manifest
 from registry.provenance import run_of
 from schemas.base_model import BaseRecord
 from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
 from schemas.manifest import Manifest
 from schemas.modification import ModificationRecord
 from schemas.run import RunRecord
@@ -27,6 +29,16 @@ class Records:
     card: bytes | None
 
 
+def stored_manifest(registry: Registry, digest: Digest) -> Manifest:
+    """The manifest of a registered artifact, from the store.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt: the store lost it or changed it.
+        MalformedJson, ManifestMalformed: what was stored is no manifest.
+    """
+    return read_manifest(registry.store.read_bytes(digest))
+
+
 def records_of(registry: Registry, version: Version) -> Records:
     """Everything that is recorded about a version."""
     with registry.database.read() as tx:
@@ -35,7 +47,7 @@ def records_of(registry: Registry, version: Version) -> Records:
     newest = {stored.kind: stored.statement.predicate for stored in statements if stored.kind is not None}
     evaluation, modification, base = newest.get("bias-evaluation"), newest.get("modification"), newest.get("base")
     return Records(
-        manifest=Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest)),
+        manifest=stored_manifest(registry, version.manifest_digest),
         statements=statements,
         run=run_of(newest["provenance"]) if "provenance" in newest else None,
         evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),

@@ -5,6 +5,7 @@ from typing import Any
 from registry.database import catalog
 from registry.home import Registry
 from registry.pull import version_named
+from registry.records import stored_manifest
 from schemas.document import Frozen
 from schemas.identity import Digest
 from schemas.manifest import Manifest
@@ -78,7 +79,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
     version = version_named(registry, reference)
     with registry.database.read() as tx:
         stored = catalog.statements_of(tx, subject=version.manifest_digest)
-    manifest = Manifest.model_validate_json(registry.store.read_bytes(version.manifest_digest))
+    manifest = stored_manifest(registry, version.manifest_digest)
     persons = {key.key_id: key.person for key in registry.trust.keys}
     shown = tuple(
         StatementShown(
