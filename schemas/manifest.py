@@ -4,9 +4,9 @@ Its SHA-256, the manifest digest, is the artifact's identity. It holds no time, 
 one digest. Verifiers hash the bytes they were given; they never re-encode.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from schemas.base_model import BaseIdentity
 from schemas.dataset import DataIdentity
@@ -48,7 +48,7 @@ class WeightsFile(Document):
 
     path: str
     header_sha256: Digest
-    tensors: tuple[TensorEntry, ...]
+    tensors: Annotated[tuple[TensorEntry, ...], FailFast()]  # a million wrong entries need no million errors
 
 
 class BaseReference(Document):
@@ -72,8 +72,8 @@ class Manifest(Document):
     kind: Kind
     layout: Layout
     method: str | None = None
-    files: tuple[FileEntry, ...]
-    weights: tuple[WeightsFile, ...]
+    files: Annotated[tuple[FileEntry, ...], FailFast()]
+    weights: Annotated[tuple[WeightsFile, ...], FailFast()]
     weights_digest: Digest
     base: BaseReference | None = None
     data: tuple[DataIdentity, ...] = ()

@@ -6,7 +6,7 @@ It holds no authority by itself. That comes from where the user got it: see `reg
 import hashlib
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from schemas.document import Document
 from schemas.statement import KINDS, ROLE_KINDS
@@ -63,10 +63,10 @@ class TrustPolicy(Document):
     version: int = Field(ge=1, le=2**53 - 1)
     issued_at: Timestamp
     expires_at: Timestamp
-    roots: tuple[KeyId, ...]
+    roots: Annotated[tuple[KeyId, ...], FailFast()]
     threshold: int = Field(ge=1)
-    keys: tuple[TrustedKey, ...]
-    revocations: tuple[Revocation, ...] = ()
+    keys: Annotated[tuple[TrustedKey, ...], FailFast()]
+    revocations: Annotated[tuple[Revocation, ...], FailFast()] = ()
 
     @model_validator(mode="after")
     def _can_be_satisfied(self) -> Self:

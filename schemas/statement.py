@@ -6,7 +6,7 @@ SHA-256 of the payload bytes: signature bytes are malleable and never identify a
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from schemas.document import Document, Frozen
 from schemas.identity import Digest
@@ -147,7 +147,7 @@ class RegistrationPredicate(Document):
 
     name: str
     source: Literal["train", "merge", "import", "base"]
-    accompanied_by: tuple[Digest, ...]
+    accompanied_by: Annotated[tuple[Digest, ...], FailFast()]
     signature: Digest
     nonce: str
 

@@ -17,6 +17,9 @@ Family = Literal["integrity", "intake"]
 """The exit family of a refusal: `integrity` (6) for what is presented to verify, `intake` (2) for what is offered."""
 
 MAX_BYTES = 64 * 1024 * 1024
+# in Python a value takes up to 30 times its text; counted on the text, brackets and commas inside strings too
+MAX_CONTAINERS = 1_000_000  # the largest tokenizer published has about 300 000 (its merges, as pairs)
+MAX_VALUES = 4_000_000
 MAX_DEPTH = 128  # containers inside containers; real tokenizer files stay under 20
 MAX_INTEGER_DIGITS = 64  # tokenizer configs write 10^30; nothing sensible is longer
 MAX_FLOAT_CHARACTERS = 1024
@@ -64,7 +67,7 @@ def read_json(
 
     Raises:
         MalformedJson: not UTF-8, not JSON, a repeated key, NaN or infinity, a number out of range, half a
-            surrogate pair, more than 128 levels. Or `MalformedInput`, or `error`.
+            surrogate pair, more than 128 levels, more than a million lists and objects. Or `MalformedInput`, or `error`.
     """
     try:
         return _read(data, max_bytes)
@@ -79,6 +82,8 @@ class _Refusal(ValueError):
 def _read(data: bytes, max_bytes: int) -> Any:  # any JSON value
     if len(data) > max_bytes:
         raise _Refusal(f"it has {len(data)} bytes, more than the {max_bytes} allowed")
+    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS or data.count(b",") > MAX_VALUES:
+        raise _Refusal(f"it holds more than {MAX_CONTAINERS} lists and objects, or more than {MAX_VALUES} values")
     if data.startswith(b"\xef\xbb\xbf"):
         raise _Refusal("it starts with a byte order mark")
     try:

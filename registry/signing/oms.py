@@ -10,6 +10,7 @@ it with `Bundle.resources`.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -328,8 +329,9 @@ def _listing_problem(names: Sequence[str], ignore_paths: Sequence[str]) -> str:
         if problem:
             return f"the path {path[:80]!r} {problem}"
     for listing in (names, ignore_paths):
-        if len(set(listing)) != len(listing):
-            return f"{next(path for path in listing if listing.count(path) > 1)!r} is listed twice"
+        twice = [path for path, times in Counter(listing).items() if times > 1]
+        if twice:
+            return f"{twice[0][:80]!r} is listed twice"
     return ""
 
 
