@@ -33,7 +33,7 @@ from schemas.base_model import BaseIdentity
 from schemas.canonical import canonical_digest
 from schemas.errors import InputRefused
 from schemas.identity import Digest
-from schemas.manifest import UNSIGNED_PATHS, FileEntry, WeightsFile
+from schemas.manifest import FILE_NAME, SIGNATURE_NAME, UNSIGNED_PATHS, FileEntry, WeightsFile
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -54,8 +54,17 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
 )
 JSON_MAX_BYTES = 64 * 1024 * 1024  # the largest tokenizer.json published has about 35 MB
-# a model card, and what tools keep beside a model: none of it is of the model
-_NOT_OF_THE_BASE = (*UNSIGNED_PATHS, ".cache", ".git", ".gitattributes", ".gitignore", ".huggingface")
+# a model card, somebody's signature, and what tools keep beside a model: none of it is of the model
+_NOT_OF_THE_BASE = (
+    *UNSIGNED_PATHS,
+    FILE_NAME,
+    SIGNATURE_NAME,
+    ".cache",
+    ".git",
+    ".gitattributes",
+    ".gitignore",
+    ".huggingface",
+)
 # written anew by whoever saves; they say nothing about what the model computes
 _VOLATILE = frozenset(
     {

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from registry.database import catalog
 from registry.home import Registry
+from registry.manifests import path_problem
 from registry.publish import publish_checkpoint
-from registry.signing.oms import Resource, parse_bundle, sign_folder_listing
+from registry.signing.oms import Resource, UnsignableListing, parse_bundle, sign_folder_listing
 from registry.statements import SignedStatement, record_statement, sign_statement
 from schemas.errors import InputRefused
 from schemas.identity import Digest, check_name
@@ -70,6 +71,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
 
     Raises:
         ModificationRecordMissing: a fine-tune, merge or import came without one.
+        UnsignableListing: the manifest lists a path that no artifact folder may hold.
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
@@ -77,6 +79,9 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     check_name(artifact.name)
     if artifact.source != "base" and all(one.kind != "modification" for one in artifact.statements):
         raise ModificationRecordMissing(artifact.source)
+    problem = path_problem(artifact.manifest)
+    if problem:
+        raise UnsignableListing(problem)
     manifest_bytes = artifact.manifest.to_canonical()
     digest = Digest.of(manifest_bytes)
     holder = registry.nonce()

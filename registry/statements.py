@@ -7,6 +7,8 @@ the mirror in one transaction.
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from registry.database import catalog
 from registry.database.log_store import append_event
 from registry.database.session import Transaction
@@ -14,9 +16,39 @@ from registry.home import Registry
 from registry.publish import publish_checkpoint
 from registry.signing import dsse
 from registry.signing.keys import Signer
+from schemas.document import Document
+from schemas.errors import InputRefused
+from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
 from schemas.log import LogEvent
-from schemas.statement import PAYLOAD_TYPE, PREDICATE_TYPES, StatementKind, statement_about
+from schemas.statement import (
+    PAYLOAD_TYPE,
+    PREDICATE_TYPES,
+    AliasPredicate,
+    CardPredicate,
+    RegistrationPredicate,
+    StatementKind,
+    statement_about,
+)
+
+# what `registry verify` reads of each; appended malformed, they would spoil their artifact for ever
+_SCHEMAS: dict[StatementKind, type[Document]] = {
+    "registration": RegistrationPredicate,
+    "card": CardPredicate,
+    "alias": AliasPredicate,
+    "bias-evaluation": EvaluationRecord,
+}
+
+
+class PredicateMalformed(InputRefused):
+    reference = "predicate-malformed"
+
+    def __init__(self, kind: StatementKind, why: str) -> None:
+        super().__init__(
+            what=f"this is no statement of kind {kind}",
+            why=why,
+            fix="`registry schema` prints the form of every document; nothing was signed or recorded",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +97,12 @@ def append_statement(
     """Sign and record a statement about a registered artifact. The same payload twice is recorded once.
 
     Raises:
+        PredicateMalformed: the predicate is not what its kind says.
         NotFound: no artifact with this manifest digest is registered.
         HomeReadOnly: this home cannot be written.
     """
     registry.require_writable()
+    _require_form(kind, predicate)
     signed = sign_statement(subject, kind, predicate, signer)
     with registry.database.write() as tx:
         if catalog.statement(tx, signed.digest) is None:
@@ -79,3 +113,14 @@ def append_statement(
             )
     publish_checkpoint(registry)
     return signed
+
+
+def _require_form(kind: StatementKind, predicate: dict[str, Any]) -> None:
+    schema = _SCHEMAS.get(kind)
+    try:
+        if schema is not None:
+            schema.from_json(predicate)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PredicateMalformed(kind, f"{where}: {first['msg']}") from error
