@@ -88,6 +88,8 @@ def presented_keys(presented: Presented) -> tuple[PublicKey, ...]:
             raise EvidenceBroken(name, f"it is not a public key: {error.why}") from error
         if name != f"{prefix}{key.key_id[:16]}.pub":
             raise EvidenceBroken(name, "it holds another key than its name says")
+        if presented.small(name) != key.pem:
+            raise EvidenceBroken(name, "it is not the text that its key encodes to")
         found.append(key)
     return tuple(found)
 

@@ -8,6 +8,7 @@ otherwise add a registration of its own beside the logged one and borrow its dat
 from registry.evidence import (
     PROOF_PATH,
     STATEMENTS_PATH,
+    LoggedEntry,
     ReadStatement,
     StatementBroken,
     checkpoint_over,
@@ -15,14 +16,18 @@ from registry.evidence import (
 )
 from registry.findings import Dated, Findings, failed, ok, unchecked
 from registry.signing import dsse
-from registry.signing.dsse import NoTrustedSignature
+from registry.signing.dsse import NoTrustedSignature, UnknownKey
 from registry.signing.trust import key_status, public_keys, require_ok
 from schemas.errors import KnownError
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
 from schemas.manifest import CARD_NAME, EVIDENCE_NAME
+from schemas.policy import TrustPolicy
 from schemas.statement import CardPredicate
 from schemas.version import Check
+
+LOG_SIGNER_UNKNOWN = "log-signer-unknown"
+"""A proof from a log whose key the user trusts, not signed by it: nothing is verified by such a proof, nor in spite of it."""
 
 
 def dated_by_log(findings: Findings) -> Dated | None:
@@ -73,12 +78,21 @@ def check_log(findings: Findings) -> Check:
         return failed("log", "the proof is about another artifact", "proof-of-another", [str(entry.event.subject)])
     if findings.trust is None:
         return unchecked("log", f"entry {entry.proof.index}; no trust to check its signature", "no-trust")
-    checkpoint = checkpoint_over(entry, findings.trust, now=findings.now)
+    try:
+        checkpoint = checkpoint_over(entry, findings.trust, now=findings.now)
+    except UnknownKey as error:
+        return unchecked("log", error.what, _unknown_signer(findings.trust, entry), [error.why])
     if entry.event.statement not in findings.registrations:
         text = "the logged registration is not among the statements"
         return failed("log", text, "proof-of-another", [str(entry.event.statement)])
     origin = origin_of(entry, public_keys(findings.trust, role="log"))
     return ok("log", f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
+
+
+def _unknown_signer(trust: TrustPolicy, entry: LoggedEntry) -> str:
+    """A log that the user's trust speaks of, signed by none of its keys, is another finding than a log unheard of."""
+    origin = origin_of(entry, public_keys(trust, role="log"))
+    return LOG_SIGNER_UNKNOWN if any(key.log_origin == origin for key in trust.keys) else UnknownKey.reference
 
 
 def _incomplete(findings: Findings, unknown: list[str]) -> Check | None:

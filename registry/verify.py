@@ -37,7 +37,7 @@ from registry.checks import (
     check_trust,
 )
 from registry.database import catalog
-from registry.evidence_checks import check_log, check_statements
+from registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statements
 from registry.findings import Claimed, Findings
 from registry.home import Registry
 from registry.presented import Presented, present_folder, present_version
@@ -192,7 +192,7 @@ def _verdict(checks: Sequence[Check], require: Requirements) -> Verdict:
         return "broken"
     status: dict[str, CheckStatus] = {check.step: check.status for check in checks}
     needed = [status[step] for step in REQUIRED]
-    if require.log_proof:
+    if require.log_proof or any(check.error == LOG_SIGNER_UNKNOWN for check in checks):
         needed.append(status["log"])
     if require.base_bytes and status["base"] != "ok":
         return "unverified"

@@ -7,29 +7,40 @@ import base64
 import json
 import shutil
 import sqlite3
+import time
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry.aliases import AliasUnsigned
+from registry.bases import add_base
 from registry.evidence import MAX_KEYS
 from registry.home import Registry
+from registry.manifests import ManifestMalformed
+from registry.presented import EvidenceBroken
 from registry.promote import set_alias
 from registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named
+from registry.register import register_version
 from registry.signing import dsse
 from registry.signing.keys import PrivateKey
-from registry.signing.oms import parse_bundle
-from registry.statements import sign_statement
+from registry.signing.oms import UnsignableListing, parse_bundle
+from registry.statements import PredicateMalformed, append_statement, sign_statement
+from registry.transparency import note
 from registry.verify import verify_folder, verify_version
+from schemas.base_model import BaseOrigin
 from schemas.errors import KnownError
 from schemas.identity import Digest
+from schemas.manifest import FileEntry
 from schemas.policy import Revocation, TrustedKey, TrustPolicy
 from schemas.statement import PAYLOAD_TYPE, RegistrationPredicate
 from schemas.version import Check, VerifyOutcome, Version
-from tests.homes import NOW, a_home, register_adapter
-from tests.signing_builders import a_p256_key
+from tests.builders import an_evaluation
+from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter
+from tests.signing_builders import a_p256_key, an_ed25519_key
 
 LATER = "2026-12-24T12:00:00Z"
 STATEMENTS = "evidence/statements.intoto.jsonl"
@@ -102,6 +113,22 @@ def test_no_flipped_bit_in_the_proof_is_taken_for_a_proof_by_somebody_unknown(re
             assert check(registry, pulled).exit_code == 6, (position, bit)
 
 
+def test_a_proof_from_our_log_by_a_key_unheard_of_leaves_it_unverified(registry: Registry, pulled: Path) -> None:
+    head, _, text = (pulled / PROOF).read_text().partition("\n\n")
+    _, size, root = note.read_unverified(text)
+    other = note.sign_checkpoint(an_ed25519_key(9), origin=registry.origin, size=size, root=root)
+    (pulled / PROOF).write_text(f"{head}\n\n{other}")
+    outcome = check(registry, pulled)
+    assert step(outcome, "log").error == "log-signer-unknown"
+    assert outcome.exit_code == 5
+
+
+def test_a_line_end_changed_in_a_presented_key_is_broken(registry: Registry, pulled: Path) -> None:
+    path = next((pulled / "evidence" / "keys").iterdir())
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert step(check(registry, pulled), "signature").error == "evidence-broken"
+
+
 def test_an_exchanged_entry_in_the_proof_is_broken(registry: Registry, pulled: Path) -> None:
     lines = (pulled / PROOF).read_text().split("\n")
     entry = json.loads(base64.b64decode(lines[1].removeprefix("extra ")))
@@ -112,8 +139,6 @@ def test_an_exchanged_entry_in_the_proof_is_broken(registry: Registry, pulled: P
 
 
 def test_a_checkpoint_of_another_log_by_our_own_log_key_is_broken(registry: Registry, pulled: Path) -> None:
-    from registry.transparency import note
-
     head, _, text = (pulled / PROOF).read_text().partition("\n\n")
     _, size, root = note.read_unverified(text)
     key = registry.log_key
@@ -482,3 +507,155 @@ def test_a_row_that_cannot_be_read_is_broken_and_no_crash(registry: Registry, ve
     except KnownError as error:
         code = error.exit_code
     assert code == 6
+
+
+def test_a_manifest_of_millions_of_empty_entries_is_refused_in_little_memory(registry: Registry, pulled: Path) -> None:
+    many = b'{"files":[' + b"{}," * 900_000 + b"{}]}"
+    too_many = b'{"files":[' + b"{}," * 9_000_000 + b"{}]}"
+    for data, error in ((many, "manifest-malformed"), (too_many, "malformed-json")):
+        (pulled / "manifest.json").write_bytes(data)
+        tracemalloc.start()
+        outcome = check(registry, pulled)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert step(outcome, "read").error == error
+        assert peak < 250_000_000
+
+
+def test_a_signature_that_lists_a_file_twice_at_the_end_of_many_is_refused_at_once(
+    registry: Registry, pulled: Path
+) -> None:
+    stranger = a_p256_key(80)
+    entry = {"algorithm": "sha256", "digest": "0" * 64}
+    resources = [{"name": f"f{number}", **entry} for number in [*range(30_000), 29_999]]
+    bundle = json.loads((pulled / "model.sig").read_text())
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    statement["predicate"]["resources"] = resources
+    bundle["dsseEnvelope"] = dsse.sign(stranger, PAYLOAD_TYPE, json.dumps(statement).encode()).to_json()
+    (pulled / "model.sig").write_text(json.dumps(bundle))
+    started = time.process_time()
+    assert step(check(registry, pulled), "signature").error == "malformed-bundle"
+    assert time.process_time() - started < 3  # seconds; comparing each with each takes ten times that
+
+
+def test_thousands_of_statements_without_a_registration_are_read_once(
+    registry: Registry, version: Version, pulled: Path
+) -> None:
+    stranger = a_p256_key(81)
+    present_key(pulled, stranger)
+    line = sign_statement(version.manifest_digest, "test-result", {}, stranger).envelope + b"\n"
+    (pulled / STATEMENTS).write_bytes(line * 2_000)
+    started = time.process_time()
+    assert step(check(registry, pulled), "statements").error == "no-registration"
+    assert time.process_time() - started < 5  # seconds; a second reading for each line takes minutes
+
+
+@pytest.mark.parametrize(
+    "path", ["../out", "/etc/out", "a/../../out", "README.md", "evidence/out", "model.sig", "manifest.json"]
+)
+def test_a_manifest_that_lists_a_path_outside_or_reserved_is_no_manifest(
+    registry: Registry, pulled: Path, path: str
+) -> None:
+    manifest = json.loads((pulled / "manifest.json").read_text())
+    manifest["files"].append({"path": path, "size": 0, "sha256": str(Digest.of(b""))})
+    manifest["files"].sort(key=lambda entry: entry["path"].encode())
+    (pulled / "manifest.json").write_text(json.dumps(manifest))
+    outcome = check(registry, pulled)
+    assert step(outcome, "read").error == "manifest-malformed"
+    assert outcome.exit_code == 6
+
+
+def test_a_file_of_other_size_than_the_manifest_says_is_changed(registry: Registry, tmp_path: Path) -> None:
+    base = add_a_base(registry, tmp_path / "base")
+    artifact = an_artifact(tmp_path / "adapter", base)
+    entries = tuple(entry.model_copy(update={"size": entry.size + 1}) for entry in artifact.manifest.files)
+    lying = replace(artifact, manifest=artifact.manifest.model_copy(update={"files": entries}))
+    assert step(verify_version(registry, register_version(registry, lying)), "files").error == "files-changed"
+
+
+# paths that lead out of the folder
+
+
+def test_a_version_row_of_a_manifest_with_paths_outside_writes_nothing_outside(
+    registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    evil = registry.store.put_bytes(b"evil").digest
+    manifest = json.loads(registry.store.read_bytes(version.manifest_digest))
+    manifest["files"] = [{"path": "../../escaped", "size": 4, "sha256": str(evil)}, *manifest["files"]]
+    forged = registry.store.put_bytes(json.dumps(manifest).encode()).digest
+    columns = f"manifest_digest = replace(manifest_digest, '{version.manifest_digest}', '{forged}')"
+    sql(registry, f"UPDATE versions SET {columns}", f"UPDATE artifacts SET {columns}")
+    claimed = version_named(registry, "helper:1")
+    assert verify_version(registry, claimed).exit_code == 6
+    with pytest.raises(ManifestMalformed):
+        pull_version(registry, claimed, tmp_path / "deep" / "out")
+    assert not (tmp_path / "escaped").exists()
+    assert not (tmp_path / "deep" / "escaped").exists()
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "statements.intoto.jsonl", "keys/00.pub"])
+def test_an_evaluation_that_names_its_items_outside_or_over_other_evidence_writes_nothing_there(
+    registry: Registry, version: Version, tmp_path: Path, name: str
+) -> None:
+    evil = registry.store.put_bytes(b"evil").digest
+    record = an_evaluation()
+    record = record.model_copy(update={"items": record.items.model_copy(update={"file": name, "sha256": evil})})
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.to_json(),
+        signer=registry.trainer_key,
+    )
+    assert verify_version(registry, version).exit_code == 6
+    with pytest.raises(EvidenceBroken):
+        pull_version(registry, version, tmp_path / "deep" / "out")
+    assert not (tmp_path / "escaped").exists()
+    assert not list((tmp_path / "deep").iterdir())
+
+
+def test_two_evaluations_may_name_their_items_alike(registry: Registry, version: Version, tmp_path: Path) -> None:
+    for words in (b"first", b"second"):
+        record = an_evaluation()
+        items = record.items.model_copy(update={"sha256": registry.store.put_bytes(words).digest})
+        record = record.model_copy(update={"items": items})
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind="bias-evaluation",
+            predicate=record.to_json(),
+            signer=registry.trainer_key,
+        )
+    assert verify_version(registry, version).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["bias-evaluation", "registration", "card", "alias"])
+def test_a_predicate_that_is_not_what_its_kind_says_cannot_be_appended(
+    registry: Registry, version: Version, kind: str
+) -> None:
+    with pytest.raises(PredicateMalformed):
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind=kind,  # type: ignore[arg-type]
+            predicate={"nonsense": 1},
+            signer=registry.trainer_key,
+        )
+    assert verify_version(registry, version).exit_code == 0
+
+
+def test_a_manifest_with_reserved_paths_cannot_be_registered(registry: Registry, tmp_path: Path) -> None:
+    base = add_a_base(registry, tmp_path / "base")
+    artifact = an_artifact(tmp_path / "adapter", base)
+    entry = FileEntry(path="README.md", size=0, sha256=Digest.of(b""))
+    files = tuple(sorted((*artifact.manifest.files, entry), key=lambda one: one.path.encode()))
+    with pytest.raises(UnsignableListing):
+        register_version(registry, replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files})))
+
+
+def test_a_base_that_brings_a_signature_of_its_own_verifies(registry: Registry, tmp_path: Path) -> None:
+    folder = base_files(tmp_path / "signed-base")
+    (folder / "model.sig").write_text("{}")
+    (folder / "manifest.json").write_text("{}")
+    added = add_base(registry, folder, name="signed", origin=BaseOrigin(format="huggingface", source="x"))
+    assert verify_version(registry, added.version).exit_code == 0
