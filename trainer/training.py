@@ -11,12 +11,13 @@ from typing import Any
 from schemas.base_model import BaseRecord
 from schemas.config import TrainingFile
 from schemas.progress import Observe, Said, Warned, ignore
-from trainer.base_models import load_base
+from trainer.base_models import load_base, load_tokenizer
 from trainer.data.collate import Batches, padding_id
 from trainer.data.dataset import LoadedData, load_data
 from trainer.environment import Hardware, choose_hardware
 from trainer.loop import TrainResult, train
 from trainer.methods import METHODS, count_trainable, implementation
+from trainer.seeding import seed_everything
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,6 @@ def train_adapter(
         InputRefused: data or method block are refused.
         LossDiverged, OutOfMemory: the run failed.
     """
-    from trainer.base_models import load_tokenizer
-
     tokenizer = load_tokenizer(base_folder)
     training = config.training
     data = load_data(
@@ -78,6 +77,7 @@ def train_adapter(
     dtype = hardware.weights_dtype(trains_base_weights=row.trains_base_weights)
     model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device)
     after_load()
+    seed_everything(training.seed)  # a base may have dropout of its own
     model = implementation(config.method).prepare(model, config, seed=training.seed)
     trainable, total = count_trainable(model)
     _say_method(config, trainable, total, hardware, observe)

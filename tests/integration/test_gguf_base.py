@@ -40,7 +40,7 @@ def permuted(weights: np.ndarray, heads: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    gguf = pytest.importorskip("gguf")
+    import gguf
     from tokenizers import pre_tokenizers
 
     path = tmp_path_factory.mktemp("gguf") / "Tiny.gguf"

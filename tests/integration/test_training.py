@@ -6,18 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from schemas.config import DataBlock, TrainSource, ValidationSource
 from schemas.progress import Advanced
-from tests.training_builders import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
+from tests.builders import a_base_record
+from tests.training_builders import a_base_folder, a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 from trainer.data.collate import Batches, collate, padding_id
 from trainer.data.dataset import load_data
 from trainer.loop import LossDiverged, learning_rate_factor, supervised_loss, train
 from trainer.methods import implementation
 from trainer.methods.lora import TargetsNotFound, TiedTarget
 from trainer.methods.weights_io import AdapterConfigRefused, WeightsMismatch
-
-torch = pytest.importorskip("torch")
+from trainer.training import train_adapter
 
 
 @pytest.fixture
@@ -55,9 +56,6 @@ def test_training_twice_gives_the_same_bytes(batches, tmp_path):
     digests = []
     for attempt in ("one", "two"):
         config = a_training_file(lora__dropout=0.1)
-        from trainer.seeding import seed_everything
-
-        seed_everything(5)
         model = implementation("lora").prepare(a_model(), config, seed=5)
         train(model, batches, config.training)
         folder = tmp_path / attempt
@@ -66,6 +64,19 @@ def test_training_twice_gives_the_same_bytes(batches, tmp_path):
         digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
     assert digests[0] == digests[1]
     assert set(digests[0]) == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_a_base_with_dropout_of_its_own_trains_the_same_way_twice(tmp_path):
+    write_rows(tmp_path / "rows.jsonl", colour_rows(24))
+    base = a_base_folder(tmp_path / "base", attention_dropout=0.5)
+    config = a_training_file(method="full", training__seed=5)
+
+    def curve_after(draws_before):
+        torch.manual_seed(draws_before)  # what else a process drew must not matter
+        trained = train_adapter(config, data_folder=tmp_path, base_folder=base, base_record=a_base_record())
+        return trained.result.curve.loss
+
+    assert curve_after(1) == curve_after(2)
 
 
 VARIANTS = {
