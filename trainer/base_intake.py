@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.bases import AddedBase, add_base
-from registry.files import read_file
 from registry.home import Registry
-from registry.intake.yaml import read_yaml
 from schemas.base_model import BaseOrigin, DeclaredFacts
 from schemas.errors import InputRefused
 from schemas.identity import check_name
@@ -17,9 +15,9 @@ from schemas.progress import Observe, ignore
 from schemas.values import Value, declared
 from trainer.base_facts import stated_by_gguf, stated_by_readme
 from trainer.embedded import declared_facts, embedded_base
+from trainer.facts_file import read_facts
 
 EMBEDDED = "embedded"
-FACTS_MAX_BYTES = 1 << 20
 _MODES: dict[str, Literal["reference", "copy", "link"]] = {"reference": "reference", "copy": "copy", "link": "link"}
 
 
@@ -105,11 +103,7 @@ def _facts(registry: Registry, file: Path | None) -> DeclaredFacts | None:
     """The facts file as declared values: `licence: Apache-2.0` is declared by whoever runs this registry."""
     if file is None:
         return None
-    stated = read_yaml(read_file(file, max_bytes=FACTS_MAX_BYTES), what=str(file))
-    if not isinstance(stated, dict):
-        raise InputRefused(
-            what=f"{file} states no facts", why="it is not a mapping", fix="write `licence: …` and so on"
-        )
+    stated = read_facts(file)
     by = str(stated.pop("asserted_by", "whoever added the base"))
     values: dict[str, Value] = {}
     for key, value in stated.items():
@@ -121,8 +115,7 @@ def _facts(registry: Registry, file: Path | None) -> DeclaredFacts | None:
 
 def _embedded_facts() -> DeclaredFacts:
     """What the project declares about its own base, in `trainer/embedded/facts.yml`."""
-    path = declared_facts()
-    stated = read_yaml(read_file(path, max_bytes=FACTS_MAX_BYTES), what=path.name)
+    stated = read_facts(declared_facts())
     by, at = stated["declared_by"], stated["declared_at"]
 
     def fact(key: str) -> Value:

@@ -16,10 +16,10 @@ from registry.bases import base_folder, base_record, check_base_folder
 from registry.compliance.completeness import completeness
 from registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
 from registry.exports.model_card import model_card
-from registry.files import StatKey, read_file, unwritable
+from registry.files import StatKey, unwritable
 from registry.home import Registry
 from registry.intake.paths import scan_folder
-from registry.intake.yaml import read_yaml
+from registry.manifests import manifest_of_folder
 from registry.organisation import read_profile
 from registry.provenance import provenance_predicate
 from registry.pull import version_named
@@ -38,6 +38,7 @@ from schemas.statement import CardPredicate
 from schemas.values import derived, measured
 from schemas.version import Version
 from trainer.config import LoadedConfig, load_training_file
+from trainer.facts_file import read_facts
 from trainer.methods import MethodRow, check_available
 from trainer.run_folder import run_folder
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from trainer.evaluation.before_after import Evaluated
     from trainer.training import Trained
 
-FACTS_MAX_BYTES = 1 << 20
 LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"
 
 
@@ -242,8 +242,6 @@ class _Run:
         return load_base(self.base.folder, dtype="fp32", device=trained.hardware.device)[0]
 
     def _manifest(self, trained: "Trained") -> Manifest:
-        from registry.manifests import manifest_of_folder
-
         whole = self.row.trains_base_weights
         return manifest_of_folder(
             self.artifact,
@@ -371,10 +369,4 @@ class _Run:
 def _read_facts(loaded: LoadedConfig) -> dict[str, Any] | None:
     if loaded.config.facts is None:
         return None
-    path = loaded.resolve(loaded.config.facts)
-    facts = read_yaml(read_file(path, max_bytes=FACTS_MAX_BYTES), what=path.name)
-    if not isinstance(facts, dict):
-        raise InputRefused(
-            what=f"{path.name} states no facts", why="it is not a mapping", fix="see the how-to on facts"
-        )
-    return facts
+    return read_facts(loaded.resolve(loaded.config.facts))

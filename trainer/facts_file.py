@@ -1,0 +1,31 @@
+"""A facts file: what only people know, of a base or of a run, as the YAML mapping that it is."""
+
+from pathlib import Path
+from typing import Any
+
+from registry.files import read_file
+from registry.intake.yaml import read_yaml
+from schemas.errors import InputRefused
+
+MAX_BYTES = 1 << 20
+
+
+class FactsNotAMapping(InputRefused):
+    reference = "facts-not-a-mapping"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(what=f"{path} states no facts", why="it is not a mapping", fix="write `licence: …` and so on")
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The mapping in a facts file; what may stand in it is decided by who asked.
+
+    Raises:
+        FactsNotAMapping: it is a list, a text or empty.
+        MalformedYaml: it is no strict YAML.
+        FileMissing, FileTooLarge, NotARegularFile, FileUnreadable: as `registry.files.read_file`.
+    """
+    facts = read_yaml(read_file(path, max_bytes=MAX_BYTES), what=path.name)
+    if not isinstance(facts, dict):
+        raise FactsNotAMapping(path)
+    return facts
