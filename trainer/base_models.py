@@ -149,7 +149,7 @@ def load_base(folder: Path, *, dtype: Dtype, device: str) -> tuple[Any, Any]:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BaseNotLoadable(folder, "model", _first_line(error, folder)) from error
+        raise BaseNotLoadable(folder, "model", first_line(error, folder, shown=folder.name)) from error
     missing = (*sorted(report["missing_keys"]), *sorted(str(item[0]) for item in report["mismatched_keys"]))
     if missing:
         raise BaseWeightsIncomplete(folder, missing)
@@ -168,7 +168,7 @@ def load_tokenizer(folder: Path) -> Any:
         with bare_exceptions_as_values():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BaseNotLoadable(folder, "tokenizer", _first_line(error, folder)) from error
+        raise BaseNotLoadable(folder, "tokenizer", first_line(error, folder, shown=folder.name)) from error
 
 
 @contextmanager
@@ -186,6 +186,7 @@ def bare_exceptions_as_values() -> Iterator[None]:
         raise ValueError(str(error)) from error
 
 
-def _first_line(error: Exception, folder: Path) -> str:
+def first_line(error: Exception, folder: Path, *, shown: str) -> str:
+    """What a library said, at most 300 characters, with `shown` in the place of the folder's path."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).replace(str(folder), folder.name)[:300]
+    return (lines[0] if lines else type(error).__name__).replace(str(folder), shown)[:300]

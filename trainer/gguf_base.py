@@ -6,7 +6,6 @@ from. The origin's digest and the converter's version are recorded.
 
 import contextlib
 import io
-import json
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from registry.hashing import hash_file
 from schemas.base_model import BaseOrigin
 from schemas.errors import InputRefused
 from schemas.progress import Finished, Observe, Started, ignore
-from trainer.base_models import bare_exceptions_as_values
+from trainer.base_models import bare_exceptions_as_values, first_line
 
 _STEP = "convert"
 _MAGIC = b"GGUF"
@@ -27,7 +26,6 @@ _GENERATION = "generation_config.json"
 # Pre-tokenizers that transformers restores by itself, by GGUF's `tokenizer.ggml.pre`
 _KNOWN_PRE = frozenset({"", "default", "gpt-2", "llama-bpe", "llama3", "llama-v3", "qwen2"})
 _SMOLLM_PRE = "smollm"  # digits one by one, then bytes: transformers loses the digits
-_LOCAL_KEYS = ("_name_or_path", "name_or_path", "transformers_version", "quantization_config")
 
 
 class GgufRefused(InputRefused):
@@ -117,6 +115,8 @@ def _convert(path: Path, folder: Path, facts: _Facts) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
+    from trainer.methods.weights_io import tidy_config
+
     disable_progress_bar()
     try:
         # a bar of its own, and warnings about a quantisation that is gone a moment later
@@ -127,13 +127,13 @@ def _convert(path: Path, folder: Path, facts: _Facts) -> None:
                 path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, trust_remote_code=False
             )
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, AttributeError, NotImplementedError) as error:
-        raise GgufRefused(path.name, f"transformers refuses it: {_first_line(error, path)}") from error
+        raise GgufRefused(path.name, f"transformers refuses it: {first_line(error, path.parent, shown='…')}") from error
     _restore_tokenizer(tokenizer, facts)
     _make_plain(model, facts)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
     for name in ("config.json", _GENERATION):
-        _clean(folder / name)
+        tidy_config(folder / name, without=("quantization_config",))
 
 
 def _restore_tokenizer(tokenizer: Any, facts: _Facts) -> None:
@@ -167,18 +167,7 @@ def _make_plain(model: Any, facts: _Facts) -> None:
         config.pad_token_id = facts.padding
 
 
-def _clean(path: Path) -> None:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: item for key, item in value.items() if key not in _LOCAL_KEYS}
-    path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def _notes(path: Path, facts: _Facts) -> tuple[str, ...]:
     if facts.pre in _KNOWN_PRE or facts.pre == _SMOLLM_PRE:
         return ()
     return (f"{path.name} splits text by the rules {facts.pre!r}, which may be lost in conversion: compare its tokens",)
-
-
-def _first_line(error: Exception, path: Path) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).replace(str(path.parent), "…")[:300]

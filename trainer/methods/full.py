@@ -1,6 +1,5 @@
 """Full fine-tuning: every weight is trained, and the result is a model folder of its own."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from schemas.config import TrainingFile
 from schemas.errors import InputRefused
-from trainer.methods.weights_io import read_tensors, require_same_keys, write_json, write_tensors
+from trainer.methods.weights_io import read_tensors, require_same_keys, tidy_config, write_tensors
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
-# where a model came from on this machine, and with what it was written: neither says what it is
-_LOCAL_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
 
 
 class NothingTrainable(InputRefused):
@@ -46,10 +43,10 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG
 def save(model: Any, folder: Path, *, base: str | None) -> None:  # noqa: ARG001 - the manifest names the base
     """Write config.json, generation_config.json and model.safetensors; a tied tensor is written once."""
     model.config.save_pretrained(folder)
-    _clean(folder / CONFIG, {"architectures": [type(model).__name__]})
+    tidy_config(folder / CONFIG, architectures=[type(model).__name__])
     if model.can_generate() and model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
-        _clean(folder / GENERATION, {})
+        tidy_config(folder / GENERATION)
     write_tensors(_untied(model), folder / WEIGHTS)
 
 
@@ -79,8 +76,3 @@ def _untied(model: Any) -> dict[str, Any]:
             seen.add(key)
             kept[name] = tensor.detach()
     return kept
-
-
-def _clean(path: Path, extra: dict[str, Any]) -> None:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    write_json({key: item for key, item in (value | extra).items() if key not in _LOCAL_KEYS}, path)

@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from schemas.errors import IntegrityBroken
 
+# where a model came from on this machine, and with what it was written: neither says what it is
+_LOCAL_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
+
 
 class WeightsMismatch(IntegrityBroken):
     reference = "weights-mismatch"
@@ -74,6 +77,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 def write_json(value: Any, path: Path) -> None:  # value: any JSON value
     """Sorted keys, two spaces, a final line feed."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def tidy_config(path: Path, *, without: tuple[str, ...] = (), **changes: Any) -> None:  # changes: any JSON values
+    """Rewrite a configuration that transformers saved: `changes` put in; `without` and what is of this machine left out."""
+    value = json.loads(path.read_text(encoding="utf-8")) | changes
+    write_json({key: item for key, item in value.items() if key not in (*_LOCAL_KEYS, *without)}, path)
 
 
 def require_same_keys(folder: Path, *, expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
