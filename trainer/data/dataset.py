@@ -6,7 +6,7 @@ Two passes: the first reads and digests the whole file, the second tokenises; ro
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -233,14 +233,13 @@ class _Reader:
         )
         return _Part(split, rule, facts, reading, self.max_length, container_of(path))
 
-    def _fill(self, path: Path, facts: FileFacts, limit: int | None, part_of: Any) -> None:
-        # part_of: Callable[[int], _Part]
+    def _fill(self, path: Path, facts: FileFacts, limit: int | None, part_of: Callable[[int], _Part]) -> None:
         count = min(facts.rows, limit or facts.rows)
         self.observe(Started(_STEP, total=count, unit="rows"))
         for index, row in enumerate(read_rows(path, facts)):
             if index >= count:
                 continue  # read to the end: the digest must be that of the first pass
-            part: _Part = part_of(index)
+            part = part_of(index)
             values = part.reading.values(row)
             part.add(
                 values,

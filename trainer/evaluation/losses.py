@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.items import MILLIONTHS, Item, loss_item
+from registry.evaluation.items import Item, loss_item
 from schemas.dataset import DataIdentity
 from schemas.evaluation import ArmName, DatasetUsed
 from schemas.progress import Observe, ignore
@@ -17,12 +17,11 @@ HELD_OUT = "held-out"
 
 @dataclass(frozen=True, slots=True)
 class HeldOutRow:
-    """A tokenised row; `labels[t]` is what position t − 1 should predict, or −100. Rows that share a cluster resample together."""
+    """A tokenised row; `labels[t]` is what position t − 1 should predict, or −100."""
 
     id: str
     ids: Sequence[int]
     labels: Sequence[int]
-    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +32,12 @@ class HeldOut:
     rows: tuple[HeldOutRow, ...]
 
 
-def held_out(examples: Sequence[Example], identity: DataIdentity, *, licence: str = "not declared") -> HeldOut:
+def held_out(examples: Sequence[Example], identity: DataIdentity) -> HeldOut:
     """The validation part of a run's data, named by place: `row-000000` is its first row.
 
     Args:
         examples: the tokenised rows, in the order of the split.
         identity: of the file that they came from.
-        licence: of the data, if somebody declared one.
     """
     rows = tuple(HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(examples))
     rule = next((one.rule for one in identity.selections if one.split == "validation"), "all")
@@ -47,7 +45,7 @@ def held_out(examples: Sequence[Example], identity: DataIdentity, *, licence: st
     dataset = DatasetUsed(
         name=HELD_OUT,
         version=identity.sha256.short,
-        licence=licence,
+        licence="not declared",
         file=identity.name,
         sha256=identity.sha256,
         rows_total=len(rows) + others,
@@ -79,14 +77,9 @@ def row_losses(
         model, asked, token_budget=token_budget, order=order, observe=observe, step=f"loss {dataset} {arm}"
     )
     return tuple(
-        loss_item(dataset=dataset, id=row.id, cluster=row.cluster or row.id, arm=arm, ll=value, tokens=len(one.targets))
+        loss_item(dataset=dataset, id=row.id, cluster=row.id, arm=arm, ll=value, tokens=len(one.targets))
         for row, one, value in zip(rows, asked, values, strict=True)
     )
-
-
-def mean_loss(items: Sequence[Item]) -> float:
-    """Nats per supervised token over all rows; at least one token carries loss."""
-    return -sum(item.ll_a for item in items) / sum(item.tokens_a for item in items) / MILLIONTHS
 
 
 def _token_row(row: HeldOutRow) -> TokenRow:

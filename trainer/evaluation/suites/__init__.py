@@ -76,7 +76,6 @@ class SuiteDefinition:
     primary_endpoint: str
     prompt_template: str
     threshold: Threshold
-    is_shipped: bool
 
 
 class LoadedSuite(Protocol):

@@ -28,7 +28,6 @@ DEFINITION = SuiteDefinition(
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",
     prompt_template="{sentence}",
     threshold=PAIR_THRESHOLD,
-    is_shipped=False,
 )
 _COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 

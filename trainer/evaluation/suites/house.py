@@ -27,7 +27,6 @@ DEFINITION = SuiteDefinition(
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",
     prompt_template="{sentence}",
     threshold=PAIR_THRESHOLD,
-    is_shipped=True,
 )
 _COLUMNS = frozenset({"id", "axis", "template", "sent_more", "sent_less"})
 

@@ -1,6 +1,6 @@
 """What suites of sentence pairs share: reading a file once, and scoring both sentences of a pair in full."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,6 @@ def pair_suite(
     file: str,
     sha256: Digest,
     version: str,
-    excluded: Mapping[str, int] | None = None,
 ) -> PairSuite:
     """The loaded suite of numbered rows.
 
@@ -116,16 +115,14 @@ def pair_suite(
         seen.add(pair.id)
     if not rows:
         raise MalformedSuite(definition.name, file, 1, "the file has no rows")
-    left_out = dict(excluded or {})
     dataset = DatasetUsed(
         name=definition.name,
         version=version,
         licence=definition.licence,
         file=file,
         sha256=sha256,
-        rows_total=len(rows) + sum(left_out.values()),
+        rows_total=len(rows),
         rows_used=len(rows),
         selection_ids_sha256=ids_digest(sorted(seen)),
-        excluded=left_out,
     )
     return PairSuite(definition, dataset, tuple(pair for _, pair in rows))
