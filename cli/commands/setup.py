@@ -44,9 +44,9 @@ def init(
 ) -> None:
     """Make a registry here: keys, trust, database, store, and a working example."""
     from cli.settings import new_passphrase
-    from registry.example import write_example
     from registry.home import FOLDER_NAME, utc_now
     from registry.initialise import NewHome, make_home
+    from trainer.example import write_example
 
     folder = home or Path.cwd() / FOLDER_NAME
     now = utc_now()

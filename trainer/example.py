@@ -1,10 +1,10 @@
 """The working example that `init` writes: a training file and 60 rows of data that the project wrote itself."""
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from registry.hashing import write_and_hash
+from trainer.embedded import example_rows
 
 CONFIG = """\
 # A LoRA fine-tune of the small model that comes with the registry. Try: registry train {config}
@@ -31,7 +31,7 @@ class Example:
 def write_example(folder: Path) -> Example:
     """Write `train.yml` and `example.jsonl` into a folder; files that are there already are left alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = resources.files("trainer.embedded").joinpath("example.jsonl").read_bytes()
+    data = example_rows().read_bytes()
     config = folder / "train.yml"
     for path, content in ((config, CONFIG.format(config=config.name).encode()), (folder / "example.jsonl", data)):
         if not path.exists():
