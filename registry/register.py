@@ -192,7 +192,9 @@ def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed,
         catalog.keep_object(tx, digest=Digest.of(data), subject=digest, role="evidence")
     index = -1
     for one in signed.statements:
-        index = record_statement(tx, digest, one, at=now)
+        # the same bytes under a second name: what was said about them stands already
+        if catalog.statement(tx, one.digest) is None:
+            index = record_statement(tx, digest, one, at=now)
     version = catalog.add_version(
         tx,
         name=artifact.name,

@@ -57,6 +57,16 @@ def test_a_base_in_other_shards_is_a_version_of_the_same_weights(registry: Regis
     assert third.record.identity.weights != whole.record.identity.weights
 
 
+def test_the_same_bytes_under_a_second_name_are_a_second_version_of_one_artifact(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first = add_a_base(registry, tmp_path / "base", name="tiny").version
+    second = add_a_base(registry, tmp_path / "base", name="small").version
+    assert second.label == "small:1"
+    assert second.manifest_digest == first.manifest_digest
+    assert {verify_version(registry, one).verdict for one in (first, second)} == {"verified"}
+
+
 def test_a_fine_tune_without_a_modification_record_is_refused(registry: Registry, tmp_path: Path) -> None:
     base = add_a_base(registry, tmp_path / "base")
     artifact = an_artifact(tmp_path / "adapter", base)
