@@ -14,6 +14,7 @@ from registry.mlflow.mirror import SyncOutcome, sync
 from registry.mlflow.projection import Projection, project_version
 from registry.mlflow.route import MirrorRoute
 from registry.records import records_of
+from registry.report import make_report
 from schemas.identity import Digest, Reference
 from schemas.mirror import OutboxEntry
 
@@ -66,9 +67,9 @@ def sync_mirror(registry: Registry) -> Mirrored:
     registry.require_writable()
     route = mirror_route(registry)
     with registry.database.read() as tx:
-        rows = catalog.pending_outbox(tx, BATCH)
+        entries = catalog.pending_outbox(tx, BATCH)
     outcome = sync(
-        [_entry(row) for row in rows],
+        entries,
         route=route,
         state=_State(registry),
         load=lambda entry: projection_of(registry, entry),
@@ -79,8 +80,6 @@ def sync_mirror(registry: Registry) -> Mirrored:
 
 def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
     """What MLflow should show for an entry's version as it is now."""
-    from registry.report import make_report
-
     with registry.database.read() as tx:
         version = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
         bases = catalog.version_by_digest(tx, manifest_digest=version.base_manifest) if version.base_manifest else ()
@@ -101,14 +100,6 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         completeness=filled,
         base=bases[0] if bases else None,
         parents=parents,
-    )
-
-
-def _entry(row: catalog.OutboxEntry) -> OutboxEntry:
-    name, _, number = row.version_label.rpartition(":")
-    kind: Any = row.kind  # a text in the database; the schema checks it
-    return OutboxEntry(
-        id=row.id, kind=kind, name=name, number=int(number), manifest=row.subject, alias=row.payload.get("alias")
     )
 
 

@@ -16,7 +16,7 @@ from registry.home import Registry
 from registry.publish import publish_checkpoint
 from registry.signing import dsse
 from registry.signing.keys import Signer
-from schemas.document import Document
+from schemas.document import Document, first_problem
 from schemas.errors import InputRefused
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
@@ -121,6 +121,4 @@ def _require_form(kind: StatementKind, predicate: dict[str, Any]) -> None:
         if schema is not None:
             schema.from_json(predicate)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PredicateMalformed(kind, f"{where}: {first['msg']}") from error
+        raise PredicateMalformed(kind, first_problem(error)) from error

@@ -7,7 +7,7 @@ import pytest
 
 from registry.database import catalog
 from registry.database.catalog import VersionFilter
-from registry.database.log_store import append_event
+from registry.database.log_store import SqlLogStore, append_event
 from registry.database.session import Database
 from registry.transparency.merkle import NotInLog
 from schemas.errors import NotFound
@@ -261,9 +261,9 @@ def test_an_event_is_read_back_and_a_missing_one_is_not_found(database: Database
     with database.write() as tx:
         append_event(tx, b"\x00leaf\xff")
     with database.read() as tx:
-        assert catalog.event(tx, 0) == b"\x00leaf\xff"
+        assert SqlLogStore(tx).get_leaf(0) == b"\x00leaf\xff"
         with pytest.raises(NotInLog):
-            catalog.event(tx, 1)
+            SqlLogStore(tx).get_leaf(1)
 
 
 # ---- aliases
@@ -304,14 +304,17 @@ def test_an_alias_is_where_it_was_at_each_time(database: Database) -> None:
 def test_the_outbox_is_drained_in_order_and_each_entry_once(database: Database) -> None:
     with database.write() as tx:
         ids = [
-            catalog.enqueue(tx, kind="version", subject=digest("x"), version_label=f"x:{at}", payload={"at": at})
+            catalog.enqueue(
+                tx, kind="version", subject=digest("x"), version_label=f"x:{at}", payload={"alias": f"a{at}"}
+            )
             for at in range(5)
         ]
         catalog.mark_done(tx, ids[1], NOW)
         catalog.mark_done(tx, ids[1], "2027-01-01T00:00:00Z")
     with database.read() as tx:
         pending = catalog.pending_outbox(tx, 3)
-        assert [entry.payload for entry in pending] == [{"at": 0}, {"at": 2}, {"at": 3}]
+        assert [(entry.label, entry.alias) for entry in pending] == [("x:0", "a0"), ("x:2", "a2"), ("x:3", "a3")]
+        assert {(entry.kind, entry.manifest) for entry in pending} == {("version", digest("x"))}
         assert [entry.id for entry in catalog.pending_outbox(tx)] == [ids[0], *ids[2:]]
 
 

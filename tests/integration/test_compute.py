@@ -115,7 +115,8 @@ def test_the_record_says_where_each_figure_comes_from(finished, base):
     law = trace_law(finished.model.config, finished.config)
     assert record.param_update_flop.value == law.total(finished.result.shapes)
     assert record.peak_memory_bytes.value > 2**20
-    assert record.energy_kwh.known or record.energy_kwh.reason
+    energy = finished.result.energy_kwh
+    assert (record.energy_kwh.value, record.energy_kwh.known) == (energy, energy is not None)
 
 
 def test_an_architecture_that_cannot_be_traced_falls_back_to_the_closed_form_and_says_so(finished, base, monkeypatch):

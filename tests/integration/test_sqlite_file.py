@@ -197,7 +197,7 @@ def test_a_process_that_was_killed_in_a_transaction_leaves_what_was_committed(fi
     again = Database.open(f"sqlite:///{file}")
     with again.read() as tx:
         assert SqlLogStore(tx).size() == 1
-        assert catalog.event(tx, 0) == b"committed"
+        assert SqlLogStore(tx).get_leaf(0) == b"committed"
     again.close()
 
 
@@ -359,7 +359,7 @@ def test_no_question_costs_more_among_more_versions(database: Database) -> None:
         version = put_version(tx, "rare", a_manifest("rare", method="lora", base=on(a_base("rare"))))
         said = put_statement(tx, version.manifest_digest, "said")
         catalog.set_alias(tx, name="rare", alias="champion", number=1, statement_digest=said, at=NOW)
-        catalog.enqueue(tx, kind="v", subject=said, version_label="rare:1", payload={})
+        catalog.enqueue(tx, kind="statement", subject=said, version_label="rare:1", payload={})
     add(0, 100)
     with database.read() as tx:
         few = [steps(tx, question) for question in questions(tx, "rare")]

@@ -24,9 +24,8 @@ from registry.database.catalog.housekeeping import (
     set_meta,
     take_lease,
 )
-from registry.database.catalog.log import event, latest_checkpoint, put_checkpoint
+from registry.database.catalog.log import latest_checkpoint, put_checkpoint
 from registry.database.catalog.outbox import (
-    OutboxEntry,
     enqueue,
     get_mirrored,
     mark_done,
@@ -51,7 +50,6 @@ __all__ = [
     "AliasMove",
     "Artifact",
     "ArtifactUnknown",
-    "OutboxEntry",
     "Transaction",
     "VersionFilter",
     "VersionPage",
@@ -63,7 +61,6 @@ __all__ = [
     "artifact",
     "base_by_weights",
     "enqueue",
-    "event",
     "get_mirrored",
     "idempotent_version",
     "insert_artifact",

@@ -1,19 +1,9 @@
-"""The log's entries and the checkpoints over them."""
+"""The checkpoints over the log's entries."""
 
 from sqlalchemy import exists, insert, select
 
-from registry.database.log_store import SqlLogStore
 from registry.database.session import Transaction
 from registry.database.tables import checkpoints
-
-
-def event(tx: Transaction, index: int) -> bytes:
-    """The bytes of one entry.
-
-    Raises:
-        NotInLog: the log is shorter.
-    """
-    return SqlLogStore(tx).get_leaf(index)
 
 
 def put_checkpoint(tx: Transaction, size: int, text: str) -> None:

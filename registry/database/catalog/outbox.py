@@ -1,39 +1,35 @@
 """What the mirror still has to copy, and what it calls the things it has copied."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from pydantic import ValidationError
+from sqlalchemy import Row, Select, insert, select, update
 
+from registry.database.failures import RowDamaged
 from registry.database.rows import insert_or
 from registry.database.session import Transaction
 from registry.database.tables import mirrored, outbox
+from schemas.document import first_problem
 from schemas.identity import Digest
+from schemas.mirror import OutboxEntry, OutboxKind
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxEntry:
-    """One thing to copy; `payload` is the JSON object that its kind says."""
-
-    id: int
-    kind: str
-    subject: Digest
-    version_label: str
-    payload: dict[str, Any]
-
-
-def enqueue(tx: Transaction, *, kind: str, subject: Digest, version_label: str, payload: dict[str, Any]) -> int:
-    """Add something to copy, in the transaction that made it; returns its number."""
+def enqueue(tx: Transaction, *, kind: OutboxKind, subject: Digest, version_label: str, payload: dict[str, Any]) -> int:
+    """Add something to copy, in the transaction that made it; returns its number. `payload` names the alias that moved."""
     values = {"kind": kind, "subject": subject, "version_label": version_label, "payload": payload}
     added: int = tx.execute(insert(outbox).values(**values).returning(outbox.c.id)).scalar_one()
     return added
 
 
 def pending_outbox(tx: Transaction, limit: int = 100) -> tuple[OutboxEntry, ...]:
-    """What is not copied yet, oldest first."""
+    """What is not copied yet, oldest first.
+
+    Raises:
+        RowDamaged: a row is not what `enqueue` writes.
+    """
     columns = (outbox.c.id, outbox.c.kind, outbox.c.subject, outbox.c.version_label, outbox.c.payload)
-    query = select(*columns).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id).limit(limit)
-    return tuple(OutboxEntry(*row) for row in tx.execute(query))
+    query: Select[Any] = select(*columns).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id).limit(limit)
+    return tuple(_entry(row) for row in tx.execute(query))
 
 
 def mark_done(tx: Transaction, id: int, at: str) -> None:
@@ -55,3 +51,13 @@ def put_mirrored(tx: Transaction, entity: str, key: str, value: dict[str, Any]) 
         .values(entity=entity, key=key, value=value)
         .on_conflict_do_update(index_elements=["entity", "key"], set_={"value": value})
     )
+
+
+def _entry(row: Row[Any]) -> OutboxEntry:
+    name, _, number = row.version_label.rpartition(":")
+    try:
+        return OutboxEntry(
+            id=row.id, kind=row.kind, name=name, number=number, manifest=row.subject, alias=row.payload.get("alias")
+        )
+    except ValidationError as error:
+        raise RowDamaged("outbox", first_problem(error)) from error
