@@ -3,6 +3,7 @@
 The same records, `as_of`, rule set and tool version give the same bytes.
 """
 
+import re
 from importlib.metadata import version as package_version
 
 from registry.database import catalog
@@ -12,8 +13,21 @@ from registry.records import records_of
 from registry.reports.html import render_html
 from registry.reports.view import build_report_view
 from registry.verify import verify_version
+from schemas.errors import InputRefused
 from schemas.identity import Reference
+from schemas.values import RFC3339
 from schemas.version import Version
+
+
+class AsOfRefused(InputRefused):
+    reference = "as-of-refused"
+
+    def __init__(self, text: str, newest: str) -> None:
+        super().__init__(
+            what=f"a report cannot speak of {text[:80]!r}",
+            why=f"that is no time such as {newest}, or lies before it, the newest record that the page shows",
+            fix=f"leave --as-of out, or write a time in UTC from {newest} on",
+        )
 
 
 def make_report(registry: Registry, version: Version, *, as_of: str | None = None) -> bytes:
@@ -25,6 +39,7 @@ def make_report(registry: Registry, version: Version, *, as_of: str | None = Non
         as_of: the time that the report speaks of; default: when the last thing was said about the version.
 
     Raises:
+        AsOfRefused: no time, or one before the newest record.
         IntegrityBroken: what is recorded is not what was signed.
     """
     records = records_of(registry, version)
@@ -32,6 +47,8 @@ def make_report(registry: Registry, version: Version, *, as_of: str | None = Non
         lineage = lineage_of(tx, focus=version.manifest_digest)
         known = catalog.resolve(tx, reference_of(version))
     said = max(str(stored.appended_at) for stored in records.statements)
+    if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < said):
+        raise AsOfRefused(as_of, said)
     view = build_report_view(
         version=known,
         lineage=lineage,

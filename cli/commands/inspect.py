@@ -1,6 +1,7 @@
 """list, show, lineage, verify, pull, report, promote: looking at what is registered."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 PAGE = 50
 
 
+class Kind(StrEnum):
+    """What a version can be."""
+
+    base = "base"
+    adapter = "adapter"
+    model = "model"
+    bundle = "bundle"
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("list")(list_command)
     for command in (show, lineage, verify, pull, report, promote):
@@ -33,21 +43,31 @@ def list_command(
     home: HomeOption = None,
     output: OutputOption = Output.text,
     name: Annotated[str | None, typer.Option(help="Only names that start so.")] = None,
-    kind: Annotated[str | None, typer.Option(help="base, adapter, model or bundle.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="At most so many.")] = PAGE,
     after: Annotated[str | None, typer.Option(help="Continue behind this version (name:3).")] = None,
 ) -> None:
     """List the registered versions, by name and number."""
     from cli.wiring import opened
     from registry.database.catalog import VersionFilter, list_versions
-    from schemas.identity import Reference
+    from schemas.identity import MalformedReference, Reference
 
-    start = Reference.parse(after) if after else None
-    key = (start.name, start.number) if start and start.name and start.number else None
+    key = None
+    if after is not None:
+        start = Reference.parse(after)
+        if start.name is None or start.number is None:
+            raise MalformedReference(after, "--after continues behind a name with its number")
+        key = (start.name, start.number)
     with opened(home) as registry, registry.database.read() as tx:
-        page = list_versions(tx, where=VersionFilter(name_prefix=name, kind=kind), after=key, limit=limit)
+        page = list_versions(
+            tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
+        )
     if output is Output.json:
         console.out_json([version.model_dump(mode="json") for version in page.versions])
+        return
+    if not page.versions and (name or kind or after):
+        console.note("nothing that is registered matches")
+        console.next_step("registry list")
         return
     if not page.versions:
         console.note("nothing is registered yet")
@@ -91,6 +111,7 @@ def lineage(reference: ReferenceArgument, home: HomeOption = None, output: Outpu
         return
     for line in tree_lines(graph):
         console.out(line)
+    console.next_step(f"registry show {version.label}")
 
 
 def verify(
@@ -108,8 +129,7 @@ def verify(
         console.out_json(outcome.model_dump(mode="json"))
     else:
         _print_checks(outcome)
-    if outcome.verdict == "verified" and output is Output.text and not _is_folder(target):
-        console.next_step(f"registry report {target}")
+        _say_how_to_go_on(outcome, target, trusted=trust is not None)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -143,7 +163,8 @@ def report(
     home: HomeOption = None,
     out: Annotated[str | None, typer.Option(help="Where to write it; - for stdout.")] = None,
     as_of: Annotated[
-        str | None, typer.Option(help="The time the report speaks of; default: the newest record.")
+        str | None,
+        typer.Option(metavar="TIME", help="The time the report speaks of (UTC); default: the newest record."),
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about a version: what changed, how it was measured, what is open."""
@@ -160,6 +181,7 @@ def report(
     path = Path(out or f"{version.name}-{version.number}-report.html")
     _write_page(path, page)
     console.out(f"report   {path}")
+    console.next_step(f"registry promote {version.label} champion")
 
 
 def promote(
@@ -185,6 +207,7 @@ def _verified(
     target: str, home: Path | None, trust: Path | None, root: list[str] | None, base: Path | None, require: list[str]
 ) -> "VerifyOutcome":
     from cli.wiring import chosen_trust, home_if_any
+    from registry.home import FOLDER_NAME, HomeNotFound
     from registry.pull import version_named
     from registry.verify import Requirements, verify_folder, verify_version
     from schemas.errors import InputRefused
@@ -198,7 +221,9 @@ def _verified(
     registry = home_if_any(home)
     try:
         policy, problem = chosen_trust(registry, trust, root)
-        if _is_folder(target) or registry is None:
+        if registry is None and not _is_folder(target):
+            raise HomeNotFound(f"a folder {target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above")
+        if registry is None or _is_folder(target):
             from registry.home import utc_now
 
             return verify_folder(
@@ -232,6 +257,23 @@ def _print_checks(outcome: "VerifyOutcome") -> None:
             console.out(f"{'':<14} {line}")
     said = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]
     console.out(console.painted(outcome.verdict, said))
+
+
+def _say_how_to_go_on(outcome: "VerifyOutcome", target: str, *, trusted: bool) -> None:
+    if outcome.verdict == "broken":
+        console.note(
+            "fix: do not load it; take it again from where it was registered: registry pull NAME:NUMBER FOLDER"
+        )
+    elif outcome.verdict == "verified" and not _is_folder(target):
+        console.next_step(f"registry report {target}")
+    elif outcome.verdict == "unverified" and not trusted and _step(outcome, "trust") == "unchecked":
+        console.note(f"fix: get the trust file from its keeper, then: registry verify {target} --trust FILE")
+    elif outcome.verdict == "unverified":
+        console.note("fix: bring what the line above could not check (--trust, --base), or ask for less (--require)")
+
+
+def _step(outcome: "VerifyOutcome", step: str) -> str:
+    return next(check.status for check in outcome.checks if check.step == step)
 
 
 def _row(version: "Version") -> list[Any]:
