@@ -14,8 +14,8 @@ from registry.signing import strict_base64
 from registry.signing.keys import PublicKey, Signer
 from schemas.canonical import canonical_bytes
 from schemas.errors import IntegrityBroken, NotChecked
+from schemas.statement import PAYLOAD_TYPE
 
-IN_TOTO = "application/vnd.in-toto+json"
 ENVELOPE_MAX_BYTES = 64 * 1024 * 1024
 _FIELDS = {"payload", "payloadType", "signatures"}
 
@@ -177,7 +177,7 @@ def verify(
     keys: Iterable[PublicKey],
     *,
     expected_key_id: str | None = None,
-    payload_types: Collection[str] = (IN_TOTO,),
+    payload_types: Collection[str] = (PAYLOAD_TYPE,),
     what: str = "a statement",
 ) -> PublicKey:
     """The trusted key that made the signature; every trusted key is tried.

@@ -24,9 +24,9 @@ from registry.signing.strict_base64 import LooseBase64
 from schemas.canonical import canonical_bytes
 from schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from schemas.identity import Digest
+from schemas.statement import PAYLOAD_TYPE, STATEMENT_TYPE
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 BUNDLE_MAX_BYTES = 64 * 1024 * 1024  # about 200 000 files
 _OLD_PREDICATE_TYPE = "https://model_signing/Digests/v0.1"
@@ -134,7 +134,7 @@ def sign_folder_listing(
             },
         },
     }
-    envelope = dsse.sign(signer, dsse.IN_TOTO, canonical_bytes(statement))
+    envelope = dsse.sign(signer, PAYLOAD_TYPE, canonical_bytes(statement))
     material = {"publicKey": {"hint": signer.public.key_id}, "tlogEntries": []}
     bundle = {"mediaType": MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope.to_json()}
     return canonical_bytes(bundle)
@@ -201,8 +201,8 @@ def read_statement(envelope: Envelope, *, hint: str | None, what: str, single_fi
     Raises:
         MalformedBundle, UnsupportedBundle: as for `parse_bundle`.
     """
-    if envelope.payload_type != dsse.IN_TOTO:
-        raise MalformedBundle(what, f"its payload type is not {dsse.IN_TOTO}")
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise MalformedBundle(what, f"its payload type is not {PAYLOAD_TYPE}")
     value = read_json(
         envelope.payload, what=f"the statement of {what}", max_bytes=BUNDLE_MAX_BYTES, error=MalformedBundle
     )

@@ -11,6 +11,7 @@ import pytest
 
 from registry.signing import dsse
 from registry.transparency import note
+from schemas.statement import PAYLOAD_TYPE
 from tests.conftest import not_run
 from tests.signing_builders import ORIGIN, a_bundle, a_p256_key, an_ed25519_key
 
@@ -35,7 +36,7 @@ def pae_by_hand(envelope: dict) -> bytes:
 @pytest.mark.parametrize("source", ["statement", "model.sig"])
 def test_openssl_verifies_our_p256_signatures(openssl, tmp_path, source):
     if source == "statement":
-        envelope = json.loads(dsse.sign(a_p256_key(), dsse.IN_TOTO, '{"é": 1}'.encode()).render())
+        envelope = json.loads(dsse.sign(a_p256_key(), PAYLOAD_TYPE, '{"é": 1}'.encode()).render())
     else:
         envelope = json.loads(a_bundle())["dsseEnvelope"]
     (tmp_path / "key.pub").write_bytes(a_p256_key().public.pem)
@@ -82,7 +83,7 @@ def test_the_commands_of_the_reference_page_do_what_it_says(openssl, tmp_path):
     evidence = tmp_path / "DIR" / "evidence"
     evidence.mkdir(parents=True)
     (tmp_path / "DIR" / "model.sig").write_bytes(a_bundle())
-    line = dsse.sign(a_p256_key(), dsse.IN_TOTO, b"{}").render()
+    line = dsse.sign(a_p256_key(), PAYLOAD_TYPE, b"{}").render()
     (evidence / "statements.intoto.jsonl").write_bytes(line + b"\n")
     checkpoint = note.sign_checkpoint(an_ed25519_key(), origin=ORIGIN, size=1, root=bytes(32))
     proof = note.render_proof(note.Proof(index=0, hashes=(), checkpoint_text=checkpoint))

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from registry.signing import dsse, strict_base64
 from registry.signing.dsse import Envelope, EnvelopeSignature
 from schemas.errors import IntegrityBroken, NotChecked
+from schemas.statement import PAYLOAD_TYPE
 from tests.signing_builders import a_p256_key, an_ed25519_key
 
 LAB, STRANGER = a_p256_key(1), a_p256_key(2)
 
 
-def an_envelope(payload: bytes = b'{"a":1}', payload_type: str = dsse.IN_TOTO) -> Envelope:
+def an_envelope(payload: bytes = b'{"a":1}', payload_type: str = PAYLOAD_TYPE) -> Envelope:
     return dsse.sign(LAB, payload_type, payload)
 
 
@@ -48,7 +49,7 @@ def test_the_same_statement_signed_twice_is_the_same_line():
 
 def test_every_trusted_key_is_tried_whatever_its_kind():
     assert dsse.verify(an_envelope(), [an_ed25519_key().public, STRANGER.public, LAB.public]) == LAB.public
-    by_log = dsse.sign(an_ed25519_key(), dsse.IN_TOTO, b"{}")
+    by_log = dsse.sign(an_ed25519_key(), PAYLOAD_TYPE, b"{}")
     assert dsse.verify(by_log, [LAB.public, an_ed25519_key().public]) == an_ed25519_key().public
 
 
@@ -60,7 +61,7 @@ def test_without_a_trusted_key_nobody_is_accused():
 
 
 def test_an_expected_key_that_is_trusted_and_did_not_sign_breaks_integrity():
-    tampered = Envelope(dsse.IN_TOTO, b'{"a":2}', an_envelope().signatures)
+    tampered = Envelope(PAYLOAD_TYPE, b'{"a":2}', an_envelope().signatures)
     with pytest.raises(dsse.BadSignature) as caught:
         dsse.verify(tampered, [STRANGER.public, LAB.public], expected_key_id=LAB.public.key_id)
     assert caught.value.exit_code == 6
@@ -84,7 +85,7 @@ def test_the_payload_type_is_part_of_what_is_signed_and_checked_after_the_signat
     other = an_envelope(payload_type="application/vnd.other+json")
     with pytest.raises(dsse.WrongPayloadType):
         dsse.verify(other, [LAB.public])
-    relabelled = Envelope(dsse.IN_TOTO, other.payload, other.signatures)
+    relabelled = Envelope(PAYLOAD_TYPE, other.payload, other.signatures)
     with pytest.raises(dsse.NoTrustedSignature):
         dsse.verify(relabelled, [LAB.public])
 

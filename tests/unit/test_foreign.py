@@ -12,6 +12,7 @@ from registry.signing.foreign import verify_foreign
 from registry.signing.keys import MalformedPublicKey
 from registry.signing.strict_base64 import encode
 from schemas.identity import Digest
+from schemas.statement import PAYLOAD_TYPE
 from tests.signing_builders import a_bundle, a_p256_key, an_ed25519_key
 
 RELEASES = ("v0.3.1-elliptic-key", "v1.0.1-elliptic-key", "v1.1.0-elliptic-key")
@@ -54,7 +55,7 @@ def test_each_curve_goes_with_its_own_hash(curve, algorithm):
     pem = secret.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     bundle = json.loads(a_bundle())
     bundle["verificationMaterial"]["publicKey"]["hint"] = Digest.of(pem).hex
-    message = dsse.pae(dsse.IN_TOTO, oms.parse_bundle(a_bundle()).envelope.payload)
+    message = dsse.pae(PAYLOAD_TYPE, oms.parse_bundle(a_bundle()).envelope.payload)
     for used, accepted in ((algorithm, True), (hashes.SHA256(), False)):
         bundle["dsseEnvelope"]["signatures"] = [{"sig": encode(secret.sign(message, ec.ECDSA(used))), "keyid": ""}]
         data = json.dumps(bundle).encode()

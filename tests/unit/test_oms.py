@@ -10,6 +10,7 @@ from registry.signing import dsse, oms
 from registry.signing.oms import Resource, parse_bundle, require_ignore_paths, verify_bundle
 from schemas.errors import IntegrityBroken
 from schemas.identity import Digest
+from schemas.statement import PAYLOAD_TYPE
 from tests.signing_builders import a_bundle, a_p256_key, an_ed25519_key, some_resources
 
 LAB, STRANGER = a_p256_key(1), a_p256_key(2)
@@ -22,7 +23,7 @@ def statement_of(data: bytes) -> dict:
 def resigned(statement: object, **bundle_changes) -> bytes:
     """A bundle over any statement, properly signed: only its contents can be wrong."""
     payload = statement if isinstance(statement, bytes) else json.dumps(statement).encode()
-    envelope = dsse.sign(LAB, dsse.IN_TOTO, payload)
+    envelope = dsse.sign(LAB, PAYLOAD_TYPE, payload)
     bundle = {
         "mediaType": oms.MEDIA_TYPE,
         "verificationMaterial": {"publicKey": {"hint": LAB.public.key_id}, "tlogEntries": []},
@@ -149,7 +150,7 @@ def test_a_good_signature_under_a_wrong_hint_is_broken(hint):
 
 def test_an_ed25519_signature_is_outside_oms_even_by_a_trusted_key():
     key = an_ed25519_key()
-    envelope = dsse.sign(key, dsse.IN_TOTO, json.dumps(statement_of(a_bundle())).encode())
+    envelope = dsse.sign(key, PAYLOAD_TYPE, json.dumps(statement_of(a_bundle())).encode())
     material = {"publicKey": {"hint": key.public.key_id}}
     data = json.dumps(
         {"mediaType": oms.MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope.to_json()}
