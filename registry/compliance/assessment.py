@@ -42,10 +42,8 @@ def original_flop(record: ModificationRecord) -> Value:
 
 
 def _positive(value: Value) -> float | None:
-    number = value.value
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        return None
-    return float(number) if number > 0 else None
+    number = _number(value)
+    return number if number is not None and number > 0 else None
 
 
 def _number(value: Value) -> float | None:

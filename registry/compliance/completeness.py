@@ -6,8 +6,9 @@ asks its own question and is listed as undecided: more may be required once it i
 
 import re
 from collections import Counter
+from typing import get_args
 
-from registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
+from registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
 from schemas.document import Frozen
 from schemas.modification import ModificationRecord
 from schemas.report import Gap
@@ -21,7 +22,6 @@ _PROVIDER_VERDICTS = (
     "provider_modified",
     "borderline",
 )
-_OWNERS = ("modifier", "data owner", "legal", "engineer", "tool")
 
 
 class Conditions(Frozen):
@@ -43,7 +43,7 @@ class Completeness(Frozen):
     def by_owner(self) -> tuple[tuple[str, int], ...]:
         """Open fields of each owner who has any."""
         counts = Counter(gap.owner for gap in self.open)
-        return tuple((owner, counts[owner]) for owner in _OWNERS if counts[owner])
+        return tuple((owner, counts[owner]) for owner in get_args(Owner) if counts[owner])
 
     @property
     def sentence(self) -> str:
