@@ -35,6 +35,9 @@ class QuantizationNotAvailable(InputRefused):
         )
 
 
+_ADAPTER_MEMORY = "frozen base at 2 bytes a parameter in bf16; 16 bytes a trained parameter"
+
+
 @dataclass(frozen=True, slots=True)
 class Default:
     """A default of a method's block, and where it comes from."""
@@ -54,8 +57,8 @@ class MethodRow:
     name: MethodName
     summary: str
     mergeable: bool
-    trains_base_weights: bool
-    memory: str
+    trains_base_weights: bool = False
+    memory: str = _ADAPTER_MEMORY
     defaults: tuple[Default, ...] = ()
     module: str | None = None
 
@@ -84,7 +87,6 @@ class Method(Protocol):
         """
 
 
-_ADAPTER_MEMORY = "frozen base at 2 bytes a parameter in bf16; 16 bytes a trained parameter"
 _HU = "Hu et al. 2021"
 _LORA_DEFAULTS = (
     Default("r", "8", f"{_HU} §7.2: small ranks suffice; 8 is peft's default too"),
@@ -97,31 +99,10 @@ _LORA_DEFAULTS = (
 )
 
 
-def _row(
-    name: MethodName,
-    summary: str,
-    *,
-    mergeable: bool,
-    memory: str = _ADAPTER_MEMORY,
-    trains_base_weights: bool = False,
-    defaults: tuple[Default, ...] = (),
-    module: str | None = None,
-) -> MethodRow:
-    return MethodRow(
-        name=name,
-        summary=summary,
-        mergeable=mergeable,
-        trains_base_weights=trains_base_weights,
-        memory=memory,
-        defaults=defaults,
-        module=module,
-    )
-
-
 METHODS: Mapping[MethodName, MethodRow] = {
     row.name: row
     for row in (
-        _row(
+        MethodRow(
             "full",
             "train every weight",
             mergeable=False,
@@ -130,25 +111,25 @@ METHODS: Mapping[MethodName, MethodRow] = {
             defaults=(Default("freeze", "[]", "nothing is frozen unless asked for"),),
             module="trainer.methods.full",
         ),
-        _row(
+        MethodRow(
             "lora",
             "low-rank update of linear layers: W + s·B·A",
             mergeable=True,
             defaults=_LORA_DEFAULTS,
             module="trainer.methods.lora",
         ),
-        _row("lora_pro", "LoRA whose step follows the full gradient", mergeable=True),
-        _row(
+        MethodRow("lora_pro", "LoRA whose step follows the full gradient", mergeable=True),
+        MethodRow(
             "qlora",
             "LoRA on a base quantised to 4 bits",
             mergeable=True,
             memory="frozen base at 0.52 bytes a parameter",
         ),
-        _row("bottleneck", "small non-linear layers after sub-layers", mergeable=False),
-        _row("ia3", "learned scales of keys, values and MLP inputs", mergeable=True),
-        _row("prompt_tuning", "learned embeddings in front of the text", mergeable=False),
-        _row("prefix_tuning", "learned keys and values in front of each layer", mergeable=False),
-        _row("hybrid", "prompt tuning and LoRA together", mergeable=False),
+        MethodRow("bottleneck", "small non-linear layers after sub-layers", mergeable=False),
+        MethodRow("ia3", "learned scales of keys, values and MLP inputs", mergeable=True),
+        MethodRow("prompt_tuning", "learned embeddings in front of the text", mergeable=False),
+        MethodRow("prefix_tuning", "learned keys and values in front of each layer", mergeable=False),
+        MethodRow("hybrid", "prompt tuning and LoRA together", mergeable=False),
     )
 }
 
