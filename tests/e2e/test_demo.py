@@ -1,0 +1,99 @@
+"""`registry demo` from an empty folder: told to its end, continued by a second run, and found in the browser afterwards."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui_process import RunningUi, running_ui
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+ROOT = Path(__file__).parents[2]
+PORT = 5260
+
+
+def demo(folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", "demo"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("told")
+    done = demo(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def test_the_demo_tells_the_whole_story_and_writes_only_under_its_folder(told: tuple[Path, str]) -> None:
+    folder, said = told
+    assert [path.name for path in folder.iterdir()] == ["demo"]
+    for command in ("init", "base add", "train", "verify", "pull", "report"):
+        assert f"$ registry {command}" in said
+    assert "\nverified\n" in said
+    assert "\nbroken\n(exit code 6, as it should be)" in said
+    assert "lora_B.weight' has other values" in said
+    assert "What to type next:" in said
+    page = (folder / "demo" / "polite-replies-1-report.html").read_text()
+    assert "polite-replies:1" in page
+    assert "<script" not in page
+
+
+def test_a_second_run_continues_and_trains_nothing_again(told: tuple[Path, str]) -> None:
+    done = demo(told[0])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "$ registry train" not in done.stdout
+    assert "polite-replies is registered already" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def ui(told: tuple[Path, str]) -> Iterator[RunningUi]:
+    with running_ui(told[0] / "demo" / ".registry", PORT) as running:
+        yield running
+
+
+@pytest.mark.browser
+def test_a_browser_finds_run_metrics_version_with_tags_and_the_report(ui: RunningUi) -> None:
+    from playwright.sync_api import sync_playwright
+
+    shots = Path(os.environ.get("CI_OUTPUT", ROOT / "ci-output"))
+    shots.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(60_000)
+        page.goto(f"{ui.url}/#/models/polite-replies/versions/1")
+        page.get_by_text("registry.base_digest").wait_for()
+        page.get_by_text("fields filled").first.wait_for()
+        _shoot(page, shots, "version")
+        page.get_by_role("link", name="train polite-replies:1").click()
+        page.get_by_text("loss/held_out").first.wait_for()
+        _shoot(page, shots, "run")
+        page.goto(f"{ui.url}/#/models/polite-replies/versions/1")
+        link = page.get_by_role("link", name="Audit report").first
+        link.wait_for()
+        page.goto(f"{ui.url}/{link.get_attribute('href')}")
+        page.reload()  # MLflow does not switch the file when only the fragment changes
+        page.frame_locator("iframe").get_by_role("heading", name="polite-replies:1").wait_for()
+        _shoot(page, shots, "report")
+        browser.close()
+
+
+def _shoot(page: Any, folder: Path, name: str) -> None:
+    page.wait_for_timeout(1500)
+    page.screenshot(path=str(folder / f"demo-{name}.png"))
