@@ -4,8 +4,10 @@ import itertools
 import logging
 import os
 import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cli import console
 from cli.commands import browse, inspect, setup, training
@@ -17,16 +19,50 @@ EXIT_CODES = (
     "8 this machine or a backend cannot · 130 interrupted"
 )
 
+# the order in which a reader meets them
+COMMANDS = (
+    *("init", "demo", "base", "methods", "train"),
+    *("list", "show", "lineage", "verify", "pull", "report", "promote", "ui", "mirror", "trust", "schema"),
+)
+
+
+class StoryOrder(TyperGroup):
+    """Lists the commands as a reader meets them, then the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # typer's context
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: COMMANDS.index(name) if name in COMMANDS else len(COMMANDS))
+
+
 app = typer.Typer(
     name="registry",
-    help="Register fine-tuned models with their base, data, evaluation and signatures; verify and document them.",
+    cls=StoryOrder,
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"max_content_width": 120},
+    context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        console.out(f"registry {version('peft-registry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Register fine-tuned models with their base, data, evaluation and signatures; verify and document them."""
+
+
 setup.add_to(app)
 training.add_to(app)
 inspect.add_to(app)
@@ -54,7 +90,8 @@ def run(arguments: list[str]) -> int:
         console.show_error(error, as_json=_speaks_json(arguments))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        console.note("interrupted: nothing was registered that was not complete")
+        lead = "\n" if sys.stderr.isatty() else ""  # the terminal has written ^C, or a bar, into this line
+        console.note(f"{lead}interrupted: nothing was registered that was not complete")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader left; keep the interpreter from complaining while it closes stdout

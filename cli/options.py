@@ -28,7 +28,9 @@ TrustOption = Annotated[
 RootOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--root", help="sha256:… of a root key that you know; a trust file signed by it counts (with --trust)."
+        "--root",
+        metavar="DIGEST",
+        help="sha256:… of a root key that you know; a trust file signed by it counts (with --trust).",
     ),
 ]
 PassphraseFileOption = Annotated[

@@ -66,15 +66,19 @@ def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> Org
     for key, answer in answers.items():
         if key not in OrganisationProfile.model_fields:
             raise UnknownProfileKey(str(key))
-        text = _text(str(key), answer)
+        text = answer_text(str(key), answer)
         fields[key] = declared(text, by=by, at=at) if text else unknown(NOT_ANSWERED)
     for key in OrganisationProfile.model_fields:
         fields.setdefault(key, unknown(NOT_ANSWERED))
     return OrganisationProfile(**fields)
 
 
-def _text(key: str, answer: Any) -> str:
-    """The answer as text, empty for none."""
+def answer_text(key: str, answer: Any) -> str:  # any YAML value
+    """The answer to one question as text, empty for none.
+
+    Raises:
+        ProfileAnswerRefused: no text, or not one of the answers that there are.
+    """
     if answer is None:
         return ""
     if not isinstance(answer, str):

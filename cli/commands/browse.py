@@ -9,7 +9,7 @@ from cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
-    mirror = typer.Typer(help="The one-way copy in MLflow.", no_args_is_help=True)
+    mirror = typer.Typer(help="Bring the one-way copy in MLflow up to date.", no_args_is_help=True)
     mirror.command("sync")(mirror_sync)
     app.add_typer(mirror, name="mirror")
     app.command()(ui)
@@ -39,7 +39,7 @@ def ui(
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date first.")] = True,
 ) -> None:
-    """Browse in the stock MLflow UI; Ctrl-C ends it and leaves no process."""
+    """Browse in MLflow's own pages. Ctrl-C ends it and leaves no process."""
     from cli.progress import Progress
     from cli.wiring import opened
     from registry.mirroring import mirror_route, sync_mirror

@@ -82,7 +82,7 @@ def list_command(
 
 
 def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """Show one version: what it is, what it was made from, and everything said about it."""
+    """Show one version. What it is, what it was made from, and everything said about it."""
     from cli.wiring import opened
     from registry.show import describe_version
 
@@ -120,10 +120,12 @@ def verify(
     trust: TrustOption = None,
     root: RootOption = None,
     base: Annotated[Path | None, typer.Option(help="Where the base lies, to check its bytes too.")] = None,
-    require: Annotated[list[str] | None, typer.Option(help="Also demand: base-bytes, log-proof.")] = None,
+    require: Annotated[
+        list[str] | None, typer.Option(metavar="WHAT", help="Also demand: base-bytes, log-proof.")
+    ] = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Check that an artifact is exactly what was registered and signed: ten numbered checks."""
+    """Check that an artifact is what was registered and signed. Ten numbered checks."""
     outcome = _verified(target, home, trust, root, base, require or [])
     if output is Output.json:
         console.out_json(outcome.model_dump(mode="json"))
@@ -141,7 +143,7 @@ def pull(
     root: RootOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Write a verified private copy of a version, in plain layout, to a new folder."""
+    """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
     from cli.wiring import chosen_trust, opened
     from registry.pull import pull_version, version_named
 
@@ -167,7 +169,7 @@ def report(
         typer.Option(metavar="TIME", help="The time the report speaks of (UTC); default: the newest record."),
     ] = None,
 ) -> None:
-    """Write one self-contained HTML page about a version: what changed, how it was measured, what is open."""
+    """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
     from cli.wiring import opened
     from registry.pull import version_named
     from registry.report import make_report
@@ -191,7 +193,7 @@ def promote(
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
 ) -> None:
-    """Point an alias of a name at a version; the move is signed and logged."""
+    """Point an alias at a version. The move is signed and logged."""
     from cli.wiring import opened
     from registry.promote import set_alias
     from registry.pull import version_named

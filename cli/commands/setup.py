@@ -42,7 +42,7 @@ def init(
     store: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of a folder in the home.")] = None,
     example: Annotated[bool, typer.Option(help="Write a working training file with data beside the home.")] = True,
 ) -> None:
-    """Make a registry here: keys, trust, database, store, and a working example."""
+    """Make a registry here. Keys, trust file, database, store, and a working example."""
     from cli.settings import new_passphrase
     from registry.home import FOLDER_NAME, utc_now
     from registry.initialise import NewHome, make_home
@@ -70,7 +70,7 @@ def init(
 def schema(
     name: Annotated[str | None, typer.Argument(help="Which document; without a name they are listed.")] = None,
 ) -> None:
-    """Print the JSON Schema of a document, for editors and for other programs."""
+    """Print the JSON Schema of a document, for editors and programs."""
     from schemas.catalog import DOCUMENTS, json_schema
 
     if name is None:
@@ -81,7 +81,7 @@ def schema(
 
 
 def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """List the keys that this registry trusts, for whom and for what."""
+    """List the keys that this registry trusts, and for whom."""
     from cli.wiring import opened
 
     with opened(home) as registry:
@@ -108,7 +108,7 @@ def trust_export(
     folder: Annotated[Path, typer.Argument(help="A folder to write trust.json and the public keys to.")],
     home: HomeOption = None,
 ) -> None:
-    """Write the trust file and the public keys, to hand to whoever verifies elsewhere."""
+    """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
     from cli.wiring import opened
     from registry.export_trust import export_trust
 
@@ -117,6 +117,18 @@ def trust_export(
             console.out(str(path))
         console.note(f"tell them the root over another channel: sha256:{registry.trust.roots[0]}")
     console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
+
+
+def _asked(key: str, question: str) -> str:
+    """The answer to one question; one that cannot be used is asked for again."""
+    from registry.organisation import ProfileAnswerRefused, answer_text
+
+    while True:
+        answer = typer.prompt(question, default="", show_default=False, err=True)
+        try:
+            return answer_text(key, answer)
+        except ProfileAnswerRefused as error:
+            console.note(f"  {error.why}, or nothing")
 
 
 def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
@@ -128,7 +140,7 @@ def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
         answers = read_yaml(read_file(file, max_bytes=1 << 20), what=str(file))
     elif sys.stdin.isatty() and sys.stderr.isatty():
         console.note("Five questions for the records; an empty answer is recorded as unknown.")
-        answers = {key: typer.prompt(text, default="", show_default=False, err=True) for key, text in QUESTIONS}
+        answers = {key: _asked(key, text) for key, text in QUESTIONS}
     else:
         answers = {}
     return profile_from_answers(answers, by=person, at=now)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    base = typer.Typer(help="Base models.", no_args_is_help=True)
+    base = typer.Typer(help="Bring in a base model.", no_args_is_help=True)
     base.command("add")(base_add)
     app.add_typer(base, name="base")
     app.command()(train)
@@ -35,7 +35,7 @@ def base_add(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Register a base model by the digests of its weights, tokenizer, config and template."""
+    """Register a base. It is known by the digests of its weights, tokenizer, config and template."""
     from cli.progress import Progress
     from cli.wiring import opened
     from trainer.base_intake import intake_base
@@ -60,13 +60,15 @@ def base_add(
 
 def train(
     config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as training.seed=8")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
+    ] = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Adapt a base: check, evaluate, train, evaluate again, sign, register."""
+    """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
     from cli.progress import Progress
     from cli.wiring import opened
     from trainer.runs import train_and_register
@@ -87,8 +89,7 @@ def train(
 
 
 def methods(output: OutputOption = Output.text) -> None:
-    """List the adaptation methods, what each costs, and whether its result can be merged."""
-
+    """List the adaptation methods, and whether they can be merged."""
     from trainer.methods import METHODS
 
     rows = list(METHODS.values())
@@ -107,7 +108,7 @@ def methods(output: OutputOption = Output.text) -> None:
 def demo(
     folder: Annotated[Path, typer.Option(help="Everything is written under this folder.")] = Path("demo"),
 ) -> None:
-    """The whole story on a small model: base, train, verify, tamper, refuse, report."""
+    """Tell the whole story on a small model. Base, train, verify, tamper, refuse, report."""
     from cli.demo import run_demo
 
     raise typer.Exit(run_demo(folder))

@@ -139,7 +139,7 @@ class UnusablePassphrase(InputRefused):
         super().__init__(
             what="this passphrase cannot protect a key",
             why=why,
-            fix=f"choose one of 1 to {PASSPHRASE_MAX_BYTES} bytes, or ask for an unencrypted key in so many words",
+            fix=f"choose one of 1 to {PASSPHRASE_MAX_BYTES} bytes, or ask for keys without one (--unencrypted)",
         )
 
 
