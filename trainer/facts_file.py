@@ -14,7 +14,11 @@ class FactsNotAMapping(InputRefused):
     reference = "facts-not-a-mapping"
 
     def __init__(self, path: Path) -> None:
-        super().__init__(what=f"{path} states no facts", why="it is not a mapping", fix="write `licence: …` and so on")
+        super().__init__(
+            what=f"{path} states no facts",
+            why="it is not a mapping",
+            fix="write a key and its value on each line, the first `asserted_by: name and role`",
+        )
 
 
 def read_facts(path: Path) -> dict[str, Any]:
