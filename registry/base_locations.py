@@ -3,17 +3,18 @@
 import json
 from pathlib import Path
 
-from registry.files import write_atomically
+from registry.files import read_file, write_atomically
 from registry.intake.json import read_json
 from schemas.identity import Digest
 
 FILE_NAME = "bases.json"
+MAX_BYTES = 4 * 1024 * 1024  # some ten thousand bases
 
 
 def base_location(home: Path, manifest: Digest) -> Path | None:
     """The folder of a base used by reference, or None when this machine does not know one."""
     found = _read(home).get(manifest.hex)
-    return None if found is None else Path(found)
+    return None if found is None or "\0" in found else Path(found)
 
 
 def remember_base_location(home: Path, manifest: Digest, folder: Path) -> None:
@@ -26,5 +27,5 @@ def _read(home: Path) -> dict[str, str]:
     path = home / FILE_NAME
     if not path.exists():
         return {}
-    value = read_json(path.read_bytes(), what=str(path))
+    value = read_json(read_file(path, max_bytes=MAX_BYTES), what=str(path))
     return {str(key): str(folder) for key, folder in value.items()} if isinstance(value, dict) else {}

@@ -15,6 +15,7 @@ from registry.signing.dsse import Envelope
 from registry.signing.keys import MalformedPublicKey, PublicKey
 from registry.signing.trust import key_status, public_keys, require_ok
 from registry.transparency import log, note
+from schemas.document import first_problem
 from schemas.errors import IntegrityBroken
 from schemas.identity import Digest
 from schemas.log import LogEvent
@@ -59,7 +60,7 @@ class ReadStatement:
         try:
             return RegistrationPredicate.from_json(self.statement.predicate)
         except ValidationError as error:
-            raise StatementBroken(self.line, _first(error)) from error
+            raise StatementBroken(self.line, first_problem(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def parse_entry(proof_text: str) -> LoggedEntry:
     try:
         return LoggedEntry(proof, LogEvent.from_json(value))
     except ValidationError as error:
-        raise note.MalformedNote(PROOF_FILE, f"its entry is not a log event: {_first(error)}") from error
+        raise note.MalformedNote(PROOF_FILE, f"its entry is not a log event: {first_problem(error)}") from error
 
 
 def checkpoint_over(entry: LoggedEntry, trust: TrustPolicy, *, now: str) -> note.Checkpoint:
@@ -162,10 +163,5 @@ def _read_statement(number: int, line: bytes) -> ReadStatement:
     try:
         statement = Statement.from_json(value)
     except ValidationError as error:
-        raise StatementBroken(number, _first(error)) from error
+        raise StatementBroken(number, first_problem(error)) from error
     return ReadStatement(number, envelope, statement, Digest.of(envelope.payload))
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -22,6 +22,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from registry.database import catalog
 from registry.database.log_store import SqlLogStore
 from registry.database.session import Database
 from registry.files import write_atomically
@@ -33,7 +34,7 @@ from registry.storage import open_store
 from registry.storage.interface import ObjectStore
 from registry.transparency.log import check_against_remembered
 from schemas.document import Frozen, first_problem
-from schemas.errors import IntegrityBroken, NotFound, Refused, Unavailable
+from schemas.errors import IntegrityBroken, NotChecked, NotFound, Refused, Unavailable
 from schemas.policy import Role, TrustPolicy
 from schemas.statement import log_origin
 from schemas.values import timestamp
@@ -231,9 +232,12 @@ def open_home(
     uri = settings.database or f"sqlite:///{folder / 'database.sqlite'}"
     database = Database.open(uri, read_only=read_only and settings.database is None)
     registry = Registry(folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase)
-    remembered = registry.remembered_checkpoint() if check_log else None
-    if remembered is not None:
-        _check_log(registry, remembered)
+    try:
+        if check_log:
+            _check_log(registry)
+    except BaseException:
+        registry.close()
+        raise
     return registry
 
 
@@ -265,13 +269,22 @@ def read_own(path: Path, schema: type[Schema]) -> Schema:
         raise HomeDamaged(path, first_problem(error)) from error
 
 
-def _check_log(registry: Registry, remembered: str) -> None:
+def _check_log(registry: Registry) -> None:
+    """Compare the log with the checkpoint remembered outside the database, or where that is lost with the database's own."""
+    try:
+        keys = registry.log_keys
+    except NotChecked:
+        # an expired trust file says nothing about the log; verification reports it, and reading goes on
+        return
     with registry.database.read() as tx:
+        remembered = registry.remembered_checkpoint() or catalog.latest_checkpoint(tx)
         store = SqlLogStore(tx, remembered=remembered)
-        check_against_remembered(store, remembered, registry.log_keys, origin=registry.origin)
+        check_against_remembered(store, remembered, keys, origin=registry.origin)
 
 
 def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise HomeDamaged(path, "it is not a regular file")  # reading a FIFO would wait for ever
     try:
         return path.read_bytes()
     except OSError as error:

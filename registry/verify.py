@@ -41,6 +41,7 @@ from registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statem
 from registry.findings import Claimed, Findings
 from registry.home import Registry
 from registry.presented import Presented, present_folder, present_version
+from schemas.document import first_problem
 from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 from schemas.identity import Digest
 from schemas.policy import TrustPolicy
@@ -175,9 +176,8 @@ def _run(step: str, check: Callable[[Findings], Check], findings: Findings) -> C
     except (IntegrityBroken, InputRefused) as error:  # what intake refuses (2) is wrong inside what is presented (6)
         return _raised(step, error)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return Check(step=step, text=f"malformed: {where}: {first['msg']}", status="failed", error="malformed-document")
+        text = f"malformed: {first_problem(error)}"
+        return Check(step=step, text=text, status="failed", error="malformed-document")
     except KnownError as error:
         return _raised(step, error)
 

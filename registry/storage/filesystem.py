@@ -1,14 +1,16 @@
 """Objects in a folder: `objects/ab/abcdef…`, read-only files, written under `tmp/`, synced and renamed."""
 
+import errno
 import fcntl
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.files import reading, sync_folder, unwritable
+from registry.files import NotARegularFile, reading, sync_folder, unwritable
 from registry.hashing import copy_and_hash, hash_file, write_and_hash
 from registry.storage.interface import (
     MAX_READ_BYTES,
@@ -70,12 +72,19 @@ class FilesystemStore:
             part.unlink(missing_ok=True)
 
     def open(self, digest: Digest) -> BinaryIO:
+        path = self._path(digest)
         try:
-            descriptor = os.open(self._path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # O_NONBLOCK: opening a FIFO must not wait for a writer
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise ObjectMissing(digest, self.describe()) from error
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise NotARegularFile(path) from error
             raise StoreUnavailable(self.describe(), error.strerror or str(error)) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)  # before fdopen, which refuses a folder with an error of its own
+            raise NotARegularFile(path)
         return os.fdopen(descriptor, "rb")
 
     def read_bytes(self, digest: Digest, max_bytes: int = MAX_READ_BYTES) -> bytes:

@@ -5,6 +5,7 @@ Never `verified` for what is not what was registered; 6 for what is wrong, 5 for
 
 import base64
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -19,7 +20,7 @@ import pytest
 from registry.aliases import AliasUnsigned
 from registry.bases import add_base
 from registry.evidence import MAX_KEYS
-from registry.home import Registry
+from registry.home import Registry, open_home
 from registry.manifests import ManifestMalformed
 from registry.presented import EvidenceBroken
 from registry.promote import set_alias
@@ -30,16 +31,18 @@ from registry.signing.keys import PrivateKey
 from registry.signing.oms import UnsignableListing, parse_bundle
 from registry.statements import PredicateMalformed, append_statement, sign_statement
 from registry.transparency import note
+from registry.transparency.log import LogTruncated
+from registry.transparency.note import WrongOrigin
 from registry.verify import verify_folder, verify_version
 from schemas.base_model import BaseOrigin
-from schemas.errors import KnownError
+from schemas.errors import KnownError, NotChecked
 from schemas.identity import Digest
 from schemas.manifest import FileEntry
 from schemas.policy import Revocation, TrustedKey, TrustPolicy
 from schemas.statement import PAYLOAD_TYPE, RegistrationPredicate
 from schemas.version import Check, VerifyOutcome, Version
 from tests.builders import an_evaluation
-from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter
+from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.signing_builders import a_p256_key, an_ed25519_key
 
 LATER = "2026-12-24T12:00:00Z"
@@ -659,3 +662,89 @@ def test_a_base_that_brings_a_signature_of_its_own_verifies(registry: Registry, 
     (folder / "manifest.json").write_text("{}")
     added = add_base(registry, folder, name="signed", origin=BaseOrigin(format="huggingface", source="x"))
     assert verify_version(registry, added.version).exit_code == 0
+
+
+# a home that somebody else wrote in
+
+
+@pytest.mark.parametrize("name", ["trust.json", "trust-accepted", "bases.json", "checkpoints/latest", "registry.json"])
+@pytest.mark.parametrize("damage", ["garbage", "fifo", "folder"])
+def test_a_damaged_file_of_the_home_is_named_and_nothing_hangs_or_crashes(
+    registry: Registry, version: Version, name: str, damage: str
+) -> None:
+    path = registry.folder / name
+    path.unlink()
+    if damage == "garbage":
+        path.write_bytes(b"\xff\x00garbage")
+    elif damage == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(KnownError) as raised:
+        opened = reopened(registry.folder)
+        try:
+            _raise_if_broken(verify_version(opened, version))
+        finally:
+            opened.close()
+    assert raised.value.exit_code == 6
+
+
+def _raise_if_broken(outcome: VerifyOutcome) -> None:
+    if outcome.verdict == "broken":
+        raise PullRefused(outcome)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "fifo", "folder", "link"])
+def test_an_object_of_the_store_that_is_no_file_of_its_bytes_is_broken(
+    registry: Registry, version: Version, damage: str
+) -> None:
+    for digest in (version.manifest_digest, Digest.of(b"---\nlibrary_name: peft\n---\n# helper\n")):
+        path = registry.store.local_path(digest)
+        assert path is not None
+        kept = path.rename(path.with_suffix(".away"))
+        if damage == "garbage":
+            path.write_bytes(b"garbage")
+        elif damage == "fifo":
+            os.mkfifo(path)
+        elif damage == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(kept)
+        assert verify_version(registry, version).exit_code == 6
+        path.rmdir() if damage == "folder" else path.unlink()
+        kept.rename(path)
+    assert verify_version(registry, version).exit_code == 0
+
+
+def test_a_lost_remembered_checkpoint_does_not_hide_that_entries_were_removed(
+    registry: Registry, version: Version
+) -> None:
+    (registry.folder / "checkpoints" / "latest").unlink()
+    reopened(registry.folder).close()
+    sql(registry, "DELETE FROM log_events WHERE seq = 5")
+    with pytest.raises(LogTruncated):
+        reopened(registry.folder)
+
+
+def test_the_checkpoint_of_another_registry_in_place_of_ours_is_broken(
+    registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    with a_home(tmp_path / "elsewhere") as elsewhere:
+        register_adapter(elsewhere, tmp_path / "theirs")
+        text = elsewhere.remembered_checkpoint()
+    assert text is not None
+    (registry.folder / "checkpoints" / "latest").write_text(text)
+    with pytest.raises(WrongOrigin):
+        reopened(registry.folder)
+
+
+def test_a_home_whose_trust_has_expired_opens_and_verifies_nothing(
+    registry: Registry, version: Version, pulled: Path, tmp_path: Path
+) -> None:
+    later = open_home(registry.folder, clock=lambda: "2028-01-01T00:00:00Z")
+    try:
+        assert verify_version(later, version).exit_code == 5
+        with pytest.raises(NotChecked):
+            pull_version(later, version, tmp_path / "out")
+    finally:
+        later.close()
