@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from registry.checks import human_bytes
 from registry.database import catalog
 from registry.home import Registry
 from registry.pull import version_named
@@ -9,8 +10,10 @@ from registry.records import stored_manifest
 from schemas.document import Frozen
 from schemas.identity import Digest
 from schemas.manifest import Manifest
-from schemas.statement import StatementKind
+from schemas.statement import PREDICATE_TYPES, StatementKind
 from schemas.version import Version
+
+_KIND_WIDTH = max(len(kind) for kind in PREDICATE_TYPES)
 
 
 class StatementShown(Frozen):
@@ -27,7 +30,7 @@ class StatementShown(Frozen):
     @property
     def line(self) -> str:
         who = self.person or f"{self.key_id[:12]}…"
-        return f"{self.kind or self.predicate_type}  {self.digest.short}  {who}  log {self.log_index}"
+        return f"{self.kind or self.predicate_type:<{_KIND_WIDTH}}  {self.digest.short}  {who}  log {self.log_index}"
 
 
 class VersionShown(Frozen):
@@ -37,6 +40,7 @@ class VersionShown(Frozen):
     manifest: Manifest
     statements: tuple[StatementShown, ...]
     predicates: dict[str, Any]  # the newest predicate of each kind, as signed
+    base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
 
     def to_json(self) -> dict[str, Any]:
         """One flat object: the version's own fields, then manifest, statements and predicates."""
@@ -55,12 +59,10 @@ class VersionShown(Frozen):
             ),
             ("manifest", str(version.manifest_digest)),
             ("weights", str(version.weights_digest)),
-            ("files", f"{len(manifest.files)}, {version.size_bytes} bytes"),
+            ("files", f"{len(manifest.files)}, {human_bytes(version.size_bytes)}"),
         ]
         if base is not None:
-            lines.append(
-                ("base", f"weights {base.identity.weights}" + (f", manifest {base.manifest}" if base.manifest else ""))
-            )
+            lines.append(("base", f"{self.base_label or 'not registered here'}, weights {base.identity.weights}"))
         lines += [("data", f"{one.name} {one.sha256}, {one.rows_total} rows") for one in manifest.data]
         lines += [("parent", f"{parent.role} {parent.manifest}") for parent in manifest.parents]
         lines += [("statement", one.line) for one in self.statements]
@@ -79,6 +81,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
     version = version_named(registry, reference)
     with registry.database.read() as tx:
         stored = catalog.statements_of(tx, subject=version.manifest_digest)
+        bases = () if version.base_manifest is None else catalog.version_by_digest(tx, version.base_manifest)
     manifest = stored_manifest(registry, version.manifest_digest)
     persons = {key.key_id: key.person for key in registry.trust.keys}
     shown = tuple(
@@ -94,4 +97,10 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         for one in stored
     )
     predicates = {one.kind or one.statement.predicate_type: one.statement.predicate for one in stored}
-    return VersionShown(version=version, manifest=manifest, statements=shown, predicates=predicates)
+    return VersionShown(
+        version=version,
+        manifest=manifest,
+        statements=shown,
+        predicates=predicates,
+        base_label=bases[0].label if bases else None,
+    )

@@ -25,7 +25,7 @@ class UnknownKey(InputRefused):
         super().__init__(
             what=f"the training file has an unknown key `{key}`",
             why="a key that nothing reads is a spelling mistake, or belongs to another tool",
-            fix=f"{hint[0].upper()}{hint[1:]}",
+            fix=hint,
         )
 
 
@@ -37,6 +37,17 @@ class WrongValue(InputRefused):
             what=f"the value of `{key}` is {_shown(value)}",
             why=f"expected: {expected}",
             fix=f"did you mean `{nearest}`?" if nearest else f"correct `{key}` in the training file or the override",
+        )
+
+
+class NotAMapping(InputRefused):
+    reference = "no-training-file"
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(
+            what="the training file is empty" if value is None else f"the training file holds only {_shown(value)}",
+            why="expected: keys and their values, such as `name: …`, `base: …`, `method: …` and `data: …`",
+            fix="start from the one that `registry init` writes",
         )
 
 
@@ -155,12 +166,13 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
         overrides: dotted keys and their values (`("training.seed", 8)`), canonical or familiar; later ones win.
 
     Raises:
+        NotAMapping: the document holds no keys.
         UnknownKey, MissingKey, KeyTwice: with the dotted key, and the nearest known one.
         WrongValue: with key, value and what was expected.
         MalformedReference: `name` names no model, or `base` is no reference.
     """
     if not isinstance(raw, dict):
-        raise WrongValue("(the whole file)", raw, expected="a mapping of keys to values")
+        raise NotAMapping(raw)
     notes: list[str] = []
     document = _canonical(raw, notes)
     for key, value in overrides:

@@ -25,7 +25,7 @@ class MalformedDigest(InputRefused):
         super().__init__(
             what=f"{text[:80]!r} is not a digest",
             why="a digest is 'sha256:' followed by 64 lower-case hexadecimal characters",
-            fix="copy the digest from `registry show`",
+            fix="copy it whole, for example from `registry show`",
         )
 
 
@@ -37,6 +37,15 @@ class MalformedReference(InputRefused):
             what=f"{text[:120]!r} names no version",
             why=why,
             fix="write name, name:3, name@alias or sha256:…; `registry list` shows what there is",
+        )
+
+
+class MalformedName(MalformedReference):
+    reference = "malformed-name"
+
+    def __init__(self, text: str, why: str, *, such_as: str) -> None:
+        InputRefused.__init__(
+            self, what=f"{text[:120]!r} cannot be a name or an alias", why=why, fix=f"write one such as {such_as}"
         )
 
 
@@ -102,9 +111,10 @@ class Digest:
 def check_name(text: str) -> str:
     """Return `text` if it can name a model: 1-100 of a-z, 0-9, '.', '_', '-', starting and ending with a letter or digit."""
     if not _NAME.match(text):
-        raise MalformedReference(
+        raise MalformedName(
             text,
             "a name is 1-100 lower-case letters, digits, '.', '_' or '-', and starts and ends with a letter or digit",
+            such_as="polite-replies; `registry list` shows what there is",
         )
     return text
 
@@ -112,8 +122,10 @@ def check_name(text: str) -> str:
 def check_alias(text: str) -> str:
     """Return `text` if it can be an alias: letters, digits, '_', '-'; `latest` and `v<number>` are reserved by MLflow."""
     if not _ALIAS.match(text) or _RESERVED_ALIAS.match(text):
-        raise MalformedReference(
-            text, "an alias is 1-63 letters, digits, '_' or '-'; 'latest' and 'v<number>' are reserved"
+        raise MalformedName(
+            text,
+            "an alias is 1-63 letters, digits, '_' or '-'; 'latest' and 'v<number>' are reserved",
+            such_as="champion",
         )
     return text
 

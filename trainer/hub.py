@@ -75,7 +75,8 @@ class HubUnreachable(Unavailable):
         super().__init__(
             what=f"{repository} could not be fetched",
             why=why,
-            fix="check the network and HF_ENDPOINT, and run the command again: it goes on where it stopped",
+            fix="check the network and HF_ENDPOINT, and run the command again: it goes on where it stopped; "
+            "a folder of this machine is written with a leading ./",
         )
 
 

@@ -11,6 +11,7 @@ from schemas.config_aliases import (
     KeyTwice,
     MissingKey,
     UnknownKey,
+    NotAMapping,
     WrongValue,
     known_keys,
     parse_training_file,
@@ -178,7 +179,7 @@ def test_an_unknown_method_lists_them_and_guesses():
 
 @pytest.mark.parametrize("raw", [None, [], "lora", 3])
 def test_a_file_that_is_no_mapping_is_refused(raw):
-    with pytest.raises(WrongValue, match="whole file"):
+    with pytest.raises(NotAMapping):
         parse_training_file(raw)
 
 
