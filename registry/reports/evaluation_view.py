@@ -15,6 +15,7 @@ _METRICS: dict[str, tuple[str, float | None]] = {
     "mean_margin": ("nats", 0.0),
     "margin": ("nats", 0.0),
     "likelihood_diff": ("nats", None),
+    "loss": ("nats per token", None),
     "acc": ("share of items", None),
     "acc_ambig": ("share of items", None),
     "acc_disambig": ("share of items", None),
@@ -29,11 +30,12 @@ _WORDS = {
     "flagged_share": "items flagged",
     "mean_margin": "mean preference for the stereotyping option",
     "margin": "mean preference for the stereotyping option",
+    "likelihood_diff": "mean size of a preference, either way",
 }
 
 
 def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:
-    """One bar for each figure that both arms have, whole data sets before their groups; then the losses."""
+    """One bar for each figure that both arms have, whole data sets before their groups; then losses without results."""
     before, after = _arms(evaluation)
     results = {(one.dataset, one.metric, one.category, one.arm): one for one in evaluation.results}
     order = sorted(evaluation.results, key=lambda one: (one.dataset, one.metric, one.category or ""))
@@ -42,9 +44,10 @@ def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:
         other = results.get((one.dataset, one.metric, one.category, after))
         if one.arm == before and other is not None and one.value is not None and other.value is not None:
             bars.append(_bar(one, one.value, other, other.value))
+    drawn = {one.dataset for one in order if one.metric == "loss"}
     losses = [
         Bar(
-            label=f"{one.dataset}: held-out loss",
+            label=f"{one.dataset}: loss",
             unit="nats per token",
             before=one.before,
             before_low=None,
@@ -56,6 +59,7 @@ def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:
             n=one.n,
         )
         for one in evaluation.losses
+        if one.dataset not in drawn
     ]
     return (*bars, *losses)
 

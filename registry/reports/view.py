@@ -134,7 +134,7 @@ def _summary(
         trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
         lines.append(f"{trained} of {total} parameters were trained.")
     if evaluation is not None:
-        lines += [f"Held-out loss on {one.dataset}: {loss_sentence(one)}." for one in evaluation.losses]
+        lines += [f"Loss ({one.dataset}): {loss_sentence(one)}." for one in evaluation.losses]
         whole_sets = [one for one in evaluation.findings if one.category is None]
         lines += [
             f"{one.dataset}: {one.flagged} of {one.n} items flagged before; {one.fixed} fixed, {one.introduced} introduced, "
