@@ -1,0 +1,55 @@
+"""Each folder `tests/compat/<release>/` holds a pulled artifact and the trust file of its registry. They verify ever after."""
+
+from pathlib import Path
+
+import pytest
+
+from registry.evaluation.recheck import recheck
+from registry.files import read_file
+from registry.intake.json import read_json
+from registry.provenance import run_of
+from registry.signing.dsse import Envelope
+from registry.signing.trust import TrustAnchors, load_trust
+from registry.verify import verify_folder
+from schemas.evaluation import EvaluationRecord
+from schemas.modification import ModificationRecord
+from schemas.statement import Statement
+
+HERE = Path(__file__).parent
+RELEASES = sorted(path.name for path in HERE.iterdir() if (path / "trust.json").exists())
+# a moment when every kept key was valid
+THEN = "2026-11-25T12:00:00Z"
+
+
+def test_at_least_one_release_is_kept() -> None:
+    assert RELEASES
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_artifact_of_every_release_verifies(release: str) -> None:
+    data = read_file(HERE / release / "trust.json", max_bytes=1 << 20)
+    trust = load_trust(data, anchors=TrustAnchors(file_given_by_user=True), now=THEN, accepted_version=None)
+    outcome = verify_folder(HERE / release / "artifact", trust=trust, now=THEN)
+    assert outcome.verdict == "verified", outcome
+    assert {check.status for check in outcome.checks} == {"ok", "recorded"}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_records_of_every_release_read_as_values_and_recheck(release: str) -> None:
+    evidence = HERE / release / "artifact" / "evidence"
+    kinds = set()
+    for line in (evidence / "statements.intoto.jsonl").read_bytes().splitlines():
+        payload = Envelope.parse(line).payload
+        statement = Statement.from_json(read_json(payload, what="a kept statement"))
+        kinds.add(statement.kind)
+        if statement.kind == "provenance":
+            run = run_of(statement.predicate)
+            assert run is not None
+            assert run.loss_after.value < run.loss_before.value
+        elif statement.kind == "modification":
+            record = ModificationRecord.from_json(statement.predicate)
+            assert record.to_json() == statement.predicate
+        elif statement.kind == "bias-evaluation":
+            evaluation = EvaluationRecord.from_json(statement.predicate)
+            assert recheck(evaluation, (evidence / evaluation.items.file).read_bytes()) == ()
+    assert kinds >= {"provenance", "bias-evaluation", "modification", "card", "registration"}
