@@ -110,11 +110,8 @@ def _test(test: Test | None) -> str:
         return ""
     if test.p_raw is None:
         return f" ({test.name}: {test.null_reason or 'not testable'})"
-    adjusted = (
-        ""
-        if test.p_holm is None
-        else f", Holm-adjusted {number(test.p_holm)} over {test.family_size} test{'' if test.family_size == 1 else 's'}"
-    )
+    family = "1 test" if test.family_size == 1 else f"{test.family_size} tests"
+    adjusted = "" if test.p_holm is None else f", Holm-adjusted {number(test.p_holm)} over {family}"
     return f" ({test.name}: p = {number(test.p_raw)}{adjusted})"
 
 
