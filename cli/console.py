@@ -3,12 +3,15 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import KnownError
 
 _COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
+_next_steps = [True]
 
 
 def out(text: str = "") -> None:
@@ -30,7 +33,24 @@ def out_json(value: Any) -> None:  # any JSON value
 
 def next_step(command: str) -> None:
     """The command that follows a success."""
-    note(f"next: {command}")
+    if _next_steps[-1]:
+        note(f"next: {command}")
+
+
+@contextmanager
+def without_next_steps() -> Iterator[None]:
+    """Say nothing about what follows, inside a story that says it."""
+    _next_steps.append(False)
+    try:
+        yield
+    finally:
+        _next_steps.pop()
+
+
+def path_from_here(path: Path) -> Path:
+    """The path as a user would type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -38,6 +58,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     for row in (headings, *rows):
         out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def printable(text: str) -> str:
+    """The text with everything that would not show as itself escaped: what is verified must not draw on the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def painted(text: str, status: str) -> str:
@@ -59,6 +86,6 @@ def show_error(error: KnownError, *, as_json: bool) -> None:
         }
         note(json.dumps(value, ensure_ascii=False))
         return
-    note(f"error: {error.what}")
-    note(f"  why: {error.why}")
-    note(f"  fix: {error.fix}")
+    note(f"error: {printable(error.what)}")
+    note(f"  why: {printable(error.why)}")
+    note(f"  fix: {printable(error.fix)}")

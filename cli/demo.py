@@ -34,6 +34,7 @@ def run_demo(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     home = folder / ".registry"
     story = _Story(folder, home)
+    console.out(f"Everything lies under {folder}: each command below has --home {home}, unless you type it there.")
     story.chapter("A registry", "Keys, a trust file, a database and a store, all in one folder.")
     story.once(
         (home / "registry.json").exists(), "the registry is there already", "init", "--person", "demo", "--unencrypted"
@@ -98,7 +99,9 @@ class _Story:
 
         command = " ".join(("registry", *arguments))
         console.out(f"$ {command}")
-        code = run([*arguments, "--home", str(self.home)])
+        # the story tells what comes next itself, and the home of each command is said at its beginning
+        with console.without_next_steps():
+            code = run([*arguments, "--home", str(self.home)])
         if code != expected:
             raise DemoFailed(command, code, expected)
         if expected:
@@ -123,7 +126,7 @@ class _Story:
 
 def _what_next(folder: Path, report: Path) -> None:
     lines: tuple[tuple[str, str], ...] = (
-        (f"open {report}", "the report, in any browser, offline"),
+        (str(report), "the report: open it in any browser, offline"),
         (f"registry ui --home {folder / '.registry'}", "runs, metrics, versions and reports in MLflow"),
         (f"registry lineage {NAME} --home {folder / '.registry'}", "what came from what"),
         (

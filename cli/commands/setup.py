@@ -64,7 +64,8 @@ def init(
     if example:
         written = write_example(folder.parent / "example")
         console.out(f"example  {written.config}  with {written.rows} rows of data")
-        console.next_step(f"registry base add embedded --name tiny   then   registry train {written.config}")
+    elsewhere = "" if folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
+    console.next_step(f"registry base add embedded --name tiny{elsewhere}")
 
 
 def schema(

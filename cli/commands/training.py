@@ -55,7 +55,8 @@ def base_add(
         f"base     {version.label}  weights {record.identity.weights.short}  "
         f"{record.parameters_total / 1e6:.1f} M  {record.facts.licence.value or 'licence unknown'}"
     )
-    console.next_step(f"registry train CONFIG.yml base={version.name}")
+    config = console.path_from_here(registry.folder.parent / "example" / "train.yml")
+    console.next_step(f"registry train {config if config.is_file() else 'CONFIG.yml'} base={version.name}")
 
 
 def train(
