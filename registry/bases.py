@@ -13,14 +13,16 @@ from registry.base_locations import base_location, remember_base_location
 from registry.database import catalog
 from registry.exports.model_card import base_card
 from registry.home import Registry
+from registry.manifests import listed_tensors
 from registry.presented import local_object
 from registry.records import stored_manifest
 from registry.register import NewArtifact, NewStatement, register_version
-from registry.weights import Tensor, TensorDifference, diff_tensors
+from registry.statements import append_statement
+from registry.weights import TensorDifference, diff_tensors
 from schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
-from schemas.errors import IntegrityBroken, NotChecked
+from schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from schemas.identity import Digest
-from schemas.manifest import CARD_NAME, FileEntry, Manifest, TensorEntry, WeightsFile
+from schemas.manifest import CARD_NAME, FileEntry, Manifest
 from schemas.progress import Observe, ignore
 from schemas.version import Version
 
@@ -114,7 +116,15 @@ def add_base(
     version = register_version(registry, artifact, observe=observe)
     if mode == "reference":
         remember_base_location(registry.folder, version.manifest_digest, folder)
-    return AddedBase(version, record, folder)
+    if base_record(registry, version) != record:  # the bytes were here before: what is said about them now stands
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind="base",
+            predicate=record.to_json(),
+            signer=registry.trainer_key,
+        )
+    return AddedBase(version, base_record(registry, version), folder)
 
 
 def base_manifest(found: BaseFolder) -> Manifest:
@@ -169,7 +179,10 @@ def check_base_folder(registry: Registry, version: Version, folder: Path, identi
     Raises:
         WrongBase: another identity; names the first tensor that differs.
     """
-    found = identify_base(folder, revision=identity.revision, cache=registry.cache)
+    try:
+        found = identify_base(folder, revision=identity.revision, cache=registry.cache)
+    except InputRefused as error:  # what intake would refuse is no longer the base that was taken in
+        raise WrongBase(folder, "content", identity.weights, f"refused ({error})", None) from error
     for part in ("weights", "config", "tokenizer", "chat_template", "generation_config"):
         pinned, here = getattr(identity, part), getattr(found.identity, part)
         if pinned == here:
@@ -177,11 +190,6 @@ def check_base_folder(registry: Registry, version: Version, folder: Path, identi
         difference = None
         if part == "weights":
             manifest = stored_manifest(registry, version.manifest_digest)
-            difference = diff_tensors(_tensors(manifest.weights), _tensors(found.weights))
+            difference = diff_tensors(listed_tensors(manifest.weights), listed_tensors(found.weights))
         raise WrongBase(folder, part, pinned, here, difference)
     return found
-
-
-def _tensors(files: tuple[WeightsFile, ...]) -> tuple[Tensor, ...]:
-    entries: list[TensorEntry] = [entry for file in files for entry in file.tensors]
-    return tuple(Tensor(entry.name, entry.dtype, entry.shape, entry.sha256) for entry in entries)

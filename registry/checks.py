@@ -12,13 +12,13 @@ from registry.base_identity import BaseFolder, identify_base
 from registry.evidence_checks import dated_by_log
 from registry.findings import Findings, failed, ok, unchecked
 from registry.hashing import hash_file
-from registry.manifests import read_manifest
+from registry.manifests import listed_tensors, read_manifest
 from registry.register import listed_resources
 from registry.signing import oms
 from registry.signing.dsse import NoTrustedSignature
 from registry.signing.trust import key_status, require_ok
 from registry.weights import Tensor, diff_tensors, hash_tensors, weights_digest
-from schemas.errors import IntegrityBroken, KnownError, NotChecked
+from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 from schemas.identity import Digest
 from schemas.manifest import (
     CARD_NAME,
@@ -28,12 +28,12 @@ from schemas.manifest import (
     UNSIGNED_PATHS,
     FileEntry,
     Manifest,
-    TensorEntry,
     WeightsFile,
 )
 from schemas.version import Check
 
 BaseFinder = Callable[[Digest | None], Path | None]
+BaseTensors = Callable[[Digest | None], tuple[Tensor, ...] | None]
 
 
 class SignerNotPresented(IntegrityBroken):
@@ -160,7 +160,7 @@ def check_tensors(findings: Findings) -> Check:
         tensors += len(weights.tensors)
         if problem:
             wrong.append(problem)
-    listed = weights_digest(_tensor(entry) for weights in manifest.weights for entry in weights.tensors)
+    listed = weights_digest(listed_tensors(manifest.weights))
     if listed != manifest.weights_digest:
         wrong.append(f"{FILE_NAME}: the tensors listed do not give the weights digest it names")
     if wrong:
@@ -170,8 +170,8 @@ def check_tensors(findings: Findings) -> Check:
     return ok("tensors", f"{tensors} tensors match, weights {manifest.weights_digest.short}")
 
 
-def check_base(findings: Findings, find: BaseFinder) -> Check:
-    """7: the base's bytes are those that the manifest pins, where they are on this machine."""
+def check_base(findings: Findings, find: BaseFinder, listed: BaseTensors) -> Check:
+    """7: the base's bytes are those that the manifest pins, where they are on this machine; the first wrong tensor is named."""
     manifest = findings.need_manifest()
     if manifest.base is None:
         return ok("base", "none needed: this is a base")
@@ -179,20 +179,25 @@ def check_base(findings: Findings, find: BaseFinder) -> Check:
     pinned = manifest.base.identity
     if folder is None or not folder.exists():
         return Check(step="base", text=f"recorded: weights {pinned.weights.short}, bytes not here", status="recorded")
-    found: BaseFolder = identify_base(folder, revision=pinned.revision)
+    try:
+        found: BaseFolder = identify_base(folder, revision=pinned.revision)
+    except InputRefused as error:  # what intake would refuse is no longer the base that was taken in
+        return failed("base", f"{folder.name} is not the base this was made from", error.reference, [str(error)])
     differing = [
         name
         for name in ("weights", "config", "tokenizer", "chat_template", "generation_config")
         if getattr(found.identity, name) != getattr(pinned, name)
     ]
-    if differing:
-        return failed(
-            "base",
-            f"{folder.name} is not the base this was made from",
-            "wrong-base",
-            [f"{name}: here {getattr(found.identity, name)}, pinned {getattr(pinned, name)}" for name in differing],
-        )
-    return ok("base", f"weights {pinned.weights.short}, every byte checked")
+    if not differing:
+        return ok("base", f"weights {pinned.weights.short}, every byte checked")
+    lines = [f"{name}: here {getattr(found.identity, name)}, pinned {getattr(pinned, name)}" for name in differing]
+    tensors = listed(manifest.base.manifest) if "weights" in differing else None
+    difference = None if tensors is None else diff_tensors(tensors, listed_tensors(found.weights))
+    if difference is not None:
+        lines.append(str(difference))
+    elif "weights" in differing:
+        lines.append(f"in {', '.join(file.path for file in found.weights)}")
+    return failed("base", f"{folder.name} is not the base this was made from", "wrong-base", lines)
 
 
 def check_parents(findings: Findings, is_registered: Callable[[Digest], bool] | None) -> Check:
@@ -262,16 +267,12 @@ def _size_and_digest(path: Path) -> tuple[int, Digest]:
     return hashed.size, hashed.sha256
 
 
-def _tensor(entry: TensorEntry) -> Tensor:
-    return Tensor(entry.name, entry.dtype, entry.shape, entry.sha256)
-
-
 def _tensor_problem(path: Path, weights: WeightsFile) -> str:
     try:
         found = hash_tensors(path, family="integrity")
     except IntegrityBroken as error:
         return f"{weights.path}: {error.why}"
-    difference = diff_tensors((_tensor(entry) for entry in weights.tensors), found.tensors)
+    difference = diff_tensors(listed_tensors((weights,)), found.tensors)
     if difference is not None:
         return f"{weights.path}: {difference}"
     if found.header_digest != weights.header_sha256:

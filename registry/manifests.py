@@ -119,6 +119,12 @@ def weights_entry(path: str, hashed: HashedWeights) -> WeightsFile:
     )
 
 
+def listed_tensors(files: tuple[WeightsFile, ...]) -> tuple[Tensor, ...]:
+    """The tensors that a manifest lists, as values that can be compared."""
+    entries = (entry for file in files for entry in file.tensors)
+    return tuple(Tensor(entry.name, entry.dtype, entry.shape, entry.sha256) for entry in entries)
+
+
 def tensor_entry(tensor: Tensor) -> TensorEntry:
     return TensorEntry(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, sha256=tensor.digest)
 

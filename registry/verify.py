@@ -27,6 +27,8 @@ from pydantic import ValidationError
 
 from registry.base_locations import base_location
 from registry.checks import (
+    BaseFinder,
+    BaseTensors,
     check_base,
     check_files,
     check_parents,
@@ -40,7 +42,9 @@ from registry.database import catalog
 from registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statements
 from registry.findings import Claimed, Findings
 from registry.home import Registry
+from registry.manifests import listed_tensors, read_manifest
 from registry.presented import Presented, present_folder, present_version
+from registry.weights import Tensor
 from schemas.document import first_problem
 from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 from schemas.identity import Digest
@@ -66,7 +70,8 @@ class Known:
     trust: TrustPolicy | None
     now: str
     trust_problem: KnownError | None = None
-    base_folder: Callable[[Digest | None], Path | None] = field(default=lambda _: None)
+    base_folder: BaseFinder = field(default=lambda _: None)
+    base_tensors: BaseTensors = field(default=lambda _: None)
     is_registered: Callable[[Digest], bool] | None = None
     claimed: Claimed | None = None
 
@@ -113,6 +118,7 @@ def verify_folder(
         now=now,
         trust_problem=trust_problem,
         base_folder=_base_folder(registry, base),
+        base_tensors=_base_tensors(registry),
         is_registered=None if registry is None else _is_registered(registry),
         claimed=None if registry is None or version is None else _claimed(registry, version),
     )
@@ -143,6 +149,7 @@ def verify_version(
         now=registry.clock(),
         trust_problem=trust_problem,
         base_folder=_base_folder(registry, base),
+        base_tensors=_base_tensors(registry),
         is_registered=_is_registered(registry),
         claimed=_claimed(registry, version),
     )
@@ -162,7 +169,7 @@ def _checklist(known: Known) -> Sequence[tuple[str, Callable[[Findings], Check]]
         ("policy", check_policy),
         ("files", check_files),
         ("tensors", check_tensors),
-        ("base", lambda findings: check_base(findings, known.base_folder)),
+        ("base", lambda findings: check_base(findings, known.base_folder, known.base_tensors)),
         ("statements", check_statements),
         ("log", check_log),
         ("parents", lambda findings: check_parents(findings, known.is_registered)),
@@ -231,3 +238,14 @@ def _is_registered(registry: Registry) -> Callable[[Digest], bool]:
             return bool(catalog.version_by_digest(tx, manifest_digest=manifest))
 
     return known
+
+
+def _base_tensors(registry: Registry | None) -> BaseTensors:
+    """The tensors that a registered base's manifest lists: they name what is wrong with a base that is not it."""
+
+    def find(manifest: Digest | None) -> tuple[Tensor, ...] | None:
+        if registry is None or manifest is None or not registry.store.has(manifest):
+            return None
+        return listed_tensors(read_manifest(registry.store.read_bytes(manifest)).weights)
+
+    return find

@@ -109,17 +109,32 @@ def test_a_flipped_weight_names_the_tensor(registry: Registry, pulled: Path) -> 
     assert "lora_B.weight" in tensors.detail[0]
 
 
-def test_a_flipped_bit_in_the_base_is_broken_and_names_the_part(
+def test_a_flipped_bit_in_the_base_is_broken_and_named(registry: Registry, pulled: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "base" / "model.safetensors"
+    original = weights.read_bytes()
+    for position, named in ((-1, "has other values"), (12, "model.safetensors"), (0, "model.safetensors")):
+        data = bytearray(original)
+        data[position] ^= 1
+        weights.write_bytes(bytes(data))
+        for known, base_folder in ((registry, None), (None, tmp_path / "base")):
+            outcome = verify_folder(pulled, trust=registry.trust, now=NOW, base=base_folder, registry=known)
+            assert outcome.exit_code == 6
+            base = next(one for one in outcome.checks if one.step == "base")
+            said = " ".join((*base.detail, base.text))
+            assert named in said or (known is None and "model.safetensors" in said), said
+    weights.write_bytes(original)
+    assert verify_folder(pulled, trust=registry.trust, now=NOW, registry=registry).exit_code == 0
+
+
+def test_a_changed_config_of_the_base_is_broken_and_only_it_is_named(
     registry: Registry, pulled: Path, tmp_path: Path
 ) -> None:
-    weights = tmp_path / "base" / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(bytes(data))
+    config = tmp_path / "base" / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 8', '"hidden_size": 9'))
     outcome = check(registry, pulled, base=tmp_path / "base")
-    assert outcome.exit_code == 6
     base = next(one for one in outcome.checks if one.step == "base")
-    assert [line.partition(":")[0] for line in base.detail] == ["weights"]
+    assert outcome.exit_code == 6
+    assert [line.partition(":")[0] for line in base.detail] == ["config"]
 
 
 def test_changed_missing_and_extra_files_are_three_named_lines(registry: Registry, pulled: Path) -> None:
