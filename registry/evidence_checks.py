@@ -74,19 +74,29 @@ def check_log(findings: Findings) -> Check:
     if not findings.presented.has(PROOF_PATH) or findings.logged is None:
         return unchecked("log", "pending: no checkpoint covers the registration yet", "log-pending")
     entry = findings.logged
-    if entry.event.subject != findings.manifest_digest:
-        return failed("log", "the proof is about another artifact", "proof-of-another", [str(entry.event.subject)])
+    problem = _wrong_entry(findings, entry)
+    if problem is not None:
+        return problem
     if findings.trust is None:
         return unchecked("log", f"entry {entry.proof.index}; no trust to check its signature", "no-trust")
     try:
         checkpoint = checkpoint_over(entry, findings.trust, now=findings.now)
     except UnknownKey as error:
         return unchecked("log", error.what, _unknown_signer(findings.trust, entry), [error.why])
+    origin = origin_of(entry, public_keys(findings.trust, role="log"))
+    return ok("log", f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
+
+
+def _wrong_entry(findings: Findings, entry: LoggedEntry) -> Check | None:
+    """Why the proof's entry is not this registration; None if it is, whoever signed the log."""
+    if entry.event.subject != findings.manifest_digest:
+        return failed("log", "the proof is about another artifact", "proof-of-another", [str(entry.event.subject)])
+    if not findings.registrations:
+        return unchecked("log", f"entry {entry.proof.index}; its registration is not here", "no-registration")
     if entry.event.statement not in findings.registrations:
         text = "the logged registration is not among the statements"
         return failed("log", text, "proof-of-another", [str(entry.event.statement)])
-    origin = origin_of(entry, public_keys(findings.trust, role="log"))
-    return ok("log", f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
+    return None
 
 
 def _unknown_signer(trust: TrustPolicy, entry: LoggedEntry) -> str:
