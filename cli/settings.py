@@ -54,7 +54,7 @@ def _read_passphrase(file: Path | None, prompt: str) -> bytes:
     if file is not None:
         return read_file(file, max_bytes=4096).rstrip(b"\r\n")
     if PASSPHRASE_VARIABLE in os.environ:
-        return os.environ[PASSPHRASE_VARIABLE].encode()
+        return os.fsencode(os.environ[PASSPHRASE_VARIABLE])  # whatever bytes it has, also where they are no UTF-8
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise PassphraseUnavailable
     return getpass(prompt).encode()

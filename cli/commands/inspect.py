@@ -92,7 +92,7 @@ def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOp
         console.out_json(described.to_json())
         return
     for label, text in described.lines():
-        console.out(f"{label:<12} {text}")
+        console.out(f"{label:<12} {console.printable(text)}")
     console.next_step(f"registry verify {described.version.label}")
 
 
@@ -250,13 +250,12 @@ def _is_folder(target: str) -> bool:
 
 
 def _print_checks(outcome: "VerifyOutcome") -> None:
-    width = max(len(check.text) for check in outcome.checks)
-    for number, check in enumerate(outcome.checks, start=1):
-        console.out(
-            f"{number:>2} {check.step:<11} {check.text:<{width}}  {console.painted(check.status, check.status)}"
-        )
+    texts = [console.printable(check.text) for check in outcome.checks]
+    width = max(len(text) for text in texts)
+    for number, (check, text) in enumerate(zip(outcome.checks, texts, strict=True), start=1):
+        console.out(f"{number:>2} {check.step:<11} {text:<{width}}  {console.painted(check.status, check.status)}")
         for line in check.detail:
-            console.out(f"{'':<14} {line}")
+            console.out(f"{'':<14} {console.printable(line)}")
     said = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]
     console.out(console.painted(outcome.verdict, said))
 

@@ -10,13 +10,14 @@ import shutil
 import sqlite3
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.main import run
 from registry.aliases import AliasUnsigned
 from registry.bases import add_base
 from registry.evidence import MAX_KEYS
@@ -39,7 +40,7 @@ from schemas.errors import KnownError, NotChecked
 from schemas.identity import Digest
 from schemas.manifest import FileEntry
 from schemas.policy import Revocation, TrustedKey, TrustPolicy
-from schemas.statement import PAYLOAD_TYPE, RegistrationPredicate
+from schemas.statement import PAYLOAD_TYPE, RegistrationPredicate, statement_about
 from schemas.version import Check, VerifyOutcome, Version
 from tests.builders import an_evaluation
 from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
@@ -748,3 +749,123 @@ def test_a_home_whose_trust_has_expired_opens_and_verifies_nothing(
             pull_version(later, version, tmp_path / "out")
     finally:
         later.close()
+
+
+# the terminal and the passphrase
+
+
+def test_what_is_verified_cannot_draw_on_the_terminal(
+    registry: Registry, pulled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = a_p256_key(82)
+    digest = Digest.of((pulled / "manifest.json").read_bytes())
+    payload = statement_about(digest, "test-result", {}).to_json() | {"predicateType": "\x1b[2Jverified\u202e"}
+    add_line(pulled, dsse.sign(stranger, PAYLOAD_TYPE, json.dumps(payload).encode()).render())
+    present_key(pulled, stranger)
+    assert run(["verify", str(pulled), "--trust", str(registry.folder / "trust.json")]) != 0
+    shown = capsys.readouterr().out
+    assert "\\x1b[2Jverified\\u202e" in shown
+    assert shown.replace("\n", "").isprintable()
+
+
+def test_a_passphrase_is_never_shown_even_when_it_is_not_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REGISTRY_PASSPHRASE", os.fsdecode(b"hunter2\xff"))
+    assert run(["init", "--home", str(tmp_path / "home")]) == 0
+    monkeypatch.setenv("REGISTRY_PASSPHRASE", os.fsdecode(b"hunter3\xff"))
+    base_files(tmp_path / "base")
+    assert run(["base", "add", str(tmp_path / "base"), "--name", "tiny", "--home", str(tmp_path / "home")]) == 2
+    said = capfd.readouterr()
+    assert "hunter" not in said.out + said.err
+    assert "wrong" in said.err
+    kept = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert not any(b"hunter" in path.read_bytes() for path in kept)
+
+
+# parts of two folders put together
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Path:
+    """Another registry's folder with the very same files; its nonces are those of ours here, so its name is another."""
+    with a_home(tmp_path / "stranger") as stranger:
+        theirs = register_adapter(stranger, tmp_path / "theirs", name="theirs")
+        pull_version(stranger, theirs, tmp_path / "resigned")
+    return tmp_path / "resigned"
+
+
+PARTS = ("model.sig", STATEMENTS, PROOF, "evidence/keys")
+
+
+@pytest.mark.parametrize("mask", range(1, 2 ** len(PARTS)))
+def test_no_mixture_with_a_folder_signed_by_a_stranger_is_verified(
+    registry: Registry, pulled: Path, strangers: Path, mask: int
+) -> None:
+    for number, part in enumerate(PARTS):
+        if not mask >> number & 1:
+            continue
+        target = pulled / part
+        if target.is_dir():
+            shutil.rmtree(target)
+            shutil.copytree(strangers / part, target)
+        else:
+            shutil.copy(strangers / part, target)
+    outcome = check(registry, pulled)
+    only_keys = mask == 1 << PARTS.index("evidence/keys")  # a key beside the evidence vouches for nothing
+    assert outcome.verdict == ("verified" if only_keys else outcome.verdict)
+    assert only_keys or outcome.exit_code in (5, 6)
+
+
+def test_a_stranger_cannot_add_a_statement_of_theirs_unnoticed(
+    registry: Registry, pulled: Path, strangers: Path
+) -> None:
+    add_line(pulled, (strangers / STATEMENTS).read_bytes().splitlines()[0])
+    shutil.copytree(strangers / "evidence" / "keys", pulled / "evidence" / "keys", dirs_exist_ok=True)
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 5
+    assert step(outcome, "statements").error == "unknown-key"
+
+
+def test_the_evidence_of_another_version_of_that_name_is_broken(
+    registry: Registry, second: Version, pulled: Path, tmp_path: Path
+) -> None:
+    pull_version(registry, second, tmp_path / "second")
+    shutil.rmtree(pulled / "evidence")
+    shutil.copytree(tmp_path / "second" / "evidence", pulled / "evidence")
+    assert check(registry, pulled).exit_code == 6
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda folder: (folder / "evidence" / "link").symlink_to("/etc/hostname"),
+        lambda folder: os.mkfifo(folder / "evidence" / "pipe"),
+        lambda folder: (folder / "ADAPTER_config.json").write_text("{}"),
+        lambda folder: (
+            (folder / "evidence" / "a\u0308.txt").write_text("") + (folder / "evidence" / "\xe4.txt").write_text("")
+        ),
+        lambda folder: (folder / ".registry").mkdir() or (folder / ".registry" / "trust.json").write_text("{}"),
+        lambda folder: (folder / "pytorch_model.bin").write_bytes(b"\x80\x04."),
+        lambda folder: (folder / "evidence\n").mkdir(),
+    ],
+)
+def test_what_must_not_lie_in_a_folder_breaks_it(
+    registry: Registry, pulled: Path, add: Callable[[Path], object]
+) -> None:
+    add(pulled)
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 6
+    assert step(outcome, "read").status == "failed"
+
+
+def test_a_predicate_with_a_number_that_is_none_is_broken(registry: Registry, version: Version, pulled: Path) -> None:
+    payload = statement_about(version.manifest_digest, "test-result", {"value": 0.5}).to_canonical()
+    add_line(pulled, dsse.sign(registry.trainer_key, PAYLOAD_TYPE, payload.replace(b"0.5", b"NaN")).render())
+    assert step(check(registry, pulled), "statements").error == "malformed-json"
+
+
+def test_a_manifest_nested_without_end_is_broken(registry: Registry, pulled: Path) -> None:
+    (pulled / "manifest.json").write_bytes(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
+    assert step(check(registry, pulled), "read").error == "malformed-json"
