@@ -53,6 +53,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+# these say how a tokenizer is used; without one of the others there is none
+_TOKENIZER_SETTINGS = frozenset({TOKENIZER_CONFIG_NAME, "special_tokens_map.json", "added_tokens.json"})
 JSON_MAX_BYTES = 64 * 1024 * 1024  # the largest tokenizer.json published has about 35 MB
 # a model card, somebody's signature, and what tools keep beside a model: none of it is of the model
 _NOT_OF_THE_BASE = (
@@ -188,7 +190,7 @@ def _require_config_and_tokenizer(folder: Path, paths: frozenset[str]) -> None:
         raise BaseWithoutWeights(folder)
     if CONFIG_NAME not in paths:
         raise BaseFileMissing(folder, CONFIG_NAME, "nothing says what the weights are")
-    if not paths & frozenset(TOKENIZER_FILES):
+    if not paths & (frozenset(TOKENIZER_FILES) - _TOKENIZER_SETTINGS):
         raise BaseFileMissing(folder, "tokenizer", "nothing says how text becomes tokens")
 
 
