@@ -207,7 +207,8 @@ def _lines(name: str, stream: BinaryIO, digest: _Hashing) -> Iterator[tuple[int,
 def _jsonl(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
     for number, line in lines:
         if line.strip():
-            yield Row(number, _object(name, number, _parsed(name, number, line)))
+            # without its line feed: what ends too early would be found on the next line
+            yield Row(number, _object(name, number, _parsed(name, number, line.rstrip("\r\n"))))
 
 
 def _json(name: str, text: str) -> Iterator[Row]:
