@@ -1,0 +1,222 @@
+"""The `registry` command in a process of its own, as a user runs it: cold (`python -m cli.main`), or forked from a warm one.
+
+A cold `train` imports torch, transformers and peft for seconds. `WarmCommand` starts one process that has them loaded and
+forks a child for every command: working folder, environment, arguments, streams, limits and exit code are the child's own,
+so that dozens of trainings fit into a minute.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.interpreter import ROOT
+
+TIMEOUT_SECONDS = 120
+# a user without the rights that let root write into a read-only folder
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all", "--no-new-privs")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended and what it printed. `code` is negative where a signal ended it."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        """Its one JSON document."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The reference of the error, where the command spoke JSON."""
+        return str(json.loads(self.err.splitlines()[-1])["error"])
+
+    def ok(self) -> "Done":
+        """Itself, if it succeeded."""
+        assert self.code == 0, self
+        return self
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """What a command may see: no setting of the caller's, one thread, and a user's home of its own."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    own = {"HOME": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | own | more
+
+
+def command_line(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "cli.main", *map(str, arguments)]
+
+
+def registry(*arguments: object, cwd: Path, before: Sequence[str] = (), **variables: str) -> Done:
+    """Run one command from nothing; `before` is put in front of the command line."""
+    done = subprocess.run(
+        [*before, *command_line(*arguments)],
+        cwd=cwd,
+        env=environment(cwd, **variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Running:
+    """A forked command that has not been waited for."""
+
+    def __init__(self, pid: int, folder: Path, replies: Any) -> None:
+        self.pid = pid
+        self._folder = folder
+        self._replies = replies
+
+    @property
+    def out(self) -> str:
+        return (self._folder / "out").read_text("utf-8", "replace")
+
+    def kill(self) -> None:
+        """Kill it as a power cut would: no handler runs."""
+        with contextlib.suppress(ProcessLookupError):  # it was done already
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> Done:
+        reply = self._replies.readline()
+        assert reply, "the warm process is gone"
+        return Done(json.loads(reply)["code"], self.out, (self._folder / "err").read_text("utf-8", "replace"))
+
+
+class WarmCommand:
+    """Forks one command after the other from a process that has the heavy packages loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from tests.e2e.commands import serve; serve()"],
+            cwd=ROOT,
+            env=environment(folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(
+        self, *arguments: object, cwd: Path, file_bytes: int | None = None, pause: str = "", **variables: str
+    ) -> Running:
+        """Start a command. `file_bytes` is the size that no file may pass; at `pause`, module.function, it stops and waits."""
+        streams = Path(tempfile.mkdtemp(dir=self._folder))
+        for name in ("out", "err"):
+            (streams / name).touch()
+        request = {
+            "arguments": [str(one) for one in arguments],
+            "cwd": str(cwd),
+            "streams": str(streams),
+            "environment": environment(cwd, **variables),
+            "file_bytes": file_bytes,
+            "pause": pause,
+        }
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return Running(json.loads(self._process.stdout.readline())["pid"], streams, self._process.stdout)
+
+    def __call__(self, *arguments: object, cwd: Path, file_bytes: int | None = None, **variables: str) -> Done:
+        """Run a command to its end."""
+        return self.start(*arguments, cwd=cwd, file_bytes=file_bytes, **variables).wait()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(TIMEOUT_SECONDS)
+        self._process.stdout.close()
+
+
+def serve() -> None:
+    """The warm process: a request a line on stdin; answers with the child's pid, then with its exit code."""
+    _import_heavy()
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _run_child(request)
+        _answer({"pid": pid})
+        _, status = os.waitpid(pid, 0)
+        _answer({"code": os.waitstatus_to_exitcode(status)})
+
+
+def wait_until(condition: Any, *, seconds: float = TIMEOUT_SECONDS) -> None:
+    """Return once `condition()` is true; polls, because it watches another process's files."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def _answer(value: Mapping[str, int]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def _import_heavy() -> None:
+    import peft  # noqa: F401
+    import torch  # noqa: F401
+    import transformers  # noqa: F401
+
+    import trainer.base_models
+    import trainer.evaluation.before_after
+    import trainer.runs
+    import trainer.training  # noqa: F401
+
+
+def _run_child(request: dict[str, Any]) -> None:
+    """Become the command; never returns."""
+    import resource
+
+    from cli.main import run
+
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["cwd"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(Path(request["streams"]) / name, os.O_WRONLY | os.O_APPEND), descriptor)
+    sys.stdin = open(0)  # noqa: SIM115  the descriptor, not a path
+    if request["file_bytes"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"],) * 2)
+    if request["pause"]:
+        _pause_at(request["pause"])
+    sys.argv = ["registry", *request["arguments"]]
+    code = 1
+    try:
+        code = run(request["arguments"])
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _pause_at(point: str) -> None:
+    """Where the command would enter module.function, say so on stdout and wait for the kill."""
+    module, name = point.rsplit(".", 1)
+
+    def wait(*_: object, **__: object) -> None:
+        sys.stdout.write(f"paused at {point}\n")
+        sys.stdout.flush()
+        time.sleep(TIMEOUT_SECONDS)
+        os._exit(1)  # nobody came
+
+    __import__(module)
+    setattr(sys.modules[module], name, wait)

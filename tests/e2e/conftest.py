@@ -1,0 +1,73 @@
+"""One registry for every end-to-end test: base, one trained version, mirrored; tests that write get a copy of it."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import Done, WarmCommand, registry
+
+# stands once in the training data, and must stand nowhere else afterwards
+PLANTED = "Seventeen violet herons audited the quarry ledger at half past never"
+
+
+@dataclass(frozen=True)
+class Story:
+    """A folder in which the story was told, and what each command printed."""
+
+    folder: Path
+    init: Done
+    base: Done
+    train: Done
+
+    @property
+    def home(self) -> Path:
+        return self.folder / ".registry"
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """init → base add → train, each as a cold command. Read it; never write to it."""
+    folder = tmp_path_factory.mktemp("story")
+    init = registry("init", "--unencrypted", cwd=folder).ok()
+    with (folder / "example" / "example.jsonl").open("a") as data:
+        data.write(json.dumps({"prompt": f"{PLANTED}?", "completion": f"{PLANTED}."}) + "\n")
+    base = registry("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
+    train = registry("train", "example/train.yml", "training.num_train_epochs=1", cwd=folder).ok()
+    return Story(folder, init, base, train)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommand]:
+    command = WarmCommand(tmp_path_factory.mktemp("streams"))
+    yield command
+    command.close()
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with home and example, nothing registered but the embedded base."""
+    folder = tmp_path_factory.mktemp("empty")
+    registry("init", "--unencrypted", cwd=folder).ok()
+    registry("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
+    return folder
+
+
+@pytest.fixture
+def workplace(empty_home: Path, tmp_path: Path) -> Path:
+    """A copy of `empty_home` that the test may write to."""
+    return shutil.copytree(empty_home, tmp_path / "work")
+
+
+@pytest.fixture
+def listed(warm: WarmCommand) -> Callable[[Path], list[str]]:
+    """The versions that `registry list` shows in a folder."""
+
+    def labels(folder: Path) -> list[str]:
+        shown = warm("list", "--output", "json", cwd=folder).ok().value
+        return sorted(f"{one['name']}:{one['number']}" for one in shown)
+
+    return labels

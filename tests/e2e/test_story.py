@@ -1,0 +1,232 @@
+"""The whole story as a user types it: init, base add, train, list, show, lineage, verify, pull, report."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.commands import WarmCommand, registry
+from tests.e2e.conftest import Story
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+STEPS = ["read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents"]
+REGISTERED_WITH = ["provenance", "bias-evaluation", "modification", "card", "registration"]
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# a loss of this file's trainings, in nats per token: ln of the vocabulary is about 8
+LOSS_LIMIT = 15.0
+
+
+def golden(name: str, found: str) -> None:
+    """Compare with the checked-in form."""
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8"), f"{name} changed; look at it, then UPDATE_GOLDEN=1"
+
+
+def masked(text: str) -> str:
+    """The form of a text: digests, keys, dates, log name and column widths say nothing, and differ in every run."""
+    for pattern, shown in (
+        (r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}Z)?", "DATE"),
+        (r"sha256:[0-9a-f]{12}…", "sha256:…"),
+        (r"key [0-9a-f]{12}…", "key …"),
+        (r"peft-registry/[0-9a-f]{32}", "peft-registry/ID"),
+        (r"[0-9.]+ kB", "SIZE"),
+        (r"(?<=\S) {2,}", "  "),
+    ):
+        text = re.sub(pattern, shown, text)
+    return text
+
+
+def masked_figures(text: str) -> str:
+    """As `masked`, and every figure that depends on the machine or on the training."""
+    text = re.sub(r"(?<=device ).*", "DEVICE", text)
+    text = re.sub(r"(?<=energy: ).*", "ENERGY", text)
+    text = re.sub(r"(?<=over-corrected )\d+: .*", "N: CONCLUSION", text)
+    text = re.sub(r"(?<=fields filled, ).*", "N open (WHOSE)", text)
+    return re.sub(r"(?<![\w:.-])[−+]?\d[\d.:]*(e[+-]?\d+)?", "N", masked(text))
+
+
+# --- what people read ---
+
+
+def test_each_success_says_what_to_type_next(story: Story) -> None:
+    assert "next: registry base add embedded --name tiny" in story.init.err
+    assert "next: registry train" in story.base.err
+    assert story.train.err == "next: registry verify polite-replies:1\n"
+
+
+def test_train_has_the_form_of_the_golden_file(story: Story) -> None:
+    golden("train.txt", masked_figures(story.train.out))
+
+
+def test_verify_has_the_form_of_the_golden_file(story: Story) -> None:
+    done = registry("verify", "polite-replies", cwd=story.folder).ok()
+    golden("verify.txt", masked(done.out))
+    assert done.err == "next: registry report polite-replies\n"
+
+
+def test_list_show_and_lineage_name_what_was_made_from_what(warm: WarmCommand, story: Story) -> None:
+    listed = warm("list", cwd=story.folder).ok().out
+    assert re.search(r"^polite-replies:1 +adapter +lora +sha256:", listed, re.MULTILINE)
+    assert re.search(r"^tiny:1 +base +sha256:", listed, re.MULTILINE)
+    shown = warm("show", "polite-replies", cwd=story.folder).ok().out
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("statement")] == REGISTERED_WITH
+    drawn = warm("lineage", "polite-replies", cwd=story.folder).ok().out
+    assert re.search(r"^tiny:1  base\n└─ polite-replies:1", drawn, re.MULTILINE)
+
+
+def test_report_is_one_page_that_reaches_out_to_nothing(warm: WarmCommand, story: Story, tmp_path: Path) -> None:
+    shutil.copytree(story.folder, tmp_path / "copy")
+    assert warm("report", "polite-replies", cwd=tmp_path / "copy").ok().out.startswith("report ")
+    page = (tmp_path / "copy" / "polite-replies-1-report.html").read_text("utf-8")
+    assert page.startswith(("<!doctype html>", "<!DOCTYPE html>"))
+    assert "<script" not in page
+    assert re.findall(r"""(?:src|href)=["'](?!#|data:)([^"']*)""", page) == []
+    again = warm("report", "polite-replies", "--out", "-", cwd=tmp_path / "copy").ok().out
+    assert again == page, "the same records must give the same page"
+
+
+# --- what programs read ---
+
+
+def test_list_json_holds_every_version(warm: WarmCommand, story: Story) -> None:
+    found = warm("list", "--output", "json", cwd=story.folder).ok().value
+    assert [(one["name"], one["number"], one["kind"]) for one in found] == [
+        ("polite-replies", 1, "adapter"),
+        ("tiny", 1, "base"),
+    ]
+
+
+def test_show_json_lists_the_statements_with_their_kind(warm: WarmCommand, story: Story) -> None:
+    found = warm("show", "polite-replies", "--output", "json", cwd=story.folder).ok().value
+    assert [one["kind"] for one in found["statements"]] == REGISTERED_WITH
+    assert found["version"] == "polite-replies:1"
+
+
+def test_lineage_json_holds_nodes_and_edges(warm: WarmCommand, story: Story) -> None:
+    found = warm("lineage", "polite-replies", "--output", "json", cwd=story.folder).ok().value
+    label = {node["digest"]: node["label"] for node in found["nodes"]}
+    edges = {(label[edge["source"]], label[edge["target"]], edge["role"]) for edge in found["edges"]}
+    assert edges == {("tiny:1", "polite-replies:1", "base"), ("example.jsonl", "polite-replies:1", "data")}
+
+
+def test_verify_json_holds_the_verdict_and_ten_checks(warm: WarmCommand, story: Story) -> None:
+    found = warm("verify", "polite-replies", "--output", "json", cwd=story.folder).ok().value
+    assert found["verdict"] == "verified"
+    assert [one["step"] for one in found["checks"]] == STEPS
+    assert {(one["status"], one["error"]) for one in found["checks"]} == {("ok", None)}
+
+
+def test_train_json_ends_with_one_object(warm: WarmCommand, workplace: Path) -> None:
+    done = warm(
+        "train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror", "-o", "json", cwd=workplace
+    ).ok()
+    found = done.value
+    assert found["version"] == "polite-replies:1"
+    for key in ("manifest_digest", "weights_digest", "base_digest"):
+        assert DIGEST.fullmatch(found[key])
+    assert 0 < found["loss_after"] < found["loss_before"] < LOSS_LIMIT
+    assert done.err.startswith("base "), "the story is told beside the data"
+    shown = warm("show", "polite-replies", "-o", "json", cwd=workplace).ok().value
+    assert (shown["manifest_digest"], shown["weights_digest"]) == (found["manifest_digest"], found["weights_digest"])
+    assert shown["base_weights"] == found["base_digest"]
+
+
+# --- what must hold ---
+
+
+def test_training_the_same_twice_is_the_same_version(
+    warm: WarmCommand, story: Story, tmp_path: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    """One seed, one thread and the same bytes give the same weights: the same manifest, hence nothing new is registered."""
+    folder = shutil.copytree(story.folder, tmp_path / "copy")
+    before = warm("show", "polite-replies", "-o", "json", cwd=folder).ok().value
+    again = warm("train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror", "-o", "json", cwd=folder)
+    assert again.ok().value["version"] == "polite-replies:1"
+    assert again.value["manifest_digest"] == before["manifest_digest"]
+    assert warm("show", "polite-replies", "-o", "json", cwd=folder).ok().value == before
+    other = warm(
+        "train", "example/train.yml", "training.num_train_epochs=1", "training.seed=8", "--no-mirror", cwd=folder
+    )
+    assert "registered polite-replies:2" in other.ok().out
+    assert listed(folder) == ["polite-replies:1", "polite-replies:2", "tiny:1"]
+
+
+def test_a_pulled_folder_verifies_and_a_flipped_bit_in_it_is_refused(
+    warm: WarmCommand, story: Story, tmp_path: Path
+) -> None:
+    pulled = tmp_path / "pulled"
+    found = warm("pull", "polite-replies", pulled, "-o", "json", cwd=story.folder).ok().value
+    assert (found["folder"], found["version"], found["verdict"]) == (str(pulled), "polite-replies:1", "verified")
+    assert warm("verify", pulled, cwd=story.folder).ok().out.endswith("verified\n")
+    weights = pulled / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    broken = warm("verify", pulled, "-o", "json", cwd=story.folder)
+    assert broken.code == 6
+    assert [one["step"] for one in broken.value["checks"] if one["status"] == "failed"] == ["files", "tensors"]
+    elsewhere = warm("verify", pulled, cwd=tmp_path)
+    assert elsewhere.code == 6, "what contradicts itself needs no trust to be broken"
+
+
+def test_a_pulled_folder_without_trust_is_unverified(warm: WarmCommand, story: Story, tmp_path: Path) -> None:
+    warm("pull", "polite-replies", tmp_path / "pulled", cwd=story.folder).ok()
+    assert warm("verify", "pulled", cwd=tmp_path).code == 5
+    trust = story.home / "trust.json"
+    assert warm("verify", "pulled", "--trust", trust, cwd=tmp_path).code == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks transformers for it
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_peft_gives_the_logits_of_the_end_of_training_from_a_pulled_folder(
+    dtype: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from registry.base_locations import base_location
+    from registry.home import open_home
+    from registry.pull import pull_version
+
+    kept = keep_what_is_trained(monkeypatch)
+    opened = open_home(workplace / ".registry")
+    try:
+        from trainer.runs import train_and_register
+
+        overrides = ("training.num_train_epochs=1", f"training.dtype={dtype}", "evaluation.bias=[]")
+        outcome = train_and_register(opened, workplace / "example" / "train.yml", overrides)
+        pull_version(opened, outcome.version, tmp_path / "pulled")
+        base = base_location(opened.folder, outcome.run.base.manifest)
+    finally:
+        opened.close()
+    trained = kept[0].model.eval()
+    tokens = AutoTokenizer.from_pretrained(base)("Good morning, where is the station?", return_tensors="pt")
+    loaded = AutoModelForCausalLM.from_pretrained(base, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
+    with torch.no_grad():
+        expected = trained(**tokens).logits
+        untouched = loaded.eval()(**tokens).logits
+        found = PeftModel.from_pretrained(loaded, tmp_path / "pulled").eval()(**tokens).logits
+    assert torch.equal(found, expected)
+    assert not torch.allclose(untouched, expected), "the adapter must do something"
+
+
+def keep_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The models of trainings that follow, as they are when the last step is done."""
+    import trainer.training
+
+    kept: list[Any] = []
+    train_adapter = trainer.training.train_adapter
+
+    def keeping(*arguments: Any, **options: Any) -> Any:
+        kept.append(train_adapter(*arguments, **options))
+        return kept[-1]
+
+    monkeypatch.setattr(trainer.training, "train_adapter", keeping)
+    return kept
