@@ -1,0 +1,413 @@
+"""Bad input, each kind of it: the right exit code, three sentences and no traceback, nothing registered, nothing lost, and the
+same command works once the input is good."""
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import not_run
+from tests.e2e.commands import UNPRIVILEGED, Done, WarmCommand, registry
+from tests.e2e.conftest import Story
+from trainer.embedded import embedded_base
+
+TRAIN = ("train", "example/train.yml", "training.num_train_epochs=1", "evaluation.bias=[]", "--no-mirror")
+ADD = ("base", "add", "offered", "--name", "mine")
+NOTHING_NEW = ["tiny:1"]
+
+
+def refused(done: Done, code: int, says: str) -> None:
+    """A foreseen refusal: the code, three sentences on stderr, nothing on stdout that looks like success."""
+    assert done.code == code, done
+    assert "Traceback" not in done.err
+    lines = done.err.rstrip("\n").splitlines()[-3:]
+    assert [line.split(":")[0].strip() for line in lines] == ["error", "why", "fix"], done.err
+    assert says in done.err
+    assert "registered" not in done.out
+
+
+def nothing_left_in(home: Path) -> None:
+    """No half-written file and no folder of a run."""
+    assert list((home / "runs").iterdir()) == []
+    assert [path.name for path in home.rglob("*") if path.name.endswith(".part")] == []
+
+
+# --- the training file and its data ---
+
+
+@dataclass(frozen=True)
+class BadTraining:
+    """What is wrong, what must be answered, and whether it was said before anything was read of the base."""
+
+    what: str
+    code: int
+    says: str
+    data: Callable[[str], str | None] = lambda text: text  # None: no file
+    file: Callable[[str], str] = lambda text: text
+    more: tuple[str, ...] = ()
+
+
+BAD_TRAININGS = (
+    BadTraining("missing data", 7, "there is no data file", data=lambda _: None),
+    BadTraining("a corrupt line", 2, "line 61 of example.jsonl cannot be read", data=lambda text: text + '{"prompt"\n'),
+    BadTraining("empty data", 2, "holds no rows", data=lambda _: ""),
+    BadTraining("blank data", 2, "holds no rows", data=lambda _: "\n\n \n"),
+    BadTraining(
+        "an absent column", 2, "has no column `completion`", data=lambda t: t.replace('"completion"', '"reply"')
+    ),
+    BadTraining(
+        "a column of another type",
+        2,
+        "line 61 of example.jsonl: column `prompt` holds a number",
+        data=lambda text: text + '{"prompt": 3, "completion": "x"}\n',
+    ),
+    BadTraining("one row", 2, "too few", data=lambda text: text.splitlines()[0]),
+    BadTraining(
+        "a value of the wrong type", 2, "`training.seed`", file=lambda text: text.replace("seed: 7", "seed: seven")
+    ),
+    BadTraining(
+        "an unknown key",
+        2,
+        "did you mean `training.learning_rate`?",
+        file=lambda t: t.replace("learning_rate", "learning_rat"),
+    ),
+    BadTraining("no YAML", 2, "is not acceptable YAML", file=lambda text: text + "lora: [\n"),
+    BadTraining("a key twice", 2, "occurs twice", file=lambda text: text + "name: other\n"),
+    BadTraining(
+        "an unknown base", 7, "there is no version nowhere", file=lambda t: t.replace("base: tiny", "base: nowhere")
+    ),
+    BadTraining("an unknown suite", 2, "there is no suite 'hous'", more=("evaluation.bias=[hous]",)),
+    BadTraining("a metric that nothing measures", 2, "nothing here measures", more=("evaluation.quality=[rouge]",)),
+    BadTraining("a loss that diverges", 4, "the loss diverged", more=("training.learning_rate=1e30",)),
+)
+
+
+@pytest.fixture(scope="module")
+def trainings(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for every bad training: each must leave it as it was."""
+    return shutil.copytree(empty_home, tmp_path_factory.mktemp("trainings") / "work")
+
+
+@pytest.mark.parametrize("bad", BAD_TRAININGS, ids=lambda bad: bad.what)
+def test_a_bad_training_registers_nothing(
+    bad: BadTraining, warm: WarmCommand, trainings: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    with spoiled(trainings, bad):
+        refused(warm(*TRAIN, *bad.more, cwd=trainings), bad.code, bad.says)
+    assert listed(trainings) == NOTHING_NEW
+    nothing_left_in(trainings / ".registry")
+
+
+def test_after_every_bad_training_the_same_command_trains(warm: WarmCommand, trainings: Path) -> None:
+    """Runs after those above, in the home that they all shared."""
+    assert "registered polite-replies:1 " in warm(*TRAIN, cwd=trainings).ok().out
+    assert warm("verify", "polite-replies:1", cwd=trainings).code == 0
+
+
+class spoiled:  # lower case: it reads as a sentence, `with spoiled(folder, bad)`
+    """The training file and its data made bad, and good again afterwards."""
+
+    def __init__(self, folder: Path, bad: BadTraining) -> None:
+        self._paths = (folder / "example" / "example.jsonl", folder / "example" / "train.yml")
+        self._bad = bad
+        self._good = tuple(path.read_text("utf-8") for path in self._paths)
+
+    def __enter__(self) -> None:
+        data, file = self._paths
+        found = self._bad.data(self._good[0])
+        if found is None:
+            data.unlink()
+        else:
+            data.write_text(found, "utf-8")
+        file.write_text(self._bad.file(self._good[1]), "utf-8")
+
+    def __exit__(self, *_: object) -> None:
+        for path, text in zip(self._paths, self._good, strict=True):
+            path.write_text(text, "utf-8")
+
+
+# --- bases ---
+
+
+def without_weights(base: Path) -> None:
+    (base / "model.safetensors").unlink()
+
+
+def with_pickled_weights(base: Path) -> None:
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+
+
+def with_a_pickle_beside(base: Path) -> None:
+    (base / "optimizer.pt").write_bytes(b"\x80\x04K\x01.")
+
+
+def with_code(base: Path) -> None:
+    (base / "modeling_tiny.py").write_text("raise SystemExit('this ran')\n")
+
+
+def with_auto_map(base: Path) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "modeling_tiny.Tiny"}}))
+
+
+def cut_short(base: Path) -> None:
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def emptied(base: Path) -> None:
+    (base / "model.safetensors").write_bytes(b"")
+
+
+def with_a_header_longer_than_the_file(base: Path) -> None:
+    weights = base / "model.safetensors"
+    weights.write_bytes(struct.pack("<Q", 1 << 40) + weights.read_bytes()[8:])
+
+
+def with_two_tensors_of_one_range(base: Path) -> None:
+    def overlap(header: dict[str, Any]) -> None:
+        first, second, *_ = (name for name in header if name != "__metadata__")
+        header[first] = header[second]
+
+    rewrite_header(base / "model.safetensors", overlap)
+
+
+def with_a_shape_that_is_not_its_size(base: Path) -> None:
+    def widen(header: dict[str, Any]) -> None:
+        name = next(name for name in header if name != "__metadata__")
+        header[name]["shape"] = [extent * 2 for extent in header[name]["shape"]]
+
+    rewrite_header(base / "model.safetensors", widen)
+
+
+def with_linked_weights(base: Path) -> None:
+    weights = base / "model.safetensors"
+    weights.rename(base.parent / "elsewhere")
+    weights.symlink_to(base.parent / "elsewhere")
+
+
+def with_a_linked_folder(base: Path) -> None:
+    (base / "more").symlink_to("/etc")
+
+
+def with_corrupt_config(base: Path) -> None:
+    (base / "config.json").write_text('{"model_type": ')
+
+
+def without_tokenizer(base: Path) -> None:
+    (base / "tokenizer.json").unlink()
+
+
+def rewrite_header(weights: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    data = weights.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    change(header)
+    written = json.dumps(header).encode()
+    weights.write_bytes(struct.pack("<Q", len(written)) + written + data[8 + size :])
+
+
+BAD_BASES: dict[Callable[[Path], None], str] = {
+    without_weights: "holds no weights",
+    with_pickled_weights: "pytorch_model.bin is refused because it is, or may be, a pickle",
+    with_a_pickle_beside: "optimizer.pt is refused because it is, or may be, a pickle",
+    with_code: "modeling_tiny.py is refused because it brings code",
+    with_auto_map: "config.json is refused because it brings code",
+    cut_short: "its range ends 100 bytes after the end of the file",
+    emptied: "it has 0 bytes",
+    with_a_header_longer_than_the_file: "its header claims 1099511627776 bytes",
+    with_two_tensors_of_one_range: "is not a sound safetensors file",
+    with_a_shape_that_is_not_its_size: "is not a sound safetensors file",
+    with_linked_weights: "it is a symbolic link",
+    with_a_linked_folder: "it is a symbolic link",
+    with_corrupt_config: "config.json is not acceptable JSON",
+    without_tokenizer: "has no tokenizer",
+}
+
+
+@pytest.mark.parametrize("spoil", BAD_BASES, ids=lambda spoil: spoil.__name__)
+def test_a_bad_base_is_refused_and_the_mended_one_is_added(
+    spoil: Callable[[Path], None], warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    offered = workplace / "offered"
+    shutil.copytree(embedded_base(), offered)
+    spoil(offered)
+    refused(warm(*ADD, cwd=workplace), 2, BAD_BASES[spoil])
+    assert listed(workplace) == NOTHING_NEW
+    nothing_left_in(workplace / ".registry")
+    shutil.rmtree(offered)
+    shutil.copytree(embedded_base(), offered)
+    assert "mine:1" in warm(*ADD, cwd=workplace).ok().out
+    assert listed(workplace) == ["mine:1", *NOTHING_NEW]
+
+
+def test_a_base_that_is_not_there_is_not_found(warm: WarmCommand, workplace: Path) -> None:
+    refused(warm(*ADD, cwd=workplace), 7, "there is no base at")
+
+
+def test_a_base_changed_since_it_was_added_is_refused_and_its_tensor_named(
+    warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    offered = workplace / "offered"
+    shutil.copytree(embedded_base(), offered)
+    warm(*ADD, cwd=workplace).ok()
+    weights = offered / "model.safetensors"
+    good = weights.read_bytes()
+    header_size = struct.unpack("<Q", good[:8])[0]
+    header = json.loads(good[8 : 8 + header_size])
+    last = max((one["data_offsets"][1], name) for name, one in header.items() if name != "__metadata__")[1]
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    refused(warm(*TRAIN, "base=mine", cwd=workplace), 6, f"tensor '{last}' has other values")
+    found = warm("verify", "mine", "-o", "json", cwd=workplace)
+    assert (found.code, found.value["verdict"]) == (6, "broken")
+    assert listed(workplace) == ["mine:1", *NOTHING_NEW]
+    weights.write_bytes(good)
+    assert "registered polite-replies:1 " in warm(*TRAIN, "base=mine", cwd=workplace).ok().out
+
+
+def test_another_tokenizer_is_another_base(warm: WarmCommand, workplace: Path) -> None:
+    offered = workplace / "offered"
+    shutil.copytree(embedded_base(), offered)
+    warm(*ADD, cwd=workplace).ok()
+    tokenizer = offered / "tokenizer.json"
+    text = tokenizer.read_text("utf-8")
+    assert text.count('"<|eos|>"') > 0
+    tokenizer.write_text(text.replace('"<|eos|>"', '"<|end|>"'), "utf-8")
+    refused(warm(*TRAIN, "base=mine", cwd=workplace), 6, "its tokenizer is")
+
+
+def test_a_base_that_was_moved_cannot_be_checked(warm: WarmCommand, workplace: Path) -> None:
+    offered = workplace / "offered"
+    shutil.copytree(embedded_base(), offered)
+    warm(*ADD, cwd=workplace).ok()
+    offered.rename(workplace / "moved")
+    refused(warm(*TRAIN, "base=mine", cwd=workplace), 5, "are not on this machine")
+    warm("base", "add", "moved", "--name", "mine", cwd=workplace).ok()
+    assert "registered polite-replies:1 " in warm(*TRAIN, "base=mine", cwd=workplace).ok().out
+
+
+# --- the home ---
+
+
+@pytest.mark.parametrize(
+    ("profile", "says"),
+    [
+        ("- DE\n", "not a mapping"),
+        ("legal_nam: Example GmbH\n", "no field 'legal_nam'"),
+        ("legal_name: [Example]\n", "expected: a text"),
+        ("country: Germany\n", "such as DE"),
+        ("size_class: huge\n", "sme, smc or large"),
+        ("role: boss\n", "downstream_modifier"),
+        ("legal_name: a\nlegal_name: b\n", "occurs twice"),
+        ("legal_name: [\n", "not acceptable YAML"),
+    ],
+)
+def test_a_bad_profile_makes_no_home(profile: str, says: str, warm: WarmCommand, tmp_path: Path) -> None:
+    (tmp_path / "org.yml").write_text(profile)
+    init = ("init", "--unencrypted", "--profile", "org.yml")
+    refused(warm(*init, cwd=tmp_path), 2, says)
+    assert [path.name for path in tmp_path.iterdir()] == ["org.yml"]
+    (tmp_path / "org.yml").write_text(
+        "legal_name: Example GmbH\ncountry: DE\nsize_class: sme\nrole: downstream_modifier\n"
+    )
+    warm(*init, cwd=tmp_path).ok()
+
+
+@pytest.fixture
+def encrypted(warm: WarmCommand, tmp_path: Path) -> Path:
+    warm("init", cwd=tmp_path, REGISTRY_PASSPHRASE="correct horse").ok()
+    return tmp_path
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "arguments",
+    [("base", "add", "embedded", "--name", "tiny"), TRAIN, ("promote", "tiny", "champion")],
+    ids=lambda a: a[0],
+)
+def test_an_encrypted_key_without_a_terminal_is_refused_at_once(
+    arguments: tuple[str, ...], warm: WarmCommand, encrypted: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    if arguments[0] != "base":
+        warm("base", "add", "embedded", "--name", "tiny", cwd=encrypted, REGISTRY_PASSPHRASE="correct horse").ok()
+    before = listed(encrypted)
+    refused(warm(*arguments, cwd=encrypted), 2, "this is not a terminal")
+    refused(warm(*arguments, cwd=encrypted, REGISTRY_PASSPHRASE="wrong"), 2, "the passphrase is wrong")
+    assert listed(encrypted) == before
+    assert warm(*arguments, cwd=encrypted, REGISTRY_PASSPHRASE="correct horse").code == 0
+
+
+def test_an_init_without_a_terminal_asks_for_nothing_and_makes_nothing(warm: WarmCommand, tmp_path: Path) -> None:
+    refused(warm("init", cwd=tmp_path), 2, "this is not a terminal")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def read_only(story: Story, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the story whose home nobody may write, not even its owner."""
+    folder = shutil.copytree(story.folder, tmp_path / "copy")
+    home = folder / ".registry"
+    paths = [home, *home.rglob("*")]
+    for path in paths:
+        path.chmod(path.stat().st_mode & ~0o222)
+    yield folder
+    for path in paths:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def as_a_user(*arguments: object, cwd: Path) -> Done:
+    """Run a command without the rights that let root write everywhere."""
+    if os.getuid() != 0:
+        return registry(*arguments, cwd=cwd)
+    if shutil.which(UNPRIVILEGED[0]) is None:
+        not_run("setpriv is not installed, and root may write into a read-only home")
+    return registry(*arguments, cwd=cwd, before=UNPRIVILEGED)
+
+
+def test_a_read_only_home_can_be_read_and_verified_and_refuses_to_be_written(read_only: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (read_only / ".registry").rglob("*")}
+    refused(as_a_user(*TRAIN, cwd=read_only), 8, "the folder is read-only for this user")
+    refused(as_a_user("base", "add", "embedded", "--name", "other", cwd=read_only), 8, "read-only")
+    assert "polite-replies:1" in as_a_user("list", cwd=read_only).ok().out
+    assert as_a_user("verify", "polite-replies", cwd=read_only).ok().out.endswith("verified\n")
+    as_a_user("pull", "polite-replies", tmp_path / "pulled", cwd=read_only).ok()
+    assert {path: path.stat().st_mtime_ns for path in (read_only / ".registry").rglob("*")} == before
+
+
+@pytest.mark.parametrize("kilobytes", [40, 150, 230])
+def test_a_full_disk_registers_nothing_and_loses_nothing(
+    kilobytes: int, warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    """A limit on the size of every file stands for the disk: a write fails in the adapter, in the store, in the database."""
+    refused(warm(*TRAIN, cwd=workplace, file_bytes=kilobytes * 1000), 8, "why: ")
+    assert listed(workplace) == NOTHING_NEW
+    nothing_left_in(workplace / ".registry")
+    assert "registered polite-replies:1 " in warm(*TRAIN, cwd=workplace).ok().out
+    assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
+
+
+def test_a_full_disk_leaves_no_half_copy_and_no_half_report(warm: WarmCommand, story: Story, tmp_path: Path) -> None:
+    folder = shutil.copytree(story.folder, tmp_path / "copy")
+    before = sorted(folder.iterdir())
+    refused(warm("pull", "polite-replies", "pulled", cwd=folder, file_bytes=60_000), 8, "could not be written")
+    refused(warm("report", "polite-replies", cwd=folder, file_bytes=60_000), 8, "could not be written")
+    assert sorted(folder.iterdir()) == before
+    warm("pull", "polite-replies", "pulled", cwd=folder).ok()
+    warm("report", "polite-replies", cwd=folder).ok()
+
+
+def test_a_mirror_that_cannot_be_written_does_not_hide_the_registration(warm: WarmCommand, workplace: Path) -> None:
+    mlflow = workplace / ".registry" / "mlflow"
+    shutil.rmtree(mlflow)
+    mlflow.write_text("in the way")
+    done = warm(*TRAIN[:-1], cwd=workplace).ok()
+    assert "not mirrored: see `registry mirror sync`" in done.out
+    assert done.err.startswith("warning ")
+    mlflow.unlink()
+    assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
