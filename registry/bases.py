@@ -90,6 +90,8 @@ def add_base(
         MalformedSafetensors: a header that lies.
     """
     found = identify_base(folder, revision=revision, cache=registry.cache)
+    manifest = base_manifest(found)
+    recorded = _newest_record(registry, manifest.canonical_digest())
     record = BaseRecord(
         identity=found.identity,
         origin=origin,
@@ -97,7 +99,7 @@ def add_base(
         parameters_total=found.parameters_total,
         parameters_matmul=found.parameters_matmul,
         context_length=found.context_length,
-        facts=facts or DeclaredFacts(),
+        facts=_with_recorded(facts or DeclaredFacts(), recorded),
     )
     card = base_card(name=name, record=record)
     statements = (
@@ -107,7 +109,7 @@ def add_base(
     artifact = NewArtifact(
         name=name,
         source="base",
-        manifest=base_manifest(found),
+        manifest=manifest,
         folder=folder,
         card=card,
         statements=statements,
@@ -116,7 +118,7 @@ def add_base(
     version = register_version(registry, artifact, observe=observe)
     if mode == "reference":
         remember_base_location(registry.folder, version.manifest_digest, folder)
-    if base_record(registry, version) != record:  # the bytes were here before: what is said about them now stands
+    if recorded is not None and recorded.facts != record.facts:
         append_statement(
             registry,
             subject=version.manifest_digest,
@@ -144,11 +146,10 @@ def base_record(registry: Registry, version: Version) -> BaseRecord:
     Raises:
         BaseRecordMissing: the version has no base statement.
     """
-    with registry.database.read() as tx:
-        for stored in reversed(catalog.statements_of(tx, subject=version.manifest_digest)):
-            if stored.kind == "base":
-                return BaseRecord.from_json(stored.statement.predicate)
-    raise BaseRecordMissing(version.label)
+    record = _newest_record(registry, version.manifest_digest)
+    if record is None:
+        raise BaseRecordMissing(version.label)
+    return record
 
 
 def base_folder(registry: Registry, version: Version, scratch: Path) -> Path:
@@ -193,3 +194,23 @@ def check_base_folder(registry: Registry, version: Version, folder: Path, identi
             difference = diff_tensors(listed_tensors(manifest.weights), listed_tensors(found.weights))
         raise WrongBase(folder, part, pinned, here, difference)
     return found
+
+
+def _newest_record(registry: Registry, manifest: Digest) -> BaseRecord | None:
+    with registry.database.read() as tx:
+        for stored in reversed(catalog.statements_of(tx, subject=manifest)):
+            if stored.kind == "base":
+                return BaseRecord.from_json(stored.statement.predicate)
+    return None
+
+
+def _with_recorded(facts: DeclaredFacts, recorded: BaseRecord | None) -> DeclaredFacts:
+    """The facts over those that are recorded: silence takes nothing back, and no file overrules what a person declared."""
+    if recorded is None:
+        return facts
+    kept = {}
+    for key in DeclaredFacts.model_fields:
+        old, new = getattr(recorded.facts, key), getattr(facts, key)
+        says_more = new.known and new.value != old.value and (new.source == "declared" or old.source != "declared")
+        kept[key] = new if says_more else old
+    return DeclaredFacts(**kept)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.bases import add_base
+from registry.bases import add_base, base_record
 from registry.database import catalog
 from registry.home import Registry
 from registry.initialise import DatabaseInUse, PasswordInAddress
@@ -21,9 +21,10 @@ from registry.register import ModificationRecordMissing, NewArtifact, register_v
 from registry.storage.filesystem import FilesystemStore
 from registry.transparency.log import LogTruncated
 from registry.verify import verify_version
-from schemas.base_model import BaseOrigin
+from schemas.base_model import BaseOrigin, DeclaredFacts
 from schemas.errors import KnownError
 from schemas.identity import Digest
+from schemas.values import declared
 from tests.homes import a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 
 
@@ -65,6 +66,19 @@ def test_the_same_bytes_under_a_second_name_are_a_second_version_of_one_artifact
     assert second.label == "small:1"
     assert second.manifest_digest == first.manifest_digest
     assert {verify_version(registry, one).verdict for one in (first, second)} == {"verified"}
+
+
+def test_facts_that_are_declared_later_are_recorded(registry: Registry, tmp_path: Path) -> None:
+    folder = base_files(tmp_path / "base")
+    origin = BaseOrigin(format="huggingface", source="base")
+    first = add_base(registry, folder, name="tiny", origin=origin)
+    facts = DeclaredFacts(licence=declared("mit", by="somebody", at=registry.clock()))
+    later = add_base(registry, folder, name="tiny", origin=origin, facts=facts)
+    assert later.version == first.version
+    assert base_record(registry, first.version).facts.licence.value == "mit"
+    silent = add_base(registry, folder, name="small", origin=origin)
+    assert silent.record.facts == base_record(registry, silent.version).facts == later.record.facts
+    assert verify_version(registry, later.version).verdict == "verified"
 
 
 def test_a_fine_tune_without_a_modification_record_is_refused(registry: Registry, tmp_path: Path) -> None:
