@@ -44,8 +44,8 @@ class UnknownDocument(NotFound):
         near = get_close_matches(name, DOCUMENTS, n=1)
         super().__init__(
             what=f"there is no document called {name!r}",
-            why=f"did you mean {near[0]!r}?" if near else "no name is close to it",
-            fix="run `registry schema` for the list",
+            why="no document that the registry reads or writes has that name",
+            fix=f"did you mean {near[0]!r}?" if near else "run `registry schema` for the list",
         )
 
 

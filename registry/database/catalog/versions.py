@@ -20,6 +20,9 @@ _NAMES_COMPARED = 2000
 """How many names are looked at for "did you mean"."""
 
 
+_WHAT_THERE_IS = "`registry list` shows what there is; `registry base add` brings a base in"
+
+
 class VersionUnknown(NotFound):
     reference = "version-unknown"
 
@@ -28,7 +31,7 @@ class VersionUnknown(NotFound):
         super().__init__(
             what=f"there is no version {reference}",
             why=why,
-            fix=f"did you mean {' or '.join(close)}?" if close else "`registry list` shows what there is",
+            fix=f"did you mean {' or '.join(close)}?" if close else _WHAT_THERE_IS,
         )
         self.close = close
 
@@ -193,7 +196,7 @@ def _unknown(tx: Transaction, reference: Reference, name: str) -> VersionUnknown
             reference, f"nothing has the name {name!r}", difflib.get_close_matches(name, _names(tx), n=3)
         )
     if reference.alias is None:
-        return VersionUnknown(reference, f"{name} has the versions 1 to {newest}", (f"{name}:{newest}",))
+        return VersionUnknown(reference, f"the newest version of {name} is {newest}", (f"{name}:{newest}",))
     used = tx.execute(select(aliases.c.alias).where(aliases.c.name == name).order_by(aliases.c.alias)).scalars().all()
     close = difflib.get_close_matches(reference.alias, used, n=3) or used[:3]
     why = f"{name} has {'no such alias' if used else 'no alias'}, and its newest version is {newest}"
