@@ -11,7 +11,8 @@ What each digest covers:
   RFC 8785 of their value (`tokenizer_config.json` without the chat template and `_VOLATILE`), others by their bytes.
 
 Refused at intake: links, pickle weights, code (`.py`, `auto_map`), a folder without safetensors weights, an index that
-names tensors or shards that are not there, weights that the index leaves out.
+names tensors or shards that are not there, weights that the index leaves out, an adapter's configuration, which would make
+transformers load another model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ from schemas.manifest import FILE_NAME, SIGNATURE_NAME, UNSIGNED_PATHS, FileEntr
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 CONFIG_NAME = "config.json"
+ADAPTER_CONFIG_NAME = "adapter_config.json"
 GENERATION_CONFIG_NAME = "generation_config.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 CHAT_TEMPLATE_NAMES = ("chat_template.jinja", "chat_template.json")
@@ -94,6 +96,17 @@ class BaseWithoutWeights(InputRefused):
         )
 
 
+class AdapterInBase(InputRefused):
+    reference = "adapter-in-base"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            what=f"{folder.name} is the folder of an adapter",
+            why=f"it holds {ADAPTER_CONFIG_NAME}, and transformers would load the model that this names in place of these files",
+            fix="name the base model's own folder; merge the adapter first if the two are to be one model",
+        )
+
+
 class BaseFileMissing(InputRefused):
     reference = "base-file-missing"
 
@@ -147,7 +160,8 @@ def identify_base(
         on_bytes: hears of progress.
 
     Raises:
-        BaseWithoutWeights, BaseFileMissing, IndexInconsistent, UnsafeInputPath, PickleRefused, CodeRefused: refused.
+        AdapterInBase, BaseWithoutWeights, BaseFileMissing, IndexInconsistent, UnsafeInputPath, PickleRefused,
+            CodeRefused: refused.
         MalformedWeights, MalformedInput: a safetensors header or a JSON file that is truncated or lies.
         FolderMissing, FolderUnreadable, FileChanged: as their readers.
     """
@@ -186,6 +200,8 @@ def json_digest(value: Any) -> Digest:  # any JSON value
 
 
 def _require_config_and_tokenizer(folder: Path, paths: frozenset[str]) -> None:
+    if ADAPTER_CONFIG_NAME in paths:
+        raise AdapterInBase(folder)
     if not any(path.endswith(".safetensors") for path in paths):
         raise BaseWithoutWeights(folder)
     if CONFIG_NAME not in paths:

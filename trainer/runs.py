@@ -66,7 +66,7 @@ class BaseChanged(IntegrityBroken):
     def __init__(self, path: str) -> None:
         super().__init__(
             what=f"{path} of the base changed between its check and its loading",
-            why="device, inode, size or a time of the file is another",
+            why="device, inode, size or a time of the file is another, or it came or went",
             fix="let whatever writes there finish, then run the command again; nothing was registered",
         )
 
@@ -96,7 +96,7 @@ class TrainOutcome:
 
 
 @dataclass(frozen=True)
-class _Base:
+class CheckedBase:
     """The base of a run, checked: version, record, folder and the stat keys of its files."""
 
     version: Version
@@ -110,9 +110,20 @@ class _Base:
         return BaseReference(identity=self.record.identity, manifest=self.version.manifest_digest)
 
     def require_unchanged(self) -> None:
-        for path, key in self.keys.items():
-            if StatKey.of_path(self.folder / path) != key:
+        """Return if the folder holds the very files that were checked: a file more may change what is loaded too.
+
+        Raises:
+            BaseChanged: a file was changed, replaced, added or removed.
+        """
+        present = file_states(self.folder)
+        for path in sorted(present.keys() | self.keys.keys()):
+            if present.get(path) != self.keys.get(path):
                 raise BaseChanged(path)
+
+
+def file_states(folder: Path) -> dict[str, StatKey]:
+    """Every file of a folder, and the state in which it lies there."""
+    return {file.path: StatKey.of_path(folder / file.path) for file in scan_folder(folder, family="intake")}
 
 
 def train_and_register(
@@ -163,10 +174,10 @@ def _base_named(registry: Registry, reference: str) -> Version:
     return version
 
 
-def _checked_base(registry: Registry, version: Version, scratch: Path, observe: Observe) -> _Base:
+def _checked_base(registry: Registry, version: Version, scratch: Path, observe: Observe) -> CheckedBase:
     record = base_record(registry, version)
     folder = base_folder(registry, version, scratch / "base")
-    keys = {file.path: StatKey.of_path(folder / file.path) for file in scan_folder(folder, family="intake")}
+    keys = file_states(folder)
     found = check_base_folder(registry, version, folder, record.identity)
     licence = record.facts.licence.value or "licence unknown"
     observe(
@@ -175,7 +186,7 @@ def _checked_base(registry: Registry, version: Version, scratch: Path, observe: 
             f"{version.label} {record.identity.weights.short}  {record.parameters_total / 1e6:.1f} M  {licence}  digest checked",
         )
     )
-    return _Base(version, record, folder, found, keys)
+    return CheckedBase(version, record, folder, found, keys)
 
 
 @dataclass(eq=False)
@@ -185,7 +196,7 @@ class _Run:
     registry: Registry
     loaded: LoadedConfig
     row: MethodRow
-    base: _Base
+    base: CheckedBase
     run_id: str
     folder: Path
     observe: Observe
@@ -239,7 +250,9 @@ class _Run:
             return None
         from trainer.base_models import load_base
 
-        return load_base(self.base.folder, dtype="fp32", device=trained.hardware.device)[0]
+        model = load_base(self.base.folder, dtype="fp32", device=trained.hardware.device)[0]
+        self.base.require_unchanged()
+        return model
 
     def _manifest(self, trained: "Trained") -> Manifest:
         whole = self.row.trains_base_weights

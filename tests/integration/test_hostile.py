@@ -19,7 +19,8 @@ import pytest
 
 from cli.main import run
 from registry.aliases import AliasUnsigned
-from registry.bases import add_base
+from registry.base_identity import AdapterInBase
+from registry.bases import add_base, check_base_folder
 from registry.evidence import MAX_KEYS
 from registry.home import Registry, open_home
 from registry.manifests import ManifestMalformed
@@ -45,6 +46,7 @@ from schemas.version import Check, VerifyOutcome, Version
 from tests.builders import an_evaluation
 from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.signing_builders import a_p256_key, an_ed25519_key
+from trainer.runs import BaseChanged, CheckedBase, file_states
 
 LATER = "2026-12-24T12:00:00Z"
 STATEMENTS = "evidence/statements.intoto.jsonl"
@@ -869,3 +871,39 @@ def test_a_predicate_with_a_number_that_is_none_is_broken(registry: Registry, ve
 def test_a_manifest_nested_without_end_is_broken(registry: Registry, pulled: Path) -> None:
     (pulled / "manifest.json").write_bytes(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
     assert step(check(registry, pulled), "read").error == "malformed-json"
+
+
+# the base
+
+
+def test_an_adapter_in_a_base_folder_cannot_send_the_loader_to_another_model(
+    registry: Registry, version: Version, pulled: Path, tmp_path: Path
+) -> None:
+    redirect = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "elsewhere")}
+    (tmp_path / "base" / "adapter_config.json").write_text(json.dumps(redirect))
+    assert check(registry, pulled, base=tmp_path / "base").exit_code == 6
+    with pytest.raises(AdapterInBase):
+        add_base(registry, tmp_path / "base", name="redirected", origin=BaseOrigin(format="huggingface", source="x"))
+
+
+@pytest.mark.parametrize("change", ["edited", "added", "removed"])
+def test_a_base_folder_changed_between_check_and_load_is_noticed(
+    registry: Registry, tmp_path: Path, change: str
+) -> None:
+    added = add_a_base(registry, tmp_path / "base")
+    checked = CheckedBase(
+        added.version,
+        added.record,
+        added.folder,
+        check_base_folder(registry, added.version, added.folder, added.record.identity),
+        file_states(added.folder),
+    )
+    checked.require_unchanged()
+    if change == "edited":
+        (added.folder / "config.json").write_text("{}")
+    elif change == "added":
+        (added.folder / "chat_template.jinja").write_text("{{ 1 }}")
+    else:
+        (added.folder / "tokenizer_config.json").unlink()
+    with pytest.raises(BaseChanged):
+        checked.require_unchanged()
