@@ -182,12 +182,8 @@ def _measured(run: RunRecord, evaluation: EvaluationRecord | None) -> str:
     if evaluation is None:
         before, after = value_text(run.loss_before), value_text(run.loss_after)
         return f"## Before and after\n\nHeld-out loss: before {before}; after {after}. No evaluation is recorded."
-    lines = [
-        f"- Held-out loss on {_md(one.dataset)}: {loss_sentence(one)}, nats per token" for one in evaluation.losses
-    ]
-    lines += [
-        f"- {_md(comparison_sentence(one, evaluation))}" for one in evaluation.findings if one.category is None
-    ]
+    lines = [f"- Loss on {_md(one.dataset)} text: {loss_sentence(one)}, nats per token" for one in evaluation.losses]
+    lines += [f"- {_md(comparison_sentence(one, evaluation))}" for one in evaluation.findings if one.category is None]
     lines += [f"- Limit: {_md(text)}" for text in evaluation.limitations]
     return "## Before and after\n\n" + "\n".join([*lines, "", NO_CLAIM])
 
