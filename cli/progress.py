@@ -31,6 +31,7 @@ class Progress:
             case Said():
                 self._clear()
                 self._say(f"{event.label:<8} {event.text}")
+                sys.stdout.flush()  # in a pipe too: whoever follows a long run reads each line when it is true
             case Warned():
                 self._clear()
                 console.note(f"warning  {event.text}")
