@@ -8,6 +8,7 @@ so that dozens of trainings fit into a minute.
 import contextlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -115,7 +116,7 @@ class WarmCommand:
     def start(
         self, *arguments: object, cwd: Path, file_bytes: int | None = None, pause: str = "", **variables: str
     ) -> Running:
-        """Start a command. `file_bytes` is the size that no file may pass; at `pause`, module.function, it stops and waits."""
+        """Start a command. `file_bytes` is the size that no file may pass; at `pause`, a function, it stops and waits."""
         streams = Path(tempfile.mkdtemp(dir=self._folder))
         for name in ("out", "err"):
             (streams / name).touch()
@@ -209,8 +210,8 @@ def _run_child(request: dict[str, Any]) -> None:
 
 
 def _pause_at(point: str) -> None:
-    """Where the command would enter module.function, say so on stdout and wait for the kill."""
-    module, name = point.rsplit(".", 1)
+    """Where the command would enter this function (package.module.function), say so on stdout and wait for the kill."""
+    owner, name = point.rsplit(".", 1)
 
     def wait(*_: object, **__: object) -> None:
         sys.stdout.write(f"paused at {point}\n")
@@ -218,5 +219,4 @@ def _pause_at(point: str) -> None:
         time.sleep(TIMEOUT_SECONDS)
         os._exit(1)  # nobody came
 
-    __import__(module)
-    setattr(sys.modules[module], name, wait)
+    setattr(pkgutil.resolve_name(owner), name, wait)
