@@ -79,9 +79,7 @@ class Known:
 def verify_presented(presented: Presented, known: Known, *, require: Requirements = Requirements()) -> VerifyOutcome:
     """Run the checklist over what is presented."""
     findings = Findings(presented=presented, trust=known.trust, now=known.now, claimed=known.claimed)
-    checks = []
-    for step, check in _checklist(known):
-        checks.append(_run(step, check, findings))
+    checks = [_demanded(_run(step, check, findings), require) for step, check in _checklist(known)]
     return VerifyOutcome(
         subject=presented.label,
         manifest_digest=findings.manifest_digest,
@@ -187,6 +185,15 @@ def _run(step: str, check: Callable[[Findings], Check], findings: Findings) -> C
         return Check(step=step, text=text, status="failed", error="malformed-document")
     except KnownError as error:
         return _raised(step, error)
+
+
+def _demanded(check: Check, require: Requirements) -> Check:
+    """A recorded base is not enough where its bytes are required; the line then says so."""
+    if check.step != "base" or check.status != "recorded" or not require.base_bytes:
+        return check
+    return check.model_copy(
+        update={"status": "unchecked", "error": "base-bytes-required", "text": f"{check.text}, and they are required"}
+    )
 
 
 def _raised(step: str, error: KnownError) -> Check:
