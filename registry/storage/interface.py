@@ -129,6 +129,7 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissing: there is no such object.
+            NotARegularFile: something else lies in its place, such as a link.
         """
 
     def read_bytes(self, digest: Digest, max_bytes: int = MAX_READ_BYTES) -> bytes:
