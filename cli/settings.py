@@ -22,6 +22,17 @@ class PassphraseUnavailable(InputRefused):
         )
 
 
+def state_folder() -> Path | None:
+    """Where this user's own notes are kept (XDG base directories); None for a user without a home folder."""
+    stated = os.environ.get("XDG_STATE_HOME") or ""
+    if stated.startswith("/"):
+        return Path(stated) / "peft-registry"
+    try:
+        return Path.home() / ".local" / "state" / "peft-registry"
+    except RuntimeError:
+        return None
+
+
 def passphrase_source(file: Path | None = None) -> Callable[[], bytes]:
     """Where the keys' passphrase comes from, asked for at most once, and only when a key is encrypted."""
     known: list[bytes] = []

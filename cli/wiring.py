@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.settings import passphrase_source
+from cli.settings import passphrase_source, state_folder
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -38,11 +38,15 @@ def home_if_any(home: Path | None) -> "Registry | None":
 
 
 def chosen_trust(
-    registry: "Registry | None", trust: Path | None, roots: list[str] | None
+    registry: "Registry | None", trust: Path | None, roots: list[str] | None, *, home: Path | None
 ) -> "tuple[TrustPolicy | None, KnownError | None]":
-    """The trust that speaks, and why there is none: the user's file, else the home's own, else nobody."""
+    """The trust that speaks, and why there is none: the user's file, else that of a home of their own, else nobody.
+
+    A home counts as the user's own if they name it now (`home`), named it before, or made it.
+    """
     from registry.files import read_file
     from registry.home import utc_now
+    from registry.known_roots import HomeNotNamed, is_known, remember
     from registry.signing.trust import TRUST_MAX_BYTES, TrustAnchors, load_trust
     from schemas.errors import IntegrityBroken, NotChecked
     from schemas.identity import Digest
@@ -53,6 +57,13 @@ def chosen_trust(
             anchors = TrustAnchors(root_key_ids=ids, file_given_by_user=not ids)
             data = read_file(trust, max_bytes=TRUST_MAX_BYTES)
             return load_trust(data, anchors=anchors, now=utc_now(), accepted_version=None), None
-        return (registry.trust, None) if registry is not None else (None, None)
+        if registry is None:
+            return None, None
+        policy, state = registry.trust, state_folder()
+        if home is not None:
+            remember(state, policy.roots[0])
+        elif not is_known(state, policy.roots[0]):
+            return None, HomeNotNamed(registry.folder)
+        return policy, None
     except (NotChecked, IntegrityBroken) as error:
         return None, error

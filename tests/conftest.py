@@ -1,14 +1,19 @@
 """What every test may ask for, and how a test that cannot run says so: `not run: why`, and a failure under REQUIRE_ALL=1."""
 
+import atexit
 import importlib.util
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+# the user's own state folder, of this test run alone
+STATE = Path(tempfile.mkdtemp(prefix="registry-state-"))
+atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 # the variables that would let a test depend on the machine it runs on, or reach out from it
 _UNSET = (
     "REGISTRY_HOME",
@@ -71,5 +76,6 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the caller's, no telemetry, no hub."""
     for name in _UNSET:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(STATE))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("DO_NOT_TRACK", "true")

@@ -148,7 +148,7 @@ def pull(
     from registry.pull import pull_version, version_named
 
     with opened(home) as registry:
-        policy, problem = chosen_trust(registry, trust, root)
+        policy, problem = chosen_trust(registry, trust, root, home=home)
         if problem is not None:
             raise problem
         version = version_named(registry, reference, trust=policy)
@@ -222,7 +222,7 @@ def _verified(
     wanted = Requirements(log_proof="log-proof" in require, base_bytes="base-bytes" in require)
     registry = home_if_any(home)
     try:
-        policy, problem = chosen_trust(registry, trust, root)
+        policy, problem = chosen_trust(registry, trust, root, home=home)
         if registry is None and not _is_folder(target):
             raise HomeNotFound(f"a folder {target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above")
         if registry is None or _is_folder(target):

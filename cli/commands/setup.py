@@ -43,9 +43,11 @@ def init(
     example: Annotated[bool, typer.Option(help="Write a working training file with data beside the home.")] = True,
 ) -> None:
     """Make a registry here. Keys, trust file, database, store, and a working example."""
-    from cli.settings import new_passphrase
+    from cli.settings import new_passphrase, state_folder
     from registry.home import FOLDER_NAME, utc_now
     from registry.initialise import NewHome, make_home
+    from registry.known_roots import remember
+    from registry.signing.keys import PublicKey
     from trainer.example import write_example
 
     folder = home or Path.cwd() / FOLDER_NAME
@@ -59,6 +61,7 @@ def init(
         store=store,
     )
     settings = make_home(new, now=now)
+    remember(state_folder(), PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id)
     console.out(f"registry {settings.registry_id[:8]}  {folder}")
     console.out(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
     if example:
