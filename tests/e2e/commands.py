@@ -6,6 +6,8 @@ so that dozens of trainings fit into a minute.
 """
 
 import contextlib
+import gc
+import importlib
 import json
 import os
 import pkgutil
@@ -19,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import STATE
 from tests.interpreter import ROOT
 
 TIMEOUT_SECONDS = 120
+NOT_WARM = ("registry.database.migrations", "registry.mlflow", "trainer.embedded.make_base")
 # a user without the rights that let root write into a read-only folder
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all", "--no-new-privs")
 
@@ -39,11 +43,6 @@ class Done:
         """Its one JSON document."""
         return json.loads(self.out)
 
-    @property
-    def error(self) -> str:
-        """The reference of the error, where the command spoke JSON."""
-        return str(json.loads(self.err.splitlines()[-1])["error"])
-
     def ok(self) -> "Done":
         """Itself, if it succeeded."""
         assert self.code == 0, self
@@ -53,7 +52,13 @@ class Done:
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """What a command may see: no setting of the caller's, one thread, and a user's home of its own."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
-    own = {"HOME": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {
+        "HOME": str(folder),
+        "XDG_STATE_HOME": str(STATE),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     return kept | own | more
 
 
@@ -146,7 +151,7 @@ class WarmCommand:
 
 def serve() -> None:
     """The warm process: a request a line on stdin; answers with the child's pid, then with its exit code."""
-    _import_heavy()
+    _import_everything()
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
@@ -170,15 +175,15 @@ def _answer(value: Mapping[str, int]) -> None:
     sys.stdout.flush()
 
 
-def _import_heavy() -> None:
+def _import_everything() -> None:
+    """Import what commands import, MLflow aside; frozen, so that no child's garbage collection copies it."""
+    for package in ("schemas", "registry", "trainer", "cli"):
+        for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
+            if not module.name.startswith(NOT_WARM):
+                importlib.import_module(module.name)
     import peft  # noqa: F401
-    import torch  # noqa: F401
-    import transformers  # noqa: F401
 
-    import trainer.base_models
-    import trainer.evaluation.before_after
-    import trainer.runs
-    import trainer.training  # noqa: F401
+    gc.freeze()
 
 
 def _run_child(request: dict[str, Any]) -> None:

@@ -18,7 +18,13 @@ from registry.verify import verify_folder
 from schemas.profile import OrganisationProfile
 from tests.homes import NOW
 
-pytestmark = [pytest.mark.real_model, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.real_model,
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    # what transformers says of peft's own call
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
+]
 
 CONFIG = """\
 name: gsm8k-tutor
