@@ -328,7 +328,7 @@ def encrypted(warm: WarmCommand, tmp_path: Path) -> Path:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "arguments",
-    [("base", "add", "embedded", "--name", "tiny"), TRAIN, ("promote", "tiny", "champion")],
+    [("base", "add", "embedded", "--name", "tiny"), TRAIN],
     ids=lambda a: a[0],
 )
 def test_an_encrypted_key_without_a_terminal_is_refused_at_once(
