@@ -15,6 +15,7 @@ from registry.base_identity import BaseFolder
 from registry.bases import base_folder, base_record, check_base_folder
 from registry.compliance.completeness import completeness
 from registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
+from registry.database import catalog
 from registry.exports.model_card import model_card
 from registry.files import StatKey, unwritable
 from registry.home import Registry
@@ -79,6 +80,7 @@ class TrainOutcome:
     run: RunRecord
     modification: ModificationRecord
     signed_by: str
+    was_there: bool = False  # an equal result was registered before; this run added nothing
 
     def to_json(self) -> dict[str, Any]:
         """The object that `train --output json` ends with."""
@@ -90,7 +92,8 @@ class TrainOutcome:
             "base_digest": str(run.base.identity.weights),
             "loss_before": run.loss_before.value,
             "loss_after": run.loss_after.value,
-            "run_id": run.run_id,
+            "run_id": None if self.was_there else run.run_id,
+            "registered_before": self.was_there,
             "log_index": self.version.log_index,
         }
 
@@ -241,8 +244,14 @@ class _Run:
         run = self._run_record(trained, manifest, evaluated, started_at)
         self._say_compute(run)
         modification = self._modification(manifest, run, evaluated.record, facts, key_id)
+        was_there = self._is_registered(manifest)
         version = self._register(manifest, run, evaluated, modification)
-        return TrainOutcome(version, run, modification, self._person(key_id) or key_id[:12])
+        return TrainOutcome(version, run, modification, self._person(key_id) or key_id[:12], was_there)
+
+    def _is_registered(self, manifest: Manifest) -> bool:
+        digest = Digest.of(manifest.to_canonical())
+        with self.registry.database.read() as tx:
+            return catalog.idempotent_version(tx, name=self.config.name, manifest_digest=digest) is not None
 
     def _second_base(self, trained: "Trained") -> Any | None:
         """The untouched base, where the trained model is a whole model of its own; None where it is the same weights."""

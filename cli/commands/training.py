@@ -82,8 +82,9 @@ def train(
         console.out_json(outcome.to_json())
         return
     version = outcome.version
+    done = "was there" if outcome.was_there else "registered"
     console.out(
-        f"registered {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
+        f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"
     )
     console.next_step(f"registry verify {version.label}")

@@ -95,7 +95,7 @@ class SchemaMismatch(Unavailable):
         super().__init__(
             what=f"the database {where} has another schema than this program",
             why=f"it is at revision {found or 'none'}, and {expected} is needed",
-            fix="run `registry init` on this home, which brings the schema up to date and keeps what is there"
+            fix="use the version of peft-registry that made this home; this one has no step from its schema"
             if older
             else "install the newer version of peft-registry that last wrote to this home",
         )

@@ -149,6 +149,8 @@ def test_training_the_same_twice_is_the_same_version(
     again = warm("train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror", "-o", "json", cwd=folder)
     assert again.ok().value["version"] == "polite-replies:1"
     assert again.value["manifest_digest"] == before["manifest_digest"]
+    assert again.value["registered_before"] is True
+    assert again.value["run_id"] is None, "a run that recorded nothing has no run to name"
     assert warm("show", "polite-replies", "-o", "json", cwd=folder).ok().value == before
     other = warm(
         "train", "example/train.yml", "training.num_train_epochs=1", "training.seed=8", "--no-mirror", cwd=folder
