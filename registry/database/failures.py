@@ -91,13 +91,16 @@ class SchemaMismatch(Unavailable):
     reference = "schema-mismatch"
 
     def __init__(self, where: str, found: str | None, expected: str) -> None:
-        older = found is None or found < expected
+        if found is None:
+            fix = "restore the database from a backup, or make a new home with `registry init`"
+        elif found < expected:
+            fix = "use the version of peft-registry that made this home; this one has no step from its schema"
+        else:
+            fix = "install the newer version of peft-registry that last wrote to this home"
         super().__init__(
             what=f"the database {where} has another schema than this program",
             why=f"it is at revision {found or 'none'}, and {expected} is needed",
-            fix="use the version of peft-registry that made this home; this one has no step from its schema"
-            if older
-            else "install the newer version of peft-registry that last wrote to this home",
+            fix=fix,
         )
 
 

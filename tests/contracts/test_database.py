@@ -270,7 +270,7 @@ def test_two_who_create_at_once_make_one_schema(address: str) -> None:
     database.close()
 
 
-@pytest.mark.parametrize(("revision", "advice"), [("0000", "registry init"), ("9999", "newer version")])
+@pytest.mark.parametrize(("revision", "advice"), [("0000", "made this home"), ("9999", "newer version")])
 def test_another_schema_is_refused_with_the_way_on(address: str, revision: str, advice: str) -> None:
     database = Database.create(address)
     with database.write() as tx:
