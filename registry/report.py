@@ -13,7 +13,7 @@ from registry.records import records_of
 from registry.reports.html import render_html
 from registry.reports.view import build_report_view
 from registry.verify import verify_version
-from schemas.errors import InputRefused
+from schemas.errors import InputRefused, KnownError
 from schemas.identity import Reference
 from schemas.values import RFC3339
 from schemas.version import Version
@@ -30,13 +30,16 @@ class AsOfRefused(InputRefused):
         )
 
 
-def make_report(registry: Registry, version: Version, *, as_of: str | None = None) -> bytes:
+def make_report(
+    registry: Registry, version: Version, *, as_of: str | None = None, trust_problem: KnownError | None = None
+) -> bytes:
     """The HTML page of one version, UTF-8.
 
     Args:
         registry: open.
         version: a registered version.
         as_of: the time that the report speaks of; default: when the last thing was said about the version.
+        trust_problem: why the home's own trust file does not count for this user; the page then says unverified.
 
     Raises:
         AsOfRefused: no time, or one before the newest record.
@@ -59,7 +62,7 @@ def make_report(registry: Registry, version: Version, *, as_of: str | None = Non
         record=records.modification,
         statements=records.statements,
         persons={key.key_id: key.person for key in registry.trust.keys},
-        verification=verify_version(registry, version),
+        verification=verify_version(registry, version, trust_problem=trust_problem),
     )
     return render_html(view).encode()
 

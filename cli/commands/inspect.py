@@ -170,13 +170,14 @@ def report(
     ] = None,
 ) -> None:
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
-    from cli.wiring import opened
+    from cli.wiring import chosen_trust, opened
     from registry.pull import version_named
     from registry.report import make_report
 
     with opened(home) as registry:
         version = version_named(registry, reference)
-        page = make_report(registry, version, as_of=as_of)
+        _, problem = chosen_trust(registry, None, None, home=home)
+        page = make_report(registry, version, as_of=as_of, trust_problem=problem)
     if out == "-":
         sys.stdout.buffer.write(page)
         return

@@ -26,6 +26,9 @@ def test_a_home_found_upwards_that_was_never_named_vouches_for_nothing(tmp_path:
         done = registry("verify", target, cwd=archive, **state)
         assert done.code == 5, done.out + done.err
         assert "never named it" in done.out + done.err
+    page = registry("report", "helper:1", "--out", "-", cwd=archive, **state).ok().out
+    assert "never named it" in page
+    assert "✓ verified" not in page
     assert registry("pull", "helper:1", "copy", cwd=archive, **state).code == 5
     assert not (archive / "copy").exists()
 
