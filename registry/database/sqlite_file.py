@@ -8,6 +8,7 @@ nobody can be writing to it, so `immutable=1`; else a private copy of both, in w
 import shutil
 import sqlite3
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import quote
 from registry.database.failures import DatabaseLocked, DatabaseUnreachable
 
 _COPY_ATTEMPTS = 5
+_BUSY_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ class OpenFile:
             check_same_thread=False,  # the pool hands a connection to one thread at a time
         )
         try:
-            for pragma in _WRITING if self.writes else ():
-                connection.execute(f"PRAGMA {pragma}")
+            if self.writes:
+                _use_wal(connection, self.wait_seconds)
+                for pragma in _WRITING:
+                    connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()
             raise
@@ -51,7 +55,7 @@ class OpenFile:
 
 
 # recursive_triggers: without it INSERT OR REPLACE deletes a row and runs no DELETE trigger
-_WRITING = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON")
+_WRITING = ("synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON")
 
 
 def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) -> OpenFile:
@@ -106,6 +110,20 @@ def _copy(file: Path, folder: Path) -> Path:
         if _state(file) == before:
             return folder / file.name
     raise DatabaseLocked(str(file), "it is being written, and no copy of one moment could be taken")
+
+
+def _use_wal(connection: sqlite3.Connection, wait_seconds: float) -> None:
+    """Switch the file to WAL, which needs it alone for a moment. SQLite does not wait for that: it says busy at once."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _try(opened: OpenFile) -> None:
