@@ -23,6 +23,7 @@ from schemas.run import LossCurve
 from trainer.data.collate import Batch, Batches
 from trainer.data.tokenize import IGNORED
 from trainer.energy import kilowatt_hours, read_counters
+from trainer.optimizers import plain_adamw
 
 _STEP = "train"
 # A model that knows nothing has a loss of ln(vocabulary); twice that, and twice its own start, is no noise.
@@ -83,6 +84,7 @@ def train(
     *,
     device: str = "cpu",
     autocast: bool = False,
+    optimizer: torch.optim.Optimizer | None = None,
     observe: Observe = ignore,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
@@ -94,6 +96,7 @@ def train(
         settings: of the training file.
         device: where the model is.
         autocast: compute matrix products in bf16 although the weights are fp32.
+        optimizer: over the trainable parameters; None for plain AdamW. The schedule scales the learning rate of each group.
         observe: hears of each step.
         clock: seconds; for the rate and the total.
 
@@ -101,7 +104,8 @@ def train(
         LossDiverged: the loss or a gradient is not finite, or the loss is far above that of guessing.
         OutOfMemory: an allocation failed.
     """
-    run = _Run(model, settings, _total_steps(len(batches), settings), device, autocast)
+    chosen = plain_adamw(model, settings) if optimizer is None else optimizer
+    run = _Run(model, settings, chosen, total=_total_steps(len(batches), settings), device=device, autocast=autocast)
     started, energy = clock(), read_counters()
     observe(Started(_STEP, total=run.total, unit="step"))
     model.train()
@@ -158,16 +162,25 @@ def learning_rate_factor(step: int, *, total: int, warmup: int, kind: str) -> fl
 class _Run:
     """The state of one run between steps."""
 
-    def __init__(self, model: Any, settings: TrainingBlock, total: int, device: str, autocast: bool) -> None:
+    def __init__(
+        self,
+        model: Any,
+        settings: TrainingBlock,
+        optimizer: torch.optim.Optimizer,
+        *,
+        total: int,
+        device: str,
+        autocast: bool,
+    ) -> None:
         self.model = model
         self.settings = settings
         self.total = total
         self.device = device
         self.autocast = autocast
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
         self.losses: list[float] = []
         self.shapes: Counter[tuple[int, int, int]] = Counter()
         self.tokens = self.padding = self.supervised = 0
@@ -184,7 +197,7 @@ class _Run:
             warmup = math.ceil(self.settings.warmup_ratio * self.total)
             factor = learning_rate_factor(step, total=self.total, warmup=warmup, kind=self.settings.lr_scheduler_type)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.learning_rate * factor
+                group["lr"] = group["initial_lr"] * factor
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         self.losses.append(loss)

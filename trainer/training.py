@@ -17,6 +17,7 @@ from trainer.data.dataset import LoadedData, load_data
 from trainer.environment import Hardware, choose_hardware
 from trainer.loop import TrainResult, train
 from trainer.methods import METHODS, count_trainable, implementation
+from trainer.optimizers import optimizer_for
 from trainer.seeding import seed_everything
 
 
@@ -83,7 +84,15 @@ def train_adapter(
     _say_method(config, trainable, total, hardware, observe)
     batches = Batches(data.train, training.per_device_train_batch_size, padding_id(tokenizer), training.seed)
     autocast = hardware.dtype == "bf16" and dtype == "fp32"
-    result = train(model, batches, training, device=hardware.device, autocast=autocast, observe=observe)
+    result = train(
+        model,
+        batches,
+        training,
+        device=hardware.device,
+        autocast=autocast,
+        optimizer=optimizer_for(model, config),
+        observe=observe,
+    )
     _say_training(result, observe)
     return Trained(config, model, tokenizer, data, hardware, result, (trainable, total))
 

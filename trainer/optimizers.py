@@ -1,0 +1,26 @@
+"""What moves the trainable parameters: AdamW, or the optimizer that a method's file offers (`optimizer`).
+
+Each parameter group keeps its own learning rate as `initial_lr`, torch's name for it; the loop multiplies it by the schedule.
+"""
+
+from typing import Any
+
+import torch
+
+from schemas.config import TrainingBlock, TrainingFile
+from trainer.methods import implementation
+
+PLAIN = "AdamW"
+
+
+def optimizer_for(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
+    """The optimizer of a prepared model: the method's own where it has one, else AdamW."""
+    own = getattr(implementation(config.method), "optimizer", None)
+    found: torch.optim.Optimizer | None = None if own is None else own(model, config)
+    return plain_adamw(model, config.training) if found is None else found
+
+
+def plain_adamw(model: Any, settings: TrainingBlock) -> torch.optim.AdamW:
+    """AdamW over everything that requires a gradient, one group."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay)
