@@ -3,6 +3,9 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 OUTSIDE = browser or strace or openssl or real_model or peers
 PYTEST = $(PY) -m pytest
+JOBS ?= 2
+# whole files to each job: what a file trains once, it trains once; one thread a job, or they wait for each other
+IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
 
 .PHONY: demo test test-all full bench check docs ui fix help
 
@@ -17,7 +20,7 @@ demo:
 ## test      every test that needs only Python and the package index
 test:
 	@sh .ci/install "$(VENV)" test
-	$(PYTEST) -m "not ($(OUTSIDE)) and not full and not gpu"
+	$(IN_JOBS) -m "not ($(OUTSIDE)) and not full and not gpu"
 
 ## test-all  and those that need chromium, strace, openssl, the real model and the peers
 test-all: test
