@@ -125,7 +125,12 @@ class DataBlock(Block):
 
 
 class TrainingBlock(Block):
-    """The loop. `max_length` is in tokens; `warmup_ratio` is a part of all steps; `max_grad_norm` 0 means no clipping."""
+    """The loop. `max_length` is in tokens; `warmup_ratio` is a part of all steps; `max_grad_norm` 0 means no clipping.
+
+    `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
+    `gradient_checkpointing` computes activations twice instead of keeping them. `save_steps` is how often the state is
+    kept for `--resume`; every five minutes when not given. `stop_on_spike` ends a run whose loss went up and stayed up.
+    """
 
     learning_rate: float = Field(default=2e-4, gt=0)
     num_train_epochs: float = Field(default=1.0, gt=0)
@@ -138,6 +143,10 @@ class TrainingBlock(Block):
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, ge=0)
+    packing: bool = False
+    gradient_checkpointing: bool = False
+    save_steps: int | None = Field(default=None, ge=1)
+    stop_on_spike: bool = True
 
 
 class EvaluationBlock(Block):

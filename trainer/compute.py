@@ -63,13 +63,17 @@ class FlopLaw:
 
     def total(self, shapes: Iterable[Shape]) -> float:
         """The operations of batches that were run."""
-        return sum(shape.count * self.of_batch(shape.rows, shape.tokens, shape.supervised) for shape in shapes)
+        return sum(shape.count * self._of(shape.tokens, shape.squares, shape.supervised) for shape in shapes)
 
     def of_batch(self, rows: int, tokens: int, supervised: int) -> float:
+        """The operations of one padded batch."""
+        return self._of(rows * tokens, rows * tokens**2, supervised)
+
+    def _of(self, tokens: int, squares: int, supervised: int) -> float:
         return (
-            self.per_token * rows * tokens
+            self.per_token * tokens
             + self.per_head_position * supervised
-            + self.per_square * rows * tokens**2
+            + self.per_square * squares
             + self.per_batch
         )
 

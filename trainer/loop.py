@@ -2,14 +2,15 @@
 
 - The loss of a step is the mean over the supervised tokens of all its micro-batches, so accumulation changes nothing.
 - The output head runs on supervised positions only; cross-entropy is fp32.
+- Rows lie side by side without padding where the model takes them so, which is tried before the first step.
 - A step that diverges stops the run before it changes a weight.
+- A run that is given a checkpoint goes on to exactly the weights that it would have had.
 """
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,28 +19,20 @@ from torch.nn.functional import cross_entropy
 
 from schemas.config import TrainingBlock
 from schemas.errors import RunFailed
-from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from schemas.progress import Advanced, Finished, Observe, Said, Started, ignore
 from schemas.run import LossCurve
-from trainer.data.collate import Batch, Batches
+from trainer.checkpoints import FAILED_NAME, Checkpoints, Progress, load_state, random_state, save_state
+from trainer.data.collate import Batch, Batches, Layout
 from trainer.data.tokenize import IGNORED
 from trainer.energy import kilowatt_hours, read_counters
+from trainer.fused_lora import fused_lora
 from trainer.optimizers import plain_adamw
+from trainer.peak_memory import peak_bytes, reset_peak
+from trainer.processes import ALONE, Processes
+from trainer.row_attention import RowAttention, layout_of, row_attention
+from trainer.watchdog import LossDiverged, check_loss
 
 _STEP = "train"
-# A model that knows nothing has a loss of ln(vocabulary); twice that, and twice its own start, is no noise.
-_DIVERGED_FACTOR = 2.0
-
-
-class LossDiverged(RunFailed):
-    reference = "loss-diverged"
-
-    def __init__(self, step: int, why: str) -> None:
-        super().__init__(
-            what=f"the loss diverged at step {step}",
-            why=why,
-            fix="lower training.learning_rate, raise training.warmup_ratio, or look for broken rows; nothing was registered",
-        )
-        self.step = step
 
 
 class OutOfMemory(RunFailed):
@@ -49,23 +42,28 @@ class OutOfMemory(RunFailed):
         super().__init__(
             what=f"memory ran out at step {step}",
             why="weights, activations and optimizer state together were more than this machine has",
-            fix="lower training.per_device_train_batch_size (and raise gradient_accumulation_steps), or training.max_length",
+            fix="lower training.per_device_train_batch_size (and raise gradient_accumulation_steps) or "
+            "training.max_length, or set training.gradient_checkpointing=true",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How often the run computed a batch of `rows` × `tokens` with `supervised` positions through the output head."""
+    """How often the run computed a batch of `tokens`, whose attention ran over `squares` = Σ T², with `supervised`
+    positions through the output head."""
 
-    rows: int
     tokens: int
+    squares: int
     supervised: int
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from."""
+    """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from.
+
+    `resumed_at` is the step after which a killed run went on. `peak_bytes` is of training alone where `peak_is_own`.
+    """
 
     curve: LossCurve
     steps: int
@@ -75,6 +73,12 @@ class TrainResult:
     seconds: float
     shapes: tuple[Shape, ...]
     energy_kwh: float | None = None
+    layout: Layout = "padded"
+    resumed_at: int | None = None
+    recomputed: bool = False  # activations were computed twice: gradient checkpointing
+    processes: int = 1
+    peak_bytes: int | None = None
+    peak_is_own: bool = False
 
 
 def train(
@@ -85,6 +89,9 @@ def train(
     device: str = "cpu",
     autocast: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
+    layout: Layout | None = None,
+    checkpoints: Checkpoints | None = None,
+    processes: Processes = ALONE,
     observe: Observe = ignore,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
@@ -97,25 +104,37 @@ def train(
         device: where the model is.
         autocast: compute matrix products in bf16 although the weights are fp32.
         optimizer: over the trainable parameters; None for plain AdamW. The schedule scales the learning rate of each group.
+        layout: how the model takes rows; None to find out.
+        checkpoints: where the state is kept; one that is there is gone on from.
+        processes: of which this is one.
         observe: hears of each step.
         clock: seconds; for the rate and the total.
 
     Raises:
-        LossDiverged: the loss or a gradient is not finite, or the loss is far above that of guessing.
+        LossDiverged: the loss or a gradient is not finite, or the loss is far above what it was.
         OutOfMemory: an allocation failed.
+        CheckpointBroken: the checkpoint is not of this run.
     """
-    chosen = plain_adamw(model, settings) if optimizer is None else optimizer
-    run = _Run(model, settings, chosen, total=_total_steps(len(batches), settings), device=device, autocast=autocast)
-    started, energy = clock(), read_counters()
+    layout = layout or layout_of(model)
+    run = _Run(
+        model,
+        settings,
+        plain_adamw(model, settings) if optimizer is None else optimizer,
+        total=_total_steps(len(batches), settings, processes.size),
+        device=device,
+        autocast=autocast,
+        processes=processes,
+    )
+    own_peak = reset_peak(device)
+    if checkpoints is not None and checkpoints.path.exists():
+        run.progress = load_state(checkpoints.path, model, run.optimizer, total=run.total, rank=processes.rank)
+        run.resumed_at = run.progress.step
+        observe(Said("resume", f"from step {run.resumed_at} of {run.total}"))
     observe(Started(_STEP, total=run.total, unit="step"))
-    model.train()
-    for step, window in enumerate(_windows(batches, settings, run.total), start=1):
-        loss = run.take(step, window)
-        rate = run.tokens / max(clock() - started, 1e-9)
-        observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{rate:.0f}"))))
-    model.eval()
+    with _ready(model, settings, layout) as run.attention:
+        _take_all(run, batches, layout, checkpoints, observe, clock)
     observe(Finished(_STEP))
-    return run.result(clock() - started, kilowatt_hours(energy, read_counters()))
+    return run.result(layout, peak=peak_bytes(device), own_peak=own_peak)
 
 
 def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int, int]:
@@ -140,9 +159,10 @@ def supervised_logits(model: Any, batch: Batch, learnt: torch.Tensor) -> torch.T
         real = hidden[:, hidden.shape[1] - batch.input_ids.shape[1] :]
         return (real[:, :-1][learnt].unsqueeze(0), *arguments[1:])  # (1, supervised, hidden)
 
+    positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
     hook = head.register_forward_pre_hook(gather)
     try:
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **positions)
     finally:
         hook.remove()
     logits: torch.Tensor = output.logits[0]
@@ -171,25 +191,33 @@ class _Run:
         total: int,
         device: str,
         autocast: bool,
+        processes: Processes,
     ) -> None:
         self.model = model
         self.settings = settings
         self.total = total
         self.device = device
         self.autocast = autocast
+        self.processes = processes
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = optimizer
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-        self.losses: list[float] = []
-        self.shapes: Counter[tuple[int, int, int]] = Counter()
-        self.tokens = self.padding = self.supervised = 0
+        self.progress = Progress()
+        self.attention: RowAttention | None = None
+        self.resumed_at: int | None = None
 
     def take(self, step: int, window: list[Batch]) -> float:
         """One optimizer step over the micro-batches of `window`; the mean loss before it."""
         with _allocating(step):
             loss, vocabulary = self._backward(window)
-            self._check(step, loss, vocabulary)
+            check_loss(
+                step,
+                loss,
+                self.progress.losses,
+                vocabulary=vocabulary,
+                stop_on_spike=self.settings.stop_on_spike,
+            )
             limit = self.settings.max_grad_norm or math.inf
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
             if not math.isfinite(float(norm)):
@@ -200,65 +228,138 @@ class _Run:
                 group["lr"] = group["initial_lr"] * factor
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-        self.losses.append(loss)
+        for batch in window:
+            self._count(batch)
+        self.progress.losses.append(loss)
         return loss
 
-    def result(self, seconds: float, energy_kwh: float | None) -> TrainResult:
+    def save(self, checkpoints: Checkpoints, name: str | None = None, generators: Any = None) -> None:
+        """Keep the state; process 0 writes, the others say where their generators are."""
+        all_generators = self.processes.gathered(generators or random_state())
+        if self.processes.rank:
+            return
+        path = checkpoints.path if name is None else checkpoints.folder / name
+        save_state(path, self.model, self.optimizer, self.progress, total=self.total, generators=all_generators)
+        if name is None:
+            checkpoints.saved(self.progress.step)
+
+    def result(self, layout: Layout, *, peak: int, own_peak: bool) -> TrainResult:
+        progress = self.progress
         return TrainResult(
-            curve=LossCurve(steps=tuple(range(1, len(self.losses) + 1)), loss=tuple(self.losses)),
-            steps=len(self.losses),
-            tokens=self.tokens,
-            supervised_tokens=self.supervised,
-            padding_tokens=self.padding,
-            seconds=seconds,
-            shapes=tuple(Shape(*shape, count) for shape, count in sorted(self.shapes.items())),
-            energy_kwh=energy_kwh,
+            curve=LossCurve(steps=tuple(range(1, progress.step + 1)), loss=tuple(progress.losses)),
+            steps=progress.step,
+            tokens=progress.tokens,
+            supervised_tokens=progress.supervised,
+            padding_tokens=progress.padding,
+            seconds=progress.seconds,
+            shapes=tuple(Shape(*shape, count) for shape, count in sorted(progress.shapes.items())),
+            energy_kwh=progress.energy_kwh,
+            layout=layout,
+            resumed_at=self.resumed_at,
+            recomputed=self.settings.gradient_checkpointing,
+            processes=self.processes.size,
+            peak_bytes=peak,
+            peak_is_own=own_peak,
         )
 
     def _backward(self, window: list[Batch]) -> tuple[float, int]:
         supervised = sum(batch.supervised for batch in window)
         total, vocabulary = 0.0, 1
-        for batch in window:
-            self._count(batch)
+        for batch in window[self.processes.rank :: self.processes.size]:
+            if self.attention is not None:
+                self.attention.of(batch.lengths)
             with torch.autocast(self.device, torch.bfloat16) if self.autocast else nullcontext():
                 loss, _, vocabulary = supervised_loss(self.model, batch.to(self.device))
             torch.autograd.backward(loss / supervised)
             total += loss.item()
+        if self.processes.size > 1:
+            total, vocabulary = self._add_up(total, vocabulary)
         return total / supervised, vocabulary
 
-    def _check(self, step: int, loss: float, vocabulary: int) -> None:
-        if not math.isfinite(loss):
-            raise LossDiverged(step, f"the loss is {loss}")
-        guessing = math.log(max(vocabulary, 2))
-        if self.losses and loss > _DIVERGED_FACTOR * max(guessing, self.losses[0]):
-            raise LossDiverged(
-                step, f"it is {loss:.2f}; guessing has {guessing:.2f}, the first step had {self.losses[0]:.2f}"
-            )
+    def _add_up(self, total: float, vocabulary: int) -> tuple[float, int]:
+        """Gradients and loss of all processes; one without a micro-batch in this step adds zeros."""
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        for dtype in sorted({parameter.dtype for parameter in self.parameters}, key=str):
+            self.processes.add_up([one.grad for one in self.parameters if one.dtype == dtype and one.grad is not None])
+        summed = torch.tensor([total], dtype=torch.float64, device=self.device)
+        self.processes.add_up([summed])
+        return float(summed.item()), max(vocabulary, int(getattr(self.model.config, "vocab_size", 1)))
 
     def _count(self, batch: Batch) -> None:
-        self.tokens += batch.tokens
-        self.padding += batch.padding
-        self.supervised += batch.supervised
-        self.shapes[(*batch.shape, batch.supervised)] += 1
+        progress = self.progress
+        progress.tokens += batch.tokens
+        progress.padding += batch.padding
+        progress.supervised += batch.supervised
+        shape = (batch.tokens, batch.squares, batch.supervised)
+        progress.shapes[shape] = progress.shapes.get(shape, 0) + 1
 
 
-def _total_steps(batches: int, settings: TrainingBlock) -> int:
-    steps_an_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
+def _take_all(
+    run: _Run,
+    batches: Batches,
+    layout: Layout,
+    checkpoints: Checkpoints | None,
+    observe: Observe,
+    clock: Callable[[], float],
+) -> None:
+    """The steps that are left; the state is kept when it is due, at the end, and when the run fails."""
+    before = (run.progress.seconds, run.progress.energy_kwh or 0.0, run.progress.tokens)
+    started, saved, energy = clock(), clock(), read_counters()
+    for step, window in enumerate(_windows(batches, run, layout), start=run.progress.step + 1):
+        generators = random_state()
+        try:
+            loss = run.take(step, window)
+        except LossDiverged:
+            if checkpoints is not None:
+                run.save(checkpoints, FAILED_NAME, generators)
+            raise
+        elapsed = clock() - started
+        run.progress.seconds = before[0] + elapsed
+        spent = kilowatt_hours(energy, read_counters())
+        run.progress.energy_kwh = None if spent is None else before[1] + spent
+        rate = (run.progress.tokens - before[2]) / max(elapsed, 1e-9)
+        observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{rate:.0f}"))))
+        due = checkpoints is not None and checkpoints.due(step, clock() - saved)
+        if checkpoints is not None and (due or step == run.total):
+            run.save(checkpoints)
+            saved = clock()
+
+
+@contextmanager
+def _ready(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowAttention | None]:
+    """The model in training mode, with what makes it fast or small; afterwards as it was, in evaluation mode."""
+    with ExitStack() as stack:
+        model.train()
+        stack.callback(model.eval)
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            stack.callback(model.gradient_checkpointing_disable)
+        stack.enter_context(fused_lora(model))
+        yield stack.enter_context(row_attention(model)) if layout == "rows" else None
+
+
+def _total_steps(batches: int, settings: TrainingBlock, processes: int) -> int:
+    steps_an_epoch = math.ceil(batches / (settings.gradient_accumulation_steps * processes))
     return max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
 
 
-def _windows(batches: Batches, settings: TrainingBlock, total: int) -> Iterator[list[Batch]]:
-    """The micro-batches of each optimizer step; a window does not cross the end of an epoch."""
-    taken = 0
-    for epoch in range(math.ceil(settings.num_train_epochs)):
+def _windows(batches: Batches, run: _Run, layout: Layout) -> Iterator[list[Batch]]:
+    """The micro-batches of each optimizer step that is left; a window does not cross the end of an epoch."""
+    size = run.settings.gradient_accumulation_steps * run.processes.size
+    taken, done = 0, run.progress.step
+    for epoch in range(math.ceil(run.settings.num_train_epochs)):
         window: list[Batch] = []
-        for index, batch in enumerate(batches.of_epoch(epoch), start=1):
+        for index, batch in enumerate(batches.of_epoch(epoch, layout), start=1):
             window.append(batch)
-            if len(window) < settings.gradient_accumulation_steps and index < len(batches):
+            if len(window) < size and index < len(batches):
                 continue
-            yield window
-            window, taken = [], taken + 1
-            if taken == total:
+            taken += 1
+            if taken > done:
+                yield window
+            window = []
+            if taken == run.total:
                 return
 
 

@@ -80,7 +80,7 @@ def test_the_law_predicts_a_shape_that_was_not_traced(changes):
 
 def test_batches_add_up():
     law = FlopLaw(per_token=2.0, per_head_position=3.0, per_square=5.0, per_batch=7.0)
-    assert law.total([Shape(rows=2, tokens=10, supervised=4, count=3)]) == 3 * (2 * 20 + 3 * 4 + 5 * 2 * 100 + 7)
+    assert law.total([Shape(tokens=20, squares=200, supervised=4, count=3)]) == 3 * (2 * 20 + 3 * 4 + 5 * 2 * 100 + 7)
 
 
 @dataclass(frozen=True)

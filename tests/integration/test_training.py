@@ -14,11 +14,12 @@ from tests.builders import a_base_record
 from tests.training_builders import a_base_folder, a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 from trainer.data.collate import Batches, collate, padding_id
 from trainer.data.dataset import load_data
-from trainer.loop import LossDiverged, learning_rate_factor, supervised_loss, train
+from trainer.loop import learning_rate_factor, supervised_loss, train
 from trainer.methods import implementation
 from trainer.methods.lora import TargetsNotFound, TiedTarget
 from trainer.methods.weights_io import AdapterConfigRefused, WeightsMismatch
 from trainer.training import train_adapter
+from trainer.watchdog import LossDiverged
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_the_loss_falls_and_every_step_is_told(batches):
     assert result.steps == 4 * len(batches) == len(result.curve.loss)
     assert sum(result.curve.loss[-3:]) < sum(result.curve.loss[:3]) * 0.9
     assert [event.done for event in heard if isinstance(event, Advanced)] == list(range(1, result.steps + 1))
-    assert result.tokens == sum(s.rows * s.tokens * s.count for s in result.shapes)
+    assert result.tokens == sum(s.tokens * s.count for s in result.shapes)
 
 
 def test_training_twice_gives_the_same_bytes(batches, tmp_path):

@@ -1,22 +1,38 @@
-"""Batches: sequences of one step side by side, padded on the right, in an order that the seed alone decides."""
+"""Batches: the rows of one step, in an order that the seed alone decides.
+
+A batch is padded on the right (rows × tokens), or flat: its rows one after another in one sequence without padding, with
+positions that start again at 0 in each row.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
+from trainer.data.packing import packs
 from trainer.data.tokenize import IGNORED, Example
+
+# how a model takes the rows of a batch: padded; flat, attending row by row; flat, under a block-diagonal mask
+Layout = Literal["padded", "rows", "blocks"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Tensors of shape (rows, tokens), int64: ids, attention mask (1 real, 0 padding) and labels (−100 not learnt)."""
+    """Tensors of shape (rows, tokens), int64: ids and labels (−100 not learnt); `lengths` are the rows' real tokens.
+
+    Padded: `attention_mask` (1 real, 0 padding). Flat: one row, `position_ids`, and no mask, because with one
+    transformers would let the rows see each other.
+    """
 
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor
     labels: torch.Tensor
+    lengths: tuple[int, ...]
+    attention_mask: torch.Tensor | None = None
+    position_ids: torch.Tensor | None = None
+    layout: Layout = "padded"
 
     @property
     def tokens(self) -> int:
@@ -25,7 +41,7 @@ class Batch:
 
     @property
     def padding(self) -> int:
-        return int(self.tokens - self.attention_mask.sum().item())
+        return self.tokens - sum(self.lengths)
 
     @property
     def supervised(self) -> int:
@@ -33,11 +49,28 @@ class Batch:
         return int((self.labels[:, 1:] != IGNORED).sum().item())
 
     @property
+    def squares(self) -> int:
+        """Σ T² of what attention computes, T the length that it runs over."""
+        if self.layout == "rows":
+            return sum(length**2 for length in self.lengths)
+        return self.input_ids.shape[0] * self.input_ids.shape[1] ** 2
+
+    @property
     def shape(self) -> tuple[int, int]:
         return self.input_ids.shape[0], self.input_ids.shape[1]
 
     def to(self, device: str) -> "Batch":
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
+        def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return Batch(
+            self.input_ids.to(device),
+            self.labels.to(device),
+            self.lengths,
+            moved(self.attention_mask),
+            moved(self.position_ids),
+            self.layout,
+        )
 
 
 def collate(examples: Sequence[Example], *, pad_id: int) -> Batch:
@@ -49,32 +82,63 @@ def collate(examples: Sequence[Example], *, pad_id: int) -> Batch:
     for row, example in enumerate(examples):
         length = len(example.ids)
         ids[row, :length], mask[row, :length], labels[row, :length] = example.ids, 1, example.labels
-    return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(labels))
+    lengths = tuple(len(example.ids) for example in examples)
+    return Batch(torch.from_numpy(ids), torch.from_numpy(labels), lengths, attention_mask=torch.from_numpy(mask))
+
+
+def lay_flat(examples: Sequence[Example], *, layout: Layout) -> Batch:
+    """The batch of some sequences, one after another; the first token of each carries no loss, nothing predicts it."""
+    lengths = tuple(len(example.ids) for example in examples)
+    ids = np.concatenate([example.ids for example in examples]).astype(np.int64)
+    labels = np.concatenate([example.labels for example in examples]).astype(np.int64)
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    labels[positions == 0] = IGNORED
+    return Batch(
+        torch.from_numpy(ids)[None],
+        torch.from_numpy(labels)[None],
+        lengths,
+        position_ids=torch.from_numpy(positions)[None],
+        layout=layout,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batches:
-    """All batches of a training part; epoch e has the same batches in the same order whenever it is asked for."""
+    """All batches of a training part; epoch e has the same batches in the same order whenever it is asked for.
+
+    `pack_to` tokens make a pack, and a batch is then of `batch_size` packs instead of rows.
+    """
 
     examples: tuple[Example, ...]
     batch_size: int
     pad_id: int
     seed: int
+    pack_to: int | None = None
 
     def __len__(self) -> int:
-        return math.ceil(len(self.examples) / self.batch_size)
+        return math.ceil(len(self._units(range(len(self.examples)))) / self.batch_size)
 
-    def of_epoch(self, epoch: int) -> Iterator[Batch]:
+    def of_epoch(self, epoch: int, layout: Layout = "padded") -> Iterator[Batch]:
         """The batches of one epoch (from 0), shuffled by seed and epoch."""
-        order = np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.examples))
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            yield collate([self.examples[index] for index in chosen], pad_id=self.pad_id)
+        random = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        order = random.permutation(len(self.examples)).tolist()
+        units = self._units(order)
+        if self.pack_to is not None:  # they come longest row first
+            units = [units[at] for at in random.permutation(len(units))]
+        for start in range(0, len(units), self.batch_size):
+            chosen = [self.examples[index] for unit in units[start : start + self.batch_size] for index in unit]
+            yield collate(chosen, pad_id=self.pad_id) if layout == "padded" else lay_flat(chosen, layout=layout)
 
     def in_order(self) -> Iterator[Batch]:
-        """The batches without shuffling, for scoring."""
+        """The batches of rows without shuffling, for scoring."""
         for start in range(0, len(self.examples), self.batch_size):
             yield collate(self.examples[start : start + self.batch_size], pad_id=self.pad_id)
+
+    def _units(self, order: Sequence[int]) -> list[list[int]]:
+        """Rows, or packs of them, by index."""
+        if self.pack_to is None:
+            return [[index] for index in order]
+        return packs([len(example.ids) for example in self.examples], order, capacity=self.pack_to)
 
 
 def padding_id(tokenizer: object) -> int:

@@ -1,0 +1,187 @@
+"""The state of a training between two steps, on disk: enough to go on to exactly the weights it would have had.
+
+One file: the trained parameters by name (whatever the method wraps), the optimizer, every random generator, the position in
+the data, the loss history and what was counted. It is written beside and renamed, so that a kill leaves the old or the new
+one whole. It is read with torch's restricted reader: a file that holds anything but tensors and plain values is refused.
+"""
+
+import os
+import pickle
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from schemas.errors import IntegrityBroken
+
+STATE_NAME = "checkpoint.pt"
+FAILED_NAME = "failed.pt"
+_FORMAT = 1
+_EVERY_SECONDS = 300.0
+
+
+class CheckpointBroken(IntegrityBroken):
+    reference = "checkpoint-broken"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"the checkpoint {path.parent.name}/{path.name} cannot be resumed",
+            why=why,
+            fix="start the run anew with `registry train CONFIG`",
+        )
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run counts; `shapes` maps (tokens, Σ T², supervised) of a batch to how often it was computed."""
+
+    losses: list[float] = field(default_factory=list)
+    tokens: int = 0
+    padding: int = 0
+    supervised: int = 0
+    seconds: float = 0.0
+    energy_kwh: float | None = None
+    shapes: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return len(self.losses)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Where a run keeps its state, and how often: every so many steps, else every five minutes.
+
+    `saved` is told of each step that was saved.
+    """
+
+    folder: Path
+    every_steps: int | None = None
+    saved: Callable[[int], None] = lambda step: None
+
+    @property
+    def path(self) -> Path:
+        return self.folder / STATE_NAME
+
+    def due(self, step: int, seconds_since: float) -> bool:
+        if self.every_steps is not None:
+            return step % self.every_steps == 0
+        return seconds_since >= _EVERY_SECONDS
+
+    def within(self, name: str) -> "Checkpoints":
+        """Those of one part of a run, such as one seed of several."""
+        return Checkpoints(self.folder / name, self.every_steps, self.saved)
+
+
+def random_state() -> dict[str, Any]:
+    """Every generator that a model may draw from, in plain values and tensors."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Put every generator back."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    random.setstate(state["python"])
+
+
+def save_state(
+    path: Path, model: Any, optimizer: Any, progress: Progress, *, total: int, generators: list[Any]
+) -> None:
+    """Write the state atomically and durably.
+
+    Args:
+        path: of the file; its folder is created.
+        model, optimizer: torch's.
+        progress: of the steps that are done.
+        total: steps of the whole run.
+        generators: `random_state()` of every process, by rank.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    value = {
+        "format": _FORMAT,
+        "total": total,
+        "trained": trained_parameters(model),
+        "optimizer": optimizer.state_dict(),
+        "generators": generators,
+        "progress": {
+            "losses": progress.losses,
+            "tokens": progress.tokens,
+            "padding": progress.padding,
+            "supervised": progress.supervised,
+            "seconds": progress.seconds,
+            "energy_kwh": progress.energy_kwh,
+            "shapes": [[*shape, count] for shape, count in progress.shapes.items()],
+        },
+    }
+    with beside.open("wb") as stream:
+        torch.save(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int = 0) -> Progress:
+    """Put a saved state into model, optimizer and generators.
+
+    Raises:
+        CheckpointBroken: it is not the state of this model and this run.
+    """
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+        progress, generators = value["progress"], value["generators"]
+        if value["format"] != _FORMAT or value["total"] != total:
+            raise CheckpointBroken(path, "it is of a run with another number of steps, or of another version")
+        if rank >= len(generators):
+            raise CheckpointBroken(path, f"it is of {len(generators)} processes")
+        put_parameters(path, model, value["trained"])
+        optimizer.load_state_dict(value["optimizer"])
+        set_random_state(generators[rank])
+        shapes = {(tokens, squares, learnt): count for tokens, squares, learnt, count in progress.pop("shapes")}
+        return Progress(**progress, shapes=shapes)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointBroken(path, f"it cannot be read ({type(error).__name__})") from error
+
+
+def trained_parameters(model: Any) -> dict[str, torch.Tensor]:
+    """What is trained, by name: every part of it, however many adapters the method put in."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def put_parameters(path: Path, model: Any, saved: Mapping[str, torch.Tensor]) -> None:
+    """Copy saved parameters into the model.
+
+    Raises:
+        CheckpointBroken: names or shapes are not exactly those that the model trains.
+    """
+    here = trained_parameters(model)
+    if here.keys() != saved.keys():
+        odd = sorted(here.keys() ^ saved.keys())[0]
+        raise CheckpointBroken(path, f"{odd} is in only one of checkpoint and model")
+    with torch.no_grad():
+        for name, parameter in here.items():
+            if parameter.shape != saved[name].shape:
+                raise CheckpointBroken(path, f"{name} has another shape")
+            parameter.copy_(saved[name])

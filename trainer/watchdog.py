@@ -1,0 +1,73 @@
+"""When a run has stopped learning: a loss that is no number, that is far above guessing, or that went up and stayed up.
+
+Guessing among V tokens has a loss of ln V; what a model knows lies below. A spike means that half of what the last steps
+knew is gone, three steps running: one odd batch is none.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from schemas.errors import RunFailed
+
+# twice guessing, and twice its own start, is no noise
+_FAR_ABOVE = 2.0
+_WINDOW = 50  # steps that say what is usual
+_LEAST = 10  # of them, before anything is a spike
+_STEPS_RUNNING = 3
+# in robust standard deviations (1.4826 × the median absolute deviation of a normal law)
+_DEVIATIONS = 6.0
+_MAD_TO_SIGMA = 1.4826
+
+
+class LossDiverged(RunFailed):
+    reference = "loss-diverged"
+
+    def __init__(self, step: int, why: str, *, kept: str | None = None) -> None:
+        state = f"; the state is kept in {kept} and marked failed" if kept else ""
+        super().__init__(
+            what=f"the loss diverged at step {step}",
+            why=f"{why}; nothing was registered{state}",
+            fix="lower training.learning_rate, raise training.warmup_ratio, or look for broken rows with "
+            "`registry data inspect`, and run `registry train` again (training.stop_on_spike=false lets a spike pass)",
+        )
+        self.step = step
+        self.why_diverged = why
+
+
+def check_loss(step: int, loss: float, earlier: Sequence[float], *, vocabulary: int, stop_on_spike: bool) -> None:
+    """Return if the run may go on.
+
+    Args:
+        step: from 1.
+        loss: of this step, in nats per supervised token, before its weights change.
+        earlier: the losses of the steps before, in order.
+        vocabulary: number of tokens.
+        stop_on_spike: look for spikes too.
+
+    Raises:
+        LossDiverged: with what was seen.
+    """
+    if not math.isfinite(loss):
+        raise LossDiverged(step, f"the loss is {loss}")
+    guessing = math.log(max(vocabulary, 2))
+    if earlier and loss > _FAR_ABOVE * max(guessing, earlier[0]):
+        raise LossDiverged(step, f"it is {loss:.2f}; guessing has {guessing:.2f}, the first step had {earlier[0]:.2f}")
+    if stop_on_spike:
+        usual = _spiked(loss, earlier, guessing)
+        if usual is not None:
+            raise LossDiverged(
+                step, f"it is {loss:.2f}, the third step running far above the {usual:.2f} that was usual"
+            )
+
+
+def _spiked(loss: float, earlier: Sequence[float], guessing: float) -> float | None:
+    """The usual loss, if this and the steps just before it are a spike above it."""
+    split = len(earlier) - (_STEPS_RUNNING - 1)
+    before = earlier[max(0, split - _WINDOW) : max(0, split)]
+    if len(before) < _LEAST:
+        return None
+    usual = statistics.median(before)
+    deviation = _MAD_TO_SIGMA * statistics.median(abs(one - usual) for one in before)
+    limit = max(usual + _DEVIATIONS * deviation, (usual + guessing) / 2)
+    return usual if all(one > limit for one in (*earlier[split:], loss)) else None
