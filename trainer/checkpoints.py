@@ -61,7 +61,7 @@ class Checkpoints:
 
     folder: Path
     every_steps: int | None = None
-    saved: Callable[[int], None] = lambda step: None
+    saved: Callable[[int], None] = lambda _: None
 
     @property
     def path(self) -> Path:

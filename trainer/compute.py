@@ -71,10 +71,7 @@ class FlopLaw:
 
     def _of(self, tokens: int, squares: int, supervised: int) -> float:
         return (
-            self.per_token * tokens
-            + self.per_head_position * supervised
-            + self.per_square * squares
-            + self.per_batch
+            self.per_token * tokens + self.per_head_position * supervised + self.per_square * squares + self.per_batch
         )
 
 

@@ -21,7 +21,7 @@ class _Lora(torch.autograd.Function):
     """y of shape (…, out) from x (…, in), W (out, in), A (r, in) and B (out, r)."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 - torch passes them by place
         ctx: Any,  # torch's context
         x: torch.Tensor,
         weight: torch.Tensor,

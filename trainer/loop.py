@@ -132,7 +132,7 @@ def train(
         observe(Said("resume", f"from step {run.resumed_at} of {run.total}"))
     observe(Started(_STEP, total=run.total, unit="step"))
     with _ready(model, settings, layout) as run.attention:
-        _take_all(run, batches, layout, checkpoints, observe, clock)
+        _take_all(run, batches, layout, checkpoints=checkpoints, observe=observe, clock=clock)
     observe(Finished(_STEP))
     return run.result(layout, peak=peak_bytes(device), own_peak=own_peak)
 
@@ -300,6 +300,7 @@ def _take_all(
     run: _Run,
     batches: Batches,
     layout: Layout,
+    *,
     checkpoints: Checkpoints | None,
     observe: Observe,
     clock: Callable[[], float],
@@ -334,8 +335,11 @@ def _ready(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowA
         model.train()
         stack.callback(model.eval)
         if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            stack.callback(model.gradient_checkpointing_disable)
+            # transformers 5.23 calls it activation checkpointing, and warns of the other word
+            word = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+            options = {f"{word}_checkpointing_kwargs": {"use_reentrant": False}}
+            getattr(model, f"{word}_checkpointing_enable")(**options)
+            stack.callback(getattr(model, f"{word}_checkpointing_disable"))
         stack.enter_context(fused_lora(model))
         yield stack.enter_context(row_attention(model)) if layout == "rows" else None
 

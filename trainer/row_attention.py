@@ -29,9 +29,9 @@ class _Rows:
     def __init__(self) -> None:
         self.lengths: Sequence[int] = ()
 
-    def attend(
+    def attend(  # noqa: PLR0917 - the signature is transformers'
         self,
-        module: torch.nn.Module,  # noqa: ARG002 - the signature is transformers'
+        module: torch.nn.Module,  # noqa: ARG002
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
@@ -44,19 +44,21 @@ class _Rows:
         if attention_mask is not None or sum(self.lengths) != query.shape[2]:
             raise ValueError("rows side by side take no mask, and all tokens of all rows")
         lengths = list(self.lengths)
-        rows = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
+        rows = zip(*(torch.split(one, lengths, dim=2) for one in (query, key, value)), strict=True)
         grouped = key.shape[1] != query.shape[1]
         window = kwargs.get("sliding_window")
         parts = [
             scaled_dot_product_attention(
-                *row,
+                one,
+                its_key,
+                its_value,
                 attn_mask=_banded(length, window, query.device) if window and length > window else None,
                 is_causal=not (window and length > window),
                 dropout_p=dropout,
                 scale=scaling,
                 enable_gqa=grouped,
             )
-            for row, length in zip(rows, lengths, strict=True)
+            for (one, its_key, its_value), length in zip(rows, lengths, strict=True)
         ]
         return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 

@@ -16,8 +16,9 @@ from trainer.data.collate import Batches, padding_id
 from trainer.data.dataset import LoadedData, load_data
 from trainer.environment import Hardware, choose_hardware
 from trainer.loop import TrainResult, train
-from trainer.methods import METHODS, count_trainable, implementation
+from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from trainer.optimizers import optimizer_for
+from trainer.row_attention import layout_of
 from trainer.seeding import seed_everything
 
 
@@ -82,7 +83,16 @@ def train_adapter(
     model = implementation(config.method).prepare(model, config, seed=training.seed)
     trainable, total = count_trainable(model)
     _say_method(config, trainable, total, hardware, observe)
-    batches = Batches(data.train, training.per_device_train_batch_size, padding_id(tokenizer), training.seed)
+    layout = layout_of(model) if row.packs else "padded"
+    if training.packing and layout == "padded":
+        raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
+    batches = Batches(
+        data.train,
+        training.per_device_train_batch_size,
+        padding_id(tokenizer),
+        training.seed,
+        pack_to=training.max_length if training.packing else None,
+    )
     autocast = hardware.dtype == "bf16" and dtype == "fp32"
     result = train(
         model,
@@ -91,6 +101,7 @@ def train_adapter(
         device=hardware.device,
         autocast=autocast,
         optimizer=optimizer_for(model, config),
+        layout=layout,
         observe=observe,
     )
     _say_training(result, observe)

@@ -28,8 +28,8 @@ class LossDiverged(RunFailed):
         super().__init__(
             what=f"the loss diverged at step {step}",
             why=f"{why}; nothing was registered{state}",
-            fix="lower training.learning_rate, raise training.warmup_ratio, or look for broken rows with "
-            "`registry data inspect`, and run `registry train` again (training.stop_on_spike=false lets a spike pass)",
+            fix="lower training.learning_rate, raise training.warmup_ratio, or look for broken rows, "
+            "and run `registry train` again (training.stop_on_spike=false lets a spike pass)",
         )
         self.step = step
         self.why_diverged = why

@@ -24,6 +24,28 @@ class MethodNotAvailable(InputRefused):
         )
 
 
+class PackingRefused(InputRefused):
+    reference = "packing-refused"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="training.packing cannot be used here",
+            why=why,
+            fix="set training.packing: false; rows are padded then",
+        )
+
+
+class CheckpointingRefused(InputRefused):
+    reference = "gradient-checkpointing-refused"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"training.gradient_checkpointing cannot be used with {name}",
+            why="the method hands each layer keys and values that a second computation would not see",
+            fix="set training.gradient_checkpointing: false, and lower training.per_device_train_batch_size instead",
+        )
+
+
 class QuantizationNotAvailable(InputRefused):
     reference = "quantization-not-available"
 
@@ -52,12 +74,16 @@ class MethodRow:
     """What a reader chooses by. `module` implements it; None while it is only a reserved name.
 
     `mergeable`: the result can be folded into the base's weights. `trains_base_weights`: the result is a whole model.
+    `packs`: rows may lie side by side in one sequence, which what stands in front of each row forbids. `checkpoints`:
+    activations may be computed twice instead of kept.
     """
 
     name: MethodName
     summary: str
     mergeable: bool
     trains_base_weights: bool = False
+    packs: bool = True
+    checkpoints: bool = True
     memory: str = _ADAPTER_MEMORY
     defaults: tuple[Default, ...] = ()
     module: str | None = None
@@ -127,9 +153,15 @@ METHODS: Mapping[MethodName, MethodRow] = {
         ),
         MethodRow("bottleneck", "small non-linear layers after sub-layers", mergeable=False),
         MethodRow("ia3", "learned scales of keys, values and MLP inputs", mergeable=True),
-        MethodRow("prompt_tuning", "learned embeddings in front of the text", mergeable=False),
-        MethodRow("prefix_tuning", "learned keys and values in front of each layer", mergeable=False),
-        MethodRow("hybrid", "prompt tuning and LoRA together", mergeable=False),
+        MethodRow("prompt_tuning", "learned embeddings in front of the text", mergeable=False, packs=False),
+        MethodRow(
+            "prefix_tuning",
+            "learned keys and values in front of each layer",
+            mergeable=False,
+            packs=False,
+            checkpoints=False,
+        ),
+        MethodRow("hybrid", "prompt tuning and LoRA together", mergeable=False, packs=False),
     )
 }
 
@@ -143,13 +175,17 @@ def check_available(config: TrainingFile) -> MethodRow:
     """The row of the file's method, if this version can train what the file asks for. Needs no torch.
 
     Raises:
-        MethodNotAvailable, QuantizationNotAvailable.
+        MethodNotAvailable, QuantizationNotAvailable, PackingRefused, CheckpointingRefused.
     """
     row = METHODS[config.method]
     if not row.available:
         raise MethodNotAvailable(config.method, available_methods())
     if config.quantization is not None:
         raise QuantizationNotAvailable()
+    if config.training.packing and not row.packs:
+        raise PackingRefused(f"{row.name} puts something in front of each row, and a pack has one front")
+    if config.training.gradient_checkpointing and not row.checkpoints:
+        raise CheckpointingRefused(row.name)
     return row
 
 
