@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from registry.evaluation.staleness import base_composition
 from schemas.base_model import BaseIdentity
-from schemas.canonical import canonical_digest
 from schemas.config import TrainingFile
 from schemas.dataset import DataIdentity
-from schemas.evaluation import Comparison, Composition, EvaluationRecord, LossComparison, Responsible
+from schemas.evaluation import Comparison, EvaluationRecord, LossComparison, Responsible
 from schemas.identity import Digest
 from schemas.progress import Observe, Said, ignore
 from trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
@@ -55,7 +55,7 @@ def evaluate_before_after(
     Raises:
         InputRefused: a suite that does not exist.
     """
-    before = _composition(base)
+    before = base_composition(base)
     outcome = evaluate_pair(
         Arms(
             model=trained.model,
@@ -80,15 +80,6 @@ def evaluate_before_after(
     evaluated = Evaluated(outcome.record, outcome.items)
     _say(evaluated, observe)
     return evaluated
-
-
-def _composition(base: BaseIdentity) -> Composition:
-    return Composition(
-        base=canonical_digest(base.to_json()),
-        tokenizer=base.tokenizer,
-        chat_template=base.chat_template,
-        dtype="float32",
-    )
 
 
 def _identity_of_validation(trained: Trained) -> DataIdentity:

@@ -1,0 +1,73 @@
+"""Whether an evaluation still speaks of what is served. Pure.
+
+An evaluation binds to compositions by digest. It is stale for every other one: a merged version is not the adapter that went
+into it, a quantised base is not the base. Stale is shown, and refused by a gate; it never makes a version unverified.
+"""
+
+from dataclasses import dataclass
+
+from schemas.base_model import BaseIdentity
+from schemas.canonical import canonical_digest
+from schemas.evaluation import Composition, EvaluationRecord
+from schemas.identity import Digest
+from schemas.manifest import Manifest
+
+_CONTROLS = ("noise", "placebo")
+_WORDS = {
+    "base": "another base",
+    "adapters": "other weights on it",
+    "tokenizer": "another tokenizer",
+    "chat_template": "another chat template",
+    "quantisation": "another quantisation",
+    "dtype": "another number format",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """An evaluation that does not speak of a composition, and what is different in the nearest one that it speaks of."""
+
+    evaluated: Digest
+    served: Digest
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"stale: it was made of {', '.join(self.differences)} (composition {self.evaluated.short})"
+
+
+def base_composition(base: BaseIdentity) -> Composition:
+    """A base as it is scored: its identity, tokenizer and template, computed in fp32."""
+    return Composition(
+        base=canonical_digest(base.to_json()),
+        tokenizer=base.tokenizer,
+        chat_template=base.chat_template,
+        dtype="float32",
+    )
+
+
+def composition_of(manifest: Manifest, base: BaseIdentity) -> Composition:
+    """A registered artifact as it is scored: the weights that it adds to its base, or puts in its place.
+
+    Args:
+        manifest: of an adapter, of a whole model made from a base, or of a base.
+        base: identity of its base; of the base itself if it is one.
+    """
+    alone = base_composition(base)
+    return alone if manifest.kind == "base" else alone.model_copy(update={"adapters": (manifest.weights_digest,)})
+
+
+def staleness(record: EvaluationRecord, served: Composition) -> Staleness | None:
+    """What keeps an evaluation from speaking of `served`; None if one of its arms is exactly that composition."""
+    digest = served.canonical_digest()
+    arms = [arm for arm in record.arms if arm.name not in _CONTROLS]
+    if any(arm.composition.canonical_digest() == digest for arm in arms):
+        return None
+    # among equally near ones the last: arms are recorded base first, and the base is not what the evaluation is about
+    nearest = min(reversed(arms), key=lambda arm: len(_differences(arm.composition, served)))
+    return Staleness(nearest.composition.canonical_digest(), digest, tuple(_differences(nearest.composition, served)))
+
+
+def _differences(one: Composition, other: Composition) -> list[str]:
+    first, second = one.to_json(), other.to_json()
+    names = sorted(first.keys() | second.keys())
+    return [_WORDS.get(name, f"another {name}") for name in names if first.get(name) != second.get(name)]
