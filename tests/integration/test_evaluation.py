@@ -21,7 +21,8 @@ from trainer.embedded import embedded_base
 from trainer.environment import Hardware
 from trainer.evaluation.evaluate import Arms, Conditions, NoBaseArm, Questions, evaluate_pair
 from trainer.evaluation.losses import HeldOutRow, row_losses
-from trainer.evaluation.scoring import NoPrefixToken, Request, encode, in_float32, score
+from trainer.evaluation.questions import Request
+from trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
 from trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
 from trainer.evaluation.suites.pairs import MalformedSuite, OtherSuiteFile
 

@@ -33,11 +33,10 @@ from trainer.evaluation.leakage import check_leakage
 from trainer.evaluation.losses import HeldOut, row_losses
 from trainer.evaluation.neutral import neutral_dataset, neutral_items, neutral_requests
 from trainer.evaluation.provenance import harness, limitations_of
+from trainer.evaluation.questions import Request, Score
 from trainer.evaluation.scoring import (
     PREFIX_POLICY,
     Order,
-    Request,
-    Score,
     in_float32,
     max_length_of,
     score,

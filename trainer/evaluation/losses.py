@@ -10,7 +10,8 @@ from schemas.dataset import DataIdentity
 from schemas.evaluation import ArmName, DatasetUsed
 from schemas.progress import Observe, ignore
 from trainer.data.tokenize import IGNORED, Example
-from trainer.evaluation.scoring import Order, TokenRow, log_likelihoods
+from trainer.evaluation.scoring import Order, log_likelihoods
+from trainer.evaluation.trees import TokenRow
 
 HELD_OUT = "held-out"
 

@@ -9,7 +9,7 @@ from registry.evaluation.comparisons import ids_digest
 from registry.evaluation.items import Item, loss_item
 from schemas.evaluation import ArmName, DatasetUsed
 from schemas.identity import Digest
-from trainer.evaluation.scoring import Request, Score
+from trainer.evaluation.questions import Request, Score
 
 FILE = "neutral.txt"
 

@@ -1,9 +1,10 @@
 """Log-likelihoods of texts and of token sequences under a causal language model: the one scorer of every suite.
 
 - Computed in fp32 whatever the weights are stored in: changing the number format alone moves items across the neutral line.
-- Rows are sorted by length and batched by a budget of padded tokens; the order of the answers is that of the questions.
-- The output head runs on the scored positions only. Its input is replaced inside the model's own forward pass, so scaling or
-  capping that a model applies to its logits stays in force.
+- What several rows begin with is computed once where the model allows it (`routes`), in batches sorted by length within a
+  budget of padded tokens; the order of the answers is that of the questions.
+- What was scored before, under the same composition and protocol, is not scored again (`finished`): an interrupted evaluation
+  goes on, and a base is scored once for all that was made from it.
 - Context and continuation are encoded as one string and cut at the length of the encoded context; trailing spaces of the
   context belong to the continuation. An empty context is one prefix token (the one given, else BOS, else EOS), which is not
   doubled if the text already starts with it. No other special token is added.
@@ -11,9 +12,8 @@
 The conventions are those of lm-evaluation-harness 0.4, so that numbers compare where the definition is the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
@@ -21,9 +21,13 @@ import torch
 
 from schemas.errors import InputRefused
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from trainer.evaluation.finished import NOTHING, FinishedScores
+from trainer.evaluation.questions import Request, Score
+from trainer.evaluation.routes import Route, route_for, run_route, virtual_tokens
+from trainer.evaluation.trees import TokenRow
 
 MAX_TOKEN_BUDGET = 8192  # padded tokens in a batch
-LOGITS_BUDGET = 1 << 26  # scored positions × vocabulary in a batch: 256 MiB of fp32 logits
+LOGITS_BUDGET = 1 << 25  # scored positions × vocabulary in a batch: 128 MiB of fp32 logits
 PREFIX_POLICY = "one prefix token before an empty context: the one given, else BOS, else EOS; not doubled"
 
 Order = Literal["longest first", "shortest first"]
@@ -40,33 +44,6 @@ class NoPrefixToken(InputRefused):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is the log-likelihood of `continuation` after `context`?"""
-
-    context: str
-    continuation: str
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRow:
-    """Token ids, and which of them are scored: `targets[i]` is predicted at the position before `positions[i]` ≥ 1."""
-
-    ids: tuple[int, ...]
-    positions: tuple[int, ...]
-    targets: tuple[int, ...]
-    is_truncated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """The log-likelihood in nats, summed over `tokens` scored tokens."""
-
-    log_likelihood: float
-    tokens: int
-    is_truncated: bool = False
-
-
 def score(
     model: Any,  # a transformers or peft causal language model
     tokenizer: Any,
@@ -74,7 +51,10 @@ def score(
     *,
     token_budget: int | None = None,
     order: Order = "longest first",
+    route: Route | None = None,
     prefix_token_id: int | None = None,
+    max_length: int | None = None,
+    finished: FinishedScores = NOTHING,
     observe: Observe = ignore,
     step: str = "score",
 ) -> tuple[Score, ...]:
@@ -86,22 +66,32 @@ def score(
         requests: any number of texts.
         token_budget: padded tokens in a batch; None chooses by the size of the vocabulary.
         order: of the batches; it must not matter, and the noise control shows that it does not.
+        route: through the model; None takes the fastest that gives the same numbers on a few of the requests.
         prefix_token_id: put before a text without context; None takes BOS, else EOS.
+        max_length: positions that a text may take; None asks the model. The same for all arms of a comparison.
+        finished: scores of an earlier run under the same composition and protocol; new ones are added batch by batch.
         observe: told about progress.
         step: the name of the progress.
 
     Raises:
         NoPrefixToken: a request has no context and the tokenizer no token to stand for it.
     """
-    distinct = list(dict.fromkeys(requests))
-    rows = [
-        encode(tokenizer, one, prefix_token_id=prefix_token_id, max_length=max_length_of(model)) for one in distinct
-    ]
-    values = log_likelihoods(model, rows, token_budget=token_budget, order=order, observe=observe, step=step)
-    found = {
-        request: Score(value, len(row.positions), row.is_truncated)
-        for request, row, value in zip(distinct, rows, values, strict=True)
-    }
+    found = {one: known for one in dict.fromkeys(requests) if (known := finished.get(one)) is not None}
+    asked = [one for one in dict.fromkeys(requests) if one not in found]
+    longest = max_length if max_length is not None else max_length_of(model)
+    rows = [encode(tokenizer, one, prefix_token_id=prefix_token_id, max_length=longest) for one in asked]
+
+    def keep(numbers: Sequence[int], values: Sequence[float]) -> None:
+        batch = {
+            asked[number]: Score(value, len(rows[number].positions), rows[number].is_truncated)
+            for number, value in zip(numbers, values, strict=True)
+        }
+        found.update(batch)
+        finished.add(batch)
+
+    log_likelihoods(
+        model, rows, token_budget=token_budget, order=order, route=route, keep=keep, observe=observe, step=step
+    )
     return tuple(found[request] for request in requests)
 
 
@@ -130,22 +120,30 @@ def log_likelihoods(
     *,
     token_budget: int | None = None,
     order: Order = "longest first",
+    route: Route | None = None,
+    keep: Callable[[Sequence[int], Sequence[float]], None] = lambda _numbers, _values: None,
     observe: Observe = ignore,
     step: str = "score",
 ) -> tuple[float, ...]:
-    """The summed log-likelihood of each row's scored tokens in nats, in the order given; 0.0 where none is scored."""
+    """The summed log-likelihood of each row's scored tokens in nats, in the order given; 0.0 where none is scored.
+
+    `keep` gets the numbers and values of each batch as soon as they are known.
+    """
     values = [0.0] * len(rows)
-    asked = [index for index, row in enumerate(rows) if row.positions]
-    asked.sort(key=lambda index: len(rows[index].ids), reverse=order == "longest first")
+    nothing = [index for index, row in enumerate(rows) if not row.positions]
     budget = token_budget or token_budget_of(model)
     observe(Started(step, total=len(rows), unit="item"))
-    done = len(rows) - len(asked)
+    done = len(nothing)
+    keep(nothing, [0.0] * done)
+    shortest_first = order == "shortest first"
     device_type = next(model.parameters()).device.type
     with torch.inference_mode(), torch.autocast(device_type, enabled=False):
-        for batch in _batches(asked, rows, budget):
-            for index, value in zip(batch, _score_batch(model, [rows[i] for i in batch]), strict=True):
+        taken = route or route_for(model, rows)
+        for numbers, found in run_route(taken, model, rows, budget=budget, shortest_first=shortest_first):
+            for index, value in zip(numbers, found, strict=True):
                 values[index] = value
-            done += len(batch)
+            keep(numbers, found)
+            done += len(numbers)
             observe(Advanced(step, done))
     observe(Finished(step))
     return tuple(values)
@@ -179,9 +177,9 @@ def token_budget_of(model: Any) -> int:
 
 
 def max_length_of(model: Any) -> int | None:
-    """The number of positions of the model; None if its config does not say."""
+    """The positions that are left for text, virtual tokens deducted; None if the model's config does not say."""
     found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(found) if found else None
+    return int(found) - virtual_tokens(model) if found else None
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
@@ -193,53 +191,3 @@ def _prefix_token(tokenizer: Any, given: int | None) -> int:
         if candidate is not None:
             return int(candidate)
     raise NoPrefixToken
-
-
-def _batches(asked: Sequence[int], rows: Sequence[TokenRow], budget: int) -> Iterator[list[int]]:
-    """Runs of row numbers whose padded size is within the budget; a row that is longer goes alone."""
-    batch: list[int] = []
-    width = 0
-    for index in asked:
-        wider = max(width, len(rows[index].ids))
-        if batch and wider * (len(batch) + 1) > budget:
-            yield batch
-            batch, wider = [], len(rows[index].ids)
-        batch.append(index)
-        width = wider
-    if batch:
-        yield batch
-
-
-def _score_batch(model: Any, rows: Sequence[TokenRow]) -> list[float]:
-    device = next(model.parameters()).device
-    inputs = [row.ids[:-1] for row in rows]  # the last token predicts nothing that is asked for
-    ids = torch.zeros((len(rows), max(map(len, inputs))), dtype=torch.long)  # (B, T), padded on the right
-    mask = torch.zeros_like(ids)
-    for number, given in enumerate(inputs):
-        ids[number, : len(given)] = torch.tensor(given)
-        mask[number, : len(given)] = 1
-    row_of = torch.tensor([number for number, row in enumerate(rows) for _ in row.positions], device=device)
-    at = torch.tensor([position - 1 for row in rows for position in row.positions], device=device)
-    targets = torch.tensor([target for row in rows for target in row.targets], device=device)
-    logits = _logits_at(model, ids.to(device), mask.to(device), row_of, at)  # (N, V)
-    chosen = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)
-    sums = torch.zeros(len(rows), dtype=torch.float64, device=device)
-    return [float(value) for value in sums.index_add_(0, row_of, chosen.double()).tolist()]
-
-
-def _logits_at(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor, row_of: torch.Tensor, at: torch.Tensor
-) -> torch.Tensor:
-    """Logits (N, V) in fp32 at (row, position) pairs; positions count from the first real token."""
-
-    def only_these(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = given[0]  # (B, virtual tokens + T, H)
-        virtual = hidden.shape[1] - ids.shape[1]
-        return (hidden[row_of, at + virtual][None], *given[1:])  # (1, N, H)
-
-    hook = model.get_output_embeddings().register_forward_pre_hook(only_these)
-    try:
-        logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    finally:
-        hook.remove()
-    return logits[0].float()

@@ -16,7 +16,7 @@ from schemas.config import EvaluationBlock
 from schemas.errors import InputRefused
 from schemas.evaluation import ArmName, DatasetUsed, Threshold
 from schemas.identity import Digest
-from trainer.evaluation.scoring import Request, Score
+from trainer.evaluation.questions import Request, Score
 
 
 class UnknownSuite(InputRefused):

@@ -10,7 +10,7 @@ from registry.files import read_file
 from schemas.errors import InputRefused, IntegrityBroken
 from schemas.evaluation import ArmName, DatasetUsed, Threshold
 from schemas.identity import Digest
-from trainer.evaluation.scoring import Request, Score
+from trainer.evaluation.questions import Request, Score
 from trainer.evaluation.suites import SuiteDefinition
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -59,7 +59,12 @@ class PairSuite:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        return tuple(Request("", text) for pair in self.pairs for text in (pair.more, pair.less))
+        return tuple(request for pair in self.pairs for request in self.requests_of(pair))
+
+    @staticmethod
+    def requests_of(pair: SentencePair) -> tuple[Request, Request]:
+        """Both sentences in full, the stereotyping one first."""
+        return Request("", pair.more), Request("", pair.less)
 
     def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> tuple[Item, ...]:
         return tuple(
