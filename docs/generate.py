@@ -147,10 +147,16 @@ def methods_page() -> str:
             f"`{row.name}`",
             row.summary,
             "yes" if row.mergeable else "no",
+            "yes" if row.quantizable else "no",
             row.memory,
             "yes" if row.available else "reserved",
         )
         for row in METHODS.values()
+    ]
+    advice = [
+        (f"`{row.name}`", f"`{one.goal}`", "fits" if one.fits else "does not", one.why)
+        for row in METHODS.values()
+        for one in row.advice
     ]
     defaults = [
         (f"`{row.name}`", f"`{one.key}`", f"`{one.value}`", one.source)
@@ -162,7 +168,13 @@ def methods_page() -> str:
         "",
         "`method:` of a training file. A reserved name is refused until its method is there.",
         "",
-        *table(("Method", "What it does", "Mergeable", "Memory", "Here"), rows),
+        *table(("Method", "What it does", "Mergeable", "On 4 bits", "Memory", "Here"), rows),
+        "",
+        "## Goals",
+        "",
+        "`goals:` of a training file, and `registry methods --for latency,many_tasks`.",
+        "",
+        *table(("Method", "Goal", "Fits", "Why"), advice),
         "",
         "## Defaults",
         "",

@@ -5,6 +5,7 @@ Canonical keys are these fields. Familiar words of other tools are accepted wher
 Scalars are never coerced: `"8"` is no number, `true` is no integer.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -18,6 +19,7 @@ MethodName = Literal[
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 RowFormat = Literal["prompt_completion", "alpaca", "text", "messages"]
 Goal = Literal["latency", "bias_mitigation", "many_tasks"]
+GOALS: tuple[Goal, ...] = get_args(Goal)
 AUTO_VALIDATION_FRACTION = 0.1
 
 
@@ -31,6 +33,9 @@ class LoraBlock(Block):
     """LoRA (Hu et al. 2021): W' = W + s·B·A with s = alpha/r, or alpha/√r with `use_rslora`.
 
     `rank_pattern` and `alpha_pattern` map a module name, or a regular expression over names, to its own r and alpha.
+    `init: pissa` starts from the principal components of each weight (Meng et al. 2024). `loraplus_lr_ratio` is the
+    learning rate of B over that of A (LoRA+, Hayou et al. 2024); null for the same. `qlora`, `lora_pro` and `hybrid` read
+    this block too.
     """
 
     r: int = Field(default=8, ge=1)
@@ -43,6 +48,8 @@ class LoraBlock(Block):
     use_rslora: bool = False
     use_dora: bool = False
     bias: Literal["none", "all", "lora_only"] = "none"
+    init: Literal["kaiming", "pissa"] = "kaiming"
+    loraplus_lr_ratio: float | None = Field(default=None, gt=0)
 
     @field_validator("target_modules")
     @classmethod
@@ -50,6 +57,27 @@ class LoraBlock(Block):
         if not value:
             raise ValueError("names at least one module")
         return value
+
+
+class LoraProBlock(Block):
+    """LoRA-Pro (Wang et al. 2024): how its optimizer follows the full gradient; ranks and targets are those of `lora`.
+
+    `efficient` corrects the gradients of A and B and needs LoRA's memory; `full` keeps Adam's moments of the equivalent
+    gradient: 8 bytes for every weight of an adapted matrix, and full fine-tuning's learning rate.
+    """
+
+    form: Literal["efficient", "full"] = "efficient"
+
+
+class Ia3Block(Block):
+    """IA3 (Liu et al. 2022): learned scales of keys, values and of the MLP's inner activations.
+
+    `auto` takes the modules of the paper where the architecture's names for them are known. `feedforward_modules` are
+    those among the targets whose input is scaled instead of their output.
+    """
+
+    target_modules: Literal["auto"] | tuple[str, ...] = "auto"
+    feedforward_modules: Literal["auto"] | tuple[str, ...] = "auto"
 
 
 class FullBlock(Block):
@@ -164,6 +192,8 @@ class TrainingFile(Block):
     base: str
     method: MethodName
     lora: LoraBlock = Field(default_factory=LoraBlock)
+    lora_pro: LoraProBlock = Field(default_factory=LoraProBlock)
+    ia3: Ia3Block = Field(default_factory=Ia3Block)
     full: FullBlock = Field(default_factory=FullBlock)
     quantization: QuantizationBlock | None = None
     data: DataBlock
@@ -171,6 +201,12 @@ class TrainingFile(Block):
     evaluation: EvaluationBlock = Field(default_factory=EvaluationBlock)
     goals: tuple[Goal, ...] = ()
     facts: str | None = None
+
+    @model_validator(mode="after")
+    def _qlora_is_quantised(self) -> Self:
+        if self.method == "qlora" and self.quantization is None:
+            raise ValueError("qlora trains on a quantised base: quantization says how")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -184,8 +220,15 @@ class TrainingFile(Block):
         return value
 
 
-# The block of each method; a file may hold the blocks of several, only that of `method` counts.
-METHOD_BLOCKS = ("lora", "full")
+# The blocks that each method reads; a file may hold the blocks of several, only those of `method` count.
+METHOD_BLOCKS: Mapping[MethodName, tuple[str, ...]] = {
+    "full": ("full",),
+    "lora": ("lora",),
+    "lora_pro": ("lora", "lora_pro"),
+    "qlora": ("lora",),
+    "ia3": ("ia3",),
+}
+BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOCKS.values() for name in names))
 
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
@@ -216,5 +259,5 @@ def base_name(path: str | None) -> str | None:
 
 
 def _used(config: TrainingFile) -> dict[str, Any]:
-    unused = {block for block in METHOD_BLOCKS if block != config.method}
+    unused = set(BLOCK_NAMES) - set(METHOD_BLOCKS.get(config.method, ()))
     return config.model_dump(mode="json", exclude=unused)

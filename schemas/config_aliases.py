@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import METHOD_BLOCKS, METHOD_NAMES, TrainingBlock, TrainingFile
+from schemas.config import BLOCK_NAMES, METHOD_NAMES, LoraBlock, TrainingBlock, TrainingFile
 from schemas.errors import InputRefused
 
 _MAX_SHOWN = 60
@@ -99,6 +99,10 @@ def _four_bit(value: Any) -> Any:
     return None if value is False else value
 
 
+def _pissa(value: Any) -> Any:
+    return {True: "pissa", False: "kaiming"}.get(value, value) if isinstance(value, bool) else value
+
+
 def _one_data_set(value: Any) -> Any:
     if not isinstance(value, list) or len(value) != 1:
         raise WrongValue("datasets", value, expected="a list of one data set; more than one is not available here")
@@ -127,6 +131,12 @@ _LORA: dict[str, tuple[str, Convert]] = {
     "lora_target_modules": ("target_modules", _all_linear),
     "lora_target": ("target_modules", _all_linear),
     "lora_target_linear": ("target_modules", _linear_flag),
+    "use_rslora": ("use_rslora", _same),
+    "peft_use_rslora": ("use_rslora", _same),
+    "use_dora": ("use_dora", _same),
+    "peft_use_dora": ("use_dora", _same),
+    "pissa_init": ("init", _pissa),
+    "loraplus_lr_ratio": ("loraplus_lr_ratio", _same),
 }
 _TRAINING: dict[str, tuple[str, Convert]] = {
     "lr": ("learning_rate", _same),
@@ -146,7 +156,8 @@ _TRAINING: dict[str, tuple[str, Convert]] = {
 def _table() -> dict[str, tuple[str, Convert]]:
     found = dict(_TOP)
     found |= {word: (f"lora.{key}", convert) for word, (key, convert) in _LORA.items()}
-    found |= {f"lora.{word}": (f"lora.{key}", convert) for word, (key, convert) in _LORA.items()}
+    found |= {f"lora.{word}": (f"lora.{key}", convert) for word, (key, convert) in _LORA.items() if word != key}
+    found |= {f"lora_pro.{word}": (f"lora.{word}", _same) for word in LoraBlock.model_fields}
     found["lora.rank"] = ("lora.r", _same)
     found |= {word: (f"training.{key}", convert) for word, (key, convert) in _TRAINING.items()}
     found |= {f"training.{word}": (f"training.{key}", convert) for word, (key, convert) in _TRAINING.items()}
@@ -155,6 +166,8 @@ def _table() -> dict[str, tuple[str, Convert]]:
 
 
 ALIASES: Mapping[str, tuple[str, Convert]] = _table()
+# a block by the name of a method whose settings are another block's
+_BLOCK_WORDS = {"qlora": "lora"}
 _METHOD_WORDS = {"adapter": "bottleneck", "pfeiffer": "bottleneck", "houlsby": "bottleneck", "prompt": "prompt_tuning"}
 
 
@@ -179,6 +192,8 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
         canonical, converted = _translate(key, value, notes)
         _put(document, canonical, converted)
     _rename_method(document, notes)
+    if document.get("method") == "qlora" and document.get("quantization") is None:
+        document["quantization"] = {}  # NF4 with double quantisation, the schema's defaults
     try:
         return TrainingFile.model_validate(_tuples(document)), tuple(dict.fromkeys(notes))
     except ValidationError as error:
@@ -192,6 +207,7 @@ def known_keys() -> tuple[str, ...]:
 
 def _canonical(raw: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     document = copy.deepcopy(raw)
+    _rename_blocks(document, notes)
     for path in _paths(document):
         if path not in ALIASES:
             continue
@@ -202,7 +218,20 @@ def _canonical(raw: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     return document
 
 
+def _rename_blocks(document: dict[str, Any], notes: list[str]) -> None:
+    for word, block in _BLOCK_WORDS.items():
+        if word not in document:
+            continue
+        if block in document:
+            raise KeyTwice(word, block)
+        document[block] = document.pop(word)
+        notes.append(f"`{word}` is read as `{block}`")
+
+
 def _translate(key: str, value: Any, notes: list[str]) -> tuple[str, Any]:
+    word, dot, rest = key.partition(".")
+    if dot and word in _BLOCK_WORDS:
+        return _translate(f"{_BLOCK_WORDS[word]}.{rest}", value, notes)
     if key not in ALIASES:
         return key, value
     canonical, convert = ALIASES[key]
@@ -321,4 +350,4 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
-assert set(METHOD_BLOCKS) <= set(TrainingFile.model_fields), "each method block is a field of the file"
+assert set(BLOCK_NAMES) <= set(TrainingFile.model_fields), "each method block is a field of the file"

@@ -4,9 +4,9 @@ Its SHA-256, the manifest digest, is the artifact's identity. It holds no time, 
 one digest. Verifiers hash the bytes they were given; they never re-encode.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import FailFast, Field, model_validator
+from pydantic import FailFast, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.base_model import BaseIdentity
 from schemas.dataset import DataIdentity
@@ -52,10 +52,22 @@ class WeightsFile(Document):
 
 
 class BaseReference(Document):
-    """The base an artifact needs: its identity, and the manifest digest it was registered under (null if imported alone)."""
+    """The base an artifact needs: its identity, and the manifest digest it was registered under (null if imported alone).
+
+    `quantisation`: how the base was quantised in memory when the artifact was made on it (`nf4, double`). The key is written
+    only where there is one.
+    """
 
     identity: BaseIdentity
     manifest: Digest | None = None
+    quantisation: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_quantisation(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.quantisation is None:
+            del value["quantisation"]
+        return value
 
 
 class Parent(Document):

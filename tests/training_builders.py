@@ -83,3 +83,31 @@ def colour_rows(count: int) -> list[dict[str, str]]:
         {"prompt": f"box {index} is", "completion": f"{colours[index % len(colours)]} and closed"}
         for index in range(count)
     ]
+
+
+def some_batches(folder: Path, *, count: int = 24) -> Any:
+    """The training batches of `colour_rows`, four rows each."""
+    from schemas.config import DataBlock, TrainSource, ValidationSource
+    from trainer.data.collate import Batches, padding_id
+    from trainer.data.dataset import load_data
+
+    write_rows(folder / "rows.jsonl", colour_rows(count))
+    tokenizer = a_tokenizer()
+    data = load_data(
+        DataBlock(train=TrainSource(path="rows.jsonl"), validation=ValidationSource(fraction=0.25)),
+        folder=folder,
+        tokenizer=tokenizer,
+        max_length=64,
+        seed=1,
+    )
+    return Batches(data.train, batch_size=4, pad_id=padding_id(tokenizer), seed=1)
+
+
+def logits_of(model: Any, batches: Any) -> Any:
+    """The logits (rows, tokens, vocabulary) of the first batch at the real positions; virtual ones are sliced off."""
+    import torch
+
+    batch = next(batches.in_order())
+    with torch.no_grad():
+        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    return logits[:, logits.shape[1] - batch.input_ids.shape[1] :]

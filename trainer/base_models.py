@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base_model import BaseOrigin
+from schemas.config import QuantizationBlock
 from schemas.errors import InputRefused, NotFound
 from schemas.progress import Observe, ignore
 from trainer.environment import Dtype
+from trainer.quantization import keep_gradients, loading_arguments
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
 _MAX_NAMED = 3  # tensors named in one error
@@ -125,20 +127,25 @@ def prepare_base(
     return PreparedBase(fetched.folder, origin, revision=fetched.commit)
 
 
-def load_base(folder: Path, *, dtype: Dtype, device: str) -> tuple[Any, Any]:
+def load_base(
+    folder: Path, *, dtype: Dtype, device: str, quantization: QuantizationBlock | None = None
+) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder, in evaluation mode on `device`; no network, no remote code, no pickle.
 
-    The caller compares the files' states before hashing and after this.
+    With `quantization` the linear layers are quantised while loading, and `dtype` is that of everything else and of the
+    products. The caller compares the files' states before hashing and after this.
 
     Raises:
         BaseNotLoadable: transformers does not know the architecture, or the configuration contradicts the weights.
         BaseWeightsIncomplete: a tensor of the model is not in the files.
+        QuantizationUnavailable: of `trainer/quantization.py`.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    extra = {} if quantization is None else loading_arguments(quantization, dtype=dtype, device=device)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -147,13 +154,15 @@ def load_base(folder: Path, *, dtype: Dtype, device: str) -> tuple[Any, Any]:
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **extra,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BaseNotLoadable(folder, "model", first_line(error, folder, shown=folder.name)) from error
     missing = (*sorted(report["missing_keys"]), *sorted(str(item[0]) for item in report["mismatched_keys"]))
     if missing:
         raise BaseWeightsIncomplete(folder, missing)
-    return model.to(device).eval(), load_tokenizer(folder)
+    keep_gradients(model)
+    return (model if quantization else model.to(device)).eval(), load_tokenizer(folder)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -40,7 +40,8 @@ from schemas.values import derived, measured
 from schemas.version import Version
 from trainer.config import LoadedConfig, load_training_file
 from trainer.facts_file import read_facts
-from trainer.methods import MethodRow, check_available
+from trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
+from trainer.quantization import describe
 from trainer.run_folder import run_folder
 
 if TYPE_CHECKING:
@@ -108,9 +109,14 @@ class CheckedBase:
     found: BaseFolder
     keys: dict[str, StatKey]
 
-    @property
-    def reference(self) -> BaseReference:
-        return BaseReference(identity=self.record.identity, manifest=self.version.manifest_digest)
+    def reference(self, config: TrainingFile) -> BaseReference:
+        """What the result of a file's run needs."""
+        block = config.quantization
+        return BaseReference(
+            identity=self.record.identity,
+            manifest=self.version.manifest_digest,
+            quantisation=None if block is None else describe(block),
+        )
 
     def require_unchanged(self) -> None:
         """Return if the folder holds the very files that were checked: a file more may change what is loaded too.
@@ -255,7 +261,7 @@ class _Run:
 
     def _second_base(self, trained: "Trained") -> Any | None:
         """The untouched base, where the trained model is a whole model of its own; None where it is the same weights."""
-        if not self.row.trains_base_weights:
+        if not changes_loaded_base(self.config):
             return None
         from trainer.base_models import load_base
 
@@ -270,7 +276,7 @@ class _Run:
             kind="model" if whole else "adapter",
             layout="model" if whole else "peft",
             method=self.config.method,
-            base=self.base.reference,
+            base=self.base.reference(self.config),
             data=trained.data.identities,
             config_sha256=canonical_digest(config_identity(self.config)),
             parents=(Parent(role="base", manifest=self.base.version.manifest_digest),),
@@ -288,7 +294,7 @@ class _Run:
             config=config_record(self.config),
             config_sha256=canonical_digest(config_identity(self.config)),
             seed=self.config.training.seed,
-            base=self.base.reference,
+            base=self.base.reference(self.config),
             data=trained.data.identities,
             parameters_total=total,
             parameters_trainable=trainable,
@@ -343,7 +349,7 @@ class _Run:
             change=ChangeFigures(
                 added=None if whole else run.parameters_trainable, base_untouched=None if whole else True
             ),
-            optimiser="AdamW",
+            optimiser=optimizer_name(self.config),
             signing=Signing(key_id=key_id, person=self._person(key_id), log_origin=self.registry.origin),
             facts=facts,
         )

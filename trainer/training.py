@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base_model import BaseRecord
-from schemas.config import TrainingFile
+from schemas.config import METHOD_BLOCKS, TrainingFile
 from schemas.progress import Observe, Said, Warned, ignore
 from trainer.base_models import load_base, load_tokenizer
 from trainer.data.collate import Batches, padding_id
 from trainer.data.dataset import LoadedData, load_data
-from trainer.environment import Hardware, choose_hardware
+from trainer.environment import Dtype, Hardware, choose_hardware
 from trainer.loop import TrainResult, train
 from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from trainer.optimizers import optimizer_for
@@ -75,9 +75,8 @@ def train_adapter(
     )
     _say_data(data, observe)
     hardware = choose_hardware(training.dtype)
-    row = METHODS[config.method]
-    dtype = hardware.weights_dtype(trains_base_weights=row.trains_base_weights)
-    model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device)
+    dtype = _weights_dtype(config, hardware)
+    model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device, quantization=config.quantization)
     after_load()
     seed_everything(training.seed)  # a base may have dropout of its own
     model = implementation(config.method).prepare(model, config, seed=training.seed)
@@ -108,6 +107,14 @@ def train_adapter(
     return Trained(config, model, tokenizer, data, hardware, result, (trainable, total))
 
 
+def _weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:
+    """The number format of the loaded base. IA3's scales make fp32 of what a quantised layer gives, and attention wants
+    keys and values in the format of the queries: there everything is fp32, and bf16 only the format of the products."""
+    if config.method == "ia3" and config.quantization is not None:
+        return "fp32"
+    return hardware.weights_dtype(trains_base_weights=METHODS[config.method].trains_base_weights)
+
+
 def _say_data(data: LoadedData, observe: Observe) -> None:
     for note in data.notes:
         observe(Said("data", note))
@@ -126,8 +133,9 @@ def _say_data(data: LoadedData, observe: Observe) -> None:
 def _say_method(config: TrainingFile, trainable: int, total: int, hardware: Hardware, observe: Observe) -> None:
     row = METHODS[config.method]
     merge = "mergeable" if row.mergeable else "not mergeable"
-    rank = f" r={config.lora.r}" if config.method == "lora" else ""
-    share = f"{trainable / 1e6:.2f} M trainable ({trainable / total:.1%})"
+    rank = f" r={config.lora.r}" if "lora" in METHOD_BLOCKS[config.method] else ""
+    size = f"{trainable / 1e6:.2f} M" if trainable >= 1e4 else f"{trainable:,}".replace(",", " ")
+    share = f"{size} trainable ({100 * trainable / total:.2g}%)"
     observe(Said("method", f"{config.method}{rank} → {share}, {merge}    device {hardware.device} {hardware.dtype}"))
 
 

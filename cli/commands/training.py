@@ -90,19 +90,33 @@ def train(
     console.next_step(f"registry verify {version.label}")
 
 
-def methods(output: OutputOption = Output.text) -> None:
-    """List the adaptation methods, and whether they can be merged."""
-    from trainer.methods import METHODS
+def methods(
+    goals: Annotated[
+        str | None,
+        typer.Option("--for", metavar="GOALS", help="latency, bias_mitigation, many_tasks: one or several, by comma."),
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """List the adaptation methods, whether they can be merged, and what fits a goal."""
+    from trainer.methods import advise, parse_goals
 
-    rows = list(METHODS.values())
+    asked = parse_goals(goals or "")
+    found = advise(asked)
     if output is Output.json:
-        console.out_json([asdict(row) | {"available": row.available} for row in rows])
+        console.out_json([asdict(row) | {"available": row.available} for row, _ in found])
+        return
+    if not asked:
+        shown = [
+            [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
+            for row, _ in found
+        ]
+        console.table(["method", "mergeable", "available", "what it does"], shown)
         return
     console.table(
-        ["method", "mergeable", "available", "what it does"],
+        ["method", *asked, "why"],
         [
-            [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
-            for row in rows
+            [row.name, *("fits" if one.fits else "no" for one in advice), "; ".join(one.why for one in advice)]
+            for row, advice in found
         ],
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 from registry.compliance.gpai import TOLERANCE_PCT
 from schemas.base_model import BaseRecord
 from schemas.canonical import canonical_digest
+from schemas.config import BLOCK_NAMES
 from schemas.dataset import DataIdentity
 from schemas.modification import Code, Compute, DataUsed, Energy, ExcludedCompute, Method, Peft, Prompt, Use
 from schemas.run import RunRecord
@@ -28,8 +29,8 @@ _DAYS_A_MONTH = 365.25 / 12
 def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
     """What was done: method, objective, optimiser, schedule, seed, hyperparameters."""
     training = _block(run, "training")
-    kind = "dora" if _method_block(run).get("use_dora") else _KINDS.get(run.method, "other")
-    hyperparameters = {"training": training, run.method: _method_block(run)}
+    kind = "dora" if _block(run, "lora").get("use_dora") else _KINDS.get(run.method, "other")
+    hyperparameters = {"training": training} | _method_blocks(run)
     optional = {
         "optimiser": measured(optimiser, method="the training loop")
         if optimiser
@@ -45,10 +46,9 @@ def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
 
 
 def peft_section(run: RunRecord) -> Peft:
-    """Rank, alpha and targets of a low-rank method; elsewhere they do not apply."""
-    block = _method_block(run)
-    if not block or "lora" not in run.method:
-        return Peft()
+    """Rank, alpha and targets of a low-rank method, targets of others that have them; elsewhere they do not apply."""
+    blocks = _method_blocks(run)
+    block = next((blocks[name] for name in ("lora", "ia3", "bottleneck") if name in blocks), {})
     found = {
         "rank": _from_config(block, "r"),
         "alpha": _from_config(block, "alpha"),
@@ -62,10 +62,11 @@ def peft_section(run: RunRecord) -> Peft:
 
 def prompt_section(run: RunRecord) -> Prompt:
     """Virtual tokens of prompt and prefix tuning."""
-    block = _method_block(run)
+    blocks = _method_blocks(run)
+    block = next((blocks[name] for name in ("prompt_tuning", "prefix_tuning") if name in blocks), {})
     found = {
-        "n_virtual_tokens": _from_config(block, "num_virtual_tokens", "n_virtual_tokens"),
-        "init": _from_config(block, "init", "prompt_tuning_init"),
+        "n_virtual_tokens": _from_config(block, "num_virtual_tokens"),
+        "init": _from_config(block, "init"),
     }
     return Prompt().model_copy(update=_present(found))
 
@@ -164,8 +165,9 @@ def _block(run: RunRecord, name: str) -> dict[str, Any]:
     return block if isinstance(block, dict) else {}
 
 
-def _method_block(run: RunRecord) -> dict[str, Any]:
-    return _block(run, run.method) or (_block(run, "lora") if "lora" in run.method else {})
+def _method_blocks(run: RunRecord) -> dict[str, dict[str, Any]]:
+    """The blocks that the method read; a run record holds no others."""
+    return {name: _block(run, name) for name in BLOCK_NAMES if isinstance(run.config.get(name), dict)}
 
 
 def _from_config(block: dict[str, Any], *names: str) -> Value | None:

@@ -35,12 +35,13 @@ class Staleness:
         return f"stale: it was made of {', '.join(self.differences)} (composition {self.evaluated.short})"
 
 
-def base_composition(base: BaseIdentity) -> Composition:
-    """A base as it is scored: its identity, tokenizer and template, computed in fp32."""
+def base_composition(base: BaseIdentity, quantisation: str | None = None) -> Composition:
+    """A base as it is scored: its identity, tokenizer and template, perhaps quantised, computed in fp32."""
     return Composition(
         base=canonical_digest(base.to_json()),
         tokenizer=base.tokenizer,
         chat_template=base.chat_template,
+        quantisation=quantisation,
         dtype="float32",
     )
 
@@ -52,7 +53,7 @@ def composition_of(manifest: Manifest, base: BaseIdentity) -> Composition:
         manifest: of an adapter, of a whole model made from a base, or of a base.
         base: identity of its base; of the base itself if it is one.
     """
-    alone = base_composition(base)
+    alone = base_composition(base, manifest.base.quantisation if manifest.base else None)
     return alone if manifest.kind == "base" else alone.model_copy(update={"adapters": (manifest.weights_digest,)})
 
 

@@ -7,6 +7,7 @@ cannot become markup. Same inputs, same bytes.
 import re
 from typing import Any
 
+from registry.exports.loading import hub_id, loading_code
 from registry.reports.text import number, share, size, value_text, whole
 from registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
 from schemas.base_model import BaseRecord
@@ -16,7 +17,6 @@ from schemas.modification import ModificationRecord
 from schemas.run import RunRecord
 from schemas.values import Value
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
 _MARKUP = re.compile(r"([\\`*_{}\[\]#|~])")
 # SPDX identifiers, lower case, that the Hub accepts as `license`; anything else is `other` with a name
 _HUB_LICENCES = frozenset(
@@ -26,7 +26,6 @@ _HUB_LICENCES = frozenset(
         *("openrail", "bigscience-openrail-m", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3"),
     )
 )
-_REVISION = re.compile(r"[0-9a-f]{40}\Z")
 
 
 def model_card(
@@ -50,7 +49,7 @@ def model_card(
     parts = [
         f"# {_md(name)}",
         _introduction(manifest, run, base_name, base),
-        _loading(manifest, base),
+        _loading(manifest, base, run),
         _use(record),
         _measured(run, evaluation),
         _making(run),
@@ -78,12 +77,6 @@ def base_card(*, name: str, record: BaseRecord) -> bytes:
         f"# {_md(name)}\n\nA base model, pinned by digest. Its provider's own card is the authority on it.\n\n{body}\n"
     )
     return (_yaml_block(front) + text).encode()
-
-
-def hub_id(base: BaseRecord) -> str | None:
-    """The base's id on the Hub, or None: a file name or folder name is none."""
-    source = base.origin.source
-    return source if base.origin.format == "huggingface" and _HUB_ID.match(source) else None
 
 
 _BASE_FACTS = (("provider", "Provider"), ("licence", "Licence"), ("release_date", "Released"))
@@ -148,22 +141,8 @@ def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: Base
     )
 
 
-def _loading(manifest: Manifest, base: BaseRecord) -> str:
-    source = hub_id(base) or "FOLDER_OF_THE_BASE"
-    pinned = hub_id(base) is not None and _REVISION.match(base.identity.revision or "")
-    revision = f', revision="{base.identity.revision}"' if pinned else ""
-    if manifest.layout == "peft":
-        code = (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-            f'base = AutoModelForCausalLM.from_pretrained("{source}"{revision})\n'
-            'model = PeftModel.from_pretrained(base, "FOLDER_OF_THIS_CARD")'
-        )
-    else:
-        code = (
-            "from transformers import AutoModelForCausalLM\n\n"
-            'model = AutoModelForCausalLM.from_pretrained("FOLDER_OF_THIS_CARD")'
-        )
-    return f"## Load\n\n```python\n{code}\n```"
+def _loading(manifest: Manifest, base: BaseRecord, run: RunRecord) -> str:
+    return f"## Load\n\n```python\n{loading_code(manifest, base, run.config)}\n```"
 
 
 def _use(record: ModificationRecord | None) -> str:

@@ -16,7 +16,7 @@ from trainer.data.collate import Batches, collate, padding_id
 from trainer.data.dataset import load_data
 from trainer.loop import learning_rate_factor, supervised_loss, train
 from trainer.methods import implementation
-from trainer.methods.lora import TargetsNotFound, TiedTarget
+from trainer.methods.targets import TargetsNotFound, TiedTarget
 from trainer.methods.weights_io import AdapterConfigRefused, WeightsMismatch
 from trainer.training import train_adapter
 from trainer.watchdog import LossDiverged

@@ -3,7 +3,8 @@
 import pytest
 from huggingface_hub import ModelCard
 
-from registry.exports.model_card import base_card, hub_id, model_card
+from registry.exports.loading import hub_id, loading_code
+from registry.exports.model_card import base_card, model_card
 from schemas.base_model import BaseOrigin
 from schemas.values import declared, imported
 from tests.builders import (
@@ -57,6 +58,29 @@ def test_the_revision_is_pinned_where_it_is_known():
     revision = "0123456789abcdef0123456789abcdef01234567"
     base = a_base_record(identity=a_base_identity(revision=revision))
     assert f'from_pretrained("example-org/small-llama", revision="{revision}")' in a_card(base=base)
+
+
+LOADING = {
+    "a bundle": (
+        {"layout": "bundle"},
+        {},
+        ['(base, "FOLDER_OF_THIS_CARD/lora")', 'model, "FOLDER_OF_THIS_CARD/prompt")'],
+    ),
+    "bottleneck": ({"method": "bottleneck"}, {}, ["import trainer.methods.bottleneck_adapter"]),
+    "4 bits": (
+        {"method": "qlora"},
+        {"quantization": {"type": "nf4", "double": True}},
+        ['bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True', "quantization_config=bits"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOADING)
+def test_the_loading_lines_are_python_and_say_what_the_method_needs(case):
+    changes, config, expected = LOADING[case]
+    code = loading_code(a_manifest().model_copy(update=changes), a_base_record(), config)
+    compile(code, "card", "exec")
+    assert all(line in code for line in expected)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from schemas.progress import Observe, Said, ignore
 from trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
 from trainer.evaluation.losses import HELD_OUT, held_out
 from trainer.evaluation.suites import suite_named
+from trainer.quantization import describe
 from trainer.training import Trained
 
 
@@ -55,7 +56,7 @@ def evaluate_before_after(
     Raises:
         InputRefused: a suite that does not exist.
     """
-    before = base_composition(base)
+    before = base_composition(base, None if config.quantization is None else describe(config.quantization))
     outcome = evaluate_pair(
         Arms(
             model=trained.model,

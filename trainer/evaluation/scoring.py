@@ -25,6 +25,7 @@ from trainer.evaluation.finished import NOTHING, FinishedScores
 from trainer.evaluation.questions import Request, Score
 from trainer.evaluation.routes import Route, route_for, run_route, virtual_tokens
 from trainer.evaluation.trees import TokenRow
+from trainer.quantization import computing_in_float32
 
 MAX_TOKEN_BUDGET = 8192  # padded tokens in a batch
 LOGITS_BUDGET = 1 << 25  # scored positions × vocabulary in a batch: 128 MiB of fp32 logits
@@ -153,7 +154,8 @@ def log_likelihoods(
 def in_float32(model: Any) -> Iterator[None]:
     """Weights in fp32 and dropout off inside the block; afterwards number formats and modes are as before.
 
-    Widening bf16 or fp16 and narrowing again is exact. Quantised (integer) weights stay as they are.
+    Widening bf16 or fp16 and narrowing again is exact. Quantised (integer) weights stay as they are; what they stand for is
+    multiplied in fp32.
     """
     tensors = {id(one): one for one in chain(model.parameters(), model.buffers()) if one.is_floating_point()}
     formats = [(one, one.dtype) for one in tensors.values() if one.dtype in (torch.bfloat16, torch.float16)]
@@ -162,7 +164,8 @@ def in_float32(model: Any) -> Iterator[None]:
         tensor.data = tensor.data.float()
     model.eval()
     try:
-        yield
+        with computing_in_float32(model):
+            yield
     finally:
         for tensor, dtype in formats:
             tensor.data = tensor.data.to(dtype)

@@ -3,13 +3,14 @@
 A file has the three functions of `Method`. The table itself needs no torch, so that `registry methods` starts fast.
 """
 
+import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from schemas.config import MethodName, TrainingFile
+from schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName, TrainingFile
 from schemas.errors import InputRefused
 
 
@@ -46,15 +47,23 @@ class CheckpointingRefused(InputRefused):
         )
 
 
-class QuantizationNotAvailable(InputRefused):
-    reference = "quantization-not-available"
+class UnknownGoal(InputRefused):
+    reference = "unknown-goal"
 
-    def __init__(self) -> None:
+    def __init__(self, word: str) -> None:
+        close = difflib.get_close_matches(word, GOALS, n=1)
         super().__init__(
-            what="a quantised base is not available in this version",
-            why="the file asks for `quantization`",
-            fix="set quantization: null",
+            what=f"{word[:60]!r} is no goal",
+            why="a goal is something that methods are good or bad for",
+            fix=f"did you mean {close[0]}?" if close else f"use {', '.join(GOALS)}",
         )
+
+
+class CombinationRefused(InputRefused):
+    reference = "combination-refused"
+
+    def __init__(self, asked: str, why: str, fix: str) -> None:
+        super().__init__(what=f"the file asks for {asked}", why=why, fix=fix)
 
 
 _ADAPTER_MEMORY = "frozen base at 2 bytes a parameter in bf16; 16 bytes a trained parameter"
@@ -70,27 +79,42 @@ class Default:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What a method means for one goal of a training file."""
+
+    goal: Goal
+    fits: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class MethodRow:
     """What a reader chooses by. `module` implements it; None while it is only a reserved name.
 
     `mergeable`: the result can be folded into the base's weights. `trains_base_weights`: the result is a whole model.
-    `packs`: rows may lie side by side in one sequence, which what stands in front of each row forbids. `checkpoints`:
-    activations may be computed twice instead of kept.
+    `quantizable`: it works on a base in 4 bits. `packs`: rows may lie side by side in one sequence, which what stands in
+    front of each row forbids. `checkpoints`: activations may be computed twice instead of kept.
     """
 
     name: MethodName
     summary: str
     mergeable: bool
     trains_base_weights: bool = False
+    quantizable: bool = True
     packs: bool = True
     checkpoints: bool = True
     memory: str = _ADAPTER_MEMORY
     defaults: tuple[Default, ...] = ()
+    advice: tuple[Advice, ...] = ()
     module: str | None = None
 
     @property
     def available(self) -> bool:
         return self.module is not None
+
+    def about(self, goal: Goal) -> Advice:
+        """The advice for one goal."""
+        return next(one for one in self.advice if one.goal == goal)
 
 
 class Method(Protocol):
@@ -121,8 +145,13 @@ _LORA_DEFAULTS = (
     Default(
         "target_modules", "all-linear", "Dettmers et al. 2023 §4: all linear layers are needed to match full tuning"
     ),
+    Default("init", "kaiming", f"{_HU} §4.1: A random, B zero; `pissa` is Meng et al. 2024"),
+    Default("loraplus_lr_ratio", "null", "one learning rate; 16 is what Hayou et al. 2024 recommend for LoRA+"),
     Default("training.learning_rate", "2e-4", "Dettmers et al. 2023, appendix: LoRA on 7B and 13B"),
 )
+_MERGED_LATENCY = Advice("latency", True, "none once it is merged into the base")
+_WEIGHTS_BIAS = Advice("bias_mitigation", True, "changes weights in every layer; measure before and after")
+_SWITCHED = Advice("many_tasks", True, "a small file a task, switched on one loaded base")
 
 
 METHODS: Mapping[MethodName, MethodRow] = {
@@ -133,35 +162,106 @@ METHODS: Mapping[MethodName, MethodRow] = {
             "train every weight",
             mergeable=False,
             trains_base_weights=True,
+            quantizable=False,
             memory="16 bytes a parameter: fp32 weight, gradient and two AdamW moments",
             defaults=(Default("freeze", "[]", "nothing is frozen unless asked for"),),
+            advice=(
+                Advice("latency", True, "none: the architecture is the base's"),
+                Advice("bias_mitigation", True, "changes every weight; measure before and after"),
+                Advice("many_tasks", False, "a whole model for each task"),
+            ),
             module="trainer.methods.full",
         ),
         MethodRow(
             "lora",
-            "low-rank update of linear layers: W + s·B·A",
+            "low-rank update of linear layers: W + s·B·A; rsLoRA, DoRA, PiSSA and LoRA+ are its switches",
             mergeable=True,
             defaults=_LORA_DEFAULTS,
+            advice=(_MERGED_LATENCY, _WEIGHTS_BIAS, _SWITCHED),
             module="trainer.methods.lora",
         ),
-        MethodRow("lora_pro", "LoRA whose step follows the full gradient", mergeable=True),
+        MethodRow(
+            "lora_pro",
+            "LoRA whose step follows the full gradient",
+            mergeable=True,
+            advice=(_MERGED_LATENCY, _WEIGHTS_BIAS, _SWITCHED),
+        ),
         MethodRow(
             "qlora",
             "LoRA on a base quantised to 4 bits",
             mergeable=True,
-            memory="frozen base at 0.52 bytes a parameter",
+            memory="frozen base at 0.52 bytes a weight of a linear layer, 2 bytes elsewhere; 16 bytes a trained parameter",
+            defaults=(
+                Default("quantization.type", "nf4", "Dettmers et al. 2023 §3: NF4 beats FP4 at equal size"),
+                Default("quantization.double", "true", "Dettmers et al. 2023 §3: saves 0.37 bits a weight"),
+                *_LORA_DEFAULTS,
+            ),
+            advice=(
+                Advice("latency", False, "merged into the dequantised base none; in 4 bits each layer is dequantised"),
+                _WEIGHTS_BIAS,
+                _SWITCHED,
+            ),
+            module="trainer.methods.lora",
         ),
-        MethodRow("bottleneck", "small non-linear layers after sub-layers", mergeable=False),
-        MethodRow("ia3", "learned scales of keys, values and MLP inputs", mergeable=True),
-        MethodRow("prompt_tuning", "learned embeddings in front of the text", mergeable=False, packs=False),
+        MethodRow(
+            "bottleneck",
+            "small non-linear layers after sub-layers",
+            mergeable=False,
+            advice=(
+                Advice("latency", False, "two more products a layer that cannot be merged"),
+                _WEIGHTS_BIAS,
+                _SWITCHED,
+            ),
+        ),
+        MethodRow(
+            "ia3",
+            "learned scales of keys, values and MLP inputs",
+            mergeable=True,
+            defaults=(
+                Default("target_modules", "auto", "Liu et al. 2022 §3.3: keys, values, inner activation of the MLP"),
+                Default("feedforward_modules", "auto", "the last layer of the MLP, scaled at its input"),
+            ),
+            advice=(
+                _MERGED_LATENCY,
+                Advice("bias_mitigation", True, "scales activations in every layer, few parameters; measure"),
+                Advice("many_tasks", True, "the smallest file a task, and examples of several tasks share a batch"),
+            ),
+            module="trainer.methods.ia3",
+        ),
+        MethodRow(
+            "prompt_tuning",
+            "learned embeddings in front of the text",
+            mergeable=False,
+            packs=False,
+            advice=(
+                Advice("latency", False, "virtual tokens are computed with every request"),
+                Advice("bias_mitigation", False, "no weight changes: what the base learnt stays in it"),
+                Advice("many_tasks", True, "a few vectors a task, in front of one loaded base"),
+            ),
+        ),
         MethodRow(
             "prefix_tuning",
             "learned keys and values in front of each layer",
             mergeable=False,
             packs=False,
             checkpoints=False,
+            advice=(
+                Advice("latency", False, "longer attention in every layer"),
+                Advice("bias_mitigation", False, "no weight changes: what the base learnt stays in it"),
+                Advice("many_tasks", True, "a small file a task, in front of one loaded base"),
+            ),
         ),
-        MethodRow("hybrid", "prompt tuning and LoRA together", mergeable=False, packs=False),
+        MethodRow(
+            "hybrid",
+            "prompt tuning and LoRA together",
+            mergeable=False,
+            packs=False,
+            advice=(
+                Advice("latency", False, "the LoRA part can be merged, the virtual tokens stay"),
+                _WEIGHTS_BIAS,
+                Advice("many_tasks", False, "two parts a task, switched together"),
+            ),
+        ),
     )
 }
 
@@ -175,18 +275,76 @@ def check_available(config: TrainingFile) -> MethodRow:
     """The row of the file's method, if this version can train what the file asks for. Needs no torch.
 
     Raises:
-        MethodNotAvailable, QuantizationNotAvailable, PackingRefused, CheckpointingRefused.
+        MethodNotAvailable: a reserved name.
+        CombinationRefused: settings that contradict each other.
+        PackingRefused, CheckpointingRefused: the method cannot.
     """
     row = METHODS[config.method]
     if not row.available:
         raise MethodNotAvailable(config.method, available_methods())
-    if config.quantization is not None:
-        raise QuantizationNotAvailable()
     if config.training.packing and not row.packs:
         raise PackingRefused(f"{row.name} puts something in front of each row, and a pack has one front")
     if config.training.gradient_checkpointing and not row.checkpoints:
         raise CheckpointingRefused(row.name)
+    if config.quantization is not None and not row.quantizable:
+        raise CombinationRefused(
+            f"method {config.method} with `quantization`",
+            "weights in 4 bits cannot be trained, only stood on",
+            "set quantization: null, or choose another method",
+        )
+    if "lora" in METHOD_BLOCKS[config.method]:
+        _check_lora(config)
     return row
+
+
+def _check_lora(config: TrainingFile) -> None:
+    block = config.lora
+    if block.use_dora and block.init == "pissa":
+        raise CombinationRefused(
+            "lora.init: pissa with lora.use_dora",
+            "the result is stored as plain LoRA, and DoRA's magnitudes are no difference of weights",
+            "drop one of the two",
+        )
+    if block.bias != "none" and config.quantization is not None:
+        raise CombinationRefused(
+            "lora.bias on a quantised base",
+            "the biases of quantised layers are not trained",
+            "set lora.bias: none",
+        )
+
+
+def parse_goals(text: str) -> tuple[Goal, ...]:
+    """The goals in `latency,many_tasks`.
+
+    Raises:
+        UnknownGoal: a word is none.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in GOALS:
+            raise UnknownGoal(word)
+    return tuple(goal for goal in GOALS if goal in words)
+
+
+def advise(goals: Sequence[Goal]) -> tuple[tuple[MethodRow, tuple[Advice, ...]], ...]:
+    """The methods with what each means for the goals; those that fit most come first, then by the table."""
+    rows = [(row, tuple(row.about(goal) for goal in goals)) for row in METHODS.values()]
+    return tuple(sorted(rows, key=lambda one: -sum(advice.fits for advice in one[1])))
+
+
+def changes_loaded_base(config: TrainingFile) -> bool:
+    """Whether training changes tensors of the loaded base, so that its own score needs a second copy of it."""
+    return METHODS[config.method].trains_base_weights or (
+        "lora" in METHOD_BLOCKS[config.method] and config.lora.bias != "none"
+    )
+
+
+def optimizer_name(config: TrainingFile) -> str:
+    """What moved the parameters, for records."""
+    ratio = config.lora.loraplus_lr_ratio
+    if "lora" in METHOD_BLOCKS[config.method] and ratio is not None:
+        return f"AdamW, learning rate of B {ratio:g} times that of A (LoRA+)"
+    return "AdamW"
 
 
 def implementation(name: MethodName) -> Method:
@@ -198,13 +356,18 @@ def implementation(name: MethodName) -> Method:
     module = METHODS[name].module
     if module is None:
         raise MethodNotAvailable(name, available_methods())
-    return cast(Method, importlib.import_module(module))  # a module's functions are the protocol's members
+    from trainer.quantization import without_kernels
+
+    with without_kernels():  # peft imports bitsandbytes
+        return cast(Method, importlib.import_module(module))  # a module's functions are the protocol's members
 
 
 def count_trainable(model: Any) -> tuple[int, int]:
-    """(trainable, all) parameters of a torch module; a shared tensor counts once."""
+    """(trainable, all) parameters of a torch module; a shared tensor counts once, a weight in 4 bits as one."""
+    from trainer.quantization import size_of
+
     parameters = list(model.parameters())
     return (
-        sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        sum(parameter.numel() for parameter in parameters),
+        sum(size_of(parameter) for parameter in parameters if parameter.requires_grad),
+        sum(size_of(parameter) for parameter in parameters),
     )

@@ -1,61 +1,64 @@
-"""LoRA (Hu et al. 2021), rsLoRA (Kalajdzievski 2023) and DoRA (Liu et al. 2024), through peft's own entry points.
+"""LoRA (Hu et al. 2021), rsLoRA (Kalajdzievski 2023), DoRA (Liu et al. 2024), PiSSA (Meng et al. 2024), LoRA+ (Hayou et
+al. 2024), through peft's own entry points.
 
-W' = W + s·B·A with A ∈ R^{r×n}, B ∈ R^{m×r} = 0 at the start; s = alpha/r, or alpha/√r for rsLoRA.
-Adapters on a bf16 base are fp32 (peft's `autocast_adapter_dtype`).
+W' = W + s·B·A with A ∈ R^{r×n}, B ∈ R^{m×r} = 0 at the start; s = alpha/r, or alpha/√r for rsLoRA; peft keeps the s of
+each module. Adapters on a bf16 base are fp32 (peft's `autocast_adapter_dtype`).
+
+PiSSA starts at the principal components A₀, B₀ of W and subtracts s·B₀·A₀ again. Peft writes the difference into the base
+and recomputes it at load; a base in bf16 loses bits by that, and a reader without the same decomposition gets another
+model. Here the base stays as it is: the subtraction is a second, frozen adapter while training, and the result is stored as
+plain LoRA of rank 2r, which is the same function: s·B·A − s·B₀·A₀ = s·[B −B₀]·[A; A₀].
 """
 
-import enum
-import json
+import difflib
+import math
 import re
-import warnings
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftType, TaskType, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, TaskType
+from peft.optimizers import create_loraplus_optimizer
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from transformers.pytorch_utils import Conv1D
 
 from schemas.config import LoraBlock, TrainingFile
 from schemas.errors import InputRefused
-from trainer.methods.weights_io import (
-    AdapterConfigRefused,
-    WeightsMismatch,
-    read_tensors,
-    require_same_keys,
-    write_json,
-    write_tensors,
-)
+from trainer.methods.peft_io import adapter_state, load_adapter, quiet, save_adapter, wrapped
+from trainer.methods.targets import LINEAR, require_targets, routers
 from trainer.seeding import seed_of
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-# Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
-_ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|router\.layer)$")
-# the type is known; the base's name was compared by digest long before
-_NOT_READ = ("peft_type", "base_model_name_or_path")
-# peft imports what these name
-_IMPORTING_KEYS = ("auto_mapping", "megatron_config")
+_KEY = "lora.target_modules"
+_START = "start"  # the name of the frozen adapter that subtracts PiSSA's starting point
+_ROUTER_PARAMETERS = frozenset({"gate.weight", "router.weight"})
 
 
-class TargetsNotFound(InputRefused):
-    reference = "targets-not-found"
+class PatternUnmatched(InputRefused):
+    reference = "pattern-unmatched"
 
-    def __init__(self, targets: object, names: tuple[str, ...]) -> None:
+    def __init__(self, key: str, pattern: str, names: tuple[str, ...]) -> None:
+        close = difflib.get_close_matches(pattern, names, n=1)
         super().__init__(
-            what=f"lora.target_modules {targets} is nowhere in this base",
-            why=f"its linear layers are named {', '.join(names)}",
-            fix="name some of those, or write all-linear",
+            what=f"{key} names {pattern[:80]!r}, and no adapted layer matches",
+            why=f"the adapted layers are named {', '.join(names)}",
+            fix=f"did you mean `{close[0]}`?"
+            if close
+            else "name some of those, or add the layer to lora.target_modules",
         )
 
 
-class TiedTarget(InputRefused):
-    reference = "tied-target"
+class PissaOnExperts(InputRefused):
+    reference = "pissa-on-experts"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            what=f"lora.target_modules names {name}, whose weights the base shares with another layer",
-            why="an update of one would silently change, or miss, the other when it is merged",
-            fix=f"take {name} out of lora.target_modules",
+            what="lora.init is pissa, and this base has experts whose weights are one tensor",
+            why="one decomposition of many matrices at once is not what the method means",
+            fix="set lora.init: kaiming, or name layers outside the experts in lora.target_modules",
         )
 
 
@@ -67,16 +70,42 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         TiedTarget: it names an output head or embedding that the base ties.
     """
     block = config.lora
-    _check_targets(model, block)
+    if block.target_modules != "all-linear":
+        embeddings = () if block.init == "pissa" else (torch.nn.Embedding,)
+        require_targets(model, block.target_modules, key=_KEY, kinds=(*LINEAR, *embeddings))
     torch.manual_seed(seed_of(seed, "adapter"))
-    return _wrapped(model, _peft_config(model, block))
+    ours = peft_config(model, block)
+    adapted = wrapped(model, ours)
+    _require_patterns(adapted, block)
+    if block.init == "pissa":
+        _start_at_principal_components(adapted, ours)
+    return adapted
+
+
+def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
+    """LoRA+'s AdamW, where the file asks for it: B learns `loraplus_lr_ratio` times as fast as A."""
+    ratio = config.lora.loraplus_lr_ratio
+    if ratio is None:
+        return None
+    training = config.training
+    found: torch.optim.Optimizer = create_loraplus_optimizer(
+        model,
+        torch.optim.AdamW,
+        lr=training.learning_rate,
+        loraplus_lr_ratio=ratio,
+        loraplus_weight_decay=training.weight_decay,
+        weight_decay=training.weight_decay,
+    )
+    found.param_groups[:] = [group for group in found.param_groups if group["params"]]
+    return found
 
 
 def save(model: Any, folder: Path, *, base: str | None) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    write_tensors(state, folder / WEIGHTS)
-    write_json(_config_json(model.peft_config["default"], base), folder / CONFIG)
+    if _START in model.peft_config:
+        save_adapter(model, folder, base=base, state=_joined(model), **_joined_config(model.peft_config["default"]))
+    else:
+        save_adapter(model, folder, base=base)
 
 
 def load(base_model: Any, folder: Path) -> Any:
@@ -86,32 +115,17 @@ def load(base_model: Any, folder: Path) -> Any:
         AdapterConfigRefused: not LoRA, fields that this peft does not know, or fields that make it import modules.
         WeightsMismatch: names or shapes are not exactly those of the configuration on this base.
     """
-    found = read_tensors(folder / WEIGHTS)
-    config = _read_config(folder)
-    model = _wrapped(base_model, config)
-    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
-    require_same_keys(folder, expected=expected, found=found)
-    result = set_peft_model_state_dict(model, found)
-    if result.unexpected_keys:
-        raise WeightsMismatch(folder, f"tensor {result.unexpected_keys[0]} has no place in the model")
-    model.requires_grad_(False)
-    return model.eval()
+    return load_adapter(base_model, folder, LoraConfig)
 
 
-def _wrapped(model: Any, config: LoraConfig) -> Any:
-    with warnings.catch_warnings():
-        # peft 0.21 still asks for the name that transformers 5.23 renamed; nobody who trains can do anything about it
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        return get_peft_model(model, config)
-
-
-def _peft_config(model: Any, block: LoraBlock) -> LoraConfig:
+def peft_config(model: Any, block: LoraBlock) -> LoraConfig:
+    """peft's configuration for a block on a base; the routers of a mixture of experts are never part of `all-linear`."""
     targets = block.target_modules if block.target_modules == "all-linear" else list(block.target_modules)
-    excluded = [*block.exclude_modules, *(_routers(model) if block.target_modules == "all-linear" else ())]
-    return LoraConfig(
+    excluded = [*block.exclude_modules, *(routers(model) if block.target_modules == "all-linear" else ())]
+    found = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=block.r,
-        lora_alpha=block.alpha if block.alpha % 1 else int(block.alpha),
+        lora_alpha=_integer(block.alpha),
         lora_dropout=block.dropout,
         target_modules=targets,
         exclude_modules=sorted(excluded) or None,
@@ -121,60 +135,102 @@ def _peft_config(model: Any, block: LoraBlock) -> LoraConfig:
         use_dora=block.use_dora,
         bias=block.bias,
     )
-
-
-def _check_targets(model: Any, block: LoraBlock) -> None:
     if block.target_modules == "all-linear":
-        return
-    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | torch.nn.Embedding)]
-    for target in block.target_modules:
-        if not any(_is_target(name, target) for name in names):
-            raise TargetsNotFound(
-                list(block.target_modules), tuple(sorted({name.rpartition(".")[2] for name in names}))
-            )
-    if getattr(model.config, "tie_word_embeddings", False):
-        tied = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
-        for name, module in model.named_modules():
-            if id(module) in tied and any(_is_target(name, target) for target in block.target_modules):
-                raise TiedTarget(name.rpartition(".")[2])
+        _without_fused_routers(model, found)
+    return found
 
 
-def _is_target(name: str, target: str) -> bool:
-    return name == target or name.endswith(f".{target}")
+def _without_fused_routers(model: Any, config: LoraConfig) -> None:
+    """Peft turns `all-linear` of some mixtures of experts into parameters by name, and the router's is one of them."""
+    convert_peft_config_for_transformers(config, model=model, conversions=None)
+    if config.target_parameters:
+        config.target_parameters = sorted(name for name in config.target_parameters if name not in _ROUTER_PARAMETERS)
 
 
-def _routers(model: Any) -> list[str]:
-    return [name for name, _ in model.named_modules() if _ROUTERS.search(name)]
+def _require_patterns(model: Any, block: LoraBlock) -> None:
+    """Peft ignores a pattern that matches nothing; here it is a spelling mistake."""
+    names = model.base_model.targeted_module_names
+    for key, patterns in (("rank_pattern", block.rank_pattern), ("alpha_pattern", block.alpha_pattern)):
+        for pattern in patterns:
+            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in names):  # as peft matches
+                raise PatternUnmatched(f"lora.{key}", pattern, tuple(sorted({one.rpartition(".")[2] for one in names})))
 
 
-def _config_json(config: LoraConfig, base: str | None) -> dict[str, Any]:
-    """peft's own dictionary without anything of this machine or of this process: sets sorted, no local path."""
-    value: dict[str, Any] = {key: _plain(item) for key, item in config.to_dict().items()}
-    return value | {"base_model_name_or_path": base, "revision": None, "inference_mode": True}
+def _start_at_principal_components(model: Any, ours: LoraConfig) -> None:
+    """Both adapters start at the same A₀, B₀; the frozen one counts negatively, so that the sum is a no-op."""
+    with quiet():
+        model.add_adapter(_START, replace(ours, lora_dropout=0.0, bias="none"))
+    model.base_model.set_adapter(["default", _START])
+    with torch.no_grad():
+        for layer in _layers(model):
+            if isinstance(layer, ParamWrapper):
+                raise PissaOnExperts()
+            for factor in (layer.lora_A[_START], layer.lora_B[_START]):
+                _freeze(factor)
+            weight = _dense(layer.get_base_layer())
+            if weight.device.type == "meta":  # only counted, never computed
+                continue
+            first, second = _principal(weight, layer.r["default"], layer.scaling["default"])
+            for adapter, sign in (("default", 1.0), (_START, -1.0)):
+                layer.lora_A[adapter].weight.copy_(first)
+                layer.lora_B[adapter].weight.copy_(sign * second)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return value
+def _freeze(linear: Any) -> None:
+    """Its weight is no parameter any more: peft lets every active adapter's parameters learn after it was disabled."""
+    weight = linear.weight.detach()
+    del linear.weight
+    linear.register_buffer("weight", weight)
 
 
-def _read_config(folder: Path) -> LoraConfig:
-    try:
-        value = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterConfigRefused(f"it cannot be read ({type(error).__name__})") from error
-    if not isinstance(value, dict) or value.get("peft_type") != PeftType.LORA.value:
-        raise AdapterConfigRefused("its peft_type is not LORA")
-    asked = [key for key in _IMPORTING_KEYS if value.get(key)]
-    if asked:
-        raise AdapterConfigRefused(f"its key {asked[0]} names Python modules to import")
-    unknown = sorted(value.keys() - {field.name for field in fields(LoraConfig)})
-    if unknown:
-        raise AdapterConfigRefused(f"this version of peft does not know its key {unknown[0]}")
-    try:
-        return LoraConfig(**{key: item for key, item in value.items() if key not in _NOT_READ})
-    except (TypeError, ValueError) as error:
-        raise AdapterConfigRefused(f"peft refuses it: {error}") from error
+def _principal(weight: torch.Tensor, rank: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(A₀ of shape (r, n), B₀ of shape (m, r)): s·B₀·A₀ is the best rank-r approximation of W of shape (m, n)."""
+    left, values, right = torch.linalg.svd(weight.float(), full_matrices=False)
+    roots = (values[:rank] / scale).sqrt()
+    return roots[:, None] * right[:rank], left[:, :rank] * roots
+
+
+def _dense(layer: Any) -> torch.Tensor:
+    """The weight (m, n) of a linear layer; that of a quantised one is dequantised."""
+    from peft.utils.integrations import dequantize_module_weight
+
+    found: torch.Tensor = dequantize_module_weight(layer)
+    return found.T if isinstance(layer, Conv1D) else found
+
+
+def _layers(model: Any) -> list[Any]:
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def _joined(model: Any) -> dict[str, torch.Tensor]:
+    """The state of one plain adapter that is the sum of both: [A; A₀] and [B −B₀]; biases are the trained ones."""
+    from peft import get_peft_model_state_dict
+
+    trained = adapter_state(model)
+    start = get_peft_model_state_dict(model, adapter_name=_START, save_embedding_layers=False)
+    return {
+        name: torch.cat([tensor, start[name].to(tensor.dtype)], dim=0 if ".lora_A." in name else 1)
+        if ".lora_" in name
+        else tensor
+        for name, tensor in trained.items()
+    }
+
+
+def _joined_config(config: LoraConfig) -> dict[str, Any]:
+    """Twice the rank, and the alpha that keeps s: 2·alpha for alpha/r, √2·alpha for alpha/√r."""
+    factor = math.sqrt(2) if config.use_rslora else 2
+    return {
+        "r": 2 * config.r,
+        "lora_alpha": _integer(factor * config.lora_alpha),
+        "rank_pattern": _scaled(config.rank_pattern, 2),
+        "alpha_pattern": _scaled(config.alpha_pattern, factor),
+    }
+
+
+def _scaled(pattern: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {key: _integer(factor * value) for key, value in pattern.items()}
+
+
+def _integer(value: float) -> float:
+    """A whole number without its `.0`, as other tools write it."""
+    return value if value % 1 else int(value)

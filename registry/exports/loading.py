@@ -1,0 +1,61 @@
+"""The lines of Python that load an artifact with the libraries that everybody has, for its card."""
+
+import re
+from typing import Any
+
+from schemas.base_model import BaseRecord
+from schemas.manifest import Manifest
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
+_REVISION = re.compile(r"[0-9a-f]{40}\Z")
+_HERE = "FOLDER_OF_THIS_CARD"
+
+
+def hub_id(base: BaseRecord) -> str | None:
+    """The base's id on the Hub, or None: a file name or folder name is none."""
+    source = base.origin.source
+    return source if base.origin.format == "huggingface" and _HUB_ID.match(source) else None
+
+
+def loading_code(manifest: Manifest, base: BaseRecord, config: dict[str, Any]) -> str:
+    """The code block's text.
+
+    Args:
+        manifest: of the artifact.
+        base: the record of the base that it needs.
+        config: the resolved training file of its run record.
+    """
+    if manifest.layout == "model":
+        return (
+            f'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("{_HERE}")'
+        )
+    quantization = config.get("quantization")
+    lines = ["from peft import PeftModel"]
+    if manifest.method == "bottleneck":
+        lines.insert(0, "import trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft")
+    lines.append(f"from transformers import AutoModelForCausalLM{', BitsAndBytesConfig' if quantization else ''}")
+    lines += ["", *_base_lines(base, quantization), *_adapter_lines(manifest)]
+    return "\n".join(lines)
+
+
+def _base_lines(base: BaseRecord, quantization: dict[str, Any] | None) -> list[str]:
+    source = hub_id(base) or "FOLDER_OF_THE_BASE"
+    pinned = hub_id(base) is not None and _REVISION.match(base.identity.revision or "")
+    arguments = f'"{source}"' + (f', revision="{base.identity.revision}"' if pinned else "")
+    if quantization is None:
+        return [f"base = AutoModelForCausalLM.from_pretrained({arguments})"]
+    return [
+        "# it was trained on, and scored with, the base in 4 bits; on the original base it is another model",
+        f"bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type={quantization['type']!r}, "
+        f"bnb_4bit_use_double_quant={quantization['double']})".replace("'", '"'),
+        f'base = AutoModelForCausalLM.from_pretrained({arguments}, quantization_config=bits, device_map={{"": "cpu"}})',
+    ]
+
+
+def _adapter_lines(manifest: Manifest) -> list[str]:
+    if manifest.layout == "bundle":
+        return [
+            f'adapted = PeftModel.from_pretrained(base, "{_HERE}/lora")',
+            f'model = PeftModel.from_pretrained(adapted.base_model.model, "{_HERE}/prompt")',
+        ]
+    return [f'model = PeftModel.from_pretrained(base, "{_HERE}")']

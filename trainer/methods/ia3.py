@@ -1,0 +1,97 @@
+"""IA3 (Liu et al. 2022) through peft: k ← l_k ⊙ k, v ← l_v ⊙ v, and the input of the MLP's last layer ← l_ff ⊙ input.
+
+The vectors start at one, so a fresh adapter changes nothing. They are parameters like others: few, and not zero.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import IA3Config, TaskType
+from peft.utils.constants import (
+    TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as KNOWN_FEEDFORWARD,
+)
+from peft.utils.constants import (
+    TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as KNOWN_TARGETS,
+)
+
+from schemas.config import Ia3Block, TrainingFile
+from schemas.errors import InputRefused
+from trainer.methods.peft_io import load_adapter, save_adapter, wrapped
+from trainer.methods.targets import LINEAR, is_target, require_targets
+from trainer.seeding import seed_of
+
+# keys, values and the MLP's last layer under the names of Llama and its many relatives
+_PAPER = ("k_proj", "v_proj", "down_proj")
+
+
+class TargetsNotKnown(InputRefused):
+    reference = "targets-not-known"
+
+    def __init__(self, model_type: str) -> None:
+        super().__init__(
+            what="ia3.target_modules is auto, and the names of this base's layers are not known",
+            why=f"nobody has listed keys, values and MLP layers of the architecture {model_type}",
+            fix="name them in ia3.target_modules and ia3.feedforward_modules",
+        )
+
+
+class FeedforwardNotTargeted(InputRefused):
+    reference = "feedforward-not-targeted"
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(
+            what=f"ia3.feedforward_modules names {', '.join(names)}, which ia3.target_modules does not",
+            why="it says which of the targets are scaled at their input",
+            fix="add them to ia3.target_modules",
+        )
+
+
+def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
+    """The base with learned scales in place, only they trainable.
+
+    Raises:
+        TargetsNotKnown, FeedforwardNotTargeted, TargetsNotFound, TiedTarget: about the block's module names.
+    """
+    targets, feedforward = _modules(model, config.ia3)
+    require_targets(model, targets, key="ia3.target_modules", kinds=LINEAR)
+    torch.manual_seed(seed_of(seed, "adapter"))
+    settings = IA3Config(
+        task_type=TaskType.CAUSAL_LM, target_modules=list(targets), feedforward_modules=list(feedforward)
+    )
+    return wrapped(model, settings)
+
+
+def save(model: Any, folder: Path, *, base: str | None) -> None:
+    """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
+    save_adapter(model, folder, base=base)
+
+
+def load(base_model: Any, folder: Path) -> Any:
+    """The base with the saved adapter, frozen and in evaluation mode.
+
+    Raises:
+        AdapterConfigRefused, WeightsMismatch: as `load_adapter`.
+    """
+    return load_adapter(base_model, folder, IA3Config)
+
+
+def _has(model: Any, *endings: str) -> bool:
+    return all(any(is_target(name, ending) for name, _ in model.named_modules()) for ending in endings)
+
+
+def _modules(model: Any, block: Ia3Block) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(targets, those of them that are scaled at their input)."""
+    architecture = model.config.model_type
+    if block.target_modules == "auto" and block.feedforward_modules == "auto" and _has(model, *_PAPER):
+        return _PAPER, _PAPER[-1:]
+    if "auto" in (block.target_modules, block.feedforward_modules) and architecture not in KNOWN_TARGETS:
+        raise TargetsNotKnown(architecture)
+    targets = block.target_modules if block.target_modules != "auto" else tuple(KNOWN_TARGETS[architecture])
+    if block.feedforward_modules != "auto":
+        feedforward = block.feedforward_modules
+        missing = tuple(name for name in feedforward if name not in targets)
+        if missing:
+            raise FeedforwardNotTargeted(missing)
+        return targets, feedforward
+    return targets, tuple(name for name in KNOWN_FEEDFORWARD[architecture] if name in targets)

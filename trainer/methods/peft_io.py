@@ -1,0 +1,143 @@
+"""Peft adapters in plain folders: written without anything of this machine, read back only when every key fits.
+
+Peft itself warns about keys that match nothing and drops configuration fields that it does not know; both are refused here.
+"""
+
+import enum
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+from trainer.methods.weights_io import (
+    AdapterConfigRefused,
+    WeightsMismatch,
+    read_tensors,
+    require_same_keys,
+    write_json,
+    write_tensors,
+)
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+# the type is known; the base's name was compared by digest long before
+_NOT_READ = ("peft_type", "base_model_name_or_path")
+# peft imports what these name
+_IMPORTING_KEYS = ("auto_mapping", "megatron_config", "megatron_core")
+_MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and nobody imports without megatron_config
+
+
+def wrapped(model: Any, config: PeftConfig) -> Any:
+    """The model with a new adapter in place, only it trainable."""
+    with quiet():
+        return get_peft_model(model, config)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that nobody who trains or loads here can do anything about."""
+    with warnings.catch_warnings():
+        # peft 0.21 still asks for the name that transformers 5.23 renamed
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        # patterns are checked where they are read; peft also writes some of its own for fused experts
+        warnings.filterwarnings("ignore", message=".*keys did not match any targeted module", category=RuntimeWarning)
+        yield
+
+
+def adapter_state(model: Any) -> dict[str, Any]:
+    """The adapter's tensors under the names of the file; embeddings of the base are never among them."""
+    found: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return found
+
+
+def save_adapter(
+    model: Any,
+    folder: Path,
+    *,
+    base: str | None,
+    state: Mapping[str, Any] | None = None,
+    **changes: Any,  # any JSON values
+) -> None:
+    """Write adapter_config.json and adapter_model.safetensors, as `PeftModel.from_pretrained(base, folder)` reads them.
+
+    Args:
+        model: peft's, one adapter named `default`.
+        folder: exists.
+        base: what `base_model_name_or_path` shall say.
+        state: written in place of the model's own.
+        changes: of the configuration, put in place of the model's own.
+    """
+    write_tensors(adapter_state(model) if state is None else state, folder / WEIGHTS)
+    write_json(config_json(model.peft_config["default"], base) | changes, folder / CONFIG)
+
+
+def config_json(config: PeftConfig, base: str | None) -> dict[str, Any]:
+    """peft's own dictionary without anything of this machine or of this process: sets sorted, no local path."""
+    value: dict[str, Any] = {key: _plain(item) for key, item in config.to_dict().items()}
+    if "tokenizer_name_or_path" in value:
+        value["tokenizer_name_or_path"] = None
+    return value | {"base_model_name_or_path": base, "revision": None, "inference_mode": True}
+
+
+def load_adapter(base_model: Any, folder: Path, config_type: type[PeftConfig]) -> Any:
+    """The base with the saved adapter, frozen and in evaluation mode.
+
+    Raises:
+        AdapterConfigRefused: another method, fields that this peft does not know, or fields that make it import modules.
+        WeightsMismatch: names or shapes are not exactly those of the configuration on this base.
+    """
+    found = read_tensors(folder / WEIGHTS)
+    model = wrapped(base_model, read_config(folder, config_type))
+    require_same_keys(folder, expected=adapter_state(model), found=found)
+    set_state(model, found, folder)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def set_state(model: Any, found: Mapping[str, Any], folder: Path) -> None:
+    """Put tensors into the adapter `default`.
+
+    Raises:
+        WeightsMismatch: one has no place.
+    """
+    result = set_peft_model_state_dict(model, dict(found))
+    if result.unexpected_keys:
+        raise WeightsMismatch(folder, f"tensor {result.unexpected_keys[0]} has no place in the model")
+
+
+def read_config(folder: Path, config_type: type[PeftConfig]) -> PeftConfig:
+    """The configuration in a folder, as this peft's class of one method.
+
+    Raises:
+        AdapterConfigRefused: see `load_adapter`.
+    """
+    try:
+        value = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterConfigRefused(f"it cannot be read ({type(error).__name__})") from error
+    wanted = config_type().peft_type.value
+    if not isinstance(value, dict) or value.get("peft_type") != wanted:
+        raise AdapterConfigRefused(f"its peft_type is not {wanted}")
+    asked = [key for key in _IMPORTING_KEYS if value.get(key) and value[key] != _MEGATRON_DEFAULT]
+    if asked:
+        raise AdapterConfigRefused(f"its key {asked[0]} names Python modules to import")
+    unknown = sorted(value.keys() - {field.name for field in fields(config_type)})
+    if unknown:
+        raise AdapterConfigRefused(f"this version of peft does not know its key {unknown[0]}")
+    try:
+        return config_type(**{key: item for key, item in value.items() if key not in _NOT_READ})
+    except (TypeError, ValueError) as error:
+        raise AdapterConfigRefused(f"peft refuses it: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return value

@@ -1,0 +1,76 @@
+"""Which modules of a base a method works on, by the names that a training file gives."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from schemas.errors import InputRefused
+
+# Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
+_ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|router\.layer)$")
+
+LINEAR: tuple[type[torch.nn.Module], ...] = (torch.nn.Linear, Conv1D)  # GPT-2 writes its linear layers transposed
+
+
+class TargetsNotFound(InputRefused):
+    reference = "targets-not-found"
+
+    def __init__(self, key: str, targets: object, names: tuple[str, ...]) -> None:
+        super().__init__(
+            what=f"{key} {targets} is nowhere in this base",
+            why=f"its layers are named {', '.join(names)}",
+            fix="name some of those" + (", or write all-linear" if key.startswith("lora") else ""),
+        )
+
+
+class TiedTarget(InputRefused):
+    reference = "tied-target"
+
+    def __init__(self, key: str, name: str) -> None:
+        super().__init__(
+            what=f"{key} names {name}, whose weights the base shares with another layer",
+            why="an update of one would silently change, or miss, the other when it is merged",
+            fix=f"take {name} out of {key}",
+        )
+
+
+def require_targets(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:
+    """Return if each target is a module of one of the `kinds`, and none shares its weights with another.
+
+    Args:
+        model: the base.
+        targets: full names, or their last parts.
+        key: of the training file, for the error.
+        kinds: classes; any module without.
+
+    Raises:
+        TargetsNotFound, TiedTarget.
+    """
+    names = [name for name, module in model.named_modules() if name and isinstance(module, kinds)]
+    for target in targets:
+        if not any(is_target(name, target) for name in names):
+            raise TargetsNotFound(key, list(targets), tuple(sorted({name.rpartition(".")[2] for name in names})))
+    for name in tied_modules(model):
+        if any(is_target(name, target) for target in targets):
+            raise TiedTarget(key, name.rpartition(".")[2])
+
+
+def is_target(name: str, target: str) -> bool:
+    """Whether peft matches a module's full name with a target."""
+    return name == target or name.endswith(f".{target}")
+
+
+def tied_modules(model: Any) -> Iterator[str]:
+    """The names of embedding and head where the base ties them; no name where it does not."""
+    if not getattr(model.config, "tie_word_embeddings", False):
+        return
+    tied = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    yield from (name for name, module in model.named_modules() if id(module) in tied)
+
+
+def routers(model: Any) -> list[str]:
+    """The names of the routers of mixture-of-experts layers."""
+    return [name for name, _ in model.named_modules() if _ROUTERS.search(name)]

@@ -1,0 +1,134 @@
+"""A base in 4 bits (Dettmers et al. 2023): NF4 or FP4 blocks of 64 weights, their scales quantised once more. The one file
+that knows bitsandbytes; it works on a CPU too.
+
+- NF4 with double quantisation stores 4 + 8/64 + 32/(64·256) = 4.127 bits for each weight of a linear layer. Embeddings,
+  norms and the output head stay as they are.
+- On CPUs with AVX-512 bf16 instructions bitsandbytes 0.50 repacks a layer at its first evaluation without gradient, for a
+  kernel that has no backward: training goes on with the right loss and without gradients in all layers below. That is
+  switched off for every layer here.
+- bitsandbytes would fetch a compiled kernel from the Hub if the package `kernels` were there; it is hidden while importing.
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from schemas.config import QuantizationBlock
+from schemas.errors import Unavailable
+from trainer.environment import Dtype
+
+
+class QuantizationUnavailable(Unavailable):
+    reference = "quantization-unavailable"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="this machine cannot quantise a base",
+            why=why,
+            fix="install bitsandbytes (`pip install bitsandbytes`), or train without `quantization`",
+        )
+
+
+def loading_arguments(block: QuantizationBlock, *, dtype: Dtype, device: str) -> dict[str, Any]:
+    """What `from_pretrained` needs besides, so that it quantises while it loads.
+
+    Args:
+        block: of the training file.
+        dtype: in which the dequantised weights are multiplied.
+        device: where the model goes; a quantised model is not moved afterwards.
+
+    Raises:
+        QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
+    """
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    _bitsandbytes()
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=block.type,
+        bnb_4bit_use_double_quant=block.double,
+        bnb_4bit_compute_dtype={"bf16": torch.bfloat16, "fp32": torch.float32}[dtype],
+    )
+    return {"quantization_config": settings, "device_map": {"": device}}
+
+
+def keep_gradients(model: Any) -> None:
+    """Switch off the repacking of quantised layers, for good."""
+    for layer in quantized_layers(model):
+        layer.support_avx512bf16_for_cpu = False
+
+
+def quantized_layers(model: Any) -> list[Any]:
+    """The quantised linear layers of a model; none where bitsandbytes never came in."""
+    module = sys.modules.get("bitsandbytes")
+    return [] if module is None else [one for one in model.modules() if isinstance(one, module.nn.Linear4bit)]
+
+
+@contextmanager
+def computing_in_float32(model: Any) -> Iterator[None]:
+    """Dequantised weights are multiplied in fp32 inside the block; afterwards as before."""
+    layers = quantized_layers(model)
+    before = [layer.compute_dtype for layer in layers]
+    try:
+        for layer in layers:
+            layer.compute_dtype = _float32()
+        yield
+    finally:
+        for layer, dtype in zip(layers, before, strict=True):
+            layer.compute_dtype = dtype
+
+
+def size_of(parameter: Any) -> int:
+    """How many weights a parameter stands for: four bits share a byte with their neighbour."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if state is None else state.shape.numel())
+
+
+def bits_a_weight(model: Any) -> float:
+    """Bits for each quantised weight, with the scales of its block and the scales of those."""
+    stored = weights = 0
+    for layer in quantized_layers(model):
+        state = layer.weight.quant_state
+        parts = [layer.weight.data, state.absmax, *([state.state2.absmax] if state.nested else [])]
+        stored += sum(part.numel() * part.element_size() for part in parts)
+        weights += size_of(layer.weight)
+    return 8 * stored / weights
+
+
+def describe(block: QuantizationBlock) -> str:
+    """For records: `nf4, double`."""
+    return f"{block.type}, double" if block.double else block.type
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Imports inside the block do not see the package `kernels`, and bitsandbytes does not warn that it is missing."""
+    log = logging.getLogger("bitsandbytes")
+    level, hidden = log.level, "kernels" not in sys.modules
+    log.setLevel(logging.ERROR)
+    if hidden:
+        sys.modules["kernels"] = None  # type: ignore[assignment]  # what makes an import of it fail
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if hidden:
+            del sys.modules["kernels"]
+
+
+def _bitsandbytes() -> Any:
+    try:
+        with without_kernels():
+            return importlib.import_module("bitsandbytes")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise QuantizationUnavailable(f"bitsandbytes cannot be imported ({type(error).__name__})") from error
+
+
+def _float32() -> Any:
+    import torch
+
+    return torch.float32
