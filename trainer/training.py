@@ -82,7 +82,7 @@ def train_adapter(
     model = implementation(config.method).prepare(model, config, seed=training.seed)
     trainable, total = count_trainable(model)
     _say_method(config, trainable, total, hardware, observe)
-    layout = layout_of(model) if row.packs else "padded"
+    layout = layout_of(model) if METHODS[config.method].packs else "padded"
     if training.packing and layout == "padded":
         raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
     batches = Batches(
