@@ -232,11 +232,14 @@ BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOC
 
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
-    """What of the file decides the result, in plain JSON types: no name, no reference, no path, no unused block.
+    """What of the file decides the result, in plain JSON types: no name, no reference, no path, no unused block, and not
+    how often the state is kept or when the watchdog barks.
 
     The base and the data are bound by their own identities, not by what they are called.
     """
     found = _used(config)
+    for key in ("save_steps", "stop_on_spike"):
+        del found["training"][key]
     for key in ("name", "base", "facts"):
         del found[key]
     for part in ("train", "validation"):

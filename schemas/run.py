@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schemas.dataset import DataIdentity
-from schemas.document import Document
+from schemas.document import Document, Frozen
 from schemas.identity import Digest
 from schemas.manifest import BaseReference
 from schemas.values import Timestamp, Value, unknown
@@ -82,3 +82,25 @@ class RunRecord(Document):
     warnings: tuple[str, ...] = ()
     started_at: Timestamp
     finished_at: Timestamp
+
+
+class KeptRun(Frozen):
+    """`run.json` in a run's folder: what a stopped or failed run was of. It stays on this machine, and goes with the folder.
+
+    A resumed run must be of the same configuration, base and data; `data` is null until the data was read.
+    """
+
+    schema_version: Literal["1"] = "1"
+    run_id: str
+    name: str
+    status: Literal["running", "failed"] = "running"  # a killed run says running, and nobody holds its folder
+    why: str | None = None
+    config: str  # absolute path of the training file
+    overrides: tuple[str, ...] = ()
+    config_sha256: Digest
+    base: Digest  # manifest of the base
+    data: tuple[DataIdentity, ...] | None = None
+    step: int = 0  # of the newest checkpoint
+    steps: int | None = None
+    libraries: dict[str, str] = Field(default_factory=dict)
+    started_at: Timestamp

@@ -56,12 +56,12 @@ class Progress:
 class Checkpoints:
     """Where a run keeps its state, and how often: every so many steps, else every five minutes.
 
-    `saved` is told of each step that was saved.
+    `saved` is told of each step that was saved, and of how many there are.
     """
 
     folder: Path
     every_steps: int | None = None
-    saved: Callable[[int], None] = lambda _: None
+    saved: Callable[[int, int], None] = lambda *_: None
 
     @property
     def path(self) -> Path:

@@ -241,7 +241,7 @@ class _Run:
         path = checkpoints.path if name is None else checkpoints.folder / name
         save_state(path, self.model, self.optimizer, self.progress, total=self.total, generators=all_generators)
         if name is None:
-            checkpoints.saved(self.progress.step)
+            checkpoints.saved(self.progress.step, self.total)
 
     def result(self, layout: Layout, *, peak: int, own_peak: bool) -> TrainResult:
         progress = self.progress
@@ -312,10 +312,11 @@ def _take_all(
         generators = random_state()
         try:
             loss = run.take(step, window)
-        except LossDiverged:
-            if checkpoints is not None:
-                run.save(checkpoints, FAILED_NAME, generators)
-            raise
+        except LossDiverged as error:
+            if checkpoints is None:
+                raise
+            run.save(checkpoints, FAILED_NAME, generators)
+            raise LossDiverged(step, error.seen, kept=str(checkpoints.folder)) from None
         elapsed = clock() - started
         run.progress.seconds = before[0] + elapsed
         spent = kilowatt_hours(energy, read_counters())

@@ -1,7 +1,8 @@
-"""HOME/runs/<id>: the scratch of one run, removed when the run ends, however it ends.
+"""HOME/runs/<id>: the scratch of one run, removed when the run ends, unless it holds a state that can be resumed.
 
 A run holds a lock on its folder while it lives. A kill runs no handler, but it releases the lock: the next run removes every
-folder that nobody holds. On a file system that cannot lock folders nothing of another run is ever removed.
+folder that nobody holds and that holds no checkpoint. On a file system that cannot lock folders nothing of another run is
+ever removed. What is kept says so in `run.json`: of which file it is, how far it came, and whether it failed.
 """
 
 import fcntl
@@ -11,44 +12,186 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from registry.files import write_atomically
+from schemas.errors import InputRefused, NotFound, RunFailed
+from schemas.run import KeptRun
+
+STATE_NAME = "run.json"
+TRAINING = "training"  # the folder of the checkpoints
+_CHECKPOINT_NAME = "checkpoint.pt"
+_FAILED_NAME = "failed.pt"
+
+
+class NothingToResume(NotFound):
+    reference = "nothing-to-resume"
+
+    def __init__(self, asked: str | None, there: tuple[str, ...]) -> None:
+        runs = f"those that can: {', '.join(there)}" if there else "no run was stopped after its first checkpoint"
+        super().__init__(
+            what=f"there is no run {asked} to resume" if asked else "there is no run to resume",
+            why=runs,
+            fix="name one of those, or start anew with `registry train CONFIG`",
+        )
+
+
+class StillRunning(InputRefused):
+    reference = "still-running"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            what=f"the run {run_id} is still running",
+            why="another process holds its folder",
+            fix="let it finish, or stop it first",
+        )
+
 
 @contextmanager
 def run_folder(runs: Path, run_id: str) -> Iterator[Path]:
-    """A new folder for this run, gone afterwards; what killed runs left beside it is removed first.
+    """The folder of this run, gone afterwards; what killed runs left beside it is removed first.
+
+    A folder with a checkpoint stays when the run does not end well, and its state says `failed` where the run failed.
 
     Raises:
+        StillRunning: another process holds it.
         OSError: it cannot be made.
     """
-    remove_abandoned(runs)
+    remove_abandoned(runs, but=run_id)
     folder = runs / run_id
     descriptor = _made_and_held(folder)
     try:
         yield folder
-    finally:
+    except BaseException as error:
+        if not _is_kept(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            _remove_scratch(folder)
+            if isinstance(error, RunFailed):
+                change_state(folder, status="failed", why=str(error))
+        raise
+    else:
         shutil.rmtree(folder, ignore_errors=True)
+    finally:
         os.close(descriptor)
 
 
-def remove_abandoned(runs: Path) -> None:
-    """Remove every folder of a run that is no longer running; one that cannot be removed is left for the next time."""
+def remove_abandoned(runs: Path, *, but: str | None = None) -> None:
+    """Remove every folder of a run that is no longer running and cannot be resumed, but one; of those that can, all that a
+    resumed run makes again. One that cannot be removed is left for the next time."""
     if not runs.is_dir():
         return
     for folder in runs.iterdir():
-        with suppress(OSError):  # held by a run, no folder, gone already, or of another user
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.name == but:
+            continue
+        with suppress(OSError), _held(folder):  # held by a run, no folder, gone already, or of another user
+            if _is_kept(folder):
+                _remove_scratch(folder)
+            else:
                 shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+
+
+def write_state(folder: Path, state: KeptRun) -> None:
+    """Say what a run folder is of."""
+    write_atomically(folder / STATE_NAME, state.model_dump_json(indent=2).encode())
+
+
+def change_state(folder: Path, **changes: object) -> None:
+    """The same with some fields changed; nothing where there is no readable state."""
+    state = read_state(folder)
+    if state is not None:
+        write_state(folder, state.model_copy(update=changes))
+
+
+def read_state(folder: Path) -> KeptRun | None:
+    """What `write_state` wrote; None where nothing readable is."""
+    try:
+        return KeptRun.model_validate_json((folder / STATE_NAME).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def kept_runs(runs: Path) -> tuple[KeptRun, ...]:
+    """The runs that were stopped or failed and left a checkpoint, the newest first. Nobody holds them."""
+    found = []
+    for folder in runs.iterdir() if runs.is_dir() else ():
+        with suppress(OSError), _held(folder):
+            state = read_state(folder)
+            if state is not None and any((folder / TRAINING).rglob(_CHECKPOINT_NAME)):
+                found.append(state)
+    return tuple(sorted(found, key=lambda one: (one.started_at, one.run_id), reverse=True))
+
+
+def run_to_resume(runs: Path, asked: str | None) -> KeptRun:
+    """The run with this id or the beginning of it, or of this training file; the newest where nothing was asked for.
+
+    Raises:
+        NothingToResume: there is none.
+        StillRunning: it lives.
+    """
+    kept = kept_runs(runs)
+    for state in kept:
+        if asked is None or state.run_id.startswith(asked) or Path(state.config) == Path(asked).resolve():
+            return state
+    if asked and (runs / asked).is_dir() and read_state(runs / asked) is not None and not _is_free(runs / asked):
+        raise StillRunning(asked)
+    raise NothingToResume(asked, tuple(one.run_id[:12] for one in kept))
+
+
+def remove_superseded(runs: Path, state: KeptRun) -> None:
+    """Remove what earlier runs of the same file left, now that this one is registered: failed ones, and those that were
+    asked for in the same words."""
+    for other in kept_runs(runs):
+        same = other.config == state.config and (other.status == "failed" or other.overrides == state.overrides)
+        if same and other.run_id != state.run_id:
+            shutil.rmtree(runs / other.run_id, ignore_errors=True)
+
+
+def _is_kept(folder: Path) -> bool:
+    training = folder / TRAINING
+    return (folder / STATE_NAME).is_file() and any(
+        path.name in (_CHECKPOINT_NAME, _FAILED_NAME) for path in training.rglob("*.pt")
+    )
+
+
+def _remove_scratch(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name not in (STATE_NAME, TRAINING):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_free(folder: Path) -> bool:
+    with suppress(OSError), _held(folder):
+        return True
+    return False
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The lock of a folder that no run holds.
+
+    Raises:
+        OSError: a run holds it, or it is none.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _made_and_held(folder: Path) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with suppress(OSError):  # this file system cannot: then nobody removes it for being unlocked either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StillRunning(folder.name) from None
+        except OSError:  # this file system cannot: then nobody removes it for being unlocked either
+            return descriptor
         if folder.exists():  # another run may have taken it for abandoned before it was held
             return descriptor
         os.close(descriptor)

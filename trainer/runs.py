@@ -2,7 +2,7 @@
 
     config → base identity → data identity → train → evaluate both arms → artifact folder → manifest → register
 
-Everything before `register_version` happens in HOME/runs/<id>, which is removed afterwards: a kill leaves nothing registered.
+Everything before `register_version` happens in HOME/runs/<id>: a kill leaves nothing registered, and a state to resume from.
 """
 
 import sys
@@ -11,66 +11,40 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.base_identity import BaseFolder
-from registry.bases import base_folder, base_record, check_base_folder
 from registry.compliance.completeness import completeness
 from registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
 from registry.database import catalog
 from registry.exports.model_card import model_card
-from registry.files import StatKey, unwritable
+from registry.files import unwritable
 from registry.home import Registry
-from registry.intake.paths import scan_folder
 from registry.manifests import manifest_of_folder
 from registry.organisation import read_profile
 from registry.provenance import provenance_predicate
-from registry.pull import version_named
 from registry.register import NewArtifact, NewStatement, register_version
-from schemas.base_model import BaseRecord
 from schemas.canonical import canonical_digest
 from schemas.config import TrainingFile, config_identity, config_record
-from schemas.errors import InputRefused, IntegrityBroken
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
-from schemas.manifest import BaseReference, Manifest, Parent
+from schemas.manifest import Manifest, Parent
 from schemas.modification import ModificationRecord
 from schemas.progress import Observe, Said, Warned, ignore
-from schemas.run import RunRecord
+from schemas.run import KeptRun, RunRecord
 from schemas.statement import CardPredicate
 from schemas.values import derived, measured
 from schemas.version import Version
+from trainer.checked_base import CheckedBase, base_named, checked_base
 from trainer.config import LoadedConfig, load_training_file
+from trainer.environment import library_versions
 from trainer.facts_file import read_facts
 from trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
-from trainer.quantization import describe
-from trainer.run_folder import run_folder
+from trainer.resume import Keeper, changed_libraries, require_same, say_how_to_go_on, say_what_waits
+from trainer.run_folder import remove_superseded, run_folder, write_state
 
 if TYPE_CHECKING:
     from trainer.evaluation.before_after import Evaluated
     from trainer.training import Trained
 
 LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"
-
-
-class NotABase(InputRefused):
-    reference = "not-a-base"
-
-    def __init__(self, label: str, kind: str) -> None:
-        super().__init__(
-            what=f"{label} is no base",
-            why=f"it is registered as {kind}; training starts from a whole model",
-            fix="name a base in `base:`; `registry list --kind base` shows them",
-        )
-
-
-class BaseChanged(IntegrityBroken):
-    reference = "base-changed"
-
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            what=f"{path} of the base changed between its check and its loading",
-            why="device, inode, size or a time of the file is another, or it came or went",
-            fix="let whatever writes there finish, then run the command again; nothing was registered",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,50 +73,26 @@ class TrainOutcome:
         }
 
 
-@dataclass(frozen=True)
-class CheckedBase:
-    """The base of a run, checked: version, record, folder and the stat keys of its files."""
-
-    version: Version
-    record: BaseRecord
-    folder: Path
-    found: BaseFolder
-    keys: dict[str, StatKey]
-
-    def reference(self, config: TrainingFile) -> BaseReference:
-        """What the result of a file's run needs."""
-        block = config.quantization
-        return BaseReference(
-            identity=self.record.identity,
-            manifest=self.version.manifest_digest,
-            quantisation=None if block is None else describe(block),
-        )
-
-    def require_unchanged(self) -> None:
-        """Return if the folder holds the very files that were checked: a file more may change what is loaded too.
-
-        Raises:
-            BaseChanged: a file was changed, replaced, added or removed.
-        """
-        present = file_states(self.folder)
-        for path in sorted(present.keys() | self.keys.keys()):
-            if present.get(path) != self.keys.get(path):
-                raise BaseChanged(path)
-
-
-def file_states(folder: Path) -> dict[str, StatKey]:
-    """Every file of a folder, and the state in which it lies there."""
-    return {file.path: StatKey.of_path(folder / file.path) for file in scan_folder(folder, family="intake")}
-
-
 def train_and_register(
-    registry: Registry, config_path: Path, overrides: tuple[str, ...] = (), *, observe: Observe = ignore
+    registry: Registry,
+    config_path: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    resume: KeptRun | None = None,
+    observe: Observe = ignore,
 ) -> TrainOutcome:
     """Train as the file says and register the result with its records.
 
+    Args:
+        registry: where.
+        config_path: the training file.
+        overrides: such as `training.seed=8`.
+        resume: a stopped run to go on with, of this very file, base and data.
+        observe: hears of everything.
+
     Raises:
         InputRefused, NotFound: the file, the data or the base are refused before anything is loaded.
-        IntegrityBroken: the base's bytes are not those that were registered.
+        IntegrityBroken: the base's bytes are not those that were registered, or not what the resumed run began with.
         RunFailed: the loss diverged or memory ran out; nothing was registered.
     """
     registry.require_writable()
@@ -152,16 +102,42 @@ def train_and_register(
     row = check_available(loaded.config)
     facts = _read_facts(loaded)
     signer = registry.trainer_key  # asked for now, not after an hour of training
-    base_version = _base_named(registry, loaded.config.base)
+    base_version = base_named(registry, loaded.config.base)
     _check_asked(loaded)
-    run_id = registry.nonce()
     runs = registry.folder / "runs"
+    if resume is None:
+        say_what_waits(runs, observe)
+    else:
+        require_same(resume, loaded.config, base_version.manifest_digest)
+    kept = resume or _new_run(registry, loaded, base_version, config_path, overrides)
     try:
-        with run_folder(runs, run_id) as folder:
-            base = _checked_base(registry, base_version, folder, observe)
-            return _Run(registry, loaded, row, base, run_id, folder, observe).complete(facts, signer.public.key_id)
+        with run_folder(runs, kept.run_id) as folder:
+            write_state(folder, kept.model_copy(update={"status": "running", "why": None, "overrides": overrides}))
+            base = checked_base(registry, base_version, folder, observe)
+            run = _Run(registry, loaded, row, base, kept, folder, observe, resumed=resume is not None)
+            outcome = run.complete(facts, signer.public.key_id)
+        remove_superseded(runs, kept)
+        return outcome
+    except KeyboardInterrupt:
+        say_how_to_go_on(runs, kept, observe)
+        raise
     except OSError as error:
-        raise unwritable(runs / run_id, error) from error
+        raise unwritable(runs / kept.run_id, error) from error
+
+
+def _new_run(
+    registry: Registry, loaded: LoadedConfig, base: Version, config_path: Path, overrides: tuple[str, ...]
+) -> KeptRun:
+    return KeptRun(
+        run_id=registry.nonce(),
+        name=loaded.config.name,
+        config=str(config_path.resolve()),
+        overrides=overrides,
+        config_sha256=canonical_digest(config_identity(loaded.config)),
+        base=base.manifest_digest,
+        libraries=library_versions(),
+        started_at=registry.clock(),
+    )
 
 
 def _check_asked(loaded: LoadedConfig) -> None:
@@ -176,28 +152,6 @@ def _check_asked(loaded: LoadedConfig) -> None:
     check_asked(loaded.config.evaluation)
 
 
-def _base_named(registry: Registry, reference: str) -> Version:
-    version = version_named(registry, reference)
-    if version.kind != "base":
-        raise NotABase(version.label, version.kind)
-    return version
-
-
-def _checked_base(registry: Registry, version: Version, scratch: Path, observe: Observe) -> CheckedBase:
-    record = base_record(registry, version)
-    folder = base_folder(registry, version, scratch / "base")
-    keys = file_states(folder)
-    found = check_base_folder(registry, version, folder, record.identity)
-    licence = record.facts.licence.value or "licence unknown"
-    observe(
-        Said(
-            "base",
-            f"{version.label} {record.identity.weights.short}  {record.parameters_total / 1e6:.1f} M  {licence}  digest checked",
-        )
-    )
-    return CheckedBase(version, record, folder, found, keys)
-
-
 @dataclass(eq=False)
 class _Run:
     """One run between its checked base and its registration."""
@@ -206,9 +160,10 @@ class _Run:
     loaded: LoadedConfig
     row: MethodRow
     base: CheckedBase
-    run_id: str
+    kept: KeptRun
     folder: Path
     observe: Observe
+    resumed: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -224,7 +179,7 @@ class _Run:
         from trainer.evaluation.before_after import evaluate_before_after
         from trainer.training import train_adapter
 
-        started_at = self.registry.clock()
+        keeper = Keeper(self.folder, self.kept if self.resumed else None)
         trained = train_adapter(
             self.config,
             data_folder=self.loaded.folder,
@@ -232,8 +187,10 @@ class _Run:
             base_record=self.base.record,
             observe=self.observe,
             after_load=self.base.require_unchanged,
+            after_data=keeper.data,
+            checkpoints=keeper.checkpoints(self.config.training.save_steps),
         )
-        self.warnings += [*self.loaded.notes, *trained.data.warnings]
+        self.warnings += [*self.loaded.notes, *trained.data.warnings, *self._resumption(trained)]
         self.artifact.mkdir()
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)
@@ -247,7 +204,7 @@ class _Run:
             base_model=self._second_base(trained),
             observe=self.observe,
         )
-        run = self._run_record(trained, manifest, evaluated, started_at)
+        run = self._run_record(trained, manifest, evaluated)
         self._say_compute(run)
         modification = self._modification(manifest, run, evaluated.record, facts, key_id)
         was_there = self._is_registered(manifest)
@@ -282,14 +239,25 @@ class _Run:
             parents=(Parent(role="base", manifest=self.base.version.manifest_digest),),
         )
 
-    def _run_record(self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated", started_at: str) -> RunRecord:
+    def _resumption(self, trained: "Trained") -> list[str]:
+        """What the record has to say about a run that did not go through in one piece."""
+        at = trained.result.resumed_at
+        if at is None:
+            return []
+        changed = changed_libraries(self.kept)
+        if changed:
+            self.observe(Warned("resumed-elsewhere", changed))
+        lost = f"stopped and resumed after step {at}; steps that were computed again are not counted in its compute"
+        return [lost, *([changed] if changed else [])]
+
+    def _run_record(self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated") -> RunRecord:
         from trainer.compute import compute_record
         from trainer.environment import describe_environment
 
         losses = evaluated.loss
         trainable, total = trained.parameters
         return RunRecord(
-            run_id=self.run_id,
+            run_id=self.kept.run_id,
             method=self.config.method,
             config=config_record(self.config),
             config_sha256=canonical_digest(config_identity(self.config)),
@@ -308,7 +276,7 @@ class _Run:
             loss_after=measured(losses.after, "nats/token", method=LOSS_METHOD),
             loss_change=derived(losses.change, "nats/token", method="after − before, over the same held-out tokens"),
             warnings=tuple(dict.fromkeys(self.warnings)),
-            started_at=started_at,
+            started_at=self.kept.started_at,
             finished_at=self.registry.clock(),
         )
 
@@ -337,7 +305,7 @@ class _Run:
         )
         whole = self.row.trains_base_weights
         record = build_modification_record(
-            record_id=self.run_id,
+            record_id=self.kept.run_id,
             now=self.registry.clock(),
             name=self.config.name,
             manifest=manifest,

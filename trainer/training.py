@@ -10,8 +10,10 @@ from typing import Any
 
 from schemas.base_model import BaseRecord
 from schemas.config import METHOD_BLOCKS, TrainingFile
+from schemas.dataset import DataIdentity
 from schemas.progress import Observe, Said, Warned, ignore
 from trainer.base_models import load_base, load_tokenizer
+from trainer.checkpoints import Checkpoints
 from trainer.data.collate import Batches, padding_id
 from trainer.data.dataset import LoadedData, load_data
 from trainer.environment import Dtype, Hardware, choose_hardware
@@ -47,6 +49,8 @@ def train_adapter(
     base_record: BaseRecord,
     observe: Observe = ignore,
     after_load: Callable[[], None] = lambda: None,
+    after_data: Callable[[tuple[DataIdentity, ...]], None] = lambda _: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Train what the file says on the base in `base_folder`.
 
@@ -56,6 +60,8 @@ def train_adapter(
         base_folder: the base, checked by the caller.
         base_record: for the context length.
         observe: hears of data, method and each step.
+        after_data: called with what the data are, before anything is loaded.
+        checkpoints: where the state is kept, and gone on from.
         after_load: called once the weights are in memory: the caller looks again whether the files changed.
 
     Raises:
@@ -74,6 +80,7 @@ def train_adapter(
         observe=observe,
     )
     _say_data(data, observe)
+    after_data(data.identities)
     hardware = choose_hardware(training.dtype)
     dtype = _weights_dtype(config, hardware)
     model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device, quantization=config.quantization)
@@ -101,6 +108,7 @@ def train_adapter(
         autocast=autocast,
         optimizer=optimizer_for(model, config),
         layout=layout,
+        checkpoints=checkpoints,
         observe=observe,
     )
     _say_training(result, observe)

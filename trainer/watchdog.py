@@ -32,7 +32,7 @@ class LossDiverged(RunFailed):
             "and run `registry train` again (training.stop_on_spike=false lets a spike pass)",
         )
         self.step = step
-        self.why_diverged = why
+        self.seen = why
 
 
 def check_loss(step: int, loss: float, earlier: Sequence[float], *, vocabulary: int, stop_on_spike: bool) -> None:

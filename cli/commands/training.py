@@ -60,10 +60,18 @@ def base_add(
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
+    config: Annotated[
+        str | None, typer.Argument(help="The training file; `registry init` writes one.", show_default=False)
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with a stopped run: of this id or file, else the newest (--resume [RUN_ID])."
+        ),
+    ] = False,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -72,11 +80,19 @@ def train(
     """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
     from cli.progress import Progress
     from cli.wiring import opened
+    from trainer.run_folder import run_to_resume
     from trainer.runs import train_and_register
 
+    words = [word for word in (config, *(overrides or ())) if word]
+    changes = tuple(word for word in words if word != config or (resume and "=" in word))
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
-        outcome = train_and_register(registry, config, tuple(overrides or ()), observe=progress)
+        if config is None and not resume:
+            raise typer.BadParameter("name the training file; `registry init` writes one", param_hint="CONFIG")
+        kept = run_to_resume(registry.folder / "runs", None if config in changes else config) if resume else None
+        path = Path(config or "") if kept is None else Path(kept.config)
+        asked = changes if kept is None else (*kept.overrides, *changes)
+        outcome = train_and_register(registry, path, asked, resume=kept, observe=progress)
         mirrored = _mirror(registry) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json(outcome.to_json())

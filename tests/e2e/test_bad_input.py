@@ -33,8 +33,10 @@ def refused(done: Done, code: int, says: str) -> None:
 
 
 def nothing_left_in(home: Path) -> None:
-    """No half-written file and no folder of a run."""
-    assert list((home / "runs").iterdir()) == []
+    """No half-written file, and no folder of a run but the kept state of one that failed on its way."""
+    for run in (home / "runs").iterdir():
+        assert json.loads((run / "run.json").read_text())["status"] == "failed"
+        assert {path.name for path in run.iterdir()} == {"run.json", "training"}
     assert [path.name for path in home.rglob("*") if path.name.endswith(".part")] == []
 
 

@@ -46,7 +46,7 @@ from schemas.version import Check, VerifyOutcome, Version
 from tests.builders import an_evaluation
 from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.signing_builders import a_p256_key, an_ed25519_key
-from trainer.runs import BaseChanged, CheckedBase, file_states
+from trainer.checked_base import BaseChanged, CheckedBase, file_states
 
 LATER = "2026-12-24T12:00:00Z"
 STATEMENTS = "evidence/statements.intoto.jsonl"

@@ -1,0 +1,140 @@
+"""kill -9 in the middle of a training, then `registry train --resume`: the same version, bit for bit, as without the kill."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.commands import WarmCommand, wait_until
+
+TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
+KILLED = -9
+
+
+def state_of_the_run(workplace: Path) -> dict[str, Any]:
+    for path in (workplace / ".registry" / "runs").glob("*/run.json"):
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    return {"step": 0}
+
+
+@pytest.fixture(scope="module")
+def killed_once(warm: WarmCommand, empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workplace whose training was killed, as by a power cut, once its first checkpoint was there."""
+    from trainer.embedded import embedded_base
+
+    folder = shutil.copytree(empty_home, tmp_path_factory.mktemp("killed") / "work")
+    shutil.copytree(embedded_base(), folder / "base")
+    with (folder / "base" / "config.json").open("a") as stream:
+        stream.write("\n")  # the same base in other bytes: a version of its own
+    warm("base", "add", "base", "--name", "own", cwd=folder).ok()
+    running = warm.start(*TRAIN, cwd=folder)
+    wait_until(lambda: state_of_the_run(folder)["step"] >= 4)
+    running.kill()
+    assert running.wait().code == KILLED
+    state = state_of_the_run(folder)
+    assert 4 <= state["step"] < state["steps"]
+    return folder
+
+
+@pytest.fixture
+def killed(killed_once: Path, tmp_path: Path) -> Path:
+    """A copy that a test may write to; what is written down with its whole path is of the copy."""
+    folder = shutil.copytree(killed_once, tmp_path / "work")
+    for path in (*folder.glob(".registry/runs/*/run.json"), folder / ".registry" / "bases.json"):
+        path.write_text(path.read_text().replace(str(killed_once), str(folder)))
+    return folder
+
+
+def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: WarmCommand, killed: Path) -> None:
+    state = state_of_the_run(killed)
+    resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=killed).ok()
+    assert f"from step {state['step']} of {state['steps']}" in resumed.err
+    assert list((killed / ".registry" / "runs").iterdir()) == []
+    shown = warm("show", "polite-replies:1", "-o", "json", cwd=killed).ok().out
+    assert f"resumed after step {state['step']}" in shown
+    whole = warm(*TRAIN, "name=uninterrupted", "-o", "json", cwd=killed).ok().value
+    assert resumed.value["weights_digest"] == whole["weights_digest"]
+    assert resumed.value["manifest_digest"] == whole["manifest_digest"]
+    assert warm("verify", "polite-replies:1", cwd=killed).code == 0
+
+
+def test_without_resume_a_new_run_says_that_one_waits_and_supersedes_it_when_it_is_registered(
+    warm: WarmCommand, killed: Path
+) -> None:
+    waiting = state_of_the_run(killed)["run_id"]
+    done = warm(*TRAIN, cwd=killed).ok()
+    assert f"`registry train --resume {waiting[:12]}` goes on with it" in done.err
+    assert list((killed / ".registry" / "runs").iterdir()) == []
+    assert warm("train", "--resume", cwd=killed).code == 7
+
+
+def change_the_data(folder: Path) -> tuple[str, ...]:
+    with (folder / "example" / "example.jsonl").open("a") as stream:
+        stream.write('{"prompt": "more", "completion": "rows"}\n')
+    return ()
+
+
+def change_the_file(folder: Path) -> tuple[str, ...]:
+    path = folder / "example" / "train.yml"
+    path.write_text(path.read_text().replace("r: 8", "r: 4"))
+    return ()
+
+
+def change_an_override(_: Path) -> tuple[str, ...]:
+    return ("training.learning_rate=1e-3",)
+
+
+def name_another_base(_: Path) -> tuple[str, ...]:
+    return ("base=tiny",)
+
+
+def flip_a_bit_of_the_base(folder: Path) -> tuple[str, ...]:
+    path = folder / "base" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return ()
+
+
+CHANGES: list[tuple[Callable[[Path], tuple[str, ...]], str]] = [
+    (change_the_data, "data-changed"),
+    (change_the_file, "config-changed"),
+    (change_an_override, "config-changed"),
+    (name_another_base, "resumed-other-base"),
+    (flip_a_bit_of_the_base, "wrong-base"),
+]
+
+
+@pytest.mark.parametrize(("change", "error"), CHANGES, ids=[change.__name__ for change, _ in CHANGES])
+def test_a_run_is_not_resumed_with_something_else(
+    change: Callable[[Path], tuple[str, ...]], error: str, warm: WarmCommand, killed: Path
+) -> None:
+    state = state_of_the_run(killed)
+    more = change(killed)
+    refused = warm("train", "--resume", state["run_id"][:8], *more, "-o", "json", cwd=killed)
+    assert refused.code == 6, refused
+    assert json.loads(refused.err.splitlines()[-1])["error"] == error
+    assert state_of_the_run(killed)["step"] == state["step"], "what it had is still there"
+
+
+def test_a_run_that_diverges_is_kept_marked_failed_and_says_how_to_go_on(warm: WarmCommand, workplace: Path) -> None:
+    wild = (
+        "training.learning_rate=1e4",
+        "training.warmup_ratio=0.0",
+        "training.save_steps=1",
+        "training.max_grad_norm=0.0",
+    )
+    failed = warm("train", "example/train.yml", *wild, cwd=workplace)
+    assert failed.code == 4, failed
+    state = state_of_the_run(workplace)
+    assert state["status"] == "failed"
+    assert "the loss diverged at step" in state["why"]
+    assert str(workplace / ".registry" / "runs" / state["run_id"]) in failed.err
+    assert "lower training.learning_rate" in failed.err
+    done = warm("train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror", cwd=workplace).ok()
+    assert "a run of polite-replies failed (the loss diverged at step" in done.err
+    assert list((workplace / ".registry" / "runs").iterdir()) == [], "superseded by one that was registered"

@@ -1,0 +1,98 @@
+"""The base of a run: found by name, checked byte by byte before anything is loaded, and looked at again afterwards."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.base_identity import BaseFolder
+from registry.bases import base_folder, base_record, check_base_folder
+from registry.files import StatKey
+from registry.home import Registry
+from registry.intake.paths import scan_folder
+from registry.pull import version_named
+from schemas.base_model import BaseRecord
+from schemas.config import TrainingFile
+from schemas.errors import InputRefused, IntegrityBroken
+from schemas.manifest import BaseReference
+from schemas.progress import Observe, Said
+from schemas.version import Version
+from trainer.quantization import describe
+
+
+class NotABase(InputRefused):
+    reference = "not-a-base"
+
+    def __init__(self, label: str, kind: str) -> None:
+        super().__init__(
+            what=f"{label} is no base",
+            why=f"it is registered as {kind}; training starts from a whole model",
+            fix="name a base in `base:`; `registry list --kind base` shows them",
+        )
+
+
+class BaseChanged(IntegrityBroken):
+    reference = "base-changed"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            what=f"{path} of the base changed between its check and its loading",
+            why="device, inode, size or a time of the file is another, or it came or went",
+            fix="let whatever writes there finish, then run the command again; nothing was registered",
+        )
+
+
+@dataclass(frozen=True)
+class CheckedBase:
+    """The base of a run, checked: version, record, folder and the stat keys of its files."""
+
+    version: Version
+    record: BaseRecord
+    folder: Path
+    found: BaseFolder
+    keys: dict[str, StatKey]
+
+    def reference(self, config: TrainingFile) -> BaseReference:
+        """What the result of a file's run needs."""
+        block = config.quantization
+        return BaseReference(
+            identity=self.record.identity,
+            manifest=self.version.manifest_digest,
+            quantisation=None if block is None else describe(block),
+        )
+
+    def require_unchanged(self) -> None:
+        """Return if the folder holds the very files that were checked: a file more may change what is loaded too.
+
+        Raises:
+            BaseChanged: a file was changed, replaced, added or removed.
+        """
+        present = file_states(self.folder)
+        for path in sorted(present.keys() | self.keys.keys()):
+            if present.get(path) != self.keys.get(path):
+                raise BaseChanged(path)
+
+
+def file_states(folder: Path) -> dict[str, StatKey]:
+    """Every file of a folder, and the state in which it lies there."""
+    return {file.path: StatKey.of_path(folder / file.path) for file in scan_folder(folder, family="intake")}
+
+
+def base_named(registry: Registry, reference: str) -> Version:
+    version = version_named(registry, reference)
+    if version.kind != "base":
+        raise NotABase(version.label, version.kind)
+    return version
+
+
+def checked_base(registry: Registry, version: Version, scratch: Path, observe: Observe) -> CheckedBase:
+    record = base_record(registry, version)
+    folder = base_folder(registry, version, scratch / "base")
+    keys = file_states(folder)
+    found = check_base_folder(registry, version, folder, record.identity)
+    licence = record.facts.licence.value or "licence unknown"
+    observe(
+        Said(
+            "base",
+            f"{version.label} {record.identity.weights.short}  {record.parameters_total / 1e6:.1f} M  {licence}  digest checked",
+        )
+    )
+    return CheckedBase(version, record, folder, found, keys)

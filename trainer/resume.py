@@ -1,0 +1,124 @@
+"""Going on with a run that was stopped: only with the configuration, the base and the data that it had."""
+
+from pathlib import Path
+
+from schemas.canonical import canonical_digest
+from schemas.config import TrainingFile, config_identity
+from schemas.dataset import DataIdentity
+from schemas.errors import IntegrityBroken
+from schemas.identity import Digest
+from schemas.progress import Observe, Warned
+from schemas.run import KeptRun
+from trainer.checkpoints import Checkpoints
+from trainer.environment import library_versions
+from trainer.run_folder import TRAINING, change_state, kept_runs
+
+_ANEW = "undo the change and resume again, or start anew with `registry train CONFIG`"
+
+
+class ConfigChanged(IntegrityBroken):
+    reference = "config-changed"
+
+    def __init__(self, run_id: str, was: Digest, now: Digest) -> None:
+        super().__init__(
+            what=f"the training file is not the one that the run {run_id[:12]} was started with",
+            why=f"what decides its result has the digest {now.short}, the run began with {was.short}",
+            fix=_ANEW,
+        )
+
+
+class ResumedOtherBase(IntegrityBroken):
+    reference = "resumed-other-base"
+
+    def __init__(self, run_id: str, was: Digest, now: Digest) -> None:
+        super().__init__(
+            what=f"the base is not the one that the run {run_id[:12]} was started with",
+            why=f"its manifest is {now.short}, the run began with {was.short}",
+            fix=_ANEW,
+        )
+
+
+class DataChanged(IntegrityBroken):
+    reference = "data-changed"
+
+    def __init__(self, run_id: str, name: str) -> None:
+        super().__init__(
+            what=f"the data are not those that the run {run_id[:12]} was started with",
+            why=f"bytes, rows, split or template of {name} have another digest than at its start",
+            fix=_ANEW,
+        )
+
+
+def require_same(kept: KeptRun, config: TrainingFile, base: Digest) -> None:
+    """Return if the run may go on with this file and this base.
+
+    Args:
+        kept: the run.
+        config: the file as it is now.
+        base: manifest digest of what its `base` means now.
+
+    Raises:
+        ConfigChanged, ResumedOtherBase.
+    """
+    now = canonical_digest(config_identity(config))
+    if now != kept.config_sha256:
+        raise ConfigChanged(kept.run_id, kept.config_sha256, now)
+    if base != kept.base:
+        raise ResumedOtherBase(kept.run_id, kept.base, base)
+
+
+class Keeper:
+    """What a run says about itself in its folder, while it goes."""
+
+    def __init__(self, folder: Path, kept: KeptRun | None) -> None:
+        self._folder = folder
+        self._kept = kept
+
+    def data(self, identities: tuple[DataIdentity, ...]) -> None:
+        """The data were read: they must be those of the run that is resumed, and are written down for the next time.
+
+        Raises:
+            DataChanged: they are not.
+        """
+        before = None if self._kept is None else self._kept.data
+        for was, now in zip(before or (), identities, strict=False):
+            if was != now:
+                raise DataChanged(self._kept.run_id if self._kept else "", now.name)
+        change_state(self._folder, data=identities)
+
+    def checkpoints(self, every_steps: int | None) -> Checkpoints:
+        """Where the state goes; each one is noted."""
+        return Checkpoints(
+            self._folder / TRAINING, every_steps, lambda step, total: change_state(self._folder, step=step, steps=total)
+        )
+
+
+def changed_libraries(kept: KeptRun) -> str | None:
+    """A sentence about what runs in another version than at the start: then exactness cannot be promised."""
+    now = library_versions()
+    changed = [
+        f"{name} {was} → {now.get(name, 'none')}" for name, was in kept.libraries.items() if now.get(name) != was
+    ]
+    return (
+        f"resumed with other versions than it began with ({', '.join(changed)}): exactness is lost" if changed else None
+    )
+
+
+def say_what_waits(runs: Path, observe: Observe) -> None:
+    """Tell of the newest run that could be resumed, before another is started."""
+    kept = kept_runs(runs)
+    if kept:
+        newest, more = kept[0], f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
+        how = f"failed ({newest.why})" if newest.status == "failed" else "was stopped"
+        text = f"a run of {newest.name} {how} after step {newest.step} of {newest.steps or '?'}{more}: "
+        observe(
+            Warned(
+                "resumable", f"{text}`registry train --resume {newest.run_id[:12]}` goes on with it; this starts anew"
+            )
+        )
+
+
+def say_how_to_go_on(runs: Path, stopped: KeptRun, observe: Observe) -> None:
+    """Tell that a run that is being stopped left a state, where it did."""
+    if any(one.run_id == stopped.run_id for one in kept_runs(runs)):
+        observe(Warned("resumable", f"`registry train --resume {stopped.run_id[:12]}` goes on with this run"))
