@@ -4,6 +4,7 @@ By reference the bytes stay where they are (and are checked again before every u
 store. Nothing here needs torch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -152,8 +153,12 @@ def base_record(registry: Registry, version: Version) -> BaseRecord:
     return record
 
 
-def base_folder(registry: Registry, version: Version, scratch: Path) -> Path:
+def base_folder(
+    registry: Registry, version: Version, scratch: Path, *, only: Callable[[FileEntry], bool] = lambda _: True
+) -> Path:
     """A folder with the base's files: where it lies by reference, or assembled from the store under `scratch`.
+
+    From the store come the files that are wanted (`only`): a question about the configuration needs no weights.
 
     Raises:
         BaseBytesMissing: neither is possible on this machine.
@@ -163,7 +168,7 @@ def base_folder(registry: Registry, version: Version, scratch: Path) -> Path:
         return location
     manifest = stored_manifest(registry, version.manifest_digest)
     folder = scratch / version.manifest_digest.hex
-    for entry in manifest.files:
+    for entry in filter(only, manifest.files):
         target = folder / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
         source = local_object(registry.store, entry.sha256, scratch)

@@ -131,7 +131,7 @@ def train(
         run.resumed_at = run.progress.step
         observe(Said("resume", f"from step {run.resumed_at} of {run.total}"))
     observe(Started(_STEP, total=run.total, unit="step"))
-    with _ready(model, settings, layout) as run.attention:
+    with ready(model, settings, layout) as run.attention:
         _take_all(run, batches, layout, checkpoints=checkpoints, observe=observe, clock=clock)
     observe(Finished(_STEP))
     return run.result(layout, peak=peak_bytes(device), own_peak=own_peak)
@@ -330,7 +330,7 @@ def _take_all(
 
 
 @contextmanager
-def _ready(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowAttention | None]:
+def ready(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowAttention | None]:
     """The model in training mode, with what makes it fast or small; afterwards as it was, in evaluation mode."""
     with ExitStack() as stack:
         model.train()

@@ -82,7 +82,7 @@ def train_adapter(
     _say_data(data, observe)
     after_data(data.identities)
     hardware = choose_hardware(training.dtype)
-    dtype = _weights_dtype(config, hardware)
+    dtype = weights_dtype(config, hardware)
     model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device, quantization=config.quantization)
     after_load()
     seed_everything(training.seed)  # a base may have dropout of its own
@@ -115,7 +115,7 @@ def train_adapter(
     return Trained(config, model, tokenizer, data, hardware, result, (trainable, total))
 
 
-def _weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:
+def weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:
     """The number format of the loaded base. IA3's scales make fp32 of what a quantised layer gives, and attention wants
     keys and values in the format of the queries: there everything is fp32, and bf16 only the format of the products."""
     if config.method == "ia3" and config.quantization is not None:

@@ -73,16 +73,23 @@ def train(
         ),
     ] = False,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it takes, as `registry estimate`; nothing is loaded.")
+    ] = False,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
+    from cli.commands.choosing import estimate
     from cli.progress import Progress
     from cli.wiring import opened
     from trainer.run_folder import run_to_resume
     from trainer.runs import train_and_register
 
+    if dry_run and config is not None:
+        estimate(Path(config), overrides, home=home, output=output)
+        return
     words = [word for word in (config, *(overrides or ())) if word]
     changes = tuple(word for word in words if word != config or (resume and "=" in word))
     progress = Progress(story_on_stdout=output is Output.text)

@@ -1,0 +1,115 @@
+"""estimate: what a run needs before it is started."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import console
+from cli.options import HomeOption, Output, OutputOption
+
+if TYPE_CHECKING:
+    from schemas.values import Value
+    from trainer.estimate import Estimate, Fit
+
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(estimate)
+
+
+def estimate(
+    config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
+    overrides: OverridesArgument = None,
+    model_config: Annotated[
+        Path | None, typer.Option(help="A config.json instead of the registered base: nothing else is read.")
+    ] = None,
+    vram: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of the GPU, such as 12GiB.")] = None,
+    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of the machine, such as 64GiB.")] = None,
+    claim: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What somebody says it takes; judged against the floor.")
+    ] = None,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine, in any currency.")] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(min=1e-9, help="Else the speed of a registered run of this method on this base.")
+    ] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Say what memory, time and money a run takes. Reads the base's configuration, no weights."""
+    from contextlib import nullcontext
+
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from trainer.estimate import Question, estimate_run, parse_size
+
+    question = Question(
+        vram=None if vram is None else parse_size(vram),
+        ram=None if ram is None else parse_size(ram),
+        claim=None if claim is None else parse_size(claim),
+        price=price_per_hour,
+        tokens_per_second=tokens_per_second,
+    )
+    with opened(home) if model_config is None else nullcontext() as registry:
+        found = estimate_run(
+            registry,
+            config,
+            tuple(overrides or ()),
+            model_config=model_config,
+            question=question,
+            observe=Progress(story_on_stdout=False),
+        )
+    show_estimate(found, output)
+    console.next_step(f"registry train {config}")
+
+
+def show_estimate(found: "Estimate", output: Output) -> None:
+    """The moments side by side, the verdicts, time and cost."""
+    if output is Output.json:
+        console.out_json(found.to_json())
+        return
+    from trainer.estimate import count_text
+
+    shape, trace = found.shape, found.trace
+    share = trace.trainable / trace.parameters
+    console.out(
+        f"run      {found.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.parameters)}"
+    )
+    console.out(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {found.shape_source}")
+    console.out(f"device   {found.device} {found.dtype}")
+    console.out()
+    names = list(found.columns[0].parts)
+    headings = ["bytes", *(one.name for one in found.columns)]
+    rows = [[name, *(_size(one.parts[name]) for one in found.columns)] for name in names]
+    console.table(headings, [*rows, ["total", *(_size(one.total) for one in found.columns)]])
+    console.out()
+    console.out(
+        f"peak     {_size(found.peak.total)} while it runs `{found.peak.name}`, most of it {found.peak.largest}"
+    )
+    console.out(
+        f"floor    {_size(trace.floor)}: {count_text(trace.parameters)} weights at {trace.floor_bits} bits, nothing else"
+    )
+    for label, fit in (("fit", found.fit), ("claim", found.claim)):
+        if fit is not None:
+            console.out(f"{label:<8} {_verdict(fit)}")
+    for label, value in (("tokens", found.tokens), ("time", found.hours), ("cost", found.cost)):
+        console.out(f"{label:<8} {_text(value)}")
+
+
+def _verdict(fit: "Fit") -> str:
+    return f"{fit.verdict}: {fit.why}" + ("" if fit.verdict == "fits" else f"; {fit.binding} bind")
+
+
+def _text(value: "Value") -> str:
+    return (
+        f"{value.value:,} {value.unit} ({value.source}: {value.method})" if value.known else f"unknown: {value.reason}"
+    )
+
+
+def _size(count: int) -> str:
+    from registry.reports.text import size
+
+    return size(count).replace("\u202f", " ")

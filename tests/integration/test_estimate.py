@@ -1,0 +1,111 @@
+"""`registry estimate` and `train --dry-run` on the embedded base, as a user would type them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import run
+from trainer.estimate import MalformedSize, parse_size
+
+CONFIG = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 300}
+CONFIG |= {"num_attention_heads": 4, "num_key_value_heads": 2, "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the embedded base, and the training file beside it."""
+    folder = tmp_path_factory.mktemp("estimate")
+    home = folder / "home"
+    assert run(["init", "--unencrypted", "--home", str(home)]) == 0
+    assert run(["base", "add", "embedded", "--name", "tiny", "--store", "copy", "--home", str(home)]) == 0
+    return folder / "example" / "train.yml"
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    capsys.readouterr()
+    assert run([*arguments, "--output", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_it_says_what_a_run_takes_and_registers_nothing(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ["--home", str(example.parent.parent / "home")]
+    found = answer(
+        capsys, "estimate", str(example), *home, "--vram", "2GiB", "--price-per-hour", "3", "--tokens-per-second", "100"
+    )
+    assert found["fit"]["verdict"] == "fits"
+    assert found["batch_source"].startswith("measured")
+    assert found["peak_bytes"] == max(one["total"] for one in found["moments"].values())
+    assert found["hours"]["value"] == pytest.approx(found["tokens"]["value"] / 100 / 3600, abs=1e-4)
+    assert found["cost"]["value"] == pytest.approx(3 * found["hours"]["value"], abs=1e-3)
+    listed = [*answer(capsys, "list", *home)]
+    assert [one["name"] for one in listed] == ["tiny"]
+
+
+def test_a_dry_run_is_the_same_answer(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ["--home", str(example.parent.parent / "home")]
+    dry = answer(capsys, "train", str(example), "training.max_length=32", "--dry-run", *home)
+    asked = answer(capsys, "estimate", str(example), "training.max_length=32", *home)
+    for one in (dry, asked):  # the libraries' memory is that of this process, which grew meanwhile
+        for moment in one["moments"].values():
+            del moment["libraries"], moment["total"]
+        del one["peak_bytes"], one["fit"]
+    assert dry == asked
+    assert dry["tokens_per_second"]["source"] == "unknown"
+
+
+def test_a_model_that_is_nowhere_registered_is_judged_by_its_configuration(
+    example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    found = answer(
+        capsys,
+        "estimate",
+        str(example),
+        "--model-config",
+        str(tmp_path / "config.json"),
+        "--ram",
+        "1MB",
+        "--claim",
+        "10kB",
+    )
+    assert found["fit"]["verdict"] == "cannot"
+    assert found["claim"]["verdict"] == "cannot"
+    assert "impossible" in found["claim"]["why"]
+    assert found["batch_source"].startswith("assumed")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"model_type": "no-such"}, 2),
+        ({"model_type": None}, 2),
+        ({"auto_map": {"AutoModel": "x.py"}}, 2),
+        ({"hidden_size": -8}, 5),
+    ],
+)
+def test_a_configuration_that_builds_no_model_is_refused(
+    example: Path, tmp_path: Path, change: dict, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | change))
+    assert run(["estimate", str(example), "--model-config", str(tmp_path / "config.json")]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("12GiB", 12 * 2**30),
+        ("14.7 GB", 14_700_000_000),
+        ("7", 7),
+        ("1.5 kB", 1500),
+        ("12 apples", None),
+        ("1iB", None),
+    ],
+)
+def test_sizes_have_units(text: str, found: int | None) -> None:
+    if found is None:
+        with pytest.raises(MalformedSize):
+            parse_size(text)
+    else:
+        assert parse_size(text) == found

@@ -1,0 +1,440 @@
+"""`registry estimate` and `train --dry-run`: what a run needs before anything is loaded, from the base's config.json.
+
+Memory is traced (`trainer/memory.py`); what the trace cannot see is added here, each with its source: the libraries' own
+memory, the tokenizer, and what the allocator keeps of freed blocks. Then the limits: does it fit, only with the frozen base
+offloaded, or not at all, and which part binds. A figure below the floor, the base's weights alone, is impossible.
+Time and cost follow from tokens a second, given or measured by a registered run of this method on this base.
+"""
+
+import importlib
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from registry.bases import base_folder, base_record
+from registry.database.catalog import VersionFilter, list_versions
+from registry.files import read_file
+from registry.home import Registry
+from registry.intake.json import read_json
+from registry.intake.model_code import refuse_code_in_config
+from registry.pull import version_named
+from registry.records import records_of
+from schemas.config import TrainingFile
+from schemas.errors import InputRefused
+from schemas.progress import Observe, ignore
+from schemas.values import Value, derived, measured, unknown
+from schemas.version import Version
+from trainer.config import LoadedConfig, load_training_file
+from trainer.environment import Hardware, choose_hardware
+from trainer.methods import METHODS, check_available, implementation
+
+if TYPE_CHECKING:
+    from trainer.memory import Shape, Trace
+
+CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
+_MAX_CONFIG_BYTES = 16 * 1024 * 1024
+_CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
+# Freed blocks that the allocator does not give back, over the activations and transients of the backward pass. While it
+# runs they are used again; at the optimizer's step gradients lie between the holes that activations left. Both were found on
+# SmolLM2 and on a random model a fifth of its size (tests/integration/test_memory_estimate.py holds them to measured peaks).
+_KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
+FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
+_TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
+_RUNS_LOOKED_AT = 50
+_UNITS = {"": 1, "B": 1} | {
+    prefix + suffix: base ** (power + 1)
+    for power, prefix in enumerate("kMGT")
+    for suffix, base in (("B", 1000), ("iB", 1024))
+}
+_UNITS |= {"KB": 1000, "KiB": 1024}
+MAPPED = "mapped file"
+Verdict = Literal["fits", "only with offload", "cannot"]
+
+
+class MalformedSize(InputRefused):
+    reference = "malformed-size"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            what=f"{text[:40]!r} is no amount of memory",
+            why="it is a number with a unit: GiB counts in powers of 1024, GB in powers of 1000",
+            fix="write it like 12GiB or 14.7GB",
+        )
+
+
+class UnknownArchitecture(InputRefused):
+    reference = "unknown-architecture"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            what=f"{name} describes no model that can be built",
+            why=why,
+            fix="use the config.json of a causal language model whose architecture the installed transformers has built in",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the estimate is asked. Bytes; `price` is for one hour of the machine, in any currency."""
+
+    vram: int | None = None
+    ram: int | None = None
+    claim: int | None = None
+    price: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether a run fits, and the part that binds: the largest one at the moment that needs most."""
+
+    verdict: Verdict
+    binding: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A moment of the run with everything that is resident then, in bytes by component."""
+
+    name: str
+    parts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+    @property
+    def needed(self) -> int:
+        """What must be there: a mapped file's pages need not."""
+        return self.total - self.parts.get(MAPPED, 0)
+
+    @property
+    def largest(self) -> str:
+        return max(self.parts, key=lambda name: self.parts[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The answer. `peak` is the column with the highest total."""
+
+    method: str
+    device: str
+    dtype: str
+    shape: "Shape"
+    shape_source: str
+    trace: "Trace"
+    columns: tuple[Column, ...]
+    fit: Fit | None
+    claim: Fit | None
+    tokens: Value
+    tokens_per_second: Value
+    hours: Value
+    cost: Value
+
+    @property
+    def peak(self) -> Column:
+        return max(self.columns, key=lambda one: one.total)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--output json` prints."""
+        trace = self.trace
+        return {
+            "method": self.method,
+            "device": self.device,
+            "dtype": self.dtype,
+            "batch": {"rows": self.shape.rows, "tokens": self.shape.tokens, "supervised": self.shape.supervised},
+            "batch_source": self.shape_source,
+            "parameters": {"base": trace.parameters, "trainable": trace.trainable},
+            "peak_bytes": self.peak.total,
+            "peak_moment": self.peak.name,
+            "moments": {one.name: {**one.parts, "total": one.total} for one in self.columns},
+            "floor": {"bytes": trace.floor, "bits_a_weight": trace.floor_bits},
+            "fit": None if self.fit is None else _fit_json(self.fit),
+            "claim": None if self.claim is None else _fit_json(self.claim),
+            **{name: getattr(self, name).to_json() for name in ("tokens", "tokens_per_second", "hours", "cost")},
+        }
+
+
+def estimate_run(
+    registry: Registry | None,
+    config_path: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    model_config: Path | None = None,
+    question: Question = Question(),
+    observe: Observe = ignore,
+) -> Estimate:
+    """What the file's run needs, without reading a weight.
+
+    Args:
+        registry: holds the base; None with `model_config`.
+        config_path: the training file.
+        overrides: such as `training.max_length=256`.
+        model_config: a config.json of a model that need not be registered; data are not read then, for want of a tokenizer.
+        question: limits, claim, price.
+        observe: hears of progress.
+
+    Raises:
+        InputRefused, NotFound: the file, its data or the base are refused.
+        UnknownArchitecture: the config.json builds no model.
+        NotTraceable: an operation of the model depends on values.
+    """
+    loaded = load_training_file(config_path, overrides)
+    check_available(loaded.config)
+    with tempfile.TemporaryDirectory(prefix="registry-estimate-") as scratch:
+        if model_config is not None or registry is None:
+            assert model_config is not None, "without a registry there is a configuration"
+            return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
+        base = version_named(registry, loaded.config.base)
+        folder = base_folder(registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(".safetensors"))
+        work = _workload(loaded, folder, base_record(registry, base).context_length, observe)
+        return _estimate(loaded, _read_config(folder / CONFIG_FILE), work, question, rate=_rate(registry, base, loaded))
+
+
+def parse_size(text: str) -> int:
+    """`12GiB`, `14.7 GB` or a number of bytes, in bytes.
+
+    Raises:
+        MalformedSize: anything else.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*", text)
+    if found is None or found[2] not in _UNITS:
+        raise MalformedSize(text)
+    return round(float(found[1]) * int(_UNITS[found[2]]))
+
+
+def fits(columns: tuple[Column, ...], trace: "Trace", *, vram: int | None, ram: int | None) -> Fit | None:
+    """Against a GPU's memory with the frozen base offloaded to `ram` at need, or against `ram` alone; None without limits."""
+    peak = max(columns, key=lambda one: one.needed)
+    limit = ram if vram is None else vram
+    if limit is None:
+        return None
+    if peak.needed <= limit:
+        return Fit("fits", peak.largest, f"{_gb(peak.needed)} of {_gb(limit)} while it runs `{peak.name}`")
+    short = f"`{peak.name}` needs {_gb(peak.needed)} and there are {_gb(limit)}"
+    if vram is None or not trace.frozen:
+        return Fit("cannot", peak.largest, short)
+    beside = peak.needed - trace.frozen + 2 * trace.largest_block  # one block computes while the next one is fetched
+    if beside > vram:
+        parts = {**peak.parts, "weights": peak.parts["weights"] - trace.frozen + 2 * trace.largest_block}
+        binding = max(parts, key=lambda name: parts[name])
+        return Fit("cannot", binding, f"{short}; with the frozen base elsewhere still {_gb(beside)}")
+    if ram is not None and trace.frozen > ram:
+        return Fit(
+            "cannot", "weights", f"{short}; the frozen base, {_gb(trace.frozen)}, is larger than {_gb(ram)} of RAM"
+        )
+    return Fit("only with offload", peak.largest, f"{short}; {_gb(beside)} with the frozen base in RAM")
+
+
+def judge_claim(claim: int, trace: "Trace") -> Fit:
+    """A claimed memory against the floor: the base's weights in the format they are held in, without anything else."""
+    floor = f"{count_text(trace.parameters)} weights at {trace.floor_bits} bits are {_gb(trace.floor)}"
+    if claim < trace.floor:
+        bits = 8 * claim / trace.parameters
+        return Fit("cannot", "weights", f"impossible: {floor}; {_gb(claim)} would be {bits:.2g} bits a weight")
+    return Fit("fits", "weights", f"not below the floor: {floor}")
+
+
+def _estimate(
+    loaded: LoadedConfig, hf_config: Any, work: "_Workload", question: Question, *, rate: Value | None
+) -> Estimate:
+    from trainer.memory import trace_memory
+    from trainer.training import weights_dtype
+
+    config = loaded.config
+    hardware = _hardware(config, on_gpu=question.vram is not None)
+    implementation(config.method)  # imported now, with peft: their memory is the libraries', not the run's
+    importlib.import_module("peft")
+    libraries = _CUDA_CONTEXT_BYTES if question.vram is not None else _resident_bytes() + FIRST_BATCH_BYTES
+    trace = trace_memory(hf_config, config, work.shape, stored=weights_dtype(config, hardware), products=hardware.dtype)
+    host = work.tokenizer_bytes if question.vram is None else 0
+    columns = columns_of(trace, libraries=libraries, tokenizer=host, on_gpu=question.vram is not None)
+    speed = _speed(question, rate)
+    hours, cost = _hours_and_cost(work.tokens, speed, question.price)
+    return Estimate(
+        method=config.method,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        shape=work.shape,
+        shape_source=work.source,
+        trace=trace,
+        columns=columns,
+        fit=fits(columns, trace, vram=question.vram, ram=question.ram),
+        claim=None if question.claim is None else judge_claim(question.claim, trace),
+        tokens=work.tokens,
+        tokens_per_second=speed,
+        hours=hours,
+        cost=cost,
+    )
+
+
+def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool = False) -> tuple[Column, ...]:
+    """The traced moments with what the trace cannot see, in bytes."""
+    from trainer.memory import COMPONENTS
+
+    backward = next(one for one in trace.moments if one.name == "backward")
+    columns = []
+    for moment in trace.moments:
+        freed = moment if moment.name == "score" else backward
+        parts = {name: int(getattr(moment, name)) for name in COMPONENTS}
+        parts["allocator"] = round(_KEPT[moment.name] * (freed.activations + freed.transients))
+        columns.append(
+            Column(
+                moment.name,
+                {**parts, MAPPED: 0 if on_gpu else trace.mapped, "tokenizer": tokenizer, "libraries": libraries},
+            )
+        )
+    return tuple(columns)
+
+
+def _hardware(config: TrainingFile, *, on_gpu: bool) -> Hardware:
+    """This machine, or a GPU of the size that was asked about: every one since 2020 multiplies in bf16."""
+    if not on_gpu:
+        return choose_hardware(config.training.dtype, device="cpu")
+    dtype = config.training.dtype
+    return Hardware("cuda", "bf16" if dtype == "auto" else dtype, 1, "a GPU")
+
+
+# --- what the model and the data are ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Workload:
+    shape: "Shape"
+    source: str
+    tokens: Value
+    tokenizer_bytes: int = 0
+
+
+def _read_config(path: Path) -> Any:
+    """transformers' configuration of a config.json; code that it names is refused, not run."""
+    from transformers import CONFIG_MAPPING
+
+    found = read_json(read_file(path, max_bytes=_MAX_CONFIG_BYTES), what=path.name, family="intake")
+    refuse_code_in_config(path.name, found)
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        raise UnknownArchitecture(path.name, f"its model_type is {kind!r}, which transformers does not know")
+    try:
+        return CONFIG_MAPPING[kind].from_dict(found)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnknownArchitecture(path.name, str(error).strip().splitlines()[0][:200]) from error
+
+
+def _assumed(config: TrainingFile) -> _Workload:
+    from trainer.memory import Shape
+
+    rows, tokens = config.training.per_device_train_batch_size, config.training.max_length
+    return _Workload(
+        Shape(rows, tokens, rows * (tokens - 1)),
+        "assumed: every row fills training.max_length and every token carries loss",
+        unknown("without a tokenizer nobody can count the tokens of the data"),
+    )
+
+
+def _workload(loaded: LoadedConfig, folder: Path, context_length: int | None, observe: Observe) -> _Workload:
+    """The data as the run would read them: the largest batch, and the tokens of all epochs."""
+    from trainer.base_models import load_tokenizer
+    from trainer.data.collate import Batches, Layout, padding_id
+    from trainer.data.dataset import load_data
+    from trainer.memory import Shape
+
+    config = loaded.config
+    tokenizer, training = load_tokenizer(folder), config.training
+    data = load_data(
+        config.data,
+        folder=loaded.folder,
+        tokenizer=tokenizer,
+        max_length=training.max_length,
+        seed=training.seed,
+        context_length=context_length,
+        observe=observe,
+    )
+    batches = Batches(
+        data.train,
+        training.per_device_train_batch_size,
+        padding_id(tokenizer),
+        training.seed,
+        pack_to=training.max_length if training.packing else None,
+    )
+    # whether the model takes rows side by side is tried with its weights; nearly all do
+    layout: Layout = "rows" if METHODS[config.method].packs else "padded"
+    shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in batches.of_epoch(0, layout)]
+    _, rows, tokens, _ = max(shapes)
+    total = round(sum(one[0] for one in shapes) * training.num_train_epochs)
+    return _Workload(
+        Shape(rows, tokens, max(one[3] for one in shapes)),
+        "measured: the largest batch of the first epoch",
+        derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs"),
+        tokenizer_bytes(folder),
+    )
+
+
+def tokenizer_bytes(folder: Path) -> int:
+    """What the tokenizer of a folder takes once it is loaded."""
+    file = folder / TOKENIZER_FILE
+    return round(_TOKENIZER_FACTOR * file.stat().st_size) if file.is_file() else 0
+
+
+def _resident_bytes() -> int:
+    """What this process holds now; 0 where nobody can say."""
+    import resource
+
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+# --- time and cost ---
+
+
+def _rate(registry: Registry, base: Version, loaded: LoadedConfig) -> Value | None:
+    """Tokens a second of the newest registered run of this method on this base, if there is one."""
+    where = VersionFilter(method=loaded.config.method, base=base.manifest_digest)
+    with registry.database.read() as tx:
+        page = list_versions(tx, where=where, limit=_RUNS_LOOKED_AT)
+    newest = sorted(page.versions, key=lambda one: one.log_index, reverse=True)
+    for version in newest:
+        run = records_of(registry, version).run
+        if run is not None and run.compute.tokens.known and run.compute.wall_seconds.value:
+            speed = run.compute.tokens.value / run.compute.wall_seconds.value
+            return measured(round(speed, 1), "tokens/s", method=f"the training of {version.label}")
+    return None
+
+
+def _speed(question: Question, rate: Value | None) -> Value:
+    if question.tokens_per_second is not None:
+        return Value(
+            value=question.tokens_per_second, unit="tokens/s", source="declared", method="given to the estimate"
+        )
+    return rate or unknown("not given, and no run of this method on this base is registered")
+
+
+def _hours_and_cost(tokens: Value, speed: Value, price: float | None) -> tuple[Value, Value]:
+    for one in (tokens, speed):
+        if not one.known:
+            return unknown(one.reason or ""), unknown(one.reason or "")
+    hours = tokens.value / speed.value / 3600
+    method = f"tokens ÷ tokens a second ({speed.source}) ÷ 3600; loading and evaluation are not in it"
+    time = derived(round(hours, 4), "h", method=method)
+    if price is None:
+        return time, unknown("no price was given")
+    return time, derived(round(hours * price, 4), "of the price's currency", method=f"hours × {price:g}")
+
+
+def count_text(parameters: int) -> str:
+    """`65.29 G` or `134.5 M`."""
+    return f"{parameters / 1e9:.2f} G" if parameters >= 10**9 else f"{parameters / 1e6:.1f} M"
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"
+
+
+def _fit_json(fit: Fit) -> dict[str, str]:
+    return {"verdict": fit.verdict, "binding": fit.binding, "why": fit.why}

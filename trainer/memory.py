@@ -1,0 +1,350 @@
+"""The memory of a run, moment by moment, from a configuration alone: no weight is read and nothing large is allocated.
+
+A twin of the model is built on torch's meta device, as for counting operations (`trainer/compute.py`); then its tensors are
+exchanged for fake ones on the CPU, which have a shape, a number format and no bytes. One step runs on them, forward, loss,
+backward and optimizer, through the very operations that a CPU would choose, and one scoring pass. A dispatch mode adds up
+the storages that are alive after each operation. So checkpointing, number formats, tied weights and whatever a method or an
+optimizer keeps are counted without a formula of their own. Quantised layers are counted at their bits a weight and make
+their dequantised weight for each product, as bitsandbytes does.
+"""
+
+import logging
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+from schemas.config import QuantizationBlock, TrainingFile
+from schemas.errors import NotChecked
+from trainer.environment import Dtype
+from trainer.evaluation.scoring import token_budget_of
+from trainer.loop import ready
+from trainer.methods import METHODS, implementation
+from trainer.optimizers import optimizer_for
+
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# bits a weight: 4, a scale of 8 bits (double) or 32 for each block of 64, and 32 bits for each 256 of those scales
+_BITS_DOUBLE = 4 + 8 / 64 + 32 / (64 * 256)
+_BITS_SINGLE = 4 + 32 / 64
+COMPONENTS = ("weights", "gradients", "optimizer", "activations", "transients")
+
+
+class NotTraceable(NotChecked):
+    reference = "memory-not-traceable"
+
+    def __init__(self, architecture: str, why: str) -> None:
+        super().__init__(
+            what=f"the memory of {architecture} cannot be traced without its weights",
+            why=why,
+            fix="train a few steps: the run record holds the measured peak",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The largest micro-batch: rows × tokens, padding included, of which `supervised` positions carry loss."""
+
+    rows: int
+    tokens: int
+    supervised: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Bytes alive when most are, in one part of a run: `activations` are kept for the backward pass, `transients` are the
+    logits, the loss and whatever an operation needs while it runs."""
+
+    name: str
+    weights: int
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    transients: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations + self.transients
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a run needs. `frozen` bytes of the weights could wait in other memory, `largest_block` of them at a time not.
+    `mapped` bytes of the weights' file stay in a CPU's memory beside quantised weights, because what is not quantised is
+    used where it lies in the file; the system can take them back.
+
+    `parameters` and `floor` are those of the base: its weights in the format they are held in, without anything else.
+    """
+
+    parameters: int
+    trainable: int
+    frozen: int
+    largest_block: int
+    mapped: int
+    floor: int
+    floor_bits: int
+    moments: tuple[Moment, ...]
+
+
+def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Dtype) -> Trace:
+    """The moments of a run: backward pass, optimizer step, scoring. Loading needs less: a file's mapped pages can be taken back.
+
+    Args:
+        hf_config: transformers' configuration of the base.
+        config: the training file.
+        shape: of the largest micro-batch.
+        stored: the number format that the base is held in, where it is not quantised.
+        products: the number format of matrix products.
+
+    Raises:
+        NotTraceable: an operation depends on values, as the routers of some mixtures of experts.
+    """
+    whole = METHODS[config.method].trains_base_weights
+    filed = torch_dtype(getattr(hf_config, "dtype", None))  # read now: building the twin overwrites it
+    name = type(hf_config).__name__.removesuffix("Config")
+    try:
+        with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
+            twin = _Twin(hf_config, config, stored)
+            step = twin.step(shape, autocast=products == "bf16" and stored == "fp32")
+            scoring = twin.scoring(second_base=whole)
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        first = str(error).strip().splitlines()
+        raise NotTraceable(name, (first[0] if first else type(error).__name__)[:200]) from error
+    bits = 4 if config.quantization else 8 * _DTYPES[stored].itemsize
+    return Trace(
+        parameters=twin.base_parameters,
+        trainable=sum(one.numel() for one in twin.trainable),
+        frozen=twin.frozen,
+        largest_block=twin.largest_block,
+        mapped=twin.quantized * filed.itemsize if filed == _DTYPES[stored] else 0,
+        floor=twin.base_parameters * bits // 8,
+        floor_bits=bits,
+        moments=(*step, scoring),
+    )
+
+
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __init_subclass__
+    """Counts the bytes of storages made while it is on, and the most there were at once."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = self.gradients = self.gradients_at_peak = 0
+        self._known: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
+
+    def know(self, tensors: list[Any]) -> None:
+        """These were there before and are counted elsewhere."""
+        for tensor in tensors:
+            self._known[tensor.untyped_storage()] = None
+
+    def restart(self) -> None:
+        """The peak from here on."""
+        self.peak = self.now
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self._note(leaf.untyped_storage())
+        return out
+
+    def _note(self, storage: Any) -> None:
+        if storage in self._known:
+            return
+        self._known[storage] = None
+        size = storage.nbytes()
+        self.now += size
+        if self.now > self.peak:
+            self.peak, self.gradients_at_peak = self.now, self.gradients
+        weakref.finalize(storage, self._release, size)
+
+    def _release(self, size: int) -> None:
+        self.now -= size
+
+
+class _Twin:
+    """The prepared model on fake tensors, and its parts of a run."""
+
+    def __init__(self, hf_config: Any, config: TrainingFile, stored: Dtype) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self.config = config
+        with _disable_current_modes(), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(hf_config, dtype=_DTYPES[stored], trust_remote_code=False)
+            self.base_parameters = sum(one.numel() for one in model.parameters())
+            blocks = set(getattr(model, "_no_split_modules", None) or ())
+            model = implementation(config.method).prepare(model, config, seed=0)
+        _make_fake(model)
+        self.model = model
+        self.quantized = 0 if config.quantization is None else _quantize(model, config.quantization)
+        self.trainable = [one for one in model.parameters() if one.requires_grad]
+        self._tensors = [*model.parameters(), *model.buffers()]
+        self.weights = _held(self._tensors, model)
+        self.frozen = self.weights - sum(_size(one) for one in self.trainable)
+        # the parts that Accelerate moves in one piece; the whole model where it does not name them
+        pieces = [_held(list(one.parameters()), one) for one in model.modules() if type(one).__name__ in blocks]
+        self.largest_block = max(pieces, default=self.weights)
+
+    def step(self, shape: Shape, *, autocast: bool) -> tuple[Moment, Moment]:
+        """The backward pass of a later micro-batch, with the optimizer's state there already, and the optimizer's step."""
+        live = _Live()
+        live.know(self._tensors)
+        optimizer = optimizer_for(self.model, self.config)
+        hooks = [
+            one.register_post_accumulate_grad_hook(lambda tensor: _add(live, _size(tensor.grad)))
+            for one in self.trainable
+        ]
+        with live, ready(self.model, self.config.training, "padded"):
+            with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+                logits = _logits(self.model, shape)
+            activations = live.now - _size(logits)
+            loss = torch.nn.functional.cross_entropy(
+                logits.float(), torch.zeros(len(logits), dtype=torch.long), reduction="sum"
+            )
+            del logits
+            torch.autograd.backward(loss)
+            del loss
+            peak, at_peak, gradients = live.peak, live.gradients_at_peak, live.gradients
+            live.restart()
+            optimizer.step()
+            step_peak = live.peak
+            optimizer.zero_grad(set_to_none=True)
+        state = sum(
+            _size(one) for kept in optimizer.state.values() for one in tree_leaves(kept) if torch.is_tensor(one)
+        )
+        for hook in hooks:
+            hook.remove()
+        kept = gradients if self.config.training.gradient_accumulation_steps > 1 else at_peak
+        return (
+            Moment("backward", self.weights, kept, state, activations, max(0, peak - at_peak - activations)),
+            Moment("optimizer", self.weights, gradients, state, 0, max(0, step_peak - gradients - state)),
+        )
+
+    def scoring(self, *, second_base: bool) -> Moment:
+        """Both arms are scored in fp32, a batch of the scorer's own size, every position through the output head."""
+        floating = [one for one in self._tensors if one.is_floating_point()]
+        for tensor in floating:
+            tensor.data = tensor.data.float()
+        weights = _held(self._tensors, self.model)
+        live = _Live()
+        live.know(self._tensors)
+        self.model.eval()
+        budget = token_budget_of(self.model)
+        tokens = min(_SCORED_TOKENS, budget)
+        with torch.no_grad(), live:
+            logits = _logits(self.model, Shape(budget // tokens, tokens, budget // tokens * tokens)).float()
+            (logits - logits.amax(dim=1, keepdim=True)).exp()  # what logsumexp makes inside its one operation
+        return Moment("score", weights=weights * (2 if second_base else 1), transients=live.peak)
+
+
+_SCORED_TOKENS = 32  # a sentence of a suite; the budget of a batch is in tokens, so the length hardly matters
+
+
+class _Dequantized(torch.autograd.Function):
+    """x·Wᵀ with W made for the product and made again for the gradient: nothing of it is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        return torch.nn.functional.linear(x, weight.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (weight,) = ctx.saved_tensors
+        return gradients[0] @ weight.clone(), None
+
+
+class QuantizedTwin(torch.nn.Linear):
+    """A linear layer that stands for a quantised one of `bits` a weight."""
+
+    bits: float
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = _Dequantized.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return out if self.bias is None else out + self.bias
+
+
+def _quantize(model: Any, block: QuantizationBlock) -> int:
+    """Turn the frozen linear layers, but for the output head, into twins of quantised ones; the number of their weights."""
+    weights = 0
+    head = model.get_output_embeddings()
+    for layer in model.modules():
+        if type(layer) is torch.nn.Linear and layer is not head and not layer.weight.requires_grad:
+            layer.__class__ = QuantizedTwin
+            twin = cast(QuantizedTwin, layer)
+            twin.bits = _BITS_DOUBLE if block.double else _BITS_SINGLE
+            weights += twin.weight.numel()
+    return weights
+
+
+def _held(tensors: list[Any], module: Any) -> int:
+    """Bytes of the tensors, those of quantised layers at their bits a weight whatever their twin has."""
+    twins = [one for one in module.modules() if isinstance(one, QuantizedTwin)]
+    return sum(_size(one) for one in tensors) - sum(
+        _size(one.weight) - round(one.weight.numel() * one.bits / 8) for one in twins
+    )
+
+
+def _logits(model: Any, shape: Shape) -> torch.Tensor:
+    """Logits (supervised, vocabulary), the head given so many hidden states as carry loss."""
+
+    def first(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden = given[0]  # (rows, virtual + tokens, hidden)
+        return (hidden.flatten(0, 1)[: shape.supervised].clone()[None], *given[1:])
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(first)
+    try:
+        ids = torch.zeros((shape.rows, shape.tokens), dtype=torch.long)
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[0]
+    finally:
+        hook.remove()
+    return logits
+
+
+def _make_fake(model: Any) -> None:
+    """Exchange meta tensors for fake ones of the same kind on the CPU; what was shared stays shared."""
+    made: dict[int, Any] = {}
+
+    def exchanged(tensor: Any) -> Any:
+        if id(tensor) not in made:
+            new = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+            trained = isinstance(tensor, torch.nn.Parameter)
+            made[id(tensor)] = torch.nn.Parameter(new, requires_grad=tensor.requires_grad) if trained else new
+        return made[id(tensor)]
+
+    originals = [(module, store) for module in model.modules() for store in (module._parameters, module._buffers)]
+    keep = [tensor for _, store in originals for tensor in store.values()]  # ids stay unique while they live
+    for _, store in originals:
+        for name, tensor in store.items():
+            if tensor is not None:
+                store[name] = exchanged(tensor)
+    del keep
+
+
+def torch_dtype(filed: Any) -> torch.dtype:
+    """The format that a configuration names, as text or as torch's own value; fp32 where it names none."""
+    found = getattr(torch, filed.removeprefix("torch."), None) if isinstance(filed, str) else filed
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _add(live: _Live, size: int) -> None:
+    live.gradients += size
+
+
+def _size(tensor: Any) -> int:
+    return int(tensor.numel() * tensor.element_size())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch logs a traceback of its own for an operation that cannot be faked; the error says it."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
