@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import console
-from cli.commands import browse, choosing, inspect, setup, training
+from cli.commands import browse, choosing, data, inspect, setup, training
 from schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
 
 EXIT_CODES = (
@@ -21,7 +21,7 @@ EXIT_CODES = (
 
 # the order in which a reader meets them
 COMMANDS = (
-    *("init", "demo", "base", "methods", "train", "estimate"),
+    *("init", "demo", "base", "data", "methods", "train", "estimate"),
     *("list", "show", "lineage", "verify", "pull", "report", "promote", "ui", "mirror", "trust", "schema"),
 )
 
@@ -64,6 +64,7 @@ def program(
 
 
 setup.add_to(app)
+data.add_to(app)
 training.add_to(app)
 choosing.add_to(app)
 inspect.add_to(app)

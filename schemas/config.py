@@ -17,7 +17,8 @@ MethodName = Literal[
     "full", "lora", "lora_pro", "qlora", "bottleneck", "ia3", "prompt_tuning", "prefix_tuning", "hybrid"
 ]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
-RowFormat = Literal["prompt_completion", "alpaca", "text", "messages"]
+RowFormat = Literal["prompt_completion", "alpaca", "messages", "sharegpt", "classification", "text", "columns"]
+ROW_FORMATS: tuple[str, ...] = get_args(RowFormat)
 Goal = Literal["latency", "bias_mitigation", "many_tasks"]
 GOALS: tuple[Goal, ...] = get_args(Goal)
 AUTO_VALIDATION_FRACTION = 0.1
@@ -93,23 +94,34 @@ class QuantizationBlock(Block):
     double: bool = True
 
 
-class TrainSource(Block):
-    """A data file and how to read it.
+class FileSource(Block):
+    """What a data set may say about itself: see `TrainSource`."""
 
-    `path` is relative to the training file. `columns` maps a meaning of the format (`prompt`) to the file's column
-    (`question`). `rows` keeps the first n. `template` replaces the format's own text (`{prompt}…{completion}`).
-    Without `format` it is recognised from the columns.
-    """
-
-    path: str = Field(min_length=1)
     format: RowFormat | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     rows: int | None = Field(default=None, ge=1)
     template: str | None = Field(default=None, min_length=1)
+    labels: tuple[str, ...] = ()
+    revision: str | None = Field(default=None, min_length=1)
+    split: str | None = Field(default=None, min_length=1)
+    subset: str | None = Field(default=None, min_length=1)
 
 
-class ValidationSource(Block):
-    """What is held out: a seeded `fraction` of the training rows, or a file of its own with the keys of `data.train`.
+class TrainSource(FileSource):
+    """A data set and how to read it.
+
+    `path` is a file, relative to the training file, or a data set of the Hub (`owner/name`), whose `revision` is resolved to
+    its commit; `split` and `subset` choose among its files. `columns` maps a meaning of the format (`prompt`) to the file's
+    column (`question`). `rows` keeps the first n. `template` replaces the format's own text (`{prompt}…{completion}`); the
+    format `columns` has no other. `labels` are the names of the numbers 0, 1, … in a column of classes. Without `format` it
+    is recognised from the columns.
+    """
+
+    path: str = Field(min_length=1)
+
+
+class ValidationSource(FileSource):
+    """What is held out: a seeded `fraction` of the training rows, or a data set of its own with the keys of `data.train`.
 
     `seed` is the training seed when not given; give it to hold the split still over several training seeds.
     """
@@ -117,34 +129,28 @@ class ValidationSource(Block):
     fraction: float | None = Field(default=None, gt=0, lt=1)
     seed: int | None = Field(default=None, ge=0)
     path: str | None = Field(default=None, min_length=1)
-    format: RowFormat | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    rows: int | None = Field(default=None, ge=1)
-    template: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.fraction is None) == (self.path is None):
             raise ValueError("give either a fraction or a path")
-        if self.fraction is not None and (self.format or self.columns or self.rows or self.template):
+        if self.fraction is not None and any(getattr(self, key) for key in FileSource.model_fields):
             raise ValueError(
-                "a fraction is taken from the training rows: format, columns, rows and template are theirs"
+                f"a fraction is taken from the training rows: {', '.join(FileSource.model_fields)} are theirs"
             )
         if self.path is not None and self.seed is not None:
             raise ValueError("a file of its own is read whole: it has no seed")
         return self
 
     def as_source(self) -> TrainSource:
-        """The file of its own.
+        """The data set of its own.
 
         Raises:
             ValueError: this is a fraction.
         """
         if self.path is None:
             raise ValueError("a fraction has no file")
-        return TrainSource(
-            path=self.path, format=self.format, columns=self.columns, rows=self.rows, template=self.template
-        )
+        return TrainSource(path=self.path, **{key: getattr(self, key) for key in FileSource.model_fields})
 
 
 class DataBlock(Block):

@@ -1,6 +1,8 @@
 """Data identity: which bytes, which rows of them, read through which template. Rows themselves are never quoted."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from schemas.document import Document
 from schemas.identity import Digest
@@ -20,13 +22,24 @@ class RowSelection(Document):
 
 
 class DataIdentity(Document):
-    """One data file as it was used. `name` is the file's base name or a hub id, never a path."""
+    """One data set as it was used. `name` is the file's base name or a hub id, never a path.
+
+    `revision` is the resolved commit of a hub's data set; the key is written only where there is one.
+    """
 
     name: str
     format: str
-    sha256: Digest  # over the file's bytes
+    sha256: Digest  # over the file's bytes; over those of all its files in order, where it has several
     bytes: int
     rows_total: int
     template_sha256: Digest  # over the exact UTF-8 text of the template with its placeholders
     columns: tuple[tuple[str, str], ...] = ()  # (meaning, column), sorted
     selections: tuple[RowSelection, ...]
+    revision: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_revision(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.revision is None:
+            del value["revision"]
+        return value

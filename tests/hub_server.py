@@ -14,14 +14,20 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class FakeHub:
-    """One repository `lab/tiny` with the files of a folder; `*.safetensors` are large-file storage."""
+    """One repository `lab/tiny` with the files of a folder; `*.safetensors` are large-file storage. A model, or a data set."""
 
     folder: Path
+    kind: str = "models"
     endpoint: str = ""
     corrupt: set[str] = field(default_factory=set)  # served with one bit flipped
     status: int | None = None  # answer everything with it
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> str:
+        """What the path of a file of the commit begins with."""
+        return f"{'/datasets' if self.kind == 'datasets' else ''}/lab/tiny/resolve/{COMMIT}/"
 
     def info(self) -> dict[str, object]:
         return {
@@ -71,13 +77,13 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
             if hub.status is not None:
                 self._send(hub.status, b"{}", hub.headers, body)
             elif path in (
-                "/api/models/lab/tiny",
-                "/api/models/lab/tiny/revision/main",
-                f"/api/models/lab/tiny/revision/{COMMIT}",
+                f"/api/{hub.kind}/lab/tiny",
+                f"/api/{hub.kind}/lab/tiny/revision/main",
+                f"/api/{hub.kind}/lab/tiny/revision/{COMMIT}",
             ):
                 self._send(200, json.dumps(hub.info()).encode(), {"Content-Type": "application/json"}, body)
-            elif path.startswith(f"/lab/tiny/resolve/{COMMIT}/") and (hub.folder / path.split("/", 5)[5]).is_file():
-                data, etag = hub.file(path.split("/", 5)[5])
+            elif path.startswith(hub.files) and (hub.folder / path.removeprefix(hub.files)).is_file():
+                data, etag = hub.file(path.removeprefix(hub.files))
                 self._send(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, body)
             else:
                 self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)

@@ -8,11 +8,11 @@ fetched, and no code.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from registry.base_identity import (
     CHAT_TEMPLATE_NAMES,
@@ -108,7 +108,7 @@ class Fetched:
     commit: str
 
 
-class _Sibling(Protocol):
+class Sibling(Protocol):
     """What huggingface_hub says about one file of a repository."""
 
     rfilename: str
@@ -144,46 +144,47 @@ def fetch_from_hub(
     """
     from huggingface_hub import HfApi
 
-    with _translated(repository, revision):
+    with answers_of_the_hub(repository, revision):
         info = HfApi(endpoint=endpoint, token=token).model_info(repository, revision=revision, files_metadata=True)
     commit = str(info.sha)
     folder = destination / commit
-    siblings: dict[str, _Sibling] = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    fetch = _Fetch(repository, commit, folder, endpoint, token, siblings)
+    siblings: dict[str, Sibling] = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+    fetch = CheckedFetch(repository, commit, folder, endpoint, token, siblings)
     try:
-        names = fetch.names()
-        total = sum(siblings[name].size or 0 for name in names)
-        observe(Started(_STEP, total=total or None, unit="B"))
-        done = 0
-        for name in names:
-            fetch.one(name)
-            done += siblings[name].size or 0
-            observe(Advanced(_STEP, done))
-        shutil.rmtree(folder / ".cache", ignore_errors=True)
+        fetch.all(_names(fetch), observe)
     except OSError as error:
         raise unwritable(folder, error) from error
-    observe(Finished(_STEP))
     return Fetched(folder, commit)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetch:
+class CheckedFetch:
+    """Files of one commit of a repository, each compared with what the hub states of it."""
+
     repository: str
     commit: str
     folder: Path
     endpoint: str | None
     token: str | None
-    siblings: Mapping[str, _Sibling]
+    siblings: Mapping[str, Sibling]
+    kind: Literal["model", "dataset"] = "model"
 
-    def names(self) -> list[str]:
-        """The files of a base, its weights last."""
-        small = [name for name in _WANTED if name in self.siblings]
-        if WEIGHTS_NAME in self.siblings:
-            return [*small, WEIGHTS_NAME]
-        if INDEX_NAME not in self.siblings:
-            raise BaseWithoutWeights(Path(self.repository))
-        self.one(INDEX_NAME)
-        return [*small, INDEX_NAME, *self._shards()]
+    def all(self, names: Sequence[str], observe: Observe) -> None:
+        """Fetch these files, in order.
+
+        Raises:
+            CorruptDownload: one is not what the hub states.
+            OSError: about the folder.
+        """
+        total = sum(self.siblings[name].size or 0 for name in names)
+        observe(Started(_STEP, total=total or None, unit="B"))
+        done = 0
+        for name in names:
+            self.one(name)
+            done += self.siblings[name].size or 0
+            observe(Advanced(_STEP, done))
+        shutil.rmtree(self.folder / ".cache", ignore_errors=True)
+        observe(Finished(_STEP))
 
     def one(self, name: str) -> None:
         """Fetch one file unless it is there and right; what is wrong is removed."""
@@ -194,11 +195,12 @@ class _Fetch:
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()  # progress is told to `observe`
-        with _translated(self.repository, self.commit):
+        with answers_of_the_hub(self.repository, self.commit):
             hf_hub_download(
                 self.repository,
                 name,
                 revision=self.commit,
+                repo_type=self.kind,
                 local_dir=self.folder,
                 endpoint=self.endpoint,
                 token=self.token,
@@ -208,20 +210,6 @@ class _Fetch:
         if why is not None:
             path.unlink()
             raise CorruptDownload(self.repository, name, why)
-
-    def _shards(self) -> list[str]:
-        try:
-            shards = set(json.loads((self.folder / INDEX_NAME).read_bytes())["weight_map"].values())
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CorruptDownload(self.repository, INDEX_NAME, "it is no index of weights") from error
-        for shard in shards:
-            if not isinstance(shard, str) or "/" in shard or not shard.endswith(".safetensors"):
-                raise UnsafeHubName(self.repository, str(shard))
-            if shard not in self.siblings:
-                raise CorruptDownload(
-                    self.repository, INDEX_NAME, f"it names {shard[:80]!r}, which the hub does not have"
-                )
-        return sorted(shards)
 
     def _objection(self, path: Path, name: str) -> str | None:
         sibling = self.siblings[name]
@@ -238,6 +226,30 @@ class _Fetch:
         return None if stated == found else f"its digest is {found}, and the hub states {stated}"
 
 
+def _names(fetch: CheckedFetch) -> list[str]:
+    """The files of a base, its weights last."""
+    small = [name for name in _WANTED if name in fetch.siblings]
+    if WEIGHTS_NAME in fetch.siblings:
+        return [*small, WEIGHTS_NAME]
+    if INDEX_NAME not in fetch.siblings:
+        raise BaseWithoutWeights(Path(fetch.repository))
+    fetch.one(INDEX_NAME)
+    return [*small, INDEX_NAME, *_shards(fetch)]
+
+
+def _shards(fetch: CheckedFetch) -> list[str]:
+    try:
+        shards = set(json.loads((fetch.folder / INDEX_NAME).read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CorruptDownload(fetch.repository, INDEX_NAME, "it is no index of weights") from error
+    for shard in shards:
+        if not isinstance(shard, str) or "/" in shard or not shard.endswith(".safetensors"):
+            raise UnsafeHubName(fetch.repository, str(shard))
+        if shard not in fetch.siblings:
+            raise CorruptDownload(fetch.repository, INDEX_NAME, f"it names {shard[:80]!r}, which the hub does not have")
+    return sorted(shards)
+
+
 def _digest(path: Path, digest: Any) -> str:
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK_BYTES):
@@ -246,7 +258,7 @@ def _digest(path: Path, digest: Any) -> str:
 
 
 @contextmanager
-def _translated(repository: str, revision: str | None) -> Iterator[None]:
+def answers_of_the_hub(repository: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors as hub
 
     # of httpx or of its successor: whichever the installed version speaks

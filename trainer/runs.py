@@ -144,10 +144,11 @@ def _check_asked(loaded: LoadedConfig) -> None:
     """Refuse a data file that is not there and a question that nothing answers now, not after the base was hashed."""
     from trainer.data.containers import DataFileMissing
     from trainer.evaluation.suites import check_asked
+    from trainer.hub_data import is_hub_id
 
     data = loaded.config.data
     for path in (data.train.path, data.validation.path):
-        if path is not None and not loaded.resolve(path).exists():
+        if path is not None and not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder):
             raise DataFileMissing(loaded.resolve(path))
     check_asked(loaded.config.evaluation)
 

@@ -17,6 +17,7 @@ from trainer.checkpoints import Checkpoints
 from trainer.data.collate import Batches, padding_id
 from trainer.data.dataset import LoadedData, load_data
 from trainer.environment import Dtype, Hardware, choose_hardware
+from trainer.hub_data import here_or_on_the_hub
 from trainer.loop import TrainResult, train
 from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from trainer.optimizers import optimizer_for
@@ -77,6 +78,7 @@ def train_adapter(
         max_length=training.max_length,
         seed=training.seed,
         context_length=base_record.context_length,
+        locate=here_or_on_the_hub(data_folder, observe),
         observe=observe,
     )
     _say_data(data, observe)

@@ -323,7 +323,7 @@ def test_a_file_that_changes_between_the_passes_is_refused(tmp_path):
     facts = inspect_file(path)
     write_rows(path, colour_rows(4)[1:])
     with pytest.raises(BrokenDataFile, match="changed"):
-        list(read_rows(path, facts))
+        list(read_rows(path, facts=facts))
 
 
 def test_a_byte_order_mark_is_skipped(tmp_path):

@@ -16,7 +16,7 @@ from schemas.errors import InputRefused, NotFound, Unavailable
 from schemas.identity import Digest
 
 Container = Literal["jsonl", "json", "csv", "parquet"]
-_BY_SUFFIX: dict[str, Container] = {
+SUFFIXES: dict[str, Container] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
@@ -51,7 +51,7 @@ class UnknownContainer(InputRefused):
     def __init__(self, name: str) -> None:
         super().__init__(
             what=f"the kind of the data file {name} is not known",
-            why=f"its name ends in none of {', '.join(sorted(_BY_SUFFIX))}",
+            why=f"its name ends in none of {', '.join(sorted(SUFFIXES))}",
             fix="rename it after what it holds, or convert it to jsonl",
         )
 
@@ -105,12 +105,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a whole file is: digest and number of its bytes, number of rows, columns of the first row."""
+    """What a whole data set is: digest and number of its bytes, number of rows, columns of the first row, and the names of
+    the classes of a column where a parquet file states them."""
 
     sha256: Digest
     size: int
     rows: int
     columns: tuple[str, ...]
+    classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def container_of(path: Path) -> Container:
@@ -119,14 +121,16 @@ def container_of(path: Path) -> Container:
     Raises:
         UnknownContainer: another suffix.
     """
-    found = _BY_SUFFIX.get(path.suffix.lower())
+    found = SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise UnknownContainer(path.name)
     return found
 
 
-def inspect_file(path: Path) -> FileFacts:
+def inspect_file(*paths: Path) -> FileFacts:
     """Digest, size, row count and columns, after reading the whole file once; a broken row anywhere is refused.
+
+    Several files are one data set: its bytes are theirs in order.
 
     Raises:
         DataFileMissing, DataFileUnreadable, UnknownContainer, DataNotUtf8, BrokenRow, BrokenDataFile, EmptyData.
@@ -134,16 +138,18 @@ def inspect_file(path: Path) -> FileFacts:
     digest = _Hashing()
     columns: tuple[str, ...] = ()
     count = 0
-    for row in _rows(path, digest):
-        if not count:
-            columns = tuple(row.values)
-        count += 1
+    for path in paths:
+        for row in _rows(path, digest):
+            if not count:
+                columns = tuple(row.values)
+            count += 1
     if not count:
-        raise EmptyData(path.name)
-    return FileFacts(Digest(digest.sha256.hexdigest()), digest.size, count, columns)
+        raise EmptyData(paths[0].name)
+    classes = _classes(paths[0]) if container_of(paths[0]) == "parquet" else ()
+    return FileFacts(Digest(digest.sha256.hexdigest()), digest.size, count, columns, classes)
 
 
-def read_rows(path: Path, facts: FileFacts) -> Iterator[Row]:
+def read_rows(*paths: Path, facts: FileFacts) -> Iterator[Row]:
     """The rows in order, read again; at the end the bytes must be those that `facts` describes.
 
     Raises:
@@ -151,9 +157,10 @@ def read_rows(path: Path, facts: FileFacts) -> Iterator[Row]:
         The errors of `inspect_file`.
     """
     digest = _Hashing()
-    yield from _rows(path, digest)
+    for path in paths:
+        yield from _rows(path, digest)
     if digest.sha256.hexdigest() != facts.sha256.hex:
-        raise BrokenDataFile(path.name, "it changed while it was being read")
+        raise BrokenDataFile(paths[0].name, "it changed while it was being read")
 
 
 class _Hashing:
@@ -272,3 +279,19 @@ def _parquet(name: str, stream: BinaryIO) -> Iterator[Row]:
                 yield Row(number, values)
     except (pyarrow.ArrowException, OSError) as error:
         raise BrokenDataFile(name, f"it is not a readable parquet file ({type(error).__name__})") from None
+
+
+def _classes(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(column, class names) as the library `datasets` writes them into a parquet file's schema."""
+    import pyarrow.parquet
+
+    stated = (pyarrow.parquet.read_schema(path).metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(stated)["info"]["features"] if stated else {}
+        return tuple(
+            (column, tuple(feature["names"]))
+            for column, feature in features.items()
+            if isinstance(feature, dict) and all(isinstance(name, str) for name in feature.get("names") or (None,))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):  # a statement of another form says nothing
+        return ()

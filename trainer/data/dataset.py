@@ -58,6 +58,23 @@ class LengthOverContext(InputRefused):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The files of a data set on this machine, what it is called in records, and its commit where a hub has it."""
+
+    name: str
+    paths: tuple[Path, ...]
+    revision: str | None = None
+
+
+Locate = Callable[[TrainSource, Split], Located]
+
+
+def in_folder(folder: Path) -> Locate:
+    """Data sets that are one file each, by a path that starts from this folder."""
+    return lambda source, _: Located((folder / source.path).name, (folder / source.path,))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedData:
     """Sequences of both parts, the identity of each file, and what is worth saying or warning of."""
@@ -83,6 +100,7 @@ def load_data(
     max_length: int,
     seed: int,
     context_length: int | None = None,
+    locate: Locate | None = None,
     observe: Observe = ignore,
 ) -> LoadedData:
     """Everything that a run needs of its data.
@@ -94,6 +112,7 @@ def load_data(
         max_length: in tokens; sequences are cut on the right.
         seed: of the split, when the validation block has none.
         context_length: of the base; None when nobody knows.
+        locate: where a data set is; None for a file below `folder`.
         observe: hears of progress.
 
     Raises:
@@ -101,7 +120,7 @@ def load_data(
     """
     if context_length is not None and max_length > context_length:
         raise LengthOverContext(max_length, context_length)
-    reader = _Reader(folder, tokenizer, max_length, observe)
+    reader = _Reader(locate or in_folder(folder), tokenizer, max_length, observe)
     if data.validation.path is not None:
         train = reader.whole(data.train, "train")
         validation = reader.whole(data.validation.as_source(), "validation")
@@ -127,6 +146,7 @@ class _Part:
 
     split: Split
     rule: str
+    located: Located
     facts: FileFacts
     reading: Reading
     max_length: int
@@ -134,6 +154,7 @@ class _Part:
     examples: list[Example] = field(default_factory=list)
     left_out: int = 0
     cut: int = 0
+    untaught: int = 0
     _digest: Any = field(default_factory=hashlib.sha256)  # hashlib's type has no public name
 
     def add(self, values: dict[str, Any], example: Example) -> None:
@@ -141,6 +162,7 @@ class _Part:
             self.left_out += 1
             return
         self.cut += len(example.ids) == self.max_length
+        self.untaught += example.untaught
         self.examples.append(example)
         self._digest.update(row_line(values))
 
@@ -170,6 +192,7 @@ class _Part:
             template_sha256=self.reading.template_digest,
             columns=self.reading.columns,
             selections=selections,
+            revision=self.located.revision,
         )
 
     def notes(self) -> Iterable[str]:
@@ -185,18 +208,23 @@ class _Part:
             )
         if self.cut:
             yield f"{self.cut} {self.split} rows of {self.reading.name} reach training.max_length {self.max_length} and may be cut"
+        if self.untaught:
+            yield (
+                f"{self.untaught} answers in {self.split} rows of {self.reading.name} carry no loss: the chat template "
+                "renders them otherwise once the conversation goes on"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    folder: Path
+    locate: Locate
     tokenizer: Any  # transformers' PreTrainedTokenizerBase
     max_length: int
     observe: Observe
 
     def whole(self, source: TrainSource, split: Split) -> _Part:
         part = self._part(source, split, _first(source.rows))
-        self._fill(self.folder / source.path, part.facts, source.rows, lambda _: part)
+        self._fill(part, source.rows, lambda _: part)
         part.check()
         return part
 
@@ -204,7 +232,13 @@ class _Reader:
         rule = f"{_first(source.rows)}, fraction {fraction:g}, seed {seed}"
         train = self._part(source, "train", f"{rule}: the rest")
         validation = _Part(
-            "validation", f"{rule}: held out", train.facts, train.reading, self.max_length, train.container
+            "validation",
+            f"{rule}: held out",
+            train.located,
+            train.facts,
+            train.reading,
+            self.max_length,
+            train.container,
         )
         count = min(train.facts.rows, source.rows or train.facts.rows)
         if count < 2:
@@ -212,8 +246,7 @@ class _Reader:
         size = min(max(1, round(count * fraction)), count - 1)
         held_out = frozenset(rank_by_hash(count, seed=seed, purpose="validation")[:size])
         self._fill(
-            self.folder / source.path,
-            train.facts,
+            train,
             source.rows,
             lambda index: validation if index in held_out else train,
         )
@@ -222,21 +255,23 @@ class _Reader:
         return train, validation
 
     def _part(self, source: TrainSource, split: Split, rule: str) -> _Part:
-        path = self.folder / source.path
-        facts = inspect_file(path)
+        located = self.locate(source, split)
+        facts = inspect_file(*located.paths)
         template = self.tokenizer.chat_template
         reading = choose_reading(
             source,
-            name=path.name,
+            name=located.name,
             columns=facts.columns,
+            classes=facts.classes,
             chat_template=template if isinstance(template, str) else None,
         )
-        return _Part(split, rule, facts, reading, self.max_length, container_of(path))
+        return _Part(split, rule, located, facts, reading, self.max_length, container_of(located.paths[0]))
 
-    def _fill(self, path: Path, facts: FileFacts, limit: int | None, part_of: Callable[[int], _Part]) -> None:
+    def _fill(self, whole: _Part, limit: int | None, part_of: Callable[[int], _Part]) -> None:
+        facts = whole.facts
         count = min(facts.rows, limit or facts.rows)
         self.observe(Started(_STEP, total=count, unit="rows"))
-        for index, row in enumerate(read_rows(path, facts)):
+        for index, row in enumerate(read_rows(*whole.located.paths, facts=facts)):
             if index >= count:
                 continue  # read to the end: the digest must be that of the first pass
             part = part_of(index)

@@ -6,8 +6,9 @@ Values are put in as they are: braces and brackets inside them mean nothing.
 """
 
 import difflib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ from schemas.config import RowFormat, TrainSource
 from schemas.errors import InputRefused
 from schemas.identity import Digest
 from trainer.data.containers import Row
+from trainer.data.conversations import WrongColumnType, conversation, has_lone_surrogate, kind_of
 
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 _OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 
 
@@ -31,6 +33,7 @@ class Format:
     template: str
 
 
+# in the order in which they are recognised
 FORMATS: dict[RowFormat, Format] = {
     "prompt_completion": Format(("prompt", "completion"), (), "completion", "{prompt}\n{completion}"),
     "alpaca": Format(
@@ -39,10 +42,18 @@ FORMATS: dict[RowFormat, Format] = {
         "output",
         "[[{system}\n\n]]### Instruction:\n{instruction}\n\n[[### Input:\n{input}\n\n]]### Response:\n{output}",
     ),
-    "text": Format(("text",), (), "text", "{text}"),
-    # rendered with the tokenizer's own chat template, which is then what is digested
+    # the next two are rendered with the tokenizer's own chat template, which is then what is digested
     "messages": Format(("messages",), (), "messages", ""),
+    "sharegpt": Format(("conversations",), ("system",), "conversations", ""),
+    # the label's name is the completion, so that every method and every measure of text works on it
+    "classification": Format(
+        ("text", "label"), ("text_pair",), "label", "{text}\n\n[[{text_pair}\n\n]]### Label:\n{label}"
+    ),
+    "text": Format(("text",), (), "text", "{text}"),
+    # what its template names, by the file's own column names: never recognised, always asked for
+    "columns": Format((), (), "", ""),
 }
+CONVERSATIONS: tuple[RowFormat, ...] = ("messages", "sharegpt")
 
 
 class AbsentColumn(InputRefused):
@@ -70,17 +81,6 @@ class AbsentValue(InputRefused):
         )
 
 
-class WrongColumnType(InputRefused):
-    reference = "wrong-column-type"
-
-    def __init__(self, name: str, line: int, column: str, *, found: str, expected: str) -> None:
-        super().__init__(
-            what=f"line {line} of {name}: column `{column}` holds {found}",
-            why=f"{expected} is expected there",
-            fix="name another column in data.train.columns, or convert the file",
-        )
-
-
 class UnknownMeaning(InputRefused):
     reference = "unknown-meaning"
 
@@ -100,6 +100,28 @@ class FormatNotRecognised(InputRefused):
             what=f"the format of {name} cannot be told from its columns",
             why=f"the columns are {', '.join(columns)}",
             fix=f"set data.train.format to one of {', '.join(FORMATS)}, and data.train.columns if they are named otherwise",
+        )
+
+
+class UnknownLabel(InputRefused):
+    reference = "unknown-label"
+
+    def __init__(self, name: str, line: int, column: str, known: int) -> None:
+        super().__init__(
+            what=f"line {line} of {name}: column `{column}` holds a label that is none of the {known} known ones",
+            why="the numbers of the classes go from 0 to one less than there are names",
+            fix="complete data.train.labels, or correct the line",
+        )
+
+
+class LabelsWithoutClasses(InputRefused):
+    reference = "labels-without-classes"
+
+    def __init__(self, row_format: RowFormat) -> None:
+        super().__init__(
+            what=f"data.train.labels means nothing for the format {row_format}",
+            why="only rows of the format classification have a label",
+            fix="take labels out, or set format: classification",
         )
 
 
@@ -123,6 +145,8 @@ class Reading:
     columns: tuple[tuple[str, str], ...]
     template: str
     detected: bool
+    shape: Format
+    labels: tuple[str, ...] = ()
 
     @property
     def template_digest(self) -> Digest:
@@ -135,28 +159,51 @@ class Reading:
         Raises:
             AbsentValue, WrongColumnType: with line and column, never the value.
         """
-        shape = FORMATS[self.row_format]
         found = {}
         for meaning, column in self.columns:
             value = row.values.get(column)
             if value is None:
-                if meaning in shape.optional:
+                if meaning in self.shape.optional:
                     continue
                 raise AbsentValue(self.name, row.line, column)
             found[meaning] = self._checked(row.line, column, meaning, value)
         return found
 
     def _checked(self, line: int, column: str, meaning: str, value: Any) -> Any:
-        if meaning == "messages":
-            return _conversation(self.name, line, column, value)
+        if meaning == self.shape.answer and self.row_format in CONVERSATIONS:
+            return conversation(self.name, line, column, value, sharegpt=meaning == "conversations")
+        if self.row_format == "classification" and meaning == "label":
+            value = self._label(line, column, value)
+        elif self.row_format == "columns" and isinstance(value, bool | int | float):
+            value = json.dumps(value)
         if not isinstance(value, str):
-            raise WrongColumnType(self.name, line, column, found=_kind(value), expected="text")
-        if _has_lone_surrogate(value):
+            raise WrongColumnType(self.name, line, column, found=kind_of(value), expected="text")
+        if has_lone_surrogate(value):
             raise WrongColumnType(self.name, line, column, found="half a surrogate pair", expected="Unicode text")
         return value
 
+    def _label(self, line: int, column: str, value: Any) -> Any:
+        """The class's name: of its number where the names are known, else what stands there."""
+        number = int(value) if isinstance(value, str) and self.labels and value.isdecimal() else value
+        if isinstance(number, bool) or not isinstance(number, int):
+            if self.labels and value not in self.labels:
+                raise UnknownLabel(self.name, line, column, len(self.labels))
+            return json.dumps(value) if isinstance(value, bool) else value
+        if not self.labels:
+            return str(number)
+        if not 0 <= number < len(self.labels):
+            raise UnknownLabel(self.name, line, column, len(self.labels))
+        return self.labels[number]
 
-def choose_reading(source: TrainSource, *, name: str, columns: Sequence[str], chat_template: str | None) -> Reading:
+
+def choose_reading(
+    source: TrainSource,
+    *,
+    name: str,
+    columns: Sequence[str],
+    chat_template: str | None,
+    classes: Sequence[tuple[str, tuple[str, ...]]] = (),
+) -> Reading:
     """How to read a file with these columns: what the training file says, else what the columns say.
 
     Args:
@@ -164,13 +211,16 @@ def choose_reading(source: TrainSource, *, name: str, columns: Sequence[str], ch
         name: the file's base name, for errors.
         columns: of its first row.
         chat_template: the text that renders messages, None when the tokenizer has none.
+        classes: (column, names) that the file states itself.
 
     Raises:
         FormatNotRecognised, AbsentColumn, UnknownMeaning, TemplateRefused.
     """
     row_format = source.format or _detect(name, columns, source.columns)
-    shape = FORMATS[row_format]
+    shape = _shape_of_template(source) if row_format == "columns" else FORMATS[row_format]
     meanings = (*shape.required, *shape.optional)
+    if source.labels and row_format != "classification":
+        raise LabelsWithoutClasses(row_format)
     for meaning in source.columns:
         if meaning not in meanings:
             raise UnknownMeaning(meaning, row_format, meanings)
@@ -182,7 +232,16 @@ def choose_reading(source: TrainSource, *, name: str, columns: Sequence[str], ch
             raise AbsentColumn(name, column, columns)
         del chosen[meaning]
     template = _template(source, row_format, chat_template)
-    return Reading(name, row_format, tuple(sorted(chosen.items())), template, detected=source.format is None)
+    labels = source.labels or dict(classes).get(chosen.get("label", ""), ())
+    return Reading(
+        name,
+        row_format,
+        tuple(sorted(chosen.items())),
+        template,
+        detected=source.format is None,
+        shape=shape,
+        labels=labels if row_format == "classification" else (),
+    )
 
 
 def render(reading: Reading, values: dict[str, Any]) -> tuple[str, str]:
@@ -191,11 +250,10 @@ def render(reading: Reading, values: dict[str, Any]) -> tuple[str, str]:
     Raises:
         AssertionError: the row is a conversation; those need a tokenizer.
     """
-    assert reading.row_format != "messages", "conversations are rendered by the tokenizer"
+    assert reading.row_format not in CONVERSATIONS, "conversations are rendered by the tokenizer"
     texts: dict[str, str] = values
-    answer = "{" + FORMATS[reading.row_format].answer + "}"
-    before, _, after = reading.template.partition(answer)
-    completion = texts[FORMATS[reading.row_format].answer] + _filled(after, texts)
+    before, _, after = reading.template.partition("{" + reading.shape.answer + "}")
+    completion = texts[reading.shape.answer] + _filled(after, texts)
     return _filled(before, texts), completion
 
 
@@ -208,17 +266,28 @@ def row_line(values: dict[str, Any]) -> bytes:
 
 
 def _detect(name: str, columns: Sequence[str], mapped: dict[str, str]) -> RowFormat:
-    for row_format, shape in FORMATS.items():
+    known = {row_format: shape for row_format, shape in FORMATS.items() if shape.required}
+    for row_format, shape in known.items():
         if all(mapped.get(meaning, meaning) in columns for meaning in shape.required):
             return row_format
-    by_mapping = [key for key, shape in FORMATS.items() if mapped and set(mapped) >= set(shape.required)]
+    by_mapping = [key for key, shape in known.items() if mapped and set(mapped) >= set(shape.required)]
     if by_mapping:  # the columns that are named do not exist: say so rather than "not recognised"
         return by_mapping[0]
     raise FormatNotRecognised(name, columns)
 
 
+def _shape_of_template(source: TrainSource) -> Format:
+    """The columns that a template names; the last of them is the answer."""
+    used = tuple(dict.fromkeys(_PLACEHOLDER.findall(source.template or "")))
+    if not used:
+        raise TemplateRefused("the format columns needs a template that names columns of the file")
+    in_parts = {word for part in _OPTIONAL.findall(source.template or "") for word in _PLACEHOLDER.findall(part)}
+    optional = tuple(word for word in used[:-1] if word in in_parts)
+    return Format(tuple(word for word in used if word not in optional), optional, used[-1], source.template or "")
+
+
 def _template(source: TrainSource, row_format: RowFormat, chat_template: str | None) -> str:
-    if row_format == "messages":
+    if row_format in CONVERSATIONS:
         if source.template is not None:
             raise TemplateRefused("conversations are rendered with the tokenizer's chat template")
         if chat_template is None:
@@ -226,7 +295,7 @@ def _template(source: TrainSource, row_format: RowFormat, chat_template: str | N
         return chat_template
     if source.template is None:
         return FORMATS[row_format].template
-    shape = FORMATS[row_format]
+    shape = _shape_of_template(source) if row_format == "columns" else FORMATS[row_format]
     used = _PLACEHOLDER.findall(source.template)
     unknown = [word for word in used if word not in (*shape.required, *shape.optional)]
     if unknown:
@@ -255,28 +324,3 @@ def _filled(text: str, values: dict[str, str]) -> str:
         return inner if all(values.get(word) for word in _PLACEHOLDER.findall(inner)) else ""
 
     return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), ""), _OPTIONAL.sub(part, text))
-
-
-def _conversation(name: str, line: int, column: str, value: Any) -> list[dict[str, str]]:
-    expected = "a list of {role, content} objects that ends with the assistant's words"
-    if not isinstance(value, list) or not value:
-        raise WrongColumnType(name, line, column, found=_kind(value), expected=expected)
-    for turn in value:
-        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
-            raise WrongColumnType(name, line, column, found="a turn without role and content", expected=expected)
-        if _has_lone_surrogate(turn["content"]):
-            raise WrongColumnType(name, line, column, found="half a surrogate pair", expected="Unicode text")
-    if value[-1]["role"] != "assistant":
-        raise WrongColumnType(name, line, column, found="a conversation without a final answer", expected=expected)
-    return [{"role": turn["role"], "content": turn["content"]} for turn in value]
-
-
-def _has_lone_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    names: Iterable[tuple[type, str]] = ((int, "a number"), (float, "a number"), (str, "text"), (list, "a list"))
-    return next((word for kind, word in names if isinstance(value, kind)), "an object")

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import InputRefused
-from trainer.data.formats import Reading, render
+from trainer.data.conversations import Turn, is_learnt
+from trainer.data.formats import CONVERSATIONS, Reading, render
 
 IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropyLoss ignore_index)
 
@@ -30,10 +31,14 @@ class ChatTemplateRefused(InputRefused):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One sequence: token ids and labels, both int32 of shape (tokens,); labels are −100 where nothing is learnt."""
+    """One sequence: token ids and labels, both int32 of shape (tokens,); labels are −100 where nothing is learnt.
+
+    `untaught`: answers of a conversation that could not be told apart from what stands around them, and carry no loss.
+    """
 
     ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.int32]
+    untaught: int = 0
 
     @property
     def supervised(self) -> int:
@@ -54,19 +59,24 @@ def tokenize_row(
     Raises:
         ChatTemplateRefused: the template fails on this conversation, or does not extend its own prompt.
     """
-    if reading.row_format == "messages":
-        prompt, completion = _conversation_ids(reading, values["messages"], line, tokenizer)
+    if reading.row_format in CONVERSATIONS:
+        turns = values[reading.shape.answer]
+        system = [{"role": "system", "content": values["system"]}] if values.get("system") else []
+        pieces, untaught = _conversation(reading, [*system, *turns], line, tokenizer)
     else:
-        prompt_text, completion_text = render(reading, values)
-        prompt = _prompt_ids(prompt_text, tokenizer)
-        completion = tokenizer(completion_text, add_special_tokens=False)["input_ids"]
-    end = tokenizer.eos_token_id
-    if end is not None and end not in completion[-2:]:
-        completion = [*completion, end]
-    ids = np.asarray([*prompt, *completion][:max_length], dtype=np.int32)
-    labels = ids.copy()
-    labels[: len(prompt)] = IGNORED
-    return Example(ids, labels)
+        prompt, completion = render(reading, values)
+        pieces, untaught = [(_prompt_ids(prompt, tokenizer), False), (_plain_ids(completion, tokenizer), True)], 0
+    end, (last, learnt) = tokenizer.eos_token_id, pieces[-1]
+    if end is not None and end not in last[-2:]:
+        pieces[-1] = ([*last, end], learnt)
+    ids = np.asarray([token for piece, _ in pieces for token in piece][:max_length], dtype=np.int32)
+    carries = np.asarray([learnt for piece, learnt in pieces for _ in piece][:max_length], dtype=bool)
+    return Example(ids, np.where(carries, ids, np.int32(IGNORED)), untaught)
+
+
+def _plain_ids(text: str, tokenizer: Any) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _prompt_ids(text: str, tokenizer: Any) -> list[int]:
@@ -81,22 +91,43 @@ def _prompt_ids(text: str, tokenizer: Any) -> list[int]:
     )
 
 
-def _conversation_ids(
-    reading: Reading, turns: list[dict[str, str]], line: int, tokenizer: Any
-) -> tuple[list[int], list[int]]:
+def _conversation(
+    reading: Reading, turns: list[Turn], line: int, tokenizer: Any
+) -> tuple[list[tuple[list[int], bool]], int]:
+    """The tokens of a conversation in pieces, each with whether it is learnt, and the number of answers that are not
+    although they should be.
+
+    An answer is what the rendered conversation up to it has more than the same with only its beginning announced. Some
+    templates render an earlier answer otherwise once the conversation goes on: such a one carries no loss.
+    """
+
+    def rendered(upto: int, *, announce: bool = False) -> str:
+        text: str = tokenizer.apply_chat_template(turns[:upto], tokenize=False, add_generation_prompt=announce)
+        return text
+
     import jinja2
 
     try:
-        prompt = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template(turns, tokenize=False)
+        whole = rendered(len(turns)).rstrip("\n")
+        spans: list[tuple[int, int]] = []
+        untaught = 0
+        for at, turn in enumerate(turns):
+            if not is_learnt(turn):
+                continue
+            before, upto = rendered(at, announce=True), rendered(at + 1).rstrip("\n")
+            if upto.startswith(before) and whole.startswith(upto):
+                spans.append((len(before), len(upto)))
+            elif at == len(turns) - 1:
+                why = "the rendered conversation does not begin with its rendered prompt"
+                raise ChatTemplateRefused(reading.name, line, why)
+            else:
+                untaught += 1
     except (jinja2.TemplateError, ValueError, TypeError) as error:
         raise ChatTemplateRefused(reading.name, line, f"it stopped with {type(error).__name__}") from None
-    if not whole.startswith(prompt):
-        raise ChatTemplateRefused(
-            reading.name, line, "the rendered conversation does not begin with its rendered prompt"
-        )
-    completion = whole[len(prompt) :].rstrip("\n")
-    return (
-        tokenizer(prompt, add_special_tokens=False)["input_ids"],
-        tokenizer(completion, add_special_tokens=False)["input_ids"],
-    )
+    pieces, done = [], 0
+    for start, stop in spans:
+        pieces += [(_plain_ids(whole[done:start], tokenizer), False), (_plain_ids(whole[start:stop], tokenizer), True)]
+        done = stop
+    if done < len(whole) or not pieces:  # the last answer has the weight 0
+        pieces.append((_plain_ids(whole[done:], tokenizer), False))
+    return pieces, untaught

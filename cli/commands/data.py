@@ -1,0 +1,96 @@
+"""data: what is in a data set, before anything is trained on it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import console
+from cli.options import HomeOption, Output, OutputOption
+
+if TYPE_CHECKING:
+    from trainer.data.inspection import Leak, Part
+
+
+def add_to(app: typer.Typer) -> None:
+    data = typer.Typer(help="Look at training data.", no_args_is_help=True)
+    data.command("inspect")(data_inspect)
+    app.add_typer(data, name="data")
+
+
+def data_inspect(
+    file: Annotated[
+        str, typer.Argument(help="A data file, a Hub id (owner/name), or a training file.", show_default=False)
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="Count tokens as this base reads them: name, name:3, name@alias or sha256:…")
+    ] = None,
+    labels: Annotated[int, typer.Option(min=0, help="Show this many rows, and which of their tokens carry loss.")] = 0,
+    validation: Annotated[
+        str | None, typer.Option(help="A held-out data set: how many of its rows are training rows?")
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="How rows are read; recognised from the columns when not given.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(min=2, help="In tokens; 512, or the training file's.")] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Look at training data. Rows, tokens and which carry loss, duplicates, leaks between splits."""
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from schemas.config import ROW_FORMATS
+    from trainer.data_inspection import inspect_data, what_is_asked
+
+    if data_format is not None and data_format not in ROW_FORMATS:
+        raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")
+
+    asked = what_is_asked(file, validation=validation, base=base, max_length=max_length, data_format=data_format)
+    progress = Progress(story_on_stdout=False)
+    if asked.base is None:
+        found = inspect_data(asked, observe=progress)
+    else:
+        with opened(home) as registry:
+            found = inspect_data(asked, registry=registry, show=labels, observe=progress)
+    if output is Output.json:
+        console.out_json(found.to_json())
+        return
+    _show(found.train)
+    if found.validation is not None:
+        _show(found.validation)
+    if found.leak is not None:
+        _show_leak(found.leak)
+    if asked.base is None:
+        console.note("tokens are counted with --base REF, and shown with --labels N")
+    console.next_step("registry train CONFIG.yml")
+
+
+def _show(part: "Part") -> None:
+    how = "recognised" if part.detected else "as asked"
+    columns = ", ".join(f"{meaning} from `{column}`" for meaning, column in part.columns)
+    console.out(f"data       {console.printable(part.name)}  {part.rows} rows  {part.sha256.short}")
+    console.out(f"format     {part.format} ({how}): {console.printable(columns)}")
+    console.out(
+        f"duplicates {part.exact} exact, {part.similar} but for case and space; {part.conflicting} same prompt, other answer"
+    )
+    if part.labels:
+        console.out("labels     " + ", ".join(f"{console.printable(name)} {count}" for name, count in part.labels[:20]))
+    lengths = part.lengths
+    if lengths is not None:
+        share = lengths.supervised / max(lengths.tokens, 1)
+        console.out(f"tokens     {lengths.tokens}, {lengths.supervised} of them ({share:.0%}) carry loss")
+        console.out(f"lengths    median {lengths.median}, longest {lengths.longest}; {lengths.cut} rows are cut")
+        if lengths.nothing_to_learn:
+            console.out(f"nothing    {lengths.nothing_to_learn} rows have no token to learn, and are left out")
+        if lengths.untaught:
+            console.out(f"untaught   {lengths.untaught} answers carry no loss: the template changes them later")
+    for row in part.shown:
+        console.out(f"row {row.line}")
+        for piece in row.pieces:
+            console.out(f"  {'learnt ' if piece.learnt else 'given  '} {piece.text!r}")
+
+
+def _show_leak(leak: "Leak") -> None:
+    console.out(
+        f"leaks      of {leak.rows} held-out rows {leak.exact} are training rows, {leak.similar} but for case and space; "
+        f"{leak.same_prompt} have a training row's prompt"
+    )

@@ -1,0 +1,131 @@
+"""`registry data inspect`: a data file, a data set of the Hub, or all that a training file names."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.home import Registry
+from schemas.config import TrainSource
+from schemas.dataset import Split
+from schemas.progress import Observe, ignore
+from trainer.base_models import load_tokenizer
+from trainer.checked_base import base_named
+from trainer.config import load_training_file
+from trainer.data.containers import DataFileMissing, FileFacts
+from trainer.data.dataset import Located
+from trainer.data.formats import Reading, choose_reading
+from trainer.data.inspection import Leak, Part, Seen, facts_of, inspect_part, leak
+from trainer.hub_data import here_or_on_the_hub, is_hub_id
+
+_TRAINING_FILES = (".yml", ".yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which data sets, with which tokenizer; `base` is None where tokens are not wanted."""
+
+    train: TrainSource
+    validation: TrainSource | None
+    folder: Path
+    base: str | None
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found."""
+
+    train: Part
+    validation: Part | None = None
+    leak: Leak | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        def plain(part: Part | None) -> Any:
+            return None if part is None else asdict(part) | {"sha256": str(part.sha256)}
+
+        return {
+            "train": plain(self.train),
+            "validation": plain(self.validation),
+            "leak": None if self.leak is None else asdict(self.leak),
+        }
+
+
+def what_is_asked(
+    source: str, *, validation: str | None, base: str | None, max_length: int | None, data_format: str | None = None
+) -> Asked:
+    """The data sets that the words of a command line mean; a training file brings its own base and length.
+
+    Raises:
+        DataFileMissing: there is no such file.
+        The errors of reading a training file.
+    """
+    here = Path.cwd()
+    if Path(source).suffix.lower() in _TRAINING_FILES:
+        loaded = load_training_file(Path(source))
+        data, training = loaded.config.data, loaded.config.training
+        held_out = data.validation.as_source() if data.validation.path else None
+        return Asked(data.train, held_out, loaded.folder, base or loaded.config.base, max_length or training.max_length)
+    for path in (source, validation):
+        if path is not None and not (here / path).exists() and not is_hub_id(path, here):
+            raise DataFileMissing(here / path)
+    settings = {} if data_format is None else {"format": data_format}
+    return Asked(
+        TrainSource.model_validate({"path": source} | settings),
+        None if validation is None else TrainSource.model_validate({"path": validation} | settings),
+        here,
+        base,
+        max_length or 512,
+    )
+
+
+def inspect_data(
+    asked: Asked, *, registry: Registry | None = None, show: int = 0, observe: Observe = ignore
+) -> Inspection:
+    """Read it all once.
+
+    Args:
+        asked: what.
+        registry: holds the base, where one is asked for.
+        show: this many rows are shown as the model would read them.
+        observe: hears of what is fetched.
+    """
+    tokenizer = None
+    if asked.base is not None and registry is not None:
+        from registry.bases import base_folder
+
+        version = base_named(registry, asked.base)
+        with tempfile.TemporaryDirectory() as scratch:
+            tokenizer = load_tokenizer(base_folder(registry, version, Path(scratch)))
+    train = _opened(asked, asked.train, "train", tokenizer, observe)
+    part, seen = _inspected(train, asked, asked.train, tokenizer, show)
+    if asked.validation is None:
+        return Inspection(part)
+    held_out = _opened(asked, asked.validation, "validation", tokenizer, observe)
+    other, _ = _inspected(held_out, asked, asked.validation, tokenizer, show)
+    return Inspection(part, other, leak(*held_out, seen, limit=asked.validation.rows))
+
+
+def _opened(
+    asked: Asked, source: TrainSource, split: Split, tokenizer: Any | None, observe: Observe
+) -> tuple[Located, FileFacts, Reading]:
+    located = here_or_on_the_hub(asked.folder, observe)(source, split)
+    facts = facts_of(located)
+    # without a tokenizer conversations are only counted: any template will do
+    template = "" if tokenizer is None else tokenizer.chat_template
+    reading = choose_reading(
+        source,
+        name=located.name,
+        columns=facts.columns,
+        classes=facts.classes,
+        chat_template=template if isinstance(template, str) else None,
+    )
+    return located, facts, reading
+
+
+def _inspected(
+    opened: tuple[Located, FileFacts, Reading], asked: Asked, source: TrainSource, tokenizer: Any | None, show: int
+) -> tuple[Part, Seen]:
+    return inspect_part(
+        *opened, limit=source.rows, tokenizer=tokenizer, max_length=asked.max_length, show=show if tokenizer else 0
+    )

@@ -1,0 +1,150 @@
+"""Data sets of the Hub: resolved to a commit, each file checked, read where the libraries of the Hub keep what they fetch.
+
+A file on this machine wins over a data set of the same name. No code of a data set is ever run: only files of rows are read.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from registry.files import unwritable
+from schemas.config import TrainSource
+from schemas.dataset import Split
+from schemas.errors import InputRefused
+from schemas.progress import Observe, Said, ignore
+from trainer.data.containers import SUFFIXES
+from trainer.data.dataset import Locate, Located, in_folder
+from trainer.hub import CheckedFetch, Sibling, answers_of_the_hub
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
+# the words for each split in the names of files, the one that is looked for first in front
+_SPLIT_WORDS: Mapping[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test",),
+}
+
+
+class NoSuchDataFiles(InputRefused):
+    reference = "no-such-data-files"
+
+    def __init__(self, repository: str, wanted: str, there: tuple[str, ...]) -> None:
+        super().__init__(
+            what=f"{repository} has no files of rows for {wanted}",
+            why=f"there are {', '.join(there[:8])}{' …' if len(there) > 8 else ''}" if there else "it has none at all",
+            fix="name one of its parts with `split:` or `subset:` beside `path:`",
+        )
+
+
+class AmbiguousDataFiles(InputRefused):
+    reference = "ambiguous-data-files"
+
+    def __init__(self, repository: str, groups: tuple[str, ...]) -> None:
+        super().__init__(
+            what=f"{repository} has several sets of rows",
+            why=f"they are {', '.join(groups[:8])}{' …' if len(groups) > 8 else ''}",
+            fix="choose one with `subset:` beside `path:`",
+        )
+
+
+def is_hub_id(path: str, folder: Path) -> bool:
+    """Whether a `path` means a data set of the Hub: it looks like one, and nothing of that name is here."""
+    return bool(_HUB_ID.match(path)) and Path(path).suffix.lower() not in SUFFIXES and not (folder / path).exists()
+
+
+def here_or_on_the_hub(folder: Path, observe: Observe = ignore) -> Locate:
+    """Data sets by a path that starts from the folder, else by their id on the Hub."""
+    here = in_folder(folder)
+
+    def locate(source: TrainSource, split: Split) -> Located:
+        if not is_hub_id(source.path, folder):
+            return here(source, split)
+        return fetch_data(source, split, observe=observe)
+
+    return locate
+
+
+def fetch_data(
+    source: TrainSource,
+    split: Split,
+    *,
+    destination: Path | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+    observe: Observe = ignore,
+) -> Located:
+    """The files of rows of a data set, at one commit, checked; found again by a second call.
+
+    Args:
+        source: its `path` is owner/name.
+        split: which part, where `source.split` does not say.
+        destination: None for a folder beside the cache of the Hub's own libraries.
+        endpoint: None for HF_ENDPOINT, else the public hub.
+        token: None for HF_TOKEN, else a stored login.
+        observe: hears of bytes, and of what was chosen.
+
+    Raises:
+        NoSuchDataFiles, AmbiguousDataFiles: nothing, or too much, fits.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `trainer.hub`.
+    """
+    from huggingface_hub import HfApi, constants
+
+    repository = source.path
+    with answers_of_the_hub(repository, source.revision):
+        info = HfApi(endpoint=endpoint, token=token).dataset_info(
+            repository, revision=source.revision, files_metadata=True
+        )
+    siblings: dict[str, Sibling] = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+    names = chosen_files(repository, tuple(siblings), split=split, source=source)
+    commit = str(info.sha)
+    root = destination or Path(constants.HF_HOME) / "peft-registry" / "datasets"
+    folder = root / repository.replace("/", "--") / commit
+    try:
+        CheckedFetch(repository, commit, folder, endpoint, token, siblings, kind="dataset").all(names, observe)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    observe(Said("data", f"{repository} at {commit[:12]}: {names[0]}{more}"))
+    return Located(repository, tuple(folder / name for name in names), commit)
+
+
+def chosen_files(repository: str, names: tuple[str, ...], *, split: Split, source: TrainSource) -> tuple[str, ...]:
+    """The files of a repository that hold the rows of a split, sorted.
+
+    `subset` is a folder of it, or one file; `split` a word in the file's path. Where no path has a word for any split, all
+    rows are training rows.
+
+    Raises:
+        NoSuchDataFiles, AmbiguousDataFiles.
+    """
+    rows = tuple(sorted(name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES))
+    found = tuple(name for name in rows if source.subset is None or _is_in(name, source.subset))
+    words = _SPLIT_WORDS[split] if source.split is None else (source.split,)
+    of_split = tuple(name for name in found if any(_has_word(name, word) for word in words))
+    every_word = [word for several in _SPLIT_WORDS.values() for word in several]
+    unmarked = not any(_has_word(name, word) for name in found for word in every_word)
+    if not of_split and source.split is None and ((unmarked and split == "train") or source.subset in found):
+        of_split = found
+    if not of_split:
+        part = f"the subset {source.subset}" if source.subset and not found else f"the split {words[0]}"
+        raise NoSuchDataFiles(repository, part, rows)
+    groups = tuple(dict.fromkeys(_group(name, words) for name in of_split))
+    if len(groups) > 1:
+        raise AmbiguousDataFiles(repository, groups)
+    return of_split
+
+
+def _is_in(name: str, subset: str) -> bool:
+    return name == subset or subset in PurePosixPath(name).parts[:-1]
+
+
+def _has_word(name: str, word: str) -> bool:
+    return re.search(rf"(?:^|[/_.\-]){re.escape(word)}(?:[/_.\-]|$)", name, re.IGNORECASE) is not None
+
+
+def _group(name: str, words: tuple[str, ...]) -> str:
+    """What the files of one set of rows have in common: their folder, and how they end."""
+    path = PurePosixPath(name)
+    folders = [part for part in path.parts[:-1] if part not in words]
+    stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
+    return "/".join([*folders, f"{stem}{path.suffix}"])
