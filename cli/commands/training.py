@@ -72,6 +72,11 @@ def train(
             "--resume", help="Go on with a stopped run: of this id or file, else the newest (--resume [RUN_ID])."
         ),
     ] = False,
+    nproc: Annotated[int | None, typer.Option(min=1, help="Train in so many processes, through torchrun.")] = None,
+    nnodes: Annotated[int, typer.Option(min=1, help="Run this on so many machines, with one --rdzv-endpoint.")] = 1,
+    rdzv_endpoint: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the machines meet, as for torchrun.")
+    ] = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it takes, as `registry estimate`; nothing is loaded.")
@@ -84,6 +89,7 @@ def train(
     from cli.commands.choosing import estimate
     from cli.progress import Progress
     from cli.wiring import opened
+    from trainer.launch import Launch, RegisteredElsewhere
     from trainer.run_folder import run_to_resume
     from trainer.runs import train_and_register
 
@@ -99,7 +105,12 @@ def train(
         kept = run_to_resume(registry.folder / "runs", None if config in changes else config) if resume else None
         path = Path(config or "") if kept is None else Path(kept.config)
         asked = changes if kept is None else (*kept.overrides, *changes)
-        outcome = train_and_register(registry, path, asked, resume=kept, observe=progress)
+        launch = Launch(nproc or 1, nnodes, rdzv_endpoint) if nproc or nnodes > 1 else None
+        try:
+            outcome = train_and_register(registry, path, asked, resume=kept, launch=launch, observe=progress)
+        except RegisteredElsewhere:
+            console.note("this machine has done its part; the one of process 0 registers the result")
+            return
         mirrored = _mirror(registry) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json(outcome.to_json())
