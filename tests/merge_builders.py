@@ -8,7 +8,7 @@ from trainer.merge.adapter import read_adapter
 from trainer.merge.algorithms import Algorithm, Share
 from trainer.merge.fold import fold
 from trainer.merge.folder import write_model_folder
-from trainer.merge.measures import TensorChange
+from trainer.merge.measures import MergeChanges
 from trainer.merge.names import model_names
 from trainer.merge.plan import Ingredient, MergePlan, make_plan
 from trainer.merge.tensors import checkpoint_tensors
@@ -79,9 +79,7 @@ def plan_of(
     return make_plan(base, tensors, names, ingredients, algorithm=algorithm, seed=seed, dtype=dtype)
 
 
-def merge(
-    base: Path, *adapters: Path, into: Path, workers: int | None = None, **choices: Any
-) -> tuple[TensorChange, ...]:
+def merge(base: Path, *adapters: Path, into: Path, workers: int | None = None, **choices: Any) -> MergeChanges:
     into.mkdir()
     return write_model_folder(plan_of(base, *adapters, **choices), into, workers=workers)
 

@@ -18,7 +18,6 @@ from tests.training_builders import a_model
 from trainer.merge import stream
 from trainer.merge.adapter import AdapterOptionRefused
 from trainer.merge.fold import AdapterTensorUnmatched, TiedMergeRefused, VocabularyResized
-from trainer.merge.measures import whole_change
 from trainer.merge.names import model_names
 from trainer.merge.stream import MergedNotFinite
 from trainer.merge.tensors import CheckpointIncomplete, checkpoint_tensors
@@ -173,7 +172,8 @@ def test_a_full_disk_is_said_whenever_it_comes(
 
 
 def test_what_changed_is_measured_on_the_stored_tensors(base: Path, adapter: Path, tmp_path: Path) -> None:
-    changes = {one.name: one for one in merge(base, adapter, into=tmp_path / "merged", dtype="BF16")}
+    found = merge(base, adapter, into=tmp_path / "merged", dtype="BF16")
+    changes = {one.name: one for one in found.tensors if one.meant_norm}
     before, after = load(base).state_dict(), load(tmp_path / "merged").state_dict()
     exact = unmerged(base, adapter).merge_and_unload().state_dict()
     assert changes.keys() == {name for name in before if "proj" in name}
@@ -185,8 +185,9 @@ def test_what_changed_is_measured_on_the_stored_tensors(base: Path, adapter: Pat
         cosine = float((w * new).sum() / (w.norm() * new.norm()))
         assert one.cosine == pytest.approx(cosine, abs=1e-6)
         assert one.changed == int((w != new).sum())
-    whole = whole_change(tuple(changes.values()))
-    assert whole.stored_norm == pytest.approx(sum(one.stored_norm**2 for one in changes.values()) ** 0.5)
-    assert whole.lost_share == pytest.approx(
-        (sum(one.lost_norm**2 for one in changes.values()) / sum(one.meant_norm**2 for one in changes.values())) ** 0.5
-    )
+        largest = float(torch.linalg.matrix_norm(meant, ord=2))
+        assert one.spectral_norm == pytest.approx(largest, rel=1e-5)
+    every = sum(float(value.double().square().sum()) for value in before.values())
+    assert found.base_norm == pytest.approx(every**0.5, rel=1e-6)
+    stored = sum(float((after[name].double() - before[name].double()).square().sum()) for name in before)
+    assert found.whole.relative_norm == pytest.approx((stored / every) ** 0.5, rel=1e-5)

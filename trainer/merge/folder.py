@@ -5,7 +5,7 @@ from pathlib import Path
 
 from registry.files import unwritable
 from schemas.progress import Observe, ignore
-from trainer.merge.measures import TensorChange
+from trainer.merge.measures import MergeChanges
 from trainer.merge.plan import CONFIG, MergePlan
 from trainer.merge.stream import write_merged
 from trainer.merge.tensors import INDEX
@@ -19,7 +19,7 @@ _OF_AN_ARTIFACT = ("manifest.json", "adapter_config.json", "trust.json")
 
 def write_model_folder(
     plan: MergePlan, folder: Path, *, workers: int | None = None, observe: Observe = ignore
-) -> tuple[TensorChange, ...]:
+) -> MergeChanges:
     """Write the merged model into the existing, empty folder; equal plans give equal bytes.
 
     Raises:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 
 import torch
 
+from trainer.merge.algorithms import Share
 from trainer.merge.plan import Job
+from trainer.merge.tensors import DTYPES
+from trainer.merge.updates import Loaded, LowRank, Stacked
+
+EXACT_SIDE = 512  # of the smaller side, up to which the largest singular value is computed exactly
+POWER_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,14 @@ class BlockSums:
             changed=changed,
         )
 
+    @classmethod
+    def of_copy(cls, data: bytes, dtype: str) -> "BlockSums":
+        """Of a block that the result has unchanged, in its bytes."""
+        if dtype not in DTYPES or not data:
+            return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0)
+        weight = torch.frombuffer(bytearray(data), dtype=DTYPES[dtype]).float()
+        return cls(float(torch.dot(weight, weight)), 0.0, 0.0, 0.0, 0.0, 0)
+
     @property
     def is_finite(self) -> bool:
         return math.isfinite(self.weight + self.stored + self.meant)
@@ -72,19 +86,41 @@ class TensorChange:
         return self.stored_norm / self.weight_norm if self.weight_norm else None
 
     @property
+    def lost_share(self) -> float | None:
+        """None where no change was meant."""
+        return self.lost_norm / self.meant_norm if self.meant_norm else None
+
+    @property
     def changed_share(self) -> float:
         return self.changed / max(self.parameters, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class WholeChange:
-    """The same over all changed tensors; `relative_norm` is against the whole base when its norm is given."""
+    """The same over the whole model; None where nothing was there to compare with."""
 
-    stored_norm: float
-    meant_norm: float
+    relative_norm: float | None
     lost_share: float | None
     changed: int
-    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class MergeChanges:
+    """What changed in each tensor that was not copied, in the order of the plan. `base_norm`: of all tensors together."""
+
+    tensors: tuple[TensorChange, ...]
+    base_norm: float
+
+    @property
+    def whole(self) -> WholeChange:
+        stored = math.hypot(*(one.stored_norm for one in self.tensors))
+        meant = math.hypot(*(one.meant_norm for one in self.tensors))
+        lost = math.hypot(*(one.lost_norm for one in self.tensors))
+        return WholeChange(
+            relative_norm=stored / self.base_norm if self.base_norm else None,
+            lost_share=lost / meant if meant else None,
+            changed=sum(one.changed for one in self.tensors),
+        )
 
 
 def change_of(job: Job, blocks: Sequence[BlockSums], spectral_norm: float | None) -> TensorChange:
@@ -106,14 +142,28 @@ def change_of(job: Job, blocks: Sequence[BlockSums], spectral_norm: float | None
     )
 
 
-def whole_change(changes: Sequence[TensorChange]) -> WholeChange:
-    """The change of all touched tensors together."""
-    meant = math.hypot(*(one.meant_norm for one in changes))
-    lost = math.hypot(*(one.lost_norm for one in changes))
-    return WholeChange(
-        stored_norm=math.hypot(*(one.stored_norm for one in changes)),
-        meant_norm=meant,
-        lost_share=lost / meant if meant else None,
-        changed=sum(one.changed for one in changes),
-        parameters=sum(one.parameters for one in changes),
-    )
+def spectral_norm(matrix: torch.Tensor) -> float:
+    """The largest singular value; beyond `EXACT_SIDE` by power iteration from a fixed start, which approaches it from below."""
+    if min(matrix.shape) <= EXACT_SIDE:
+        return float(torch.linalg.matrix_norm(matrix.double(), ord=2))
+    generator = torch.Generator().manual_seed(0)
+    vector = torch.randn(matrix.shape[1], generator=generator)
+    found = 0.0
+    for _ in range(POWER_STEPS):
+        image = matrix @ (vector / vector.norm().clamp_min(1e-30))
+        vector, found = matrix.t() @ image, float(image.norm())
+    return found
+
+
+def spectral_norm_of_sum(loaded: Sequence[tuple[Share, Loaded]]) -> float | None:
+    """The largest singular value of Σ wᵢ·sᵢ·Bᵢ·Aᵢ from the factors; None where a part is no low-rank difference."""
+    low_rank = [(share.weight, one) for share, one in loaded if isinstance(one, LowRank)]
+    if len(loaded) == 1 and isinstance(loaded[0][1], Stacked):
+        return abs(loaded[0][0].weight) * loaded[0][1].spectral_norm()
+    if len(low_rank) != len(loaded):
+        return None
+    b = torch.cat([one.b.double() * (weight * one.scale) for weight, one in low_rank], dim=1)
+    a = torch.cat([one.a.double() for _, one in low_rank])
+    # B·A = Q_b (R_b R_aᵀ) Q_aᵀ with orthonormal Q: the singular values are those of a small matrix
+    inner = torch.linalg.qr(b)[1] @ torch.linalg.qr(a.t())[1].t()
+    return float(torch.linalg.matrix_norm(inner, ord=2)) if bool(torch.isfinite(inner).all()) else None

@@ -45,7 +45,7 @@ class ModelNames:
     """The parameters of a model, in its own order, and the place of each tensor of its checkpoint.
 
     `embedding` and `head` are parameter names; the head is None in a model without one. `transposed` are parameters that
-    a layer of three dimensions stores as (expert, in, out).
+    a layer of three dimensions stores as (expert, in, out); `quantised` are those that loading in 4 bits would quantise.
     """
 
     parameters: Mapping[str, tuple[int, ...]]
@@ -54,6 +54,7 @@ class ModelNames:
     embedding: str
     head: str | None
     transposed: frozenset[str]
+    quantised: frozenset[str]
 
     def of_module(self, module: str) -> tuple[str, ...]:
         """The parameters that a module holds itself, in its order."""
@@ -87,6 +88,21 @@ def model_names(folder: Path, tensors: Iterable[StoredTensor]) -> ModelNames:
             if getattr(module, "is_transposed", False)
             for own, _ in module.named_parameters(recurse=False)
         ),
+        quantised=_quantised(model),
+    )
+
+
+def _quantised(model: Any) -> frozenset[str]:
+    """transformers' rule for bitsandbytes: every plain linear layer but the output head and what is tied or kept wide."""
+    import torch
+    from transformers.quantizers.base import HfQuantizer
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    kept = HfQuantizer.get_modules_to_not_convert(model, None, getattr(model, "_keep_in_fp32_modules", None))
+    return frozenset(
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if type(module) is torch.nn.Linear and should_convert_module(name, kept)
     )
 
 

@@ -6,7 +6,7 @@ The result has the base's own files: the same shards with the same tensors, and 
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trainer.merge.updates import Update
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
+_TORCH_NAMES: Mapping[str, str] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 BLOCK_ELEMENTS = 64 * 1024  # of one block: with its buffers it stays in a core's second-level cache
 
 
@@ -32,14 +33,32 @@ class Ingredient:
     folding: Folding
 
 
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How the base was quantised in memory: the settings as `trainer.quantization.describe` writes them, and the number
+    format (safetensors name) in which its weights were loaded before."""
+
+    settings: str
+    loaded_as: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One tensor of the result: the base's tensor that it starts from, and what each adapter does to it (by position)."""
+    """One tensor of the result: the base's tensor that it starts from, and what each adapter does to it (by position).
+
+    `quantisation`: the base's tensor first goes through 4 bits, as it did when the adapters were trained.
+    """
 
     name: str
     source: StoredTensor
     dtype: str
     updates: tuple[tuple[int, Update], ...] = ()
+    quantisation: Quantisation | None = None
+
+    @property
+    def is_copied(self) -> bool:
+        """The result has the base's very bytes."""
+        return not self.updates and self.quantisation is None and self.dtype == self.source.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,6 +97,7 @@ class MergePlan:
     files: tuple[OutputFile, ...]
     has_index: bool
     config: dict[str, Any] | None
+    parameters_added: int = 0
 
     def jobs(self) -> Iterator[Job]:
         for file in self.files:
@@ -89,8 +109,31 @@ class MergePlan:
         return self.algorithm == "linear"
 
     @property
+    def is_random(self) -> bool:
+        return self.algorithm.startswith("dare")
+
+    @property
+    def dtype(self) -> str:
+        """The number format of most of the result, by torch's name."""
+        counts = Counter[str]()
+        for job in self.jobs():
+            counts[job.dtype] += job.parameters
+        most = counts.most_common(1)[0][0]
+        return _TORCH_NAMES.get(most, most)
+
+    def in_float32(self) -> "MergePlan":
+        """The same merge without its rounding."""
+        files = (
+            OutputFile(
+                file.name, tuple(replace(job, dtype="F32" if job.dtype in DTYPES else job.dtype) for job in file.jobs)
+            )
+            for file in self.files
+        )
+        return replace(self, files=tuple(files))
+
+    @property
     def touched(self) -> tuple[Job, ...]:
-        return tuple(job for job in self.jobs() if job.updates)
+        return tuple(job for job in self.jobs() if job.updates or job.quantisation)
 
     @property
     def conflicts(self) -> tuple[str, ...]:
@@ -105,7 +148,7 @@ class MergePlan:
         """Memory for numbers at the most, besides libraries: buffers of a block, or of the largest changed tensor."""
         blocks = workers * BLOCK_ELEMENTS * 4 * 6
         whole = max((job.parameters for job in self.touched), default=0)
-        if self.is_blockwise:
+        if self.is_blockwise and not any(job.quantisation for job in self.touched):
             return blocks
         return blocks + workers * whole * 4 * (3 + 2 * len(self.ingredients))
 
@@ -119,6 +162,7 @@ def make_plan(
     algorithm: Algorithm = "linear",
     seed: int = 0,
     dtype: str | None = None,
+    quantisation: Quantisation | None = None,
 ) -> MergePlan:
     """The plan of folding `ingredients` into the base.
 
@@ -130,6 +174,7 @@ def make_plan(
         algorithm: for several; one adapter at weight 1 is folded by `linear`.
         seed: of the random choice, for dare.
         dtype: safetensors name of the result's number format; None keeps each tensor's own.
+        quantisation: fold into what the base became in 4 bits, not into the base itself.
     """
     ordered = tuple(sorted(ingredients, key=lambda one: one.share.identity))
     is_untied = any(one.folding.is_untied for one in ordered)
@@ -140,11 +185,17 @@ def make_plan(
             for at, one in enumerate(ordered)
             if (update := one.folding.updates.get(tensor.name)) is not None
         )
-        files.setdefault(tensor.path.name, []).append(Job(tensor.name, tensor, _format(tensor, dtype), updates))
+        through = quantisation if names.placed[tensor.name].parameter in names.quantised else None
+        files.setdefault(tensor.path.name, []).append(
+            Job(tensor.name, tensor, _format(tensor, dtype), updates, through)
+        )
+    added = 0
     if is_untied and names.head is not None and not names.tensors_of(names.head):
         embedding = next(one for one in tensors if one.name in names.tensors_of(names.embedding))
         heads = tuple((at, one.folding.head) for at, one in enumerate(ordered) if one.folding.head is not None)
-        files[embedding.path.name].append(Job(names.head, embedding, _format(embedding, dtype), heads))
+        head = Job(names.head, embedding, _format(embedding, dtype), heads)
+        files[embedding.path.name].append(head)
+        added = head.parameters
     return MergePlan(
         base=base,
         algorithm=algorithm,
@@ -153,6 +204,7 @@ def make_plan(
         files=tuple(OutputFile(name, _in_file_order(jobs)) for name, jobs in sorted(files.items())),
         has_index=(base / INDEX).is_file(),
         config=_changed_config(base, is_untied=is_untied, dtype=dtype),
+        parameters_added=added,
     )
 
 
@@ -163,9 +215,6 @@ def _format(tensor: StoredTensor, dtype: str | None) -> str:
 def _in_file_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """Wide formats first, so that every tensor starts at a multiple of its own width; then by the bytes of the name."""
     return tuple(sorted(jobs, key=lambda job: (-_BYTES.get(job.dtype, 8), job.name.encode())))
-
-
-_TORCH_NAMES: Mapping[str, str] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def _changed_config(base: Path, *, is_untied: bool, dtype: str | None) -> dict[str, Any] | None:

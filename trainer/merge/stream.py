@@ -7,6 +7,7 @@ what was meant (Δ), what is stored after rounding (W' − W), and against what 
 """
 
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -20,13 +21,14 @@ import torch
 from registry.files import OpenFile, reading, unwritable
 from schemas.errors import RunFailed
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
-from trainer.merge.algorithms import combine
-from trainer.merge.measures import BlockSums, TensorChange, change_of
-from trainer.merge.plan import BLOCK_ELEMENTS, Ingredient, Job, MergePlan, OutputFile
+from trainer.merge.algorithms import Share, combine
+from trainer.merge.measures import BlockSums, MergeChanges, change_of, spectral_norm, spectral_norm_of_sum
+from trainer.merge.plan import BLOCK_ELEMENTS, Job, MergePlan, OutputFile, Quantisation
 from trainer.merge.tensors import DTYPES, INDEX, matrix_of
-from trainer.merge.updates import Loaded
+from trainer.merge.updates import Addition, Loaded, difference_of
 
 COPY_BYTES = 4 * 1024 * 1024
+WHOLE_PARAMETERS = 64 * 1024 * 1024  # of one tensor that is measured as a whole; larger ones go block by block
 
 
 class MergedNotFinite(RunFailed):
@@ -42,7 +44,7 @@ class MergedNotFinite(RunFailed):
 
 def write_merged(
     plan: MergePlan, folder: Path, *, workers: int | None = None, observe: Observe = ignore
-) -> tuple[TensorChange, ...]:
+) -> MergeChanges:
     """Write the weights files (and the index) of the merged model into the existing, empty folder.
 
     Args:
@@ -52,7 +54,7 @@ def write_merged(
         observe: hears of progress, in MiB.
 
     Returns:
-        What changed, one for each tensor that an adapter touches, in the order of the plan.
+        What changed, for each tensor that is not copied from the base.
 
     Raises:
         MergedNotFinite: a value of the result is NaN or infinite.
@@ -147,7 +149,7 @@ class _OpenJob:
     job: Job
     file: str
     blocks: tuple[tuple[int, int], ...]
-    loaded: tuple[tuple[Ingredient, Loaded], ...] = ()
+    loaded: tuple[tuple[Share, Loaded], ...] = ()
     sums: list[BlockSums | None] = field(default_factory=list)
     spectral: float | None = None
     left: int = 0
@@ -178,11 +180,13 @@ class _Engine:
         if self.failure is not None:
             raise self.failure
 
-    def changes(self) -> tuple[TensorChange, ...]:
-        return tuple(
-            change_of(one.job, [sums for sums in one.sums if sums is not None], one.spectral)
-            for one in self.jobs
-            if one.job.updates
+    def changes(self) -> MergeChanges:
+        found = [(one.job, [sums for sums in one.sums if sums is not None], one.spectral) for one in self.jobs]
+        added = {job.name for job, _, _ in found if job.name != job.source.name}
+        squares = math.fsum(one.weight for job, sums, _ in found if job.name not in added for one in sums)
+        return MergeChanges(
+            tensors=tuple(change_of(job, sums, spectral) for job, sums, spectral in found if not job.is_copied),
+            base_norm=math.sqrt(squares),
         )
 
     def _tasks(self) -> Iterator[tuple[_OpenJob, int]]:
@@ -196,15 +200,24 @@ class _Engine:
 
     def _blocks(self, job: Job) -> Iterator[tuple[int, int]]:
         rows, columns = matrix_of(job.shape)
-        if not job.updates and job.dtype == job.source.dtype:
+        if job.is_copied:
             row_bytes = max(1, job.bytes // max(rows, 1))
             step = max(1, COPY_BYTES // row_bytes)
-        elif job.updates and (not self.plan.is_blockwise or _needs_all_rows(job)):
+        elif self._is_whole(job):
             step = max(rows, 1)
         else:
             step = max(1, BLOCK_ELEMENTS // max(columns, 1))
         for begin in range(0, rows, step):
             yield begin, min(begin + step, rows)
+
+    def _is_whole(self, job: Job) -> bool:
+        """The tensor is worked on at once: its entries depend on each other, or its change has no factors to measure."""
+        if job.quantisation or any(update.needs_all_rows for _, update in job.updates):
+            return True
+        if not job.updates:
+            return False
+        additions = all(update.is_addition for _, update in job.updates)
+        return not self.plan.is_blockwise or (not additions and job.parameters <= WHOLE_PARAMETERS)
 
     def _take(self, tasks: Iterator[tuple[_OpenJob, int]]) -> None:
         torch.set_num_threads(1)  # of this thread: the work is split over threads already
@@ -225,11 +238,11 @@ class _Engine:
         output = self.outputs[opened.file]
         row_bytes = job.bytes // max(rows, 1)
         position = output.begin[job.name] + begin * row_bytes
-        if not job.updates and job.dtype == job.source.dtype:
+        if job.is_copied:
             source = job.source.begin + begin * row_bytes
-            for data in self.files[job.source.path].blocks(source, source + (end - begin) * row_bytes, COPY_BYTES):
-                output.write(data, position)
-                position += len(data)
+            data = b"".join(self.files[job.source.path].blocks(source, source + (end - begin) * row_bytes, COPY_BYTES))
+            output.write(data, position)
+            opened.sums[at] = BlockSums.of_copy(data, job.source.dtype)
         else:
             stored = job.source.rows(self.files[job.source.path], begin, end)
             changed = self._changed(opened, at, stored)
@@ -239,16 +252,22 @@ class _Engine:
     def _changed(self, opened: _OpenJob, at: int, stored: torch.Tensor) -> torch.Tensor:
         """The new rows in the result's format; their sums are kept."""
         job, (begin, end) = opened.job, opened.blocks[at]
-        weight = stored.float() if stored.dtype != torch.float32 else stored
-        if not job.updates:
-            return weight.to(DTYPES[job.dtype])
-        self._load(opened)
-        meant, new = self._meant(opened, weight, begin, end)
+        weight = stored.float()
+        start = weight if job.quantisation is None else quantised(stored, job.quantisation).float()
+        if job.updates:
+            self._load(opened)
+            meant, new = self._meant(opened, start, begin, end)
+        else:
+            meant, new = torch.zeros_like(start), start
+        if start is not weight:
+            meant = new - weight
         result = new.to(DTYPES[job.dtype])
         sums = BlockSums.of(weight, meant, result)
         if not sums.is_finite:
             raise MergedNotFinite(job.name)
         opened.sums[at] = sums
+        if len(opened.blocks) == 1 and opened.spectral is None and job.updates:
+            opened.spectral = spectral_norm(torch.sub(result, weight))
         with opened.lock:
             opened.left -= 1
             if not opened.left:
@@ -257,22 +276,14 @@ class _Engine:
 
     def _meant(self, opened: _OpenJob, weight: torch.Tensor, begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(Δ, W + Δ) of a block, fp32."""
-        if len(opened.loaded) == 1 and self.plan.algorithm == "linear" and opened.loaded[0][0].share.weight == 1:
-            update = opened.loaded[0][1]
-            if hasattr(update, "difference"):
+        (share, update), *others = opened.loaded
+        if not others and self.plan.algorithm == "linear" and share.weight == 1:
+            if isinstance(update, Addition):
                 meant = update.difference(begin, end)
                 return meant, weight + meant
             new = update.changed(weight, begin, end)
             return new - weight, new
-        differences = [
-            (
-                one.share,
-                update.difference(begin, end)
-                if hasattr(update, "difference")
-                else update.changed(weight, begin, end).sub_(weight),
-            )
-            for one, update in opened.loaded
-        ]
+        differences = [(part, difference_of(one, weight, begin, end)) for part, one in opened.loaded]
         meant = combine(self.plan.algorithm, differences, tensor=opened.job.name, seed=self.plan.seed)
         return meant, weight + meant
 
@@ -280,8 +291,10 @@ class _Engine:
         with opened.lock:
             if not opened.is_loaded:
                 parts = self.plan.ingredients
-                opened.loaded = tuple((parts[at], update.load()) for at, update in opened.job.updates)
+                opened.loaded = tuple((parts[at].share, update.load()) for at, update in opened.job.updates)
                 opened.is_loaded = True
+                if self.plan.algorithm == "linear" and opened.job.quantisation is None:
+                    opened.spectral = spectral_norm_of_sum(opened.loaded)
 
     def _advance(self, count: int) -> None:
         with self.lock:
@@ -289,6 +302,9 @@ class _Engine:
             self.observe(Advanced("merge", self.done_bytes >> 20))
 
 
-def _needs_all_rows(job: Job) -> bool:
-    """DoRA on a weight that is stored as (in, out): each output's norm runs over all rows."""
-    return any(update.needs_all_rows for _, update in job.updates)
+def quantised(weight: torch.Tensor, how: Quantisation) -> torch.Tensor:
+    """What the base's matrix was while the adapters were trained."""
+    from trainer.quantization import through_4_bits
+
+    dequantised: torch.Tensor = through_4_bits(weight.to(DTYPES[how.loaded_as]).contiguous(), how.settings)
+    return dequantised

@@ -13,7 +13,7 @@ depend on W (`Addition`) give that difference itself. Everything is pure: no fil
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -27,26 +27,33 @@ class Loaded(Protocol):
         """The new rows `begin` to `end`, fp32, from the base's (`weight`, fp32, (end − begin, columns)); a new tensor."""
 
 
+@runtime_checkable
 class Addition(Loaded, Protocol):
     """An update W + Δ whose Δ does not depend on W."""
 
     def difference(self, begin: int, end: int) -> torch.Tensor:
         """Rows `begin` to `end` of Δ, fp32; a new tensor."""
 
-    def spectral_norm(self) -> float:
-        """The largest singular value of Δ."""
-
 
 class Update(Protocol):
     """What one adapter does to one tensor of the checkpoint, not yet loaded.
 
-    `needs_all_rows`: the new rows depend on rows outside their block.
+    `needs_all_rows`: the new rows depend on rows outside their block. `is_addition`: it loads as an `Addition`.
     """
 
     @property
     def needs_all_rows(self) -> bool: ...
+    @property
+    def is_addition(self) -> bool: ...
 
     def load(self) -> Loaded: ...
+
+
+def difference_of(update: Loaded, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+    """Rows `begin` to `end` of W' − W, fp32; a new tensor."""
+    if isinstance(update, Addition):
+        return update.difference(begin, end)
+    return update.changed(weight, begin, end).sub_(weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Factors:
     rows: tuple[int, int] | None = None
 
     needs_all_rows = False
+    is_addition = True
 
     def load(self) -> "LowRank":
         a, b = self.a.read().float(), self.b.read().float()
@@ -96,11 +104,6 @@ class LowRank:
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         return self.difference(begin, end).add_(weight)
 
-    def spectral_norm(self) -> float:
-        # B·A = Q_b (R_b R_aᵀ) Q_aᵀ with orthonormal Q: the singular values are those of an r×r matrix
-        inner = torch.linalg.qr(self.b.double())[1] @ torch.linalg.qr(self.a.double().t())[1].t()
-        return abs(self.scale) * float(torch.linalg.matrix_norm(inner, ord=2))
-
 
 @dataclass(frozen=True, slots=True)
 class StackedFactors:
@@ -110,6 +113,7 @@ class StackedFactors:
     rows_each: int
 
     needs_all_rows = False
+    is_addition = True
 
     def load(self) -> "Stacked":
         return Stacked(tuple(part.load() for part in self.parts), self.rows_each)
@@ -135,7 +139,11 @@ class Stacked:
         return self.difference(begin, end).add_(weight)
 
     def spectral_norm(self) -> float:
-        return max(part.spectral_norm() for part in self.parts)
+        """The largest singular value of any part."""
+        return max(
+            abs(part.scale) * float(torch.linalg.matrix_norm((part.b.double() @ part.a.double()), ord=2))
+            for part in self.parts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,7 @@ class WithMagnitude:
 
     factors: Factors
     magnitude: StoredTensor
+    is_addition = False
 
     @property
     def needs_all_rows(self) -> bool:
@@ -178,6 +187,7 @@ class Scales:
     along: str  # "rows" or "columns" of the stored matrix
 
     needs_all_rows = False
+    is_addition = False
 
     def load(self) -> "Rescale":
         return Rescale(self.vector.read().float().reshape(-1), self.along == "rows")
@@ -199,6 +209,7 @@ class Replacement:
     tensor: StoredTensor
 
     needs_all_rows = False
+    is_addition = False
 
     def load(self) -> "Replaced":
         rows, columns = self.tensor.matrix
@@ -221,6 +232,7 @@ class TokenRows:
     indices: tuple[int, ...]
 
     needs_all_rows = False
+    is_addition = False
 
     def load(self) -> "ReplacedRows":
         return ReplacedRows(self.tensor.read().float(), self.indices)
@@ -247,6 +259,7 @@ class BiasFactor:
     scale: float
 
     needs_all_rows = False
+    is_addition = True
 
     def load(self) -> "Shift":
         return Shift(self.tensor.read().float().reshape(-1, 1) * self.scale)
@@ -262,9 +275,6 @@ class Shift:
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         return weight + self.vector[begin:end]
 
-    def spectral_norm(self) -> float:
-        return float(torch.linalg.norm(self.vector.double()))
-
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -272,6 +282,7 @@ class Chain:
 
     first: Update
     then: Update
+    is_addition = False
 
     @property
     def needs_all_rows(self) -> bool:
