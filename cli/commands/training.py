@@ -8,10 +8,9 @@ import typer
 
 from cli import console
 from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
-from schemas.errors import KnownError
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    pass
 
 
 def add_to(app: typer.Typer) -> None:
@@ -87,6 +86,7 @@ def train(
 ) -> None:
     """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
     from cli.commands.choosing import estimate
+    from cli.mirror import mirror_after
     from cli.progress import Progress
     from cli.wiring import opened
     from trainer.launch import Launch, RegisteredElsewhere
@@ -111,7 +111,7 @@ def train(
         except RegisteredElsewhere:
             console.note("this machine has done its part; the one of process 0 registers the result")
             return
-        mirrored = _mirror(registry) if mirror else "not mirrored"
+        mirrored = mirror_after(registry) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json(outcome.to_json())
         return
@@ -162,15 +162,3 @@ def demo(
     from cli.demo import run_demo
 
     raise typer.Exit(run_demo(folder))
-
-
-def _mirror(registry: "Registry") -> str:
-    """What became of the mirror; the version is registered whatever MLflow says, and the outbox keeps the entry."""
-    from registry.mirroring import sync_mirror
-
-    try:
-        if sync_mirror(registry).clean:
-            return "mirrored"
-    except KnownError as error:
-        console.note(f"warning  {error.what}: {error.why}")
-    return "not mirrored: see `registry mirror sync`"
