@@ -67,16 +67,9 @@ class BytesElsewhere(NotChecked):
 
 
 def pull_version(
-    registry: Registry,
-    version: Version,
-    destination: Path,
-    *,
-    trust: TrustPolicy | None = None,
-    look_for_base: bool = True,
+    registry: Registry, version: Version, destination: Path, *, trust: TrustPolicy | None = None
 ) -> VerifyOutcome:
     """Write a verified copy of a version to `destination`, a new folder, and return how it verified.
-
-    Its base's bytes are hashed too where they are known to lie, unless the caller just did that (`look_for_base`).
 
     Raises:
         DestinationTaken: the folder exists and is not empty.
@@ -90,7 +83,7 @@ def pull_version(
         with tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=destination.parent) as scratch:
             part = Path(scratch) / "part"
             part.mkdir()
-            outcome = _verified_copy(registry, version, part, trust, look_for_base)
+            outcome = _verified_copy(registry, version, part, trust=trust)
             # onto an empty folder too; whatever came to lie there since makes the rename fail, and is left alone
             part.replace(destination)
     except OSError as error:
@@ -112,14 +105,10 @@ def write_presented(presented: Presented, folder: Path) -> None:
             raise BytesElsewhere(presented.label, name)
 
 
-def _verified_copy(
-    registry: Registry, version: Version, part: Path, trust: TrustPolicy | None, look_for_base: bool
-) -> VerifyOutcome:
+def _verified_copy(registry: Registry, version: Version, part: Path, *, trust: TrustPolicy | None) -> VerifyOutcome:
     write_presented(present_version(registry, version, part.parent), part)
     chosen = registry.trust if trust is None else trust
-    outcome = verify_folder(
-        part, trust=chosen, now=registry.clock(), registry=registry, version=version, look_for_base=look_for_base
-    )
+    outcome = verify_folder(part, trust=chosen, now=registry.clock(), registry=registry, version=version)
     outcome = outcome.model_copy(update={"subject": version.label})
     if outcome.verdict == "broken":
         raise PullRefused(outcome)

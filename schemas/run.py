@@ -80,6 +80,7 @@ class RunRecord(Document):
     loss_change: Value
     trials: tuple[Trial, ...] = ()
     warnings: tuple[str, ...] = ()
+    comparison: str | None = None  # the id of the comparison that this run was an arm of
     started_at: Timestamp
     finished_at: Timestamp
 
@@ -100,7 +101,6 @@ class KeptRun(Frozen):
     config_sha256: Digest
     base: Digest  # manifest of the base
     data: tuple[DataIdentity, ...] | None = None
-    processes: int = 1
     step: int = 0  # of the newest checkpoint
     steps: int | None = None
     libraries: dict[str, str] = Field(default_factory=dict)

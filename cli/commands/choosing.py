@@ -1,4 +1,4 @@
-"""estimate: what a run needs before it is started."""
+"""estimate, compare: what a run needs before it is started, and which method does best on one's own data."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import console
-from cli.options import HomeOption, Output, OutputOption
+from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
+    from registry.home import Registry
+    from schemas.comparison import MethodComparison
+    from schemas.progress import Observe
     from schemas.values import Value
     from trainer.estimate import Estimate, Fit
 
@@ -19,6 +22,7 @@ OverridesArgument = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     app.command()(estimate)
+    app.command()(compare)
 
 
 def estimate(
@@ -97,6 +101,85 @@ def show_estimate(found: "Estimate", output: Output) -> None:
             console.out(f"{label:<8} {_verdict(fit)}")
     for label, value in (("tokens", found.tokens), ("time", found.hours), ("cost", found.cost)):
         console.out(f"{label:<8} {_text(value)}")
+
+
+def compare(
+    config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
+    overrides: OverridesArgument = None,
+    methods: Annotated[str, typer.Option(metavar="NAMES", help="By comma, or all.")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each method; the held-out rows stay.")] = 1,
+    learning_rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD=RATE", help="Else the file's for its method, and what was measured for the others."
+        ),
+    ] = None,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine, in any currency.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="KEY", help="learning_rate: four decades of rates, nothing registered.")
+    ] = None,
+    latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time requests, unmerged and merged.")] = True,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as one page.")] = None,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Train one arm for each method and seed, all registered, and put them side by side."""
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from trainer.compare import Plan, chosen_methods, compare_methods, parse_rates
+
+    progress = Progress(story_on_stdout=False)
+    plan = Plan(chosen_methods(methods), seeds, parse_rates(learning_rate or ()), price_per_hour, latency)
+    with opened(home, passphrase_file) as registry:
+        if sweep is not None:
+            _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
+            return
+        found = compare_methods(registry, config, tuple(overrides or ()), plan, observe=progress)
+        if mirror:
+            from cli.commands.training import mirrored
+
+            mirrored(registry)
+    if html is not None:
+        _write_page(html, found)
+    _show_comparison(found, output)
+    best = next(arm.version for arm in found.arms if arm.version is not None)
+    console.next_step(f"registry show {best}")
+
+
+def _sweep(
+    registry: "Registry",
+    config: Path,
+    overrides: tuple[str, ...],
+    methods: tuple[str, ...],
+    key: str,
+    observe: "Observe",
+) -> None:
+    from trainer.sweep import parse_sweep, sweep_rates
+
+    console.out_json(sweep_rates(registry, config, overrides, methods, parse_sweep(key), observe=observe))
+
+
+def _write_page(path: Path, found: "MethodComparison") -> None:
+    from registry.files import unwritable, write_atomically
+    from registry.reports.comparison import comparison_page
+
+    try:
+        write_atomically(path, comparison_page(found).encode())
+    except OSError as error:
+        raise unwritable(path, error) from error
+    console.note(f"written  {path}")
+
+
+def _show_comparison(found: "MethodComparison", output: Output) -> None:
+    from registry.reports.comparison import HEADINGS, table_rows
+
+    if output is Output.json:
+        console.out_json(found.to_json())
+        return
+    console.out(f"base     {found.base} {found.base_weights.short}    {len(found.arms)} arms")
+    console.table(HEADINGS, table_rows(found))
 
 
 def _verdict(fit: "Fit") -> str:

@@ -36,6 +36,7 @@ EXPERIMENT = "registry"
 SOURCE_PREFIX = "registry://sha256/"
 REPORT_PATH = "report/audit.html"
 RESULTS_PATH = "evaluation/results.json"
+COMPARISON_TAG = "registry.comparison"  # of an arm, and of the run that stands over the arms of one comparison
 CARD_PATH = "MODEL_CARD.md"
 # files of a logged model that stands for weights kept elsewhere; MLflow then says so instead of failing to load it
 EXTERNAL_MLMODEL = b"flavors: {}\nmetadata:\n  mlflow.model.isExternal: true\n"
@@ -216,6 +217,8 @@ def _run_tags(version: Version, run: RunRecord | None, evaluation: EvaluationRec
         tags["registry.run_id"] = run.run_id
         tags["registry.config_sha256"] = str(run.config_sha256)
         tags["registry.metric_times"] = "spread evenly over the run; the step is exact"
+        if run.comparison:
+            tags[COMPARISON_TAG] = run.comparison
         if run.environment.code_commit:
             tags["mlflow.source.git.commit"] = run.environment.code_commit
     if evaluation is not None:

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 from registry.files import unwritable, write_atomically
 from registry.mlflow.description import with_run_link
-from registry.mlflow.projection import SOURCE_PREFIX, ArtifactFile, Projection
+from registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
 from registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Metric, Run
 
+_PARENT = "mlflow.parentRunId"  # what makes the UI show a run below another
 _NOTE = "mlflow.note.content"
 _EXPERIMENT_TAGS = {
     _NOTE: "Runs behind the versions of the registry. A copy to browse: `registry verify` checks what was signed.",
@@ -108,6 +109,9 @@ class Surface:
             tags = [RunTag(key, note if key == _NOTE else value) for key, value in projection.run.tags]
             params = [Param(key, value) for key, value in projection.run.params]
             self._client.log_batch(run_id, metrics=_new_metrics(projection, run, model_id), params=params, tags=tags)
+            if comparison := dict(projection.run.tags).get(COMPARISON_TAG):
+                parent = self._comparison_run(run.info.experiment_id, comparison, projection.run.start_ms)
+                self._client.set_tag(run_id, _PARENT, parent)
             self._log_datasets(projection, run_id)
             there = {model.model_id for model in (run.inputs.model_inputs if run.inputs else ())}
             if missing := [parent for parent in parent_models if parent not in there]:
@@ -166,6 +170,17 @@ class Surface:
     def delete_alias(self, name: str, alias: str) -> None:
         with _refusals():
             self._client.delete_registered_model_alias(name, alias)
+
+    def _comparison_run(self, experiment: str, comparison: str, start_ms: int) -> str:
+        """The run over the arms of a comparison, created with the first of them."""
+        tags = {COMPARISON_TAG: comparison, "registry.kind": "comparison", "mlflow.source.name": "registry compare"}
+        where = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key.startswith("registry."))
+        there = self._client.search_runs([experiment], where, max_results=1)
+        if there:
+            return str(there[0].info.run_id)
+        made = self._client.create_run(experiment, start_time=start_ms, run_name=f"compare {comparison}", tags=tags)
+        self._client.set_terminated(made.info.run_id, "FINISHED", end_time=start_ms)
+        return str(made.info.run_id)
 
     def _create_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
         version = projection.version

@@ -21,6 +21,7 @@ from tests.mirror_builders import (
     a_base_projection,
     a_projection,
     a_report,
+    a_run,
     a_statement,
     a_version,
     an_entry,
@@ -94,6 +95,18 @@ def mirror(with_base: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)  # MLflow's defaults write into the current folder
     return moved(with_base, tmp_path / "home")
+
+
+def test_the_arms_of_a_comparison_stand_below_one_run(mirror: Mirror) -> None:
+    arms = [a_version(number=number) for number in (1, 2)]
+    run = a_run().model_copy(update={"comparison": "c0ffee"})
+    mirror.show(*arms, run=run)
+    mirror.show(*arms, run=run)
+    runs = mirror.client.search_runs([one.experiment_id for one in mirror.client.search_experiments()])
+    parents = [one for one in runs if one.data.tags.get("registry.kind") == "comparison"]
+    assert [(one.info.run_name, one.info.status) for one in parents] == [("compare c0ffee", "FINISHED")]
+    children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert {one.data.tags["registry.id"] for one in children} == {arm.label for arm in arms}
 
 
 def test_a_version_reads_back_with_run_metrics_data_tags_and_alias(mirror: Mirror) -> None:

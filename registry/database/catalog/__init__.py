@@ -43,7 +43,6 @@ from registry.database.catalog.versions import (
     resolve,
     version_by_digest,
     versions_of,
-    versions_with_weights,
 )
 from registry.database.session import Transaction
 
@@ -88,5 +87,4 @@ __all__ = [
     "take_lease",
     "version_by_digest",
     "versions_of",
-    "versions_with_weights",
 ]

@@ -1,0 +1,169 @@
+"""A comparison for readers: one row a method, computed from the arms; a table, and a page without script.
+
+The interval of a method's change is that of its median seed, over held-out rows; beside it stands the spread over seeds,
+which no interval of one run shows.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from statistics import fmean, median_low
+
+from registry.reports.drawing import interval_drawing
+from registry.reports.text import MINUS, size
+from schemas.comparison import ArmResult, MethodComparison
+from schemas.report import Bar
+from schemas.values import Value
+
+HEADINGS = (
+    *("method", "trained", "rate", "peak memory", "time", "cost", "latency", "merged", "loss change", "over seeds"),
+    *("neutral loss", "bias fixed / introduced"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSummary:
+    """The cells of one method, as text."""
+
+    method: str
+    cells: tuple[str, ...]
+
+
+def summaries(comparison: MethodComparison) -> tuple[MethodSummary, ...]:
+    """One for each method, in the order of the arms."""
+    return tuple(MethodSummary(method, _cells(comparison, method)) for method in comparison.methods)
+
+
+def table_rows(comparison: MethodComparison) -> list[list[str]]:
+    """The rows under `HEADINGS`."""
+    return [list(one.cells) for one in summaries(comparison)]
+
+
+def comparison_page(comparison: MethodComparison) -> str:
+    """One self-contained HTML page."""
+    style = (resources.files("registry.reports") / "templates" / "report.css").read_text(encoding="utf-8")
+    title = f"Methods compared: {comparison.name}"
+    data = ", ".join(f"{one.name} ({one.sha256.short})" for one in comparison.data)
+    arms = [
+        [
+            arm.method,
+            str(arm.seed),
+            arm.version or f"failed: {arm.failure}",
+            "" if arm.manifest is None else str(arm.manifest),
+        ]
+        for arm in comparison.arms
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{style}</style></head>\n<body><header><p class='kicker'>comparison {escape(comparison.comparison_id)}</p>"
+        f"<h1>{escape(title)}</h1><p>base {escape(comparison.base)} ({comparison.base_weights.short}); data {escape(data)}; "
+        f"{escape(comparison.hardware)}; {escape(comparison.created_at)}</p></header>\n"
+        f"<section><h2>Figures</h2>{_html_table(HEADINGS, table_rows(comparison))}"
+        "<p>The interval covers held-out rows, at the median seed; the spread is lowest to highest over seeds. "
+        "Bias counts are pairs of a suite: what was flagged before and is not after, and the other way round.</p></section>\n"
+        f"<section><h2>Held-out loss</h2><div class='drawing'>{loss_drawing(comparison)}</div></section>\n"
+        f"<section><h2>Arms</h2>{_html_table(('method', 'seed', 'version', 'manifest'), arms)}</section></body></html>\n"
+    )
+
+
+def loss_drawing(comparison: MethodComparison) -> str:
+    """Held-out loss before and after, an arm a row; the whisker after is that of the paired change."""
+    bars = [_bar(arm) for arm in comparison.arms if arm.quality is not None]
+    return interval_drawing(tuple(bars)) if bars else ""
+
+
+def _bar(arm: ArmResult) -> Bar:
+    loss = arm.quality
+    assert loss is not None, "asked for arms that ran"
+    interval = loss.change_ci
+    return Bar(
+        label=f"{arm.method}: seed {arm.seed}",
+        unit="nats/token",
+        before=loss.before,
+        before_low=None,
+        before_high=None,
+        after=loss.after,
+        after_low=None if interval is None else loss.before + interval.low,
+        after_high=None if interval is None else loss.before + interval.high,
+        neutral=None,
+        n=loss.n,
+    )
+
+
+def _cells(comparison: MethodComparison, method: str) -> tuple[str, ...]:
+    arms = comparison.of(method)
+    if not arms:
+        why = next((arm.failure for arm in comparison.arms if arm.method == method and arm.failure), "failed")
+        return (method, f"failed: {why}", *[""] * (len(HEADINGS) - 2))
+    middle = _median_arm(arms)
+    share = (middle.parameters_trainable or 0) / (middle.parameters_total or 1)
+    latency = middle.latency
+    return (
+        method,
+        f"{100 * share:.3g} %",
+        f"{middle.learning_rate:g}",
+        _mean(arms, lambda arm: arm.peak_memory_bytes, lambda value: size(round(value)).replace("\u202f", " ")),
+        _mean(arms, lambda arm: arm.wall_seconds, lambda value: f"{value:.1f} s"),
+        _mean(arms, lambda arm: arm.cost, lambda value: f"{value:.4g}"),
+        "not measured" if latency is None else _change(latency.unmerged_change),
+        "not measured" if latency is None else _change(latency.merged_change),
+        _loss_change(middle),
+        _spread(arms),
+        _mean(arms, lambda arm: arm.neutral_loss_change, _signed),
+        _bias(arms),
+    )
+
+
+def _median_arm(arms: tuple[ArmResult, ...]) -> ArmResult:
+    """The arm whose loss after training is the median one."""
+    losses = {arm.seed: arm.quality.after for arm in arms if arm.quality is not None}
+    middle = median_low(losses.values())
+    return next(arm for arm in arms if losses.get(arm.seed) == middle)
+
+
+def _loss_change(arm: ArmResult) -> str:
+    loss = arm.quality
+    if loss is None:
+        return "not measured"
+    band = "" if loss.change_ci is None else f" ({_signed(loss.change_ci.low)} … {_signed(loss.change_ci.high)})"
+    return f"{_signed(loss.change)}{band}"
+
+
+def _spread(arms: Iterable[ArmResult]) -> str:
+    changes = [arm.quality.change for arm in arms if arm.quality is not None]
+    if len(changes) < 2:
+        return "one seed"
+    return f"{_signed(min(changes))} … {_signed(max(changes))}"
+
+
+def _bias(arms: tuple[ArmResult, ...]) -> str:
+    suites = dict.fromkeys(one.dataset for arm in arms for one in arm.bias)
+    texts = []
+    for suite in suites:
+        found = [one for arm in arms for one in arm.bias if one.dataset == suite]
+        fixed, introduced = (sum(getattr(one, key) for one in found) for key in ("fixed", "introduced"))
+        flagged, clear = sum(one.flagged for one in found), sum(one.n - one.flagged for one in found)
+        texts.append(f"{suite} {fixed}/{flagged}, {introduced}/{clear}")
+    return "; ".join(texts) or "not asked"
+
+
+def _mean(arms: Iterable[ArmResult], of: Callable[[ArmResult], Value], text: Callable[[float], str]) -> str:
+    known = [float(of(arm).value) for arm in arms if of(arm).known]
+    return text(fmean(known)) if known else "unknown"
+
+
+def _change(value: Value) -> str:
+    if not value.known:
+        return "unknown"
+    return f"{100 * value.value:+.1f} % ± {value.uncertainty_pct:g}".replace("-", MINUS)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", MINUS)
+
+
+def _html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = "".join(f"<th>{escape(one)}</th>" for one in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

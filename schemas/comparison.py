@@ -1,0 +1,87 @@
+"""What `registry compare` found: one arm for each method and seed, with the figures that its registered records hold.
+
+The document is a projection: every arm names its version, whose signed records are the evidence. `docs/explanation/claims.md`
+is computed from such documents.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.dataset import DataIdentity
+from schemas.document import Document
+from schemas.evaluation import LossComparison
+from schemas.identity import Digest
+from schemas.values import Timestamp, Value, unknown
+
+
+class BiasCounts(Document):
+    """One suite over all its items: how many pairs were flagged before, and what became of them."""
+
+    dataset: str
+    n: int
+    flagged: int
+    fixed: int
+    introduced: int
+    overcorrected: int
+    conclusion: str
+
+
+class Latency(Document):
+    """Seconds for one request, medians; `change` is a median of ratios of neighbouring measurements, minus one."""
+
+    base: Value
+    unmerged: Value
+    unmerged_change: Value
+    merged: Value
+    merged_change: Value
+
+
+class ArmResult(Document):
+    """One training. `failure` says why there is no version; then nothing else is known."""
+
+    method: str
+    seed: int
+    learning_rate: float
+    version: str | None = None
+    manifest: Digest | None = None
+    failure: str | None = None
+    parameters_trainable: int | None = None
+    parameters_total: int | None = None
+    peak_memory_bytes: Value = Field(default_factory=lambda: unknown("the arm failed"))
+    wall_seconds: Value = Field(default_factory=lambda: unknown("the arm failed"))
+    tokens: Value = Field(default_factory=lambda: unknown("the arm failed"))
+    cost: Value = Field(default_factory=lambda: unknown("no price was given"))
+    losses: tuple[LossComparison, ...] = ()
+    neutral_loss_change: Value = Field(default_factory=lambda: unknown("the arm failed"))
+    bias: tuple[BiasCounts, ...] = ()
+    latency: Latency | None = None
+
+    @property
+    def quality(self) -> LossComparison | None:
+        """Held-out loss; None where the arm failed."""
+        return self.losses[0] if self.losses else None
+
+
+class MethodComparison(Document):
+    """Several methods on one base and one set of data. `comparison_id` is what an arm's run record and MLflow call it."""
+
+    schema_version: Literal["1"] = "1"
+    comparison_id: str
+    name: str
+    base: str
+    base_weights: Digest
+    data: tuple[DataIdentity, ...]
+    hardware: str
+    command: tuple[str, ...]
+    created_at: Timestamp
+    arms: tuple[ArmResult, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """In the order of the arms."""
+        return tuple(dict.fromkeys(arm.method for arm in self.arms))
+
+    def of(self, method: str) -> tuple[ArmResult, ...]:
+        """The arms of a method that did not fail."""
+        return tuple(arm for arm in self.arms if arm.method == method and arm.failure is None)

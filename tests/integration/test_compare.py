@@ -1,0 +1,243 @@
+"""All methods side by side on the embedded base, as a user would type it: registered, resumed, drawn, swept."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import run
+from registry.home import Registry, open_home
+from registry.pull import version_named
+from registry.records import records_of
+from registry.reports.comparison import HEADINGS, comparison_page, table_rows
+from registry.verify import verify_version
+from schemas.comparison import ArmResult, MethodComparison
+from schemas.progress import ignore
+from trainer.arms import Arm, latency_of
+from trainer.compare import Plan as ComparePlan
+from trainer.compare import _Bench, comparison_id, plan_arms
+from trainer.config import load_training_file
+from trainer.embedded import example_rows
+from trainer.methods import available_methods
+
+CONFIG = """\
+name: arms
+base: tiny
+method: lora
+data:
+  train: {path: example.jsonl, format: prompt_completion, rows: 24}
+  validation: {fraction: 0.5}
+training: {learning_rate: 3e-3, per_device_train_batch_size: 6, max_length: 64, dtype: fp32, seed: 7}
+evaluation: {bias: [house], quality: [loss]}
+"""
+
+
+@dataclass
+class Compared:
+    home: Path
+    config: Path
+    found: MethodComparison
+    registry: Registry
+
+    def again(self, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[MethodComparison, str]:
+        capsys.readouterr()
+        arguments = ["compare", str(self.config), "--home", str(self.home), "--no-mirror", "--no-latency", *words]
+        assert run([*arguments, "--output", "json"]) == 0
+        shown = capsys.readouterr()
+        return MethodComparison.from_json(json.loads(shown.out)), shown.err
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
+    """One arm of every method that there is."""
+    folder = tmp_path_factory.mktemp("compare")
+    home, config, page = folder / "home", folder / "arms.yml", folder / "arms.html"
+    config.write_text(CONFIG)
+    (folder / "example.jsonl").write_bytes(example_rows().read_bytes())
+    assert run(["init", "--unencrypted", "--no-example", "--home", str(home)]) == 0
+    assert run(["base", "add", "embedded", "--name", "tiny", "--home", str(home)]) == 0
+    options = ["--methods", "all", "--no-mirror", "--no-latency", "--price-per-hour", "2", "--html", str(page)]
+    with pytest.MonkeyPatch.context() as patch:
+        kept: list[MethodComparison] = []
+        import cli.commands.choosing
+
+        patch.setattr(cli.commands.choosing, "_show_comparison", lambda found, output: kept.append(found))
+        assert run(["compare", str(config), "--home", str(home), *options]) == 0
+    registry = open_home(home)
+    yield Compared(home, config, kept[0], registry)
+    registry.close()
+
+
+def test_every_method_is_an_arm_with_a_registered_and_verified_version(compared: Compared) -> None:
+    assert compared.found.methods == available_methods()
+    for arm in compared.found.arms:
+        assert arm.failure is None, f"{arm.method}: {arm.failure}"
+        outcome = verify_version(compared.registry, version_named(compared.registry, arm.version or ""))
+        assert outcome.verdict == "verified", arm.method
+
+
+def test_the_figures_of_an_arm_are_those_of_its_signed_records(compared: Compared) -> None:
+    for arm in compared.found.arms:
+        records = records_of(compared.registry, version_named(compared.registry, arm.version or ""))
+        assert records.run is not None
+        assert records.evaluation is not None
+        assert records.run.comparison == compared.found.comparison_id
+        assert arm.wall_seconds == records.run.compute.wall_seconds
+        assert arm.peak_memory_bytes == records.run.compute.peak_memory_bytes
+        assert arm.quality == records.evaluation.losses[0]
+        assert arm.cost.value == pytest.approx(2 * arm.wall_seconds.value / 3600, abs=1e-5)
+        assert [one.dataset for one in arm.bias] == ["house"]
+
+
+def test_all_arms_are_measured_on_the_same_held_out_rows(compared: Compared) -> None:
+    before = {round(arm.quality.before, 3) for arm in compared.found.arms if arm.quality and arm.method != "qlora"}
+    assert len(before) == 1  # the base in 4 bits is another base
+
+
+def test_a_second_comparison_finds_its_arms_and_trains_only_what_is_new(
+    compared: Compared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, told = compared.again(capsys, "--methods", "ia3", "--seeds", "2")
+    assert len(re.findall("registered already", told)) == 1
+    assert len(re.findall("training at", told)) == 1
+    assert found.comparison_id == compared.found.comparison_id
+    first = next(arm for arm in compared.found.arms if arm.method == "ia3")
+    assert found.arms[0] == first.model_copy(update={"cost": found.arms[0].cost})
+    assert found.arms[1].seed == 8
+    assert found.arms[0].quality and found.arms[1].quality
+    assert found.arms[0].quality.before == found.arms[1].quality.before
+
+
+def test_the_same_file_on_other_data_is_another_arm(compared: Compared, tmp_path: Path) -> None:
+    rows = (compared.config.parent / "example.jsonl").read_text().splitlines()
+    (tmp_path / "example.jsonl").write_text("\n".join(rows[::-1]) + "\n")
+    (tmp_path / "arms.yml").write_text(CONFIG)
+    base = version_named(compared.registry, "tiny")
+    bench = _Bench(compared.registry, base, "c0ffee", ComparePlan(("ia3",)), ignore)
+    (there,) = arms_of(compared.config, methods=("ia3",))
+    (elsewhere,) = arms_of(tmp_path / "arms.yml", methods=("ia3",))
+    assert bench._registered(there) is not None
+    assert bench._registered(elsewhere) is None
+
+
+def test_an_arm_that_diverges_is_shown_and_does_not_end_the_others(
+    compared: Compared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, _ = compared.again(
+        capsys, "--methods", "lora,ia3", "--learning-rate", "lora=1e9", "training.max_grad_norm=0"
+    )
+    lora, ia3 = found.arms
+    assert lora.version is None
+    assert lora.failure
+    assert ia3.version is not None
+    assert table_rows(found)[0][1].startswith("failed: ")
+
+
+def test_the_latency_of_an_arm_is_measured_unmerged_and_merged(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.latency.MAX_ROUNDS", 7)
+    arm = next(one for one in compared.found.arms if one.method == "lora")
+    config = load_training_file(compared.config).config
+    found = latency_of(compared.registry, version_named(compared.registry, arm.version or ""), config)
+    for value in (found.base, found.unmerged, found.merged):
+        assert value.source == "measured"
+        assert value.value > 0
+    assert found.unmerged_change.value > found.merged_change.value  # two more products a layer, and none
+
+
+def test_the_page_is_one_file_without_script_that_names_every_arm(compared: Compared) -> None:
+    page = (compared.config.parent / "arms.html").read_text()
+    assert page == comparison_page(compared.found)
+    assert "<script" not in page
+    assert "http" not in re.sub(r'xmlns="[^"]*"', "", page)
+    for arm in compared.found.arms:
+        assert arm.version is not None
+        assert arm.version in page
+    assert page.count("<svg") == 1
+
+
+def test_a_row_of_the_table_holds_interval_and_spread(compared: Compared) -> None:
+    arm = compared.found.arms[0]
+    assert arm.quality is not None
+    loss = arm.quality.model_copy(update={"after": arm.quality.after - 1, "change": arm.quality.change - 1})
+    better = arm.model_copy(update={"seed": 8, "losses": (loss,)})
+    two = compared.found.model_copy(update={"arms": (arm, better)})
+    row = dict(zip(HEADINGS, table_rows(two)[0], strict=True))
+    low, high = f"{arm.quality.change - 1:+.3f}", f"{arm.quality.change:+.3f}"
+    assert row["over seeds"].replace("−", "-") == f"{low} … {high}"
+    assert "…" in row["loss change"]
+
+
+def test_a_sweep_registers_nothing_and_tells_each_point(compared: Compared, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    before = compared.registry.folder / "database.sqlite"
+    size = before.stat().st_size
+    command = ["compare", str(compared.config), "--home", str(compared.home), "--methods", "ia3,lora"]
+    assert run([*command, "--sweep", "learning_rate=1e-4,1e-2,1e9"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    points = {(one["method"], one["learning_rate"]): one for one in found["points"]}
+    assert len(points) == 6
+    assert points["lora", 1e-2]["after"] < points["lora", 1e-4]["after"] < points["lora", 1e-4]["before"]
+    assert points["lora", 1e9]["after"] is None or points["lora", 1e9]["after"] > points["lora", 1e-2]["after"]
+    assert before.stat().st_size == size
+
+
+# --- plans, without training ---
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "arms.yml").write_text(CONFIG)
+    return tmp_path / "arms.yml"
+
+
+def arms_of(config: Path, *overrides: str, **plan: Any) -> tuple[Arm, ...]:
+    loaded = load_training_file(config, overrides)
+    return plan_arms(config, overrides, loaded, ComparePlan(**plan))
+
+
+def test_seeds_follow_that_of_the_file_and_the_split_stays(config: Path) -> None:
+    arms = arms_of(config, methods=("lora",), seeds=3)
+    files = [load_training_file(arm.config, arm.overrides).config for arm in arms]
+    assert [one.training.seed for one in files] == [7, 8, 9]
+    assert {one.data.validation.seed for one in files} == {7}
+
+
+def test_the_files_own_rate_is_for_its_method_and_a_given_one_overrules(config: Path) -> None:
+    assert arms_of(config, methods=("lora",))[0].learning_rate == 3e-3
+    assert arms_of(config, methods=("lora",), rates={"lora": 1e-4})[0].learning_rate == 1e-4
+
+
+def test_methods_and_seeds_of_one_file_are_one_comparison_and_other_steps_are_another(config: Path) -> None:
+    ids = {
+        comparison_id(load_training_file(config, words).config)
+        for words in ([], ["method=ia3"], ["training.seed=3"], ["method=qlora"], ["training.learning_rate=1.0"])
+    }
+    assert len(ids) == 1
+    assert comparison_id(load_training_file(config, ["training.max_length=32"]).config) not in ids
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--methods", "lroa"],
+        ["--learning-rate", "lora"],
+        ["--learning-rate", "lora=-1"],
+        ["--sweep", "seed"],
+        ["--sweep", "learning_rate=a"],
+    ],
+)
+def test_what_cannot_be_meant_is_refused(config: Path, words: list[str], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert run(["init", "--unencrypted", "--no-example", "--home", str(home)]) == 0
+    assert run(["compare", str(config), "--home", str(home), *words]) == 2
+
+
+def test_a_comparison_survives_writing_and_reading(compared: Compared) -> None:
+    assert MethodComparison.from_json(compared.found.to_json()) == compared.found
+    assert ArmResult.from_json(compared.found.arms[0].to_json()) == compared.found.arms[0]

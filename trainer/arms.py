@@ -1,0 +1,138 @@
+"""One arm of a comparison in a process of its own, so that its peak of memory is its own.
+
+A server process imports the libraries once, computes nothing, and forks for each arm (`forkserver`): every arm starts from
+the same state, without paying for the imports. Events, and the outcome, come back through a pipe.
+"""
+
+import multiprocessing
+import sys
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from registry.bases import base_folder
+from registry.home import Registry, open_home
+from registry.pull import pull_version, version_named
+from schemas.comparison import Latency
+from schemas.config import TrainingFile
+from schemas.errors import InputRefused, KnownError, RunFailed
+from schemas.progress import Observe
+from schemas.version import Version
+from trainer.config import load_training_file
+from trainer.methods import METHODS, implementation
+
+_IMPORTED_ONCE = ["trainer.arm_imports"]
+
+
+class ArmLost(RunFailed):
+    reference = "arm-lost"
+
+    def __init__(self, label: str, code: int | None) -> None:
+        super().__init__(
+            what=f"the process of the arm {label} ended without an answer",
+            why=f"its exit code is {code}; −9 is what the system does when memory runs out",
+            fix="run the comparison again: arms that are registered are not trained twice",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What to train: a file with overrides."""
+
+    method: str
+    seed: int
+    learning_rate: float
+    config: Path
+    overrides: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.method}, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmOutcome:
+    """The version that the arm registered, or why there is none; and its latency."""
+
+    version: str | None
+    failure: str | None = None
+    latency: Latency | None = None
+
+
+def run_arm(registry: Registry, arm: Arm, *, comparison: str, latency: bool = True, observe: Observe) -> ArmOutcome:
+    """Train and register an arm, and measure its latency, in a process of its own.
+
+    Raises:
+        ArmLost: the process died.
+        KnownError: as `train_and_register`, but for a refused or failed run, which is an outcome.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED_ONCE)
+    passphrase = registry.passphrase() if registry.passphrase and registry.trainer_key.encrypted else None
+    here, there = context.Pipe(duplex=False)
+    work = context.Process(
+        target=_work, args=(there, registry.folder, passphrase, (arm, comparison, latency, sys.argv)), name=arm.label
+    )
+    work.start()
+    there.close()
+    try:
+        return _listen(here, arm, work, observe)
+    finally:
+        if work.is_alive():
+            work.terminate()
+        work.join()
+
+
+def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutcome:  # work: the context's process class
+    while True:
+        try:
+            message = pipe.recv()
+        except EOFError:
+            work.join()
+            raise ArmLost(arm.label, work.exitcode) from None
+        if isinstance(message, ArmOutcome):
+            return message
+        observe(message)
+
+
+def _work(pipe: Connection, home: Path, passphrase: bytes | None, asked: tuple[Arm, str, bool, list[str]]) -> None:
+    from trainer.runs import train_and_register
+
+    arm, comparison, with_latency, sys.argv = asked
+    registry = open_home(home, passphrase=None if passphrase is None else lambda: passphrase)
+    try:
+        outcome = train_and_register(registry, arm.config, arm.overrides, comparison=comparison, observe=pipe.send)
+        config = load_training_file(arm.config, arm.overrides).config
+        latency = latency_of(registry, outcome.version, config) if with_latency else None
+        pipe.send(ArmOutcome(outcome.version.label, latency=latency))
+    except (InputRefused, RunFailed) as error:
+        pipe.send(ArmOutcome(None, failure=f"{error.what}: {error.why}"))
+    except KnownError as error:
+        pipe.send(ArmOutcome(None, failure=f"{error.what}: {error.why}; {error.fix}"))
+    finally:
+        registry.close()
+        pipe.close()
+
+
+def latency_of(registry: Registry, version: Version, config: TrainingFile) -> Latency:
+    """The latency of a registered version beside its base, both loaded in fp32 from verified bytes."""
+    from trainer.base_models import load_base
+    from trainer.latency import measure_latency
+
+    row = METHODS[config.method]
+    with tempfile.TemporaryDirectory(prefix="arm-", dir=registry.folder / "runs") as scratch:
+        pulled = Path(scratch) / "artifact"
+        pull_version(registry, version, pulled)
+        folder = base_folder(registry, version_named(registry, config.base), Path(scratch))
+        base, _ = load_base(folder, dtype="fp32", device="cpu")
+        fresh, _ = load_base(folder, dtype="fp32", device="cpu", quantization=config.quantization)
+        adapted = implementation(config.method).load(fresh, pulled)
+        fold = getattr(adapted, "merge_and_unload", None) if row.mergeable and config.quantization is None else None
+        why = (
+            "the method cannot be folded into the weights"
+            if not row.mergeable
+            else "a base in 4 bits is not folded in place"
+        )
+        return measure_latency(base, adapted, fold=fold, why_not=why)

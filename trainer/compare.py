@@ -1,0 +1,325 @@
+"""`registry compare`: one training for each method and seed, on one base and one set of data, and what came of each.
+
+Every arm takes the one registration path (`trainer/runs.py`) in a process of its own (`trainer/arms.py`). The held-out rows
+stay the same over all arms. An arm that is registered already, by an earlier comparison of the same file that was cut short
+or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing is trained twice.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.bases import base_record
+from registry.database.catalog import VersionFilter, list_versions
+from registry.files import read_file, write_atomically
+from registry.hashing import hash_file
+from registry.home import Registry
+from registry.pull import version_named
+from registry.records import Records, records_of
+from schemas.canonical import canonical_digest
+from schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
+from schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity
+from schemas.dataset import DataIdentity
+from schemas.errors import InputRefused, RunFailed
+from schemas.progress import Observe, Said, ignore
+from schemas.values import Value, derived, unknown
+from schemas.version import Version
+from trainer.arms import Arm, run_arm
+from trainer.config import LoadedConfig, load_training_file
+from trainer.environment import cut_paths
+from trainer.learning_rates import best_rate
+from trainer.methods import METHODS, available_methods
+
+_LIMIT = 1000  # versions of one method on one base that are looked at for arms that are there
+
+
+class UnknownMethod(InputRefused):
+    reference = "unknown-method"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"there is no method {name[:40]!r}",
+            why=f"the methods are {', '.join(METHOD_NAMES)}",
+            fix=f"name some of {', '.join(available_methods())}, or `all`",
+        )
+
+
+class MalformedRate(InputRefused):
+    reference = "malformed-rate"
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            what=f"{word[:60]!r} gives no method a learning rate",
+            why="it is a method, an equals sign and a positive number",
+            fix="write it like lora=2e-4",
+        )
+
+
+class NothingCompared(RunFailed):
+    reference = "nothing-compared"
+
+    def __init__(self, failures: tuple[str, ...]) -> None:
+        super().__init__(
+            what="no arm of the comparison was trained",
+            why=failures[0] if failures else "there was none",
+            fix="make one of them work with `registry train` first",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to compare. `rates` overrule the measured learning rate of a method; `price` is for an hour of the machine."""
+
+    methods: tuple[str, ...]
+    seeds: int = 1
+    rates: Mapping[str, float] | None = None
+    price: float | None = None
+    latency: bool = True
+
+
+def compare_methods(
+    registry: Registry, config_path: Path, overrides: tuple[str, ...], plan: Plan, *, observe: Observe = ignore
+) -> MethodComparison:
+    """Train what is not there yet, and put the figures side by side.
+
+    Raises:
+        UnknownMethod: a name that is none.
+        InputRefused, NotFound: the file or the base are refused.
+        ArmLost: an arm's process died; what was registered stays and is found by the next call.
+        NothingCompared: every arm failed.
+    """
+    registry.require_writable()
+    loaded = load_training_file(config_path, overrides)
+    base = version_named(registry, loaded.config.base)
+    comparison = comparison_id(loaded.config)
+    arms = plan_arms(config_path, overrides, loaded, plan)
+    bench = _Bench(registry, base, comparison, plan, observe)
+    results = tuple(bench.result(arm) for arm in arms)
+    failures = tuple(one.failure for one in results if one.failure)
+    if len(failures) == len(results):
+        raise NothingCompared(failures)
+    found = _first_records(registry, results)
+    return MethodComparison(
+        comparison_id=comparison,
+        name=loaded.config.name,
+        base=base.label,
+        base_weights=base_record(registry, base).identity.weights,
+        data=() if found.run is None else found.run.data,
+        hardware="" if found.run is None else str(found.run.compute.hardware.value),
+        command=cut_paths(sys.argv[1:]),
+        created_at=registry.clock(),
+        arms=results,
+    )
+
+
+def chosen_methods(text: str) -> tuple[str, ...]:
+    """`lora,ia3` or `all`, in the order of the table.
+
+    Raises:
+        UnknownMethod: a name that is none.
+    """
+    if text.strip() == "all":
+        return available_methods()
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    for name in sorted(names):
+        if name not in METHODS:
+            raise UnknownMethod(name)
+    return tuple(name for name in METHODS if name in names)
+
+
+def parse_rates(words: Iterable[str]) -> dict[str, float]:
+    """`lora=2e-4` and the like, by method.
+
+    Raises:
+        UnknownMethod: a name that is none.
+        MalformedRate: no equals sign, or no positive number.
+    """
+    found = {}
+    for word in words:
+        method, _, text = word.partition("=")
+        if method not in METHODS:
+            raise UnknownMethod(method)
+        try:
+            found[method] = float(text)
+        except ValueError as error:
+            raise MalformedRate(word) from error
+        if not 0 < found[method] < math.inf:
+            raise MalformedRate(word)
+    return found
+
+
+def comparison_id(config: TrainingFile) -> str:
+    """The same for every method, seed and learning rate: a method that is added later joins its siblings."""
+    identity = config_identity(config)
+    for key in ("method", "quantization", *BLOCK_NAMES):
+        identity.pop(key, None)
+    for key in ("seed", "learning_rate"):
+        identity["training"].pop(key, None)
+    paths = {"train": config.data.train.path, "validation": config.data.validation.path}
+    return canonical_digest({"name": config.name, "base": config.base, "paths": paths, **identity}).hex[:16]
+
+
+def plan_arms(config_path: Path, overrides: tuple[str, ...], loaded: LoadedConfig, plan: Plan) -> tuple[Arm, ...]:
+    """One arm for each method and seed: the seeds follow that of the file, the split stays that of the file's own seed."""
+    config = loaded.config
+    first, arms = config.training.seed, []
+    for method in plan.methods:
+        rate = _rate(config, method, plan.rates or {})
+        for seed in range(first, first + plan.seeds):
+            changes: dict[str, Any] = {
+                "name": f"{config.name}-{method.replace('_', '-')}",
+                "method": method,
+                "training.seed": seed,
+                "training.learning_rate": rate,
+            }
+            if config.data.validation.path is None and config.data.validation.seed is None:
+                changes["data.validation.seed"] = first
+            if config.method == "qlora" != method:
+                changes["quantization"] = None  # the base in 4 bits is qlora's; the file asked for it by the method
+            words = tuple(f"{key}={json.dumps(value)}" for key, value in changes.items())
+            arms.append(Arm(method, seed, rate, config_path, (*overrides, *words)))
+    return tuple(arms)
+
+
+def _rate(config: TrainingFile, method: str, given: Mapping[str, float]) -> float:
+    """Given, else the file's own for its method, else the best that was measured (`learning_rates.json`), else the file's."""
+    if method in given:
+        return given[method]
+    if method == config.method:
+        return config.training.learning_rate
+    return best_rate(method) or config.training.learning_rate
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Where the arms of one comparison are trained."""
+
+    registry: Registry
+    base: Version
+    comparison: str
+    plan: Plan
+    observe: Observe
+
+    def result(self, arm: Arm) -> ArmResult:
+        """The figures of an arm that is there, or of one that is trained now."""
+        latencies = _latencies(self.registry, self.comparison)
+        there = self._registered(arm)
+        if there is not None:
+            self.observe(Said("arm", f"{arm.label}: {there.label} is registered already"))
+            known = latencies.get(there.label)
+            return self._figures(arm, there, None if known is None else Latency.from_json(known))
+        self.observe(Said("arm", f"{arm.label}: training at a learning rate of {arm.learning_rate:g}"))
+        outcome = run_arm(
+            self.registry, arm, comparison=self.comparison, latency=self.plan.latency, observe=self.observe
+        )
+        if outcome.version is None:
+            self.observe(Said("arm", f"{arm.label}: {outcome.failure}"))
+            return ArmResult(method=arm.method, seed=arm.seed, learning_rate=arm.learning_rate, failure=outcome.failure)
+        if outcome.latency is not None:
+            _remember(self.registry, self.comparison, latencies | {outcome.version: outcome.latency.to_json()})
+        return self._figures(arm, version_named(self.registry, outcome.version), outcome.latency)
+
+    def _registered(self, arm: Arm) -> Version | None:
+        """The version that this very arm gave before: same configuration, base and data."""
+        loaded = load_training_file(arm.config, arm.overrides)
+        wanted = canonical_digest(config_identity(loaded.config))
+        where = VersionFilter(name=loaded.config.name, method=arm.method, base=self.base.manifest_digest)
+        with self.registry.database.read() as tx:
+            page = list_versions(tx, where=where, limit=_LIMIT)
+        for version in reversed(page.versions):
+            run = records_of(self.registry, version).run
+            if run is not None and run.config_sha256 == wanted and _same_data(loaded, run.data):
+                return version
+        return None
+
+    def _figures(self, arm: Arm, version: Version, latency: Latency | None) -> ArmResult:
+        records = records_of(self.registry, version)
+        run, evaluation = records.run, records.evaluation
+        assert run is not None, "a trained version has its run"
+        compute = run.compute
+        return ArmResult(
+            method=arm.method,
+            seed=arm.seed,
+            learning_rate=arm.learning_rate,
+            version=version.label,
+            manifest=version.manifest_digest,
+            parameters_trainable=run.parameters_trainable,
+            parameters_total=run.parameters_total,
+            peak_memory_bytes=compute.peak_memory_bytes,
+            wall_seconds=compute.wall_seconds,
+            tokens=compute.tokens,
+            cost=_cost(compute.hardware_hours, self.plan.price),
+            losses=() if evaluation is None else evaluation.losses,
+            neutral_loss_change=_neutral(records),
+            bias=_bias(records),
+            latency=latency,
+        )
+
+
+def _same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
+    data = loaded.config.data
+    paths = [path for path in (data.train.path, data.validation.path) if path is not None]
+    return [hash_file(loaded.resolve(path)).sha256 for path in paths] == [one.sha256 for one in recorded]
+
+
+def _cost(hours: Value, price: float | None) -> Value:
+    if price is None:
+        return unknown("no price was given")
+    return derived(round(hours.value * price, 6), "of the price's currency", method=f"hours of training × {price:g}")
+
+
+def _neutral(records: Records) -> Value:
+    guards = None if records.evaluation is None else records.evaluation.guards
+    if guards is None or guards.neutral_loss_before is None or guards.neutral_loss_after is None:
+        return unknown("neutral text was not scored")
+    change = guards.neutral_loss_after - guards.neutral_loss_before
+    return derived(round(change, 6), "nats/token", method="loss of neutral text that nobody trained on, after − before")
+
+
+def _bias(records: Records) -> tuple[BiasCounts, ...]:
+    if records.evaluation is None:
+        return ()
+    return tuple(
+        BiasCounts(
+            dataset=one.dataset,
+            n=one.n,
+            flagged=one.flagged,
+            fixed=one.fixed,
+            introduced=one.introduced,
+            overcorrected=one.overcorrected,
+            conclusion=one.conclusion,
+        )
+        for one in records.evaluation.findings
+        if one.category is None
+    )
+
+
+def _first_records(registry: Registry, results: tuple[ArmResult, ...]) -> Records:
+    label = next(one.version for one in results if one.version is not None)
+    return records_of(registry, version_named(registry, label))
+
+
+# Latencies are measurements of a machine, not of an artifact: they are kept beside the home's runs, so that a comparison
+# that was cut short finds them again.
+
+
+def _latency_path(registry: Registry, comparison: str) -> Path:
+    return registry.folder / "comparisons" / f"{comparison}.json"
+
+
+def _latencies(registry: Registry, comparison: str) -> dict[str, Any]:
+    path = _latency_path(registry, comparison)
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(read_file(path, max_bytes=1 << 24))
+    return found
+
+
+def _remember(registry: Registry, comparison: str, latencies: dict[str, Any]) -> None:
+    path = _latency_path(registry, comparison)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, json.dumps(latencies, indent=2, sort_keys=True).encode() + b"\n")

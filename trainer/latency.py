@@ -1,0 +1,98 @@
+"""How long a request takes on an adapted model, beside its base: greedy generation after a prompt of fixed length.
+
+Base and adapted model take turns, so that what else the machine does hits both; the change is the median of the ratios of
+neighbours. Where the method can be folded into the weights, the folded model is measured in the same way: it is made in
+memory for this alone and is not what `registry merge` would register.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+from schemas.comparison import Latency
+from schemas.values import Value, derived, measured, unknown
+
+PROMPT_TOKENS = 64
+NEW_TOKENS = 16
+MIN_ROUNDS, MAX_ROUNDS = 5, 15
+SECONDS = 20.0  # of measuring, when a request is slow
+METHOD = f"greedy generation of {NEW_TOKENS} tokens after {PROMPT_TOKENS}, one row, median of the rounds"
+
+
+def measure_latency(base: Any, adapted: Any, *, fold: Callable[[], Any] | None, why_not: str = "") -> Latency:
+    """Latencies of a base, an adapted model on a copy of its own, and that model folded.
+
+    Args:
+        base: a causal language model in evaluation mode.
+        adapted: another, on the same device.
+        fold: makes the folded model, and may use up `adapted`; None where nothing can be folded.
+        why_not: the reason then.
+    """
+    before, after = _in_turns((base, adapted))
+    unmerged = _figures(before, after)
+    if fold is None:
+        return Latency(
+            base=_seconds(before),
+            unmerged=unmerged[0],
+            unmerged_change=unmerged[1],
+            merged=unknown(why_not),
+            merged_change=unknown(why_not),
+        )
+    again, folded = _in_turns((base, fold()))
+    merged = _figures(again, folded)
+    return Latency(
+        base=_seconds(before),
+        unmerged=unmerged[0],
+        unmerged_change=unmerged[1],
+        merged=merged[0],
+        merged_change=merged[1],
+    )
+
+
+def _in_turns(models: Sequence[Any]) -> tuple[list[float], ...]:
+    for model in models:  # the first request pays for what later ones find ready
+        _request(model)
+    taken: tuple[list[float], ...] = tuple([] for _ in models)
+    begun = time.perf_counter()
+    for done in range(MAX_ROUNDS):
+        if done >= MIN_ROUNDS and time.perf_counter() - begun > SECONDS:
+            break
+        for model, seconds in zip(models, taken, strict=True):
+            started = time.perf_counter()
+            _request(model)
+            seconds.append(time.perf_counter() - started)
+    return taken
+
+
+def _request(model: Any) -> None:
+    import torch
+
+    weight = model.get_input_embeddings().weight
+    ids = (torch.arange(PROMPT_TOKENS, device=weight.device) * 37 % weight.shape[0])[None]
+    with torch.no_grad():
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            min_new_tokens=NEW_TOKENS,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            pad_token_id=0,
+        )
+
+
+def _seconds(taken: list[float]) -> Value:
+    return measured(round(median(taken), 6), "s", method=METHOD)
+
+
+def _figures(base: list[float], other: list[float]) -> tuple[Value, Value]:
+    ratios = sorted(mine / its for its, mine in zip(base, other, strict=True))
+    quarter = len(ratios) // 4
+    spread = 100 * (ratios[-1 - quarter] - ratios[quarter]) / 2
+    change = derived(
+        round(median(ratios) - 1, 4),
+        "of the base's latency",
+        method="median ratio of neighbouring measurements, minus one; uncertainty: half the range of their middle half, in points",
+        uncertainty_pct=round(spread, 1),
+    )
+    return _seconds(other), change

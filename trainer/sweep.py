@@ -1,0 +1,155 @@
+"""`registry compare --sweep learning_rate`: short trainings of each method over four decades of rates on one base.
+
+A sweep asks about rates and makes nothing to keep: no arm is registered, no suite is scored, only held-out loss before and
+after. Its answer is a JSON object; `trainer/learning_rates.json` holds several, with the commands that made them.
+"""
+
+import math
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.bases import base_folder, base_record, check_base_folder
+from registry.evaluation.items import MILLIONTHS, ScoreNotFinite
+from registry.home import Registry
+from registry.pull import version_named
+from schemas.base_model import BaseRecord
+from schemas.config import TrainingFile
+from schemas.errors import InputRefused, RunFailed
+from schemas.progress import Observe, Said, ignore
+from trainer.config import load_training_file
+from trainer.environment import cut_paths
+
+if TYPE_CHECKING:
+    from trainer.data.tokenize import Example
+
+# four decades; above and below, every method that was tried either does nothing or diverges
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+
+
+class SweepOfWhat(InputRefused):
+    reference = "sweep-of-what"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            what=f"there is no sweep of {key[:40]!r}",
+            why="one value is swept, over four decades: learning_rate",
+            fix="write --sweep learning_rate, or --sweep learning_rate=1e-5,1e-4,1e-3",
+        )
+
+
+def parse_sweep(text: str) -> tuple[float, ...]:
+    """The rates of `learning_rate`, or of `learning_rate=1e-5,1e-3`.
+
+    Raises:
+        SweepOfWhat: another key, or values that are no positive numbers.
+    """
+    key, equals, values = text.partition("=")
+    if key != "learning_rate":
+        raise SweepOfWhat(key)
+    if not equals:
+        return RATES
+    try:
+        rates = tuple(float(one) for one in values.split(","))
+    except ValueError as error:
+        raise SweepOfWhat(text) from error
+    if not all(0 < rate < math.inf for rate in rates):
+        raise SweepOfWhat(text)
+    return rates
+
+
+def sweep_rates(
+    registry: Registry,
+    config_path: Path,
+    overrides: tuple[str, ...],
+    methods: tuple[str, ...],
+    rates: tuple[float, ...],
+    *,
+    observe: Observe = ignore,
+) -> dict[str, Any]:
+    """One point for each method and rate.
+
+    Raises:
+        InputRefused, NotFound, IntegrityBroken: the file, its data or the base are refused.
+    """
+    loaded = load_training_file(config_path, overrides)
+    base = version_named(registry, loaded.config.base)
+    record = base_record(registry, base)
+    points: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="registry-sweep-") as scratch:
+        folder = base_folder(registry, base, Path(scratch))
+        check_base_folder(registry, base, folder, record.identity)
+        run = _Sweep(loaded.folder, folder, record)
+        before = run.loss_of_base(loaded.config)
+        for method in methods:
+            for rate in rates:
+                words = [f"method={method}", f"training.learning_rate={rate!r}"]
+                if loaded.config.method == "qlora" != method:
+                    words.append("quantization=null")
+                found = run.point(load_training_file(config_path, (*overrides, *words)).config)
+                point = {"method": method, "learning_rate": rate, "before": round(before, 6), **found}
+                observe(Said("sweep", _sentence(point)))
+                points.append(point)
+    return {
+        "command": list(cut_paths(sys.argv[1:])),
+        "base": base.name,
+        "base_weights": str(record.identity.weights),
+        "parameters": record.parameters_total,
+        "data": Path(loaded.config.data.train.path).name,
+        "points": points,
+    }
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    data_folder: Path
+    base_folder: Path
+    record: BaseRecord
+
+    def loss_of_base(self, config: TrainingFile) -> float:
+        """Held-out loss of the untouched base, nats a supervised token."""
+        from trainer.base_models import load_base
+        from trainer.data.dataset import load_data
+
+        model, tokenizer = load_base(self.base_folder, dtype="fp32", device="cpu")
+        training = config.training
+        data = load_data(
+            config.data,
+            folder=self.data_folder,
+            tokenizer=tokenizer,
+            max_length=training.max_length,
+            seed=training.seed,
+        )
+        return _loss(model, data.validation)
+
+    def point(self, config: TrainingFile) -> dict[str, Any]:
+        """Held-out loss after a training; null, with the reason, where it failed."""
+        from trainer.training import train_adapter
+
+        try:
+            trained = train_adapter(
+                config, data_folder=self.data_folder, base_folder=self.base_folder, base_record=self.record
+            )
+            after = _loss(trained.model, trained.data.validation)
+        except (RunFailed, ScoreNotFinite) as error:
+            return {"after": None, "failure": error.what}
+        return {"after": round(after, 6), "steps": trained.result.steps}
+
+
+def _loss(model: Any, rows: "Sequence[Example]") -> float:
+    """Mean held-out loss over supervised tokens, scored in fp32."""
+    from trainer.evaluation.losses import HeldOutRow, row_losses
+    from trainer.evaluation.scoring import in_float32
+
+    held = [HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(rows)]
+    with in_float32(model):
+        items = row_losses(model, held, dataset="held-out", arm="adapted")
+    return -sum(one.ll_a for one in items) / MILLIONTHS / sum(one.tokens_a for one in items)
+
+
+def _sentence(point: dict[str, Any]) -> str:
+    after = point["failure"] if point["after"] is None else f"{point['before']:.3f} → {point['after']:.3f}"
+    return f"{point['method']} at {point['learning_rate']:g}: {after}"
