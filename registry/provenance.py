@@ -1,14 +1,16 @@
-"""The provenance statement of a run: SLSA provenance v1, with the whole run record under our own name beside it.
+"""The provenance statement of a run or a merge: SLSA provenance v1, with the whole record under our own name beside it.
 
 Standard readers find the build type, what the user chose, the resolved dependencies and the builder; ours read the run.
 """
 
 from typing import Any
 
+from schemas.merge import MergeRecord
 from schemas.run import RunRecord
-from schemas.statement import BUILD_TRAIN, BUILDER_ID
+from schemas.statement import BUILD_MERGE, BUILD_TRAIN, BUILDER_ID
 
 RUN_FIELD = "urn:peft-registry:run:v1"
+MERGE_FIELD = "urn:peft-registry:merge:v1"
 
 
 def provenance_predicate(run: RunRecord) -> dict[str, Any]:
@@ -35,3 +37,40 @@ def run_of(predicate: dict[str, Any]) -> RunRecord | None:
     """The run record inside a provenance predicate; None in one that another tool wrote."""
     value = predicate.get(RUN_FIELD)
     return None if value is None else RunRecord.from_json(value)
+
+
+def merge_provenance(merge: MergeRecord) -> dict[str, Any]:
+    """The SLSA v1 predicate of a merge."""
+    dependencies = [{"name": "base-weights", "digest": {"sha256": merge.base.identity.weights.hex}}]
+    dependencies += [{"name": one.label, "digest": {"sha256": one.manifest.hex}} for one in merge.ingredients]
+    parameters = {
+        "algorithm": merge.algorithm,
+        "formula": merge.formula,
+        "weights": [one.weight for one in merge.ingredients],
+        "densities": [one.density for one in merge.ingredients],
+        "dtype": merge.dtype,
+        "base_policy": merge.base_policy,
+    }
+    return {
+        "buildDefinition": {
+            "buildType": BUILD_MERGE,
+            "externalParameters": parameters,
+            "internalParameters": {"seed": merge.seed, "libraries": merge.environment.libraries},
+            "resolvedDependencies": dependencies,
+        },
+        "runDetails": {
+            "builder": {"id": BUILDER_ID, "version": {"peft-registry": merge.environment.code_version}},
+            "metadata": {
+                "invocationId": merge.merge_id,
+                "startedOn": merge.started_at,
+                "finishedOn": merge.finished_at,
+            },
+        },
+        MERGE_FIELD: merge.to_json(),
+    }
+
+
+def merge_of(predicate: dict[str, Any]) -> MergeRecord | None:
+    """The merge record inside a provenance predicate; None in that of anything else."""
+    value = predicate.get(MERGE_FIELD)
+    return None if value is None else MergeRecord.from_json(value)

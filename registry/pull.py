@@ -67,9 +67,16 @@ class BytesElsewhere(NotChecked):
 
 
 def pull_version(
-    registry: Registry, version: Version, destination: Path, *, trust: TrustPolicy | None = None
+    registry: Registry,
+    version: Version,
+    destination: Path,
+    *,
+    trust: TrustPolicy | None = None,
+    look_for_base: bool = True,
 ) -> VerifyOutcome:
     """Write a verified copy of a version to `destination`, a new folder, and return how it verified.
+
+    Its base's bytes are hashed too where they are known to lie, unless the caller just did that (`look_for_base`).
 
     Raises:
         DestinationTaken: the folder exists and is not empty.
@@ -83,7 +90,7 @@ def pull_version(
         with tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=destination.parent) as scratch:
             part = Path(scratch) / "part"
             part.mkdir()
-            outcome = _verified_copy(registry, version, part, trust=trust)
+            outcome = _verified_copy(registry, version, part, trust, look_for_base)
             # onto an empty folder too; whatever came to lie there since makes the rename fail, and is left alone
             part.replace(destination)
     except OSError as error:
@@ -105,10 +112,14 @@ def write_presented(presented: Presented, folder: Path) -> None:
             raise BytesElsewhere(presented.label, name)
 
 
-def _verified_copy(registry: Registry, version: Version, part: Path, *, trust: TrustPolicy | None) -> VerifyOutcome:
+def _verified_copy(
+    registry: Registry, version: Version, part: Path, trust: TrustPolicy | None, look_for_base: bool
+) -> VerifyOutcome:
     write_presented(present_version(registry, version, part.parent), part)
     chosen = registry.trust if trust is None else trust
-    outcome = verify_folder(part, trust=chosen, now=registry.clock(), registry=registry, version=version)
+    outcome = verify_folder(
+        part, trust=chosen, now=registry.clock(), registry=registry, version=version, look_for_base=look_for_base
+    )
     outcome = outcome.model_copy(update={"subject": version.label})
     if outcome.verdict == "broken":
         raise PullRefused(outcome)

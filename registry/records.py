@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from registry.database import catalog
 from registry.home import Registry
 from registry.manifests import read_manifest
-from registry.provenance import run_of
+from registry.provenance import merge_of, run_of
 from schemas.base_model import BaseRecord
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
 from schemas.manifest import Manifest
+from schemas.merge import MergeRecord
 from schemas.modification import ModificationRecord
 from schemas.run import RunRecord
 from schemas.statement import StoredStatement
@@ -23,6 +24,7 @@ class Records:
     manifest: Manifest
     statements: tuple[StoredStatement, ...]
     run: RunRecord | None
+    merge: MergeRecord | None
     evaluation: EvaluationRecord | None
     modification: ModificationRecord | None
     base: BaseRecord | None
@@ -50,6 +52,7 @@ def records_of(registry: Registry, version: Version) -> Records:
         manifest=stored_manifest(registry, version.manifest_digest),
         statements=statements,
         run=run_of(newest["provenance"]) if "provenance" in newest else None,
+        merge=merge_of(newest["provenance"]) if "provenance" in newest else None,
         evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),
         modification=None if modification is None else ModificationRecord.from_json(modification),
         base=None if base is None else BaseRecord.from_json(base),

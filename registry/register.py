@@ -10,15 +10,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from registry.database import catalog
 from registry.home import Registry
 from registry.manifests import path_problem
 from registry.publish import publish_checkpoint
 from registry.signing.oms import Resource, UnsignableListing, parse_bundle, sign_folder_listing
 from registry.statements import SignedStatement, record_statement, sign_statement
+from schemas.document import first_problem
 from schemas.errors import InputRefused
 from schemas.identity import Digest, check_name
 from schemas.manifest import FILE_NAME, UNSIGNED_PATHS, Manifest
+from schemas.modification import ModificationRecord
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
 from schemas.statement import RegistrationPredicate, StatementKind
 from schemas.values import timestamp
@@ -36,7 +40,18 @@ class ModificationRecordMissing(InputRefused):
         super().__init__(
             what="this artifact may not enter without its modification record",
             why=f"a version made by {source} changes a model, and nothing changes without a record",
-            fix="register it through `registry train`",
+            fix="register it through `registry train` or `registry merge`",
+        )
+
+
+class ModificationRecordWrong(InputRefused):
+    reference = "modification-record-wrong"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="this artifact may not enter with the modification record that came with it",
+            why=why,
+            fix="register it through the command that makes it; `registry merge` writes the record of a merge",
         )
 
 
@@ -71,19 +86,19 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
 
     Raises:
         ModificationRecordMissing: a fine-tune, merge or import came without one.
+        ModificationRecordWrong: a merge came with a record that is not about it, or as something that it is not.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
     registry.require_writable()
     check_name(artifact.name)
-    if artifact.source != "base" and all(one.kind != "modification" for one in artifact.statements):
-        raise ModificationRecordMissing(artifact.source)
+    manifest_bytes = artifact.manifest.to_canonical()
+    digest = Digest.of(manifest_bytes)
+    _require_modification(artifact, digest)
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
-    manifest_bytes = artifact.manifest.to_canonical()
-    digest = Digest.of(manifest_bytes)
     holder = registry.nonce()
     existing = _lease(registry, artifact, digest, holder)
     if existing is not None:
@@ -105,6 +120,30 @@ def listed_resources(manifest: Manifest, manifest_digest: Digest) -> tuple[Resou
     """What `model.sig` lists: every file of the manifest, and the manifest itself."""
     files = tuple(Resource(entry.path, entry.sha256) for entry in manifest.files)
     return (*files, Resource(FILE_NAME, manifest_digest))
+
+
+def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
+    """Return if the artifact brings the modification record that it needs; a merge is recognised by what it was made from,
+    whatever the caller calls it."""
+    manifest = artifact.manifest
+    folded = sum(parent.role in ("adapter", "model") for parent in manifest.parents)
+    is_merge = artifact.source == "merge" or folded > (1 if manifest.kind == "adapter" else 0)
+    if artifact.source == "base" and not is_merge:
+        return
+    records = [one.predicate for one in artifact.statements if one.kind == "modification"]
+    if not records:
+        raise ModificationRecordMissing("merge" if is_merge else artifact.source)
+    if not is_merge:
+        return
+    if artifact.source != "merge":
+        raise ModificationRecordWrong(f"its parents say that it is a merge, and it is offered as {artifact.source}")
+    for predicate in records:
+        try:
+            identity = ModificationRecord.from_json(predicate).identity
+        except ValidationError as error:
+            raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
+        if identity.kind.value != "merge" or identity.result_manifest.value != str(digest):
+            raise ModificationRecordWrong("the record is not about this merge: its kind or its manifest is another")
 
 
 def _lease(registry: Registry, artifact: NewArtifact, digest: Digest, holder: str) -> Version | None:

@@ -98,6 +98,7 @@ def verify_folder(
     registry: Registry | None = None,
     version: Version | None = None,
     require: Requirements = Requirements(),
+    look_for_base: bool = True,
 ) -> VerifyOutcome:
     """Verify a pulled folder.
 
@@ -110,12 +111,13 @@ def verify_folder(
         registry: tells where bases lie and which parents exist, nothing else.
         version: the version of that registry that the folder must be.
         require: what else is demanded.
+        look_for_base: look where the registry says that the base lies; a caller who just hashed it need not again.
     """
     known = Known(
         trust=trust,
         now=now,
         trust_problem=trust_problem,
-        base_folder=_base_folder(registry, base),
+        base_folder=_base_folder(registry if look_for_base else None, base),
         base_tensors=_base_tensors(registry),
         is_registered=None if registry is None else _is_registered(registry),
         claimed=None if registry is None or version is None else _claimed(registry, version),

@@ -101,6 +101,7 @@ class KeptRun(Frozen):
     config_sha256: Digest
     base: Digest  # manifest of the base
     data: tuple[DataIdentity, ...] | None = None
+    processes: int = 1
     step: int = 0  # of the newest checkpoint
     steps: int | None = None
     libraries: dict[str, str] = Field(default_factory=dict)

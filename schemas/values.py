@@ -6,7 +6,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.document import Document
 from schemas.identity import Digest
@@ -39,6 +39,11 @@ class Value(Document):
     asserted_at: Timestamp | None = None
     reason: str | None = None
 
+    @field_validator("value")
+    @classmethod
+    def _counts_that_pass_2_53_are_floats(cls, value: Any) -> Any:
+        return _as_doubles(value)
+
     @model_validator(mode="after")
     def _unknown_has_a_reason(self) -> Self:
         if self.source == "unknown" and (self.value is not None or not self.reason):
@@ -50,6 +55,15 @@ class Value(Document):
     @property
     def known(self) -> bool:
         return self.source != "unknown"
+
+
+def _as_doubles(value: Any) -> Any:  # any JSON value
+    """RFC 8785 writes the double 10^18 as digits, which are read back as an integer that it would refuse to write."""
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _as_doubles(item) for key, item in value.items()}
+    return [_as_doubles(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def measured(

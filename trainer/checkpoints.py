@@ -37,7 +37,8 @@ class CheckpointBroken(IntegrityBroken):
 
 @dataclass(slots=True)
 class Progress:
-    """What a run counts; `shapes` maps (tokens, Σ T², supervised) of a batch to how often it was computed."""
+    """What a run counts, over all the processes that it took; `shapes` maps (tokens, Σ T², supervised) of a batch to how
+    often it was computed."""
 
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
@@ -45,6 +46,9 @@ class Progress:
     supervised: int = 0
     seconds: float = 0.0
     energy_kwh: float | None = None
+    peak_bytes: int | None = None
+    peak_is_own: bool = False
+    resumed_at: int | None = None
     shapes: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     @property
@@ -128,6 +132,9 @@ def save_state(
             "supervised": progress.supervised,
             "seconds": progress.seconds,
             "energy_kwh": progress.energy_kwh,
+            "peak_bytes": progress.peak_bytes,
+            "peak_is_own": progress.peak_is_own,
+            "resumed_at": progress.resumed_at,
             "shapes": [[*shape, count] for shape, count in progress.shapes.items()],
         },
     }

@@ -262,8 +262,10 @@ class _Bench:
 
 def _same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
     data = loaded.config.data
-    paths = [path for path in (data.train.path, data.validation.path) if path is not None]
-    return [hash_file(loaded.resolve(path)).sha256 for path in paths] == [one.sha256 for one in recorded]
+    paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
+    if not all(path.is_file() for path in paths):  # of the Hub: known only once they are fetched
+        return False
+    return [hash_file(path).sha256 for path in paths] == [one.sha256 for one in recorded]
 
 
 def _cost(hours: Value, price: float | None) -> Value:

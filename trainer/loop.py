@@ -125,16 +125,17 @@ def train(
         autocast=autocast,
         processes=processes,
     )
-    own_peak = reset_peak(device)
+    run.peak_is_own = reset_peak(device)
     if checkpoints is not None and checkpoints.path.exists():
         run.progress = load_state(checkpoints.path, model, run.optimizer, total=run.total, rank=processes.rank)
-        run.resumed_at = run.progress.step
-        observe(Said("resume", f"from step {run.resumed_at} of {run.total}"))
+        if run.progress.step < run.total:
+            run.progress.resumed_at = run.progress.step
+            observe(Said("resume", f"from step {run.progress.step} of {run.total}"))
     observe(Started(_STEP, total=run.total, unit="step"))
     with ready(model, settings, layout) as run.attention:
         _take_all(run, batches, layout, checkpoints=checkpoints, observe=observe, clock=clock)
     observe(Finished(_STEP))
-    return run.result(layout, peak=peak_bytes(device), own_peak=own_peak)
+    return run.result(layout)
 
 
 def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int, int]:
@@ -205,7 +206,7 @@ class _Run:
             group.setdefault("initial_lr", group["lr"])
         self.progress = Progress()
         self.attention: RowAttention | None = None
-        self.resumed_at: int | None = None
+        self.peak_is_own = False
 
     def take(self, step: int, window: list[Batch]) -> float:
         """One optimizer step over the micro-batches of `window`; the mean loss before it."""
@@ -233,6 +234,12 @@ class _Run:
         self.progress.losses.append(loss)
         return loss
 
+    def note_peak(self) -> None:
+        """The most memory so far, of whichever process took most."""
+        peak = peak_bytes(self.device)
+        if peak > (self.progress.peak_bytes or 0):
+            self.progress.peak_bytes, self.progress.peak_is_own = peak, self.peak_is_own
+
     def save(self, checkpoints: Checkpoints, name: str | None = None, generators: Any = None) -> None:
         """Keep the state; process 0 writes, the others say where their generators are."""
         all_generators = self.processes.gathered(generators or random_state())
@@ -243,7 +250,7 @@ class _Run:
         if name is None:
             checkpoints.saved(self.progress.step, self.total)
 
-    def result(self, layout: Layout, *, peak: int, own_peak: bool) -> TrainResult:
+    def result(self, layout: Layout) -> TrainResult:
         progress = self.progress
         return TrainResult(
             curve=LossCurve(steps=tuple(range(1, progress.step + 1)), loss=tuple(progress.losses)),
@@ -255,11 +262,11 @@ class _Run:
             shapes=tuple(Shape(*shape, count) for shape, count in sorted(progress.shapes.items())),
             energy_kwh=progress.energy_kwh,
             layout=layout,
-            resumed_at=self.resumed_at,
+            resumed_at=progress.resumed_at,
             recomputed=self.settings.gradient_checkpointing,
             processes=self.processes.size,
-            peak_bytes=peak,
-            peak_is_own=own_peak,
+            peak_bytes=progress.peak_bytes,
+            peak_is_own=progress.peak_is_own,
         )
 
     def _backward(self, window: list[Batch]) -> tuple[float, int]:
@@ -321,6 +328,7 @@ def _take_all(
         run.progress.seconds = before[0] + elapsed
         spent = kilowatt_hours(energy, read_counters())
         run.progress.energy_kwh = None if spent is None else before[1] + spent
+        run.note_peak()
         rate = (run.progress.tokens - before[2]) / max(elapsed, 1e-9)
         observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{rate:.0f}"))))
         due = checkpoints is not None and checkpoints.due(step, clock() - saved)

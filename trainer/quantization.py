@@ -99,6 +99,24 @@ def bits_a_weight(model: Any) -> float:
     return 8 * stored / weights
 
 
+def through_4_bits(weight: Any, description: str) -> Any:
+    """A matrix quantised as `describe` says and dequantised again, in its own number format: what a 4-bit layer multiplies by.
+
+    Raises:
+        QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
+    """
+    functional = _bitsandbytes().functional
+    kind, _, double = description.partition(", ")
+    packed, state = functional.quantize_4bit(weight, compress_statistics=double == "double", quant_type=kind)
+    return functional.dequantize_4bit(packed, state)
+
+
+def block_of(description: str) -> QuantizationBlock:
+    """The settings that `describe` named."""
+    kind, _, double = description.partition(", ")
+    return QuantizationBlock.model_validate({"type": kind, "double": double == "double"})
+
+
 def describe(block: QuantizationBlock) -> str:
     """For records: `nf4, double`."""
     return f"{block.type}, double" if block.double else block.type

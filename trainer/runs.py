@@ -5,6 +5,7 @@
 Everything before `register_version` happens in HOME/runs/<id>: a kill leaves nothing registered, and a state to resume from.
 """
 
+import os
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
@@ -36,9 +37,11 @@ from trainer.checked_base import CheckedBase, base_named, checked_base
 from trainer.config import LoadedConfig, load_training_file
 from trainer.environment import library_versions
 from trainer.facts_file import read_facts
+from trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
 from trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
+from trainer.processes import Processes
 from trainer.resume import Keeper, changed_libraries, require_same, say_how_to_go_on, say_what_waits
-from trainer.run_folder import remove_superseded, run_folder, write_state
+from trainer.run_folder import read_state, remove_superseded, run_folder, write_state
 
 if TYPE_CHECKING:
     from trainer.evaluation.before_after import Evaluated
@@ -79,6 +82,7 @@ def train_and_register(
     overrides: tuple[str, ...] = (),
     *,
     resume: KeptRun | None = None,
+    launch: Launch | None = None,
     comparison: str | None = None,
     observe: Observe = ignore,
 ) -> TrainOutcome:
@@ -89,13 +93,15 @@ def train_and_register(
         config_path: the training file.
         overrides: such as `training.seed=8`.
         resume: a stopped run to go on with, of this very file, base and data.
+        launch: the processes to train in; None for this one.
         comparison: the id of the comparison that the run is an arm of.
         observe: hears of everything.
 
     Raises:
         InputRefused, NotFound: the file, the data or the base are refused before anything is loaded.
         IntegrityBroken: the base's bytes are not those that were registered, or not what the resumed run began with.
-        RunFailed: the loss diverged or memory ran out; nothing was registered.
+        RunFailed: the loss diverged, memory ran out or a process died; nothing was registered.
+        RegisteredElsewhere: with several machines, on all of them but one.
     """
     registry.require_writable()
     loaded = load_training_file(config_path, overrides)
@@ -111,13 +117,24 @@ def train_and_register(
         say_what_waits(runs, observe)
     else:
         require_same(resume, loaded.config, base_version.manifest_digest)
+    launch = launch or Launch(nproc=resume.processes if resume else 1)
     kept = resume or _new_run(registry, loaded, base_version, config_path, overrides)
+    changes = {"status": "running", "why": None, "overrides": overrides, "processes": launch.size}
     try:
         with run_folder(runs, kept.run_id) as folder:
-            write_state(folder, kept.model_copy(update={"status": "running", "why": None, "overrides": overrides}))
+            write_state(folder, kept.model_copy(update=changes))
             base = checked_base(registry, base_version, folder, observe)
             run = _Run(
-                registry, loaded, row, base, kept, folder, observe, resumed=resume is not None, comparison=comparison
+                registry,
+                loaded,
+                row,
+                base,
+                kept,
+                folder,
+                observe,
+                launch,
+                resumed=resume is not None,
+                comparison=comparison,
             )
             outcome = run.complete(facts, signer.public.key_id)
         remove_superseded(runs, kept)
@@ -168,6 +185,7 @@ class _Run:
     kept: KeptRun
     folder: Path
     observe: Observe
+    launch: Launch
     resumed: bool = False
     comparison: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -185,7 +203,7 @@ class _Run:
         from trainer.evaluation.before_after import evaluate_before_after
         from trainer.training import train_adapter
 
-        keeper = Keeper(self.folder, self.kept if self.resumed else None)
+        keeper = self._keeper()
         trained = train_adapter(
             self.config,
             data_folder=self.loaded.folder,
@@ -195,6 +213,7 @@ class _Run:
             after_load=self.base.require_unchanged,
             after_data=keeper.data,
             checkpoints=keeper.checkpoints(self.config.training.save_steps),
+            processes=Processes(size=self.launch.size),
         )
         self.warnings += [*self.loaded.notes, *trained.data.warnings, *self._resumption(trained)]
         self.artifact.mkdir()
@@ -244,6 +263,27 @@ class _Run:
             config_sha256=canonical_digest(config_identity(self.config)),
             parents=(Parent(role="base", manifest=self.base.version.manifest_digest),),
         )
+
+    def _keeper(self) -> Keeper:
+        """What keeps the run's state here; with several processes, once they have trained."""
+        before = self.kept if self.resumed else None
+        if self.launch.size == 1:
+            return Keeper(self.folder, before)
+        job = Job(
+            config=self.config,
+            data_folder=self.loaded.folder,
+            base_folder=self.base.folder.resolve(),
+            base=self.base.record,
+            run_folder=self.folder.resolve(),
+            kept=before,
+            parent=os.getpid(),
+        )
+        run_workers(job, self.launch, meeting=self.kept.config_sha256.hex[:16], observe=self.observe)
+        self.base.require_unchanged()
+        after = Keeper(self.folder, read_state(self.folder))  # the data must still be those that the workers read
+        if not after.checkpoints(None).path.exists():
+            raise RegisteredElsewhere()
+        return after
 
     def _resumption(self, trained: "Trained") -> list[str]:
         """What the record has to say about a run that did not go through in one piece."""

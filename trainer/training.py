@@ -21,8 +21,9 @@ from trainer.hub_data import here_or_on_the_hub
 from trainer.loop import TrainResult, train
 from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from trainer.optimizers import optimizer_for
+from trainer.processes import ALONE, Processes
 from trainer.row_attention import layout_of
-from trainer.seeding import seed_everything
+from trainer.seeding import seed_everything, seed_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ def train_adapter(
     after_load: Callable[[], None] = lambda: None,
     after_data: Callable[[tuple[DataIdentity, ...]], None] = lambda _: None,
     checkpoints: Checkpoints | None = None,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train what the file says on the base in `base_folder`.
 
@@ -63,6 +65,7 @@ def train_adapter(
         observe: hears of data, method and each step.
         after_data: called with what the data are, before anything is loaded.
         checkpoints: where the state is kept, and gone on from.
+        processes: of which this is one.
         after_load: called once the weights are in memory: the caller looks again whether the files changed.
 
     Raises:
@@ -89,6 +92,8 @@ def train_adapter(
     after_load()
     seed_everything(training.seed)  # a base may have dropout of its own
     model = implementation(config.method).prepare(model, config, seed=training.seed)
+    if processes.rank:  # equal weights, and dropout of its own
+        seed_everything(seed_of(training.seed, f"process {processes.rank}") % 2**32)
     trainable, total = count_trainable(model)
     _say_method(config, trainable, total, hardware, observe)
     layout = layout_of(model) if METHODS[config.method].packs else "padded"
@@ -111,6 +116,7 @@ def train_adapter(
         optimizer=optimizer_for(model, config),
         layout=layout,
         checkpoints=checkpoints,
+        processes=processes,
         observe=observe,
     )
     _say_training(result, observe)

@@ -138,9 +138,9 @@ def compare(
             return
         found = compare_methods(registry, config, tuple(overrides or ()), plan, observe=progress)
         if mirror:
-            from cli.commands.training import mirrored
+            from cli.mirror import mirror_after
 
-            mirrored(registry)
+            mirror_after(registry)
     if html is not None:
         _write_page(html, found)
     _show_comparison(found, output)

@@ -8,10 +8,9 @@ import typer
 
 from cli import console
 from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
-from schemas.errors import KnownError
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    pass
 
 
 def add_to(app: typer.Typer) -> None:
@@ -72,6 +71,11 @@ def train(
             "--resume", help="Go on with a stopped run: of this id or file, else the newest (--resume [RUN_ID])."
         ),
     ] = False,
+    nproc: Annotated[int | None, typer.Option(min=1, help="Train in so many processes, through torchrun.")] = None,
+    nnodes: Annotated[int, typer.Option(min=1, help="Run this on so many machines, with one --rdzv-endpoint.")] = 1,
+    rdzv_endpoint: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the machines meet, as for torchrun.")
+    ] = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it takes, as `registry estimate`; nothing is loaded.")
@@ -82,8 +86,10 @@ def train(
 ) -> None:
     """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
     from cli.commands.choosing import estimate
+    from cli.mirror import mirror_after
     from cli.progress import Progress
     from cli.wiring import opened
+    from trainer.launch import Launch, RegisteredElsewhere
     from trainer.run_folder import run_to_resume
     from trainer.runs import train_and_register
 
@@ -99,8 +105,13 @@ def train(
         kept = run_to_resume(registry.folder / "runs", None if config in changes else config) if resume else None
         path = Path(config or "") if kept is None else Path(kept.config)
         asked = changes if kept is None else (*kept.overrides, *changes)
-        outcome = train_and_register(registry, path, asked, resume=kept, observe=progress)
-        copied = mirrored(registry) if mirror else "not mirrored"
+        launch = Launch(nproc or 1, nnodes, rdzv_endpoint) if nproc or nnodes > 1 else None
+        try:
+            outcome = train_and_register(registry, path, asked, resume=kept, launch=launch, observe=progress)
+        except RegisteredElsewhere:
+            console.note("this machine has done its part; the one of process 0 registers the result")
+            return
+        mirrored = mirror_after(registry) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json(outcome.to_json())
         return
@@ -108,7 +119,7 @@ def train(
     done = "was there" if outcome.was_there else "registered"
     console.out(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
-        f"log {version.log_index}  {copied}"
+        f"log {version.log_index}  {mirrored}"
     )
     console.next_step(f"registry verify {version.label}")
 
@@ -151,15 +162,3 @@ def demo(
     from cli.demo import run_demo
 
     raise typer.Exit(run_demo(folder))
-
-
-def mirrored(registry: "Registry") -> str:
-    """What became of the mirror; the version is registered whatever MLflow says, and the outbox keeps the entry."""
-    from registry.mirroring import sync_mirror
-
-    try:
-        if sync_mirror(registry).clean:
-            return "mirrored"
-    except KnownError as error:
-        console.note(f"warning  {error.what}: {error.why}")
-    return "not mirrored: see `registry mirror sync`"

@@ -17,7 +17,10 @@ _BAND_METHOD = f"the ratio with ±{TOLERANCE_PCT:g} % on both figures, GL J123"
 def with_assessment(record: ModificationRecord) -> ModificationRecord:
     """The record with what its figures imply: `compute.cumulative_flop` and the figures of `gpai`."""
     original = original_flop(record)
-    compute = record.compute.model_copy(update={"cumulative_flop": _cumulative(record.compute, original)})
+    own = "6·P·D of this modification"
+    if record.identity.kind.value == "merge":
+        own = "6·P·D of every training run that went in, each once"
+    compute = record.compute.model_copy(update={"cumulative_flop": _cumulative(record.compute, original, own)})
     record = record.model_copy(update={"compute": compute})
     return record.model_copy(update={"gpai": _gpai(record, original)})
 
@@ -51,14 +54,14 @@ def _number(value: Value) -> float | None:
     return float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
 
 
-def _cumulative(compute: Compute, original: Value) -> Value:
+def _cumulative(compute: Compute, original: Value, own_method: str) -> Value:
     own, base = _number(compute.conservative_flop), _positive(original)
     if own is None or base is None:
         return unknown("not derived: the compute of the base or of the modification is not known")
     return derived(
         base + own,
         "FLOP",
-        method="training compute of the base + 6·P·D of this modification, GL J119-121",
+        method=f"training compute of the base + {own_method}, GL J119-121",
         uncertainty_pct=TOLERANCE_PCT,
     )
 
@@ -72,7 +75,7 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
         figures["same_provider"] = derived("yes" if same else "no", method="from the role that the modifier claims")
     if own is None or base is None:
         return record.gpai.model_copy(update=figures | _no_ratio(original))
-    figures |= _ratio_figures(one_third_ratio(own, base), base)
+    figures |= _ratio_figures(one_third_ratio(own, base), base, record)
     if aware is not None:
         figures["ratio_method_aware"] = derived(
             one_third_ratio(aware, base).ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"
@@ -81,12 +84,15 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     return record.gpai.model_copy(update=figures)
 
 
-def _ratio_figures(third: ThirdRatio, base: float) -> dict[str, Value]:
+def _ratio_figures(third: ThirdRatio, base: float, record: ModificationRecord) -> dict[str, Value]:
+    scope = derived("step", method="this modification alone")
+    if record.identity.kind.value == "merge":
+        scope = derived("merge_wide", method="everything that went in besides the base; the narrow value is no answer")
     return {
         "ratio": derived(third.ratio, method=f"{_RATIO_METHOD}, with 6·P·D"),
         "ratio_low": derived(third.low, method=_BAND_METHOD),
         "ratio_high": derived(third.high, method=_BAND_METHOD),
-        "ratio_scope": derived("step", method="this modification alone"),
+        "ratio_scope": scope,
         "threshold_kind": derived("relative", method="the training compute of the base is known or estimated"),
         "threshold_flop": derived(base / 3, "FLOP", method="a third of the training compute of the base, GL J63"),
     }

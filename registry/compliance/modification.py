@@ -14,6 +14,7 @@ from schemas.document import Frozen
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
 from schemas.manifest import FileEntry, Manifest
+from schemas.merge import ModuleChange
 from schemas.modification import (
     BaseUsed,
     Change,
@@ -39,14 +40,6 @@ class BaseInput(Frozen):
     files: tuple[FileEntry, ...] = ()
     added_at: Timestamp | None = None
     parent_records: tuple[str, ...] = ()
-
-
-class ModuleChange(Frozen):
-    """The change of one module: Frobenius norm of the difference over that of the base."""
-
-    name: str
-    shape: tuple[int, ...]
-    relative_norm: float
 
 
 class ChangeFigures(Frozen):
@@ -103,30 +96,33 @@ def build_modification_record(
         record_id=record_id,
         record_created_at=now,
         supersedes=supersedes,
-        identity=_identity(name, manifest, signing, tool_version),
-        modifier=_modifier(profile),
-        base=tuple(_base(base, run) for base in bases),
+        identity=identity_section("fine_tune", name, manifest, signing, tool_version),
+        modifier=modifier_section(profile),
+        base=tuple(base_section(base, run.config.get("quantization")) for base in bases),
         method=recorded_run.method_section(run, optimiser),
         peft=recorded_run.peft_section(run),
         prompt=recorded_run.prompt_section(run),
-        code=recorded_run.code_section(run),
+        code=recorded_run.code_section(run.environment),
         change=_change(change or ChangeFigures(), manifest, run),
         data=recorded_run.data_sections(run),
         compute=recorded_run.compute_section(run),
         energy=recorded_run.energy_section(run),
         evaluation=evaluation_section(evaluation, run),
-        use=recorded_run.use_section(run, bases[0].record if bases else None),
-        security=_security(manifest, signing),
-        retention=_retention(),
+        use=recorded_run.use_section(run.environment, run.environment.dtype, bases[0].record if bases else None),
+        security=security_section(manifest, signing),
+        retention=retention_section(),
     )
     if facts:
         record = with_facts(record, facts, at=now)
     return with_assessment(record)
 
 
-def _identity(name: str, manifest: Manifest, signing: Signing | None, tool_version: str) -> Identity:
+def identity_section(
+    kind: Literal["fine_tune", "merge"], name: str, manifest: Manifest, signing: Signing | None, tool_version: str
+) -> Identity:
+    """What happened, to which artifact, by whose hand."""
     section = Identity(
-        kind=measured("fine_tune", method="the run that made the artifact"),
+        kind=measured(kind, method="the run that made the artifact"),
         result_name=measured(name),
         result_manifest=measured(str(manifest.canonical_digest()), method="SHA-256 of manifest.json"),
         tool_version=measured(tool_version),
@@ -137,7 +133,8 @@ def _identity(name: str, manifest: Manifest, signing: Signing | None, tool_versi
     return section.model_copy(update={"acting_person": person})
 
 
-def _modifier(profile: OrganisationProfile) -> Modifier:
+def modifier_section(profile: OrganisationProfile) -> Modifier:
+    """Who modified, as the profile says."""
     return Modifier(
         legal_name=profile.legal_name,
         country=profile.country,
@@ -148,13 +145,14 @@ def _modifier(profile: OrganisationProfile) -> Modifier:
     )
 
 
-def _base(base: BaseInput, run: RunRecord) -> BaseUsed:
+def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
+    """One model that went in; `quantisation` is how it was held in memory, any JSON value."""
     record, facts = base.record, base.record.facts
-    quantisation = run.config.get("quantization") if base.role == "base" else None
+    quantisation = quantisation if base.role == "base" else None
     optional = {
         "version": None if base.number is None else measured(base.number, evidence=_known(base.manifest)),
         "revision": measured(record.identity.revision) if record.identity.revision else None,
-        "file_digests": measured(_files(base.files), method="SHA-256 of each file") if base.files else None,
+        "file_digests": measured(file_digests(base.files), method="SHA-256 of each file") if base.files else None,
         "quantised_view": measured(quantisation, method="in memory while training") if quantisation else None,
         "retrieved_at": measured(base.added_at, method="when it was added to this registry") if base.added_at else None,
         "parent_records": measured(list(base.parent_records)) if base.parent_records else None,
@@ -187,7 +185,8 @@ def _known(digest: Digest | None) -> tuple[Digest, ...]:
     return () if digest is None else (digest,)
 
 
-def _files(entries: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
+def file_digests(entries: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
+    """Path, size and SHA-256 of each file."""
     return [entry.to_json() for entry in entries]
 
 
@@ -198,7 +197,7 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord) -> Chang
     if figures.base_untouched:  # nothing of the base is in the result, so nothing of it changed or went
         figures = figures.model_copy(update={"changed": figures.changed or 0, "removed": figures.removed or 0})
     share = None if figures.changed is None else 100 * figures.changed / run.parameters_total
-    modules = [module.model_dump(mode="json") for module in figures.modules]
+    modules = [module.model_dump(mode="json", exclude_none=True) for module in figures.modules]
     optional = {
         "params_changed": count(figures.changed),
         "params_added": count(figures.added),
@@ -215,11 +214,12 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord) -> Chang
     return Change(
         params_trainable=measured(run.parameters_trainable, "parameters", method="counted before the run"),
         relative_to=measured(str(run.base.identity.weights), method="weights digest of the base"),
-        artifact_digests=measured(_files(manifest.files), method="SHA-256 of each file"),
+        artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
     ).model_copy(update={key: value for key, value in optional.items() if value})
 
 
-def _security(manifest: Manifest, signing: Signing | None) -> Security:
+def security_section(manifest: Manifest, signing: Signing | None) -> Security:
+    """Digests, signature, log."""
     digests = {"manifest": str(manifest.canonical_digest()), "weights": str(manifest.weights_digest)}
     section = Security(digests=measured(digests, method="SHA-256"))
     if signing is None:
@@ -234,7 +234,8 @@ def _security(manifest: Manifest, signing: Signing | None) -> Security:
     )
 
 
-def _retention() -> Retention:
+def retention_section() -> Retention:
+    """How long the documentation is kept."""
     basis = derived(
         "10 years from placing on the market; not placed, kept without end",
         method="Art. 18 (high-risk systems), Art. 54(3)(b) (representatives), CoP measure 1.1; used for every record",

@@ -11,7 +11,7 @@ from schemas.values import Value, derived, measured, unknown
 _NO_EVALUATION = unknown("no evaluation was recorded with this modification")
 
 
-def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord) -> Evaluation:
+def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord | None) -> Evaluation:
     """Runs, figures with intervals, differences and bias results; without an evaluation, the run's held-out loss."""
     if evaluation is None:
         return _loss_only(run)
@@ -36,7 +36,7 @@ def _listed(items: list[Any], method: str, evidence: tuple[Digest, ...]) -> Valu
     return measured(items, method=method, evidence=evidence) if items else None
 
 
-def _loss_only(run: RunRecord) -> Evaluation:
+def _loss_only(run: RunRecord | None) -> Evaluation:
     delta = _run_loss(run)
     loss = derived(delta, method="held-out loss after − before, on the same rows") if delta else _NO_EVALUATION
     return Evaluation(
@@ -44,8 +44,8 @@ def _loss_only(run: RunRecord) -> Evaluation:
     )
 
 
-def _run_loss(run: RunRecord) -> list[dict[str, Any]]:
-    if not (run.loss_before.known and run.loss_after.known):
+def _run_loss(run: RunRecord | None) -> list[dict[str, Any]]:
+    if run is None or not (run.loss_before.known and run.loss_after.known):
         return []
     before, after = run.loss_before.value, run.loss_after.value
     return [{"metric": "loss", "unit": "nats per token", "before": before, "after": after, "change": after - before}]

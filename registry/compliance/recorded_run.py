@@ -8,7 +8,7 @@ from schemas.canonical import canonical_digest
 from schemas.config import BLOCK_NAMES
 from schemas.dataset import DataIdentity
 from schemas.modification import Code, Compute, DataUsed, Energy, ExcludedCompute, Method, Peft, Prompt, Use
-from schemas.run import RunRecord
+from schemas.run import Environment, RunRecord
 from schemas.values import Value, derived, measured, unknown
 
 # the training file's method names in the words of the record; what has no word of its own is `other`, named in `method`
@@ -71,9 +71,8 @@ def prompt_section(run: RunRecord) -> Prompt:
     return Prompt().model_copy(update=_present(found))
 
 
-def code_section(run: RunRecord) -> Code:
+def code_section(environment: Environment) -> Code:
     """Which software ran."""
-    environment = run.environment
     software = {"python": environment.python, "platform": environment.platform, "libraries": environment.libraries}
     commit = environment.code_commit
     return Code(
@@ -121,14 +120,12 @@ def energy_section(run: RunRecord) -> Energy:
     return Energy(training_kwh=energy, missing_info=derived(energy.reason, method="why the energy is unknown"))
 
 
-def use_section(run: RunRecord, base: BaseRecord | None) -> Use:
+def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -> Use:
     """What follows for use from the base and the environment; what it is for only people know."""
-    section = Use(
-        required_software=derived(dict(run.environment.libraries), method="the versions that it was made with")
-    )
+    section = Use(required_software=derived(dict(environment.libraries), method="the versions that it was made with"))
     if base is None:
         return section
-    found = {"required_hardware": _weights_memory(base.parameters_total, run.environment.dtype)}
+    found = {"required_hardware": _weights_memory(base.parameters_total, dtype)}
     if base.context_length is not None:
         found["max_input"] = measured(
             base.context_length, "tokens", method="context length in the base's configuration"

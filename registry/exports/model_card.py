@@ -13,6 +13,7 @@ from registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss
 from schemas.base_model import BaseRecord
 from schemas.evaluation import EvaluationRecord, Result
 from schemas.manifest import Manifest
+from schemas.merge import MergeRecord
 from schemas.modification import ModificationRecord
 from schemas.run import RunRecord
 from schemas.values import Value
@@ -49,13 +50,75 @@ def model_card(
     parts = [
         f"# {_md(name)}",
         _introduction(manifest, run, base_name, base),
-        _loading(manifest, base, run),
+        _loading(manifest, base, run.config),
         _use(record),
         _measured(run, evaluation),
         _making(run),
         _verifying(manifest),
     ]
     return (front + "\n\n".join(parts) + "\n").encode()
+
+
+def merge_card(
+    *,
+    name: str,
+    manifest: Manifest,
+    merge: MergeRecord,
+    base_name: str,
+    base: BaseRecord,
+    evaluation: EvaluationRecord | None = None,
+    record: ModificationRecord | None = None,
+) -> bytes:
+    """The card of a merge, as UTF-8.
+
+    Args:
+        name: the name that it is registered under.
+        base_name: the name of the base in this registry.
+        record: the modification record, for intended use and limits.
+    """
+    front = _front_matter(name, manifest, base, evaluation)
+    ingredients = [
+        f"- {_md(one.label)}: weight {number(one.weight)}"
+        + ("" if one.density == 1 else f", density {number(one.density)}")
+        + f", manifest `{one.manifest}`"
+        for one in merge.ingredients
+    ]
+    parts = [
+        f"# {_md(name)}",
+        f"{manifest.kind.capitalize()}: merged from {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
+        f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
+        f"Licence flags of everything that went in: {_declared(merge.licence_flags)}",
+        _loading(manifest, base, {}),
+        _use(record),
+        "## Merge\n\n" + "\n".join([*ingredients, *_merge_lines(merge)]),
+        _merge_measured(merge, evaluation),
+        _verifying(manifest),
+    ]
+    return (front + "\n\n".join(parts) + "\n").encode()
+
+
+def _merge_lines(merge: MergeRecord) -> list[str]:
+    lost = "not measured" if merge.lost_share is None else share(merge.lost_share)
+    accepted = [] if merge.accepted is None else [f"- The distance was accepted: {_md(merge.accepted.reason)}"]
+    return [
+        f"- Formula: {_md(merge.formula)}",
+        f"- Base as it was {'in 4 bits, dequantised' if merge.base_policy == 'dequantised' else 'registered'}; "
+        f"sums in fp32, one rounding to {merge.dtype}; {lost} of the change's norm lost to it",
+        f"- {whole(merge.parameters_changed)} of {whole(merge.parameters_total)} parameters have another value",
+        f"- Fold error against {_md(merge.fold_error.reference)}: KL {number(merge.fold_error.kl)} nats a token",
+        f"- Distance from {_md(merge.distance.reference)}: KL {number(merge.distance.kl)} nats a token",
+        *accepted,
+    ]
+
+
+def _merge_measured(merge: MergeRecord, evaluation: EvaluationRecord | None) -> str:
+    if evaluation is not None:
+        return _compared(evaluation)
+    stale = [f"- {_md(one.of)}: {_md(one.why)}" for one in merge.stale]
+    text = "No evaluation of the merged model is recorded."
+    return "## Before and after\n\n" + "\n".join(
+        [text, *(["Those of its ingredients are stale:", "", *stale] if stale else [])]
+    )
 
 
 def base_card(*, name: str, record: BaseRecord) -> bytes:
@@ -141,8 +204,8 @@ def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: Base
     )
 
 
-def _loading(manifest: Manifest, base: BaseRecord, run: RunRecord) -> str:
-    return f"## Load\n\n```python\n{loading_code(manifest, base, run.config)}\n```"
+def _loading(manifest: Manifest, base: BaseRecord, config: dict[str, Any]) -> str:
+    return f"## Load\n\n```python\n{loading_code(manifest, base, config)}\n```"
 
 
 def _use(record: ModificationRecord | None) -> str:
@@ -161,6 +224,10 @@ def _measured(run: RunRecord, evaluation: EvaluationRecord | None) -> str:
     if evaluation is None:
         before, after = value_text(run.loss_before), value_text(run.loss_after)
         return f"## Before and after\n\nHeld-out loss: before {before}; after {after}. No evaluation is recorded."
+    return _compared(evaluation)
+
+
+def _compared(evaluation: EvaluationRecord) -> str:
     lines = [f"- Loss on {_md(one.dataset)} text: {loss_sentence(one)}, nats per token" for one in evaluation.losses]
     lines += [f"- {_md(comparison_sentence(one, evaluation))}" for one in evaluation.findings if one.category is None]
     lines += [f"- Limit: {_md(text)}" for text in evaluation.limitations]

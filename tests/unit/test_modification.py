@@ -1,5 +1,7 @@
 """What a run's modification record says: measured where it was measured, unknown with a reason elsewhere, never a silent no."""
 
+import json
+
 import pytest
 
 from registry.compliance.completeness import completeness, conditions_of
@@ -258,3 +260,11 @@ def test_a_full_fine_tune_needs_no_rank():
 
 def test_the_record_names_the_weights_that_the_change_is_against():
     assert a_modification_record().change.relative_to.value == str(a_digest("base weights"))
+
+
+@pytest.mark.parametrize("flop", [1e18, 2.0**53, 3.7e20, 1.2e23])
+def test_a_count_beyond_2_to_the_53_is_written_read_and_written_again(flop):
+    value = declared({"flop": [flop]}, "FLOP", by="provider", at=NOW)
+    again = type(value).from_json(json.loads(value.to_canonical()))
+    assert again.to_canonical() == value.to_canonical()
+    assert again.value == {"flop": [flop]}

@@ -43,6 +43,7 @@ from registry.database.catalog.versions import (
     resolve,
     version_by_digest,
     versions_of,
+    versions_with_weights,
 )
 from registry.database.session import Transaction
 
@@ -87,4 +88,5 @@ __all__ = [
     "take_lease",
     "version_by_digest",
     "versions_of",
+    "versions_with_weights",
 ]

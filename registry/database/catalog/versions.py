@@ -108,6 +108,12 @@ def version_by_digest(tx: Transaction, manifest_digest: Digest) -> tuple[Version
     return read_versions(tx, query)
 
 
+def versions_with_weights(tx: Transaction, weights_digest: Digest) -> tuple[Version, ...]:
+    """Every version whose artifact has these weights, in the order of registration."""
+    query = select_versions().where(artifacts.c.weights_digest == weights_digest).order_by(versions.c.log_index)
+    return read_versions(tx, query)
+
+
 def is_in_order(tx: Transaction, version: Version) -> bool:
     """True when the version before was logged earlier and the one after later, as numbers are given out."""
     beside = versions.c.number.in_((version.number - 1, version.number + 1))

@@ -1,0 +1,167 @@
+"""merge, diff: folding adapters into their base, and what is different between two versions."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import console
+from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from registry.home import Registry
+    from trainer.merge_inputs import MergeRequest
+
+
+class Policy(StrEnum):
+    """Which base a QLoRA adapter is folded into."""
+
+    original = "original"
+    dequantised = "dequantised"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(merge)
+    app.command()(diff)
+
+
+def merge(
+    references: Annotated[
+        list[str], typer.Argument(metavar="REF…", help="Adapters: name, name:3, name@alias, sha256:…")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Register under this name; default: the first, with -merged.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="One for each adapter, such as 0.7,0.3; default equal parts.")
+    ] = None,
+    algorithm: Annotated[
+        str, typer.Option(help="linear, ties, dare, dare_ties; or concatenate, svd: stay an adapter.")
+    ] = "linear",
+    density: Annotated[str | None, typer.Option(help="Kept part of each difference, such as 0.5 or 0.5,0.2.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Of the adapter that svd compresses to.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; default: the base's own format.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="A registered base; it must be the one they were trained on.")
+    ] = None,
+    base_policy: Annotated[Policy | None, typer.Option(help="For QLoRA: which base it is folded into.")] = None,
+    compare_bases: Annotated[
+        bool, typer.Option("--compare-bases", help="State the distance of both policies.")
+    ] = False,
+    accept_distance: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Accept that it is not the model that was trained; recorded.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random choice of dare.")] = 0,
+    facts: Annotated[Path | None, typer.Option(help="YAML with what only people know.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it would do, and write nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Merge and measure, and register nothing.")] = False,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Evaluate the merged model; else it is marked stale.")
+    ] = False,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Fold adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
+    from trainer.merge_inputs import MergeRequest
+
+    request = MergeRequest(
+        references=tuple(references),
+        name=name,
+        base=base,
+        algorithm=algorithm,
+        weights=_numbers(weights),
+        densities=_numbers(density),
+        rank=rank,
+        seed=seed,
+        dtype=dtype,
+        base_policy=None if base_policy is None else base_policy.value,
+        compare_bases=compare_bases,
+        accept_distance=accept_distance,
+        evaluate=evaluate,
+        facts=facts,
+    )
+    from cli.wiring import opened
+
+    with opened(home, passphrase_file) as registry:
+        if plan:
+            _show_plan(registry, request, output)
+        else:
+            _merge(registry, request, check=check, mirror=mirror, output=output)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(help="name, name:3, name@alias or sha256:…")],
+    second: Annotated[str, typer.Argument(help="What to compare it with.")],
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Compare two versions. Configuration, data, evaluations, and the weights module by module."""
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from trainer.differences import compare_versions
+
+    with opened(home) as registry:
+        found = compare_versions(registry, first, second, observe=Progress(story_on_stdout=False))
+    if output is Output.json:
+        console.out_json(found.to_json())
+        return
+    for line in found.lines():
+        console.out(console.printable(line))
+    console.next_step(f"registry show {found.second}")
+
+
+def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror: bool, output: Output) -> None:
+    from cli.mirror import mirror_after
+    from cli.progress import Progress
+    from trainer.merges import merge_and_register
+
+    progress = Progress(story_on_stdout=output is Output.text)
+    outcome = merge_and_register(registry, request, check_only=check, observe=progress)
+    mirrored = mirror_after(registry) if mirror and not check else "not mirrored"
+    if output is Output.json:
+        console.out_json(outcome.to_json())
+        return
+    if outcome.version is None:
+        console.out("checked  nothing was registered")
+        console.next_step(f"registry merge {' '.join(request.references)}")
+        return
+    version = outcome.version
+    done = "was there" if outcome.was_there else "registered"
+    console.out(
+        f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
+        f"log {version.log_index}  {mirrored}"
+    )
+    console.next_step(f"registry verify {version.label}")
+
+
+def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) -> None:
+    import tempfile
+
+    from cli.progress import Progress
+    from trainer.merge.outlook import outlook_of
+    from trainer.merge_inputs import plan_merge
+
+    progress = Progress(story_on_stdout=output is Output.text)
+    with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:
+        prepared = plan_merge(registry, request, Path(scratch), observe=progress)
+        found = outlook_of(prepared)
+    if output is Output.json:
+        console.out_json(found.to_json())
+        return
+    for label, text in found.lines():
+        console.out(f"{label:<8} {console.printable(text)}")
+    console.next_step(f"registry merge {' '.join(request.references)}")
+
+
+def _numbers(text: str | None) -> tuple[float, ...]:
+    from trainer.merge_inputs import WeightsDoNotFit
+
+    if text is None:
+        return ()
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise WeightsDoNotFit(f"{text[:60]!r} is no list of numbers") from error

@@ -1,0 +1,251 @@
+"""The modification record of a merge, from what was recorded of it. Pure: time and identifier come in, nothing is read.
+
+Compute: the merge itself computes no gradients (the narrow value, 0), and is not a way to no compute: the wide value is that of
+everything which went in besides the base, each training run once, however many ways led to it.
+"""
+
+from typing import Any
+
+from registry.compliance import recorded_run
+from registry.compliance.assessment import with_assessment
+from registry.compliance.facts import with_facts
+from registry.compliance.gpai import TOLERANCE_PCT
+from registry.compliance.modification import (
+    BaseInput,
+    Signing,
+    base_section,
+    file_digests,
+    identity_section,
+    modifier_section,
+    retention_section,
+    security_section,
+)
+from registry.compliance.recorded_evaluation import evaluation_section
+from schemas.document import Frozen
+from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
+from schemas.manifest import Manifest
+from schemas.merge import Divergence, MergeIngredient, MergeRecord
+from schemas.modification import BaseUsed, Change, Compute, Evaluation, Merge, Method, ModificationRecord
+from schemas.profile import OrganisationProfile
+from schemas.run import RunRecord
+from schemas.values import Timestamp, Value, derived, measured, unknown
+
+_KINDS = {
+    "linear": "merge_linear",
+    "ties": "merge_ties",
+    "dare": "merge_dare",
+    "dare_ties": "merge_dare",
+    "concatenate": "merge_linear",
+    "svd": "merge_linear",
+}
+
+
+class TrainedIngredient(Frozen):
+    """A training run among the ancestors of a merge, by the manifest of what it made."""
+
+    label: str
+    manifest: Digest
+    run: RunRecord | None  # None where the version has no run record, such as an import
+
+
+def build_merge_modification(
+    *,
+    record_id: str,
+    now: Timestamp,
+    name: str,
+    manifest: Manifest,
+    merge: MergeRecord,
+    base: BaseInput,
+    trained: tuple[TrainedIngredient, ...],
+    profile: OrganisationProfile,
+    tool_version: str,
+    evaluation: EvaluationRecord | None = None,
+    signing: Signing | None = None,
+    facts: dict[str, Any] | None = None,
+) -> ModificationRecord:
+    """The record of one merge.
+
+    Args:
+        name: that the result is registered under.
+        manifest: of the result.
+        base: the base of every adapter that went in.
+        trained: every training run among the ingredients and their ancestors; one that comes twice counts once.
+        evaluation: of the result, if it was evaluated.
+        facts: the JSON value of a facts file, if there is one.
+
+    Raises:
+        FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
+    """
+    record = ModificationRecord(
+        record_id=record_id,
+        record_created_at=now,
+        identity=identity_section("merge", name, manifest, signing, tool_version),
+        modifier=modifier_section(profile),
+        base=(base_section(base), *(_ingredient(one, merge, base) for one in merge.ingredients)),
+        method=_method(merge),
+        merge=_merge(merge),
+        code=recorded_run.code_section(merge.environment),
+        change=_change(merge, manifest),
+        compute=_compute(trained, merge),
+        evaluation=_evaluation(merge, evaluation),
+        use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
+        security=security_section(manifest, signing),
+        retention=retention_section(),
+    )
+    if facts:
+        record = with_facts(record, facts, at=now)
+    return with_assessment(record)
+
+
+def _ingredient(one: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:
+    """An adapter of the merge. It stands on the same base, and is under that base's terms."""
+    facts = base.record.facts
+    quantisation = one.quantisation
+    return BaseUsed(
+        name=measured(one.label, method="its version in this registry"),
+        version=measured(one.label.rpartition(":")[2], method="version number", evidence=(one.manifest,)),
+        role=derived("ingredient", method="its part in the merge"),
+        tensor_digest=measured(str(one.weights_digest), method="digest over the adapter's tensors"),
+        quantised_view=measured({"quantization": quantisation}, method="its base while it was trained")
+        if quantisation
+        else unknown("its base was not quantised while it was trained"),
+        file_digests=measured([str(one.manifest)], method="its manifest lists and signs each file"),
+        provider=derived("this registry", method="it was registered here"),
+        source_url=derived(f"registry://sha256/{one.manifest.hex}", method="its manifest digest"),
+        retrieved_at=derived(merge.started_at, method="read from this registry for the merge"),
+        licence_id=facts.licence,
+        licence_flags=merge.licence_flags,
+        is_gpai=facts.is_gpai,
+        has_systemic_risk=facts.has_systemic_risk,
+        release_date=unknown("an adapter of this registry; nobody recorded a release"),
+        eu_release_date=unknown("an adapter of this registry; nobody recorded a placing on the market"),
+        acceptable_use_policy=facts.acceptable_use_policy,
+        upstream_docs=derived([f"modification record of {one.label}"], method="signed with its registration"),
+        params_total=derived(base.record.parameters_total, "parameters", method="of the base that it adapts"),
+        training_tokens=unknown("its training run is in compute.inputs"),
+        training_compute_flop=unknown("its training run is in compute.inputs"),
+        parent_records=measured([str(one.manifest)], method="manifest that its modification record is about"),
+    )
+
+
+def _method(merge: MergeRecord) -> Method:
+    bake = len(merge.ingredients) == 1 and merge.algorithm == "linear"
+    settings: dict[str, Any] = {"algorithm": merge.algorithm, "formula": merge.formula, "seed": merge.seed}
+    settings |= {"weights": [one.weight for one in merge.ingredients]}
+    settings |= {"densities": [one.density for one in merge.ingredients], "base_policy": merge.base_policy}
+    return Method(
+        kind=measured(
+            "adapter_bake_in" if bake else _KINDS[merge.algorithm], method="the merge that made the artifact"
+        ),
+        objective=derived("none: weights are combined, nothing is trained", method="the merge"),
+        seed=measured(merge.seed, method="of the random choice, with adapter and tensor name")
+        if merge.seed is not None
+        else unknown("nothing in this merge is random"),
+        hyperparameters=measured(settings, method="the merge plan", evidence=(merge.plan_sha256,)),
+    )
+
+
+def _merge(merge: MergeRecord) -> Merge:
+    ingredients = [{"ingredient": one.label, "manifest": str(one.manifest)} for one in merge.ingredients]
+    weights = [row | {"weight": one.weight} for row, one in zip(ingredients, merge.ingredients, strict=True)]
+    densities = [row | {"density": one.density} for row, one in zip(ingredients, merge.ingredients, strict=True)]
+    policy = f"; base {merge.base_policy}"
+    if merge.accepted is not None:
+        policy += f"; distance accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}"
+    return Merge(
+        algorithm=measured(merge.algorithm, method=merge.formula),
+        weights=measured(weights, method="as asked for, in the order of the sum"),
+        densities=measured(densities, method="kept part of each difference"),
+        layer_map=derived("every layer from the base, changed by the ingredients", method="the merge plan"),
+        base_ref=measured(str(merge.base.identity.weights), method=f"weights digest of the base{policy}"),
+        tokenizer_policy=measured(merge.tokenizer_policy, method="files copied byte for byte"),
+        dtype=measured(merge.dtype, method="one rounding after sums in fp32"),
+        config_digest=measured(str(merge.plan_sha256), method="SHA-256 of the canonical merge plan"),
+    )
+
+
+def _change(merge: MergeRecord, manifest: Manifest) -> Change:
+    modules = [one.model_dump(mode="json", exclude_none=True) for one in merge.modules]
+    how = "every tensor of the result compared with the base's while it was written"
+    lost = (
+        "" if merge.lost_share is None else f"; rounding took {100 * merge.lost_share:.3g} % of the norm that was meant"
+    )
+    share = 100 * merge.parameters_changed / merge.parameters_total
+    norm = unknown("not measured: the result is an adapter, and the base's weights are not in it")
+    if merge.relative_norm is not None:
+        norm = measured(merge.relative_norm, method=f"‖W' − W‖_F / ‖W‖_F over the whole base{lost}")
+    return Change(
+        params_changed=measured(merge.parameters_changed, "parameters", method=how),
+        pct_of_base=derived(share, "%", method="parameters changed / all parameters"),
+        params_added=measured(merge.parameters_added, "parameters", method=how),
+        params_removed=measured(0, "parameters", method=how),
+        params_trainable=measured(0, "parameters", method="a merge trains nothing"),
+        rel_norm_global=norm,
+        modules=measured(modules, method=f"{how}; evidence of size, not a test of significance"),
+        relative_to=measured(str(merge.base.identity.weights), method="weights digest of the base"),
+        base_weights_untouched=measured(
+            "yes" if manifest.kind == "adapter" else "no", method="whether the result holds tensors of the base"
+        ),
+        artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
+    )
+
+
+def _compute(trained: tuple[TrainedIngredient, ...], merge: MergeRecord) -> Compute:
+    unique = {one.manifest: one for one in trained}
+    rows = [
+        {
+            "ingredient": one.label,
+            "manifest": str(one.manifest),
+            "conservative_flop": _number(one.run.compute.conservative_flop) if one.run else None,
+            "param_update_flop": _number(one.run.compute.param_update_flop) if one.run else None,
+        }
+        for one in sorted(unique.values(), key=lambda one: one.manifest)
+    ]
+    conservative, aware = _sum(rows, "conservative_flop"), _sum(rows, "param_update_flop")
+    inputs = {"narrow_flop": 0.0, "wide_flop": conservative.value, "ingredients": rows}
+    return Compute(
+        param_update_flop=aware,
+        conservative_flop=conservative,
+        method=derived(
+            "narrow: a merge computes no gradients, 0 FLOP; wide: every training run besides the base's, each once",
+            method="the rule for merges; the narrow value alone answers no question",
+        ),
+        inputs=measured(inputs, method="the run records of the ingredients and their ancestors"),
+        uncertainty_pct=derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated here"),
+        wall_clock_days=derived(merge.wall_seconds / 86400, "days", method="wall-clock seconds of the merge / 86 400"),
+        hardware=measured(f"{merge.environment.device}: {merge.environment.processor}", method="where it was merged"),
+    )
+
+
+def _sum(rows: list[dict[str, Any]], key: str) -> Value:
+    missing = [row["ingredient"] for row in rows if row[key] is None]
+    if missing:
+        return unknown(f"not derived: the compute of {', '.join(missing)} is not recorded")
+    method = f"wide value: {key} of every training run among the ingredients, each once"
+    return derived(float(sum(row[key] for row in rows)), "FLOP", method=method)
+
+
+def _number(value: Value) -> float | None:
+    return float(value.value) if isinstance(value.value, int | float) else None
+
+
+def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None) -> Evaluation:
+    section = evaluation_section(evaluation, None)
+    figures = [_figure("fold error", merge.fold_error), _figure("distance from the trained model", merge.distance)]
+    figures += [_figure(f"distance, base {policy}", one) for policy, one in sorted(merge.compared.items())]
+    found = [*(section.metrics.value or []), *figures]
+    update = {"metrics": measured(found, method="answers of reference and result on the tool's own probe sentences")}
+    if evaluation is None and merge.stale:
+        stale = [one.to_json() | {"status": "stale"} for one in merge.stale]
+        update["runs"] = measured(stale, method="evaluations of the ingredients; they do not speak of the merged model")
+        update["limitations"] = measured(
+            ["the evaluations of the ingredients were not repeated on the merged model"], method="the merge"
+        )
+    return section.model_copy(update=update)
+
+
+def _figure(name: str, one: Divergence) -> dict[str, Any]:
+    return {"metric": name, "unit": "nats per token (KL)", "value": one.kl} | {
+        key: value for key, value in one.to_json().items() if key != "kl" and value is not None
+    }

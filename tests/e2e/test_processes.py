@@ -1,0 +1,137 @@
+"""`registry train --nproc 2`: two gloo processes give the curve of one, one version is registered, and nothing stays behind
+when a process dies or the user interrupts."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.home import open_home
+from registry.pull import version_named
+from registry.records import records_of
+from tests.e2e.commands import WarmCommand, command_line, environment, wait_until
+
+SHARE = (
+    "train",
+    "example/train.yml",
+    "evaluation.bias=[]",
+    "--no-mirror",
+    "training.per_device_train_batch_size=4",
+    "training.dtype=fp32",
+)
+ENDLESS = ("training.num_train_epochs=4000", "training.save_steps=5")
+
+
+def processes_of(workplace: Path) -> dict[int, str]:
+    """The processes whose command line names a file of this workplace, by id."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it ended meanwhile
+            continue
+        if str(workplace) in line and "trainer.worker" in line:
+            found[int(path.parent.name)] = line
+    return found
+
+
+def workers_of(workplace: Path) -> list[int]:
+    return [pid for pid, line in processes_of(workplace).items() if "torch.distributed.run" not in line]
+
+
+def state_of_the_run(workplace: Path) -> dict[str, Any]:
+    for path in (workplace / ".registry" / "runs").glob("*/run.json"):
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    return {"step": 0}
+
+
+def curve_of(workplace: Path, label: str) -> tuple[float, ...]:
+    with closing(open_home(workplace / ".registry")) as registry:
+        run = records_of(registry, version_named(registry, label)).run
+    assert run is not None
+    return run.curve.loss
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_curve_of_one_and_register_once(
+    warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    short = "training.num_train_epochs=2"
+    two = warm(*SHARE, short, "--nproc", "2", "-o", "json", cwd=workplace).ok().value
+    assert listed(workplace) == ["polite-replies:1", "tiny:1"]
+    alone = (*SHARE, short, "training.gradient_accumulation_steps=2", "name=alone")
+    one = warm(*alone, "-o", "json", cwd=workplace).ok().value
+    assert curve_of(workplace, "polite-replies:1") == pytest.approx(curve_of(workplace, "alone:1"), rel=1e-4)
+    assert two["loss_after"] == pytest.approx(one["loss_after"], rel=1e-4)
+    assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
+    assert list((workplace / ".registry" / "runs").iterdir()) == []
+    assert processes_of(workplace) == {}
+
+
+def started(workplace: Path) -> "subprocess.Popen[str]":
+    """A cold command with two workers, once they have trained some steps."""
+    process = subprocess.Popen(
+        command_line(*SHARE, *ENDLESS, "--nproc", "2"),
+        cwd=workplace,
+        env=environment(workplace),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(lambda: state_of_the_run(workplace)["step"] >= 5 or process.poll() is not None)
+        assert process.poll() is None
+        assert len(workers_of(workplace)) == 2
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
+    workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    process = started(workplace)
+    os.kill(max(workers_of(workplace)), signal.SIGKILL)
+    code, err = ended(process)
+    assert code == 4, err
+    assert "error: a process of the training ended before its time" in err
+    wait_until(lambda: processes_of(workplace) == {}, seconds=10)
+    assert listed(workplace) == ["tiny:1"]
+    assert state_of_the_run(workplace)["status"] == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGKILL, -9, id="kill -9", marks=pytest.mark.full),
+    ],
+)
+def test_an_end_from_outside_leaves_no_process_and_registers_nothing(
+    sent: signal.Signals, expected: int, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    process = started(workplace)
+    process.send_signal(sent)
+    code, err = ended(process)
+    assert code == expected, err
+    wait_until(lambda: processes_of(workplace) == {}, seconds=30)
+    assert listed(workplace) == ["tiny:1"]
+    if sent == signal.SIGINT:
+        assert "`registry train --resume" in err

@@ -1,0 +1,92 @@
+"""Tiny bases and adapters made with peft itself, for the tests of merging."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from trainer.merge.adapter import read_adapter
+from trainer.merge.algorithms import Algorithm, Share
+from trainer.merge.fold import fold
+from trainer.merge.folder import write_model_folder
+from trainer.merge.measures import MergeChanges
+from trainer.merge.names import model_names
+from trainer.merge.plan import Ingredient, MergePlan, make_plan
+from trainer.merge.tensors import checkpoint_tensors
+
+
+def write_base(model: Any, folder: Path, *, shard_size: str | int = "5GB", dtype: Any = None) -> Path:
+    """The model as a Hugging Face folder, in several files where `shard_size` is small."""
+    if dtype is not None:
+        model = model.to(dtype)
+    model.save_pretrained(folder, max_shard_size=shard_size)
+    return folder
+
+
+def load(folder: Path, dtype: Any = None) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or torch.float32).eval()
+
+
+def write_adapter(
+    base: Path, folder: Path, config: Any, *, seed: int = 0, scale: float = 0.1, dtype: Any = None
+) -> Path:
+    """An adapter of peft on that base whose every trained number is moved by noise, so that nothing is a no-op."""
+    import torch
+    from peft import get_peft_model
+
+    with quiet():
+        wrapped = get_peft_model(load(base, dtype), config)
+    torch.manual_seed(seed)
+    for name, parameter in wrapped.named_parameters():
+        if parameter.requires_grad:
+            noise = torch.randn_like(parameter, dtype=torch.float32) * scale
+            parameter.data = (parameter.data.float() + noise).to(parameter.dtype)
+            assert noise.abs().max() > 0, name
+    with quiet():
+        wrapped.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+def unmerged(base: Path, adapter: Path, dtype: Any = None) -> Any:
+    """Base and adapter as peft runs them."""
+    from peft import PeftModel
+
+    with quiet():
+        return PeftModel.from_pretrained(load(base, dtype), adapter).eval()
+
+
+def plan_of(
+    base: Path,
+    *adapters: Path,
+    algorithm: Algorithm = "linear",
+    weights: tuple[float, ...] | None = None,
+    densities: tuple[float, ...] | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+) -> MergePlan:
+    tensors = checkpoint_tensors(base)
+    names = model_names(base, tensors)
+    ingredients = [
+        Ingredient(
+            Share(folder.name, (weights or (1.0,) * len(adapters))[at], (densities or (1.0,) * len(adapters))[at]),
+            folder.name,
+            fold(read_adapter(folder), names),
+        )
+        for at, folder in enumerate(adapters)
+    ]
+    return make_plan(base, tensors, names, ingredients, algorithm=algorithm, seed=seed, dtype=dtype)
+
+
+def merge(base: Path, *adapters: Path, into: Path, workers: int | None = None, **choices: Any) -> MergeChanges:
+    into.mkdir()
+    return write_model_folder(plan_of(base, *adapters, **choices), into, workers=workers)
+
+
+class quiet(warnings.catch_warnings):
+    """peft's advice about embeddings and names that transformers has renamed: nothing that a test could act on."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore")

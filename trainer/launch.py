@@ -1,0 +1,190 @@
+"""One training in several processes: torchrun starts them, this process waits, goes on with what they left, and registers it.
+
+The workers (`trainer/worker.py`) train and keep checkpoints in the run's folder; they never see the registry. When all of
+them end well the last checkpoint is the trained state, which is gone on from like any other. However this process ends,
+none of them stays: they are stopped with it, and each looks whether it is still there.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from registry.files import write_atomically
+from schemas.base_model import BaseRecord
+from schemas.config import TrainingFile
+from schemas.document import Frozen
+from schemas.errors import (
+    InputRefused,
+    IntegrityBroken,
+    KnownError,
+    NotChecked,
+    NotFound,
+    Refused,
+    RunFailed,
+    Unavailable,
+)
+from schemas.progress import Advanced, Finished, Observe, Started, Warned
+from schemas.run import KeptRun
+
+_PATIENCE_SECONDS = 20.0  # torchrun gives its workers 30; then nothing is waited for
+_FAMILIES: dict[int, type[KnownError]] = {
+    family.exit_code: family
+    for family in (InputRefused, Refused, RunFailed, NotChecked, IntegrityBroken, NotFound, Unavailable)
+}
+
+
+class ProcessDied(RunFailed):
+    reference = "process-died"
+
+    def __init__(self, code: int) -> None:
+        super().__init__(
+            what="a process of the training ended before its time",
+            why=f"torchrun stopped the others and ended with {code}; what the processes said is above. Nothing was registered",
+            fix="look for memory that ran out, then `registry train --resume`, or start anew",
+        )
+
+
+class TorchrunMissing(Unavailable):
+    reference = "torchrun-missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="several processes cannot be started",
+            why="torch has no torch.distributed here",
+            fix="leave --nproc out",
+        )
+
+
+class LaunchRefused(InputRefused):
+    reference = "launch-refused"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="the processes cannot be started as asked", why=why, fix="see `registry train --help` for --nnodes"
+        )
+
+
+class RegisteredElsewhere(Exception):
+    """The process of rank 0 ran on another node, which registers the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How many processes here, on how many machines, and where those meet (`host:port`)."""
+
+    nproc: int = 1
+    nnodes: int = 1
+    rdzv_endpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.nnodes > 1 and self.rdzv_endpoint is None:
+            raise LaunchRefused("several machines need a place where they meet: --rdzv-endpoint HOST:PORT")
+
+    @property
+    def size(self) -> int:
+        return self.nproc * self.nnodes
+
+    def arguments(self, meeting: str) -> list[str]:
+        """torchrun's, with a name for the meeting that is equal on all machines."""
+        if self.nnodes == 1 and self.rdzv_endpoint is None:
+            return ["--standalone", f"--nproc-per-node={self.nproc}"]
+        where = [f"--rdzv-endpoint={self.rdzv_endpoint}", "--rdzv-backend=c10d", f"--rdzv-id={meeting}"]
+        return [f"--nnodes={self.nnodes}", f"--nproc-per-node={self.nproc}", *where]
+
+
+class Job(Frozen):
+    """What a worker has to know; it is read by processes of this run alone, and goes with its folder."""
+
+    config: TrainingFile
+    data_folder: Path
+    base_folder: Path
+    base: BaseRecord
+    run_folder: Path
+    kept: KeptRun | None  # of the run that is resumed
+    parent: int  # process id
+
+
+def run_workers(job: Job, launch: Launch, *, meeting: str, observe: Observe) -> None:
+    """Train in several processes, and return when all of them have ended well.
+
+    Raises:
+        ProcessDied: one did not, and said nothing.
+        KnownError: what rank 0 said, in its family.
+    """
+    path = job.run_folder / "job" / "job.json"
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, job.model_dump_json().encode(), mode=0o600)
+    said: dict[str, str | int] = {}
+    with _torchrun(launch.arguments(meeting), path, launch.nproc) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said = _heard(line, observe) or said
+        code = process.wait()
+    if said:
+        family = _FAMILIES.get(int(said["exit"]), RunFailed)
+        raise family(what=str(said["what"]), why=str(said["why"]), fix=str(said["fix"]))
+    if code:
+        raise ProcessDied(code)
+
+
+@contextmanager
+def _torchrun(arguments: list[str], job: Path, nproc: int) -> "Iterator[subprocess.Popen[str]]":
+    """torchrun in a session of its own, gone afterwards with everything that it started."""
+    try:
+        import torch.distributed.run  # noqa: F401
+    except ImportError as error:
+        raise TorchrunMissing() from error
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    environment = os.environ | {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // nproc)),
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+    }
+    command = [sys.executable, "-m", "torch.distributed.run", *arguments, "-m", "trainer.worker", str(job)]
+    process = subprocess.Popen(  # noqa: S603 - our own module, through torch's launcher
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()  # torchrun stops its workers
+            try:
+                process.wait(_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _heard(line: str, observe: Observe) -> dict[str, str | int] | None:
+    """Pass on a line of rank 0; returns what it says about an error. Other lines are for people."""
+    try:
+        value = json.loads(line)
+        kind, said = value["event"], value["value"]
+    except (ValueError, KeyError, TypeError):
+        sys.stderr.write(line)
+        return None
+    if kind == "error":
+        return dict(said)
+    try:
+        match kind:
+            case "started":
+                observe(Started(**said))
+            case "advanced":
+                observe(Advanced(said["step"], said["done"], tuple((name, text) for name, text in said["figures"])))
+            case "finished":
+                observe(Finished(**said))
+            case "warned":
+                observe(Warned(**said))
+    except (TypeError, KeyError, ValidationError):
+        sys.stderr.write(line)
+    return None

@@ -1,0 +1,135 @@
+"""How far the answers of a merged model are from those it stands for, on probe sentences that the tool ships.
+
+Mean over token positions of KL(p‖q) in nats, p of the reference and q of the result, from fp32 logits summed in fp64.
+Two figures: the *fold error* against base and adapter unmerged (a mistake of the merge shows here), and the *distance* from the
+model that was trained, which had a quantised base if the adapter was trained on one.
+
+The reference runs in fp32 on exactly the base's stored weights. A result in bf16 cannot do better than bf16 itself: its gate is
+three times the *floor*, what running the reference unmerged in that format costs. Models are loaded one after another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from schemas.errors import RunFailed
+from schemas.merge import Divergence
+from trainer.environment import Dtype
+from trainer.evaluation.scoring import token_budget_of
+
+FP32_LIMIT = 1e-6  # nats; design §9
+FLOOR_FACTOR = 3.0
+MAX_PROBE_TOKENS = 64  # of one sentence
+
+
+class FoldErrorTooLarge(RunFailed):
+    reference = "fold-error-too-large"
+
+    def __init__(self, found: Divergence) -> None:
+        super().__init__(
+            what=f"the merged model does not answer like what was merged: KL {found.kl:.3g} nats a token",
+            why=f"{found.limit:.3g} is allowed against {found.reference}, over {found.positions} positions",
+            fix="merge with --dtype fp32, or report this as a bug; nothing was registered",
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes:
+    """Token ids of each sentence."""
+
+    rows: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Log-probabilities of every position of the probes, fp32, one (tokens, vocabulary) tensor a sentence."""
+
+    rows: tuple[torch.Tensor, ...]
+
+
+def probes_of(tokenizer: Any) -> Probes:
+    """The tool's neutral sentences as this tokenizer writes them."""
+    from trainer.evaluation.neutral import neutral_sentences
+
+    rows = (tuple(tokenizer(one)["input_ids"][:MAX_PROBE_TOKENS]) for one in neutral_sentences())
+    return Probes(tuple(row for row in rows if len(row) > 1))
+
+
+@torch.inference_mode()
+def answers(model: Any, probes: Probes) -> Answers:
+    """What a causal language model says after each token of the probes. Padding stands behind a sentence, where no token of a
+    causal model looks."""
+    found: list[torch.Tensor] = []
+    step = max(1, token_budget_of(model) // MAX_PROBE_TOKENS)
+    for at in range(0, len(probes.rows), step):
+        rows = probes.rows[at : at + step]
+        longest = max(len(row) for row in rows)
+        ids = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in rows], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits  # (rows, tokens, vocabulary)
+        found += [
+            torch.log_softmax(one[: len(row)].double(), dim=-1).float().cpu()
+            for one, row in zip(logits, rows, strict=True)
+        ]
+    return Answers(tuple(found))
+
+
+def divergence(reference: Answers, result: Answers, *, named: str) -> Divergence:
+    """KL of each position, its mean and its largest, and how often both find the same token most likely."""
+    total = largest = 0.0
+    agreed = positions = 0
+    for p, q in zip(reference.rows, result.rows, strict=True):
+        before, after = p.double(), q.double()
+        kl = (before.exp() * (before - after)).sum(dim=-1).clamp_min(0.0)
+        total, largest = total + float(kl.sum()), max(largest, float(kl.max()))
+        agreed += int((p.argmax(dim=-1) == q.argmax(dim=-1)).sum())
+        positions += len(kl)
+    return Divergence(
+        kl=total / positions, largest=largest, agreement=agreed / positions, positions=positions, reference=named
+    )
+
+
+def gated(found: Divergence, *, dtype: Dtype, floor: Divergence | None) -> Divergence:
+    """The figure with its limit. A format that is not fp32 needs the floor."""
+    if dtype == "fp32" or floor is None:
+        return found.model_copy(update={"limit": FP32_LIMIT})
+    limit = max(FLOOR_FACTOR * floor.kl, FP32_LIMIT)
+    return found.model_copy(update={"limit": limit, "floor": floor.kl})
+
+
+def require_within(found: Divergence) -> None:
+    """Return if the gate lets it pass.
+
+    Raises:
+        FoldErrorTooLarge: it does not.
+    """
+    if not found.is_within:
+        raise FoldErrorTooLarge(found)
+
+
+def with_adapters(model: Any, folders: Sequence[Path], weights: Sequence[float]) -> Any:
+    """The base with all adapters active side by side, each with its weight; as peft runs them, nothing folded in."""
+    import warnings
+
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice about embeddings that nobody who merges can act on
+        wrapped = PeftModel.from_pretrained(model, folders[0], adapter_name="a0")
+        for at, folder in enumerate(folders[1:], start=1):
+            wrapped.load_adapter(folder, adapter_name=f"a{at}")
+        if len(folders) > 1:
+            wrapped.base_model.set_adapter([f"a{at}" for at in range(len(folders))])
+        for at, weight in enumerate(weights):
+            if weight != 1:
+                _scale(wrapped, f"a{at}", weight)
+    return wrapped.eval()
+
+
+def _scale(model: Any, adapter: str, weight: float) -> None:
+    for module in model.modules():
+        scaling = getattr(module, "scaling", None)
+        if isinstance(scaling, dict) and adapter in scaling:
+            scaling[adapter] = scaling[adapter] * weight

@@ -1,0 +1,144 @@
+"""The two figures of a merge, measured on loaded models: fold error and distance. See `trainer/merge/drift.py`."""
+
+import gc
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.merge import BasePolicy, Divergence
+from schemas.progress import Observe, Said, ignore
+from trainer.base_models import load_base, load_tokenizer
+from trainer.environment import Dtype
+from trainer.evaluation.scoring import in_float32
+from trainer.merge.adapter import read_adapter
+from trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters
+from trainer.merge.folder import write_model_folder
+from trainer.merge_inputs import Prepared
+from trainer.quantization import block_of
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Fold error with its gate, distance from the trained model, and the distances of both base policies if compared."""
+
+    fold_error: Divergence
+    distance: Divergence
+    compared: dict[BasePolicy, Divergence]
+
+
+def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe = ignore) -> Figures:
+    """Reload the merged model and compare it with what was merged, unmerged.
+
+    Args:
+        prepared: the merge.
+        merged: its result.
+        scratch: a folder that does not exist yet, for a second result in fp32 where nothing runs unmerged.
+        observe: hears of both figures.
+
+    Raises:
+        BaseNotLoadable, BaseWeightsIncomplete: the merged folder does not load.
+        QuantizationUnavailable: the model that was trained cannot be run here.
+    """
+    probes = probes_of(load_tokenizer(prepared.base.folder))
+    dtype: Dtype = "fp32" if prepared.plan.dtype == "float32" else "bf16"
+    found = _of_folder(merged, probes, dtype)
+    run = _Unmerged(prepared, probes)
+    if _runs_unmerged(prepared):
+        named = f"the {prepared.policy} base with its adapter{'s' * (len(prepared.adapters) > 1)}, unmerged in fp32"
+        reference = run.answers(prepared.policy, "fp32")
+        floor = None if dtype == "fp32" else divergence(reference, run.answers(prepared.policy, dtype), named=named)
+    else:
+        named = "the same merge kept in fp32: these differences cannot run side by side"
+        reference = _kept_in_float32(prepared, scratch, probes)
+        alone = [_of_folder(prepared.base.folder, probes, one) for one in ("fp32", dtype)]
+        floor = None if dtype == "fp32" else divergence(*alone, named=named)
+    fold_error = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
+    beside = "" if fold_error.floor is None else f", {dtype} itself costs {fold_error.floor:.3g}"
+    observe(Said("fold", f"KL {fold_error.kl:.3g} nats a token, allowed {fold_error.limit:.3g}{beside}"))
+    figures = _distances(run, found, fold_error)
+    observe(Said("distance", f"KL {figures.distance.kl:.3g} from {figures.distance.reference}"))
+    return figures
+
+
+def _runs_unmerged(prepared: Prepared) -> bool:
+    """peft can run it: one adapter as it is, or a weighted sum of plain low-rank ones."""
+    if prepared.plan.algorithm != "linear":
+        return False
+    if len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1:
+        return True
+    extras = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "target_parameters")
+    configs = [read_adapter(one.folder).config for one in prepared.adapters]
+    return all(
+        config.get("peft_type") == "LORA"
+        and config.get("bias") == "none"
+        and not any(config.get(key) for key in extras)
+        for config in configs
+    )
+
+
+def _distances(run: "_Unmerged", found: Answers, fold_error: Divergence) -> Figures:
+    """How far the result is from the model that was trained; without quantisation that is what was merged."""
+    prepared = run.prepared
+    if prepared.quantisation is None:
+        named = f"the model that was trained: {fold_error.reference}"
+        distance = fold_error.model_copy(update={"limit": None, "floor": None, "reference": named})
+        return Figures(fold_error, distance, {})
+    named = f"the model that was trained: the base in 4 bits ({prepared.quantisation}) with its adapter, in fp32"
+    trained = run.trained_answers()
+    compared: dict[BasePolicy, Divergence] = {}
+    if prepared.request.compare_bases or prepared.policy == "original":
+        for policy in ("original", "dequantised"):
+            compared[policy] = divergence(trained, run.answers(policy, "fp32"), named=named)
+    return Figures(fold_error, divergence(trained, found, named=named), compared)
+
+
+@dataclass(eq=False)
+class _Unmerged:
+    """Base and adapters side by side, loaded anew for each question: one model in memory at a time."""
+
+    prepared: Prepared
+    probes: Probes
+
+    def answers(self, policy: BasePolicy, dtype: Dtype) -> Answers:
+        """Of the base that a policy names; `dtype` is that of its weights and products, adapters stay fp32."""
+        if policy == "dequantised" and self.prepared.quantisation is not None:
+            model = self._quantised().dequantize()
+            model = model.bfloat16() if dtype == "bf16" else model.float()
+        else:
+            model = load_base(self.prepared.base.folder, dtype=dtype, device="cpu")[0]
+        return self._of(model)
+
+    def trained_answers(self) -> Answers:
+        """Of the model as it was trained: its base in 4 bits, products in fp32."""
+        model = self._quantised()
+        with in_float32(model):
+            return self._of(model)
+
+    def _quantised(self) -> Any:
+        loaded_as = next(job.quantisation.loaded_as for job in self.prepared.plan.jobs() if job.quantisation)
+        dtype: Dtype = "bf16" if loaded_as == "BF16" else "fp32"
+        block = block_of(str(self.prepared.quantisation))
+        return load_base(self.prepared.base.folder, dtype=dtype, device="cpu", quantization=block)[0]
+
+    def _of(self, model: Any) -> Answers:
+        adapters = self.prepared.adapters
+        wrapped = with_adapters(model, [one.folder for one in adapters], [one.weight for one in adapters])
+        try:
+            return answers(wrapped, self.probes)
+        finally:
+            del wrapped, model
+            gc.collect()  # the next model must not wait for this one's memory
+
+
+def _of_folder(folder: Path, probes: Probes, dtype: Dtype) -> Answers:
+    return answers(load_base(folder, dtype=dtype, device="cpu")[0], probes)
+
+
+def _kept_in_float32(prepared: Prepared, scratch: Path, probes: Probes) -> Answers:
+    scratch.mkdir()
+    write_model_folder(prepared.plan.in_float32(), scratch)
+    try:
+        return _of_folder(scratch, probes, "fp32")
+    finally:
+        shutil.rmtree(scratch)

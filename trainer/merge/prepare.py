@@ -1,0 +1,71 @@
+"""The plan of a merge from folders that are checked already. Imports torch; the command line reads the request without it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry.files import read_file
+from schemas.errors import InputRefused
+from trainer.merge.adapter import read_adapter
+from trainer.merge.algorithms import ALGORITHMS, Share
+from trainer.merge.fold import fold
+from trainer.merge.names import model_names
+from trainer.merge.plan import CONFIG, Ingredient, MergePlan, Quantisation, make_plan
+from trainer.merge.tensors import checkpoint_tensors
+from trainer.merge_inputs import FORMATS, Folded, FourBitMergeRefused, MergeRequest
+
+_MAX_CONFIG_BYTES = 16 * 1024 * 1024
+
+
+class UnknownAlgorithm(InputRefused):
+    reference = "unknown-algorithm"
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            what=f"{word[:60]!r} is no way to merge",
+            why="the ways to combine differences are " + ", ".join(ALGORITHMS),
+            fix="leave --algorithm out for a weighted sum",
+        )
+
+
+def plan_of(
+    base: Path, adapters: Sequence[Folded], request: MergeRequest, *, quantisation: str | None = None
+) -> MergePlan:
+    """The plan of folding verified adapters into a checked base folder.
+
+    Raises:
+        UnknownAlgorithm, FourBitMergeRefused: what is asked cannot be done.
+        InputRefused, IntegrityBroken: an adapter does not fit, see `trainer/merge/fold.py`.
+    """
+    algorithm = next((one for one in ALGORITHMS if one == request.algorithm), None)
+    if algorithm is None:
+        raise UnknownAlgorithm(request.algorithm)
+    if json.loads(read_file(base / CONFIG, max_bytes=_MAX_CONFIG_BYTES)).get("quantization_config"):
+        raise FourBitMergeRefused
+    tensors = checkpoint_tensors(base)
+    names = model_names(base, tensors)
+    ingredients = [
+        Ingredient(
+            Share(one.version.weights_digest.hex, one.weight, one.density),
+            one.version.label,
+            fold(read_adapter(one.folder), names),
+        )
+        for one in adapters
+    ]
+    how = None if quantisation is None else Quantisation(quantisation, _loaded_as(adapters))
+    return make_plan(
+        base,
+        tensors,
+        names,
+        ingredients,
+        algorithm=algorithm,
+        seed=request.seed,
+        dtype=FORMATS[request.dtype] if request.dtype else None,
+        quantisation=how,
+    )
+
+
+def _loaded_as(adapters: Sequence[Folded]) -> str:
+    """The number format that the base had before it was quantised, as the training run recorded it."""
+    runs = [one.records.run for one in adapters if one.quantisation and one.records.run is not None]
+    return "BF16" if any(run.environment.dtype == "bf16" for run in runs) else "F32"

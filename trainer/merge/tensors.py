@@ -1,0 +1,141 @@
+"""Tensors where they lie in safetensors files, read with plain reads and never mapped: a file cut short must not kill us."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from registry.files import OpenFile, read_file, reading
+from registry.safetensors_header import read_header
+from schemas.errors import InputRefused
+
+# safetensors' names of the number formats that a merge can compute with
+DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_MAX_INDEX_BYTES = 64 * 1024 * 1024
+
+
+class CheckpointIncomplete(InputRefused):
+    reference = "checkpoint-incomplete"
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(
+            what=f"the weights in {folder.name} are not complete", why=why, fix="fetch the whole model again"
+        )
+
+
+class NumberFormatRefused(InputRefused):
+    reference = "number-format-refused"
+
+    def __init__(self, tensor: str, dtype: str) -> None:
+        super().__init__(
+            what=f"tensor {tensor!r} cannot take part in a merge",
+            why=f"it is stored as {dtype}, and a merge adds in 32-bit floats to one of {', '.join(DTYPES)}",
+            fix="merge into the unquantised base that the adapter was trained for",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a safetensors file; `begin` and `end` are byte positions in the file."""
+
+    path: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns when every dimension but the last is laid out as rows; a vector is one column."""
+        return matrix_of(self.shape)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format.
+
+        Raises:
+            NumberFormatRefused: one that a merge does not compute with.
+        """
+        if self.dtype not in DTYPES:
+            raise NumberFormatRefused(self.name, self.dtype)
+        return DTYPES[self.dtype]
+
+    def read(self) -> torch.Tensor:
+        """The whole tensor in its number format.
+
+        Raises:
+            FileMissing, FileChanged, FileUnreadable: as `registry.files.reading`.
+            NumberFormatRefused: one that a merge does not compute with.
+        """
+        with reading(self.path) as file:
+            return self.rows(file, 0, self.matrix[0]).reshape(self.shape)
+
+    def rows(self, file: OpenFile, begin: int, end: int) -> torch.Tensor:
+        """Rows `begin` to `end` of the matrix, from the tensor's open file."""
+        count, columns = self.matrix
+        row_bytes = (self.end - self.begin) // max(count, 1)
+        data = bytearray(b"".join(file.blocks(self.begin + begin * row_bytes, self.begin + end * row_bytes)))
+        if not data:
+            return torch.empty((end - begin, columns), dtype=self.torch_dtype)
+        return torch.frombuffer(data, dtype=self.torch_dtype).reshape(end - begin, columns)
+
+
+def matrix_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of a shape seen as a matrix; `(5,)` is 5 rows of 1, `(3, 4, 2)` is 12 rows of 2."""
+    if len(shape) < 2:
+        return (shape[0] if shape else 1), 1
+    return math.prod(shape[:-1]), shape[-1]
+
+
+def stored_tensors(path: Path) -> tuple[StoredTensor, ...]:
+    """The tensors of one file, in the order of their bytes.
+
+    Raises:
+        MalformedWeights: the header is not sound.
+    """
+    header = read_header(path, family="intake")
+    return tuple(StoredTensor(path, one.name, one.dtype, one.shape, one.begin, one.end) for one in header.tensors)
+
+
+def checkpoint_files(folder: Path) -> tuple[Path, ...]:
+    """The weights files of a model folder, sorted by name: those of the index, else the single file.
+
+    Raises:
+        CheckpointIncomplete: there are none, or the index names what is not there.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        if not (folder / SINGLE).is_file():
+            raise CheckpointIncomplete(folder, f"there is neither {SINGLE} nor {INDEX}")
+        return (folder / SINGLE,)
+    try:
+        value = json.loads(read_file(index, max_bytes=_MAX_INDEX_BYTES))
+        names = sorted(set(value["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointIncomplete(folder, f"{INDEX} is no index ({type(error).__name__})") from error
+    files = tuple(folder / str(name) for name in names)
+    for file in files:
+        if file.parent != folder or not file.is_file():
+            raise CheckpointIncomplete(folder, f"{INDEX} names {file.name}, which is not there")
+    return files
+
+
+def checkpoint_tensors(folder: Path) -> tuple[StoredTensor, ...]:
+    """Every tensor of a model folder, file by file.
+
+    Raises:
+        CheckpointIncomplete: a file or a tensor is missing, or two files hold the same name.
+    """
+    found: dict[str, StoredTensor] = {}
+    for file in checkpoint_files(folder):
+        for tensor in stored_tensors(file):
+            if tensor.name in found:
+                raise CheckpointIncomplete(folder, f"two files hold the tensor {tensor.name!r}")
+            found[tensor.name] = tensor
+    return tuple(found.values())

@@ -1,0 +1,359 @@
+"""`registry merge`, from registered adapters to a registered model: with train, the trainer's way into the registry.
+
+    adapters and base verified → plan → weights, measured as they are written → figures and gate → folder → manifest → register
+
+Everything before `register_version` happens in HOME/runs/<id>, which is removed afterwards: a kill leaves nothing registered,
+a full disk neither. The base is always the pristine one; nothing is ever unmerged.
+"""
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.compliance.completeness import completeness
+from registry.compliance.merging import TrainedIngredient, build_merge_modification
+from registry.compliance.modification import Signing
+from registry.database import catalog
+from registry.evaluation.staleness import composition_of, staleness
+from registry.exports.model_card import merge_card
+from registry.files import DiskFull, unwritable
+from registry.home import Registry
+from registry.manifests import manifest_of_folder
+from registry.organisation import read_profile
+from registry.provenance import merge_provenance
+from registry.records import records_of
+from registry.register import NewArtifact, NewStatement, register_version
+from schemas.canonical import canonical_digest
+from schemas.errors import Refused
+from schemas.identity import Digest
+from schemas.manifest import Manifest, Parent
+from schemas.merge import AcceptedDistance, MergeRecord, ModuleChange, StaleEvaluation
+from schemas.modification import ModificationRecord
+from schemas.progress import Observe, Said, Warned, ignore
+from schemas.statement import CardPredicate
+from schemas.version import Version
+from trainer.facts_file import read_facts
+from trainer.merge_inputs import Folded, MergeRequest, Prepared, ingredients_of, plan_identity, plan_merge
+from trainer.run_folder import run_folder
+
+if TYPE_CHECKING:
+    from trainer.evaluation.evaluate import EvaluationOutcome
+    from trainer.merge.figures import Figures
+    from trainer.merge.measures import MergeChanges
+
+TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their own"
+
+
+class DistanceNotAccepted(Refused):
+    reference = "distance-not-accepted"
+
+    def __init__(self, label: str, quantisation: str, kl: float, dequantised: float | None) -> None:
+        other = "" if dequantised is None else f"; merged into the dequantised base it would be {dequantised:.3g}"
+        super().__init__(
+            what=f"merged into the original base, {label} is not the model that was trained",
+            why=f"it was trained on a base in 4 bits ({quantisation}): the distance is {kl:.3g} nats a token (KL){other}",
+            fix="use --base-policy dequantised, or say why with --accept-distance REASON, which enters the record",
+        )
+
+
+@dataclass(frozen=True)
+class MergeOutcome:
+    """What a merge made: measured, and registered unless it was only checked (`version` None)."""
+
+    version: Version | None
+    merge: MergeRecord
+    modification: ModificationRecord
+    signed_by: str
+    was_there: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `merge --output json` ends with."""
+        fold, distance = self.merge.fold_error, self.merge.distance
+        version = self.version
+        return {
+            "version": version.label if version else None,
+            "manifest_digest": self.modification.identity.result_manifest.value,
+            "weights_digest": str(self.merge.weights_digest),
+            "base_digest": str(self.merge.base.identity.weights),
+            "fold_error": fold.kl,
+            "fold_error_limit": fold.limit,
+            "fold_error_floor": fold.floor,
+            "distance": distance.kl,
+            "distances": {policy: one.kl for policy, one in self.merge.compared.items()},
+            "lost_to_rounding": self.merge.lost_share,
+            "accepted": self.merge.accepted.to_json() if self.merge.accepted else None,
+            "modification_record": str(self.modification.canonical_digest()),
+            "registered_before": self.was_there,
+            "log_index": version.log_index if version else None,
+        }
+
+
+def merge_and_register(
+    registry: Registry, request: MergeRequest, *, check_only: bool = False, observe: Observe = ignore
+) -> MergeOutcome:
+    """Merge, measure, and register the result with its records; with `check_only` measure and register nothing.
+
+    Raises:
+        FoldErrorTooLarge: the merged model does not answer like what was merged; nothing was registered.
+        DistanceNotAccepted: it is not the model that was trained, and nobody said why that may be.
+        DiskFull: before or while it was written; nothing was registered.
+    """
+    registry.require_writable()
+    facts = None if request.facts is None else read_facts(request.facts)
+    signer = registry.trainer_key.public.key_id
+    merge_id = registry.nonce()
+    runs = registry.folder / "runs"
+    try:
+        with run_folder(runs, merge_id) as folder:
+            prepared = plan_merge(registry, request, folder, observe=observe)
+            return _Merge(registry, prepared, merge_id, folder, observe).complete(
+                facts, signer, register=not check_only
+            )
+    except OSError as error:
+        raise unwritable(runs / merge_id, error) from error
+
+
+# --- the merge ---
+
+
+@dataclass(eq=False)
+class _Merge:
+    """One merge between its plan and its registration."""
+
+    registry: Registry
+    prepared: Prepared
+    merge_id: str
+    folder: Path
+    observe: Observe
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder / "artifact"
+
+    def complete(self, facts: dict[str, Any] | None, key_id: str, *, register: bool) -> MergeOutcome:
+        """Write, measure, judge, describe, register."""
+        from trainer.merge.figures import measure
+        from trainer.merge.folder import write_model_folder
+
+        prepared, began = self.prepared, (self.registry.clock(), time.monotonic())
+        self._require_room()
+        self.artifact.mkdir()
+        changes = write_model_folder(prepared.plan, self.artifact, observe=self.observe)
+        self._say_changes(changes)
+        figures = measure(prepared, self.artifact, self.folder / "reference", observe=self.observe)
+        prepared.base.require_unchanged()  # while its weights were read, folded and loaded again
+        accepted = self._judge(figures, key_id)
+        manifest = self._manifest()
+        evaluated = self._evaluate(manifest, key_id) if prepared.request.evaluate else None
+        merge = self._record(manifest, changes, figures, accepted, began)
+        modification = build_merge_modification(
+            record_id=self.merge_id,
+            now=self.registry.clock(),
+            name=prepared.name,
+            manifest=manifest,
+            merge=merge,
+            base=prepared.base_input,
+            trained=_trained_on(self.registry, prepared.adapters),
+            profile=read_profile(self.registry),
+            tool_version=merge.environment.code_version,
+            evaluation=None if evaluated is None else evaluated.record,
+            signing=Signing(key_id=key_id, person=self._person(key_id), log_origin=self.registry.origin),
+            facts=facts,
+        )
+        self.observe(Said("record", completeness(modification).sentence))
+        signed_by = self._person(key_id) or key_id[:12]
+        if not register:
+            return MergeOutcome(None, merge, modification, signed_by)
+        was_there = self._is_registered(manifest)
+        version = self._register(manifest, merge, modification, evaluated)
+        return MergeOutcome(version, merge, modification, signed_by, was_there)
+
+    def _require_room(self) -> None:
+        """The result is written once here and once in the store: said before, not after half of it."""
+        needed = 2 * self.prepared.plan.output_bytes
+        if shutil.disk_usage(self.folder).free < needed:
+            raise DiskFull(self.artifact)
+
+    def _say_changes(self, changes: "MergeChanges") -> None:
+        whole = changes.whole
+        lost = "" if whole.lost_share is None else f", {whole.lost_share:.2%} of the change lost to rounding"
+        norm = "" if whole.relative_norm is None else f", relative norm {whole.relative_norm:.3g}"
+        self.observe(
+            Said("merge", f"{len(changes.tensors)} tensors, {whole.changed / 1e6:.2f} M values changed{norm}{lost}")
+        )
+
+    def _judge(self, figures: "Figures", key_id: str) -> AcceptedDistance | None:
+        from trainer.merge.drift import require_within
+
+        require_within(figures.fold_error)
+        prepared, reason = self.prepared, self.prepared.request.accept_distance
+        if prepared.quantisation is None or prepared.policy == "dequantised":
+            return None
+        if not reason or not reason.strip():
+            other = figures.compared.get("dequantised")
+            label = prepared.adapters[0].version.label
+            raise DistanceNotAccepted(label, prepared.quantisation, figures.distance.kl, other.kl if other else None)
+        self.observe(Warned("distance-accepted", f"the distance from the trained model was accepted: {reason}"))
+        return AcceptedDistance(reason=reason.strip(), by=self._person(key_id))
+
+    def _manifest(self) -> Manifest:
+        prepared = self.prepared
+        adapters = sorted(one.version.manifest_digest for one in prepared.adapters)
+        return manifest_of_folder(
+            self.artifact,
+            kind="model",
+            layout="model",
+            method="merge",
+            base=prepared.base_reference,
+            config_sha256=canonical_digest(plan_identity(prepared)),
+            parents=(
+                Parent(role="base", manifest=prepared.base.version.manifest_digest),
+                *(Parent(role="adapter", manifest=digest) for digest in adapters),
+            ),
+        )
+
+    def _evaluate(self, manifest: Manifest, key_id: str) -> "EvaluationOutcome":
+        from trainer.merge.evaluation import evaluate_merged
+
+        return evaluate_merged(
+            self.prepared,
+            self.artifact,
+            composition=composition_of(manifest, self.prepared.base.record.identity),
+            created_at=self.registry.clock(),
+            responsible=self._person(key_id),
+            observe=self.observe,
+        )
+
+    def _record(
+        self,
+        manifest: Manifest,
+        changes: "MergeChanges",
+        figures: "Figures",
+        accepted: AcceptedDistance | None,
+        began: tuple[str, float],
+    ) -> MergeRecord:
+        from trainer.environment import choose_hardware, describe_environment
+        from trainer.merge.algorithms import FORMULAE
+
+        prepared, plan, whole = self.prepared, self.prepared.plan, changes.whole
+        return MergeRecord(
+            merge_id=self.merge_id,
+            algorithm=plan.algorithm,
+            formula=FORMULAE[plan.algorithm],
+            seed=plan.seed if plan.is_random else None,
+            plan_sha256=canonical_digest(plan_identity(prepared)),
+            dtype=plan.dtype,
+            base=prepared.base_reference,
+            base_policy=prepared.policy,
+            ingredients=ingredients_of(prepared),
+            weights_digest=manifest.weights_digest,
+            parameters_total=prepared.base.record.parameters_total,
+            parameters_changed=whole.changed,
+            parameters_added=plan.parameters_added,
+            relative_norm=whole.relative_norm,
+            lost_share=whole.lost_share,
+            modules=tuple(
+                ModuleChange(
+                    name=one.name,
+                    shape=one.shape,
+                    relative_norm=one.relative_norm,
+                    spectral_norm=one.spectral_norm,
+                    cosine=one.cosine,
+                    changed_share=one.changed_share,
+                    lost_share=one.lost_share,
+                )
+                for one in changes.tensors
+            ),
+            fold_error=figures.fold_error,
+            distance=figures.distance,
+            compared=figures.compared,
+            accepted=accepted,
+            licence_flags=prepared.licence_flags,
+            tokenizer_policy=TOKENIZER_POLICY,
+            stale=() if prepared.request.evaluate else _stale(manifest, prepared),
+            environment=describe_environment(
+                choose_hardware(), argv=sys.argv[1:], code_version=package_version("peft-registry")
+            ),
+            wall_seconds=round(time.monotonic() - began[1], 3),
+            started_at=began[0],
+            finished_at=self.registry.clock(),
+        )
+
+    def _is_registered(self, manifest: Manifest) -> bool:
+        digest = manifest.canonical_digest()
+        with self.registry.database.read() as tx:
+            return catalog.idempotent_version(tx, name=self.prepared.name, manifest_digest=digest) is not None
+
+    def _register(
+        self,
+        manifest: Manifest,
+        merge: MergeRecord,
+        modification: ModificationRecord,
+        evaluated: "EvaluationOutcome | None",
+    ) -> Version:
+        card = merge_card(
+            name=self.prepared.name,
+            manifest=manifest,
+            merge=merge,
+            base_name=self.prepared.base.version.name,
+            base=self.prepared.base.record,
+            evaluation=None if evaluated is None else evaluated.record,
+            record=modification,
+        )
+        statements = [
+            NewStatement("provenance", merge_provenance(merge)),
+            NewStatement("modification", modification.to_json()),
+            NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
+        ]
+        if evaluated is not None:
+            statements.append(NewStatement("bias-evaluation", evaluated.record.to_json()))
+        artifact = NewArtifact(
+            name=self.prepared.name,
+            source="merge",
+            manifest=manifest,
+            folder=self.artifact,
+            card=card,
+            statements=tuple(statements),
+            evidence=() if evaluated is None else (evaluated.items,),
+            mode="link",  # the run folder is removed in any case: the store may take the very blocks
+        )
+        return register_version(self.registry, artifact, observe=self.observe)
+
+    def _person(self, key_id: str) -> str | None:
+        key = self.registry.trust.key(key_id)
+        return None if key is None else key.person
+
+
+def _stale(manifest: Manifest, prepared: Prepared) -> tuple[StaleEvaluation, ...]:
+    """The evaluations of the ingredients: none of them speaks of the result."""
+    served = composition_of(manifest, prepared.base.record.identity)
+    found = []
+    for one in prepared.adapters:
+        evaluation = one.records.evaluation
+        why = None if evaluation is None else staleness(evaluation, served)
+        if evaluation is not None and why is not None:
+            found.append(StaleEvaluation(of=one.version.label, record=evaluation.canonical_digest(), why=str(why)))
+    return tuple(found)
+
+
+def _trained_on(registry: Registry, adapters: tuple[Folded, ...]) -> tuple[TrainedIngredient, ...]:
+    """Every training run among the adapters and what they were merged from."""
+    found: dict[Digest, TrainedIngredient] = {}
+    waiting = [one.version.manifest_digest for one in adapters]
+    while waiting:
+        digest = waiting.pop()
+        with registry.database.read() as tx:
+            versions = catalog.version_by_digest(tx, digest)
+        records = records_of(registry, versions[0]) if versions else None
+        if digest in found or (records is not None and records.base is not None):
+            continue
+        label = versions[0].label if versions else digest.short
+        if records is not None and records.merge is not None:
+            waiting += [one.manifest for one in records.merge.ingredients]
+            continue
+        found[digest] = TrainedIngredient(label=label, manifest=digest, run=records.run if records else None)
+    return tuple(found.values())

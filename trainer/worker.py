@@ -1,0 +1,95 @@
+"""One of the processes that `registry train --nproc` starts through torchrun: trains its share, and knows no registry.
+
+Rank 0 tells what happens, as one JSON object a line on stdout, and writes the checkpoints.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from schemas.errors import KnownError
+from schemas.progress import Advanced, Event, Finished, Started, Warned
+from trainer.launch import Job
+
+_LOOK_SECONDS = 1.0
+_KINDS: dict[type, str] = {Started: "started", Advanced: "advanced", Finished: "finished", Warned: "warned"}
+
+
+def main() -> None:
+    """Do what the job file says, in the place that torchrun's environment gives."""
+    job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
+    _end_with(job.parent)
+    try:
+        _train(job)
+    except KnownError as error:
+        said = {"what": error.what, "why": error.why, "fix": error.fix, "exit": error.exit_code}
+        if os.environ["RANK"] == "0":
+            _say("error", said)
+        sys.exit(error.exit_code)
+
+
+def _train(job: Job) -> None:
+    import torch
+
+    from trainer.processes import under_torchrun
+    from trainer.resume import Keeper
+    from trainer.training import train_adapter
+
+    device = "cpu"
+    if torch.cuda.is_available():
+        device = "cuda"
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    with under_torchrun(device) as processes:
+        leads = processes.rank == 0
+        keeper = Keeper(job.run_folder, job.kept)
+        train_adapter(
+            job.config,
+            data_folder=job.data_folder,
+            base_folder=job.base_folder,
+            base_record=job.base,
+            observe=_tell if leads else lambda _: None,
+            after_data=keeper.data if leads else lambda _: None,
+            checkpoints=keeper.checkpoints(job.config.training.save_steps),
+            processes=processes,
+        )
+
+
+def _tell(event: Event) -> None:
+    kind = _KINDS.get(type(event))
+    if kind is not None:  # the story's own lines are told by the process that waits
+        _say(kind, asdict(event))
+
+
+def _say(kind: str, value: object) -> None:
+    sys.stdout.write(json.dumps({"event": kind, "value": value}) + "\n")
+    sys.stdout.flush()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after the one that waits for it, or torchrun, has gone: a kill tells nobody."""
+    torchrun = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == torchrun and _lives(parent):
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+if __name__ == "__main__":
+    main()
