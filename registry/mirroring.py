@@ -93,6 +93,7 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
     return project_version(
         version=version,
         run=records.run,
+        merge=records.merge,
         evaluation=records.evaluation,
         report_html=report,
         card=records.card,

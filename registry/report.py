@@ -58,6 +58,7 @@ def make_report(
         as_of=as_of or said,
         tool_version=package_version("peft-registry"),
         run=records.run,
+        merge=records.merge,
         evaluation=records.evaluation,
         record=records.modification,
         statements=records.statements,

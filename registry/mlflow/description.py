@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from registry.mlflow.figures import conclusions, cut
 from schemas.evaluation import EvaluationRecord
+from schemas.merge import MergeRecord
 from schemas.run import RunRecord
 from schemas.values import Value
 from schemas.version import Version
@@ -32,6 +33,7 @@ def describe(
     *,
     version: Version,
     run: RunRecord | None,
+    merge: MergeRecord | None,
     evaluation: EvaluationRecord | None,
     completeness: Completeness | None,
     base: Version | None,
@@ -47,6 +49,8 @@ def describe(
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
     lines += [f"A copy to browse. To check the signed artifact: `registry verify {version.label}`", ""]
     facts = _facts(version, run, completeness, base)
+    if merge is not None:
+        facts += _merge_facts(merge)
     if evaluation is not None:
         facts += [(f"Bias: {_plain(of)}", _plain(said.replace("_", " "))) for of, said in conclusions(evaluation)]
     lines += ["| | |", "|---|---|", *(f"| {label}{_GAP} | {text} |" for label, text in facts)]
@@ -80,6 +84,13 @@ def _facts(
     if completeness is not None:
         facts.append(("Modification record", completeness.text))
     return facts
+
+
+def _merge_facts(merge: MergeRecord) -> list[tuple[str, str]]:
+    parts = ", ".join(f"{one.label} × {one.weight:g}" for one in merge.ingredients)
+    facts = [("Merged from", _plain(f"{parts} by {merge.algorithm}, {merge.base_policy} base"))]
+    facts.append(("Fold error, distance", f"KL {merge.fold_error.kl:.3g}, {merge.distance.kl:.3g} nats a token"))
+    return facts + [("Evaluation", _plain(f"stale: that of {one.of}")) for one in merge.stale]
 
 
 def _figure(envelope: Value) -> str:

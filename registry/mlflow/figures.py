@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas.dataset import DataIdentity
 from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
+from schemas.merge import MergeRecord
 from schemas.run import RunRecord
 from schemas.values import Value
 
@@ -94,6 +95,38 @@ def run_params(run: RunRecord) -> Pairs:
     }
     found = {**dict(_flattened(run.config)), **facts}
     return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in found.items()))
+
+
+def merge_params(merge: MergeRecord) -> Pairs:
+    """What a merge was asked to do, and what went in; sorted by name."""
+    facts: dict[str, Any] = {
+        "algorithm": merge.algorithm,
+        "formula": merge.formula,
+        "seed": merge.seed,
+        "dtype": merge.dtype,
+        "base_policy": merge.base_policy,
+        "accepted": merge.accepted.reason if merge.accepted else None,
+        **{f"weight.{one.label}": one.weight for one in merge.ingredients},
+        **{f"density.{one.label}": one.density for one in merge.ingredients},
+        **{f"library.{name}": version for name, version in merge.environment.libraries.items()},
+    }
+    found = {key: value for key, value in facts.items() if value is not None}
+    return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in found.items()))
+
+
+def merge_metrics(merge: MergeRecord) -> tuple[MetricPoint, ...]:
+    """Both figures, and how much changed."""
+    at = milliseconds(merge.finished_at)
+    figures = {
+        "merge/fold_error": merge.fold_error.kl,
+        "merge/fold_error_limit": merge.fold_error.limit,
+        "merge/distance": merge.distance.kl,
+        "merge/relative_norm": merge.relative_norm,
+        "merge/lost_to_rounding": merge.lost_share,
+        "merge/parameters_changed": float(merge.parameters_changed),
+        **{f"merge/distance/{policy}": one.kl for policy, one in merge.compared.items()},
+    }
+    return tuple(MetricPoint(key, value, 0, at, final=True) for key, value in figures.items() if value is not None)
 
 
 def run_datasets(data: Iterable[DataIdentity]) -> tuple[DatasetUse, ...]:

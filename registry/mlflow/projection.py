@@ -19,6 +19,8 @@ from registry.mlflow.figures import (
     evaluation_dataset,
     evaluation_metrics,
     last_step,
+    merge_metrics,
+    merge_params,
     milliseconds,
     results_table,
     run_datasets,
@@ -28,6 +30,7 @@ from registry.mlflow.figures import (
 from schemas.canonical import canonical_digest
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
+from schemas.merge import MergeRecord
 from schemas.run import RunRecord
 from schemas.statement import StoredStatement
 from schemas.version import Version
@@ -132,6 +135,7 @@ def project_version(
     card: bytes | None,
     statements: Sequence[StoredStatement],
     completeness: Completeness | None,
+    merge: MergeRecord | None = None,
     base: Version | None = None,
     parents: tuple[Digest, ...] = (),
     experiment: str = EXPERIMENT,
@@ -146,6 +150,7 @@ def project_version(
         card: the model card, Markdown.
         statements: what was said about it so far.
         completeness: how much of the modification record is filled.
+        merge: the record of the merge that made it.
         base: the registered version of its base, for a link.
         parents: manifests it was made from.
         experiment: the MLflow experiment of the run.
@@ -153,6 +158,7 @@ def project_version(
     description = describe(
         version=version,
         run=run,
+        merge=merge,
         evaluation=evaluation,
         completeness=completeness,
         base=base,
@@ -162,7 +168,7 @@ def project_version(
     return Projection(
         manifest=version.manifest_digest,
         experiment=experiment,
-        run=_run_projection(version, run, evaluation, report_html, description),
+        run=_run_projection(version, run or merge, evaluation, report_html, description),
         version=VersionProjection(
             name=version.name,
             number=version.number,
@@ -181,46 +187,60 @@ def project_version(
 
 def _run_projection(
     version: Version,
-    run: RunRecord | None,
+    made: RunRecord | MergeRecord | None,
     evaluation: EvaluationRecord | None,
     report_html: bytes | None,
     description: str,
 ) -> RunProjection:
     registered = milliseconds(version.registered_at)
-    metrics = (run_metrics(run) if run else ()) + (evaluation_metrics(evaluation, last_step(run)) if evaluation else ())
+    run = made if isinstance(made, RunRecord) else None
+    metrics = (evaluation_metrics(evaluation, last_step(run))) if evaluation else ()
     datasets = (run_datasets(run.data) if run else ()) + (
         tuple(evaluation_dataset(used) for used in evaluation.datasets) if evaluation else ()
     )
     files = {REPORT_PATH: report_html, RESULTS_PATH: results_table(evaluation) if evaluation else None}
     return RunProjection(
-        name=f"{'train' if run else _RUN_NAMES[version.kind]} {version.label}",
-        tags=_run_tags(version, run, evaluation, description),
-        params=run_params(run) if run else (),
-        metrics=metrics,
+        name=f"{_act(version, made)} {version.label}",
+        tags=_run_tags(version, made, evaluation, description),
+        params=() if made is None else run_params(made) if isinstance(made, RunRecord) else merge_params(made),
+        metrics=(() if made is None else run_metrics(made) if isinstance(made, RunRecord) else merge_metrics(made))
+        + metrics,
         datasets=datasets,
         artifacts=tuple(ArtifactFile(path, data) for path, data in files.items() if data is not None),
-        start_ms=milliseconds(run.started_at) if run else registered,
-        end_ms=milliseconds(run.finished_at) if run else registered,
+        start_ms=milliseconds(made.started_at) if made else registered,
+        end_ms=milliseconds(made.finished_at) if made else registered,
     )
 
 
-def _run_tags(version: Version, run: RunRecord | None, evaluation: EvaluationRecord | None, description: str) -> Pairs:
+def _act(version: Version, made: RunRecord | MergeRecord | None) -> str:
+    """What made the version, as the command is called."""
+    if made is None:
+        return _RUN_NAMES[version.kind]
+    return "train" if isinstance(made, RunRecord) else "merge"
+
+
+def _run_tags(
+    version: Version, made: RunRecord | MergeRecord | None, evaluation: EvaluationRecord | None, description: str
+) -> Pairs:
     tags = {
         "mlflow.user": version.key_id,
         "mlflow.source.type": "JOB",
-        "mlflow.source.name": "registry train" if run else f"registry {_RUN_NAMES[version.kind]}",
+        "mlflow.source.name": f"registry {_act(version, made)}",
         "mlflow.note.content": description,
         "registry.id": version.label,
         "registry.manifest": str(version.manifest_digest),
     }
-    if run is not None:
-        tags["registry.run_id"] = run.run_id
-        tags["registry.config_sha256"] = str(run.config_sha256)
+    if isinstance(made, RunRecord):
+        tags["registry.run_id"] = made.run_id
+        tags["registry.config_sha256"] = str(made.config_sha256)
         tags["registry.metric_times"] = "spread evenly over the run; the step is exact"
-        if run.comparison:
-            tags[COMPARISON_TAG] = run.comparison
-        if run.environment.code_commit:
-            tags["mlflow.source.git.commit"] = run.environment.code_commit
+        if made.comparison:
+            tags[COMPARISON_TAG] = made.comparison
+    if isinstance(made, MergeRecord):
+        tags["registry.run_id"] = made.merge_id
+        tags["registry.config_sha256"] = str(made.plan_sha256)
+    if made is not None and made.environment.code_commit:
+        tags["mlflow.source.git.commit"] = made.environment.code_commit
     if evaluation is not None:
         # without this tag the UI shows the table as text
         tags["mlflow.loggedArtifacts"] = json.dumps([{"path": RESULTS_PATH, "type": "table"}])

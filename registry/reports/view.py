@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from registry.compliance.completeness import Completeness, completeness, conditions_of, required_leaves
 from registry.compliance.fields import field_rules, leaves
 from registry.reports.evaluation_view import bars_of, transitions_of
+from registry.reports.merge_view import merge_figures, merge_sentences
 from registry.reports.text import THIN, number, size, value_text, whole
 from registry.reports.verification_text import how_to_verify
 from registry.reports.wording import NO_CLAIM, NOTICE, conclusion_text, loss_sentence
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
 from schemas.lineage import Lineage
+from schemas.merge import MergeRecord
 from schemas.modification import ModificationRecord
 from schemas.report import FieldRow, Figure, ReportView, StatementRow
 from schemas.run import RunRecord
@@ -30,6 +32,12 @@ _CHANGE = (
     "peft.target_modules",
     "prompt.n_virtual_tokens",
     "merge.algorithm",
+    "merge.weights",
+    "merge.densities",
+    "merge.base_ref",
+    "merge.tokenizer_policy",
+    "merge.dtype",
+    "merge.config_digest",
     "change.params_trainable",
     "change.params_added",
     "change.params_removed",
@@ -68,6 +76,7 @@ def build_report_view(
     as_of: str,
     tool_version: str,
     run: RunRecord | None = None,
+    merge: MergeRecord | None = None,
     evaluation: EvaluationRecord | None = None,
     record: ModificationRecord | None = None,
     statements: tuple[StoredStatement, ...] = (),
@@ -89,8 +98,8 @@ def build_report_view(
         as_of=as_of,
         tool_version=tool_version,
         rule_set=f"{rules.rule_set} (law as of {rules.law_as_of})",
-        summary=_summary(version, run, evaluation, found),
-        change=_figures(record, _CHANGE),
+        summary=_summary(version, (run, merge), evaluation, found),
+        change=(*_figures(record, _CHANGE), *(merge_figures(merge) if merge is not None else ())),
         training=_training(run),
         bars=bars_of(evaluation) if evaluation is not None else (),
         transitions=transitions_of(evaluation) if evaluation is not None else (),
@@ -126,13 +135,19 @@ def _how(value: Value) -> str:
 
 
 def _summary(
-    version: Version, run: RunRecord | None, evaluation: EvaluationRecord | None, found: Completeness | None
+    version: Version,
+    made_by: tuple[RunRecord | None, MergeRecord | None],
+    evaluation: EvaluationRecord | None,
+    found: Completeness | None,
 ) -> tuple[str, ...]:
+    run, merge = made_by
     made = f", made by {version.method}" if version.method else ""
     lines = [f"{version.label} is {_article(version.kind)} {version.kind}{made}: {size(version.size_bytes)} in all."]
     if run is not None:
         trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
         lines.append(f"{trained} of {total} parameters were trained.")
+    if merge is not None:
+        lines += merge_sentences(merge)
     if evaluation is not None:
         lines += [f"Loss ({one.dataset}): {loss_sentence(one)}." for one in evaluation.losses]
         whole_sets = [one for one in evaluation.findings if one.category is None]
@@ -141,8 +156,8 @@ def _summary(
             f"{one.overcorrected} over-corrected: {conclusion_text(one)}."
             for one in whole_sets
         ]
-    elif run is not None:
-        lines.append("No evaluation is recorded.")
+    elif run is not None or merge is not None:
+        lines.append("No evaluation of it is recorded." if merge else "No evaluation is recorded.")
     if found is not None:
         lines.append(f"Modification record: {found.sentence}.")
     return tuple(lines)
