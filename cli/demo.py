@@ -11,6 +11,7 @@ from cli import console
 from schemas.errors import RunFailed
 
 NAME = "polite-replies"
+MERGED = "polite-replies-merged"
 TAMPERED = "adapter_model.safetensors"
 
 
@@ -49,6 +50,15 @@ def run_demo(folder: Path) -> int:
     pulled = folder / "pulled"
     if not pulled.exists():
         story.type("pull", NAME, str(pulled))
+    story.chapter("A merge", "Folded into the base tensor by tensor, and held against base and adapter side by side.")
+    story.type("merge", NAME, "--plan")
+    story.once(story.has(MERGED), f"{MERGED} is registered already", "merge", NAME, "--name", MERGED)
+    merged_report = folder / f"{MERGED}-1-report.html"
+    story.type("report", MERGED, "--out", str(merged_report))
+    story.chapter(
+        "What is different", "The base and the merged model, module by module; nothing but a merge came between."
+    )
+    story.type("diff", "tiny", MERGED)
     story.chapter(
         "Tampering", "One bit of one weight is flipped in a copy. The tensor is named, and the exit code is 6."
     )
@@ -127,6 +137,7 @@ class _Story:
 def _what_next(folder: Path, report: Path) -> None:
     lines: tuple[tuple[str, str], ...] = (
         (str(report), "the report: open it in any browser, offline"),
+        (str(folder / f"{MERGED}-1-report.html"), "the same for the merged model, with its signed modification record"),
         (f"registry ui --home {folder / '.registry'}", "runs, metrics, versions and reports in MLflow"),
         (f"registry lineage {NAME} --home {folder / '.registry'}", "what came from what"),
         (

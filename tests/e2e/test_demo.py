@@ -41,7 +41,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_demo_tells_the_whole_story_and_writes_only_under_its_folder(told: tuple[Path, str]) -> None:
     folder, said = told
     assert [path.name for path in folder.iterdir()] == ["demo"]
-    for command in ("init", "base add", "train", "verify", "pull", "report"):
+    for command in ("init", "base add", "train", "verify", "pull", "merge", "diff", "report"):
         assert f"$ registry {command}" in said
     assert "\nverified\n" in said
     assert "\nbroken\n(exit code 6, as it should be)" in said
@@ -52,10 +52,33 @@ def test_the_demo_tells_the_whole_story_and_writes_only_under_its_folder(told: t
     assert "<script" not in page
 
 
+def test_the_demo_plans_merges_measures_and_documents_before_it_tampers(told: tuple[Path, str]) -> None:
+    folder, said = told
+    steps = [
+        "merge polite-replies --plan",
+        "merge polite-replies --name polite-replies-merged",
+        "report polite-replies-merged",
+    ]
+    places = [said.index(f"$ registry {step}") for step in steps] + [said.index("Tampering")]
+    assert places == sorted(places)
+    for line in (
+        "touched  21 of 30 tensors",
+        "fold     KL ",
+        "distance KL ",
+        "registered polite-replies-merged:1  manifest sha256:",
+    ):
+        assert line in said
+    page = (folder / "demo" / "polite-replies-merged-1-report.html").read_text()
+    assert "Merged from polite-replies:1" in page
+    assert "adapter_bake_in" in page
+    assert ">modification<" in page, "the signed modification record is among the statements"
+
+
 def test_a_second_run_continues_and_trains_nothing_again(told: tuple[Path, str]) -> None:
     done = demo(told[0])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "$ registry train" not in done.stdout
+    assert "polite-replies-merged is registered already" in done.stdout
     assert "polite-replies is registered already" in done.stdout
 
 
