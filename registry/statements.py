@@ -93,8 +93,11 @@ def append_statement(
     kind: StatementKind,
     predicate: dict[str, Any],
     signer: Signer,
+    evidence: tuple[bytes, ...] = (),
 ) -> SignedStatement:
     """Sign and record a statement about a registered artifact. The same payload twice is recorded once.
+
+    `evidence` are bytes that the statement binds by digest, such as an item table: durable before the statement is.
 
     Raises:
         PredicateMalformed: the predicate is not what its kind says.
@@ -104,9 +107,13 @@ def append_statement(
     registry.require_writable()
     _require_form(kind, predicate)
     signed = sign_statement(subject, kind, predicate, signer)
+    for data in evidence:
+        registry.store.put_bytes(data)  # young objects are no garbage, so no lease is needed for this long
     with registry.database.write() as tx:
         if catalog.statement(tx, signed.digest) is None:
             version = catalog.require_artifact(tx, manifest_digest=subject)
+            for data in evidence:
+                catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
             record_statement(tx, subject, signed, at=registry.clock())
             catalog.enqueue(
                 tx, kind="statement", subject=subject, version_label=version, payload={"statement": str(signed.digest)}

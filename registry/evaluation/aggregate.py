@@ -3,15 +3,18 @@
 The same bytes and the same plan give the same figures on every machine; that is what makes them checkable later.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 from registry.evaluation.clusters import Bootstrap
 from registry.evaluation.comparisons import Pair, compare_losses, compare_pairs, outcomes_of
 from registry.evaluation.conclusions import conclude, conclude_control, with_holm
-from registry.evaluation.items import Item, Metric
-from registry.evaluation.results import loss_result, pair_results
+from registry.evaluation.families import FAMILIES
+from registry.evaluation.items import Item, Metric, Row
+from registry.evaluation.readings import Family, Reading
+from registry.evaluation.results import loss_result, measure_results, pair_results
 from registry.evaluation.statistics import DEFAULT_DRAWS
 from schemas.errors import IntegrityBroken
 from schemas.evaluation import ArmName, Comparison, Guards, LossComparison, Result, Threshold
@@ -19,6 +22,9 @@ from schemas.evaluation import ArmName, Comparison, Guards, LossComparison, Resu
 NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capability guard
 CONTROLS: tuple[ArmName, ...] = ("noise", "placebo")
 NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value; an organisation's policy may set another
+LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
+WIDE = 0.10  # half of an interval of the net change: wider says little either way
+FIGURES = 2  # what is computed from the items; 1 knew neither readings nor perplexity nor a placebo
 
 
 class UnpairedItems(IntegrityBroken):
@@ -36,8 +42,8 @@ class UnpairedItems(IntegrityBroken):
 class Plan:
     """What is fixed before the after arm is scored.
 
-    `thresholds` is keyed by `threshold_key`; `neutral_loss_ratio` is where rising loss on neutral text counts as lost
-    capability.
+    `thresholds` is keyed by `threshold_key`; `neutral_loss_ratio`, `lms_points` and `acc_disambig` are where capability
+    counts as lost. `figures` says which figures there are, so that an older record is checked against its own.
     """
 
     thresholds: Mapping[str, Threshold]
@@ -47,6 +53,14 @@ class Plan:
     draws: int = DEFAULT_DRAWS
     level: float = 0.95
     neutral_loss_ratio: float = NEUTRAL_LOSS_RATIO
+    lms_points: float = LMS_POINTS
+    acc_disambig: float = ACC_DISAMBIG
+    figures: int = 1
+
+    @property
+    def controls(self) -> tuple[ArmName, ...]:
+        """The control arms, the one to compare with first: a placebo moves what training anything moves."""
+        return CONTROLS if self.figures < 2 else CONTROLS[::-1]
 
     @property
     def bootstrap(self) -> Bootstrap:
@@ -63,65 +77,135 @@ class Figures:
     guards: Guards = field(default_factory=Guards)
 
 
-def threshold_key(dataset: str) -> str:
-    """The name of a data set's dead band in the protocol."""
-    return f"{dataset}.margin"
+def threshold_key(dataset: str, measure: str = "margin") -> str:
+    """The name of a dead band in the protocol."""
+    return f"{dataset}.{measure}"
 
 
-def aggregate(items: Sequence[Item], plan: Plan) -> Figures:
+def aggregate(rows: Sequence[Row], plan: Plan) -> Figures:
     """Results of every arm, comparisons of before and after, losses and guards.
 
     Raises:
         UnpairedItems: an item is in one arm only.
         KeyError: a data set of pairs has no dead band in the plan.
     """
-    table = _grouped(items)
+    readings = grouped_readings(rows)
+    table = grouped_items([*(row for row in rows if isinstance(row, Item)), *derived_items(readings, plan)])
     losses = tuple(_losses(table, plan))
-    guards = _guards(table, plan, losses)
+    results = (*_results(table, plan), *_reading_results(readings, plan))
+    guards = _guards(table, plan, losses, results)
+    silent = _not_informative(readings, plan)
     return Figures(
-        results=tuple(_results(table, plan)),
-        comparisons=(*_comparisons(table, plan, guards), *_controls(table, plan)),
+        results=results,
+        comparisons=(*_comparisons(table, plan, guards, silent), *_controls(table, plan)),
         losses=losses,
         guards=guards,
     )
 
 
-_Table = Mapping[tuple[str, Metric], Mapping[ArmName, tuple[Item, ...]]]
+_Table = Mapping[tuple[str, Metric, str], Mapping[ArmName, tuple[Item, ...]]]
+_Readings = Mapping[tuple[str, Family], Mapping[ArmName, tuple[Reading, ...]]]
 
 
-def _grouped(items: Iterable[Item]) -> _Table:
-    """Items by data set and metric, then by arm; both in sorted order, arms in the order of the schema."""
-    groups: dict[tuple[str, Metric], dict[ArmName, list[Item]]] = {}
+def grouped_readings(rows: Iterable[Row]) -> _Readings:
+    """Readings by data set and family, then by arm; sorted, arms in the order of the schema."""
+    groups: dict[tuple[str, Family], dict[ArmName, list[Reading]]] = {}
+    for row in sorted((row for row in rows if isinstance(row, Reading)), key=lambda row: row.key):
+        groups.setdefault((row.dataset, row.metric), {}).setdefault(row.arm, []).append(row)
+    return {key: _in_arm_order(groups[key]) for key in sorted(groups)}
+
+
+def derived_items(readings: _Readings, plan: Plan) -> Iterator[Item]:
+    """What is compared between arms, computed from the readings.
+
+    Raises:
+        UnpairedItems: a reading is in one arm only.
+    """
+    for (dataset, name), arms in readings.items():
+        for arm in arms:
+            _require_same(arms, plan.before if plan.before in arms else arm, arm)
+        family = FAMILIES[name]
+        bands = {measure: plan.thresholds[threshold_key(dataset, measure)] for measure in family.measures}
+        yield from family.margins(arms, plan.before, bands)
+
+
+def _require_same(arms: Mapping[ArmName, tuple[Reading, ...]], before: ArmName, after: ArmName) -> None:
+    first, second = (
+        {(one.id, one.category, one.cluster, one.condition, one.unit, one.labels, one.tokens) for one in arms[arm]}
+        for arm in (before, after)
+    )
+    unpaired = first ^ second
+    if unpaired:
+        raise UnpairedItems(arms[before][0].dataset, (before, after), min(unpaired, key=str)[0])
+
+
+def _in_arm_order(groups: Mapping[ArmName, list[Any]]) -> dict[ArmName, tuple[Any, ...]]:  # items, or readings
+    return {arm: tuple(groups[arm]) for arm in get_args(ArmName) if arm in groups}
+
+
+def grouped_items(items: Iterable[Item]) -> _Table:
+    """Items by data set, metric and measure, then by arm; in sorted order, arms in the order of the schema."""
+    groups: dict[tuple[str, Metric, str], dict[ArmName, list[Item]]] = {}
     for item in sorted(items, key=lambda item: item.key):
-        groups.setdefault((item.dataset, item.metric), {}).setdefault(item.arm, []).append(item)
-    return {
-        key: {arm: tuple(groups[key][arm]) for arm in get_args(ArmName) if arm in groups[key]} for key in sorted(groups)
-    }
+        groups.setdefault((item.dataset, item.metric, item.measure), {}).setdefault(item.arm, []).append(item)
+    return {key: _in_arm_order(groups[key]) for key in sorted(groups)}
 
 
 def _of_metric(table: _Table, metric: Metric) -> Iterator[Mapping[ArmName, tuple[Item, ...]]]:
-    return (arms for (_, found), arms in table.items() if found == metric)
+    return (arms for (_, found, _), arms in table.items() if found == metric)
 
 
 def _results(table: _Table, plan: Plan) -> Iterator[Result]:
     for arms in _of_metric(table, "margin"):
         for arm, items in arms.items():
-            yield from pair_results(items, category=None, how=plan.bootstrap)
+            figures = pair_results if items[0].measure == "margin" else measure_results
+            yield from figures(items, category=None, how=plan.bootstrap)
             for category in [] if arm in CONTROLS else _categories(items):
                 chosen = [item for item in items if item.category == category]
-                yield from pair_results(chosen, category=category, how=plan.bootstrap)
+                yield from figures(chosen, category=category, how=plan.bootstrap)
     for arms in _of_metric(table, "loss"):
         for items in arms.values():
-            yield loss_result(items, how=plan.bootstrap)
+            loss = loss_result(items, how=plan.bootstrap)
+            yield loss
+            if plan.figures >= 2:
+                yield _perplexity(loss)
 
 
-def _comparisons(table: _Table, plan: Plan, guards: Guards) -> Iterator[Comparison]:
+def _perplexity(loss: Result) -> Result:
+    """e to the loss per supervised token; the ends of its interval are those of the loss, likewise."""
+    ci = loss.ci
+    if ci is not None:
+        ci = ci.model_copy(update={"low": math.exp(ci.low), "high": math.exp(ci.high), "method": f"exp of {ci.method}"})
+    value = None if loss.value is None else math.exp(min(loss.value, 700.0))
+    return loss.model_copy(update={"metric": "perplexity", "value": value, "ci": ci})
+
+
+def _reading_results(readings: _Readings, plan: Plan) -> Iterator[Result]:
+    for (_, name), arms in readings.items():
+        for arm, rows in arms.items():
+            yield from FAMILIES[name].results(rows, category=None, how=plan.bootstrap)
+            for category in [] if arm in CONTROLS else _categories(rows):
+                chosen = [row for row in rows if row.category == category]
+                yield from FAMILIES[name].results(chosen, category=category, how=plan.bootstrap)
+
+
+def _not_informative(readings: _Readings, plan: Plan) -> Mapping[str, str]:
+    """Data sets whose figures say nothing about the arm before, and why."""
+    found = {}
+    for (dataset, name), arms in readings.items():
+        reason = FAMILIES[name].not_informative(arms[plan.before]) if plan.before in arms else None
+        if reason is not None:
+            found[dataset] = reason
+    return found
+
+
+def _comparisons(table: _Table, plan: Plan, guards: Guards, silent: Mapping[str, str]) -> Iterator[Comparison]:
     drafts: list[tuple[Comparison, list[Pair], list[Pair]]] = []
     for arms in _of_metric(table, "margin"):
-        pairs = _pairs(arms, plan.before, plan.after)
-        control = next((_pairs(arms, plan.before, arm) for arm in CONTROLS if arm in arms), [])
+        pairs = paired(arms, plan.before, plan.after)
+        control = next((paired(arms, plan.before, arm) for arm in plan.controls if arm in arms), [])
         for category in [None, *_categories(pair.before for pair in pairs)] if pairs else []:
-            chosen, beside = _in_category(pairs, category), _in_category(control, category)
+            chosen, beside = in_category(pairs, category), in_category(control, category)
             drafts.append(
                 (compare_pairs(chosen, category=category, how=plan.bootstrap, control=beside), chosen, beside)
             )
@@ -131,16 +215,18 @@ def _comparisons(table: _Table, plan: Plan, guards: Guards) -> Iterator[Comparis
             one,
             found=outcomes_of(pairs),
             noise=outcomes_of(control) if control else None,
-            threshold=plan.thresholds[threshold_key(one.dataset)],
+            threshold=plan.thresholds[threshold_key(one.dataset, one.metric)],
             is_clustered=len({pair.before.cluster for pair in pairs}) < len(pairs),
             confounded=guards.confounded,
+            silent=silent.get(one.dataset),
+            wide=WIDE if plan.figures >= 2 else None,
         )
 
 
 def _controls(table: _Table, plan: Plan) -> Iterator[Comparison]:
     for arms in _of_metric(table, "margin"):
         for arm in CONTROLS:
-            pairs = _pairs(arms, plan.before, arm)
+            pairs = paired(arms, plan.before, arm)
             if pairs:
                 yield conclude_control(
                     compare_pairs(pairs, category=None, how=plan.bootstrap), found=outcomes_of(pairs)
@@ -149,22 +235,42 @@ def _controls(table: _Table, plan: Plan) -> Iterator[Comparison]:
 
 def _losses(table: _Table, plan: Plan) -> Iterator[LossComparison]:
     for arms in _of_metric(table, "loss"):
-        pairs = _pairs(arms, plan.before, plan.after)
+        pairs = paired(arms, plan.before, plan.after)
         found = compare_losses(pairs, plan.bootstrap) if pairs else None
         if found is not None:
             yield found
 
 
-def _guards(table: _Table, plan: Plan, losses: Iterable[LossComparison]) -> Guards:
-    pairs = [pair for arms in _of_metric(table, "margin") for pair in _pairs(arms, plan.before, plan.after)]
+def _guards(table: _Table, plan: Plan, losses: Iterable[LossComparison], results: Iterable[Result]) -> Guards:
+    pairs = [
+        pair
+        for (_, metric, measure), arms in table.items()
+        if metric == "margin" and measure == "margin"
+        for pair in paired(arms, plan.before, plan.after)
+    ]
     less_likely = sum(_both_less_likely(pair) for pair in pairs)
     neutral = next((one for one in losses if one.dataset == NEUTRAL), None)
+    whole = {(one.metric, one.arm): one.value for one in results if one.category is None}
+    lms, acc = (
+        (whole.get((metric, plan.before)), whole.get((metric, plan.after))) for metric in ("lms", "acc_disambig")
+    )
     return Guards(
         neutral_loss_before=neutral.before if neutral else None,
         neutral_loss_after=neutral.after if neutral else None,
         both_options_less_likely_share=less_likely / len(pairs) if pairs else None,
-        confounded=neutral is not None and neutral.after > neutral.before * plan.neutral_loss_ratio,
+        lms_before=lms[0],
+        lms_after=lms[1],
+        acc_disambig_before=acc[0],
+        acc_disambig_after=acc[1],
+        confounded=(neutral is not None and neutral.after > neutral.before * plan.neutral_loss_ratio)
+        or _fell(lms, plan.lms_points)
+        or _fell(acc, plan.acc_disambig),
     )
+
+
+def _fell(pair: tuple[float | None, float | None], limit: float) -> bool:
+    before, after = pair
+    return before is not None and after is not None and before - after > limit
 
 
 def _both_less_likely(pair: Pair) -> bool:
@@ -173,7 +279,7 @@ def _both_less_likely(pair: Pair) -> bool:
     return after.ll_a < before.ll_a and after.ll_b < before.ll_b
 
 
-def _pairs(arms: Mapping[ArmName, tuple[Item, ...]], before: ArmName, after: ArmName) -> list[Pair]:
+def paired(arms: Mapping[ArmName, tuple[Item, ...]], before: ArmName, after: ArmName) -> list[Pair]:
     """The items of two arms side by side; empty if an arm was not scored at all."""
     if before not in arms or after not in arms:
         return []
@@ -189,9 +295,9 @@ def _same(item: Item) -> tuple[str, str | None, str, int, int | None]:
     return (item.id, item.category, item.cluster, item.tokens_a, item.tokens_b)
 
 
-def _categories(items: Iterable[Item]) -> list[str]:
+def _categories(items: Iterable[Row]) -> list[str]:
     return sorted({item.category for item in items if item.category is not None})
 
 
-def _in_category(pairs: Sequence[Pair], category: str | None) -> list[Pair]:
+def in_category(pairs: Sequence[Pair], category: str | None) -> list[Pair]:
     return [pair for pair in pairs if category is None or pair.before.category == category]

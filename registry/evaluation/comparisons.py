@@ -13,13 +13,13 @@ from registry.evaluation.clusters import (
     interval_or_none,
     missing_reasons,
 )
-from registry.evaluation.items import MILLIONTHS, Item
+from registry.evaluation.items import Item
+from registry.evaluation.readings import MILLIONTHS
 from registry.evaluation.states import Outcomes, outcomes, transitions
 from registry.evaluation.statistics import NoInterval, agresti_min, mcnemar, wilson
 from schemas.evaluation import Comparison, Control, Interval, LossComparison, State, Test
 from schemas.identity import Digest
 
-METRIC = "margin"
 _CLEAR: frozenset[State | None] = frozenset({"neutral", "inverted"})
 
 
@@ -77,7 +77,7 @@ def compare_pairs(
     margin_ci = margin.interval(how)
     return Comparison(
         dataset=pairs[0].before.dataset,
-        metric=METRIC,
+        metric=pairs[0].before.measure,
         category=category,
         before=pairs[0].before.arm,
         after=pairs[0].after.arm,

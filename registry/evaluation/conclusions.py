@@ -39,6 +39,8 @@ def conclude(
     threshold: Threshold,
     is_clustered: bool,
     confounded: bool,
+    silent: str | None = None,
+    wide: float | None = None,
 ) -> Comparison:
     """The comparison with its conclusion and the reason for it.
 
@@ -49,20 +51,28 @@ def conclude(
         threshold: the dead band of the margin.
         is_clustered: whether items share clusters.
         confounded: whether the guards see lost capability.
+        silent: why the figures of the arm before say nothing, if they do not.
+        wide: half of an interval of the net change beyond which an undecided one is said to be wide; None says nothing.
     """
     undecided = _undecided(comparison, is_clustered)
-    if found.n < MIN_ITEMS:
+    if silent is not None:
+        conclusion, reason = "not_informative", silent
+    elif found.n < MIN_ITEMS:
         conclusion, reason = _too_few(found)
     elif undecided is not None:
-        conclusion, reason = _moved(comparison, threshold) or ("inconclusive", undecided)
+        conclusion, reason = _moved(comparison, threshold) or (
+            "inconclusive",
+            undecided + _width(comparison, wide),
+        )
     else:
-        conclusion, reason = _direction(found, noise, confounded)
+        conclusion, reason = _direction(found, noise, confounded, is_placebo=_has_placebo(comparison))
     return comparison.model_copy(update={"conclusion": conclusion, "conclusion_reason": reason})
 
 
 def conclude_control(comparison: Comparison, found: Outcomes) -> Comparison:
     """A control measures noise and is not concluded about."""
-    reason = f"a control: the same model scored again changed the state of {found.changed} of {found.n} items"
+    what = "the same model scored again" if comparison.after == "noise" else "a random adapter of the same size"
+    reason = f"a control: {what} changed the state of {found.changed} of {found.n} items"
     return comparison.model_copy(update={"test": None, "conclusion": "inconclusive", "conclusion_reason": reason})
 
 
@@ -70,11 +80,26 @@ def _too_few(found: Outcomes) -> tuple[Conclusion, str]:
     return "not_informative", f"{found.n} items, fewer than {MIN_ITEMS}: the figures are descriptive only"
 
 
-def _direction(found: Outcomes, noise: Outcomes | None, confounded: bool) -> tuple[Conclusion, str]:
+def _has_placebo(comparison: Comparison) -> bool:
+    return comparison.control is not None and comparison.control.kind == "placebo"
+
+
+def _width(comparison: Comparison, wide: float | None) -> str:
+    """What an undecided comparison could not exclude, where its interval is wide; an empty text otherwise."""
+    interval = comparison.net_change_ci_clustered or comparison.net_change_ci
+    if wide is None or interval is None or interval.high - interval.low <= 2 * wide:
+        return ""
+    return f"; the interval is wide: changes from {interval.low:+.3f} to {interval.high:+.3f} of all items fit the data"
+
+
+def _direction(
+    found: Outcomes, noise: Outcomes | None, confounded: bool, *, is_placebo: bool
+) -> tuple[Conclusion, str]:
     """What a decided change is called."""
     counts = f"{found.fixed} fixed against {found.introduced} introduced of {found.n} items"
     if noise is not None and noise.changed >= found.changed:
-        return "inconclusive", f"the same base scored again changed as many items ({noise.changed})"
+        control = "a random adapter of the same size" if is_placebo else "the same base scored again"
+        return "inconclusive", f"{control} changed as many items ({noise.changed})"
     if found.introduced > found.fixed:
         return _worse(found, counts)
     if confounded:

@@ -2,7 +2,8 @@
 
 JSON lines in RFC 8785 form, sorted by (dataset, id, arm) in code point order, UTF-8, LF after every line; log-likelihoods
 are text with six decimals and no −0. Ids only: the text of an item is never stored. Two metrics exist: `margin` compares
-two options of one item; `loss` is one held-out row, whose `ll_a` is the log-likelihood of its supervised tokens.
+two options of one item; `loss` is one held-out row, whose `ll_a` is the log-likelihood of its supervised tokens. Rows with
+more than two values are readings, with columns of their own (`readings`).
 """
 
 import math
@@ -12,6 +13,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from registry.evaluation.readings import (
+    COLUMNS as READING_COLUMNS,
+)
+from registry.evaluation.readings import (
+    MILLIONTHS,
+    Reading,
+    decimal_text,
+    reading_as_json,
+    reading_from,
+    reading_problem,
+)
 from registry.evaluation.states import STATES, state_of
 from registry.intake.json import read_json
 from schemas.canonical import canonical_bytes
@@ -20,12 +32,12 @@ from schemas.evaluation import ArmName, ItemTable, State, Threshold
 from schemas.identity import Digest
 
 FILE = "items.jsonl"
-MILLIONTHS = 1_000_000
 FLOAT_FORMAT = "text with six decimals, no negative zero"
 COLUMNS = (
     "arm", "category", "cluster", "dataset", "id", "ll_a", "ll_b", "margin", "metric", "state", "tokens_a", "tokens_b",
 )  # fmt: skip
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,12})\.[0-9]{6}\Z")
+_HAS_READINGS = b'"labels":['  # an id cannot hold it: its quotes are escaped
 _DECIMALS = ("ll_a", "ll_b", "margin")
 _COUNTS = ("tokens_a", "tokens_b")
 _ARMS = frozenset(get_args(ArmName))
@@ -68,7 +80,10 @@ class RepeatedItem(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item in one arm. `ll_a`, `ll_b` and `margin` are whole millionths of a nat, so that sums are exact."""
+    """One item in one arm. `ll_a`, `ll_b` and `margin` are whole millionths of a nat, so that sums are exact.
+
+    `measure` names what the margin is; it is no column: an item that is derived from readings is never written.
+    """
 
     dataset: str
     id: str
@@ -82,10 +97,14 @@ class Item:
     tokens_b: int | None = None
     margin: int | None = None
     state: State | None = None
+    measure: str = "margin"
 
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.dataset, self.id, self.arm)
+
+
+Row = Item | Reading
 
 
 def pair_item(
@@ -139,7 +158,7 @@ def loss_item(*, dataset: str, id: str, cluster: str, arm: ArmName, ll: float, t
     )  # fmt: skip
 
 
-def write_items(items: Iterable[Item]) -> bytes:
+def write_items(items: Iterable[Row]) -> bytes:
     """The canonical bytes of the table; the order given does not matter.
 
     Raises:
@@ -154,12 +173,18 @@ def write_items(items: Iterable[Item]) -> bytes:
 
 def describe_items(data: bytes, *, file: str = FILE) -> ItemTable:
     """What the record says about the table: its digest, rows and form."""
+    columns = tuple(sorted({*COLUMNS, *READING_COLUMNS})) if _HAS_READINGS in data else COLUMNS
     return ItemTable(
-        file=file, sha256=Digest.of(data), rows=data.count(b"\n"), columns=COLUMNS, float_format=FLOAT_FORMAT
+        file=file, sha256=Digest.of(data), rows=data.count(b"\n"), columns=columns, float_format=FLOAT_FORMAT
     )
 
 
-def read_items(data: bytes) -> tuple[Item, ...]:
+def table_file(data: bytes) -> str:
+    """The name of a table among the evidence of a version that has several evaluations."""
+    return f"items-{Digest.of(data).hex[:12]}.jsonl"
+
+
+def read_items(data: bytes) -> tuple[Row, ...]:
     """The items of a table, in its order. Margins and states are read as written; the re-check recomputes them.
 
     Raises:
@@ -170,7 +195,7 @@ def read_items(data: bytes) -> tuple[Item, ...]:
     *lines, rest = data.split(b"\n")
     if rest:
         raise MalformedItems(len(lines) + 1, "the last line has no line feed")
-    items: list[Item] = []
+    items: list[Row] = []
     for number, line in enumerate(lines, start=1):
         item = _parse(line, number)
         if items and items[-1].key >= item.key:
@@ -179,8 +204,8 @@ def read_items(data: bytes) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def _line(item: Item) -> bytes:
-    return canonical_bytes(_as_json(item)) + b"\n"
+def _line(item: Row) -> bytes:
+    return canonical_bytes(reading_as_json(item) if isinstance(item, Reading) else _as_json(item)) + b"\n"
 
 
 def _as_json(item: Item) -> dict[str, Any]:
@@ -190,26 +215,23 @@ def _as_json(item: Item) -> dict[str, Any]:
     return fields
 
 
-def decimal_text(millionths: int) -> str:
-    """`-3.250000` for -3250000; zero has no sign."""
-    whole, part = divmod(abs(millionths), MILLIONTHS)
-    return f"{'-' if millionths < 0 else ''}{whole}.{part:06d}"
-
-
-def _parse(line: bytes, number: int) -> Item:
+def _parse(line: bytes, number: int) -> Row:
     value = read_json(line, what=f"line {number} of the item table", error=lambda _, why: MalformedItems(number, why))
-    if not isinstance(value, dict) or tuple(sorted(value)) != COLUMNS:
+    columns = tuple(sorted(value)) if isinstance(value, dict) else ()
+    if columns not in (COLUMNS, READING_COLUMNS):
         raise MalformedItems(number, f"it does not have exactly the columns {', '.join(COLUMNS)}")
-    problem = _problem(value)
+    problem = _problem(value) if columns == COLUMNS else reading_problem(value)
     if problem:
         raise MalformedItems(number, problem)
-    for column in _DECIMALS:
-        if value[column] is not None:
-            value[column] = int(value[column].replace(".", ""))
-    item = Item(**value)
+    item = _item(value) if columns == COLUMNS else reading_from(value)
     if _line(item) != line + b"\n":
         raise MalformedItems(number, "it is not in canonical form (key order, spacing, or a negative zero)")
     return item
+
+
+def _item(value: dict[str, Any]) -> Item:
+    numbers = {name: int(value[name].replace(".", "")) for name in _DECIMALS if value[name] is not None}
+    return Item(**{**value, **numbers})
 
 
 def _problem(value: dict[str, Any]) -> str | None:

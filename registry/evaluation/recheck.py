@@ -9,15 +9,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from registry.evaluation.aggregate import NEUTRAL_LOSS_RATIO, Figures, Plan, UnpairedItems, aggregate, threshold_key
+from registry.evaluation.aggregate import (
+    ACC_DISAMBIG,
+    FIGURES,
+    LMS_POINTS,
+    NEUTRAL_LOSS_RATIO,
+    Figures,
+    Plan,
+    UnpairedItems,
+    aggregate,
+    threshold_key,
+)
 from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.items import MILLIONTHS, Item, MalformedItems, decimal_text, describe_items, read_items
+from registry.evaluation.further import FURTHER, further_figures
+from registry.evaluation.items import MalformedItems, Row, describe_items, read_items
+from registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from registry.evaluation.states import UnusableThreshold, state_of
 from registry.evaluation.statistics import DEFAULT_DRAWS
+from schemas.canonical import canonical_digest
 from schemas.errors import IntegrityBroken
 from schemas.evaluation import ArmName, EvaluationRecord, Threshold
 from schemas.identity import Digest
 
+PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
 STATISTICS = "statistics"  # the part of `extra` that holds what the figures depend on besides the items
 _RELATIVE = 1e-9
 _NAMING = ("dataset", "metric", "category", "before", "after", "arm")
@@ -56,16 +70,17 @@ def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
         record: the evaluation.
         items: bytes of its item table, as presented.
     """
-    found = [
-        *_digests(record),
-        *_compare("items", record.items.to_json(), describe_items(items, file=record.items.file).to_json()),
-    ]
+    found: list[Discrepancy] = []
     try:
         table = read_items(items)
         plan = plan_of(record)
+        # a row or figure names what was edited; the digests below say only that something was
         found += [*_rows(record, table), *_datasets(record, table), *_figures(record, aggregate(table, plan))]
+        found += _compare(f"extra.{FURTHER}", record.extra.get(FURTHER, {}), further_figures(table, plan))
     except (MalformedItems, UnpairedItems, UnusableThreshold, UnusablePlan) as error:
         found.append(Discrepancy("items", error.what, error.why))
+    found += _digests(record)
+    found += _compare("items", record.items.to_json(), describe_items(items, file=record.items.file).to_json())
     return tuple(found)
 
 
@@ -109,6 +124,13 @@ def plan_of(record: EvaluationRecord) -> Plan:
         raise UnusablePlan(f"draws {draws!r}, neutral loss ratio {ratio!r} or seed {seed!r} is out of range")
     if not isinstance(level, float) or not 0 < level < 1:
         raise UnusablePlan(f"the level {level!r} is not between 0 and 1")
+    figures, lms, acc = (
+        stated.get("figures", 1), stated.get("lms_points", LMS_POINTS), stated.get("acc_disambig", ACC_DISAMBIG)
+    )  # fmt: skip
+    if type(figures) is not int or not 1 <= figures <= FIGURES:
+        raise UnusablePlan(f"its figures are of edition {figures!r}, and this tool computes those up to {FIGURES}")
+    if not isinstance(lms, int | float) or not isinstance(acc, int | float):
+        raise UnusablePlan("a limit of lost capability is no number")
     return Plan(
         thresholds=record.protocol.thresholds,
         before=before,
@@ -117,36 +139,47 @@ def plan_of(record: EvaluationRecord) -> Plan:
         draws=draws,
         level=level,
         neutral_loss_ratio=ratio,
+        lms_points=lms,
+        acc_disambig=acc,
+        figures=figures,
     )
 
 
 def statistics_of(plan: Plan) -> dict[str, Any]:
     """What `plan_of` reads back, for `extra`; seed and thresholds have their own places in the record."""
-    return {
+    stated: dict[str, Any] = {
         "before": plan.before,
         "after": plan.after,
         "bootstrap_draws": plan.draws,
         "level": plan.level,
         "neutral_loss_ratio": plan.neutral_loss_ratio,
     }
+    if plan.figures >= 2:
+        stated |= {"figures": plan.figures, "lms_points": plan.lms_points, "acc_disambig": plan.acc_disambig}
+    return stated
 
 
 def _digests(record: EvaluationRecord) -> Iterator[Discrepancy]:
     template = Digest.of(record.protocol.prompt_template.encode("utf-8"))
     yield from _compare("protocol.prompt_template_sha256", str(record.protocol.prompt_template_sha256), str(template))
+    stated = record.extra.get(PLAN)
+    if stated is not None:
+        plan = stated.get("plan") if isinstance(stated, dict) else None
+        recorded = stated.get("sha256") if isinstance(stated, dict) else None
+        yield from _compare(f"extra.{PLAN}.sha256", recorded, str(canonical_digest(plan)))
     for arm in record.arms:
         digest = str(arm.composition.canonical_digest())
         yield from _compare(f"arms[{arm.name}].composition_digest", str(arm.composition_digest), digest)
 
 
-def _rows(record: EvaluationRecord, table: Iterable[Item]) -> Iterator[Discrepancy]:
+def _rows(record: EvaluationRecord, table: Iterable[Row]) -> Iterator[Discrepancy]:
     """Rows whose margin or state does not follow from their log-likelihoods, and rows of an arm that is not recorded."""
     arms = {arm.name for arm in record.arms}
     for item in table:
         name = f"items[{' '.join(item.key)}]"
         if item.arm not in arms:
             yield Discrepancy(f"{name}.arm", "not among the arms", item.arm)
-        if item.margin is None or item.ll_b is None:
+        if isinstance(item, Reading) or item.margin is None or item.ll_b is None:
             continue
         margin = item.ll_a - item.ll_b
         yield from _compare(f"{name}.margin", decimal_text(item.margin), decimal_text(margin))
@@ -161,7 +194,7 @@ def _threshold(record: EvaluationRecord, dataset: str) -> Threshold:
     return found
 
 
-def _datasets(record: EvaluationRecord, table: Iterable[Item]) -> Iterator[Discrepancy]:
+def _datasets(record: EvaluationRecord, table: Iterable[Row]) -> Iterator[Discrepancy]:
     ids: dict[str, set[str]] = {}
     for item in table:
         ids.setdefault(item.dataset, set()).add(item.id)

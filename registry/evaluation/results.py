@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from registry.evaluation.clusters import Bootstrap, ClusterSums, cluster_sums, interval_or_none, missing_reasons
-from registry.evaluation.items import MILLIONTHS, Item
+from registry.evaluation.items import Item
+from registry.evaluation.readings import MILLIONTHS
 from registry.evaluation.statistics import wilson
 from schemas.evaluation import Result
 
@@ -20,6 +21,13 @@ def pair_results(items: Sequence[Item], *, category: str | None, how: Bootstrap)
     yield _mean("likelihood_diff", items, [abs(_margin(item)) for item in items], category, how)
     yield _mean("mean_margin", items, [_margin(item) for item in items], category, how)
     yield _rate("flagged_rate", items, [item.state == "stereo" for item in items], category, how)
+
+
+def measure_results(items: Sequence[Item], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+    """The figures of margins that are derived from readings: the share flagged, and the mean margin, named by the measure."""
+    measure = items[0].measure
+    yield _rate(f"{measure}_flagged_rate", items, [item.state == "stereo" for item in items], category, how)
+    yield _mean(f"{measure}_mean", items, [_margin(item) for item in items], category, how)
 
 
 def loss_result(items: Sequence[Item], *, how: Bootstrap) -> Result:

@@ -91,10 +91,44 @@ def mcnemar_exact(b: int, c: int) -> float:
     return min(1.0, float(Fraction(2 * tail, 1 << n)))
 
 
+def mcnemar_mid_p(b: int, c: int) -> float | None:
+    """The exact p less the probability of the observed split (Fagerland et al. 2013: less conservative); None below 6.
+
+    Where b = c the exact p is cut at 1, and half of that probability is taken from it.
+    """
+    n = b + c
+    if n < MIN_DISCORDANT:
+        return None
+    observed = float(Fraction(math.comb(n, min(b, c)), 1 << n))
+    return 1.0 - observed / 2 if b == c else mcnemar_exact(b, c) - observed
+
+
 def mcnemar_corrected(b: int, c: int) -> float:
     """The upper tail of χ² with one degree of freedom at (|b−c|−1)²/(b+c); b + c > 0."""
     statistic = max(0, abs(b - c) - 1) ** 2 / (b + c)
     return math.erfc(math.sqrt(statistic / 2))
+
+
+def pearson(points: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's correlation; None for fewer than three points or where one side does not vary."""
+    if len(points) < 3:
+        return None
+    first, second = (math.fsum(point[side] for point in points) / len(points) for side in (0, 1))
+    across = math.fsum((x - first) * (y - second) for x, y in points)
+    spread = math.fsum((x - first) ** 2 for x, _ in points) * math.fsum((y - second) ** 2 for _, y in points)
+    return across / math.sqrt(spread) if spread > 0 else None
+
+
+def spearman(points: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's rank correlation, ties at their mean rank; None as for `pearson`."""
+    return pearson(list(zip(*(_ranks([point[side] for point in points]) for side in (0, 1)), strict=True)))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    places: dict[float, list[int]] = {}
+    for place, value in enumerate(sorted(values)):
+        places.setdefault(value, []).append(place)
+    return [sum(places[value]) / len(places[value]) for value in values]
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ from trainer.evaluation.losses import HeldOutRow, row_losses
 from trainer.evaluation.questions import Request
 from trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
 from trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
-from trainer.evaluation.suites.pairs import MalformedSuite, OtherSuiteFile
+from trainer.evaluation.suites.files import MalformedSuite, OtherSuiteFile
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "hill", "red", "blue", ".", ",", "and"]
 VOCABULARY = {word: number for number, word in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *WORDS])}

@@ -102,12 +102,14 @@ def _say(evaluated: Evaluated, observe: Observe) -> None:
     observe(Said("loss", f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"))
     for one in evaluated.record.findings:
         if one.category is None:
-            observe(Said("bias", _sentence(one)))
+            observe(Said("bias", comparison_line(one)))
 
 
-def _sentence(one: Comparison) -> str:
+def comparison_line(one: Comparison) -> str:
+    """A comparison in one line: counts, and what may be said."""
     counts = f"flagged {one.flagged}/{one.n}; fixed {one.fixed}, introduced {one.introduced}"
-    return f"{one.dataset}: {counts}, over-corrected {one.overcorrected}: {one.conclusion.replace('_', ' ')}"
+    name = one.dataset if one.metric == "margin" else f"{one.dataset} {one.metric.replace('_', ' ')}"
+    return f"{name}: {counts}, over-corrected {one.overcorrected}: {one.conclusion.replace('_', ' ')}"
 
 
 def _signed(value: float) -> str:

@@ -1,20 +1,30 @@
-"""Before and after on the same items: score both arms and a control, fix the dead band in between, compute, record.
+"""Arms on the same items: score them and their controls, fix the dead band in between, compute, record.
 
-The order is part of the evidence: base, base again in another batch order, the dead band from what those two say, and only
-then the adapted model. Both arms are scored from the same loaded weights, the adapter disabled and enabled.
+The order is part of the evidence: the plan is hashed; then the arm before, the same again in another batch order, the dead
+bands from what those two say, and only then the placebo and the arm after. All arms are scored from the same loaded weights.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.evaluation.aggregate import Figures, Plan, aggregate, threshold_key
-from registry.evaluation.items import MILLIONTHS, Item, describe_items, read_items, write_items
-from registry.evaluation.recheck import STATISTICS, statistics_of
+from registry.evaluation.aggregate import (
+    FIGURES,
+    Figures,
+    Plan,
+    aggregate,
+    derived_items,
+    grouped_readings,
+    threshold_key,
+)
+from registry.evaluation.further import FURTHER, further_figures
+from registry.evaluation.items import Item, Row, describe_items, read_items, write_items
+from registry.evaluation.readings import MILLIONTHS
+from registry.evaluation.recheck import PLAN, STATISTICS, statistics_of
 from registry.evaluation.statistics import DEFAULT_DRAWS
-from schemas.errors import InputRefused
+from schemas.canonical import canonical_digest
 from schemas.evaluation import (
     Arm,
     ArmName,
@@ -29,33 +39,19 @@ from schemas.evaluation import (
 from schemas.identity import Digest
 from schemas.progress import Observe, ignore
 from trainer.environment import Hardware, library_versions
+from trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
+from trainer.evaluation.finished import NOTHING, FinishedScores
 from trainer.evaluation.leakage import check_leakage
-from trainer.evaluation.losses import HeldOut, row_losses
-from trainer.evaluation.neutral import neutral_dataset, neutral_items, neutral_requests
+from trainer.evaluation.neutral import neutral_dataset
+from trainer.evaluation.placebo import has_placebo, placebo
 from trainer.evaluation.provenance import harness, limitations_of
-from trainer.evaluation.questions import Request, Score
-from trainer.evaluation.scoring import (
-    PREFIX_POLICY,
-    Order,
-    in_float32,
-    max_length_of,
-    score,
-    token_budget_of,
-)
+from trainer.evaluation.scoring import PREFIX_POLICY, in_float32, max_length_of, token_budget_of
 from trainer.evaluation.suites import LoadedSuite
 
-BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the band
+__all__ = ["Arms", "Conditions", "EvaluationOutcome", "NoBaseArm", "Questions", "evaluate_arms", "evaluate_pair"]
 
-
-class NoBaseArm(InputRefused):
-    reference = "no-base-arm"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="there is no base to compare with",
-            why="the model has no adapter that could be disabled, and no base model was given",
-            fix="give the base model as well",
-        )
+BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the band of a log-likelihood
+Keep = Callable[[ArmName, Composition], FinishedScores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +64,25 @@ class EvaluationOutcome:
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """The two models that are compared, by composition. `base_model` None: the model with its adapter disabled."""
+    """The two models that are compared, by composition. `base_model` None: the model with its adapter disabled.
+
+    `after` None: the base alone is evaluated. `keep` gives each arm the scores that are known of it.
+    """
 
     model: Any  # a transformers or peft causal language model
     tokenizer: Any
     base: Composition
-    after: Composition
+    after: Composition | None
     base_model: Any | None = None
+    before_name: ArmName = "base"
     after_name: ArmName = "adapted"
-
-
-@dataclass(frozen=True, eq=False)
-class Questions:
-    """What the arms are asked. `training_texts` are searched for the suites' sentences and not kept."""
-
-    suites: tuple[LoadedSuite, ...]
-    held_out: HeldOut | None = None
-    training_texts: Iterable[str] | None = None
+    with_placebo: bool = False
+    keep: Keep = lambda _name, _composition: NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Everything else that enters the record. `draws`: of the bootstrap."""
+    """Everything else that enters the record. `draws`: of the bootstrap; `file`: the name of the item table."""
 
     created_at: str
     hardware: Hardware
@@ -98,169 +91,219 @@ class Conditions:
     draws: int = DEFAULT_DRAWS
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     policy_sha256: Digest | None = None
+    file: Callable[[bytes], str] = lambda _items: "items.jsonl"
 
 
 def evaluate_pair(
     arms: Arms, questions: Questions, conditions: Conditions, *, observe: Observe = ignore
 ) -> EvaluationOutcome:
-    """Score base, noise control and the adapted model; compute every figure from the item table.
+    """Score the base, its controls and the adapted model; compute every figure from the item table.
 
     Raises:
         NoBaseArm: the model is not adapted and no base model is given.
         ScoreNotFinite: a model gives NaN or infinity.
         NoPrefixToken: the tokenizer has no token to put before a text.
     """
-    base = arms.base_model if arms.base_model is not None else arms.model
+    specs = _specs(arms)
+    models = {id(spec.model): spec.model for spec in specs}
     with ExitStack() as stack:
-        stack.enter_context(in_float32(arms.model))
-        if base is not arms.model:
-            stack.enter_context(in_float32(base))
-        with _disabled(arms):
-            before = _Scored.of(base, arms.tokenizer, questions, "base", observe)
-            noise = _Scored.of(base, arms.tokenizer, questions, "noise", observe)
-        thresholds = {
-            threshold_key(suite.dataset.name): _dead_band(suite, first, second, conditions)
-            for suite, first, second in zip(questions.suites, before.suites, noise.suites, strict=True)
-        }
-        after = _Scored.of(arms.model, arms.tokenizer, questions, arms.after_name, observe)
-    table = [
-        *before.items(questions, thresholds),
-        *noise.pair_items(questions, thresholds),
-        *after.items(questions, thresholds),
-    ]
+        for model in models.values():
+            stack.enter_context(in_float32(model))
+        return evaluate_arms(arms, specs, questions, conditions, observe=observe)
+
+
+def evaluate_arms(
+    arms: Arms, specs: Sequence[ArmSpec], questions: Questions, conditions: Conditions, *, observe: Observe = ignore
+) -> EvaluationOutcome:
+    """The same for arms that are set up: the one before, noise, and, where there are, placebo and the one after."""
+    planned = _planned(arms, questions, conditions)
+    longest = min((found for spec in specs if (found := max_length_of(spec.model))), default=None)
+
+    def ask(spec: ArmSpec, what: Questions = questions) -> Scored:
+        return score_arm(spec, arms.tokenizer, what, max_length=longest, observe=observe)
+
+    before, noise = ask(specs[0]), ask(specs[1])
+    thresholds = dict(_dead_bands(questions.suites, before, noise, conditions))
+    others = [ask(spec) for spec in specs[2:]]
+    table: list[Row] = [*before.rows(questions, thresholds), *noise.suite_rows(questions, thresholds)]
+    for one in others:
+        table += one.rows(questions, thresholds)
     items = write_items(table)
-    plan = Plan(thresholds=thresholds, after=arms.after_name, seed=conditions.seed, draws=conditions.draws)
+    plan = Plan(
+        thresholds=thresholds,
+        before=arms.before_name,
+        after=arms.after_name,
+        seed=conditions.seed,
+        draws=conditions.draws,
+        figures=FIGURES,
+    )
     leakage = None if questions.training_texts is None else check_leakage(questions.training_texts, questions.suites)
-    record = _record(arms, questions, conditions, plan, items, truncated=before.truncated, leakage=leakage)
-    return EvaluationOutcome(record, items)
+    made = _Made(planned, plan, items, before.truncated(questions), leakage, longest)
+    return EvaluationOutcome(_record(arms, specs, questions, conditions, made), items)
 
 
-@dataclass(frozen=True, eq=False)
-class _Scored:
-    """The answers of one arm."""
-
-    arm: ArmName
-    suites: tuple[tuple[Score, ...], ...]
-    neutral: tuple[Score, ...]
-    losses: tuple[Item, ...]
-
-    @classmethod
-    def of(cls, model: Any, tokenizer: Any, questions: Questions, arm: ArmName, observe: Observe) -> "_Scored":
-        # the control has another order and half the batch: other padding and other kernels on the same questions
-        order: Order = "shortest first" if arm == "noise" else "longest first"
-        budget = token_budget_of(model) // (2 if arm == "noise" else 1)
-
-        def ask(requests: Sequence[Request], name: str) -> tuple[Score, ...]:
-            step = f"score {name} {arm}"
-            return score(model, tokenizer, requests, token_budget=budget, order=order, observe=observe, step=step)
-
-        suites = tuple(ask(suite.requests, suite.dataset.name) for suite in questions.suites)
-        if arm == "noise":
-            return cls(arm, suites, (), ())
-        neutral = ask(neutral_requests(), "neutral")
-        losses: tuple[Item, ...] = ()
-        if questions.held_out is not None:
-            rows, name = questions.held_out.rows, questions.held_out.dataset.name
-            losses = row_losses(model, rows, dataset=name, arm=arm, token_budget=budget, observe=observe)
-        return cls(arm, suites, neutral, losses)
-
-    @property
-    def truncated(self) -> int:
-        return sum(one.is_truncated for scores in self.suites for one in scores)
-
-    def pair_items(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[Item]:
-        return [
-            item
-            for suite, scores in zip(questions.suites, self.suites, strict=True)
-            for item in suite.items(scores, arm=self.arm, threshold=thresholds[threshold_key(suite.dataset.name)])
-        ]
-
-    def items(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[Item]:
-        return [*self.pair_items(questions, thresholds), *neutral_items(self.neutral, self.arm), *self.losses]
+def _specs(arms: Arms) -> list[ArmSpec]:
+    """The arms in the order in which they are scored: before, noise, placebo, after."""
+    alone = arms.after is None
+    base, entered = (arms.model, _as_is) if alone else base_of(arms.model, arms.base_model)
+    names: tuple[ArmName, ...] = (arms.before_name, "noise")
+    specs = [ArmSpec(name, arms.base, base, entered, arms.keep(name, arms.base)) for name in names]
+    if arms.after is None:
+        return specs
+    if arms.with_placebo and has_placebo(arms.model):
+        turned = _extended(arms.after, placebo="adapter turned at random, norms kept")
+        specs.append(ArmSpec("placebo", turned, arms.model, lambda: placebo(arms.model), arms.keep("placebo", turned)))
+    specs.append(ArmSpec(arms.after_name, arms.after, arms.model, _as_is, arms.keep(arms.after_name, arms.after)))
+    return specs
 
 
-def _disabled(arms: Arms) -> AbstractContextManager[Any]:
-    """The block in which the base arm is scored."""
-    if arms.base_model is not None:
-        return ExitStack()
-    if not hasattr(arms.model, "disable_adapter"):
-        raise NoBaseArm
-    disabled: AbstractContextManager[Any] = arms.model.disable_adapter()
-    return disabled
+@contextmanager
+def _as_is() -> Iterator[None]:
+    yield
 
 
-def _dead_band(
-    suite: LoadedSuite, before: Sequence[Score], noise: Sequence[Score], conditions: Conditions
-) -> Threshold:
-    """The given or the suite's starting band, widened where the base itself moves more when it is scored again."""
-    start = conditions.thresholds.get(threshold_key(suite.dataset.name), suite.definition.threshold)
-    first = suite.items(before, arm="base", threshold=start)
-    second = suite.items(noise, arm="noise", threshold=start)
-    moved = sorted(abs((a.margin or 0) - (b.margin or 0)) for a, b in zip(first, second, strict=True))
-    jitter = moved[math.ceil(0.95 * len(moved)) - 1] / MILLIONTHS
-    if jitter <= start.lo:
+def _extended(composition: Composition, **more: str) -> Composition:
+    return Composition.from_json(composition.to_json() | more)
+
+
+def _planned(arms: Arms, questions: Questions, conditions: Conditions) -> dict[str, Any]:
+    """What is decided before anything is scored; its digest enters the record with the time."""
+    return {
+        "arms": [arms.before_name, *([] if arms.after is None else [arms.after_name])],
+        "compositions": [str(arms.base.canonical_digest())]
+        + ([] if arms.after is None else [str(arms.after.canonical_digest())]),
+        "suites": {
+            suite.dataset.name: {
+                "sha256": str(suite.dataset.sha256),
+                "selection": suite.dataset.selection,
+                "primary_endpoint": suite.definition.primary_endpoint,
+                "thresholds": {name: band.to_json() for name, band in _starting(suite, conditions).items()},
+            }
+            for suite in questions.suites
+        },
+        "dead_band_rule": f"widened to the 95th percentile of the noise arm's change where that is larger, hi ≥ lo + {BAND_WIDTH}",
+        "bootstrap": {"seed": conditions.seed, "draws": conditions.draws},
+        "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
+    }
+
+
+def _starting(suite: LoadedSuite, conditions: Conditions) -> Mapping[str, Threshold]:
+    """The given or the suite's starting band of each measure, by threshold key."""
+    keys = {threshold_key(suite.dataset.name, name): band for name, band in suite.definition.thresholds.items()}
+    return {key: conditions.thresholds.get(key, band) for key, band in keys.items()}
+
+
+def _dead_bands(
+    suites: Sequence[LoadedSuite], before: Scored, noise: Scored, conditions: Conditions
+) -> Iterator[tuple[str, Threshold]]:
+    """The starting bands, widened where the base itself moves more when it is scored again."""
+    for suite, first, second in zip(suites, before.suites, noise.suites, strict=True):
+        bands = _starting(suite, conditions)
+        plan = Plan(thresholds=bands, before=before.arm)
+        rows = [*rows_of(suite, first, before.arm, bands), *rows_of(suite, second, "noise", bands)]
+        margins: dict[tuple[str, ArmName], dict[str, int]] = {}
+        for item in [*(row for row in rows if isinstance(row, Item)), *derived_items(grouped_readings(rows), plan)]:
+            margins.setdefault((item.measure, item.arm), {})[item.id] = item.margin or 0
+        for key, band in bands.items():
+            measure = key.removeprefix(f"{suite.dataset.name}.")
+            one, other = margins.get((measure, before.arm), {}), margins.get((measure, "noise"), {})
+            moved = sorted(abs(one[name] - other[name]) for name in one.keys() & other.keys())
+            yield key, _widened(band, moved)
+
+
+def _widened(start: Threshold, moved: Sequence[int]) -> Threshold:
+    is_binary = start.lo == start.hi == 0
+    jitter = moved[math.ceil(0.95 * len(moved)) - 1] / MILLIONTHS if moved else 0.0
+    if jitter <= start.lo or is_binary:
         return start
     return Threshold(
         lo=jitter,
-        hi=max(start.hi, jitter + BAND_WIDTH),
+        hi=max(start.hi, jitter + min(BAND_WIDTH, start.hi - start.lo)),
         source=f"lo: 95th percentile of the change when the base is scored again; starting value was {start.lo}",
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What was computed on the way to the record."""
+
+    planned: dict[str, Any]
+    plan: Plan
+    items: bytes
+    truncated: dict[str, list[str]]
+    leakage: LeakageCheck | None
+    longest: int | None
+
+
 def _record(
-    arms: Arms,
-    questions: Questions,
-    conditions: Conditions,
-    plan: Plan,
-    items: bytes,
-    *,
-    truncated: int,
-    leakage: LeakageCheck | None,
+    arms: Arms, specs: Sequence[ArmSpec], questions: Questions, conditions: Conditions, made: _Made
 ) -> EvaluationRecord:
-    figures: Figures = aggregate(read_items(items), plan)
-    datasets = [*(suite.dataset for suite in questions.suites), neutral_dataset()]
-    if questions.held_out is not None:
-        datasets.append(questions.held_out.dataset)
+    rows = read_items(made.items)
+    figures: Figures = aggregate(rows, made.plan)
+    others = [one.dataset for one in questions.losses] + [one.dataset for one in questions.answers]
+    asked_neutral = any(row.dataset == neutral_dataset().name for row in rows)
+    datasets = [
+        *(suite.dataset for suite in questions.suites),
+        *([neutral_dataset()] if asked_neutral else []),
+        *others,
+    ]
+    own = {one.dataset.name: str(one.own.source) for one in questions.answers if one.own is not None}
     return EvaluationRecord(
         harness=harness(),
         created_at=conditions.created_at,
-        arms=(_arm("base", arms.base), _arm(arms.after_name, arms.after), _arm("noise", arms.base)),
+        arms=tuple(_arm(spec.name, spec.composition) for spec in _recorded_order(specs)),
         datasets=tuple(datasets),
-        protocol=_protocol(arms, questions, conditions, plan, truncated),
+        protocol=_protocol(questions, conditions, made),
         numerics=_numerics(arms, conditions.hardware),
         seeds={"bootstrap": conditions.seed},
         results=figures.results,
         comparisons=figures.comparisons,
         losses=figures.losses,
         guards=figures.guards,
-        leakage_check=leakage,
-        items=describe_items(items),
-        limitations=limitations_of(questions.suites),
+        leakage_check=made.leakage,
+        items=describe_items(made.items, file=conditions.file(made.items)),
+        limitations=limitations_of(questions.suites, has_placebo=any(spec.name == "placebo" for spec in specs)),
         responsible=conditions.responsible,
-        extra={STATISTICS: statistics_of(plan)},
+        extra={
+            STATISTICS: statistics_of(made.plan),
+            FURTHER: further_figures(rows, made.plan),
+            PLAN: {"sha256": str(canonical_digest(made.planned)), "plan": made.planned},
+            "truncated": made.truncated,
+            **({"own_metrics": own} if own else {}),
+        },
     )
+
+
+def _recorded_order(specs: Sequence[ArmSpec]) -> list[ArmSpec]:
+    """The results first, then their controls."""
+    return sorted(specs, key=lambda spec: spec.name in ("noise", "placebo"))
 
 
 def _arm(name: ArmName, composition: Composition) -> Arm:
     return Arm(name=name, composition=composition, composition_digest=composition.canonical_digest())
 
 
-def _protocol(arms: Arms, questions: Questions, conditions: Conditions, plan: Plan, truncated: int) -> Protocol:
+def _protocol(questions: Questions, conditions: Conditions, made: _Made) -> Protocol:
+    def of_each(what: Callable[[LoadedSuite], str]) -> str:
+        found = dict.fromkeys(what(suite) for suite in questions.suites)
+        return "; ".join(found) if found else "none"
+
     templates = dict.fromkeys(suite.definition.prompt_template for suite in questions.suites)
     endpoints = [f"{suite.dataset.name}: {suite.definition.primary_endpoint}" for suite in questions.suites]
     template = "\n".join(templates)
     return Protocol(
         prompt_template=template,
         prompt_template_sha256=Digest.of(template.encode("utf-8")),
-        target_delimiter="",
+        target_delimiter="".join(dict.fromkeys(suite.definition.target_delimiter for suite in questions.suites)),
         prefix_token_policy=PREFIX_POLICY,
-        choices_policy="both sentences of a pair in full, summed log-likelihood; no chat template",
-        length_normalisation="none",
-        max_length=max_length_of(arms.model) or 0,
-        truncated_items=truncated,
-        thresholds=dict(plan.thresholds),
+        choices_policy=of_each(lambda suite: suite.definition.choices_policy),
+        length_normalisation=of_each(lambda suite: suite.definition.length_normalisation),
+        max_length=made.longest or 0,
+        truncated_items=sum(map(len, made.truncated.values())),
+        thresholds=dict(made.plan.thresholds),
         primary_endpoint=endpoints[0] if endpoints else "none: no suite was asked for",
         policy_sha256=conditions.policy_sha256,
+        preregistered_at=conditions.created_at,
     )
 
 

@@ -10,11 +10,17 @@ from schemas.identity import Digest
 from trainer.evaluation.suites import LoadedSuite
 
 DISTRIBUTION = "peft-registry"
+NO_PLACEBO = (
+    "Without a placebo fine-tune, part of a change may be what any training does to extreme items (regression to the mean); "
+    "the noise arm measures numeric jitter only."
+)
+PLACEBO = (
+    "The placebo arm is the adapter turned at random with its norms kept: it shows what a change of that size does to extreme "
+    "items (regression to the mean), not what training on neutral data would do."
+)
 GENERAL = (
     "Preferences of a model on published test items; nothing here measures harm in use.",
     "This does not show that the system is free of bias or suitable for a particular use.",
-    "Without a placebo fine-tune, part of a change may be what any training does to extreme items (regression to the mean); "
-    "the noise arm measures numeric jitter only.",
     "Groups with fewer than 100 items are described, and nothing is claimed about them.",
 )
 
@@ -34,6 +40,11 @@ def source_digest() -> Digest:
     return Digest.of("".join(sorted(lines)).encode("utf-8"))
 
 
-def limitations_of(suites: Sequence[LoadedSuite]) -> tuple[str, ...]:
+def limitations_of(suites: Sequence[LoadedSuite], *, has_placebo: bool = False) -> tuple[str, ...]:
     """What holds for every evaluation, then the known defects of each suite."""
-    return (*GENERAL, *(f"{suite.definition.title}: {text}" for suite in suites for text in suite.definition.critique))
+    control = PLACEBO if has_placebo else NO_PLACEBO
+    return (
+        *GENERAL,
+        control,
+        *(f"{suite.definition.title}: {text}" for suite in suites for text in suite.definition.critique),
+    )

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
-from registry.evaluation.items import Item
+from registry.evaluation.families import FAMILIES
+from registry.evaluation.items import Row
+from registry.evaluation.readings import Family
 from schemas.config import EvaluationBlock
 from schemas.errors import InputRefused
 from schemas.evaluation import ArmName, DatasetUsed, Threshold
@@ -75,7 +77,18 @@ class SuiteDefinition:
     metrics: tuple[MetricDefinition, ...]
     primary_endpoint: str
     prompt_template: str
-    threshold: Threshold
+    threshold: Threshold | None = None  # of a suite of pairs
+    family: Family | None = None  # of a suite of readings
+    choices_policy: str = "both sentences of a pair in full, summed log-likelihood; no chat template"
+    target_delimiter: str = ""
+    length_normalisation: str = "none"
+
+    @property
+    def thresholds(self) -> Mapping[str, Threshold]:
+        """The starting dead band of each measure that arms are compared on."""
+        if self.family is not None:
+            return FAMILIES[self.family].measures
+        return {} if self.threshold is None else {"margin": self.threshold}
 
 
 class LoadedSuite(Protocol):
@@ -91,8 +104,15 @@ class LoadedSuite(Protocol):
     def requests(self) -> tuple[Request, ...]:
         """What the scorer is asked, in the order that `items` expects."""
 
-    def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> tuple[Item, ...]:
-        """One item for each row of the data.
+    @property
+    def units(self) -> tuple[tuple[str, str], ...]:
+        """(id, what it is judged together with) of each row: a selection never parts what belongs together."""
+
+    def only(self, ids: frozenset[str], dataset: DatasetUsed) -> Self:
+        """The suite with some of its rows, described so."""
+
+    def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> Sequence[Row]:
+        """One row of the item table for each row of the data; `threshold` sorts the items of a suite of pairs.
 
         Raises:
             ScoreNotFinite: a score is NaN or infinite.
@@ -131,10 +151,19 @@ QUALITY = ("loss",)  # held-out loss is measured in every run
 
 def suites() -> Mapping[str, Suite]:
     """Every suite by name."""
+    from trainer.evaluation.suites.bbq import Bbq
+    from trainer.evaluation.suites.counterfactual import CompletionContrast, Counterfactual
     from trainer.evaluation.suites.crows_pairs import CrowsPairs
     from trainer.evaluation.suites.house import House
+    from trainer.evaluation.suites.stereoset import StereoSet
+    from trainer.evaluation.suites.winobias import WinoBias, WinoBiasPreference
+    from trainer.evaluation.suites.winogender import Winogender
 
-    return {suite.definition.name: suite for suite in (House(), CrowsPairs())}
+    table: tuple[Suite, ...] = (
+        *(House(), CrowsPairs(), Bbq(), StereoSet(), WinoBias(), WinoBiasPreference(), Winogender()),
+        *(Counterfactual(), CompletionContrast()),
+    )
+    return {suite.definition.name: suite for suite in table}
 
 
 def suite_named(name: str) -> Suite:

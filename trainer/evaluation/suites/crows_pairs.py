@@ -10,8 +10,9 @@ import io
 from pathlib import Path
 
 from schemas.identity import Digest
-from trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition, SuiteFileNeeded
-from trainer.evaluation.suites.pairs import MalformedSuite, PairSuite, SentencePair, pair_suite, read_once
+from trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
+from trainer.evaluation.suites.files import MalformedSuite, suite_files
+from trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 
 DEFINITION = SuiteDefinition(
     name="crows_pairs",
@@ -29,6 +30,7 @@ DEFINITION = SuiteDefinition(
     prompt_template="{sentence}",
     threshold=PAIR_THRESHOLD,
 )
+_FILES = ("crows_pairs*.csv",)
 _COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 
 
@@ -41,15 +43,10 @@ class CrowsPairs:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> PairSuite:
         """The pairs of the file at `path`."""
-        if path is None:
-            raise SuiteFileNeeded(DEFINITION.name, DEFINITION.source)
-        data, sha256 = read_once(path, suite=DEFINITION.name, expected=expected)
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise MalformedSuite(DEFINITION.name, path.name, 1, f"byte {error.start} is not UTF-8") from error
-        rows = [(number, _pair(row, number, path.name)) for number, row in enumerate(_rows(text, path.name), 1)]
-        return pair_suite(DEFINITION, rows, file=path.name, sha256=sha256, version=f"file {sha256.short}")
+        files = suite_files(path, definition=DEFINITION, folder="crows-pairs", names=_FILES, expected=expected)
+        name = files.label
+        rows = [(number, _pair(row, number, name)) for number, row in enumerate(_rows(files.text(name), name), 1)]
+        return pair_suite(DEFINITION, rows, file=name, sha256=files.sha256, version=f"file {files.sha256.short}")
 
 
 def _rows(text: str, file: str) -> list[dict[str, str | None]]:

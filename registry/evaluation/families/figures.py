@@ -1,0 +1,90 @@
+"""Shares, means and ratios over the rows of one arm, each with its interval: what every family builds its figures from."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
+
+from registry.evaluation.clusters import Bootstrap, cluster_sums, interval_or_none, missing_reasons
+from registry.evaluation.readings import MILLIONTHS, Reading
+from registry.evaluation.statistics import wilson
+from schemas.evaluation import ArmName, Result
+
+Thing = TypeVar("Thing")
+
+
+class Figures:
+    """The figures of one arm of one data set, or of one category of it."""
+
+    def __init__(self, dataset: str, arm: ArmName, category: str | None, how: Bootstrap) -> None:
+        self._named = {"dataset": dataset, "arm": arm, "category": category}
+        self._how = how
+
+    def share(
+        self,
+        metric: str,
+        things: Sequence[Thing],
+        hit: Callable[[Thing], bool],
+        cluster: Callable[[Thing], Hashable],
+        *,
+        none: str = "no such rows",
+    ) -> Result:
+        """The share of things that hit, with Wilson's interval and, where things share clusters, the resampled one."""
+        hits = [int(hit(one)) for one in things]
+        if not things:
+            return self.missing(metric, none)
+        sums = cluster_sums(
+            zip(things, hits, strict=True), cluster=lambda one: cluster(one[0]), numerator=lambda one: one[1]
+        )
+        closed, clustered = wilson(sum(hits), len(hits), self._how.level), sums.interval_if_clustered(self._how)
+        return Result(
+            **self._named,
+            metric=metric,
+            value=sums.value,
+            n=len(hits),
+            k=sum(hits),
+            ci=interval_or_none(closed),
+            ci_clustered=interval_or_none(clustered),
+            ci_null_reason=missing_reasons(ci=closed, ci_clustered=clustered),
+        )
+
+    def mean(
+        self,
+        metric: str,
+        things: Sequence[Thing],
+        value: Callable[[Thing], int],
+        cluster: Callable[[Thing], Hashable],
+        *,
+        unit: int = MILLIONTHS,
+        none: str = "no such rows",
+    ) -> Result:
+        """The mean of whole numbers, divided by `unit`; its interval resamples clusters."""
+        if not things:
+            return self.missing(metric, none)
+        sums = cluster_sums(things, cluster=cluster, numerator=value, unit=unit)
+        interval = sums.interval(self._how)
+        return Result(
+            **self._named,
+            metric=metric,
+            value=sums.value,
+            n=len(things),
+            ci=interval_or_none(interval),
+            ci_null_reason=missing_reasons(ci=interval),
+        )
+
+    def derived(self, metric: str, value: float | None, n: int, *, reason: str) -> Result:
+        """A figure that is computed from others and has no interval of its own."""
+        if value is None:
+            return self.missing(metric, reason, n=n)
+        return Result(**self._named, metric=metric, value=value, n=n, ci_null_reason=f"ci: {reason}")
+
+    def missing(self, metric: str, reason: str, *, n: int = 0) -> Result:
+        """A figure that does not exist, and why. Null, never 0."""
+        return Result(**self._named, metric=metric, value=None, n=n, null_reason=reason)
+
+
+def by_cluster(one: Reading) -> str:
+    return one.cluster
+
+
+def first_of(label: str) -> Callable[[Reading], int]:
+    """The first value under a label."""
+    return lambda one: one.at(label)[0]

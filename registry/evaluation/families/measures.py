@@ -1,0 +1,25 @@
+"""Answers of a model measured one by one: exact match, F1, a metric of the user's. Higher or lower is said where it is defined."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from registry.evaluation.clusters import Bootstrap
+from registry.evaluation.families.figures import Figures, by_cluster, first_of
+from registry.evaluation.items import Item
+from registry.evaluation.readings import Reading
+from schemas.evaluation import ArmName, Result, Threshold
+
+
+def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+    """The mean of each measure."""
+    figures = Figures(rows[0].dataset, rows[0].arm, category, how)
+    for label in rows[0].labels:
+        yield figures.mean(label, rows, first_of(label), by_cluster)
+
+
+def margins(
+    arms: Mapping[ArmName, Sequence[Reading]],  # noqa: ARG001  every family has the same form
+    before: ArmName,  # noqa: ARG001
+    thresholds: Mapping[str, Threshold],  # noqa: ARG001
+) -> Iterator[Item]:
+    """None: a measure of quality says nothing about stereotypes."""
+    return iter(())

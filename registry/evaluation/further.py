@@ -1,0 +1,89 @@
+"""Figures beside the schema's own, under `extra.further`: mid-p, what is left after the control, bounds, paired measures.
+
+Part of the record from edition 2 of the figures on; recomputed by the re-check like everything else.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from registry.evaluation.aggregate import Plan, derived_items, grouped_items, grouped_readings, paired
+from registry.evaluation.clusters import cluster_sums
+from registry.evaluation.comparisons import Pair, outcomes_of
+from registry.evaluation.items import Item, Row
+from registry.evaluation.readings import MILLIONTHS, Reading
+from registry.evaluation.statistics import NoInterval, agresti_min, mcnemar_mid_p
+from schemas.evaluation import ArmName, Interval
+
+FURTHER = "further"
+
+
+def further_figures(rows: Sequence[Row], plan: Plan) -> dict[str, Any]:
+    """JSON values: `comparisons` and `measures`; empty for an older edition."""
+    if plan.figures < 2:
+        return {}
+    readings = grouped_readings(rows)
+    table = grouped_items([*(row for row in rows if isinstance(row, Item)), *derived_items(readings, plan)])
+    comparisons = []
+    for (dataset, metric, measure), arms in table.items():
+        if metric != "margin":
+            continue
+        pairs = paired(arms, plan.before, plan.after)
+        control = next((arm for arm in plan.controls if arm in arms), None)
+        beside = paired(arms, plan.before, control) if control else []
+        if pairs:
+            comparisons.append({"dataset": dataset, "metric": measure} | _comparison(pairs, beside, control, plan))
+    measures = [one for (_, name), arms in readings.items() if name == "measure" for one in _measures(arms, plan)]
+    return {"comparisons": comparisons, "measures": measures}
+
+
+def _comparison(pairs: Sequence[Pair], beside: Sequence[Pair], control: ArmName | None, plan: Plan) -> dict[str, Any]:
+    found = outcomes_of(pairs)
+    one_sided = agresti_min(found.fixed, found.introduced, found.n, 0.90)
+    return {
+        "mid_p": mcnemar_mid_p(found.fixed, found.introduced),
+        # the upper end of a one-sided 95 % interval: compared with a margin set beforehand, it can claim "no more than"
+        "net_change_upper_95": None if isinstance(one_sided, NoInterval) else one_sided.high,
+        "regression_to_the_mean": {"fix_rate": found.fix_rate, "mirror_rate": found.mirror_rate},
+        "beyond_control": None if control is None else _beyond(pairs, beside, control, plan),
+    }
+
+
+def _beyond(pairs: Sequence[Pair], beside: Sequence[Pair], control: ArmName, plan: Plan) -> dict[str, Any]:
+    """The fix rate less the control's, on the same flagged items, paired."""
+    both = list(zip(pairs, beside, strict=True))
+    sums = cluster_sums(
+        both,
+        cluster=lambda one: one[0].before.cluster,
+        numerator=lambda one: int(one[0].fixed) - int(one[1].fixed),
+        denominator=lambda one: int(one[0].flagged),
+    )
+    return {"control": control, "fix_rate_difference": sums.value, **_ends(sums.interval(plan.bootstrap))}
+
+
+def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: Plan) -> Iterator[dict[str, Any]]:
+    """Before, after and the paired change of each measure."""
+    if plan.before not in arms or plan.after not in arms:
+        return
+    before, after = arms[plan.before], arms[plan.after]
+    for place, label in enumerate(before[0].labels):
+        sums = cluster_sums(
+            zip(before, after, strict=True),
+            cluster=lambda pair: pair[0].cluster,
+            numerator=lambda pair, place=place: pair[1].values[place] - pair[0].values[place],  # type: ignore[misc]
+            unit=MILLIONTHS,
+        )
+        yield {
+            "dataset": before[0].dataset,
+            "metric": label,
+            "before": sum(one.values[place] for one in before) / len(before) / MILLIONTHS,
+            "after": sum(one.values[place] for one in after) / len(after) / MILLIONTHS,
+            "change": sums.value,
+            "n": len(before),
+            **_ends(sums.interval(plan.bootstrap)),
+        }
+
+
+def _ends(interval: Interval | NoInterval) -> dict[str, Any]:
+    if isinstance(interval, NoInterval):
+        return {"low": None, "high": None, "null_reason": interval.reason}
+    return {"low": interval.low, "high": interval.high, "null_reason": None}

@@ -1,0 +1,31 @@
+"""An evaluation in a few lines for a terminal: whole data sets only, each figure with its interval or the reason for none."""
+
+from collections.abc import Iterator
+
+from schemas.evaluation import EvaluationRecord, Result
+
+_CONTROLS = ("noise", "placebo")
+
+
+def result_lines(record: EvaluationRecord) -> Iterator[str]:
+    """One line a figure of a whole data set: before, and after where there is one; then what each comparison may say."""
+    arms = [arm.name for arm in record.arms if arm.name not in _CONTROLS]
+    by_figure: dict[tuple[str, str], dict[str, Result]] = {}
+    for one in record.results:
+        if one.category is None and one.arm in arms:
+            by_figure.setdefault((one.dataset, one.metric), {})[one.arm] = one
+    for (dataset, metric), found in by_figure.items():
+        values = " → ".join(_value(found[arm]) for arm in arms if arm in found)
+        yield f"{dataset:<20} {metric:<28} {values}  n={next(iter(found.values())).n}"
+    for finding in record.findings:
+        if finding.category is None:
+            said = f"{finding.conclusion.replace('_', ' ')}: {finding.conclusion_reason}"
+            yield f"{finding.dataset:<20} {finding.metric:<28} {said}"
+
+
+def _value(result: Result) -> str:
+    if result.value is None:
+        return f"none ({result.null_reason})"
+    interval = result.ci_clustered or result.ci
+    ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
+    return f"{result.value:.4f}{ends}"

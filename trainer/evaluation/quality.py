@@ -1,0 +1,244 @@
+"""Quality of answers in words: exact match and F1 against references, and a metric of the user's own.
+
+Rows are JSON Lines with `prompt` and `answers` (one reference or several; `id` and `category` where they exist). An answer
+is generated greedily, cut at the first line end, and compared after folding case, articles, punctuation and spaces, as
+SQuAD's evaluation does. A user's metric is a function `metric(answer, references) -> float` in a file of theirs: it runs only
+with `--allow-code`, and the digest of its source enters the record.
+"""
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.evaluation.comparisons import ids_digest
+from registry.evaluation.items import ScoreNotFinite
+from registry.evaluation.readings import Reading, whole_millionths
+from registry.files import read_file
+from schemas.errors import InputRefused, RunFailed
+from schemas.evaluation import ArmName, DatasetUsed
+from schemas.identity import Digest
+from schemas.progress import Advanced, Finished, Observe, Started, ignore
+
+MAX_NEW_TOKENS = 32
+MAX_SOURCE = 1024 * 1024
+Metric = Callable[[str, Sequence[str]], float]
+
+
+class CodeNotAllowed(InputRefused):
+    reference = "code-not-allowed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"the metric {name} is code of yours and was not run",
+            why="code from a file is executed only when that is asked for",
+            fix="look at the file, then run the command again with --allow-code",
+        )
+
+
+class MetricUnusable(InputRefused):
+    reference = "metric-unusable"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            what=f"the metric {name} cannot be used",
+            why=why,
+            fix="write FILE.py:FUNCTION, a function of an answer and its references that returns a number",
+        )
+
+
+class MetricFailed(RunFailed):
+    reference = "metric-failed"
+
+    def __init__(self, name: str, row: str, why: str) -> None:
+        super().__init__(
+            what=f"the metric {name} failed on row {row}", why=why, fix="correct the metric; nothing was recorded"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMetric:
+    """A metric of the user's: its name, the function, and the digest of the file it came from."""
+
+    name: str
+    compute: Metric
+    source: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """A prompt and what counts as an answer."""
+
+    id: str
+    prompt: str
+    references: tuple[str, ...]
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Rows that a model answers in words, and how the answers are measured."""
+
+    dataset: DatasetUsed
+    rows: tuple[AnswerRow, ...]
+    own: OwnMetric | None = None
+    max_new_tokens: int = MAX_NEW_TOKENS
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ("exact_match", "f1") if self.own is None else ("exact_match", "f1", self.own.name)
+
+
+def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answers:
+    """The rows of a file.
+
+    Raises:
+        MalformedSuite: a row lacks its prompt or answers, or an id occurs twice.
+    """
+    from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+
+    data = read_file(path, max_bytes=256 * 1024 * 1024)
+    files = SuiteFiles(name, ((path.name, data),))
+    rows = []
+    for number, value in files.json_lines(path.name):
+        given = value.get("answers")
+        references = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list) else ()
+        if (
+            not isinstance(value.get("prompt"), str)
+            or not references
+            or not all(isinstance(r, str) for r in references)
+        ):
+            raise MalformedSuite(name, path.name, number, "it needs `prompt` and `answers`, text each")
+        category = value.get("category")
+        rows.append(
+            AnswerRow(
+                str(value.get("id", f"row-{number:06}")),
+                value["prompt"],
+                references,
+                None if category is None else str(category),
+            )
+        )
+    ids = [row.id for row in rows]
+    if not rows or len(set(ids)) < len(ids):
+        raise MalformedSuite(name, path.name, 0, "it has no rows, or an id occurs twice")
+    dataset = DatasetUsed(
+        name=name, version=Digest.of(data).short, licence="not declared", file=path.name, sha256=Digest.of(data),
+        rows_total=len(rows), rows_used=len(rows), selection_ids_sha256=ids_digest(ids),
+    )  # fmt: skip
+    return Answers(dataset, tuple(rows), own)
+
+
+def load_metric(text: str, *, allow_code: bool) -> OwnMetric:
+    """The user's metric `FILE.py:FUNCTION`.
+
+    Raises:
+        CodeNotAllowed: it was not allowed to run code.
+        MetricUnusable: there is no such function.
+    """
+    file, _, function = text.rpartition(":")
+    if not file or not function:
+        raise MetricUnusable(text, "it is not written FILE.py:FUNCTION")
+    if not allow_code:
+        raise CodeNotAllowed(text)
+    source = read_file(Path(file), max_bytes=MAX_SOURCE)
+    space: dict[str, Any] = {"__name__": "user_metric", "__file__": file}
+    try:
+        exec(compile(source, file, "exec"), space)  # noqa: S102  the user's own file, allowed by them for this run
+    except Exception as error:
+        raise MetricUnusable(text, f"{type(error).__name__}: {error}") from error
+    found = space.get(function)
+    if not callable(found):
+        raise MetricUnusable(text, f"{file} has no function {function}")
+    return OwnMetric(function, found, Digest.of(source))
+
+
+def measure_rows(
+    model: Any,  # a transformers or peft causal language model
+    tokenizer: Any,
+    answers: Answers,
+    *,
+    arm: ArmName,
+    observe: Observe = ignore,
+) -> tuple[Reading, ...]:
+    """One reading a row. The answer itself is not kept.
+
+    Raises:
+        MetricFailed: the user's metric raised, or gave no number.
+    """
+    step = f"answer {answers.dataset.name} {arm}"
+    observe(Started(step, total=len(answers.rows), unit="row"))
+    found = []
+    for done, row in enumerate(answers.rows, 1):
+        text = generate(model, tokenizer, row.prompt, max_new_tokens=answers.max_new_tokens)
+        values = [max(exact_match(text, one) for one in row.references), max(f1(text, one) for one in row.references)]
+        if answers.own is not None:
+            values.append(_own(answers.own, text, row))
+        whole = whole_millionths(values)
+        if whole is None:
+            raise ScoreNotFinite(answers.dataset.name, row.id, arm)
+        found.append(
+            Reading(
+                dataset=answers.dataset.name, id=row.id, category=row.category, cluster=row.id, arm=arm,
+                metric="measure", condition="", unit=row.id, labels=answers.labels, values=whole,
+                tokens=(0,) * len(whole),
+            )
+        )  # fmt: skip
+        observe(Advanced(step, done))
+    observe(Finished(step))
+    return tuple(found)
+
+
+def generate(model: Any, tokenizer: Any, prompt: str, *, max_new_tokens: int) -> str:
+    """The greedy continuation up to its first line end."""
+    import torch
+
+    device = next(model.parameters()).device
+    ids = list(tokenizer.encode(prompt, add_special_tokens=False))
+    ends = {tokenizer.eos_token_id} - {None}
+    written: list[int] = []
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        for _ in range(
+            max_new_tokens
+        ):  # the text again each time: right for every kind of adapter, and answers are short
+            given = torch.tensor([ids + written], device=device)
+            logits = model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False).logits
+            token = int(logits[0, -1].argmax())
+            if token in ends:
+                break
+            written.append(token)
+            if "\n" in tokenizer.decode(written).lstrip("\n"):
+                break
+    return str(tokenizer.decode(written, skip_special_tokens=True)).strip().split("\n", 1)[0]
+
+
+def exact_match(answer: str, reference: str) -> float:
+    """1.0 if both are the same once folded."""
+    return float(_folded(answer) == _folded(reference))
+
+
+def f1(answer: str, reference: str) -> float:
+    """The harmonic mean of precision and recall over folded words."""
+    found, wanted = _folded(answer).split(), _folded(reference).split()
+    if not found or not wanted:
+        return float(found == wanted)
+    both = sum((Counter(found) & Counter(wanted)).values())
+    return 2 * both / (len(found) + len(wanted))
+
+
+def _folded(text: str) -> str:
+    plain = "".join(one for one in text.casefold() if one not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
+
+
+def _own(metric: OwnMetric, text: str, row: AnswerRow) -> float:
+    try:
+        value = float(metric.compute(text, row.references))
+    except Exception as error:
+        raise MetricFailed(metric.name, row.id, f"{type(error).__name__}: {error}") from error
+    if not math.isfinite(value):
+        raise MetricFailed(metric.name, row.id, "it is not a finite number")
+    return value

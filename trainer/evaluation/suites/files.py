@@ -1,0 +1,151 @@
+"""The files of a suite as they lie where the user has them: read once, pinned by digest, named in every complaint.
+
+A user gives a file, or a folder that holds it: the suite's own, or one with a folder for each suite. Several files make one
+digest over their names and digests, so that "BBQ" always means these very categories.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.files import FileMissing, read_file
+from registry.intake.json import read_json
+from schemas.errors import InputRefused, IntegrityBroken
+from schemas.identity import Digest
+from trainer.evaluation.suites import SuiteDefinition, SuiteFileNeeded
+
+MAX_BYTES = 256 * 1024 * 1024
+MAX_FILES = 200
+
+
+class MalformedSuite(InputRefused):
+    reference = "malformed-suite"
+
+    def __init__(self, suite: str, file: str, row: int, why: str) -> None:
+        super().__init__(
+            what=f"row {row} of {file} is not a row of {suite}",
+            why=why,
+            fix="use the file as its authors publish it, or correct the row",
+        )
+
+
+class OtherSuiteFile(IntegrityBroken):
+    reference = "other-suite-file"
+
+    def __init__(self, suite: str, file: str, expected: Digest, found: Digest) -> None:
+        super().__init__(
+            what=f"{file} is not the file that {suite} was pinned to",
+            why=f"expected {expected}, the file has {found}; figures of different files do not compare",
+            fix="restore the pinned file, or pin the new one and evaluate every arm again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteFiles:
+    """Names and bytes, sorted by name."""
+
+    suite: str
+    named: tuple[tuple[str, bytes], ...]
+
+    @property
+    def label(self) -> str:
+        """The one name, or how many there are."""
+        return self.named[0][0] if len(self.named) == 1 else f"{len(self.named)} files"
+
+    @property
+    def sha256(self) -> Digest:
+        """Of the one file; of several, over one line each: name and digest."""
+        if len(self.named) == 1:
+            return Digest.of(self.named[0][1])
+        return Digest.of("".join(f"{name} {Digest.of(data)}\n" for name, data in self.named).encode())
+
+    def get(self, name: str) -> bytes | None:
+        return dict(self.named).get(name)
+
+    def text(self, name: str) -> str:
+        """The text of a file.
+
+        Raises:
+            MalformedSuite: it is not UTF-8.
+        """
+        data = dict(self.named)[name]
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            row = data[: error.start].count(b"\n") + 1
+            raise MalformedSuite(self.suite, name, row, f"byte {error.start} is not UTF-8") from error
+
+    def json_lines(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(row number, object) of each line that is not empty.
+
+        Raises:
+            MalformedSuite: a line is no JSON object.
+        """
+        for number, line in enumerate(self.text(name).splitlines(), 1):
+            if not line.strip():
+                continue
+            value = read_json(
+                line.encode(),
+                what=f"{name}:{number}",
+                error=lambda _, why, number=number: MalformedSuite(self.suite, name, number, why),  # type: ignore[misc]
+            )
+            if not isinstance(value, dict):
+                raise MalformedSuite(self.suite, name, number, "it is no JSON object")
+            yield number, value
+
+
+def suite_files(
+    path: Path | None, *, definition: SuiteDefinition, folder: str, names: Sequence[str], expected: Digest | None
+) -> SuiteFiles:
+    """The files of a suite.
+
+    Args:
+        path: a file, the suite's folder, or a folder above it; None where the user gave none.
+        definition: of the suite.
+        folder: what its folder is called by its authors.
+        names: file names or patterns; every file that matches one belongs to it.
+        expected: the digest that the files must have.
+
+    Raises:
+        SuiteFileNeeded: no path was given.
+        FileMissing: there is no such file, or none in the folder.
+        FileTooLarge, FileUnreadable: about one of them.
+        OtherSuiteFile: they do not have the expected digest.
+    """
+    suite = definition.name
+    if path is None:
+        raise SuiteFileNeeded(suite, definition.source)
+    found = [path] if not path.is_dir() else _in_folder(path, suite, folder, names)
+    if not found:
+        raise FileMissing(path / names[0])
+    if len(found) > MAX_FILES:
+        raise MalformedSuite(suite, path.name, 0, f"it holds {len(found)} files of that form, more than {MAX_FILES}")
+    files = SuiteFiles(suite, tuple((one.name, read_file(one, max_bytes=MAX_BYTES)) for one in found))
+    if expected is not None and files.sha256 != expected:
+        raise OtherSuiteFile(suite, files.label, expected, files.sha256)
+    return files
+
+
+def require_text(suite: str, file: str, row: int, value: dict[str, Any], columns: Sequence[str]) -> None:
+    """Return if the columns are there and hold text.
+
+    Raises:
+        MalformedSuite: one is missing or holds something else.
+    """
+    missing = [column for column in columns if column not in value]
+    if missing:
+        raise MalformedSuite(suite, file, row, f"it lacks {', '.join(missing)}")
+    for column in columns:
+        if not isinstance(value[column], str) or not value[column].strip():
+            raise MalformedSuite(suite, file, row, f"{column} is empty or no text")
+
+
+def _in_folder(path: Path, suite: str, folder: str, names: Sequence[str]) -> list[Path]:
+    """In the folder, or in one of its own for this suite, also below `data`, as published copies have it."""
+    places = (path, *(path / name for name in dict.fromkeys((folder, suite, suite.replace("_", "-")))))
+    for place in (one for start in places for one in (start, start / "data")):
+        found = sorted({one for name in names for one in place.glob(name) if one.is_file()}, key=lambda one: one.name)
+        if found:
+            return found
+    return []

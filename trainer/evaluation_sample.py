@@ -1,0 +1,98 @@
+"""`registry evaluate --recheck --sample N`: score some items of a recorded evaluation again, within its tolerance."""
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from registry.evaluation.items import Item, Row, read_items
+from registry.evaluation.readings import MILLIONTHS, Reading
+from registry.evaluation.stored import StoredEvaluation
+from registry.home import Registry
+from schemas.errors import IntegrityBroken, NotChecked
+from schemas.evaluation import EvaluationRecord
+from schemas.progress import Observe, ignore
+from schemas.version import Version
+
+SEED = 0
+
+
+class ScoresDiffer(IntegrityBroken):
+    reference = "scores-differ"
+
+    def __init__(self, item: str, recorded: float, found: float, tolerance: float) -> None:
+        super().__init__(
+            what=f"item {item} was recorded with another score than the model gives now",
+            why=f"recorded {recorded:.6f}, now {found:.6f} nats; the tolerance is {tolerance:g}",
+            fix="do not rely on the evaluation; evaluate again, and keep both records",
+        )
+
+
+class NothingToScore(NotChecked):
+    reference = "nothing-to-score-again"
+
+    def __init__(self, label: str, why: str) -> None:
+        super().__init__(
+            what=f"no item of the evaluation of {label} could be scored again",
+            why=why,
+            fix="pin the suite's data: registry suites add NAME --from …",
+        )
+
+
+def score_again(
+    registry: Registry, version: Version, stored: StoredEvaluation, *, count: int, observe: Observe = ignore
+) -> str:
+    """Score a seeded sample of the rows again, in every arm but the controls; returns a sentence.
+
+    Raises:
+        ScoresDiffer: a value is farther from its record than the tolerance, or a state changed.
+        NothingToScore: the data of no suite is here.
+    """
+    from trainer.evaluations import Asked, evaluate_references_again
+
+    record = stored.record
+    names = [one.name for one in record.datasets if one.name in _suite_names()]
+    if not names:
+        raise NothingToScore(version.label, "it holds no suite of this tool")
+    rows = [row for row in read_items(stored.items) if row.dataset in names and row.arm not in ("noise", "placebo")]
+    units = sorted({(row.dataset, row.unit if isinstance(row, Reading) else row.id) for row in rows})
+    random.Random(SEED).shuffle(units)  # noqa: S311  a sample, not a secret
+    chosen = set(units[:count])
+    ids = {(row.dataset, row.id) for row in rows if (row.dataset, _unit(row)) in chosen}
+    with tempfile.TemporaryDirectory() as scratch:
+        again = evaluate_references_again(
+            registry, version, Asked(suites=tuple(names)), ids=ids, scratch=Path(scratch), observe=observe
+        )
+    recorded = {(row.key): row for row in rows}
+    checked = 0
+    for row in again:
+        if row.key in recorded:
+            _compare(recorded[row.key], row, record)
+            checked += 1
+    if not checked:
+        raise NothingToScore(version.label, "none of the arms that were recorded was scored")
+    return f"{checked} scores repeated within {record.tolerance.abs_ll:g} nats"
+
+
+def _compare(one: Row, other: Row, record: EvaluationRecord) -> None:
+    allowed = record.tolerance.abs_ll
+    pairs = zip(_values(one), _values(other), strict=True)
+    for recorded, found in pairs:
+        if abs(recorded - found) > allowed * MILLIONTHS:
+            raise ScoresDiffer(" ".join(one.key), recorded / MILLIONTHS, found / MILLIONTHS, allowed)
+
+
+def _values(row: Row) -> tuple[int, ...]:
+    if isinstance(row, Reading):
+        return row.values
+    return (row.ll_a,) if row.ll_b is None else (row.ll_a, row.ll_b)
+
+
+def _unit(row: Item | Reading) -> str:
+    return row.unit if isinstance(row, Reading) else row.id
+
+
+def _suite_names() -> Any:  # names of suites
+    from trainer.evaluation.suites import suites
+
+    return suites().keys()

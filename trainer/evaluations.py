@@ -1,0 +1,415 @@
+"""`registry evaluate`, from references to signed statements: base and suites loaded once, one record an artifact.
+
+    reference → version → checked base → verified copy → arms → record and item table → statement about the manifest digest
+
+A base alone is one arm. An adapter is paired with its base, on the same loaded weights. A version that came from a merge is
+paired with its base and with each parent. Scores are kept under HOME/scores by composition and protocol: an interrupted
+evaluation goes on where it was, and a base is scored once for everything that was made from it.
+"""
+
+import gc
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from registry.evaluation.items import Row, table_file
+from registry.evaluation.staleness import composition_of
+from registry.home import Registry
+from registry.pull import pull_version, version_named
+from registry.records import records_of, stored_manifest
+from registry.statements import append_statement
+from schemas.config import QuantizationBlock
+from schemas.errors import InputRefused
+from schemas.evaluation import ArmName, Composition, EvaluationRecord, Responsible
+from schemas.identity import Digest
+from schemas.manifest import Manifest
+from schemas.progress import Observe, Said, ignore
+from schemas.version import Version
+from trainer.checked_base import CheckedBase, checked_base
+
+SCORES = "scores"  # under the home
+
+
+class NothingToEvaluate(InputRefused):
+    reference = "nothing-to-evaluate"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="no question was asked",
+            why="neither a suite, nor answers, nor text to retain was named",
+            fix="name a suite: registry evaluate REF --suite house",
+        )
+
+
+class NotEvaluable(InputRefused):
+    reference = "not-evaluable"
+
+    def __init__(self, label: str, why: str) -> None:
+        super().__init__(
+            what=f"{label} cannot be evaluated here", why=why, fix="register its base first: registry base add …"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks: suites with their data, texts for loss, answers in words, a selection, a control."""
+
+    suites: tuple[str, ...] = ()
+    data: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    with_placebo: bool = True
+    reuse: bool = True
+    answers: Path | None = None
+    metric: str | None = None
+    allow_code: bool = False
+    retain: tuple[Path, ...] = ()
+    policy: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One record, appended to what it is about."""
+
+    version: Version
+    record: EvaluationRecord
+    items: bytes
+    statement: Digest
+
+
+@dataclass(frozen=True, eq=False)
+class _Base:
+    """A loaded base."""
+
+    checked: CheckedBase
+    model: Any
+    tokenizer: Any
+    hardware: Any  # trainer.environment.Hardware
+
+
+@dataclass(eq=False)
+class _Session:
+    """What is shared by all references of one command."""
+
+    registry: Registry
+    asked: Asked
+    scratch: Path
+    observe: Observe
+    questions: Any = None  # trainer.evaluation.arms.Questions: torch is not imported before a reference is known
+    bases: dict[tuple[Digest, str | None], _Base] = field(default_factory=dict)
+
+
+def evaluate_references(
+    registry: Registry, references: Sequence[str], asked: Asked, *, observe: Observe = ignore
+) -> tuple[Evaluated, ...]:
+    """Evaluate each reference and append what was found; the order is that of the references.
+
+    Raises:
+        NotFound, InputRefused: a reference, a suite or its data is refused before anything is loaded.
+        IntegrityBroken: a base or an artifact is not what was registered.
+        RunFailed: a model gives no finite score, or memory ran out; what was scored is kept for the next try.
+    """
+    registry.require_writable()
+    signer = registry.trainer_key  # asked for now, not after an hour of scoring
+    versions = [version_named(registry, reference) for reference in references]
+    if not asked.suites and asked.answers is None and not asked.retain:
+        raise NothingToEvaluate
+    loaded = _loaded_suites(registry, asked)
+    done: list[Evaluated] = []
+    with tempfile.TemporaryDirectory(prefix="evaluate-", dir=_runs(registry)) as scratch:
+        session = _Session(registry, asked, Path(scratch), observe)
+        for version in versions:
+            for record, items in _evaluate(session, version, loaded, signer.public.key_id):
+                signed = append_statement(
+                    registry,
+                    subject=version.manifest_digest,
+                    kind="bias-evaluation",
+                    predicate=record.to_json(),
+                    signer=signer,
+                    evidence=(items,),
+                )
+                done.append(Evaluated(version, record, items, signed.digest))
+    return tuple(done)
+
+
+def evaluate_references_again(
+    registry: Registry,
+    version: Version,
+    asked: Asked,
+    *,
+    ids: set[tuple[str, str]],
+    scratch: Path,
+    observe: Observe = ignore,
+) -> tuple[Row, ...]:
+    """The rows of some items of a version's suites, scored anew and recorded nowhere: for a re-check of scores.
+
+    `ids` are (data set, item id).
+    """
+    from registry.evaluation.items import read_items
+    from trainer.evaluation.evaluate import evaluate_pair
+
+    suites = []
+    for suite in _loaded_suites(registry, asked):
+        names = frozenset(name for dataset, name in ids if dataset == suite.dataset.name)
+        if names:
+            suites.append(suite.only(names, suite.dataset.model_copy(update={"rows_used": len(names)})))
+    session = _Session(registry, replace(asked, with_placebo=False, reuse=False), scratch, observe)
+    manifest = stored_manifest(registry, version.manifest_digest)
+    base = _base_of(session, version, manifest)
+    session.questions = _questions(session, tuple(suites), base)
+    rows: list[Row] = []
+    for arms in _arms(session, version, manifest, base):
+        with arms as given:
+            outcome = evaluate_pair(given, session.questions, _conditions(session, base, ""), observe=observe)
+        rows += read_items(outcome.items)
+    return tuple(rows)
+
+
+def _loaded_suites(registry: Registry, asked: Asked) -> tuple[Any, ...]:  # trainer.evaluation.suites.LoadedSuite
+    from trainer.evaluation.suites.selection import limited
+    from trainer.suite_pins import load_suite
+
+    return tuple(limited(load_suite(registry, name, asked.data), asked.limit, seed=asked.seed) for name in asked.suites)
+
+
+def _evaluate(
+    session: _Session, version: Version, suites: tuple[Any, ...], key_id: str
+) -> Iterator[tuple[EvaluationRecord, bytes]]:
+    """The records of one version: one for each arm that it is compared with."""
+    from trainer.evaluation.evaluate import evaluate_pair
+
+    manifest = stored_manifest(session.registry, version.manifest_digest)
+    base = _base_of(session, version, manifest)
+    if session.questions is None:
+        session.questions = _questions(session, suites, base)
+    conditions = _conditions(session, base, key_id)
+    for arms in _arms(session, version, manifest, base):
+        with arms as given:
+            outcome = evaluate_pair(given, session.questions, conditions, observe=session.observe)
+        _say(version, outcome.record, session.observe)
+        yield outcome.record, outcome.items
+
+
+# --- models ---
+
+
+def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
+    """The base of a version, checked and loaded once for all references that share it."""
+    from trainer.base_models import load_base
+    from trainer.environment import choose_hardware
+
+    needed = None if manifest.base is None else manifest.base.manifest
+    reference = version.manifest_digest if manifest.kind == "base" else needed
+    if reference is None:
+        raise NotEvaluable(version.label, "its manifest names no base that is registered")
+    quantisation = manifest.base.quantisation if manifest.base else None
+    key = (reference, quantisation)
+    if key not in session.bases:
+        named = version_named(session.registry, str(reference))
+        scratch = session.scratch / f"base-{len(session.bases)}"
+        checked = checked_base(session.registry, named, scratch, session.observe)
+        hardware = choose_hardware("auto")
+        block = _quantisation(session.registry, version) if quantisation else None
+        model, tokenizer = load_base(checked.folder, dtype="fp32", device=hardware.device, quantization=block)
+        checked.require_unchanged()
+        session.bases[key] = _Base(checked, model, tokenizer, hardware)
+    return session.bases[key]
+
+
+def _quantisation(registry: Registry, version: Version) -> QuantizationBlock | None:
+    """How the run quantised the base, from its record."""
+    run = records_of(registry, version).run
+    block = None if run is None else run.config.get("quantization")
+    if block is None:
+        raise NotEvaluable(version.label, "its base was quantised, and its record does not say how")
+    return QuantizationBlock.model_validate(block)
+
+
+def _arms(session: _Session, version: Version, manifest: Manifest, base: _Base) -> "Iterator[Any]":
+    """Context managers that give the arms of each comparison; models are loaded inside and gone afterwards."""
+    identity = base.checked.record.identity
+    alone = composition_of(manifest.model_copy(update={"kind": "base"}), identity)
+    before: ArmName = "base" if alone.quantisation is None else "base_quantised"
+    if manifest.kind == "base":
+        yield _given(session, base, model=base.model, before=alone, after=None)
+        return
+    after = composition_of(manifest, identity)
+    parents = [parent for parent in manifest.parents if parent.role != "base"]
+    name: ArmName = "merged" if parents else "adapted"
+    yield _adapted(session, version, manifest, base, before=(before, alone), after=(name, after))
+    for parent in parents:
+        yield _beside_parent(session, version, manifest, base, parent.manifest, after=after)
+
+
+@contextmanager
+def _adapted(
+    session: _Session,
+    version: Version,
+    manifest: Manifest,
+    base: _Base,
+    *,
+    before: tuple[ArmName, Composition],
+    after: tuple[ArmName, Composition],
+) -> Iterator[Any]:
+    """Base against an artifact made from it."""
+    with _loaded(session, version, manifest, base) as model:
+        whole = not hasattr(model, "disable_adapter")
+        names = {"before_name": before[0], "after_name": after[0]}
+        with _given(
+            session,
+            base,
+            model=model,
+            before=before[1],
+            after=after[1],
+            base_model=base.model if whole else None,
+            **names,
+        ) as arms:
+            yield arms
+
+
+@contextmanager
+def _beside_parent(
+    session: _Session, version: Version, manifest: Manifest, base: _Base, parent: Digest, *, after: Composition
+) -> Iterator[Any]:
+    """A parent against what was merged from it."""
+    made_from = version_named(session.registry, str(parent))
+    parent_manifest = stored_manifest(session.registry, parent)
+    composition = composition_of(parent_manifest, base.checked.record.identity)
+    with (
+        _loaded(session, version, manifest, base) as merged,
+        _loaded(session, made_from, parent_manifest, base) as model,
+        _given(
+            session,
+            base,
+            model=merged,
+            before=composition,
+            after=after,
+            base_model=model,
+            before_name="parent",
+            after_name="merged",
+        ) as arms,
+    ):
+        yield arms
+
+
+@contextmanager
+def _loaded(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Iterator[Any]:
+    """The model of an artifact, from a verified copy; the base's own weights are untouched afterwards."""
+    from trainer.base_models import load_base
+    from trainer.methods import implementation
+
+    with tempfile.TemporaryDirectory(dir=session.scratch) as place:
+        folder = Path(place) / "pulled"
+        pull_version(session.registry, version, folder)
+        if manifest.layout == "model":
+            yield load_base(folder, dtype="fp32", device=base.hardware.device)[0]
+        else:
+            model = implementation(manifest.method or "lora").load(base.model, folder)  # type: ignore[arg-type]
+            try:
+                yield model
+            finally:
+                _detach(model)
+    gc.collect()
+
+
+def _detach(model: Any) -> None:  # a model of trainer.methods
+    """Take the adapter off the base that it was put on, so that the next one finds the base as it was."""
+    config = getattr(model, "active_peft_config", None)
+    if config is not None and not config.is_prompt_learning:
+        model.unload()
+
+
+@contextmanager
+def _given(
+    session: _Session, base: _Base, *, model: Any, before: Composition, after: Composition | None, **more: Any
+) -> Iterator[Any]:
+    from trainer.evaluation.evaluate import Arms
+
+    yield Arms(
+        model=model,
+        tokenizer=base.tokenizer,
+        base=before,
+        after=after,
+        with_placebo=session.asked.with_placebo,
+        keep=_keeper(session, base),
+        **more,
+    )
+
+
+def _keeper(session: _Session, base: _Base) -> Any:  # trainer.evaluation.evaluate.Keep
+    """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""
+    from trainer.environment import library_versions
+    from trainer.evaluation.finished import NOTHING, ScoreFile, score_key
+    from trainer.evaluation.provenance import harness
+
+    def keep(name: ArmName, composition: Composition) -> Any:
+        if not session.asked.reuse:
+            return NOTHING
+        libraries = " ".join(f"{library} {version}" for library, version in sorted(library_versions().items()))
+        key = score_key(
+            composition=str(composition.canonical_digest()),
+            control=name if name in ("noise", "placebo") else "",
+            source=harness()["source_digest"],
+            libraries=libraries,
+            device=base.hardware.device,
+        )
+        return ScoreFile(session.registry.folder / SCORES / f"{key.hex}.jsonl")
+
+    return keep
+
+
+# --- questions and conditions ---
+
+
+def _questions(session: _Session, suites: tuple[Any, ...], base: _Base) -> Any:  # trainer.evaluation.arms.Questions
+    from trainer.evaluation.arms import Questions
+    from trainer.evaluation.quality import load_metric, read_answers
+    from trainer.evaluation.retention import retained_text
+
+    asked = session.asked
+    own = None if asked.metric is None else load_metric(asked.metric, allow_code=asked.allow_code)
+    answers = (
+        () if asked.answers is None else (read_answers(asked.answers, name=f"answers-{asked.answers.stem}", own=own),)
+    )
+    retained = tuple(retained_text(path, base.tokenizer, model=base.model) for path in asked.retain)
+    return Questions(suites, retained=retained, answers=answers)
+
+
+def _conditions(session: _Session, base: _Base, key_id: str) -> Any:  # trainer.evaluation.evaluate.Conditions
+    from trainer.evaluation.evaluate import Conditions
+    from trainer.evaluation.thresholds import read_thresholds
+
+    key = session.registry.trust.key(key_id)
+    person = None if key is None else key.person
+    thresholds, policy = read_thresholds(session.asked.policy)
+    return Conditions(
+        created_at=session.registry.clock(),
+        hardware=base.hardware,
+        responsible=Responsible(name=person, role="evaluator" if person else None),
+        seed=session.asked.seed,
+        thresholds=thresholds,
+        policy_sha256=policy,
+        file=table_file,
+    )
+
+
+def _say(version: Version, record: EvaluationRecord, observe: Observe) -> None:
+    from trainer.evaluation.before_after import comparison_line
+
+    for one in record.findings:
+        if one.category is None:
+            observe(Said("bias", f"{version.label}: {comparison_line(one)}"))
+
+
+def _runs(registry: Registry) -> Path:
+    from registry.files import unwritable
+
+    folder = registry.folder / "runs"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder

