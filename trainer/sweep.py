@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.bases import base_folder, base_record, check_base_folder
-from registry.evaluation.items import MILLIONTHS, ScoreNotFinite
+from registry.evaluation.items import ScoreNotFinite
+from registry.evaluation.readings import MILLIONTHS
 from registry.home import Registry
 from registry.pull import version_named
 from schemas.base_model import BaseRecord

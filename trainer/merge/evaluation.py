@@ -4,11 +4,11 @@ from pathlib import Path
 
 from registry.evaluation.staleness import base_composition
 from schemas.evaluation import Composition, Responsible
-from schemas.progress import Observe, Said, ignore
+from schemas.progress import Observe, Said, Warned, ignore
 from trainer.base_models import load_base
 from trainer.environment import choose_hardware
 from trainer.evaluation.evaluate import Arms, Conditions, EvaluationOutcome, Questions, evaluate_pair
-from trainer.evaluation.suites import suites
+from trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suite_named, suites
 from trainer.merge_inputs import Prepared
 
 DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an evaluation of their own
@@ -33,7 +33,7 @@ def evaluate_merged(
     asked = {
         data.name for one in prepared.adapters if one.records.evaluation for data in one.records.evaluation.datasets
     }
-    names = [name for name in known if name in asked] or [DEFAULT_SUITE]
+    loaded = [suite for name in known if name in asked and (suite := _if_here(name, observe)) is not None]
     outcome = evaluate_pair(
         Arms(
             model=model,
@@ -43,7 +43,7 @@ def evaluate_merged(
             base_model=base_model,
             after_name="merged",
         ),
-        Questions(suites=tuple(known[name].load() for name in names)),
+        Questions(suites=tuple(loaded) or (known[DEFAULT_SUITE].load(),)),
         Conditions(
             created_at=created_at,
             hardware=choose_hardware(),
@@ -56,3 +56,12 @@ def evaluate_merged(
             text = f"flagged {one.flagged}/{one.n}; fixed {one.fixed}, introduced {one.introduced}"
             observe(Said("bias", f"{one.dataset}: {text}: {one.conclusion.replace('_', ' ')}"))
     return outcome
+
+
+def _if_here(name: str, observe: Observe) -> LoadedSuite | None:
+    """A suite that is shipped; the data of others is asked for by `registry evaluate`, not guessed by a merge."""
+    try:
+        return suite_named(name).load()
+    except SuiteFileNeeded:
+        observe(Warned("bias", f"{name} was asked of an ingredient and not of the result: its data is not shipped"))
+        return None
