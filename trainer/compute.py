@@ -11,8 +11,6 @@ input: 4·N·D, where full training takes 6·N·D. Attention counts as two T×T 
 causal kernel may skip.
 """
 
-import resource
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,6 +23,7 @@ from schemas.values import Value, derived, measured, unknown
 from trainer.environment import Hardware
 from trainer.loop import Shape, TrainResult
 from trainer.methods import implementation
+from trainer.peak_memory import peak_value
 
 _LENGTHS = (16, 32, 48)  # tokens of the traces, equally spaced; the law is exact, so short ones will do
 _TRACE_METHOD = (
@@ -75,12 +74,15 @@ class FlopLaw:
         )
 
 
-def compute_record(run: Run, base: BaseRecord, *, observe: Observe = ignore) -> Compute:
+def compute_record(
+    run: Run, base: BaseRecord, *, evaluation: Shape | None = None, observe: Observe = ignore
+) -> Compute:
     """The compute part of a run record.
 
     Args:
         run: a finished training.
         base: for the parameters of the conservative figure.
+        evaluation: what the evaluations before and after were made of; None when nobody watched.
         observe: is warned when the twin cannot be traced.
     """
     result, hardware = run.result, run.hardware
@@ -96,8 +98,14 @@ def compute_record(run: Run, base: BaseRecord, *, observe: Observe = ignore) -> 
         supervised_tokens=measured(result.supervised_tokens, "tokens"),
         hardware=measured(f"{hardware.device}: {hardware.processor}, {hardware.threads} threads"),
         wall_seconds=measured(round(result.seconds, 3), "s", method="training loop only"),
-        hardware_hours=derived(round(hours, 6), "h", method="wall time × 1 device"),
-        peak_memory_bytes=_peak_memory(hardware.device),
+        evaluation_flop=_forward_flop(
+            run, None if evaluation is None else [evaluation], "evaluations before and after"
+        ),
+        recompute_flop=_forward_flop(run, _recomputed(result), "forward passes computed again for the backward pass"),
+        hardware_hours=derived(
+            round(hours * result.processes, 6), "h", method=f"wall time × {result.processes} device(s)"
+        ),
+        peak_memory_bytes=_peak_memory(result, hardware.device),
         energy_kwh=_energy(result),
     )
 
@@ -180,17 +188,33 @@ def _closed_form(run: Run, base: BaseRecord) -> float:
     return (4.0 * base.parameters_matmul + 6.0 * trainable) * tokens
 
 
-def _peak_memory(device: str) -> Value:
-    if device == "cuda":
-        import torch
+def _forward_flop(run: Run, shapes: Iterable[Shape] | None, what: str) -> Value:
+    """Forward passes of these shapes, counted by the law of a forward pass."""
+    if shapes is None:
+        return unknown(f"no {what}, or nobody watched them")
+    try:
+        law = trace_law(run.model.config, run.config, backward=False)
+    except (RuntimeError, NotImplementedError):
+        return unknown("an operator of this architecture cannot be traced without weights")
+    return derived(law.total(shapes), "FLOP", method=f"{what}: the law of a forward pass over their tokens and lengths")
 
-        return measured(torch.cuda.max_memory_allocated(), "bytes", method="torch.cuda.max_memory_allocated")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    in_bytes = peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
-    return measured(in_bytes, "bytes", method="largest resident set of the whole process (getrusage)")
+
+def _recomputed(result: TrainResult) -> list[Shape] | None:
+    """What gradient checkpointing computed twice: the layers, not the output head."""
+    if not result.recomputed:
+        return None
+    return [Shape(shape.tokens, shape.squares, 0, shape.count) for shape in result.shapes]
+
+
+def _peak_memory(result: TrainResult, device: str) -> Value:
+    if result.peak_bytes is None:
+        return unknown("not measured")
+    return peak_value(result.peak_bytes, device, of_training=result.peak_is_own)
 
 
 def _energy(result: TrainResult) -> Value:
     if result.energy_kwh is None:
         return unknown("no energy sensor on this machine that this user may read")
-    return measured(result.energy_kwh, "kWh", method="processor package counters (RAPL), whole machine")
+    return measured(
+        result.energy_kwh, "kWh", method="counters of processor packages (RAPL) and GPUs (NVML), whole machine"
+    )

