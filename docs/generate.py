@@ -4,11 +4,14 @@
     cli.md         the help text of every command, 80 columns wide
     documents.md   the documents that `registry schema` prints, and the permanent names of statements
     methods.md     the table of methods, with the source of each default
+    ../explanation/claims.md             popular claims against the results kept in `docs/measured`
+    ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
 The pages depend on nothing but the code: no clock, no terminal, no order of imports.
 """
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from docs.tables import table
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
+MEASURED = ROOT / "docs" / "measured"
 COLUMNS = "80"
 
 
@@ -36,7 +40,7 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write(_difference(name, text))
         else:
             (REFERENCE / name).write_text(text, "utf-8")
-            sys.stdout.write(f"wrote    docs/reference/{name}\n")
+            sys.stdout.write(f"wrote    {(REFERENCE / name).resolve().relative_to(ROOT)}\n")
     if arguments and stale:
         sys.stderr.write(f"error: {', '.join(stale)} are not what the code says\n  fix: make docs\n")
         return 1
@@ -50,6 +54,8 @@ def pages() -> dict[str, str]:
         "cli.md": commands_page(),
         "documents.md": documents_page(),
         "methods.md": methods_page(),
+        "../explanation/claims.md": claims(),
+        "../explanation/methods-compared.md": comparisons_page(),
     }
 
 
@@ -181,6 +187,54 @@ def methods_page() -> str:
         *table(("Method", "Key", "Default", "Source"), defaults),
     ]
     return "\n".join(lines) + "\n"
+
+
+def claims() -> str:
+    """What kept results say about popular claims: `registry compare --claims` prints the same."""
+    from trainer.claims import claims_page, judge_claims
+
+    return claims_page(judge_claims(MEASURED / "claims.yml"))
+
+
+def comparisons_page() -> str:
+    """The kept comparisons and sweeps as tables."""
+    from registry.reports.comparison import HEADINGS, table_rows
+    from schemas.comparison import MethodComparison
+    from trainer.learning_rates import against_full, measured_rates
+
+    lines = [
+        "# Methods compared on a real model",
+        "",
+        "Generated from the results in `docs/measured`, which `docs/measured/measure.sh` makes; what the columns are says",
+        "[how to choose a method](../how-to/choose-a-method.md). One small model, few rows, one or two seeds: read the intervals.",
+        "`full` has the base's own architecture, so what its latency differs by from zero is the noise of the machine.",
+        "How this bears on popular claims: [claims](claims.md).",
+    ]
+    for path in sorted(MEASURED.glob("compare-*.json")):
+        found = MethodComparison.from_json(json.loads(path.read_text("utf-8")))
+        rows = ", ".join(f"{part.rows} {part.split} rows" for one in found.data for part in one.selections)
+        lines += [
+            "",
+            f"## {path.stem.removeprefix('compare-')}",
+            "",
+            f"{found.base} ({found.base_weights.short}), {', '.join(one.name for one in found.data)}: {rows}. {found.hardware}.",
+            f"`{path.with_suffix('.yml').name}`, comparison {found.comparison_id}.",
+            "",
+            *table(HEADINGS, table_rows(found)),
+        ]
+    rates = [
+        (
+            one.method,
+            one.base,
+            f"{one.tried[0]:g} … {one.tried[1]:g}",
+            f"{one.best:g}",
+            f"{one.low:g} … {one.high:g}",
+            against_full(one.method) or "not measured",
+        )
+        for one in measured_rates()
+    ]
+    headings = ("method", "base", "tried", "best", "nearly as good", "its best, over bases, against full fine-tuning's")
+    return "\n".join([*lines, "", "## Learning rates", "", *table(headings, rates)]) + "\n"
 
 
 def _written(name: str) -> str:

@@ -128,6 +128,7 @@ class Estimate:
     shape_source: str
     trace: "Trace"
     columns: tuple[Column, ...]
+    question: Question
     fit: Fit | None
     claim: Fit | None
     tokens: Value
@@ -153,6 +154,7 @@ class Estimate:
             "peak_moment": self.peak.name,
             "moments": {one.name: {**one.parts, "total": one.total} for one in self.columns},
             "floor": {"bytes": trace.floor, "bits_a_weight": trace.floor_bits},
+            "limits": {"vram": self.question.vram, "ram": self.question.ram},
             "fit": None if self.fit is None else _fit_json(self.fit),
             "claim": None if self.claim is None else _fit_json(self.claim),
             **{name: getattr(self, name).to_json() for name in ("tokens", "tokens_per_second", "hours", "cost")},
@@ -216,7 +218,7 @@ def fits(columns: tuple[Column, ...], trace: "Trace", *, vram: int | None, ram: 
     if peak.needed <= limit:
         return Fit("fits", peak.largest, f"{_gb(peak.needed)} of {_gb(limit)} while it runs `{peak.name}`")
     short = f"`{peak.name}` needs {_gb(peak.needed)} and there are {_gb(limit)}"
-    if vram is None or not trace.frozen:
+    if vram is None or trace.frozen <= 2 * trace.largest_block:
         return Fit("cannot", peak.largest, short)
     beside = peak.needed - trace.frozen + 2 * trace.largest_block  # one block computes while the next one is fetched
     if beside > vram:
@@ -263,6 +265,7 @@ def _estimate(
         shape_source=work.source,
         trace=trace,
         columns=columns,
+        question=question,
         fit=fits(columns, trace, vram=question.vram, ram=question.ram),
         claim=None if question.claim is None else judge_claim(question.claim, trace),
         tokens=work.tokens,

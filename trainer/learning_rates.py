@@ -12,10 +12,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from schemas.config import MethodName
-
 FILE_NAME = "learning_rates.json"
 NEARLY_AS_GOOD = 0.8  # of the best improvement: inside the range
+FAR = 10**0.5  # beyond the range by this factor: between two rates that were tried nobody knows where it ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def best_rate(method: str) -> float | None:
     return float(f"{math.exp(sum(found) / len(found)):.2g}") if found else None
 
 
-def against_full(method: MethodName) -> Literal["above", "below", "equal"] | None:
+def against_full(method: str) -> Literal["above", "below", "equal"] | None:
     """Whether the method's best rate lies above or below full fine-tuning's; None where either was not measured."""
     mine, full = best_rate(method), best_rate("full")
     if mine is None or full is None:
@@ -69,15 +68,15 @@ def against_full(method: MethodName) -> Literal["above", "below", "equal"] | Non
     return "above" if mine > full else "below" if mine < full else "equal"
 
 
-def advice(method: MethodName, learning_rate: float) -> str | None:
-    """The sentence of a warning where a rate is outside every measured range of its method; else None."""
+def advice(method: str, learning_rate: float) -> str | None:
+    """The sentence of a warning where a rate is far outside every measured range of its method; else None."""
     known = rates_of(method)
-    if not known or any(one.low <= learning_rate <= one.high for one in known):
+    if not known or any(one.low / FAR <= learning_rate <= one.high * FAR for one in known):
         return None
     ranges = "; ".join(f"{one.low:g} to {one.high:g} on {one.base} (best {one.best:g})" for one in known)
     side = against_full(method)
     beside = "" if method == "full" or side is None else f"; its best rate lay {side} full fine-tuning's"
-    return f"training.learning_rate {learning_rate:g} is outside what worked for {method}: {ranges}{beside}"
+    return f"training.learning_rate {learning_rate:g} is far outside what worked for {method}: {ranges}{beside}"
 
 
 def _by_method(sweep: dict[str, Any]) -> dict[str, list[Point]]:

@@ -104,7 +104,9 @@ def show_estimate(found: "Estimate", output: Output) -> None:
 
 
 def compare(
-    config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="The training file; `registry init` writes one.", show_default=False)
+    ] = None,
     overrides: OverridesArgument = None,
     methods: Annotated[str, typer.Option(metavar="NAMES", help="By comma, or all.")] = "all",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each method; the held-out rows stay.")] = 1,
@@ -119,6 +121,9 @@ def compare(
         str | None, typer.Option(metavar="KEY", help="learning_rate: four decades of rates, nothing registered.")
     ] = None,
     latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time requests, unmerged and merged.")] = True,
+    claims: Annotated[
+        Path | None, typer.Option(help="Judge the claims of this file by kept results instead: Markdown on stdout.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the comparison as one page.")] = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
     home: HomeOption = None,
@@ -130,9 +135,14 @@ def compare(
     from cli.wiring import opened
     from trainer.compare import Plan, chosen_methods, compare_methods, parse_rates
 
+    if claims is not None:
+        _judge(claims, output)
+        return
     progress = Progress(story_on_stdout=False)
     plan = Plan(chosen_methods(methods), seeds, parse_rates(learning_rate or ()), price_per_hour, latency)
     with opened(home, passphrase_file) as registry:
+        if config is None:
+            raise typer.BadParameter("name the training file; `registry init` writes one", param_hint="CONFIG")
         if sweep is not None:
             _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
             return
@@ -146,6 +156,16 @@ def compare(
     _show_comparison(found, output)
     best = next(arm.version for arm in found.arms if arm.version is not None)
     console.next_step(f"registry show {best}")
+
+
+def _judge(path: Path, output: Output) -> None:
+    from trainer.claims import claims_page, judge_claims
+
+    judged = judge_claims(path)
+    if output is Output.json:
+        console.out_json([one.to_json() for one in judged])
+        return
+    console.out(claims_page(judged).rstrip())
 
 
 def _sweep(

@@ -15,6 +15,7 @@ from tests.training_builders import a_base_folder, a_model, a_training_file
 from trainer.environment import Dtype, Hardware
 from trainer.estimate import FIRST_BATCH_BYTES, Column, columns_of, fits, judge_claim, tokenizer_bytes
 from trainer.memory import Moment, NotTraceable, Shape, Trace, trace_memory
+from trainer.methods import available_methods, implementation
 from trainer.training import weights_dtype
 
 GB = 10**9
@@ -84,6 +85,18 @@ def test_accumulated_gradients_stay_during_the_backward_pass() -> None:
 
 def test_the_floor_of_the_largest_block_is_a_layer() -> None:
     assert traced(method="full").largest_block == 4 * (PARAMETERS - HEAD - HIDDEN) // LAYERS
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_every_method_is_traced_and_its_states_belong_to_what_it_trains(method: str) -> None:
+    config = a_training_file(method=method)
+    real = implementation(config.method).prepare(a_model(), config, seed=0)
+    trained = sum(one.numel() for one in real.parameters() if one.requires_grad)
+    trace = traced(method=method)
+    step = moments(trace)["optimizer"]
+    assert trace.trainable == trained
+    assert step.gradients == 4 * trained
+    assert step.optimizer == pytest.approx(8 * trained, rel=0.03)  # two moments; the steps are counted besides
 
 
 def test_a_router_that_looks_at_values_is_said_to_be_untraceable() -> None:

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Makes the results that docs/measured/claims.yml reads, and the page from them: `docs/measured/measure.sh HOME DATA`.
+# HOME has the bases `tiny` (embedded) and `smollm2` (a folder or GGUF of SmolLM2-135M-Instruct); DATA holds
+# gsm8k-train.jsonl and banking77-train.csv. Hours on two cores; a comparison that was cut short goes on where it stopped.
+set -eu
+here=$(dirname "$0")
+home=$1
+data=$2
+estimate() { # NAME MEMORY KEY=VALUE …
+  name=$1
+  shift
+  registry estimate "$here/llama-65b.yml" --model-config "$here/llama-65b.json" --output json "$@" >"$here/estimate-$name.json"
+}
+estimate 65b-full --vram 780GB method=full
+estimate 65b-lora --vram 48GB method=lora lora.r=64
+estimate 65b-qlora --vram 48GB method=qlora lora.r=64
+estimate 65b-bottleneck --vram 45GB method=bottleneck
+estimate 65b-prompt --vram 12GB method=prompt_tuning
+estimate 65b-3060 --vram 12GiB --ram 64GiB method=qlora lora.r=64
+
+sweeps=$(mktemp -d)
+trap 'rm -rf "$sweeps"' EXIT INT TERM
+registry compare "$here/sweep-embedded.yml" --home "$home" --methods all --sweep learning_rate prompt_tuning.seeds=1 >"$sweeps/1.json"
+registry compare "$here/sweep-smollm2.yml" --home "$home" --methods all --sweep learning_rate=1e-5,1e-4,1e-3,1e-2,1e-1 \
+  prompt_tuning.seeds=1 "data.train.path=$data/gsm8k-train.jsonl" >"$sweeps/2.json"
+python "$here/rates.py" "$sweeps/1.json" "$sweeps/2.json" >"$here/../../trainer/learning_rates.json"
+
+# the best rates of the sweep on SmolLM2
+rates="--learning-rate full=1e-4 --learning-rate qlora=1e-3 --learning-rate ia3=1e-2 --learning-rate bottleneck=1e-3"
+rates="$rates --learning-rate lora=1e-3 --learning-rate prompt_tuning=1e-1 --learning-rate lora_pro=1e-3 --learning-rate hybrid=1e-3"
+# shellcheck disable=SC2086
+registry compare "$here/compare-gsm8k.yml" --home "$home" --methods all $rates --output json prompt_tuning.seeds=2 \
+  "data.train.path=$data/gsm8k-train.jsonl" >"$here/compare-gsm8k.json"
+# shellcheck disable=SC2086
+registry compare "$here/compare-banking77.yml" --home "$home" --methods full,lora,ia3 $rates --no-latency --output json \
+  "data.train.path=$data/banking77-train.csv" >"$here/compare-banking77.json"
+registry compare --claims "$here/claims.yml" >"$here/../explanation/claims.md"

@@ -1,0 +1,416 @@
+"""Popular claims about adaptation methods against figures that were measured here: `registry compare --claims FILE`.
+
+A file lists claims, each with the range that is claimed and the measure that answers it; measures read stored results
+(comparisons, estimates, learning rates) and type nothing by hand. One rule gives every verdict:
+
+    ours wholly inside the claimed range   confirmed
+    ours and the claimed range disjoint    contradicted
+    they overlap, or nothing was measured  not testable here: why
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from registry.evaluation.statistics import NoInterval, wilson
+from registry.files import read_file
+from registry.intake.yaml import read_yaml
+from schemas.comparison import ArmResult, MethodComparison
+from schemas.document import Frozen, first_problem
+from schemas.errors import InputRefused
+from trainer.learning_rates import rates_of
+
+_MAX_BYTES = 16 * 1024 * 1024
+_ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
+
+Verdict = Literal["confirmed", "contradicted", "not testable here"]
+
+
+class MalformedClaims(InputRefused):
+    reference = "malformed-claims"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(what=f"{name} holds no claims that can be judged", why=why, fix="correct the file")
+
+
+class Claim(Frozen):
+    """One claim. `claimed` is a range in `unit`; null at an end is open. `why_not` says why nothing here can test it."""
+
+    claim: str
+    source: str
+    unit: str = ""
+    claimed: tuple[float | None, float | None] | None = None
+    measure: str | None = None
+    of: dict[str, Any] = Field(default_factory=dict)  # arguments of the measure: texts, numbers
+    why_not: str | None = None
+
+
+class ClaimsFile(Frozen):
+    """Claims, and the result files beside it that their measures name."""
+
+    comparisons: dict[str, str] = Field(default_factory=dict)
+    estimates: dict[str, str] = Field(default_factory=dict)
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured here: a value with its interval (equal ends for a count), and under which conditions."""
+
+    value: float
+    low: float
+    high: float
+    conditions: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    claim: Claim
+    figure: Figure | None
+    verdict: Verdict
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--output json` prints."""
+        return {
+            "claim": self.claim.claim,
+            "source": self.claim.source,
+            "unit": self.claim.unit,
+            "claimed": self.claim.claimed,
+            "figure": None if self.figure is None else asdict(self.figure),
+            "verdict": self.verdict,
+            "why": self.why,
+        }
+
+
+class _NotMeasured(Exception):
+    """Why a measure has no figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The stored results, by the names that the claims use."""
+
+    comparisons: Mapping[str, MethodComparison]
+    estimates: Mapping[str, dict[str, Any]]
+
+    def arms(self, name: str, method: str) -> tuple[ArmResult, ...]:
+        found = self.comparisons[name].of(method) if name in self.comparisons else ()
+        if not found:
+            raise _NotMeasured(f"the kept comparison {name} has no finished arm of {method}")
+        return found
+
+    def where(self, name: str) -> str:
+        comparison = self.comparisons[name]
+        rows = sum(part.rows for one in comparison.data for part in one.selections)
+        return f"{comparison.base}, {rows} rows of {', '.join(one.name for one in comparison.data)}"
+
+    def estimate(self, name: str) -> dict[str, Any]:
+        if name not in self.estimates:
+            raise _NotMeasured(f"there is no kept estimate {name}")
+        return self.estimates[name]
+
+
+def judge_claims(path: Path) -> tuple[Judged, ...]:
+    """Every claim of a file, in its order.
+
+    Raises:
+        FileMissing, MalformedYaml, MalformedClaims: the file, or a result that it names.
+    """
+    raw = read_yaml(read_file(path, max_bytes=_MAX_BYTES), what=path.name)
+    try:
+        file = ClaimsFile.model_validate(raw)
+        comparisons = {
+            name: MethodComparison.from_json(_json(path.parent / one)) for name, one in file.comparisons.items()
+        }
+    except ValidationError as error:
+        raise MalformedClaims(path.name, first_problem(error)) from error
+    estimates = {name: _json(path.parent / one) for name, one in file.estimates.items()}
+    results = Results(comparisons, estimates)
+    return tuple(_judge(claim, results, path.name) for claim in file.claims)
+
+
+def claims_page(judged: tuple[Judged, ...]) -> str:
+    """`docs/explanation/claims.md`."""
+    lines = [
+        "# Claims about adaptation methods, and what was measured here",
+        "",
+        "Generated by `registry compare --claims docs/measured/claims.yml`; no figure is typed by hand. A verdict holds for the",
+        "conditions that stand beside the figure, mostly one small model and few rows, and for nothing else: it says what this",
+        "data shows about the claim as it was put, not what holds everywhere.",
+        "",
+        "`confirmed`: our interval lies inside what is claimed. `contradicted`: they do not touch. `not testable here`: they",
+        "overlap, or nothing that could be measured here answers it.",
+        "",
+        "| Claim | Source | Our figure | Verdict |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.claim.claim} | {one.claim.source} | {_figure_text(one)} | {_verdict_text(one)} |" for one in judged
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def verdict_of(figure: Figure, claimed: tuple[float | None, float | None]) -> Verdict:
+    """The one rule."""
+    low = -math.inf if claimed[0] is None else claimed[0]
+    high = math.inf if claimed[1] is None else claimed[1]
+    if figure.high < low or figure.low > high:
+        return "contradicted"
+    return "confirmed" if low <= figure.low and figure.high <= high else "not testable here"
+
+
+def _judge(claim: Claim, results: Results, name: str) -> Judged:
+    if claim.measure is None or claim.claimed is None:
+        return Judged(claim, None, "not testable here", claim.why_not or "no measure answers it")
+    if claim.measure not in _MEASURES:
+        raise MalformedClaims(name, f"there is no measure {claim.measure!r}; there are {', '.join(_MEASURES)}")
+    try:
+        figure = _MEASURES[claim.measure](results, **claim.of)
+    except _NotMeasured as error:
+        return Judged(claim, None, "not testable here", str(error))
+    except TypeError as error:
+        raise MalformedClaims(name, f"the measure {claim.measure} does not take {sorted(claim.of)}") from error
+    verdict = verdict_of(figure, claim.claimed)
+    why = "our interval is wider than what is claimed" if verdict == "not testable here" else ""
+    return Judged(claim, figure, verdict, claim.why_not or why if verdict == "not testable here" else "")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(read_file(path, max_bytes=_MAX_BYTES))
+    return found
+
+
+# --- measures ---
+
+
+def _memory(results: Results, *, estimate: str) -> Figure:
+    """Peak of training in GB, not below the floor; scoring before and after is not in it."""
+    found = results.estimate(estimate)
+    peak = max(found["moments"][one]["total"] for one in ("backward", "optimizer")) / 1e9
+    floor = found["floor"]["bytes"] / 1e9
+    low = max(floor, peak * (1 - _ESTIMATE_TOLERANCE))
+    batch = found["batch"]
+    return Figure(
+        peak,
+        low,
+        peak * (1 + _ESTIMATE_TOLERANCE),
+        f"estimate for {found['parameters']['base'] / 1e9:.2f} G parameters at {batch['rows']} × {batch['tokens']} tokens; "
+        f"the weights alone are {floor:.1f} GB at {found['floor']['bits_a_weight']} bits, less is impossible",
+    )
+
+
+def _bytes_a_parameter(results: Results, *, estimate: str, each: float, formula: str) -> Figure:
+    """GB of so many bytes for each parameter of an estimate's base."""
+    parameters = results.estimate(estimate)["parameters"]["base"]
+    total = parameters * each / 1e9
+    return Figure(total, total, total, f"{parameters / 1e9:.2f} G parameters × {each:g} bytes: {formula}")
+
+
+def _product(_: Results, *, factors: list[float], unit_divisor: float, formula: str) -> Figure:
+    """Plain arithmetic."""
+    value = math.prod(factors) / unit_divisor
+    return Figure(value, value, value, formula)
+
+
+def _needs(results: Results, *, estimate: str) -> Figure:
+    """How often the limit would have to be there: peak over what fits."""
+    found = results.estimate(estimate)
+    ratio = found["peak_bytes"] / found["limits"]["vram"]
+    spread = _ESTIMATE_TOLERANCE * ratio
+    return Figure(ratio, ratio - spread, ratio + spread, f"{found['fit']['verdict']}: {found['fit']['why']}")
+
+
+def _trained_share(
+    results: Results, *, method: str, comparison: str | None = None, estimate: str | None = None
+) -> Figure:
+    """Percent of the parameters."""
+    if estimate is not None:
+        counts = results.estimate(estimate)["parameters"]
+        trained, total, where = (
+            counts["trainable"],
+            counts["base"],
+            f"a base of {counts['base'] / 1e9:.1f} G parameters",
+        )
+    else:
+        arm = results.arms(str(comparison), method)[0]
+        trained, total, where = arm.parameters_trainable or 0, arm.parameters_total or 1, results.where(str(comparison))
+    share = 100 * trained / total
+    return Figure(share, share, share, f"{trained:,} trained on {where}")
+
+
+def _trained(results: Results, *, comparison: str, method: str) -> Figure:
+    """The number of trained parameters."""
+    arm = results.arms(comparison, method)[0]
+    count = float(arm.parameters_trainable or 0)
+    return Figure(count, count, count, f"{arm.version}: constant vectors, the same for every input")
+
+
+def _gain_share(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
+    """Improvement of held-out loss in percent of another method's; the ends divide the ends of both intervals."""
+    mine, other = _gains(results.arms(comparison, method)), _gains(results.arms(comparison, against))
+    if other[1] <= 0:
+        raise _NotMeasured(f"{against} did not surely improve")
+    return Figure(
+        100 * mine[0] / other[0],
+        100 * mine[1] / other[2],
+        100 * mine[2] / other[1],
+        f"improvement of held-out loss, {method} over {against}; {results.where(comparison)}",
+    )
+
+
+def _gap_closed(results: Results, *, comparison: str, method: str, low: str, high: str) -> Figure:
+    """Percent of the gap between two methods' losses, by seed."""
+    shares = []
+    for seed in _seeds(results.arms(comparison, high)):
+        before, after, mine = (_loss_of(results.arms(comparison, one), seed) for one in (low, high, method))
+        if before <= after:
+            raise _NotMeasured(f"there is no gap to close: {low} ended below {high} (seed {seed})")
+        shares.append(100 * (before - mine) / (before - after))
+    return Figure(fmean(shares), min(shares), max(shares), f"{results.where(comparison)}; lowest to highest seed")
+
+
+def _time(results: Results, *, comparison: str, method: str, against: str) -> Figure:
+    """Percent more time for the same tokens, by seed."""
+    mine = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, method)}
+    other = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, against)}
+    ratios = [100 * (mine[seed] / other[seed] - 1) for seed in mine.keys() & other.keys()]
+    return Figure(
+        fmean(ratios),
+        min(ratios),
+        max(ratios),
+        f"{results.where(comparison)}; {results.comparisons[comparison].hardware}",
+    )
+
+
+def _latency(
+    results: Results, *, comparison: str, method: str, merged: bool = False, against: str | None = None
+) -> Figure:
+    """Percent more time for a request than the base, or than another arm's."""
+    own = _latency_change(results, comparison, method, merged=merged)
+    if against is not None:
+        other = _latency_change(results, against, method, merged=merged)
+        ratio = (1 + own[0]) / (1 + other[0]) - 1
+        spread = own[1] + other[1]
+        return Figure(100 * ratio, 100 * (ratio - spread), 100 * (ratio + spread), f"{comparison} against {against}")
+    value, spread = own
+    conditions = f"{'merged' if merged else 'unmerged'}, {results.where(comparison)}"
+    return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions)
+
+
+def _latency_change(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
+    for arm in results.arms(comparison, method):
+        if arm.latency is not None:
+            found = arm.latency.merged_change if merged else arm.latency.unmerged_change
+            if found.known:
+                return float(found.value), float(found.uncertainty_pct or 0) / 100
+    raise _NotMeasured(f"no latency of {method} was measured in {comparison}")
+
+
+def _forgotten_less(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
+    """Percent less rise of the loss of neutral text than another method's, by seed."""
+    mine = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, method)}
+    other = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, against)}
+    if any(value is None or value <= 0 for value in other.values()):
+        raise _NotMeasured(f"{against} forgot nothing that could be seen here: neutral text became no less likely")
+    shares = [100 * (1 - mine[seed] / other[seed]) for seed in mine.keys() & other.keys()]
+    return Figure(fmean(shares), min(shares), max(shares), f"neutral text, {results.where(comparison)}")
+
+
+def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Figure:
+    """Percent of the flagged pairs that are fixed, all suites and seeds together; introduced ones stand in the conditions."""
+    counts = [one for method in methods for arm in results.arms(comparison, method) for one in arm.bias]
+    flagged, fixed = sum(one.flagged for one in counts), sum(one.fixed for one in counts)
+    if not flagged:
+        raise _NotMeasured("the base was flagged nowhere")
+    interval = wilson(fixed, flagged)
+    assert not isinstance(interval, NoInterval), "there are flagged items"
+    clear, introduced = sum(one.n - one.flagged for one in counts), sum(one.introduced for one in counts)
+    return Figure(
+        100 * fixed / flagged,
+        100 * interval.low,
+        100 * interval.high,
+        f"{fixed} of {flagged} fixed, {introduced} of {clear} introduced; {', '.join(methods)}; {results.where(comparison)}",
+    )
+
+
+def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
+    """Best learning rate over another method's, lowest to highest base."""
+    other = {one.base: one.best for one in rates_of(against)}
+    ratios = [one.best / other[one.base] for one in rates_of(method) if one.base in other]
+    if not ratios:
+        raise _NotMeasured("no sweep has both methods")
+    mean = math.exp(fmean(math.log(one) for one in ratios))
+    return Figure(mean, min(ratios), max(ratios), f"best of each sweep, on {', '.join(other)}")
+
+
+def _better_than(results: Results, *, comparison: str, method: str, others: list[str]) -> Figure:
+    """Nats by which a method ends below the best of others, by seed."""
+    leads = [
+        min(_loss_of(results.arms(comparison, other), seed) for other in others)
+        - _loss_of(results.arms(comparison, method), seed)
+        for seed in _seeds(results.arms(comparison, method))
+    ]
+    return Figure(
+        fmean(leads), min(leads), max(leads), f"{method} against {', '.join(others)}; {results.where(comparison)}"
+    )
+
+
+def _gains(arms: tuple[ArmResult, ...]) -> tuple[float, float, float]:
+    """(mean improvement, lowest, highest end) over seeds, nats a token."""
+    losses = [one.quality for one in arms if one.quality is not None]
+    intervals = [one.change_ci for one in losses if one.change_ci is not None]
+    if len(intervals) < len(losses) or not losses:
+        raise _NotMeasured("too few held-out rows for an interval")
+    return fmean(-one.change for one in losses), min(-one.high for one in intervals), max(-one.low for one in intervals)
+
+
+def _seeds(arms: tuple[ArmResult, ...]) -> tuple[int, ...]:
+    return tuple(one.seed for one in arms)
+
+
+def _loss_of(arms: tuple[ArmResult, ...], seed: int) -> float:
+    for arm in arms:
+        if arm.seed == seed and arm.quality is not None:
+            return arm.quality.after
+    raise _NotMeasured(f"an arm of seed {seed} is missing")
+
+
+_MEASURES: Mapping[str, Callable[..., Figure]] = {
+    "memory": _memory,
+    "bytes_a_parameter": _bytes_a_parameter,
+    "product": _product,
+    "needs": _needs,
+    "trained_share": _trained_share,
+    "trained": _trained,
+    "gain_share": _gain_share,
+    "gap_closed": _gap_closed,
+    "time": _time,
+    "latency": _latency,
+    "forgotten_less": _forgotten_less,
+    "bias_fixed": _bias_fixed,
+    "rate_ratio": _rate_ratio,
+    "better_than": _better_than,
+}
+
+
+def _figure_text(judged: Judged) -> str:
+    figure, unit = judged.figure, judged.claim.unit
+    if figure is None:
+        return "none"
+    band = "" if figure.low == figure.high else f" ({_number(figure.low)} … {_number(figure.high)})"
+    return f"{_number(figure.value)}{band} {unit}: {figure.conditions}"
+
+
+def _verdict_text(judged: Judged) -> str:
+    return f"**{judged.verdict}**" + (f": {judged.why}" if judged.why else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
