@@ -22,6 +22,19 @@ ROW_FORMATS: tuple[str, ...] = get_args(RowFormat)
 Goal = Literal["latency", "bias_mitigation", "many_tasks"]
 GOALS: tuple[Goal, ...] = get_args(Goal)
 AUTO_VALIDATION_FRACTION = 0.1
+PROMPT_SEEDS = 5  # starts of prompt tuning; its result depends on them
+# Used where the file names none. Each is a published or measured value for its method: see the table of methods.
+DEFAULT_LEARNING_RATES: Mapping[MethodName, float] = {
+    "full": 2e-5,
+    "lora": 2e-4,
+    "lora_pro": 1e-3,
+    "qlora": 2e-4,
+    "bottleneck": 1e-4,
+    "ia3": 3e-3,
+    "prompt_tuning": 3e-2,
+    "prefix_tuning": 1e-2,
+    "hybrid": 2e-4,
+}
 
 
 class Block(Frozen):
@@ -79,6 +92,62 @@ class Ia3Block(Block):
 
     target_modules: Literal["auto"] | tuple[str, ...] = "auto"
     feedforward_modules: Literal["auto"] | tuple[str, ...] = "auto"
+
+
+class BottleneckBlock(Block):
+    """Small non-linear layers (Houlsby et al. 2019; Pfeiffer et al. 2020; He et al. 2021): h ← h + s·W_up·σ(W_down·x + b) + b.
+
+    `houlsby` sits behind attention and MLP, `pfeiffer` behind the MLP, both reading its output; `parallel` reads the MLP's
+    input. `size` is the width of the inner layer, in features. `auto` finds the modules by their usual names.
+    """
+
+    placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
+    size: int = Field(default=64, ge=1)
+    activation: Literal["relu", "gelu", "silu"] = "relu"
+    scale: float = Field(default=1.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: Literal["auto"] | tuple[str, ...] = "auto"
+
+
+class PromptTuningBlock(Block):
+    """Prompt tuning (Lester et al. 2021): `num_virtual_tokens` learned embeddings in front of each text.
+
+    `init`: embeddings of tokens drawn from the vocabulary, those of `init_text`, or random ones of the same spread. `seeds`
+    is how many starts are trained, the one with the lowest validation loss kept, and reported on rows that chose nothing;
+    null for 5, and for 1 in `hybrid`, which reads this block too.
+    """
+
+    num_virtual_tokens: int = Field(default=20, ge=1)
+    init: Literal["sample_vocab", "text", "random"] = "sample_vocab"
+    init_text: str | None = Field(default=None, min_length=1)
+    seeds: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _text_where_it_is_used(self) -> Self:
+        if (self.init == "text") != (self.init_text is not None):
+            raise ValueError("init: text and init_text belong together")
+        return self
+
+
+class PrefixTuningBlock(Block):
+    """Prefix tuning (Li and Liang 2021): learned keys and values in front of each layer.
+
+    `projection` trains them through an MLP of `encoder_hidden_size` features (the base's hidden size when not given), of
+    which only the result is kept.
+    """
+
+    num_virtual_tokens: int = Field(default=20, ge=1)
+    projection: bool = False
+    encoder_hidden_size: int | None = Field(default=None, ge=1)
+
+
+class HybridBlock(Block):
+    """Prompt tuning and LoRA trained together; their settings are those of `prompt_tuning` and `lora`.
+
+    `prompt_learning_rate` is that of the embeddings; `training.learning_rate` is LoRA's.
+    """
+
+    prompt_learning_rate: float = Field(default=3e-2, gt=0)
 
 
 class FullBlock(Block):
@@ -200,6 +269,10 @@ class TrainingFile(Block):
     lora: LoraBlock = Field(default_factory=LoraBlock)
     lora_pro: LoraProBlock = Field(default_factory=LoraProBlock)
     ia3: Ia3Block = Field(default_factory=Ia3Block)
+    bottleneck: BottleneckBlock = Field(default_factory=BottleneckBlock)
+    prompt_tuning: PromptTuningBlock = Field(default_factory=PromptTuningBlock)
+    prefix_tuning: PrefixTuningBlock = Field(default_factory=PrefixTuningBlock)
+    hybrid: HybridBlock = Field(default_factory=HybridBlock)
     full: FullBlock = Field(default_factory=FullBlock)
     quantization: QuantizationBlock | None = None
     data: DataBlock
@@ -213,6 +286,20 @@ class TrainingFile(Block):
         if self.method == "qlora" and self.quantization is None:
             raise ValueError("qlora trains on a quantised base: quantization says how")
         return self
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that are tried; more than one only where a method starts from something that training does not undo."""
+        count = {"prompt_tuning": self.prompt_tuning.seeds or PROMPT_SEEDS, "hybrid": self.prompt_tuning.seeds or 1}
+        return tuple(self.training.seed + index for index in range(count.get(self.method, 1)))
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many tokens stand in front of each text."""
+        blocks = METHOD_BLOCKS.get(self.method, ())
+        if "prompt_tuning" in blocks:
+            return self.prompt_tuning.num_virtual_tokens
+        return self.prefix_tuning.num_virtual_tokens if "prefix_tuning" in blocks else 0
 
     @field_validator("name")
     @classmethod
@@ -232,7 +319,11 @@ METHOD_BLOCKS: Mapping[MethodName, tuple[str, ...]] = {
     "lora": ("lora",),
     "lora_pro": ("lora", "lora_pro"),
     "qlora": ("lora",),
+    "bottleneck": ("bottleneck",),
     "ia3": ("ia3",),
+    "prompt_tuning": ("prompt_tuning",),
+    "prefix_tuning": ("prefix_tuning",),
+    "hybrid": ("lora", "prompt_tuning", "hybrid"),
 }
 BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOCKS.values() for name in names))
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import BLOCK_NAMES, METHOD_NAMES, LoraBlock, TrainingBlock, TrainingFile
+from schemas.config import BLOCK_NAMES, DEFAULT_LEARNING_RATES, METHOD_NAMES, LoraBlock, TrainingBlock, TrainingFile
 from schemas.errors import InputRefused
 
 _MAX_SHOWN = 60
@@ -194,6 +194,7 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
     _rename_method(document, notes)
     if document.get("method") == "qlora" and document.get("quantization") is None:
         document["quantization"] = {}  # NF4 with double quantisation, the schema's defaults
+    _default_learning_rate(document)
     try:
         return TrainingFile.model_validate(_tuples(document)), tuple(dict.fromkeys(notes))
     except ValidationError as error:
@@ -281,6 +282,14 @@ def _rename_method(document: dict[str, Any], notes: list[str]) -> None:
     if isinstance(word, str) and word in _METHOD_WORDS:
         document["method"] = _METHOD_WORDS[word]
         notes.append(f"method `{word}` is read as `{_METHOD_WORDS[word]}`")
+
+
+def _default_learning_rate(document: dict[str, Any]) -> None:
+    """Each method has its own; a file that names none gets that, and its record says which."""
+    rate = DEFAULT_LEARNING_RATES.get(document.get("method"))  # type: ignore[arg-type]  # any value may stand there
+    training = document.setdefault("training", {})
+    if rate is not None and isinstance(training, dict):
+        training.setdefault("learning_rate", rate)
 
 
 def _tuples(value: Any) -> Any:

@@ -62,7 +62,7 @@ def intake_base(
     chosen = check_name(name or default_name(source))
     facts = _facts(registry, facts_file)
     if source == EMBEDDED:
-        origin = BaseOrigin(format="huggingface", source="peft-registry/embedded-base")
+        origin = BaseOrigin(format="huggingface", source="embedded-base")  # no slash: nobody can take it on the Hub
         known = facts or _embedded_facts()
         return add_base(
             registry, embedded_base(), name=chosen, origin=origin, facts=known, mode=_MODES[mode], observe=observe

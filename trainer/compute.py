@@ -2,13 +2,13 @@
 
 The twin is the same architecture with the same method on torch's meta device. Its operations are exactly
 
-    F = a·tokens + h·supervised + b·ΣT² + c·batches
+    F = a·tokens + h·supervised + b·ΣT² + c·batches + d·rows
 
 with T the padded length of a row: `a` holds the linear layers, `h` the output head (which the loop runs on supervised
-positions only), `b` the attention, `c` what is done to weights alone (DoRA's norms). Four traces of forward and backward
-give a, h, b and c; the run's real batches are put in. What is frozen costs a forward pass and the gradient of its
-input: 4·N·D, where full training takes 6·N·D. Attention counts as two T×T products a head, without the half that a
-causal kernel may skip.
+positions only), `b` the attention, `c` what is done to weights alone (DoRA's norms), `d` what stands in front of each row
+(virtual tokens). Four traces of forward and backward give a, h, b and c, and a fifth of two rows d; the run's real batches
+are put in. What is frozen costs a forward pass and the gradient of its input: 4·N·D, where full training takes 6·N·D.
+Attention counts as two T×T products a head, without the half that a causal kernel may skip.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ from trainer.peak_memory import peak_value
 _LENGTHS = (16, 32, 48)  # tokens of the traces, equally spaced; the law is exact, so short ones will do
 _TRACE_METHOD = (
     "forward and backward of a twin without weights traced at four shapes on torch's meta device; "
-    "F = {a:.6g}·tokens + {h:.6g}·supervised + {b:.6g}·ΣT² + {c:.6g}·batches over those that were run, padding included"
+    "F = {a:.6g}·tokens + {h:.6g}·supervised + {b:.6g}·ΣT² + {c:.6g}·batches{d} over those that were run, padding included"
 )
 _CLOSED_METHOD = (
     "closed form, attention not counted: (4·N + 6·P_trained)·tokens for a frozen base, 6·N·tokens for full training; "
@@ -53,25 +53,39 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlopLaw:
-    """Operations a token, a position through the output head, a squared length, and a batch whatever its size."""
+    """Operations a token, a position through the output head, a squared length, a batch whatever its size, and a row
+    whatever its length: that is where virtual tokens are."""
 
     per_token: float
     per_head_position: float
     per_square: float
     per_batch: float = 0.0
+    per_row: float = 0.0
 
     def total(self, shapes: Iterable[Shape]) -> float:
         """The operations of batches that were run."""
-        return sum(shape.count * self._of(shape.tokens, shape.squares, shape.supervised) for shape in shapes)
+        return sum(
+            shape.count * self._of(shape.tokens, shape.squares, shape.supervised, rows=_padded_rows(shape))
+            for shape in shapes
+        )
 
     def of_batch(self, rows: int, tokens: int, supervised: int) -> float:
         """The operations of one padded batch."""
-        return self._of(rows * tokens, rows * tokens**2, supervised)
+        return self._of(rows * tokens, rows * tokens**2, supervised, rows=rows)
 
-    def _of(self, tokens: int, squares: int, supervised: int) -> float:
+    def _of(self, tokens: int, squares: int, supervised: int, *, rows: float) -> float:
         return (
-            self.per_token * tokens + self.per_head_position * supervised + self.per_square * squares + self.per_batch
+            self.per_token * tokens
+            + self.per_head_position * supervised
+            + self.per_square * squares
+            + self.per_batch
+            + self.per_row * rows
         )
+
+
+def _padded_rows(shape: Shape) -> float:
+    """Rows of a padded batch; methods with something in front of each row are always padded."""
+    return shape.tokens**2 / shape.squares if shape.squares else 0.0
 
 
 def compute_record(
@@ -87,11 +101,13 @@ def compute_record(
     """
     result, hardware = run.result, run.hardware
     hours = result.seconds / 3600
-    conservative = 6.0 * base.parameters_total * result.tokens
+    positions = result.tokens + _virtual_positions(run)
     return Compute(
         param_update_flop=_update_flop(run, base, observe),
         conservative_flop=derived(
-            conservative, "FLOP", method="6·P·D: P all parameters of the base, D tokens with padding and repeats"
+            6.0 * base.parameters_total * positions,
+            "FLOP",
+            method="6·P·D: P all parameters of the base, D tokens with padding, virtual tokens, repeats and trials",
         ),
         tokens=measured(result.tokens, "tokens"),
         padding_tokens=measured(result.padding_tokens, "tokens"),
@@ -126,8 +142,8 @@ def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) ->
         twin = implementation(config.method).prepare(twin, config, seed=0)
     twin.train()
 
-    def count(tokens: int, supervised: int) -> float:
-        return float(_traced(twin, tokens, supervised, backward=backward))
+    def count(tokens: int, supervised: int, *, rows: int = 1) -> float:
+        return float(_traced(twin, (rows, tokens), supervised, backward=backward))
 
     short, middle, long = (count(tokens, tokens - 1) for tokens in _LENGTHS)
     cut = count(_LENGTHS[0], 1)
@@ -139,23 +155,27 @@ def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) ->
     step, start = _LENGTHS[1] - _LENGTHS[0], _LENGTHS[0]
     square = (three - 2 * two + one) / (2 * step**2)
     slope = (two - one) / step - square * (2 * start + step)
+    constant = one - slope * start - square * start**2
+    # what a second row adds beyond its tokens
+    per_row = count(start, start - 1, rows=2) - short - (short - constant) if config.virtual_tokens else 0.0
     return FlopLaw(
         per_token=slope,
         per_head_position=head,
         per_square=square,
-        per_batch=one - slope * start - square * start**2,
+        per_batch=constant - per_row,
+        per_row=per_row,
     )
 
 
-def _traced(twin: Any, tokens: int, supervised: int, *, backward: bool) -> int:
+def _traced(twin: Any, shape: tuple[int, int], supervised: int, *, backward: bool) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    ids = torch.zeros((1, tokens), dtype=torch.long, device="meta")
+    ids = torch.zeros(shape, dtype=torch.long, device="meta")
     head = twin.get_output_embeddings()
 
     def cut(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (arguments[0][:, :supervised], *arguments[1:])
+        return (arguments[0][:, :supervised], *arguments[1:])  # of each row
 
     hook = head.register_forward_pre_hook(cut)
     try:
@@ -176,13 +196,22 @@ def _update_flop(run: Run, base: BaseRecord, observe: Observe) -> Value:
     except (RuntimeError, NotImplementedError) as error:  # an operator without a meta kernel
         observe(Warned("flop-not-traced", f"operations are from the closed form: {type(error).__name__} in the trace"))
         return derived(_closed_form(run, base), "FLOP", method=_CLOSED_METHOD, uncertainty_pct=20.0)
-    method = _TRACE_METHOD.format(a=law.per_token, h=law.per_head_position, b=law.per_square, c=law.per_batch)
+    rows = f" + {law.per_row:.6g}·rows" if law.per_row else ""
+    method = _TRACE_METHOD.format(a=law.per_token, h=law.per_head_position, b=law.per_square, c=law.per_batch, d=rows)
     return derived(law.total(run.result.shapes), "FLOP", method=method)
+
+
+def _virtual_positions(run: Run) -> float:
+    """Virtual tokens that went through the layers; a prefix does not, it stands in each layer's attention."""
+    if run.config.method == "prefix_tuning":
+        return 0.0
+    rows = sum(shape.count * _padded_rows(shape) for shape in run.result.shapes)
+    return run.config.virtual_tokens * rows
 
 
 def _closed_form(run: Run, base: BaseRecord) -> float:
     trainable, total = run.parameters
-    tokens = run.result.tokens
+    tokens = run.result.tokens + _virtual_positions(run)
     if trainable * 2 > total:
         return 6.0 * base.parameters_matmul * tokens
     return (4.0 * base.parameters_matmul + 6.0 * trainable) * tokens

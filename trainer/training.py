@@ -11,19 +11,30 @@ from typing import Any
 from schemas.base_model import BaseRecord
 from schemas.config import METHOD_BLOCKS, TrainingFile
 from schemas.dataset import DataIdentity
+from schemas.errors import InputRefused
 from schemas.progress import Observe, Said, Warned, ignore
+from schemas.run import Trial
 from trainer.base_models import load_base, load_tokenizer
 from trainer.checkpoints import Checkpoints
 from trainer.data.collate import Batches, padding_id
 from trainer.data.dataset import LoadedData, load_data
 from trainer.environment import Dtype, Hardware, choose_hardware
 from trainer.hub_data import here_or_on_the_hub
-from trainer.loop import TrainResult, train
-from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
-from trainer.optimizers import optimizer_for
+from trainer.loop import TrainResult
+from trainer.methods import METHODS, count_trainable, implementation
 from trainer.processes import ALONE, Processes
-from trainer.row_attention import layout_of
-from trainer.seeding import seed_everything, seed_of
+from trainer.trials import Setting, train_all_seeds
+
+
+class NoRoomForPrompt(InputRefused):
+    reference = "no-room-for-prompt"
+
+    def __init__(self, virtual: int, max_length: int, context_length: int) -> None:
+        super().__init__(
+            what=f"{virtual} virtual tokens and training.max_length {max_length} are more than the base reads",
+            why=f"its context is {context_length} tokens, and virtual tokens take places in it",
+            fix=f"set training.max_length to {max(2, context_length - virtual)} or less, or take fewer virtual tokens",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +48,7 @@ class Trained:
     hardware: Hardware
     result: TrainResult
     parameters: tuple[int, int]  # trainable, all
+    trials: tuple[Trial, ...] = ()  # of a method that tries several seeds
 
     def save(self, folder: Path, *, base: str) -> None:
         """Write what was trained into the existing, empty folder."""
@@ -80,7 +92,8 @@ def train_adapter(
         tokenizer=tokenizer,
         max_length=training.max_length,
         seed=training.seed,
-        context_length=base_record.context_length,
+        context_length=_room_for_text(config, base_record.context_length),
+        chooses=len(config.seeds) > 1,
         locate=here_or_on_the_hub(data_folder, observe),
         observe=observe,
     )
@@ -90,15 +103,6 @@ def train_adapter(
     dtype = weights_dtype(config, hardware)
     model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device, quantization=config.quantization)
     after_load()
-    seed_everything(training.seed)  # a base may have dropout of its own
-    model = implementation(config.method).prepare(model, config, seed=training.seed)
-    if processes.rank:  # equal weights, and dropout of its own
-        seed_everything(seed_of(training.seed, f"process {processes.rank}") % 2**32)
-    trainable, total = count_trainable(model)
-    _say_method(config, trainable, total, hardware, observe)
-    layout = layout_of(model) if METHODS[config.method].packs else "padded"
-    if training.packing and layout == "padded":
-        raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
     batches = Batches(
         data.train,
         training.per_device_train_batch_size,
@@ -106,21 +110,40 @@ def train_adapter(
         training.seed,
         pack_to=training.max_length if training.packing else None,
     )
-    autocast = hardware.dtype == "bf16" and dtype == "fp32"
-    result = train(
-        model,
-        batches,
-        training,
+    setting = Setting(
+        config=config,
+        tokenizer=tokenizer,
+        batches=batches,
         device=hardware.device,
-        autocast=autocast,
-        optimizer=optimizer_for(model, config),
-        layout=layout,
+        autocast=hardware.dtype == "bf16" and dtype == "fp32",
+        said=lambda model: _say_method(config, *count_trainable(model), hardware, observe),
         checkpoints=checkpoints,
         processes=processes,
-        observe=observe,
     )
-    _say_training(result, observe)
-    return Trained(config, model, tokenizer, data, hardware, result, (trainable, total))
+    attempts = train_all_seeds(model, setting, data.validation, observe=observe)
+    _say_training(attempts.result, observe)
+    return Trained(
+        config,
+        attempts.model,
+        tokenizer,
+        data,
+        hardware,
+        attempts.result,
+        attempts.parameters,
+        attempts.trials,
+    )
+
+
+def _room_for_text(config: TrainingFile, context_length: int | None) -> int | None:
+    """The base's context without what stands in front of each text.
+
+    Raises:
+        NoRoomForPrompt: text and virtual tokens together are more than the base reads.
+    """
+    virtual = config.virtual_tokens
+    if context_length is not None and virtual and virtual + config.training.max_length > context_length:
+        raise NoRoomForPrompt(virtual, config.training.max_length, context_length)
+    return context_length
 
 
 def weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:
@@ -137,10 +160,11 @@ def _say_data(data: LoadedData, observe: Observe) -> None:
     for warning in data.warnings:
         observe(Warned("data", warning))
     digest = data.identities[0].sha256.short
+    test = f" / {len(data.test)} test" if data.test else ""
     observe(
         Said(
             "data",
-            f"{len(data.train)} train / {len(data.validation)} validation  {digest}  "
+            f"{len(data.train)} train / {len(data.validation)} validation{test}  {digest}  "
             f"{data.supervised_fraction:.0%} of tokens carry loss",
         )
     )
@@ -149,7 +173,8 @@ def _say_data(data: LoadedData, observe: Observe) -> None:
 def _say_method(config: TrainingFile, trainable: int, total: int, hardware: Hardware, observe: Observe) -> None:
     row = METHODS[config.method]
     merge = "mergeable" if row.mergeable else "not mergeable"
-    rank = f" r={config.lora.r}" if "lora" in METHOD_BLOCKS[config.method] else ""
+    rank = f" {config.virtual_tokens} virtual tokens" if config.virtual_tokens else ""
+    rank += f" r={config.lora.r}" if "lora" in METHOD_BLOCKS[config.method] else ""
     size = f"{trainable / 1e6:.2f} M" if trainable >= 1e4 else f"{trainable:,}".replace(",", " ")
     share = f"{size} trainable ({100 * trainable / total:.2g}%)"
     observe(Said("method", f"{config.method}{rank} → {share}, {merge}    device {hardware.device} {hardware.dtype}"))

@@ -30,7 +30,7 @@ def loading_code(manifest: Manifest, base: BaseRecord, config: dict[str, Any]) -
             f'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("{_HERE}")'
         )
     quantization = config.get("quantization")
-    lines = ["from peft import PeftModel"]
+    lines = ["import torch", "from peft import PeftModel"] if quantization else ["from peft import PeftModel"]
     if manifest.method == "bottleneck":
         lines.insert(0, "import trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft")
     lines.append(f"from transformers import AutoModelForCausalLM{', BitsAndBytesConfig' if quantization else ''}")
@@ -44,11 +44,16 @@ def _base_lines(base: BaseRecord, quantization: dict[str, Any] | None) -> list[s
     arguments = f'"{source}"' + (f', revision="{base.identity.revision}"' if pinned else "")
     if quantization is None:
         return [f"base = AutoModelForCausalLM.from_pretrained({arguments})"]
+    double = quantization["double"]
     return [
-        "# it was trained on, and scored with, the base in 4 bits; on the original base it is another model",
-        f"bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type={quantization['type']!r}, "
-        f"bnb_4bit_use_double_quant={quantization['double']})".replace("'", '"'),
-        f'base = AutoModelForCausalLM.from_pretrained({arguments}, quantization_config=bits, device_map={{"": "cpu"}})',
+        "# made on, and scored with, the base in 4 bits; on the original base it is another model",
+        f'bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="{quantization["type"]}", '
+        f"bnb_4bit_use_double_quant={double}, bnb_4bit_compute_dtype=torch.float32)",
+        f"base = AutoModelForCausalLM.from_pretrained({arguments}, dtype=torch.float32, quantization_config=bits, "
+        'device_map={"": "cpu"})',
+        "for layer in base.modules():  # on CPUs with AVX-512 the library would repack the weights, and lose bits",
+        '    if hasattr(layer, "support_avx512bf16_for_cpu"):',
+        "        layer.support_avx512bf16_for_cpu = False",
     ]
 
 

@@ -242,6 +242,7 @@ def _making(run: RunRecord) -> str:
     ]
     compute = run.compute
     share_trained = share(run.parameters_trainable / run.parameters_total)
+    lines += [f"- {_trials(run)}"] if run.trials else []
     lines += [
         f"- Trainable share {share_trained}, seed {run.seed}",
         f"- Compute: {value_text(compute.conservative_flop)} by 6·P·D over all parameters, "
@@ -250,6 +251,11 @@ def _making(run: RunRecord) -> str:
         f"- Energy: {_declared(compute.energy_kwh)}",
     ]
     return "## How it was made\n\n" + "\n".join(lines)
+
+
+def _trials(run: RunRecord) -> str:
+    scores = ", ".join(f"{one.seed}: {number(one.score)}{' (kept)' if one.chosen else ''}" for one in run.trials)
+    return f"{len(run.trials)} seeds tried, the one with the lowest validation loss kept (nats per token): {scores}"
 
 
 def _hours(value: Value) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.base_model import BaseRecord
+from schemas.config import METHOD_NAMES
 from schemas.progress import Warned
 from tests.builders import a_base_record
 from tests.training_builders import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
@@ -64,7 +65,9 @@ def test_lora_on_a_model_of_ordinary_width_is_within_five_percent_of_four_operat
     assert 1.0 < flops / (4 * (linears + 49152 * 576) * 256) < 1.05
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora__use_dora": True}, {"method": "full"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"lora__use_dora": True}, *({"method": name} for name in METHOD_NAMES if name != "lora")]
+)
 def test_the_law_predicts_a_shape_that_was_not_traced(changes):
     from trainer.compute import _traced
 
@@ -75,7 +78,9 @@ def test_the_law_predicts_a_shape_that_was_not_traced(changes):
 
     with torch.device("meta"):
         twin = implementation(config.method).prepare(AutoModelForCausalLM.from_config(a_model().config), config, seed=0)
-    assert law.of_batch(1, 77, 40) == pytest.approx(_traced(twin.train(), 77, 40, backward=True), rel=1e-8)
+    twin.train()
+    assert law.of_batch(1, 77, 40) == pytest.approx(_traced(twin, (1, 77), 40, backward=True), rel=1e-8)
+    assert law.of_batch(3, 50, 3 * 20) == pytest.approx(_traced(twin, (3, 50), 20, backward=True), rel=1e-8)
 
 
 def test_batches_add_up():

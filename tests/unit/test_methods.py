@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from schemas.config import METHOD_BLOCKS, METHOD_NAMES
+from schemas.config import DEFAULT_LEARNING_RATES, GOALS, METHOD_BLOCKS, METHOD_NAMES
+from schemas.config_aliases import parse_training_file
 from schemas.errors import InputRefused
 from tests.training_builders import a_training_file
 from trainer.methods import (
@@ -23,22 +25,37 @@ from trainer.methods import (
 
 def test_every_name_of_the_schema_has_a_row_and_every_available_method_a_block():
     assert tuple(METHODS) == METHOD_NAMES
-    assert available_methods() == ("full", "lora", "qlora", "ia3")
-    assert set(available_methods()) <= set(METHOD_BLOCKS)
+    assert available_methods() == METHOD_NAMES
+    assert set(METHOD_BLOCKS) == set(METHOD_NAMES)
+    assert {goal for row in METHODS.values() for goal in (one.goal for one in row.advice)} == set(GOALS)
+    assert all(len(row.advice) == len(GOALS) for row in METHODS.values())
 
 
-@pytest.mark.parametrize("name", [row.name for row in METHODS.values() if not row.available])
-def test_a_reserved_method_is_refused_by_name(name):
-    with pytest.raises(MethodNotAvailable, match=f"{name} is not available in this version"):
-        check_available(a_training_file(method=name))
+def test_a_reserved_method_is_refused_by_name(monkeypatch):
+    rows = dict(METHODS) | {"ia3": replace(METHODS["ia3"], module=None)}
+    monkeypatch.setattr("trainer.methods.METHODS", rows)
+    with pytest.raises(MethodNotAvailable, match="ia3 is not available in this version"):
+        check_available(a_training_file(method="ia3"))
     with pytest.raises(InputRefused):
-        implementation(name)
+        implementation("ia3")
+
+
+def test_the_default_learning_rate_is_the_methods_and_is_in_the_table():
+    for name in METHOD_NAMES:
+        raw = {"name": "x", "base": "b", "method": name, "data": {"train": {"path": "rows.jsonl"}}}
+        rate = parse_training_file(raw)[0].training.learning_rate
+        shown = [one.value for one in METHODS[name].defaults if one.key == "training.learning_rate"]
+        assert [float(value) for value in shown] == [rate] == [DEFAULT_LEARNING_RATES[name]]
+        assert parse_training_file(raw, [("lr", 0.5)])[0].training.learning_rate == 0.5
 
 
 REFUSED = {
     "full training of 4 bits": {"method": "full", "quantization": {"type": "nf4"}},
     "pissa with magnitudes": {"lora__init": "pissa", "lora__use_dora": True},
     "biases of quantised layers": {"method": "qlora", "lora__bias": "all"},
+    "magnitudes with lora_pro": {"method": "lora_pro", "lora__use_dora": True},
+    "two rules for the same step": {"method": "lora_pro", "lora__loraplus_lr_ratio": 16},
+    "three learning rates": {"method": "hybrid", "lora__loraplus_lr_ratio": 16},
 }
 
 

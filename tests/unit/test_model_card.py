@@ -70,7 +70,7 @@ LOADING = {
     "4 bits": (
         {"method": "qlora"},
         {"quantization": {"type": "nf4", "double": True}},
-        ['bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True', "quantization_config=bits"],
+        ['bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True', "quantization_config=bits", "import torch"],
     ),
 }
 

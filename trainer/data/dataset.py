@@ -2,6 +2,7 @@
 
 Choice: the first `rows` of the file; then a fraction is held out. Row i is held out when its SHA-256 of seed and i is
 among the smallest, so a split depends on nothing but the seed and the number of rows.
+Where a run chooses among several results by the held-out rows, half of them are kept apart (`test`) to report on.
 Two passes: the first reads and digests the whole file, the second tokenises; rows are not kept in memory.
 """
 
@@ -33,6 +34,17 @@ class TooFewRows(InputRefused):
             what=f"{name} gives {rows} row, too few to train on one part and hold out another",
             why="both parts need a row",
             fix="add rows, or name a validation file in data.validation.path",
+        )
+
+
+class TooFewToChoose(InputRefused):
+    reference = "too-few-to-choose"
+
+    def __init__(self, name: str, rows: int) -> None:
+        super().__init__(
+            what=f"{name} holds out {rows} row, too few to choose a seed by one part and report on another",
+            why="a loss that chose the result says too little about it",
+            fix="hold out more rows, or set prompt_tuning.seeds: 1",
         )
 
 
@@ -77,13 +89,27 @@ def in_folder(folder: Path) -> Locate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedData:
-    """Sequences of both parts, the identity of each file, and what is worth saying or warning of."""
+    """Sequences of each part, the identity of each file, and what is worth saying or warning of.
+
+    `test` is empty unless something is chosen by `validation`.
+    """
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     identities: tuple[DataIdentity, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    test: tuple[Example, ...] = ()
+
+    @property
+    def reported(self) -> tuple[Example, ...]:
+        """The rows that trained nothing and chose nothing."""
+        return self.test or self.validation
+
+    @property
+    def reported_split(self) -> Split:
+        """Which part `reported` is."""
+        return "test" if self.test else "validation"
 
     @property
     def supervised_fraction(self) -> float:
@@ -101,6 +127,7 @@ def load_data(
     seed: int,
     context_length: int | None = None,
     locate: Locate | None = None,
+    chooses: bool = False,
     observe: Observe = ignore,
 ) -> LoadedData:
     """Everything that a run needs of its data.
@@ -113,6 +140,7 @@ def load_data(
         seed: of the split, when the validation block has none.
         context_length: of the base; None when nobody knows.
         locate: where a data set is; None for a file below `folder`.
+        chooses: among results by the validation part; half of what is held out becomes the test part.
         observe: hears of progress.
 
     Raises:
@@ -121,22 +149,28 @@ def load_data(
     if context_length is not None and max_length > context_length:
         raise LengthOverContext(max_length, context_length)
     reader = _Reader(locate or in_folder(folder), tokenizer, max_length, observe)
+    split_seed = seed if data.validation.seed is None else data.validation.seed
     if data.validation.path is not None:
         train = reader.whole(data.train, "train")
-        validation = reader.whole(data.validation.as_source(), "validation")
-        parts = (train, validation)
-        identities = tuple(part.identity((part.selection,)) for part in parts)
+        source = data.validation.as_source()
+        held_out = reader.halved(source, seed=split_seed) if chooses else (reader.whole(source, "validation"),)
+        identities: tuple[DataIdentity, ...] = (
+            train.identity((train.selection,)),
+            held_out[0].identity(tuple(part.selection for part in held_out)),
+        )
     else:
         fraction = data.validation.fraction or AUTO_VALIDATION_FRACTION
-        split_seed = seed if data.validation.seed is None else data.validation.seed
-        train, validation = reader.divided(data.train, fraction=fraction, seed=split_seed)
-        identities = (train.identity((train.selection, validation.selection)),)
+        divided = reader.divided(data.train, fraction=fraction, seed=split_seed, chooses=chooses)
+        train, held_out = divided[0], divided[1:]
+        identities = (train.identity(tuple(part.selection for part in (train, *held_out))),)
+    parts = (train, *held_out)
     return LoadedData(
         train=tuple(train.examples),
-        validation=tuple(validation.examples),
+        validation=tuple(held_out[0].examples),
         identities=identities,
-        notes=tuple(dict.fromkeys(note for part in (train, validation) for note in part.notes())),
-        warnings=tuple(text for part in (train, validation) for text in part.warnings()),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes())),
+        warnings=tuple(text for part in parts for text in part.warnings()),
+        test=tuple(held_out[1].examples) if chooses else (),
     )
 
 
@@ -165,6 +199,10 @@ class _Part:
         self.untaught += example.untaught
         self.examples.append(example)
         self._digest.update(row_line(values))
+
+    def another(self, split: Split, rule: str) -> "_Part":
+        """An empty part of the same file."""
+        return _Part(split, rule, self.located, self.facts, self.reading, self.max_length, self.container)
 
     def check(self) -> None:
         if not self.examples:
@@ -228,31 +266,39 @@ class _Reader:
         part.check()
         return part
 
-    def divided(self, source: TrainSource, *, fraction: float, seed: int) -> tuple[_Part, _Part]:
+    def divided(self, source: TrainSource, *, fraction: float, seed: int, chooses: bool) -> tuple[_Part, ...]:
+        """Training part, held-out part and, where something is chosen, the part that is reported on."""
         rule = f"{_first(source.rows)}, fraction {fraction:g}, seed {seed}"
         train = self._part(source, "train", f"{rule}: the rest")
-        validation = _Part(
-            "validation",
-            f"{rule}: held out",
-            train.located,
-            train.facts,
-            train.reading,
-            self.max_length,
-            train.container,
-        )
         count = min(train.facts.rows, source.rows or train.facts.rows)
         if count < 2:
             raise TooFewRows(train.reading.name, count)
-        size = min(max(1, round(count * fraction)), count - 1)
-        held_out = frozenset(rank_by_hash(count, seed=seed, purpose="validation")[:size])
-        self._fill(
-            train,
-            source.rows,
-            lambda index: validation if index in held_out else train,
-        )
-        train.check()
-        validation.check()
-        return train, validation
+        size = min(max(2 if chooses else 1, round(count * fraction)), count - 1)
+        ranked = rank_by_hash(count, seed=seed, purpose="validation")[:size]
+        return (train, *self._held_out(source, train, ranked, rule=f"{rule}: held out", chooses=chooses))
+
+    def halved(self, source: TrainSource, *, seed: int) -> tuple[_Part, ...]:
+        """A file of held-out rows: the half to choose by and the half to report on."""
+        rule = f"{_first(source.rows)}, seed {seed}"
+        whole = self._part(source, "validation", rule)
+        count = min(whole.facts.rows, source.rows or whole.facts.rows)
+        ranked = rank_by_hash(count, seed=seed, purpose="test")
+        return self._held_out(source, whole, ranked, rule=rule, chooses=True)
+
+    def _held_out(
+        self, source: TrainSource, whole: _Part, ranked: list[int], *, rule: str, chooses: bool
+    ) -> tuple[_Part, ...]:
+        """Read the file: rows of `ranked` into one part, or half of them into each of two; the others into `whole`."""
+        parts = [whole.another("validation", f"{rule}, the half to choose by" if chooses else rule)]
+        if chooses:
+            parts.append(whole.another("test", f"{rule}, the half to report on"))
+        if len(ranked) < len(parts):
+            raise TooFewToChoose(whole.reading.name, len(ranked))
+        part_of = {index: parts[number * len(parts) // len(ranked)] for number, index in enumerate(ranked)}
+        self._fill(whole, source.rows, lambda index: part_of.get(index, whole))
+        for part in (*parts, *([whole] if whole.split == "train" else ())):
+            part.check()
+        return tuple(parts)
 
     def _part(self, source: TrainSource, split: Split, rule: str) -> _Part:
         located = self.locate(source, split)

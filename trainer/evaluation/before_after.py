@@ -67,7 +67,7 @@ def evaluate_before_after(
         ),
         Questions(
             suites=tuple(suite_named(name).load() for name in config.evaluation.bias),
-            held_out=held_out(trained.data.validation, _identity_of_validation(trained)),
+            held_out=held_out(trained.data.reported, _identity_of_reported(trained), split=trained.data.reported_split),
             training_texts=_texts(trained),
         ),
         Conditions(
@@ -83,10 +83,11 @@ def evaluate_before_after(
     return evaluated
 
 
-def _identity_of_validation(trained: Trained) -> DataIdentity:
+def _identity_of_reported(trained: Trained) -> DataIdentity:
     """The data file that the held-out rows came from."""
     identities = trained.data.identities
-    return next(one for one in identities if any(part.split == "validation" for part in one.selections))
+    split = trained.data.reported_split
+    return next(one for one in identities if any(part.split == split for part in one.selections))
 
 
 def _texts(trained: Trained) -> Iterator[str]:

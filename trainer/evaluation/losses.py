@@ -6,7 +6,7 @@ from typing import Any
 
 from registry.evaluation.comparisons import ids_digest
 from registry.evaluation.items import Item, loss_item
-from schemas.dataset import DataIdentity
+from schemas.dataset import DataIdentity, Split
 from schemas.evaluation import ArmName, DatasetUsed
 from schemas.progress import Observe, ignore
 from trainer.data.tokenize import IGNORED, Example
@@ -33,15 +33,16 @@ class HeldOut:
     rows: tuple[HeldOutRow, ...]
 
 
-def held_out(examples: Sequence[Example], identity: DataIdentity) -> HeldOut:
-    """The validation part of a run's data, named by place: `row-000000` is its first row.
+def held_out(examples: Sequence[Example], identity: DataIdentity, *, split: Split = "validation") -> HeldOut:
+    """The part of a run's data that is reported on, named by place: `row-000000` is its first row.
 
     Args:
         examples: the tokenised rows, in the order of the split.
         identity: of the file that they came from.
+        split: which part they are.
     """
     rows = tuple(HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(examples))
-    rule = next((one.rule for one in identity.selections if one.split == "validation"), "all")
+    rule = next((one.rule for one in identity.selections if one.split == split), "all")
     others = max(0, identity.rows_total - len(rows))
     dataset = DatasetUsed(
         name=HELD_OUT,
@@ -53,7 +54,7 @@ def held_out(examples: Sequence[Example], identity: DataIdentity) -> HeldOut:
         rows_used=len(rows),
         selection=rule,
         selection_ids_sha256=ids_digest([row.id for row in rows]),
-        excluded={"not in the validation part": others} if others else {},
+        excluded={f"not in the {split} part": others} if others else {},
     )
     return HeldOut(dataset, rows)
 

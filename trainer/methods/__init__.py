@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 from schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName, TrainingFile
 from schemas.errors import InputRefused
+from schemas.manifest import Layout
 
 
 class MethodNotAvailable(InputRefused):
@@ -92,8 +93,9 @@ class MethodRow:
     """What a reader chooses by. `module` implements it; None while it is only a reserved name.
 
     `mergeable`: the result can be folded into the base's weights. `trains_base_weights`: the result is a whole model.
-    `quantizable`: it works on a base in 4 bits. `packs`: rows may lie side by side in one sequence, which what stands in
-    front of each row forbids. `checkpoints`: activations may be computed twice instead of kept.
+    `is_bundle`: the folder holds several adapters. `quantizable`: it works on a base in 4 bits. `packs`: rows may lie side
+    by side in one sequence, which what stands in front of each row forbids. `checkpoints`: activations may be computed twice
+    instead of kept.
     """
 
     name: MethodName
@@ -107,6 +109,14 @@ class MethodRow:
     defaults: tuple[Default, ...] = ()
     advice: tuple[Advice, ...] = ()
     module: str | None = None
+    is_bundle: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """What the artifact's folder is."""
+        if self.is_bundle:
+            return "bundle"
+        return "model" if self.trains_base_weights else "peft"
 
     @property
     def available(self) -> bool:
@@ -164,7 +174,12 @@ METHODS: Mapping[MethodName, MethodRow] = {
             trains_base_weights=True,
             quantizable=False,
             memory="16 bytes a parameter: fp32 weight, gradient and two AdamW moments",
-            defaults=(Default("freeze", "[]", "nothing is frozen unless asked for"),),
+            defaults=(
+                Default("freeze", "[]", "nothing is frozen unless asked for"),
+                Default(
+                    "training.learning_rate", "2e-5", "Taori et al. 2023 (Alpaca); LoRA-Pro's scripts for full tuning"
+                ),
+            ),
             advice=(
                 Advice("latency", True, "none: the architecture is the base's"),
                 Advice("bias_mitigation", True, "changes every weight; measure before and after"),
@@ -184,7 +199,19 @@ METHODS: Mapping[MethodName, MethodRow] = {
             "lora_pro",
             "LoRA whose step follows the full gradient",
             mergeable=True,
+            memory=f"{_ADAPTER_MEMORY}; the full form 8 bytes more for each weight of an adapted matrix",
+            defaults=(
+                Default(
+                    "form",
+                    "efficient",
+                    "Wang et al. 2024 §3; memory as LoRA, where the full form has full training's moments",
+                ),
+                Default(
+                    "training.learning_rate", "1e-3", "measured on SmolLM2; the full form takes full training's, 2e-5"
+                ),
+            ),
             advice=(_MERGED_LATENCY, _WEIGHTS_BIAS, _SWITCHED),
+            module="trainer.methods.lora_pro",
         ),
         MethodRow(
             "qlora",
@@ -207,11 +234,18 @@ METHODS: Mapping[MethodName, MethodRow] = {
             "bottleneck",
             "small non-linear layers after sub-layers",
             mergeable=False,
+            defaults=(
+                Default("placement", "pfeiffer", "Pfeiffer et al. 2020: one adapter a layer does what two do"),
+                Default("size", "64", "Houlsby et al. 2019 §3: 64 within 0.4 points of full tuning"),
+                Default("activation", "relu", "AdapterHub's Pfeiffer configuration"),
+                Default("training.learning_rate", "1e-4", "Pfeiffer et al. 2020, and AdapterHub's examples"),
+            ),
             advice=(
                 Advice("latency", False, "two more products a layer that cannot be merged"),
                 _WEIGHTS_BIAS,
                 _SWITCHED,
             ),
+            module="trainer.methods.bottleneck_adapter",
         ),
         MethodRow(
             "ia3",
@@ -220,6 +254,7 @@ METHODS: Mapping[MethodName, MethodRow] = {
             defaults=(
                 Default("target_modules", "auto", "Liu et al. 2022 §3.3: keys, values, inner activation of the MLP"),
                 Default("feedforward_modules", "auto", "the last layer of the MLP, scaled at its input"),
+                Default("training.learning_rate", "3e-3", "Liu et al. 2022 §3.5"),
             ),
             advice=(
                 _MERGED_LATENCY,
@@ -230,14 +265,21 @@ METHODS: Mapping[MethodName, MethodRow] = {
         ),
         MethodRow(
             "prompt_tuning",
-            "learned embeddings in front of the text",
+            "learned embeddings in front of the text; the best of several starts by validation loss",
             mergeable=False,
             packs=False,
+            defaults=(
+                Default("num_virtual_tokens", "20", "Lester et al. 2021 §3.2: beyond 20 little is gained"),
+                Default("init", "sample_vocab", "Lester et al. 2021 §3.2: better than random starts"),
+                Default("seeds", "5", "results swing with the start; chosen on validation, reported on a third part"),
+                Default("training.learning_rate", "3e-2", "peft's examples; Lester et al. 2021 use 0.3 with Adafactor"),
+            ),
             advice=(
                 Advice("latency", False, "virtual tokens are computed with every request"),
                 Advice("bias_mitigation", False, "no weight changes: what the base learnt stays in it"),
                 Advice("many_tasks", True, "a few vectors a task, in front of one loaded base"),
             ),
+            module="trainer.methods.prompt_tuning",
         ),
         MethodRow(
             "prefix_tuning",
@@ -245,22 +287,37 @@ METHODS: Mapping[MethodName, MethodRow] = {
             mergeable=False,
             packs=False,
             checkpoints=False,
+            defaults=(
+                Default("num_virtual_tokens", "20", "as prompt tuning; Li and Liang 2021 §7.2 use 10 to 200"),
+                Default(
+                    "projection", "false", "one set of numbers, stored as trained; Li and Liang 2021 §4.3 have both"
+                ),
+                Default("training.learning_rate", "1e-2", "peft's examples"),
+            ),
             advice=(
                 Advice("latency", False, "longer attention in every layer"),
                 Advice("bias_mitigation", False, "no weight changes: what the base learnt stays in it"),
                 Advice("many_tasks", True, "a small file a task, in front of one loaded base"),
             ),
+            module="trainer.methods.prefix_tuning",
         ),
         MethodRow(
             "hybrid",
-            "prompt tuning and LoRA together",
+            "prompt tuning and LoRA together, two adapters in one artifact",
             mergeable=False,
             packs=False,
+            defaults=(
+                Default("prompt_learning_rate", "3e-2", "as prompt tuning; LoRA's is training.learning_rate"),
+                Default("prompt_tuning.seeds", "1", "LoRA evens out where the prompt started"),
+                *_LORA_DEFAULTS,
+            ),
             advice=(
                 Advice("latency", False, "the LoRA part can be merged, the virtual tokens stay"),
                 _WEIGHTS_BIAS,
                 Advice("many_tasks", False, "two parts a task, switched together"),
             ),
+            module="trainer.methods.hybrid",
+            is_bundle=True,
         ),
     )
 }
@@ -305,11 +362,34 @@ def _check_lora(config: TrainingFile) -> None:
             "the result is stored as plain LoRA, and DoRA's magnitudes are no difference of weights",
             "drop one of the two",
         )
+    if config.method == "hybrid" and block.loraplus_lr_ratio is not None:
+        raise CombinationRefused(
+            "method hybrid with lora.loraplus_lr_ratio",
+            "hybrid has learning rates of its own: one for LoRA, one for the prompt",
+            "set lora.loraplus_lr_ratio: null",
+        )
+    if config.method == "lora_pro":
+        _check_lora_pro(config)
     if block.bias != "none" and config.quantization is not None:
         raise CombinationRefused(
             "lora.bias on a quantised base",
             "the biases of quantised layers are not trained",
             "set lora.bias: none",
+        )
+
+
+def _check_lora_pro(config: TrainingFile) -> None:
+    if config.lora.use_dora:
+        raise CombinationRefused(
+            "method lora_pro with lora.use_dora",
+            "LoRA-Pro follows the gradient of W + s·B·A, and DoRA's weight is another function",
+            "set lora.use_dora: false, or use method: lora",
+        )
+    if config.lora.loraplus_lr_ratio is not None:
+        raise CombinationRefused(
+            "method lora_pro with lora.loraplus_lr_ratio",
+            "both decide how A and B are moved",
+            "drop one of the two",
         )
 
 
@@ -341,6 +421,10 @@ def changes_loaded_base(config: TrainingFile) -> bool:
 
 def optimizer_name(config: TrainingFile) -> str:
     """What moved the parameters, for records."""
+    if config.method == "lora_pro":
+        return f"LoRA-Pro ({config.lora_pro.form} form) over AdamW"
+    if config.method == "hybrid":
+        return f"AdamW, learning rate of the prompt {config.hybrid.prompt_learning_rate:g}"
     ratio = config.lora.loraplus_lr_ratio
     if "lora" in METHOD_BLOCKS[config.method] and ratio is not None:
         return f"AdamW, learning rate of B {ratio:g} times that of A (LoRA+)"

@@ -1,0 +1,171 @@
+"""Training a prepared model once, or from several starts of which the best by validation loss is kept.
+
+A start is the adapter's beginning, the order of the data and dropout. Every trial stays in the record with its score, and
+what all of them took is counted: tokens, time, energy and batches of the result are sums.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from schemas.config import TrainingFile
+from schemas.progress import Observe, Said, ignore
+from schemas.run import Trial
+from trainer.checkpoints import Checkpoints
+from trainer.data.collate import Batches
+from trainer.data.tokenize import Example
+from trainer.evaluation.scoring import in_float32
+from trainer.loop import Shape, TrainResult, supervised_loss, train
+from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
+from trainer.optimizers import optimizer_for
+from trainer.processes import ALONE, Processes
+from trainer.row_attention import layout_of
+from trainer.seeding import seed_everything, seed_of
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What every trial has in common. `said` is told of the first prepared model; `checkpoints` keeps the state of a run,
+    where there are several trials in a folder for each."""
+
+    config: TrainingFile
+    tokenizer: Any  # transformers' PreTrainedTokenizerBase
+    batches: Batches
+    device: str
+    autocast: bool
+    said: Callable[[Any], None] = lambda _: None
+    checkpoints: Checkpoints | None = None
+    processes: Processes = ALONE
+
+    def checkpoints_of(self, seed: int) -> Checkpoints | None:
+        """Where the trial of one seed keeps its state."""
+        kept = self.checkpoints
+        if kept is None or len(self.config.seeds) == 1:
+            return kept
+        folder = kept.folder / f"seed-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return replace(kept, folder=folder)
+
+
+@dataclass(frozen=True, eq=False)
+class Attempts:
+    """The model that was kept, what all trials took together, and each trial where there were several."""
+
+    model: Any
+    result: TrainResult
+    parameters: tuple[int, int]  # trainable, all
+    trials: tuple[Trial, ...] = ()
+
+
+def train_all_seeds(
+    base: Any, setting: Setting, validation: Sequence[Example], *, observe: Observe = ignore
+) -> Attempts:
+    """Train from each of the file's seeds; with one seed nothing is chosen and `validation` is not looked at.
+
+    Raises:
+        InputRefused: the method refuses the base.
+        PackingRefused: rows of this architecture cannot share a sequence.
+        LossDiverged, OutOfMemory: a trial failed.
+    """
+    config = setting.config
+    seeds = config.seeds
+    method: Any = implementation(config.method)
+    results: list[TrainResult] = []
+    scores: list[float] = []
+    best: dict[str, torch.Tensor] = {}
+    model = base
+    for seed in seeds:
+        model = _prepared(method, method.unwrap(model) if results else model, setting, seed)
+        if not results:
+            setting.said(model)
+        results.append(_trained(model, setting, seed, observe))
+        if len(seeds) == 1:
+            return Attempts(model, results[0], count_trainable(model))
+        scores.append(_score(model, setting, validation))
+        observe(Said("seed", f"{seed}: validation loss {scores[-1]:.3f}"))
+        if scores[-1] <= min(scores):
+            best = _learnt(model)
+    return _chosen(model, best, results, scores, seeds)
+
+
+def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
+    seed_everything(seed)  # a base may have dropout of its own
+    model = method.prepare(base, setting.config, seed=seed)
+    initialise = getattr(method, "initialise", None)
+    if initialise is not None:
+        initialise(model, setting.config, setting.tokenizer)
+    if setting.processes.rank:  # equal weights, and dropout of its own
+        seed_everything(seed_of(seed, f"process {setting.processes.rank}") % 2**32)
+    return model
+
+
+def _trained(model: Any, setting: Setting, seed: int, observe: Observe) -> TrainResult:
+    training = setting.config.training
+    layout = layout_of(model) if METHODS[setting.config.method].packs else "padded"
+    if training.packing and layout == "padded":
+        raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
+    return train(
+        model,
+        replace(setting.batches, seed=seed),
+        training,
+        device=setting.device,
+        autocast=setting.autocast,
+        optimizer=optimizer_for(model, setting.config),
+        layout=layout,
+        checkpoints=setting.checkpoints_of(seed),
+        processes=setting.processes,
+        observe=observe,
+    )
+
+
+def _score(model: Any, setting: Setting, validation: Sequence[Example]) -> float:
+    """The loss over the validation rows in nats per supervised token, in fp32 like every score."""
+    batches = replace(setting.batches, examples=tuple(validation), pack_to=None)
+    total, count = 0.0, 0
+    with in_float32(model), torch.inference_mode():
+        for batch in batches.in_order():
+            loss, supervised, _ = supervised_loss(model, batch.to(setting.device))
+            total, count = total + float(loss), count + supervised
+    return total / count
+
+
+def _learnt(model: Any) -> dict[str, torch.Tensor]:
+    return {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
+
+
+def _chosen(
+    model: Any, best: dict[str, torch.Tensor], results: list[TrainResult], scores: list[float], seeds: tuple[int, ...]
+) -> Attempts:
+    """The last model with the numbers of the best trial: all of them have the same names."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, values in best.items():
+            parameters[name].copy_(values)
+    number = scores.index(min(scores))
+    trials = tuple(
+        Trial(seed=seed, score=score, chosen=at == number)
+        for at, (seed, score) in enumerate(zip(seeds, scores, strict=True))
+    )
+    return Attempts(model.eval(), _together(results, number), count_trainable(model), trials)
+
+
+def _together(results: list[TrainResult], number: int) -> TrainResult:
+    """The chosen trial's curve, and what all trials took."""
+    shapes: Counter[Shape] = Counter()
+    for result in results:
+        for shape in result.shapes:
+            shapes[replace(shape, count=0)] += shape.count
+    energies = [result.energy_kwh for result in results]
+    return replace(
+        results[number],
+        tokens=sum(one.tokens for one in results),
+        supervised_tokens=sum(one.supervised_tokens for one in results),
+        padding_tokens=sum(one.padding_tokens for one in results),
+        seconds=sum(one.seconds for one in results),
+        shapes=tuple(replace(shape, count=count) for shape, count in shapes.items()),
+        energy_kwh=None if None in energies else sum(energy for energy in energies if energy is not None),
+        peak_bytes=max((one.peak_bytes for one in results if one.peak_bytes is not None), default=None),
+    )
