@@ -67,6 +67,31 @@ def require_same(kept: KeptRun, config: TrainingFile, base: Digest) -> None:
         raise ResumedOtherBase(kept.run_id, kept.base, base)
 
 
+def new_run(
+    config: TrainingFile, *, run_id: str, path: Path, overrides: tuple[str, ...], base: Digest, started_at: str
+) -> KeptRun:
+    """A run that begins now.
+
+    Args:
+        config: the training file.
+        run_id: of it.
+        path: where the file lies.
+        overrides: of the command line.
+        base: manifest digest.
+        started_at: RFC 3339.
+    """
+    return KeptRun(
+        run_id=run_id,
+        name=config.name,
+        config=str(path.resolve()),
+        overrides=overrides,
+        config_sha256=canonical_digest(config_identity(config)),
+        base=base,
+        libraries=library_versions(),
+        started_at=started_at,
+    )
+
+
 class Keeper:
     """What a run says about itself in its folder, while it goes."""
 

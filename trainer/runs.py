@@ -35,12 +35,12 @@ from schemas.values import derived, measured
 from schemas.version import Version
 from trainer.checked_base import CheckedBase, base_named, checked_base
 from trainer.config import LoadedConfig, load_training_file
-from trainer.environment import library_versions
 from trainer.facts_file import read_facts
+from trainer.guards import refuse_absent, warnings_about
 from trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
 from trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
 from trainer.processes import Processes
-from trainer.resume import Keeper, changed_libraries, require_same, say_how_to_go_on, say_what_waits
+from trainer.resume import Keeper, changed_libraries, new_run, require_same, say_how_to_go_on, say_what_waits
 from trainer.run_folder import read_state, remove_superseded, run_folder, write_state
 
 if TYPE_CHECKING:
@@ -107,20 +107,28 @@ def train_and_register(
     """
     registry.require_writable()
     loaded = load_training_file(config_path, overrides)
-    for note in loaded.notes:
-        observe(Warned("config", note))
+    warnings = [*(("config", note) for note in loaded.notes), *warnings_about(loaded.config)]
+    for reference, text in warnings:
+        observe(Warned(reference, text))
     row = check_available(loaded.config)
     facts = _read_facts(loaded)
     signer = registry.trainer_key  # asked for now, not after an hour of training
     base_version = base_named(registry, loaded.config.base)
-    _check_asked(loaded)
+    refuse_absent(loaded)
     runs = registry.folder / "runs"
     if resume is None:
         say_what_waits(runs, observe)
     else:
         require_same(resume, loaded.config, base_version.manifest_digest)
     launch = launch or Launch(nproc=resume.processes if resume else 1)
-    kept = resume or _new_run(registry, loaded, base_version, config_path, overrides)
+    kept = resume or new_run(
+        loaded.config,
+        run_id=registry.nonce(),
+        path=config_path,
+        overrides=overrides,
+        base=base_version.manifest_digest,
+        started_at=registry.clock(),
+    )
     changes = {"status": "running", "why": None, "overrides": overrides, "processes": launch.size}
     try:
         with run_folder(runs, kept.run_id) as folder:
@@ -138,6 +146,7 @@ def train_and_register(
                 resumed=resume is not None,
                 comparison=comparison,
             )
+            run.warnings += [text for _, text in warnings]
             outcome = run.complete(facts, signer.public.key_id)
         remove_superseded(runs, kept)
         return outcome
@@ -146,34 +155,6 @@ def train_and_register(
         raise
     except OSError as error:
         raise unwritable(runs / kept.run_id, error) from error
-
-
-def _new_run(
-    registry: Registry, loaded: LoadedConfig, base: Version, config_path: Path, overrides: tuple[str, ...]
-) -> KeptRun:
-    return KeptRun(
-        run_id=registry.nonce(),
-        name=loaded.config.name,
-        config=str(config_path.resolve()),
-        overrides=overrides,
-        config_sha256=canonical_digest(config_identity(loaded.config)),
-        base=base.manifest_digest,
-        libraries=library_versions(),
-        started_at=registry.clock(),
-    )
-
-
-def _check_asked(loaded: LoadedConfig) -> None:
-    """Refuse a data file that is not there and a question that nothing answers now, not after the base was hashed."""
-    from trainer.data.containers import DataFileMissing
-    from trainer.evaluation.suites import check_asked
-    from trainer.hub_data import is_hub_id
-
-    data = loaded.config.data
-    for path in (data.train.path, data.validation.path):
-        if path is not None and not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder):
-            raise DataFileMissing(loaded.resolve(path))
-    check_asked(loaded.config.evaluation)
 
 
 @dataclass(eq=False)
@@ -218,7 +199,7 @@ class _Run:
             checkpoints=keeper.checkpoints(self.config.training.save_steps),
             processes=Processes(size=self.launch.size),
         )
-        self.warnings += [*self.loaded.notes, *trained.data.warnings, *self._resumption(trained)]
+        self.warnings += [*trained.data.warnings, *self._resumption(trained)]
         self.artifact.mkdir()
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)

@@ -1,0 +1,38 @@
+"""What a training file asks for that is not there, or that measurements or its own goals speak against.
+
+The first is refused before anything is read, the second are warnings, which enter the record.
+"""
+
+from collections.abc import Iterator
+
+from schemas.config import TrainingFile
+from trainer.config import LoadedConfig
+from trainer.learning_rates import advice
+from trainer.methods import METHODS
+
+
+def warnings_about(config: TrainingFile) -> Iterator[tuple[str, str]]:
+    """(reference, text) of each: a learning rate outside the measured ranges, a method that does not fit a goal."""
+    rate = advice(config.method, config.training.learning_rate)
+    if rate is not None:
+        yield "learning-rate", rate
+    row = METHODS[config.method]
+    for goal in config.goals:
+        about = row.about(goal)
+        if not about.fits:
+            yield f"goal-{goal}".replace("_", "-"), f"goal {goal}: {about.why}"
+        elif goal == "latency" and row.mergeable and not row.trains_base_weights:
+            yield "unmerged", f"goal latency: {row.name} costs time at every token until it is merged into its base"
+
+
+def refuse_absent(loaded: LoadedConfig) -> None:
+    """Refuse a data file that is not there and a question that nothing answers now, not after the base was hashed."""
+    from trainer.data.containers import DataFileMissing
+    from trainer.evaluation.suites import check_asked
+    from trainer.hub_data import is_hub_id
+
+    data = loaded.config.data
+    for path in (data.train.path, data.validation.path):
+        if path is not None and not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder):
+            raise DataFileMissing(loaded.resolve(path))
+    check_asked(loaded.config.evaluation)
