@@ -4,6 +4,7 @@ Refused before anything is written: what is no adapter, the same adapter twice, 
 theirs or whose bytes changed, an adapter that does not verify, and a merge in 4 bits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from schemas.progress import Observe, Said, ignore
 from schemas.values import Value, derived, unknown
 from schemas.version import Version
 from trainer.checked_base import CheckedBase, checked_base
+from trainer.quantization import Quantisation
 
 if TYPE_CHECKING:
     from trainer.merge.plan import MergePlan
@@ -153,9 +155,9 @@ class Prepared:
         return BaseReference(identity=self.base.record.identity, manifest=self.base.version.manifest_digest)
 
     @property
-    def quantisation(self) -> str | None:
+    def quantisation(self) -> Quantisation | None:
         """How the base was quantised while the adapters were trained, if it was for any."""
-        return next((one.quantisation for one in self.adapters if one.quantisation), None)
+        return quantisation_of(self.adapters)
 
 
 def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, observe: Observe = ignore) -> Prepared:
@@ -193,7 +195,7 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
         base=base,
         policy=policy,
         plan=plan_of(
-            base.folder, adapters, request, quantisation=_quantisation(adapters) if policy == "dequantised" else None
+            base.folder, adapters, request, quantisation=quantisation_of(adapters) if policy == "dequantised" else None
         ),
         licence_flags=_licence_flags(base.record, adapters),
     )
@@ -305,8 +307,13 @@ def _parts(request: MergeRequest, count: int) -> tuple[tuple[float, ...], tuple[
     return weights, densities
 
 
-def _quantisation(adapters: list[Folded]) -> str | None:
-    return next((one.quantisation for one in adapters if one.quantisation), None)
+def quantisation_of(adapters: Sequence[Folded]) -> Quantisation | None:
+    """How the base of these adapters was quantised, and in which number format it was loaded before, as the run recorded."""
+    for one in adapters:
+        if one.quantisation:
+            run = one.records.run
+            return Quantisation(one.quantisation, "BF16" if run is None or run.environment.dtype == "bf16" else "F32")
+    return None
 
 
 def _licence_flags(base: BaseRecord, adapters: list[Folded]) -> Value:

@@ -196,7 +196,9 @@ class _Merge:
         if not reason or not reason.strip():
             other = figures.compared.get("dequantised")
             label = prepared.adapters[0].version.label
-            raise DistanceNotAccepted(label, prepared.quantisation, figures.distance.kl, other.kl if other else None)
+            raise DistanceNotAccepted(
+                label, prepared.quantisation.settings, figures.distance.kl, other.kl if other else None
+            )
         self.observe(Warned("distance-accepted", f"the distance from the trained model was accepted: {reason}"))
         return AcceptedDistance(reason=reason.strip(), by=self._person(key_id))
 

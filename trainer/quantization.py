@@ -14,6 +14,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.config import QuantizationBlock
@@ -30,6 +31,15 @@ class QuantizationUnavailable(Unavailable):
             why=why,
             fix="install bitsandbytes (`pip install bitsandbytes`), or train without `quantization`",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How a base was quantised in memory: the settings as `describe` writes them, and the number format (safetensors' name)
+    in which its weights were loaded before."""
+
+    settings: str
+    loaded_as: str
 
 
 def loading_arguments(block: QuantizationBlock, *, dtype: Dtype, device: str) -> dict[str, Any]:
@@ -109,6 +119,17 @@ def through_4_bits(weight: Any, description: str) -> Any:
     kind, _, double = description.partition(", ")
     packed, state = functional.quantize_4bit(weight, compress_statistics=double == "double", quant_type=kind)
     return functional.dequantize_4bit(packed, state)
+
+
+def dequantized_weights(model: Any) -> dict[str, Any]:
+    """The weights that the quantised layers of a loaded model multiply by, by parameter name."""
+    layers = {id(layer) for layer in quantized_layers(model)}
+    functional = _bitsandbytes().functional
+    return {
+        f"{name}.weight": functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+        for name, module in model.named_modules()
+        if id(module) in layers
+    }
 
 
 def block_of(description: str) -> QuantizationBlock:

@@ -82,7 +82,10 @@ def build_merge_modification(
         record_created_at=now,
         identity=identity_section("merge", name, manifest, signing, tool_version),
         modifier=modifier_section(profile),
-        base=(base_section(base), *(_ingredient(one, merge, base) for one in merge.ingredients)),
+        base=(
+            base_section(base, _quantised_view(merge)),
+            *(_ingredient(one, merge, base) for one in merge.ingredients),
+        ),
         method=_method(merge),
         merge=_merge(merge),
         code=recorded_run.code_section(merge.environment),
@@ -96,6 +99,15 @@ def build_merge_modification(
     if facts:
         record = with_facts(record, facts, at=now)
     return with_assessment(record)
+
+
+def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
+    """How the base was held while the adapters were trained and while it was folded into; None where it never was in 4 bits."""
+    settings = next((one.quantisation for one in merge.ingredients if one.quantisation), None)
+    if settings is None:
+        return None
+    folded = "through 4 bits and back" if merge.base_policy == "dequantised" else "as it is stored, not quantised"
+    return {"while training": settings, "for the merge": folded}
 
 
 def _ingredient(one: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:

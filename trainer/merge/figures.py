@@ -15,7 +15,7 @@ from trainer.merge.adapter import read_adapter
 from trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters
 from trainer.merge.folder import write_model_folder
 from trainer.merge_inputs import Prepared
-from trainer.quantization import block_of
+from trainer.quantization import Quantisation, block_of, dequantized_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
     beside = "" if fold_error.floor is None else f", {dtype} itself costs {fold_error.floor:.3g}"
     observe(Said("fold", f"KL {fold_error.kl:.3g} nats a token, allowed {fold_error.limit:.3g}{beside}"))
     figures = _distances(run, found, fold_error)
+    for policy, one in sorted(figures.compared.items()):
+        observe(Said("compare", f"KL {one.kl:.3g} with the {policy} base, same first token at {one.agreement:.1%}"))
     observe(Said("distance", f"KL {figures.distance.kl:.3g} from {figures.distance.reference}"))
     return figures
 
@@ -80,12 +82,13 @@ def _runs_unmerged(prepared: Prepared) -> bool:
 def _distances(run: "_Unmerged", found: Answers, fold_error: Divergence) -> Figures:
     """How far the result is from the model that was trained; without quantisation that is what was merged."""
     prepared = run.prepared
-    if prepared.quantisation is None:
+    how = prepared.quantisation
+    if how is None:
         named = f"the model that was trained: {fold_error.reference}"
         distance = fold_error.model_copy(update={"limit": None, "floor": None, "reference": named})
         return Figures(fold_error, distance, {})
-    named = f"the model that was trained: the base in 4 bits ({prepared.quantisation}) with its adapter, in fp32"
-    trained = run.trained_answers()
+    named = f"the model that was trained: the base in 4 bits ({how.settings}) with its adapter, in fp32"
+    trained = run.trained_answers(how)
     compared: dict[BasePolicy, Divergence] = {}
     if prepared.request.compare_bases or prepared.policy == "original":
         for policy in ("original", "dequantised"):
@@ -102,23 +105,22 @@ class _Unmerged:
 
     def answers(self, policy: BasePolicy, dtype: Dtype) -> Answers:
         """Of the base that a policy names; `dtype` is that of its weights and products, adapters stay fp32."""
+        model = load_base(self.prepared.base.folder, dtype=dtype, device="cpu")[0]
         if policy == "dequantised" and self.prepared.quantisation is not None:
-            model = self._quantised().dequantize()
-            model = model.bfloat16() if dtype == "bf16" else model.float()
-        else:
-            model = load_base(self.prepared.base.folder, dtype=dtype, device="cpu")[0]
+            for name, weight in dequantized_weights(self._quantised(self.prepared.quantisation)).items():
+                parameter = model.get_parameter(name)
+                parameter.data = weight.to(parameter.dtype)
         return self._of(model)
 
-    def trained_answers(self) -> Answers:
+    def trained_answers(self, quantisation: Quantisation) -> Answers:
         """Of the model as it was trained: its base in 4 bits, products in fp32."""
-        model = self._quantised()
+        model = self._quantised(quantisation)
         with in_float32(model):
             return self._of(model)
 
-    def _quantised(self) -> Any:
-        loaded_as = next(job.quantisation.loaded_as for job in self.prepared.plan.jobs() if job.quantisation)
-        dtype: Dtype = "bf16" if loaded_as == "BF16" else "fp32"
-        block = block_of(str(self.prepared.quantisation))
+    def _quantised(self, how: Quantisation) -> Any:
+        dtype: Dtype = "bf16" if how.loaded_as == "BF16" else "fp32"
+        block = block_of(how.settings)
         return load_base(self.prepared.base.folder, dtype=dtype, device="cpu", quantization=block)[0]
 
     def _of(self, model: Any) -> Answers:

@@ -16,6 +16,7 @@ from trainer.merge.fold import Folding
 from trainer.merge.names import ModelNames
 from trainer.merge.tensors import DTYPES, INDEX, StoredTensor, matrix_of
 from trainer.merge.updates import Update
+from trainer.quantization import Quantisation
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
@@ -31,15 +32,6 @@ class Ingredient:
     share: Share
     label: str
     folding: Folding
-
-
-@dataclass(frozen=True, slots=True)
-class Quantisation:
-    """How the base was quantised in memory: the settings as `trainer.quantization.describe` writes them, and the number
-    format (safetensors name) in which its weights were loaded before."""
-
-    settings: str
-    loaded_as: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

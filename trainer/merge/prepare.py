@@ -10,9 +10,10 @@ from trainer.merge.adapter import read_adapter
 from trainer.merge.algorithms import ALGORITHMS, Share
 from trainer.merge.fold import fold
 from trainer.merge.names import model_names
-from trainer.merge.plan import CONFIG, Ingredient, MergePlan, Quantisation, make_plan
+from trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
 from trainer.merge.tensors import checkpoint_tensors
 from trainer.merge_inputs import FORMATS, Folded, FourBitMergeRefused, MergeRequest
+from trainer.quantization import Quantisation
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
@@ -29,7 +30,7 @@ class UnknownAlgorithm(InputRefused):
 
 
 def plan_of(
-    base: Path, adapters: Sequence[Folded], request: MergeRequest, *, quantisation: str | None = None
+    base: Path, adapters: Sequence[Folded], request: MergeRequest, *, quantisation: Quantisation | None = None
 ) -> MergePlan:
     """The plan of folding verified adapters into a checked base folder.
 
@@ -52,7 +53,6 @@ def plan_of(
         )
         for one in adapters
     ]
-    how = None if quantisation is None else Quantisation(quantisation, _loaded_as(adapters))
     return make_plan(
         base,
         tensors,
@@ -61,11 +61,5 @@ def plan_of(
         algorithm=algorithm,
         seed=request.seed,
         dtype=FORMATS[request.dtype] if request.dtype else None,
-        quantisation=how,
+        quantisation=quantisation,
     )
-
-
-def _loaded_as(adapters: Sequence[Folded]) -> str:
-    """The number format that the base had before it was quantised, as the training run recorded it."""
-    runs = [one.records.run for one in adapters if one.quantisation and one.records.run is not None]
-    return "BF16" if any(run.environment.dtype == "bf16" for run in runs) else "F32"

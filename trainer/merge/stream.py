@@ -23,9 +23,10 @@ from schemas.errors import RunFailed
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
 from trainer.merge.algorithms import Share, combine
 from trainer.merge.measures import BlockSums, MergeChanges, change_of, spectral_norm, spectral_norm_of_sum
-from trainer.merge.plan import BLOCK_ELEMENTS, Job, MergePlan, OutputFile, Quantisation
+from trainer.merge.plan import BLOCK_ELEMENTS, Job, MergePlan, OutputFile
 from trainer.merge.tensors import DTYPES, INDEX, matrix_of
 from trainer.merge.updates import Addition, Loaded, difference_of
+from trainer.quantization import Quantisation, through_4_bits
 
 COPY_BYTES = 4 * 1024 * 1024
 WHOLE_PARAMETERS = 64 * 1024 * 1024  # of one tensor that is measured as a whole; larger ones go block by block
@@ -304,7 +305,5 @@ class _Engine:
 
 def quantised(weight: torch.Tensor, how: Quantisation) -> torch.Tensor:
     """What the base's matrix was while the adapters were trained."""
-    from trainer.quantization import through_4_bits
-
     dequantised: torch.Tensor = through_4_bits(weight.to(DTYPES[how.loaded_as]).contiguous(), how.settings)
     return dequantised
