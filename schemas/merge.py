@@ -92,10 +92,11 @@ class MergeRecord(Document):
     relative_norm: float | None
     lost_share: float | None
     modules: tuple[ModuleChange, ...]
-    fold_error: Divergence
-    distance: Divergence
+    fold_error: Divergence | None  # null for a bundle: nothing was folded
+    distance: Divergence | None
     compared: dict[BasePolicy, Divergence] = Field(default_factory=dict)
     accepted: AcceptedDistance | None = None
+    why_bundled: str | None = None  # why nothing was folded; null where it was
     licence_flags: Value
     tokenizer_policy: str
     stale: tuple[StaleEvaluation, ...] = ()

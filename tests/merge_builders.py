@@ -4,6 +4,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from registry.home import Registry
+from registry.manifests import manifest_of_folder
+from registry.register import NewArtifact, NewStatement, register_version
+from schemas.identity import Digest
+from schemas.manifest import BaseReference, Parent
+from schemas.modification import ModificationRecord
+from schemas.statement import CardPredicate
+from schemas.version import Version
+from tests.homes import NOW
 from trainer.merge.adapter import read_adapter
 from trainer.merge.algorithms import Algorithm, Share
 from trainer.merge.fold import fold
@@ -12,6 +21,8 @@ from trainer.merge.measures import MergeChanges
 from trainer.merge.names import model_names
 from trainer.merge.plan import Ingredient, MergePlan, make_plan
 from trainer.merge.tensors import checkpoint_tensors
+
+CARD = b"---\nlibrary_name: peft\n---\n# adapter\n"
 
 
 def write_base(model: Any, folder: Path, *, shard_size: str | int = "5GB", dtype: Any = None) -> Path:
@@ -82,6 +93,24 @@ def plan_of(
 def merge(base: Path, *adapters: Path, into: Path, workers: int | None = None, **choices: Any) -> MergeChanges:
     into.mkdir()
     return write_model_folder(plan_of(base, *adapters, **choices), into, workers=workers)
+
+
+def register_adapter(registry: Registry, folder: Path, base: Any, name: str) -> Version:
+    """A folder of peft as a registered adapter of an added base."""
+    (folder / "README.md").unlink(missing_ok=True)  # of peft; ours is outside the manifest
+    manifest = manifest_of_folder(
+        folder,
+        kind="adapter",
+        layout="peft",
+        method="lora",
+        base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
+        parents=(Parent(role="base", manifest=base.version.manifest_digest),),
+    )
+    statements = (
+        NewStatement("modification", ModificationRecord(record_id=name, record_created_at=NOW).to_json()),
+        NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
+    )
+    return register_version(registry, NewArtifact(name, "train", manifest, folder, CARD, statements))
 
 
 class quiet(warnings.catch_warnings):

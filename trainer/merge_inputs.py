@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trainer.merge.plan import MergePlan
 
 # what --dtype may say, as safetensors names it; without it each tensor keeps its own
+FACTOR_ALGORITHMS = ("concatenate", "svd")  # the result stays an adapter
 FORMATS = {"bf16": "BF16", "fp32": "F32"}
 
 
@@ -78,12 +79,23 @@ class FourBitMergeRefused(InputRefused):
         )
 
 
+class NothingFolded(InputRefused):
+    reference = "nothing-folded"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="there is no plan of tensors to show",
+            why=why,
+            fix="run it without --plan; with --check nothing is registered",
+        )
+
+
 class WeightsDoNotFit(InputRefused):
     reference = "merge-weights-refused"
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            what="--weights or --density cannot be used",
+            what="these numbers cannot be used",
             why=why,
             fix="give one number for each adapter, in their order, such as --weights 0.7,0.3",
         )
@@ -133,8 +145,24 @@ class Prepared:
     adapters: tuple[Folded, ...]
     base: CheckedBase
     policy: BasePolicy
-    plan: "MergePlan"
+    plan: "MergePlan | None"  # None where nothing is folded: the result is an adapter or a bundle
     licence_flags: Value
+    why_bundled: str | None = None
+
+    def require_plan(self) -> "MergePlan":
+        """The plan of folding.
+
+        Raises:
+            NothingFolded: the result is an adapter or a bundle.
+        """
+        if self.plan is None:
+            raise NothingFolded(self.why_bundled or f"{self.request.algorithm} makes one adapter of several")
+        return self.plan
+
+    @property
+    def seed(self) -> int | None:
+        """Of the random choice; None where nothing is random."""
+        return self.plan.seed if self.plan is not None and self.plan.is_random else None
 
     @property
     def base_input(self) -> BaseInput:
@@ -151,8 +179,13 @@ class Prepared:
 
     @property
     def base_reference(self) -> BaseReference:
-        """The base as the result's manifest names it."""
-        return BaseReference(identity=self.base.record.identity, manifest=self.base.version.manifest_digest)
+        """The base as the result's manifest names it; an adapter or a bundle still stands on it as the adapters did."""
+        how = self.quantisation if self.plan is None else None
+        return BaseReference(
+            identity=self.base.record.identity,
+            manifest=self.base.version.manifest_digest,
+            quantisation=None if how is None else how.settings,
+        )
 
     @property
     def quantisation(self) -> Quantisation | None:
@@ -168,6 +201,7 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
         PullRefused, PullUnverified: an adapter does not verify.
         InputRefused, IntegrityBroken: an adapter that cannot be folded into these weights, see `trainer/merge/fold.py`.
     """
+    from trainer.merge.making import why_not_foldable
     from trainer.merge.prepare import plan_of
 
     if request.dtype is not None and request.dtype not in FORMATS:
@@ -186,24 +220,35 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     for one in adapters:
         part = "" if len(adapters) == 1 else f"  weight {one.weight:g}"
         observe(Said("adapter", f"{one.version.label} {one.version.weights_digest.short}  verified{part}"))
-    quantised = any(one.quantisation for one in adapters)
-    policy: BasePolicy = request.base_policy or ("dequantised" if quantised else "original")
+    stays_adapter = request.algorithm in FACTOR_ALGORITHMS
+    _check_rank(request, stays_adapter=stays_adapter)
+    why = why_not_foldable(adapters)
+    quantisation = quantisation_of(adapters)
+    policy: BasePolicy = request.base_policy or ("dequantised" if quantisation and not stays_adapter else "original")
+    through = quantisation if policy == "dequantised" else None
     return Prepared(
         request=request,
-        name=check_name(request.name or f"{versions[0].name}-merged"),
+        name=check_name(request.name or f"{versions[0].name}-{'bundle' if why else 'merged'}"),
         adapters=tuple(adapters),
         base=base,
         policy=policy,
-        plan=plan_of(
-            base.folder, adapters, request, quantisation=quantisation_of(adapters) if policy == "dequantised" else None
-        ),
+        plan=None if stays_adapter or why else plan_of(base.folder, adapters, request, quantisation=through),
         licence_flags=_licence_flags(base.record, adapters),
+        why_bundled=why,
     )
+
+
+def _check_rank(request: MergeRequest, *, stays_adapter: bool) -> None:
+    if (request.algorithm == "svd") != (request.rank is not None):
+        raise WeightsDoNotFit("--rank belongs to --algorithm svd, which needs it")
+    if stays_adapter and (request.dtype or request.densities or request.base_policy):
+        raise WeightsDoNotFit(
+            f"{request.algorithm} makes an adapter: --dtype, --density and --base-policy mean nothing"
+        )
 
 
 def plan_identity(prepared: Prepared) -> dict[str, Any]:
     """What decides the bytes of the result, without names and paths: equal requests have one digest."""
-    plan = prepared.plan
     ingredients = [
         {"weights": str(one.weights_digest), "weight": one.weight, "density": one.density}
         for one in ingredients_of(prepared)
@@ -211,10 +256,11 @@ def plan_identity(prepared: Prepared) -> dict[str, Any]:
     return {
         "base": str(prepared.base.record.identity.weights),
         "base_policy": prepared.policy,
-        "algorithm": plan.algorithm,
+        "algorithm": "bundle" if prepared.why_bundled else prepared.request.algorithm,
+        "rank": prepared.request.rank if prepared.request.algorithm == "svd" else None,
         "ingredients": ingredients,
-        "seed": plan.seed if plan.is_random else None,
-        "dtype": plan.dtype,
+        "seed": prepared.seed,
+        "dtype": None if prepared.plan is None else prepared.plan.dtype,
     }
 
 

@@ -31,7 +31,7 @@ from schemas.canonical import canonical_digest
 from schemas.errors import Refused
 from schemas.identity import Digest
 from schemas.manifest import Manifest, Parent
-from schemas.merge import AcceptedDistance, MergeRecord, ModuleChange, StaleEvaluation
+from schemas.merge import AcceptedDistance, MergeRecord, StaleEvaluation
 from schemas.modification import ModificationRecord
 from schemas.progress import Observe, Said, Warned, ignore
 from schemas.statement import CardPredicate
@@ -42,8 +42,7 @@ from trainer.run_folder import run_folder
 
 if TYPE_CHECKING:
     from trainer.evaluation.evaluate import EvaluationOutcome
-    from trainer.merge.figures import Figures
-    from trainer.merge.measures import MergeChanges
+    from trainer.merge.making import Made
 
 TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their own"
 
@@ -79,12 +78,14 @@ class MergeOutcome:
             "manifest_digest": self.modification.identity.result_manifest.value,
             "weights_digest": str(self.merge.weights_digest),
             "base_digest": str(self.merge.base.identity.weights),
-            "fold_error": fold.kl,
-            "fold_error_limit": fold.limit,
-            "fold_error_floor": fold.floor,
-            "distance": distance.kl,
+            "kind": version.kind if version else None,
+            "fold_error": fold.kl if fold else None,
+            "fold_error_limit": fold.limit if fold else None,
+            "fold_error_floor": fold.floor if fold else None,
+            "distance": distance.kl if distance else None,
             "distances": {policy: one.kl for policy, one in self.merge.compared.items()},
             "lost_to_rounding": self.merge.lost_share,
+            "why_bundled": self.merge.why_bundled,
             "accepted": self.merge.accepted.to_json() if self.merge.accepted else None,
             "modification_record": str(self.modification.canonical_digest()),
             "registered_before": self.was_there,
@@ -136,20 +137,17 @@ class _Merge:
 
     def complete(self, facts: dict[str, Any] | None, key_id: str, *, register: bool) -> MergeOutcome:
         """Write, measure, judge, describe, register."""
-        from trainer.merge.figures import measure
-        from trainer.merge.folder import write_model_folder
+        from trainer.merge.making import make
 
         prepared, began = self.prepared, (self.registry.clock(), time.monotonic())
         self._require_room()
         self.artifact.mkdir()
-        changes = write_model_folder(prepared.plan, self.artifact, observe=self.observe)
-        self._say_changes(changes)
-        figures = measure(prepared, self.artifact, self.folder / "reference", observe=self.observe)
+        made = make(prepared, self.artifact, self.folder / "reference", observe=self.observe)
         prepared.base.require_unchanged()  # while its weights were read, folded and loaded again
-        accepted = self._judge(figures, key_id)
-        manifest = self._manifest()
-        evaluated = self._evaluate(manifest, key_id) if prepared.request.evaluate else None
-        merge = self._record(manifest, changes, figures, accepted, began)
+        accepted = self._judge(made, key_id)
+        manifest = self._manifest(made)
+        evaluated = self._evaluate(manifest, key_id) if prepared.request.evaluate and made.kind == "model" else None
+        merge = self._record(manifest, made, accepted, began)
         modification = build_merge_modification(
             record_id=self.merge_id,
             now=self.registry.clock(),
@@ -174,42 +172,34 @@ class _Merge:
 
     def _require_room(self) -> None:
         """The result is written once here and once in the store: said before, not after half of it."""
-        needed = 2 * self.prepared.plan.output_bytes
+        needed = 2 * (0 if self.prepared.plan is None else self.prepared.plan.output_bytes)
         if shutil.disk_usage(self.folder).free < needed:
             raise DiskFull(self.artifact)
 
-    def _say_changes(self, changes: "MergeChanges") -> None:
-        whole = changes.whole
-        lost = "" if whole.lost_share is None else f", {whole.lost_share:.2%} of the change lost to rounding"
-        norm = "" if whole.relative_norm is None else f", relative norm {whole.relative_norm:.3g}"
-        self.observe(
-            Said("merge", f"{len(changes.tensors)} tensors, {whole.changed / 1e6:.2f} M values changed{norm}{lost}")
-        )
-
-    def _judge(self, figures: "Figures", key_id: str) -> AcceptedDistance | None:
+    def _judge(self, made: "Made", key_id: str) -> AcceptedDistance | None:
         from trainer.merge.drift import require_within
 
-        require_within(figures.fold_error)
+        if made.fold_error is not None:
+            require_within(made.fold_error)
         prepared, reason = self.prepared, self.prepared.request.accept_distance
-        if prepared.quantisation is None or prepared.policy == "dequantised":
+        how, distance = prepared.quantisation, made.distance
+        if how is None or distance is None or prepared.policy == "dequantised" or made.kind != "model":
             return None
         if not reason or not reason.strip():
-            other = figures.compared.get("dequantised")
+            other = dict(made.compared).get("dequantised")
             label = prepared.adapters[0].version.label
-            raise DistanceNotAccepted(
-                label, prepared.quantisation.settings, figures.distance.kl, other.kl if other else None
-            )
+            raise DistanceNotAccepted(label, how.settings, distance.kl, other.kl if other else None)
         self.observe(Warned("distance-accepted", f"the distance from the trained model was accepted: {reason}"))
         return AcceptedDistance(reason=reason.strip(), by=self._person(key_id))
 
-    def _manifest(self) -> Manifest:
+    def _manifest(self, made: "Made") -> Manifest:
         prepared = self.prepared
         adapters = sorted(one.version.manifest_digest for one in prepared.adapters)
         return manifest_of_folder(
             self.artifact,
-            kind="model",
-            layout="model",
-            method="merge",
+            kind=made.kind,
+            layout=made.layout,
+            method=made.method,
             base=prepared.base_reference,
             config_sha256=canonical_digest(plan_identity(prepared)),
             parents=(
@@ -233,46 +223,34 @@ class _Merge:
     def _record(
         self,
         manifest: Manifest,
-        changes: "MergeChanges",
-        figures: "Figures",
+        made: "Made",
         accepted: AcceptedDistance | None,
         began: tuple[str, float],
     ) -> MergeRecord:
         from trainer.environment import choose_hardware, describe_environment
-        from trainer.merge.algorithms import FORMULAE
 
-        prepared, plan, whole = self.prepared, self.prepared.plan, changes.whole
+        prepared = self.prepared
         return MergeRecord(
             merge_id=self.merge_id,
-            algorithm=plan.algorithm,
-            formula=FORMULAE[plan.algorithm],
-            seed=plan.seed if plan.is_random else None,
+            algorithm="bundle" if made.why_bundled else prepared.request.algorithm,
+            formula=made.formula,
+            seed=prepared.seed,
             plan_sha256=canonical_digest(plan_identity(prepared)),
-            dtype=plan.dtype,
+            dtype=made.dtype,
             base=prepared.base_reference,
             base_policy=prepared.policy,
             ingredients=ingredients_of(prepared),
             weights_digest=manifest.weights_digest,
             parameters_total=prepared.base.record.parameters_total,
-            parameters_changed=whole.changed,
-            parameters_added=plan.parameters_added,
-            relative_norm=whole.relative_norm,
-            lost_share=whole.lost_share,
-            modules=tuple(
-                ModuleChange(
-                    name=one.name,
-                    shape=one.shape,
-                    relative_norm=one.relative_norm,
-                    spectral_norm=one.spectral_norm,
-                    cosine=one.cosine,
-                    changed_share=one.changed_share,
-                    lost_share=one.lost_share,
-                )
-                for one in changes.tensors
-            ),
-            fold_error=figures.fold_error,
-            distance=figures.distance,
-            compared=figures.compared,
+            parameters_changed=made.changed,
+            parameters_added=made.added,
+            relative_norm=made.relative_norm,
+            lost_share=made.lost_share,
+            modules=made.modules,
+            fold_error=made.fold_error,
+            distance=made.distance,
+            compared=dict(made.compared),
+            why_bundled=made.why_bundled,
             accepted=accepted,
             licence_flags=prepared.licence_flags,
             tokenizer_policy=TOKENIZER_POLICY,

@@ -38,6 +38,7 @@ _KINDS = {
     "dare_ties": "merge_dare",
     "concatenate": "merge_linear",
     "svd": "merge_linear",
+    "bundle": "other",
 }
 
 
@@ -184,7 +185,7 @@ def _change(merge: MergeRecord, manifest: Manifest) -> Change:
         "" if merge.lost_share is None else f"; rounding took {100 * merge.lost_share:.3g} % of the norm that was meant"
     )
     share = 100 * merge.parameters_changed / merge.parameters_total
-    norm = unknown("not measured: the result is an adapter, and the base's weights are not in it")
+    norm = unknown(f"not measured: the result is {manifest.kind}, and the base's weights are not in it")
     if merge.relative_norm is not None:
         norm = measured(merge.relative_norm, method=f"‖W' − W‖_F / ‖W‖_F over the whole base{lost}")
     return Change(
@@ -197,7 +198,7 @@ def _change(merge: MergeRecord, manifest: Manifest) -> Change:
         modules=measured(modules, method=f"{how}; evidence of size, not a test of significance"),
         relative_to=measured(str(merge.base.identity.weights), method="weights digest of the base"),
         base_weights_untouched=measured(
-            "yes" if manifest.kind == "adapter" else "no", method="whether the result holds tensors of the base"
+            "no" if manifest.kind == "model" else "yes", method="whether the result holds tensors of the base"
         ),
         artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
     )
@@ -244,10 +245,12 @@ def _number(value: Value) -> float | None:
 
 def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None) -> Evaluation:
     section = evaluation_section(evaluation, None)
-    figures = [_figure("fold error", merge.fold_error), _figure("distance from the trained model", merge.distance)]
+    both = (("fold error", merge.fold_error), ("distance from the trained model", merge.distance))
+    figures = [_figure(name, one) for name, one in both if one is not None]
     figures += [_figure(f"distance, base {policy}", one) for policy, one in sorted(merge.compared.items())]
     found = [*(section.metrics.value or []), *figures]
-    update = {"metrics": measured(found, method="answers of reference and result on the tool's own probe sentences")}
+    how = "answers of reference and result on the tool's own probe sentences"
+    update = {"metrics": measured(found, method=how) if found else unknown(f"nothing was folded: {merge.why_bundled}")}
     if evaluation is None and merge.stale:
         stale = [one.to_json() | {"status": "stale"} for one in merge.stale]
         update["runs"] = measured(stale, method="evaluations of the ingredients; they do not speak of the merged model")

@@ -58,6 +58,12 @@ def _base_lines(base: BaseRecord, quantization: dict[str, Any] | None) -> list[s
 
 
 def _adapter_lines(manifest: Manifest) -> list[str]:
+    if manifest.layout == "bundle" and manifest.method == "merge":
+        folders = sorted(
+            {entry.path.rpartition("/")[0] for entry in manifest.files if entry.path.startswith("adapters/")}
+        )
+        lines = [f'model = PeftModel.from_pretrained(base, "{_HERE}/{folders[0]}")']
+        return lines + [f'model = PeftModel.from_pretrained(model, "{_HERE}/{folder}")' for folder in folders[1:]]
     if manifest.layout == "bundle":
         return [
             f'adapted = PeftModel.from_pretrained(base, "{_HERE}/lora")',

@@ -98,17 +98,18 @@ def merge_card(
 
 
 def _merge_lines(merge: MergeRecord) -> list[str]:
+    if merge.why_bundled is not None:
+        return [f"- Nothing was folded into the base: {_md(merge.why_bundled)}", f"- {_md(merge.formula)}"]
     lost = "not measured" if merge.lost_share is None else share(merge.lost_share)
-    accepted = [] if merge.accepted is None else [f"- The distance was accepted: {_md(merge.accepted.reason)}"]
-    return [
+    lines = [
         f"- Formula: {_md(merge.formula)}",
         f"- Base as it was {'in 4 bits, dequantised' if merge.base_policy == 'dequantised' else 'registered'}; "
         f"sums in fp32, one rounding to {merge.dtype}; {lost} of the change's norm lost to it",
-        f"- {whole(merge.parameters_changed)} of {whole(merge.parameters_total)} parameters have another value",
-        f"- Fold error against {_md(merge.fold_error.reference)}: KL {number(merge.fold_error.kl)} nats a token",
-        f"- Distance from {_md(merge.distance.reference)}: KL {number(merge.distance.kl)} nats a token",
-        *accepted,
+        f"- {whole(merge.parameters_changed)} of {whole(merge.parameters_total)} parameters of the base have another value",
     ]
+    for label, one in (("Fold error against", merge.fold_error), ("Distance from", merge.distance)):
+        lines += [] if one is None else [f"- {label} {_md(one.reference)}: KL {number(one.kl)} nats a token"]
+    return lines + ([] if merge.accepted is None else [f"- The distance was accepted: {_md(merge.accepted.reason)}"])
 
 
 def _merge_measured(merge: MergeRecord, evaluation: EvaluationRecord | None) -> str:

@@ -89,7 +89,8 @@ def _facts(
 def _merge_facts(merge: MergeRecord) -> list[tuple[str, str]]:
     parts = ", ".join(f"{one.label} × {one.weight:g}" for one in merge.ingredients)
     facts = [("Merged from", _plain(f"{parts} by {merge.algorithm}, {merge.base_policy} base"))]
-    facts.append(("Fold error, distance", f"KL {merge.fold_error.kl:.3g}, {merge.distance.kl:.3g} nats a token"))
+    if merge.fold_error is not None and merge.distance is not None:
+        facts.append(("Fold error, distance", f"KL {merge.fold_error.kl:.3g}, {merge.distance.kl:.3g} nats a token"))
     return facts + [("Evaluation", _plain(f"stale: that of {one.of}")) for one in merge.stale]
 
 

@@ -118,9 +118,9 @@ def merge_metrics(merge: MergeRecord) -> tuple[MetricPoint, ...]:
     """Both figures, and how much changed."""
     at = milliseconds(merge.finished_at)
     figures = {
-        "merge/fold_error": merge.fold_error.kl,
-        "merge/fold_error_limit": merge.fold_error.limit,
-        "merge/distance": merge.distance.kl,
+        "merge/fold_error": merge.fold_error.kl if merge.fold_error else None,
+        "merge/fold_error_limit": merge.fold_error.limit if merge.fold_error else None,
+        "merge/distance": merge.distance.kl if merge.distance else None,
         "merge/relative_norm": merge.relative_norm,
         "merge/lost_to_rounding": merge.lost_share,
         "merge/parameters_changed": float(merge.parameters_changed),

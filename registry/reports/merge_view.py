@@ -13,8 +13,11 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
     labels = ", ".join(f"{one.label} (weight {number(one.weight)})" for one in merge.ingredients)
     lines = [
         f"Merged from {labels} into the {merge.base_policy} base by {merge.algorithm}.",
-        f"Fold error {_kl(merge.fold_error)}; distance from the model that was trained {_kl(merge.distance)}.",
     ]
+    if merge.why_bundled is not None:
+        lines = [f"A bundle of {labels} beside the base: nothing was folded. {merge.why_bundled}"]
+    if merge.fold_error is not None and merge.distance is not None:
+        lines.append(f"Fold error {_kl(merge.fold_error)}; distance from the trained model {_kl(merge.distance)}.")
     if merge.accepted is not None:
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
     lines += [f"Stale: the evaluation of {one.of} does not speak of this model." for one in merge.stale]
@@ -35,8 +38,8 @@ def merge_figures(merge: MergeRecord) -> tuple[Figure, ...]:
     rows += [
         _row("Formula", merge.formula, "sums in fp32, one rounding"),
         _row("Base policy", merge.base_policy, f"weights digest {merge.base.identity.weights}"),
-        _divergence("Fold error", merge.fold_error),
-        _divergence("Distance from the trained model", merge.distance),
+        *(_divergence("Fold error", one) for one in (merge.fold_error,) if one is not None),
+        *(_divergence("Distance from the trained model", one) for one in (merge.distance,) if one is not None),
         *(_divergence(f"Distance, {policy} base", one) for policy, one in sorted(merge.compared.items())),
     ]
     if merge.lost_share is not None:

@@ -21,6 +21,7 @@ from registry.pull import pull_version
 from registry.register import NewArtifact, register_version
 from registry.verify import verify_folder
 from tests.bench import training
+from tests.bench.merging import merging
 from tests.homes import a_home, add_a_base, an_artifact
 
 REPEATS = 7
@@ -33,6 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         start_up(Path(scratch))
         verification(Path(scratch))
+        merging(Path(scratch) / "merging")
     training.main()
 
 

@@ -16,7 +16,6 @@ from registry.bases import add_base
 from registry.database import catalog
 from registry.files import DiskFull
 from registry.home import Registry
-from registry.manifests import manifest_of_folder
 from registry.pull import pull_version, version_named
 from registry.records import records_of
 from registry.register import (
@@ -31,14 +30,11 @@ from registry.verify import verify_version
 from schemas.base_model import BaseOrigin, DeclaredFacts
 from schemas.errors import IntegrityBroken, KnownError
 from schemas.identity import Digest
-from schemas.manifest import BaseReference, Parent
 from schemas.modification import ModificationRecord
 from schemas.progress import Said
-from schemas.statement import CardPredicate
 from schemas.values import declared
-from schemas.version import Version
 from tests.homes import NOW, a_home
-from tests.merge_builders import load, unmerged, write_adapter
+from tests.merge_builders import CARD, load, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
 from trainer.merge import updates
 from trainer.merge.drift import FoldErrorTooLarge
@@ -54,7 +50,6 @@ from trainer.merge_inputs import (
 )
 from trainer.merges import MergeOutcome, merge_and_register
 
-CARD = b"---\nlibrary_name: peft\n---\n# adapter\n"
 FACTS = DeclaredFacts(
     licence_flags=declared(["non_commercial"], by="a lawyer", at=NOW),
     training_compute_flop=declared(1e18, "FLOP", by="its provider", at=NOW),
@@ -80,23 +75,6 @@ class Place:
 def lora(**changes: Any) -> LoraConfig:
     settings: dict[str, Any] = {"task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     return LoraConfig(**(settings | changes))
-
-
-def register_adapter(registry: Registry, folder: Path, base: Any, name: str) -> Version:
-    (folder / "README.md").unlink(missing_ok=True)  # of peft; ours is outside the manifest
-    manifest = manifest_of_folder(
-        folder,
-        kind="adapter",
-        layout="peft",
-        method="lora",
-        base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
-        parents=(Parent(role="base", manifest=base.version.manifest_digest),),
-    )
-    statements = (
-        NewStatement("modification", ModificationRecord(record_id=name, record_created_at=NOW).to_json()),
-        NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
-    )
-    return register_version(registry, NewArtifact(name, "train", manifest, folder, CARD, statements))
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
         QuantizationUnavailable: the model that was trained cannot be run here.
     """
     probes = probes_of(load_tokenizer(prepared.base.folder))
-    dtype: Dtype = "fp32" if prepared.plan.dtype == "float32" else "bf16"
+    dtype: Dtype = "fp32" if prepared.require_plan().dtype == "float32" else "bf16"
     found = _of_folder(merged, probes, dtype)
     run = _Unmerged(prepared, probes)
     if _runs_unmerged(prepared):
@@ -63,9 +63,22 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
     return figures
 
 
+def measure_adapter(prepared: Prepared, result: Path, *, gate: bool, observe: Observe = ignore) -> Divergence:
+    """One adapter in place of several, against those side by side, on the base in fp32; `gate`: it claims to be exact."""
+    probes = probes_of(load_tokenizer(prepared.base.folder))
+    run = _Unmerged(prepared, probes)
+    reference = run.answers("original", "fp32")
+    model = load_base(prepared.base.folder, dtype="fp32", device="cpu")[0]
+    found = answers(with_adapters(model, [result], [1.0]), probes)
+    one = divergence(reference, found, named="the base with its adapters side by side, in fp32")
+    one = gated(one, dtype="fp32", floor=None) if gate else one
+    observe(Said("fold", f"KL {one.kl:.3g} nats a token" + (f", allowed {one.limit:.3g}" if one.limit else ", stated")))
+    return one
+
+
 def _runs_unmerged(prepared: Prepared) -> bool:
     """peft can run it: one adapter as it is, or a weighted sum of plain low-rank ones."""
-    if prepared.plan.algorithm != "linear":
+    if prepared.require_plan().algorithm != "linear":
         return False
     if len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1:
         return True
@@ -139,7 +152,7 @@ def _of_folder(folder: Path, probes: Probes, dtype: Dtype) -> Answers:
 
 def _kept_in_float32(prepared: Prepared, scratch: Path, probes: Probes) -> Answers:
     scratch.mkdir()
-    write_model_folder(prepared.plan.in_float32(), scratch)
+    write_model_folder(prepared.require_plan().in_float32(), scratch)
     try:
         return _of_folder(scratch, probes, "fp32")
     finally:

@@ -64,7 +64,7 @@ class Outlook(Frozen):
 
 def outlook_of(prepared: Prepared) -> Outlook:
     """The outlook of a prepared merge; its time is estimated from one block, tried here."""
-    plan, workers = prepared.plan, len(os.sched_getaffinity(0))
+    plan, workers = prepared.require_plan(), len(os.sched_getaffinity(0))
     jobs, touched = tuple(plan.jobs()), plan.touched
     libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Outlook(

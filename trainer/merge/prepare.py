@@ -12,7 +12,7 @@ from trainer.merge.fold import fold
 from trainer.merge.names import model_names
 from trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
 from trainer.merge.tensors import checkpoint_tensors
-from trainer.merge_inputs import FORMATS, Folded, FourBitMergeRefused, MergeRequest
+from trainer.merge_inputs import FACTOR_ALGORITHMS, FORMATS, Folded, FourBitMergeRefused, MergeRequest
 from trainer.quantization import Quantisation
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
@@ -24,7 +24,7 @@ class UnknownAlgorithm(InputRefused):
     def __init__(self, word: str) -> None:
         super().__init__(
             what=f"{word[:60]!r} is no way to merge",
-            why="the ways to combine differences are " + ", ".join(ALGORITHMS),
+            why="the ways to merge are " + ", ".join((*ALGORITHMS, *FACTOR_ALGORITHMS)),
             fix="leave --algorithm out for a weighted sum",
         )
 

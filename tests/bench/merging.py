@@ -1,0 +1,225 @@
+"""Merging against peft: time and memory on a 1.1-billion-parameter bf16 model made on the spot, and who adds up right.
+
+The engine is timed without imports, hashing and reload, warm, in a process of its own; peft's load, merge and save likewise.
+Runs alternate, the medians count, and the bytes must be equal.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RUNS = 3
+PARAMETERS_BAR = 1.1e9
+RATIO_BAR = 5.0
+MEMORY_BAR_MB = 700
+SHAPE = {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 32}
+
+OURS = """
+import sys, time
+from pathlib import Path
+from tests.merge_builders import plan_of
+from trainer.merge.folder import write_model_folder
+base, adapter, out = map(Path, sys.argv[1:])
+plan = plan_of(base, adapter)
+out.mkdir()
+began, cpu = time.perf_counter(), time.process_time()
+write_model_folder(plan, out)
+seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(seconds, int(status["VmHWM"].split()[0]) / 1024, cpu)
+"""
+THEIRS = """
+import sys, time, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base, adapter, out = sys.argv[1:]
+began, cpu = time.perf_counter(), time.process_time()
+model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
+seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(seconds, int(status["VmHWM"].split()[0]) / 1024, cpu)
+"""
+
+
+def merging(folder: Path) -> None:
+    """Print the table."""
+    base, adapter = make_model(folder / "one", layers=22)
+    ours, theirs = Timings([]), Timings([])
+    for run in range(RUNS + 1):
+        for timings, script, name in ((theirs, THEIRS, "theirs"), (ours, OURS, "ours")):
+            timings.runs.append(measured(script, base, adapter, folder / f"{name}-{run}"))
+        if run < RUNS:
+            remove(folder / f"ours-{run}", folder / f"theirs-{run}")
+    other, values = different_values(folder / f"ours-{RUNS}", folder / f"theirs-{RUNS}")
+    remove(folder / f"ours-{RUNS}", folder / f"theirs-{RUNS}")
+    print(f"merge        1.1 B bf16: engine {ours.text} with every norm, peft load+merge+save {theirs.text}")
+    print(f"ratio        peft / engine: {theirs.seconds / ours.seconds:.1f} (bar {RATIO_BAR:g}), "
+          f"CPU time {theirs.cpu / ours.cpu:.1f}; {other} of {values} values differ")  # fmt: skip
+    print(f"memory       engine VmHWM {ours.memory:.0f} MiB (bar {MEMORY_BAR_MB}), peft {theirs.memory:.0f} MiB")
+    whole_command(folder / "home", base, adapter)
+    remove(folder / "one", folder / "home")
+    base, adapter = make_model(folder / "two", layers=44)
+    twice = measured(OURS, base, adapter, folder / "ours-twice")[1]
+    remove(folder / "ours-twice", folder / "two")
+    print(f"memory       the same with twice the layers: {twice:.0f} MiB")
+    weighted_sums(folder)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """(seconds, MiB, CPU seconds) of runs; the first warms the page cache and is not timed."""
+
+    runs: list[tuple[float, float, float]]
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(run[0] for run in self.runs[1:])
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(run[2] for run in self.runs[1:])
+
+    @property
+    def memory(self) -> float:
+        return max(run[1] for run in self.runs)
+
+    @property
+    def text(self) -> str:
+        return f"{self.seconds:.2f} s ({self.cpu:.1f} CPU s)"
+
+
+def make_model(folder: Path, *, layers: int) -> tuple[Path, Path]:
+    """A Llama of random bf16 weights in shards of 1 GB, and a LoRA of rank 8 on every linear layer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tests.merge_builders import quiet
+
+    config = LlamaConfig(
+        **SHAPE, num_hidden_layers=layers, num_key_value_heads=4, tie_word_embeddings=False, dtype="bfloat16"
+    )
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model = model.to_empty(device="cpu")
+    assert model.num_parameters() >= PARAMETERS_BAR * 0.99
+    torch.manual_seed(0)
+    pool = (torch.randn(1 << 24) * 0.02).bfloat16()
+    for parameter in model.parameters():
+        times = -(-parameter.numel() // len(pool))
+        parameter.data = pool.repeat(times)[: parameter.numel()].reshape(parameter.shape).clone()
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its buffers are computed, not stored
+    model.save_pretrained(folder / "base", max_shard_size="1GB")
+    with quiet():
+        adapted = get_peft_model(
+            model, LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear")
+        )
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.02)
+        adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
+    return folder / "base", folder / "adapter"
+
+
+def measured(script: str, *arguments: Path) -> tuple[float, float, float]:
+    """(seconds, MiB, CPU seconds) that a script in a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)], check=True, capture_output=True, text=True
+    )
+    seconds, peak, cpu = done.stdout.split()[-3:]
+    return float(seconds), float(peak), float(cpu)
+
+
+def different_values(first: Path, second: Path) -> tuple[int, int]:
+    """How many stored values differ, and of how many: the order in which threads add up a product is the library's own."""
+    import torch
+
+    from trainer.merge.tensors import stored_tensors
+
+    tensors = [
+        {one.name: one for file in sorted(folder.glob("*.safetensors")) for one in stored_tensors(file)}
+        for folder in (first, second)
+    ]
+    assert tensors[0].keys() == tensors[1].keys()
+    pairs = ((one.read(), tensors[1][name].read()) for name, one in tensors[0].items())
+    counts = [(int(torch.count_nonzero(a != b)), a.numel()) for a, b in pairs]
+    return sum(count for count, _ in counts), sum(total for _, total in counts)
+
+
+def whole_command(folder: Path, base: Path, adapter: Path) -> None:
+    """`registry merge` from start to end: checks, hashes, both figures on reloaded models, signatures, registration."""
+    import shutil
+
+    from registry.bases import add_base
+    from registry.home import utc_now
+    from schemas.base_model import BaseOrigin
+    from tests.homes import a_home
+    from tests.merge_builders import register_adapter
+    from trainer.embedded import embedded_base
+
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(embedded_base() / name, base / name)
+    with a_home(folder, now=utc_now()) as registry:
+        added = add_base(registry, base, name="billion", origin=BaseOrigin(format="huggingface", source="billion"))
+        register_adapter(registry, adapter, added, "adapter")
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "cli.main", "merge", "adapter", "--home", str(folder), "--no-mirror", "-o", "json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        print(f"command      failed with {done.returncode}: {done.stderr.strip().splitlines()[-3:]}")
+        return
+    found: dict[str, Any] = json.loads(done.stdout)
+    print(
+        f"command      registry merge {seconds:.1f} s, everything included: fold error {found['fold_error']:.3g} "
+        f"(allowed {found['fold_error_limit']:.3g}), {100 * found['lost_to_rounding']:.1f} % of the change lost to rounding"
+    )
+
+
+def weighted_sums(folder: Path) -> None:
+    """0.7·Δ₁ + 0.3·Δ₂: the relative error of each of peft's ways, and of ours, against the sum in fp64."""
+    import torch
+    from peft import LoraConfig
+
+    from tests.merge_builders import load, merge, quiet, unmerged, write_adapter, write_base
+    from tests.training_builders import a_model
+
+    target, weights = "model.layers.0.self_attn.q_proj", (0.7, 0.3)
+    base = write_base(a_model(tied=False, hidden_size=64), folder / "small")
+    for kind, rslora in (("LoRA", False), ("rsLoRA", True)):
+        config = LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules=["q_proj"], use_rslora=rslora)
+        adapters = [write_adapter(base, folder / f"{kind}-{seed}", config, seed=seed, scale=1.0) for seed in (1, 2)]
+        with quiet():
+            model = unmerged(base, adapters[0])
+            model.load_adapter(adapters[1], adapter_name="second")
+        layer = model.base_model.model.get_submodule(target)
+        exact = sum(
+            weight * layer.get_delta_weight(name).double()
+            for weight, name in zip(weights, ("default", "second"), strict=True)
+        )
+        merge(base, *adapters, into=folder / f"{kind}-sum", weights=weights)
+        ours = load(folder / f"{kind}-sum").get_parameter(f"{target}.weight") - load(base).get_parameter(
+            f"{target}.weight"
+        )
+        errors = {"ours": float((ours.double() - exact).norm() / exact.norm())}
+        for way in ("cat", "svd", "linear", "ties", "dare_linear"):
+            torch.manual_seed(0)
+            options = {} if way in ("cat", "svd", "linear") else {"density": 0.5}
+            with quiet():
+                model.add_weighted_adapter(["default", "second"], list(weights), way, combination_type=way, **options)
+            found = layer.get_delta_weight(way).double()
+            errors[way] = float((found - exact).norm() / exact.norm())
+        print(f"weighted     {kind:<7} " + "  ".join(f"{name} {error:.2g}" for name, error in errors.items()))
+
+
+def remove(*folders: Path) -> None:
+    import shutil
+
+    for folder in folders:
+        shutil.rmtree(folder)

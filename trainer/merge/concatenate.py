@@ -1,0 +1,139 @@
+"""Several low-rank adapters as one, without the base: exactly, by concatenating factors, or at a smaller rank, by SVD.
+
+    Σ wᵢ·sᵢ·Bᵢ·Aᵢ = [w₁s₁B₁ w₂s₂B₂ …]·[A₁; A₂; …]        alpha = r, rsLoRA off: the scale is 1
+
+The concatenation is exact and its ranks add up. The best approximation of rank r keeps the r largest singular values; its error
+is the root of the sum of the squares of the others, known without forming the product. Everything is in fp64, stored in fp32.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from schemas.errors import InputRefused
+from trainer.merge.adapter import CONFIG, WEIGHTS, Adapter
+from trainer.methods.weights_io import write_json, write_tensors
+
+_PREFIX = "base_model.model."
+_A, _B = ".lora_A.weight", ".lora_B.weight"
+FORMULAE = {
+    "concatenate": "Δ' = Σ wᵢ·sᵢ·Bᵢ·Aᵢ = [w₁s₁B₁ …]·[A₁; …], exact, ranks add up",
+    "svd": "Δ' = the best approximation of rank r of Σ wᵢ·sᵢ·Bᵢ·Aᵢ in each module (singular value decomposition)",
+}
+
+
+class NotConcatenable(InputRefused):
+    reference = "not-concatenable"
+
+    def __init__(self, label: str, why: str) -> None:
+        super().__init__(
+            what=f"{label} cannot stay an adapter in a merge",
+            why=why,
+            fix="fold it into the base instead: leave --algorithm out, or use ties or dare",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleResult:
+    """One module of the new adapter. `error`: what the smaller rank loses, relative to the exact sum (Frobenius)."""
+
+    name: str
+    shape: tuple[int, int]
+    rank: int
+    norm: float
+    spectral_norm: float
+    error: float
+
+
+def write_concatenated(
+    parts: Sequence[tuple[Adapter, float, str]], folder: Path, *, base: str, rank: int | None = None
+) -> tuple[ModuleResult, ...]:
+    """Write the adapter that equals the weighted sum of `parts`, (adapter, weight, label), into the existing, empty folder.
+
+    Args:
+        parts: in the order of the sum.
+        folder: of the result.
+        base: the id that a reader needs besides, such as `sha256:…`.
+        rank: compress every module to it; None keeps the sum exact.
+
+    Raises:
+        NotConcatenable: a part is more than low-rank factors of linear layers.
+    """
+    for adapter, _, label in parts:
+        _require_plain(adapter, label)
+    modules = sorted(
+        {name.removesuffix(_A) for adapter, _, _ in parts for name in adapter.tensors if name.endswith(_A)}
+    )
+    tensors, results = {}, []
+    for module in modules:
+        b, a, result = _module(module, parts, rank)
+        tensors[f"{_PREFIX}{module}{_B}"], tensors[f"{_PREFIX}{module}{_A}"] = b, a
+        results.append(result)
+    write_tensors(tensors, folder / WEIGHTS)
+    write_json(_config(parts[0][0], results, base), folder / CONFIG)
+    return tuple(results)
+
+
+def whole_error(results: Sequence[ModuleResult]) -> float:
+    """The relative error over all modules together."""
+    exact = math.hypot(*(one.norm for one in results))
+    return math.hypot(*(one.error * one.norm for one in results)) / exact if exact else 0.0
+
+
+def _module(
+    module: str, parts: Sequence[tuple[Adapter, float, str]], rank: int | None
+) -> tuple[torch.Tensor, torch.Tensor, ModuleResult]:
+    factors = [
+        (
+            adapter.tensors[f"{module}{_B}"].read().double() * (weight * adapter.scale(module)),
+            adapter.tensors[name].read().double(),
+        )
+        for adapter, weight, _ in parts
+        if (name := f"{module}{_A}") in adapter.tensors
+    ]
+    b, a = torch.cat([one for one, _ in factors], dim=1), torch.cat([one for _, one in factors])
+    q_b, r_b = torch.linalg.qr(b)
+    q_a, r_a = torch.linalg.qr(a.t())
+    u, values, v = torch.linalg.svd(r_b @ r_a.t())
+    norm, error = float(values.norm()), 0.0
+    if rank is not None and rank < len(values):
+        error = float(values[rank:].norm()) / norm if norm else 0.0
+        root = values[:rank].sqrt()
+        b, a = q_b @ u[:, :rank] * root, (v[:rank] * root[:, None]) @ q_a.t()
+    shape = (b.shape[0], a.shape[1])
+    return b.float(), a.float(), ModuleResult(module, shape, a.shape[0], norm, float(values[0]), error)
+
+
+def _config(first: Adapter, results: Sequence[ModuleResult], base: str) -> dict[str, object]:
+    """The first adapter's configuration with the new ranks; alpha = r everywhere, so that every scale is 1. Each module is
+    named whole, because patterns of peft match from the end of a name."""
+    usual = max(set(ranks := [one.rank for one in results]), key=lambda rank: (ranks.count(rank), rank))
+    other = {one.name.replace(".", r"\."): one.rank for one in results if one.rank != usual}
+    return dict(first.config) | {
+        "base_model_name_or_path": base,
+        "r": usual,
+        "lora_alpha": usual,
+        "rank_pattern": other,
+        "alpha_pattern": other,
+        "use_rslora": False,
+        "lora_dropout": 0.0,
+        "init_lora_weights": True,
+        "target_modules": [one.name for one in results],
+        "exclude_modules": None,
+        "inference_mode": True,
+        "revision": None,
+    }
+
+
+def _require_plain(adapter: Adapter, label: str) -> None:
+    if adapter.peft_type != "LORA":
+        raise NotConcatenable(label, f"it is {adapter.peft_type}, which has no factors to concatenate")
+    for key in ("use_dora", "target_parameters", "fan_in_fan_out"):
+        if adapter.config.get(key):
+            raise NotConcatenable(label, f"{key} makes its change more than a product of two factors of a linear layer")
+    other = next((name for name in adapter.tensors if not name.endswith((_A, _B))), None)
+    if other is not None:
+        raise NotConcatenable(label, f"it also holds {other}")
