@@ -100,10 +100,11 @@ def compute_record(
         observe: is warned when the twin cannot be traced.
     """
     result, hardware = run.result, run.hardware
+    laws = _laws(run, observe)
     hours = result.seconds / 3600
     positions = result.tokens + _virtual_positions(run)
     return Compute(
-        param_update_flop=_update_flop(run, base, observe),
+        param_update_flop=_update_flop(run, base, laws),
         conservative_flop=derived(
             6.0 * base.parameters_total * positions,
             "FLOP",
@@ -115,9 +116,9 @@ def compute_record(
         hardware=measured(f"{hardware.device}: {hardware.processor}, {hardware.threads} threads"),
         wall_seconds=measured(round(result.seconds, 3), "s", method="training loop only"),
         evaluation_flop=_forward_flop(
-            run, None if evaluation is None else [evaluation], "evaluations before and after"
+            laws, None if evaluation is None else [evaluation], "evaluations before and after"
         ),
-        recompute_flop=_forward_flop(run, _recomputed(result), "forward passes computed again for the backward pass"),
+        recompute_flop=_forward_flop(laws, _recomputed(result), "forward passes computed again for the backward pass"),
         hardware_hours=derived(
             round(hours * result.processes, 6), "h", method=f"wall time × {result.processes} device(s)"
         ),
@@ -126,13 +127,26 @@ def compute_record(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Laws:
+    """Of a forward pass alone, and of forward and backward together."""
+
+    forward: FlopLaw
+    both: FlopLaw
+
+
 def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) -> FlopLaw:
-    """The law of one architecture (transformers' configuration) under one method; no weights are needed.
+    """The law of forward and backward, or without `backward` of a forward pass; see `trace_laws`."""
+    laws = trace_laws(hf_config, config)
+    return laws.both if backward else laws.forward
+
+
+def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:
+    """The laws of one architecture (transformers' configuration) under one method; no weights are needed.
 
     Args:
         hf_config: of the base.
         config: the training file.
-        backward: count the gradients too; without, the law of a forward pass.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -142,11 +156,19 @@ def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) ->
         twin = implementation(config.method).prepare(twin, config, seed=0)
     twin.train()
 
-    def count(tokens: int, supervised: int, *, rows: int = 1) -> float:
-        return float(_traced(twin, (rows, tokens), supervised, backward=backward))
+    start = _LENGTHS[0]
+    shapes = [*((1, tokens, tokens - 1) for tokens in _LENGTHS), (1, start, 1)]
+    if config.virtual_tokens:
+        shapes.append((2, start, start - 1))
+    traces = [_traced(twin, (rows, tokens), supervised) for rows, tokens, supervised in shapes]
+    forward, both = ([float(trace[at]) for trace in traces] for at in (0, 1))
+    return Laws(_fitted(forward), _fitted(both))
 
-    short, middle, long = (count(tokens, tokens - 1) for tokens in _LENGTHS)
-    cut = count(_LENGTHS[0], 1)
+
+def _fitted(counts: list[float]) -> FlopLaw:
+    """The law through the counts at three equally spaced lengths, at the shortest with one position through the output
+    head, and where there are virtual tokens at the shortest with two rows."""
+    short, middle, long, cut = counts[:4]
     head = (short - cut) / (_LENGTHS[0] - 2)
     # without the head F(T) = c + a·T + b·T² at three equally spaced lengths
     one, two, three = (
@@ -157,7 +179,7 @@ def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) ->
     slope = (two - one) / step - square * (2 * start + step)
     constant = one - slope * start - square * start**2
     # what a second row adds beyond its tokens
-    per_row = count(start, start - 1, rows=2) - short - (short - constant) if config.virtual_tokens else 0.0
+    per_row = counts[4] - short - (short - constant) if len(counts) > 4 else 0.0
     return FlopLaw(
         per_token=slope,
         per_head_position=head,
@@ -167,7 +189,8 @@ def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) ->
     )
 
 
-def _traced(twin: Any, shape: tuple[int, int], supervised: int, *, backward: bool) -> int:
+def _traced(twin: Any, shape: tuple[int, int], supervised: int) -> tuple[int, int]:
+    """The operations of a forward pass, and of it and its backward pass."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -179,23 +202,30 @@ def _traced(twin: Any, shape: tuple[int, int], supervised: int, *, backward: boo
 
     hook = head.register_forward_pre_hook(cut)
     try:
-        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+        with FlopCounterMode(display=False) as counter:
             # no mask and the default cache: looking for packed sequences would ask meta tensors for their values
             logits = twin(input_ids=ids).logits
-            if backward:
-                torch.autograd.backward(logits.float().sum())
+            forward = int(counter.get_total_flops())
+            torch.autograd.backward(logits.float().sum())
     finally:
         hook.remove()
         twin.zero_grad(set_to_none=True)
-    return int(counter.get_total_flops())
+    return forward, int(counter.get_total_flops())
 
 
-def _update_flop(run: Run, base: BaseRecord, observe: Observe) -> Value:
+def _laws(run: Run, observe: Observe) -> Laws | None:
+    """The laws of the run's architecture; None where an operator has no kernel without weights."""
     try:
-        law = trace_law(run.model.config, run.config)
-    except (RuntimeError, NotImplementedError) as error:  # an operator without a meta kernel
+        return trace_laws(run.model.config, run.config)
+    except (RuntimeError, NotImplementedError) as error:
         observe(Warned("flop-not-traced", f"operations are from the closed form: {type(error).__name__} in the trace"))
+        return None
+
+
+def _update_flop(run: Run, base: BaseRecord, laws: Laws | None) -> Value:
+    if laws is None:
         return derived(_closed_form(run, base), "FLOP", method=_CLOSED_METHOD, uncertainty_pct=20.0)
+    law = laws.both
     rows = f" + {law.per_row:.6g}·rows" if law.per_row else ""
     method = _TRACE_METHOD.format(a=law.per_token, h=law.per_head_position, b=law.per_square, c=law.per_batch, d=rows)
     return derived(law.total(run.result.shapes), "FLOP", method=method)
@@ -217,15 +247,15 @@ def _closed_form(run: Run, base: BaseRecord) -> float:
     return (4.0 * base.parameters_matmul + 6.0 * trainable) * tokens
 
 
-def _forward_flop(run: Run, shapes: Iterable[Shape] | None, what: str) -> Value:
+def _forward_flop(laws: Laws | None, shapes: Iterable[Shape] | None, what: str) -> Value:
     """Forward passes of these shapes, counted by the law of a forward pass."""
     if shapes is None:
         return unknown(f"no {what}, or nobody watched them")
-    try:
-        law = trace_law(run.model.config, run.config, backward=False)
-    except (RuntimeError, NotImplementedError):
+    if laws is None:
         return unknown("an operator of this architecture cannot be traced without weights")
-    return derived(law.total(shapes), "FLOP", method=f"{what}: the law of a forward pass over their tokens and lengths")
+    return derived(
+        laws.forward.total(shapes), "FLOP", method=f"{what}: the law of a forward pass over their tokens and lengths"
+    )
 
 
 def _recomputed(result: TrainResult) -> list[Shape] | None:

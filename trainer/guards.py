@@ -16,6 +16,11 @@ def warnings_about(config: TrainingFile) -> Iterator[tuple[str, str]]:
     rate = advice(config.method, config.training.learning_rate)
     if rate is not None:
         yield "learning-rate", rate
+    if config.method == "prompt_tuning" and len(config.seeds) == 1:
+        yield (
+            "one-seed",
+            "prompt tuning from one seed: what comes out depends on where it starts; leave `seeds` to its default",
+        )
     row = METHODS[config.method]
     for goal in config.goals:
         about = row.about(goal)

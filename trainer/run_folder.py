@@ -117,9 +117,14 @@ def kept_runs(runs: Path) -> tuple[KeptRun, ...]:
     for folder in runs.iterdir() if runs.is_dir() else ():
         with suppress(OSError), _held(folder):
             state = read_state(folder)
-            if state is not None and any((folder / TRAINING).rglob(_CHECKPOINT_NAME)):
+            if state is not None and has_checkpoint(folder):
                 found.append(state)
     return tuple(sorted(found, key=lambda one: (one.started_at, one.run_id), reverse=True))
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run folder holds a state to go on from, of the run or of one of its trials."""
+    return any((folder / TRAINING).rglob(_CHECKPOINT_NAME))
 
 
 def run_to_resume(runs: Path, asked: str | None) -> KeptRun:

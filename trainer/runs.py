@@ -41,7 +41,7 @@ from trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
 from trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
 from trainer.processes import Processes
 from trainer.resume import Keeper, changed_libraries, new_run, require_same, say_how_to_go_on, say_what_waits
-from trainer.run_folder import read_state, remove_superseded, run_folder, write_state
+from trainer.run_folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
 
 if TYPE_CHECKING:
     from trainer.evaluation.before_after import Evaluated
@@ -265,10 +265,9 @@ class _Run:
         )
         run_workers(job, self.launch, meeting=self.kept.config_sha256.hex[:16], observe=self.observe)
         self.base.require_unchanged()
-        after = Keeper(self.folder, read_state(self.folder))  # the data must still be those that the workers read
-        if not after.checkpoints(None).path.exists():
+        if not has_checkpoint(self.folder):
             raise RegisteredElsewhere()
-        return after
+        return Keeper(self.folder, read_state(self.folder))  # the data must still be those that the workers read
 
     def _resumption(self, trained: "Trained") -> list[str]:
         """What the record has to say about a run that did not go through in one piece."""
