@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import console
-from cli.commands import browse, choosing, data, evaluating, inspect, merging, setup, training
+from cli.commands import asking, browse, choosing, data, evaluating, inspect, merging, setup, training
 from schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
 
 EXIT_CODES = (
@@ -21,7 +21,7 @@ EXIT_CODES = (
 
 # the order in which a reader meets them
 COMMANDS = (
-    *("init", "demo", "base", "data", "methods", "train", "estimate", "compare", "evaluate", "suites", "merge"),
+    *("init", "demo", "base", "data", "methods", "train", "estimate", "compare", "evaluate", "suites", "ask", "merge"),
     *("list", "show", "diff", "lineage", "verify", "pull", "report", "promote", "ui", "mirror", "trust", "schema"),
 )
 
@@ -66,6 +66,7 @@ def program(
 setup.add_to(app)
 data.add_to(app)
 training.add_to(app)
+asking.add_to(app)
 choosing.add_to(app)
 evaluating.add_to(app)
 merging.add_to(app)

@@ -3,12 +3,15 @@
 The first is refused before anything is read, the second are warnings, which enter the record.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from schemas.config import TrainingFile
+from schemas.config import METHOD_BLOCKS, TrainingFile
 from trainer.config import LoadedConfig
 from trainer.learning_rates import advice
 from trainer.methods import METHODS
+
+_TOKENS_THAT_PAY = 20  # Lester et al. 2021 §3.2, figure 3(a)
+_LARGEST_SHARE = 0.5  # of what is computed may be the prompt before it is worth a word
 
 
 def warnings_about(config: TrainingFile) -> Iterator[tuple[str, str]]:
@@ -28,6 +31,33 @@ def warnings_about(config: TrainingFile) -> Iterator[tuple[str, str]]:
             yield f"goal-{goal}".replace("_", "-"), f"goal {goal}: {about.why}"
         elif goal == "latency" and row.mergeable and not row.trains_base_weights:
             yield "unmerged", f"goal latency: {row.name} costs time at every token until it is merged into its base"
+    if len(config.seeds) > 1 and config.prompt_tuning.init == "text":
+        yield (
+            "same-start",
+            "init: text starts every seed at the same place: only the order of the data differs between trials",
+        )
+
+
+def warnings_about_prompt(config: TrainingFile, lengths: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """(reference, text) where virtual tokens are longer than they pay for.
+
+    Args:
+        config: the training file.
+        lengths: tokens of each training row.
+    """
+    count = config.virtual_tokens
+    if not count or not lengths:
+        return
+    mean = sum(lengths) / len(lengths)
+    share = count / (count + mean)
+    if count > _TOKENS_THAT_PAY:
+        yield (
+            "long-prompt",
+            f"{count} virtual tokens beside rows of {mean:.0f} tokens: {share:.0%} of all places, and beyond "
+            f"{_TOKENS_THAT_PAY} little is gained (Lester et al. 2021 §3.2)",
+        )
+    elif share > _LARGEST_SHARE and "prompt_tuning" in METHOD_BLOCKS[config.method]:
+        yield "long-prompt", f"{count} virtual tokens before rows of {mean:.0f} tokens: {share:.0%} of what is computed"
 
 
 def refuse_absent(loaded: LoadedConfig) -> None:

@@ -159,6 +159,18 @@ def without_kernels() -> Iterator[None]:
             del sys.modules["kernels"]
 
 
+def described(text: str) -> QuantizationBlock:
+    """The block that `describe` made this of.
+
+    Raises:
+        ValueError: it did not.
+    """
+    kind, _, double = text.partition(", ")
+    if kind not in ("nf4", "fp4") or double not in ("", "double"):
+        raise ValueError(f"no description of a quantised base: {text!r}")
+    return QuantizationBlock(type="nf4" if kind == "nf4" else "fp4", double=bool(double))
+
+
 def _bitsandbytes() -> Any:
     try:
         with without_kernels():

@@ -36,7 +36,7 @@ from schemas.version import Version
 from trainer.checked_base import CheckedBase, base_named, checked_base
 from trainer.config import LoadedConfig, load_training_file
 from trainer.facts_file import read_facts
-from trainer.guards import refuse_absent, warnings_about
+from trainer.guards import refuse_absent, warnings_about, warnings_about_prompt
 from trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
 from trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
 from trainer.processes import Processes
@@ -200,6 +200,9 @@ class _Run:
             processes=Processes(size=self.launch.size),
         )
         self.warnings += [*trained.data.warnings, *self._resumption(trained)]
+        for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):
+            self.observe(Warned(reference, text))
+            self.warnings.append(text)
         self.artifact.mkdir()
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)

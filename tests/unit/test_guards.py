@@ -4,7 +4,7 @@ import pytest
 
 import trainer.learning_rates
 from tests.training_builders import a_training_file
-from trainer.guards import warnings_about
+from trainer.guards import warnings_about, warnings_about_prompt
 
 SWEEP = {
     "base": "some-base",
@@ -60,3 +60,28 @@ def test_a_method_that_does_not_fit_a_goal_is_warned_of():
             if row.available:
                 found = warned(method=name, goals=[advice.goal])
                 assert (f"goal-{advice.goal}".replace("_", "-") in found) == (not advice.fits)
+
+
+def test_many_starts_of_prompt_tuning_at_one_place_are_warned_of():
+    several = warned(method="prompt_tuning", prompt_tuning__init="text", prompt_tuning__init_text="x")
+    assert set(several) == {"same-start"}
+    assert warned(method="prompt_tuning") == warned(method="hybrid") == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "count", "length", "expected"),
+    [
+        ("prompt_tuning", 64, 100, "beyond 20"),
+        ("prefix_tuning", 64, 100, "beyond 20"),
+        ("hybrid", 20, 5, "80% of what is computed"),
+        ("prefix_tuning", 20, 5, None),
+        ("prompt_tuning", 20, 100, None),
+        ("lora", 20, 5, None),
+    ],
+)
+def test_a_prompt_that_is_longer_than_it_pays_for_is_warned_of(method, count, length, expected):
+    block = "prefix_tuning" if method == "prefix_tuning" else "prompt_tuning"
+    config = a_training_file(method=method, **{f"{block}__num_virtual_tokens": count})
+    found = [text for _, text in warnings_about_prompt(config, [length] * 4)]
+    assert (expected is None) == (found == [])
+    assert all(expected in text for text in found)

@@ -1,0 +1,46 @@
+"""ask: one prompt, answered by registered versions."""
+
+from typing import Annotated
+
+import typer
+
+from cli import console
+from cli.options import HomeOption, Output, OutputOption
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(ask)
+
+
+def ask(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="A version: name, name:3, name@alias, sha256:….")],
+    prompt: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    against: Annotated[
+        str | None, typer.Option(metavar="REF|base", help="Answer beside it: `base`, or another version.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="The longest answer, in tokens.")] = 64,
+    raw: Annotated[bool, typer.Option("--raw", help="Send the prompt as it is, without the chat template.")] = False,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Ask a version something, beside its base if you like. Every model is loaded from a verified copy."""
+    from cli.progress import Progress
+    from cli.wiring import opened
+    from trainer.asking import ask as ask_versions
+
+    with opened(home) as registry:
+        answers = ask_versions(
+            registry,
+            reference,
+            prompt,
+            against=against,
+            max_new_tokens=max_new_tokens,
+            as_chat=not raw,
+            observe=Progress(story_on_stdout=False),
+        )
+    if output is Output.json:
+        console.out_json({"prompt": prompt, "answers": [one.to_json() for one in answers]})
+        return
+    for one in answers:
+        console.out(f"{one.version}  {one.tokens} tokens in {one.seconds:.1f} s\n{one.text}\n")
+    console.next_step(f"registry evaluate {answers[0].version}")

@@ -1,0 +1,161 @@
+"""`registry ask`: one prompt, answered by registered versions, each loaded from a verified copy.
+
+Answers are greedy and in fp32, so that the same versions give the same text. One prompt at a time: rows of unequal length
+cannot be generated together behind a learned prompt.
+"""
+
+import gc
+import tempfile
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.home import Registry
+from registry.manifests import read_manifest
+from registry.pull import pull_version, version_named
+from schemas.errors import InputRefused
+from schemas.manifest import FILE_NAME
+from schemas.progress import Observe, ignore
+from schemas.version import Version
+from trainer.checked_base import base_named, checked_base
+
+BASE = "base"  # what `--against base` means: the base of the version that is asked
+
+
+class NothingAsked(InputRefused):
+    reference = "nothing-asked"
+
+    def __init__(self) -> None:
+        super().__init__(what="the prompt is empty", why="there is nothing to go on", fix="write a question in quotes")
+
+
+class NoBaseKnown(InputRefused):
+    reference = "no-base-known"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            what=f"the base of {label} is not registered here",
+            why="an adapter answers only on its base, and a version of its own has none to compare with",
+            fix="add the base with `registry base add`, or compare with another version",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a version said: `tokens` new ones in `seconds`, its loading not counted."""
+
+    version: str
+    text: str
+    tokens: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def ask(
+    registry: Registry,
+    reference: str,
+    prompt: str,
+    *,
+    against: str | None = None,
+    max_new_tokens: int = 64,
+    as_chat: bool = True,
+    observe: Observe = ignore,
+) -> tuple[Answer, ...]:
+    """The answers of a version and of what it is compared with, in that order.
+
+    Args:
+        registry: where they are.
+        reference: a version.
+        prompt: of the user.
+        against: `base`, or another version; None asks one alone.
+        max_new_tokens: at most so many; a version may stop before.
+        as_chat: put the prompt into the base's chat template, where it has one.
+        observe: hears of the base's check.
+
+    Raises:
+        NothingAsked: the prompt is empty.
+        NoBaseKnown: an adapter's base is not registered, or `base` means nothing here.
+        NotFound, PullRefused, PullUnverified: a version is not there, or does not verify.
+        IntegrityBroken: the base's bytes are not those that were registered.
+    """
+    if not prompt.strip():
+        raise NothingAsked
+    version = version_named(registry, reference)
+    first, base = _asked(registry, version, prompt, max_new_tokens, as_chat=as_chat, observe=observe)
+    if against is None:
+        return (first,)
+    if against == BASE and base is None:
+        raise NoBaseKnown(version.label)
+    other = base if against == BASE and base is not None else version_named(registry, against)
+    second, _ = _asked(registry, other, prompt, max_new_tokens, as_chat=as_chat, observe=observe)
+    return first, second
+
+
+def _asked(
+    registry: Registry, version: Version, prompt: str, max_new_tokens: int, *, as_chat: bool, observe: Observe
+) -> tuple[Answer, Version | None]:
+    """The answer of one version, and its base; one model is in memory at a time."""
+    with tempfile.TemporaryDirectory(dir=registry.folder, prefix=".ask-") as scratch:
+        model, tokenizer, base = _loaded(registry, version, Path(scratch), observe)
+        answer = _answer(version.label, model, tokenizer, prompt, max_new_tokens, as_chat=as_chat)
+        del model
+    gc.collect()
+    return answer, base
+
+
+def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observe) -> tuple[Any, Any, Version | None]:
+    """(model, tokenizer, its base) of a version, from bytes that were checked a moment ago; a base has no base."""
+    from trainer.base_models import load_base, load_tokenizer
+    from trainer.methods import full, implementation
+    from trainer.quantization import described
+
+    if version.kind == "base":
+        base = checked_base(registry, version, scratch, observe)
+        model, tokenizer = load_base(base.folder, dtype="fp32", device="cpu")
+        base.require_unchanged()
+        return model, tokenizer, None
+    folder = scratch / "pulled"
+    pull_version(registry, version, folder)
+    manifest = read_manifest((folder / FILE_NAME).read_bytes())
+    if manifest.base is None or manifest.base.manifest is None:
+        raise NoBaseKnown(version.label)
+    base = checked_base(registry, base_named(registry, str(manifest.base.manifest)), scratch, observe)
+    if manifest.layout == "model":
+        model, tokenizer = full.load(None, folder), load_tokenizer(base.folder)
+        return model, tokenizer, base.version
+    text = manifest.base.quantisation
+    block = None if text is None else described(text)
+    model, tokenizer = load_base(base.folder, dtype="fp32", device="cpu", quantization=block)
+    base.require_unchanged()
+    method: Any = manifest.method or "lora"
+    return implementation(method).load(model, folder), tokenizer, base.version
+
+
+def _answer(label: str, model: Any, tokenizer: Any, prompt: str, max_new_tokens: int, *, as_chat: bool) -> Answer:
+    import torch
+
+    text = prompt
+    if as_chat and isinstance(tokenizer.chat_template, str):
+        message = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    ids = torch.tensor([tokenizer.encode(text, add_special_tokens=False)])
+    started = time.perf_counter()
+    with torch.inference_mode(), warnings.catch_warnings():
+        # what peft says of every generation behind a learned prompt
+        warnings.filterwarnings("ignore", message="Position ids are not supported", category=UserWarning)
+        found = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+        )
+    seconds = time.perf_counter() - started
+    new = found[0, ids.shape[1] :]
+    answer = tokenizer.decode(new.tolist(), skip_special_tokens=True).strip()
+    return Answer(label, answer, len(new), round(seconds, 3))
