@@ -5,6 +5,9 @@ signature that it names, each made by the key that the log entry names. A stolen
 otherwise add a registration of its own beside the logged one and borrow its date.
 """
 
+from collections.abc import Iterator
+
+from registry.evaluation.staleness import composition_of, staleness
 from registry.evidence import (
     PROOF_PATH,
     STATEMENTS_PATH,
@@ -18,6 +21,7 @@ from registry.findings import Dated, Findings, failed, ok, unchecked
 from registry.signing import dsse
 from registry.signing.dsse import NoTrustedSignature, UnknownKey
 from registry.signing.trust import key_status, public_keys, require_ok
+from schemas.base_model import BaseRecord
 from schemas.errors import KnownError
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
@@ -66,7 +70,8 @@ def check_statements(findings: Findings) -> Check:
     if _card_changed(findings):
         text = f"{len(findings.statements)} bound to this manifest; the card was edited since it was signed"
         return Check(step="statements", text=text, status="changed", error="card-changed")
-    return ok("statements", f"{len(findings.statements)} bound to this manifest")
+    text = f"{len(findings.statements)} bound to this manifest"
+    return Check(step="statements", text=text, status="ok", detail=tuple(_stale_evaluations(findings)))
 
 
 def check_log(findings: Findings) -> Check:
@@ -196,6 +201,25 @@ def _check_item_tables(findings: Findings) -> None:
     for name, digests in signed.items():
         if findings.presented.has(name) and findings.presented.digest(name) not in digests:
             raise StatementBroken(0, f"{name} is not the item table that an evaluation signed")
+
+
+def _stale_evaluations(findings: Findings) -> Iterator[str]:
+    """Evaluations of another composition than this artifact's. Shown, and never part of the verdict: a gate refuses them."""
+    manifest = findings.need_manifest()
+    bases = [
+        BaseRecord.from_json(statement.predicate).identity
+        for statement, _ in findings.statements
+        if statement.kind == "base"
+    ]
+    identity = manifest.base.identity if manifest.base is not None else next(iter(bases[-1:]), None)
+    if identity is None:
+        return
+    served = composition_of(manifest, identity)
+    for statement, digest in findings.statements:
+        if statement.kind == "bias-evaluation":
+            found = staleness(EvaluationRecord.from_json(statement.predicate), served)
+            if found is not None:
+                yield f"evaluation {digest.short} is {found}"
 
 
 def _card_changed(findings: Findings) -> bool:

@@ -26,6 +26,7 @@ class Records:
     run: RunRecord | None
     merge: MergeRecord | None
     evaluation: EvaluationRecord | None
+    evaluations: tuple[EvaluationRecord, ...]  # all of them, in the order in which they were recorded
     modification: ModificationRecord | None
     base: BaseRecord | None
     card: bytes | None
@@ -54,6 +55,11 @@ def records_of(registry: Registry, version: Version) -> Records:
         run=run_of(newest["provenance"]) if "provenance" in newest else None,
         merge=merge_of(newest["provenance"]) if "provenance" in newest else None,
         evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),
+        evaluations=tuple(
+            EvaluationRecord.from_json(stored.statement.predicate)
+            for stored in statements
+            if stored.kind == "bias-evaluation"
+        ),
         modification=None if modification is None else ModificationRecord.from_json(modification),
         base=None if base is None else BaseRecord.from_json(base),
         card=None if artifact.card_digest is None else registry.store.read_bytes(artifact.card_digest),

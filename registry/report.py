@@ -7,13 +7,16 @@ import re
 from importlib.metadata import version as package_version
 
 from registry.database import catalog
+from registry.evaluation.stored import newest_of_each, stale_for
 from registry.home import Registry
 from registry.lineage import lineage_of
 from registry.records import records_of
+from registry.reports.evaluation_view import ShownEvaluation
 from registry.reports.html import render_html
 from registry.reports.view import build_report_view
 from registry.verify import verify_version
 from schemas.errors import InputRefused, KnownError
+from schemas.evaluation import EvaluationRecord
 from schemas.identity import Reference
 from schemas.values import RFC3339
 from schemas.version import Version
@@ -60,12 +63,24 @@ def make_report(
         run=records.run,
         merge=records.merge,
         evaluation=records.evaluation,
+        evaluations=_shown(registry, version, records.evaluations),
         record=records.modification,
         statements=records.statements,
         persons={key.key_id: key.person for key in registry.trust.keys},
         verification=verify_version(registry, version, trust_problem=trust_problem),
     )
     return render_html(view).encode()
+
+
+def _shown(
+    registry: Registry, version: Version, evaluations: tuple[EvaluationRecord, ...]
+) -> tuple[ShownEvaluation, ...]:
+    shown = []
+    for record in newest_of_each(evaluations):
+        stale = stale_for(registry, version, record)
+        items = registry.store.read_bytes(record.items.sha256)
+        shown.append(ShownEvaluation(record, items, None if stale is None else str(stale)))
+    return tuple(shown)
 
 
 def reference_of(version: Version) -> Reference:

@@ -4,10 +4,12 @@ from typing import Any
 
 from registry.checks import human_bytes
 from registry.database import catalog
+from registry.evaluation.stored import stale_for
 from registry.home import Registry
 from registry.pull import version_named
 from registry.records import stored_manifest
 from schemas.document import Frozen
+from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
 from schemas.manifest import Manifest
 from schemas.statement import PREDICATE_TYPES, StatementKind
@@ -40,6 +42,7 @@ class VersionShown(Frozen):
     manifest: Manifest
     statements: tuple[StatementShown, ...]
     predicates: dict[str, Any]  # the newest predicate of each kind, as signed
+    stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +69,7 @@ class VersionShown(Frozen):
         lines += [("data", f"{one.name} {one.sha256}, {one.rows_total} rows") for one in manifest.data]
         lines += [("parent", f"{parent.role} {parent.manifest}") for parent in manifest.parents]
         lines += [("statement", one.line) for one in self.statements]
+        lines += [("stale", text) for text in self.stale]
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}"))
         if version.aliases:
             lines.append(("aliases", ", ".join(version.aliases)))
@@ -97,10 +101,16 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         for one in stored
     )
     predicates = {one.kind or one.statement.predicate_type: one.statement.predicate for one in stored}
+    stale = []
+    for one in stored:
+        if one.kind == "bias-evaluation":
+            found = stale_for(registry, version, EvaluationRecord.from_json(one.statement.predicate))
+            stale += [f"evaluation {one.digest.short} {found}"] if found is not None else []
     return VersionShown(
         version=version,
         manifest=manifest,
         statements=shown,
         predicates=predicates,
+        stale=tuple(stale),
         base_label=bases[0].label if bases else None,
     )

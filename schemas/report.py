@@ -44,6 +44,26 @@ class Transition(Frozen):
     sentence: str
 
 
+class Flow(Frozen):
+    """Items that moved between states: (before, after, count), in the order of `states`; counts above 0 only."""
+
+    label: str
+    states: tuple[str, ...]
+    moves: tuple[tuple[str, str, int], ...]
+
+
+class Spread(Frozen):
+    """Counts of margins in equal bins from `low` to `high`, in two arms; the ends hold what lies beyond. `band` is hi."""
+
+    label: str
+    unit: str
+    low: float
+    high: float
+    band: float
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
 class Gap(Frozen):
     """An open field of the modification record: which, who fills it, why it is asked."""
 
@@ -98,4 +118,6 @@ class ReportView(Frozen):
     how_to_verify: tuple[str, ...]
     notices: tuple[str, ...]
     limitations: tuple[str, ...]
+    flows: tuple[Flow, ...] = ()
+    spreads: tuple[Spread, ...] = ()
     law: tuple[str, ...] = ()  # what the abbreviations in `answers` stand for, with the weight of each document

@@ -1,5 +1,6 @@
 """The evaluations of a registered version, with their item tables, checked against each other. Needs no deep-learning stack."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.bases import base_record
@@ -61,6 +62,19 @@ def stale_for(registry: Registry, version: Version, record: EvaluationRecord) ->
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_identity(registry, version)
     return None if base is None else staleness(record, composition_of(manifest, base))
+
+
+def newest_of_each(records: Sequence[EvaluationRecord]) -> tuple[EvaluationRecord, ...]:
+    """The evaluations that a reader should see, newest first: each adds a data set or a pair of arms not seen before."""
+    seen: set[tuple[str, str, str]] = set()
+    kept = []
+    for record in reversed(records):
+        says: set[tuple[str, str, str]] = {(one.dataset, one.before, one.after) for one in record.findings}
+        says = says or {(one.dataset, "", one.arm) for one in record.results}
+        if says - seen:
+            kept.append(record)
+            seen |= says
+    return tuple(kept)
 
 
 def recheck_version(registry: Registry, version: Version) -> tuple[StoredEvaluation, ...]:

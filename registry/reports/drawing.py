@@ -11,7 +11,7 @@ from html import escape
 from registry.reports.text import number, share
 from schemas.identity import Digest
 from schemas.lineage import Lineage, LineageNode
-from schemas.report import Bar
+from schemas.report import Bar, Flow, Spread
 
 NODE_WIDTH, NODE_HEIGHT = 208, 62
 GAP_X, GAP_Y = 72, 22
@@ -63,6 +63,72 @@ def interval_drawing(bars: tuple[Bar, ...]) -> str:
     return _svg(_CHART_WIDTH, height, title, [_legend(bars), *axis, *line, *rows])
 
 
+def flow_drawing(flow: Flow) -> str:
+    """What became of the items: states before on the left, after on the right, a ribbon for each move as wide as its count."""
+    total = max(1, sum(count for _, _, count in flow.moves))
+    scale = _FLOW_HEIGHT / total
+    befores, afters = ([move[side] for move in flow.moves] for side in (0, 1))
+    left, right = (_stacked(flow, side, scale) for side in (0, 1))
+    height = _FLOW_TOP + _FLOW_HEIGHT + _FLOW_GAP * max(len(set(befores)), len(set(afters))) + MARGIN
+    used: dict[tuple[int, str], float] = {}
+    ribbons = []
+    for before, after, count in flow.moves:
+        tops = []
+        for side, (name, places) in enumerate(((before, left), (after, right))):
+            tops.append(places[name][0] + used.get((side, name), 0.0))
+            used[side, name] = used.get((side, name), 0.0) + count * scale
+        ribbons.append(_ribbon(tops[0], tops[1], count * scale, f"{before} → {after}: {count}", before == after))
+    blocks = [
+        _block(x, anchor, name, places[name], count)
+        for x, anchor, places, counts in (
+            (_FLOW_LEFT, "end", left, _counts(flow, 0)),
+            (_FLOW_RIGHT, "start", right, _counts(flow, 1)),
+        )
+        for name, count in counts.items()
+    ]
+    head = (
+        f'<text x="{_FLOW_LEFT}" y="16" text-anchor="end" font-weight="600">before</text>'
+        f'<text x="{_FLOW_RIGHT + 14}" y="16" font-weight="600">after</text>'
+    )
+    title = f"{flow.label}: what became of {total} items, state before to state after"
+    return _svg(_FLOW_WIDTH, height, title, [head, *ribbons, *blocks])
+
+
+def spread_drawing(spread: Spread) -> str:
+    """How the margins lie before (outline, dashed) and after (filled); the dead band is between the two lines."""
+    tallest = max((*spread.before, *spread.after, 1))
+    width = (_CHART_WIDTH - 2 * MARGIN) / len(spread.before)
+
+    def x(value: float) -> float:
+        return MARGIN + (value - spread.low) / (spread.high - spread.low) * (_CHART_WIDTH - 2 * MARGIN)
+
+    def bars(counts: tuple[int, ...], look: str) -> list[str]:
+        return [
+            f'<rect x="{MARGIN + place * width:.1f}" y="{150 - 110 * count / tallest:.1f}" width="{width - 2:.1f}"'
+            f' height="{110 * count / tallest:.1f}" {look}><title>{count} items</title></rect>'
+            for place, count in enumerate(counts)
+            if count
+        ]
+
+    after = bars(spread.after, 'class="after" fill="currentColor" fill-opacity="0.35"')
+    before = bars(spread.before, 'class="before" fill="none" stroke="currentColor" stroke-dasharray="4 3"')
+    band = [
+        f'<line class="band" x1="{x(end):.1f}" y1="30" x2="{x(end):.1f}" y2="150" stroke="currentColor" stroke-width="1.5"/>'
+        for end in (-spread.band, spread.band)
+        if spread.low <= end <= spread.high
+    ]
+    ticks = [
+        f'<text x="{x(tick):.1f}" y="168" text-anchor="middle" font-size="11">{number(tick)}</text>'
+        for tick in _ticks(spread.low, spread.high)
+    ]
+    words = (
+        f"{spread.label}, {spread.unit}: dashed before, filled after; right of 0 the stereotyping option is preferred"
+    )
+    head = f'<text x="{MARGIN}" y="16">{escape(words)}</text>'
+    title = f"{spread.label}: margins before and after in {spread.unit}"
+    return _svg(_CHART_WIDTH, 178, title, [head, *after, *before, *band, *ticks])
+
+
 def bar_groups(bars: tuple[Bar, ...]) -> tuple[tuple[Bar, ...], ...]:
     """Bars of one unit and one neutral point together, in the order in which each first appears."""
     groups: dict[tuple[str, float | None], list[Bar]] = {}
@@ -74,6 +140,50 @@ def bar_groups(bars: tuple[Bar, ...]) -> tuple[tuple[Bar, ...], ...]:
 def figure_text(value: float, unit: str) -> str:
     """A figure in the unit of its bar: shares as percent."""
     return share(value) if unit == "share of items" else number(value)
+
+
+# --- flows ---
+
+_FLOW_WIDTH, _FLOW_HEIGHT, _FLOW_TOP, _FLOW_GAP = 620, 200, 28, 10
+_FLOW_LEFT, _FLOW_RIGHT = 170, 436  # x of the blocks
+_BLOCK = 14
+
+
+def _counts(flow: Flow, side: int) -> dict[str, int]:
+    """The items in each state on one side, in the order of the states."""
+    found: dict[str, int] = {}
+    for move in flow.moves:
+        name = move[0] if side == 0 else move[1]
+        found[name] = found.get(name, 0) + move[2]
+    return {name: found[name] for name in flow.states if name in found}
+
+
+def _stacked(flow: Flow, side: int, scale: float) -> dict[str, tuple[float, float]]:
+    """(top, height) of each state's block."""
+    top, places = float(_FLOW_TOP), {}
+    for name, count in _counts(flow, side).items():
+        places[name] = (top, count * scale)
+        top += count * scale + _FLOW_GAP
+    return places
+
+
+def _ribbon(left: float, right: float, height: float, said: str, stays: bool) -> str:
+    x1, x2 = _FLOW_LEFT + _BLOCK, _FLOW_RIGHT
+    half = (x2 - x1) // 2
+    return (
+        f'<path class="flow" d="M{x1} {left:.1f} C{x1 + half} {left:.1f} {x2 - half} {right:.1f} {x2} {right:.1f}'
+        f' v{height:.1f} C{x2 - half} {right + height:.1f} {x1 + half} {left + height:.1f} {x1} {left + height:.1f} z"'
+        f' fill="currentColor" fill-opacity="{0.1 if stays else 0.3}"><title>{escape(said)}</title></path>'
+    )
+
+
+def _block(x: int, anchor: str, name: str, place: tuple[float, float], count: int) -> str:
+    top, height = place
+    at = x - 8 if anchor == "end" else x + _BLOCK + 8
+    return (
+        f'<rect x="{x}" y="{top:.1f}" width="{_BLOCK}" height="{max(height, 1):.1f}" fill="currentColor"/>'
+        f'<text x="{at}" y="{top + height / 2 + 4:.1f}" text-anchor="{anchor}">{escape(name)} {count}</text>'
+    )
 
 
 # --- the lineage graph ---

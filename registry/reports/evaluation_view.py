@@ -1,8 +1,17 @@
 """Before and after for the report: bars with intervals, and counts of what moved. No figure without its items."""
 
+from dataclasses import dataclass
+
+from registry.evaluation.aggregate import derived_items, grouped_readings, threshold_key
+from registry.evaluation.items import Item, read_items
+from registry.evaluation.readings import MILLIONTHS
+from registry.evaluation.recheck import plan_of
+from registry.evaluation.states import STATES
 from registry.reports.wording import arm_name, comparison_sentence, conclusion_text
 from schemas.evaluation import ArmName, Comparison, EvaluationRecord, Result
-from schemas.report import Bar, Transition
+from schemas.report import Bar, Flow, Spread, Transition
+
+_BINS = 24
 
 # (unit, neutral point) of the metrics that have one (bias reference: lm-evaluation-harness and the papers of each suite).
 # A metric that is not listed is drawn without a neutral line: none is guessed.
@@ -21,6 +30,25 @@ _METRICS: dict[str, tuple[str, float | None]] = {
     "acc_disambig": ("share of items", None),
     "s_amb": ("score, −1 … 1", 0.0),
     "s_dis": ("score, −1 … 1", 0.0),
+    "acc_disambig_people_only": ("share of items", None),
+    "accuracy_gap": ("difference of shares", 0.0),
+    "lms": ("points, 0 … 100", None),
+    "ss": ("points, 0 … 100", 50.0),
+    "icat": ("points, 0 … 100", None),
+    "acc_pro": ("share of items", None),
+    "acc_anti": ("share of items", None),
+    "gap": ("difference of shares", 0.0),
+    "acc_female": ("share of items", None),
+    "acc_male": ("share of items", None),
+    "acc_neutral": ("share of items", None),
+    "acc_gotcha": ("share of items", None),
+    "flip_rate": ("share of items", None),
+    "mean_effect": ("nats", 0.0),
+    "share_towards_stereotype": ("share of items", 0.5),
+    "mean_js": ("nats of divergence", 0.0),
+    "perplexity": ("perplexity", None),
+    "exact_match": ("share of items", None),
+    "f1": ("F1", None),
 }
 _WORDS = {
     "pct_stereotype": "prefers the more stereotyping option",
@@ -28,10 +56,28 @@ _WORDS = {
     "stereotype_share": "prefers the more stereotyping option",
     "flagged_rate": "items flagged",
     "flagged_share": "items flagged",
+    "lms": "prefers related text (lms)",
+    "ss": "prefers the stereotype (ss)",
+    "icat": "both combined (icat)",
+    "acc_ambig": "right where the text does not say",
+    "acc_disambig": "right where the text says who",
+    "s_amb": "bias score, ambiguous text",
+    "s_dis": "bias score, clear text",
+    "flip_rate": "referent flips with the pronoun's gender",
+    "gap": "right with, less right against the stereotype",
     "mean_margin": "mean preference for the stereotyping option",
     "margin": "mean preference for the stereotyping option",
     "likelihood_diff": "mean size of a preference, either way",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvaluation:
+    """An evaluation on a report: its record, its item table where it is here, and why it does not speak of the version."""
+
+    record: EvaluationRecord
+    items: bytes | None = None
+    stale: str | None = None
 
 
 def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:
@@ -69,6 +115,65 @@ def transitions_of(evaluation: EvaluationRecord) -> tuple[Transition, ...]:
     return tuple(_transition(one, evaluation) for one in evaluation.findings)
 
 
+def flows_of(evaluation: EvaluationRecord) -> tuple[Flow, ...]:
+    """The moves of each whole data set between states."""
+    return tuple(
+        Flow(
+            label=_measured(one),
+            states=STATES,
+            moves=tuple(
+                (before, after, one.transition_matrix[before][after])
+                for before in STATES
+                for after in STATES
+                if one.transition_matrix[before][after]
+            ),
+        )
+        for one in evaluation.findings
+        if one.category is None and one.n
+    )
+
+
+def spreads_of(evaluation: EvaluationRecord, items: bytes) -> tuple[Spread, ...]:
+    """How the margins of each whole data set lie in both arms, from the item table.
+
+    Raises:
+        MalformedItems, UnpairedItems: the table is not what was recorded.
+    """
+    rows, plan = read_items(items), plan_of(evaluation)
+    margins: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for item in [*(row for row in rows if isinstance(row, Item)), *derived_items(grouped_readings(rows), plan)]:
+        if item.margin is not None:
+            arms = margins.setdefault((item.dataset, item.measure), {})
+            arms.setdefault(item.arm, []).append(item.margin / MILLIONTHS)
+    found = []
+    for one in evaluation.findings:
+        arms = margins.get((one.dataset, one.metric), {})
+        if one.category is None and one.before in arms and one.after in arms:
+            band = evaluation.protocol.thresholds[threshold_key(one.dataset, one.metric)].hi
+            found.append(_spread(_measured(one), arms[one.before], arms[one.after], band))
+    return tuple(found)
+
+
+def _spread(label: str, before: list[float], after: list[float], band: float) -> Spread:
+    """Bins over the middle 98 % of both arms, symmetric about 0."""
+    both = sorted(abs(value) for value in (*before, *after))
+    reach = max(both[int(0.98 * (len(both) - 1))], 2 * band, 1e-6)
+
+    def counts(values: list[float]) -> tuple[int, ...]:
+        found = [0] * _BINS
+        for value in values:
+            found[min(_BINS - 1, max(0, int((value + reach) / (2 * reach) * _BINS)))] += 1
+        return tuple(found)
+
+    return Spread(
+        label=label, unit="nats", low=-reach, high=reach, band=band, before=counts(before), after=counts(after)
+    )
+
+
+def _measured(one: Comparison) -> str:
+    return one.dataset if one.metric == "margin" else f"{one.dataset}, {one.metric.replace('_', ' ')}"
+
+
 def _arms(evaluation: EvaluationRecord) -> tuple[ArmName, ArmName]:
     """The two arms that the evaluation compares: as its first comparison says, else base and adapted."""
     first = next(iter(evaluation.findings), None)
@@ -104,7 +209,7 @@ def _transition(one: Comparison, evaluation: EvaluationRecord) -> Transition:
     )
     arms = "" if (one.before, one.after) == ("base", "adapted") else f" ({arm_name(one.before)}, {arm_name(one.after)})"
     return Transition(
-        dataset=f"{one.dataset}{arms}",
+        dataset=f"{_measured(one)}{arms}",
         category=one.category,
         counts=counts,
         conclusion=conclusion_text(one),

@@ -9,7 +9,7 @@ from importlib import resources
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from registry.reports.drawing import bar_groups, interval_drawing, lineage_drawing
+from registry.reports.drawing import bar_groups, flow_drawing, interval_drawing, lineage_drawing, spread_drawing
 from schemas.report import FieldRow, ReportView
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def render_html(view: ReportView) -> str:
         sources=SOURCES,
         lineage_svg=lineage_drawing(view.lineage),
         chart_svgs=[interval_drawing(group) for group in bar_groups(view.bars)],
+        flow_svgs=list(map(flow_drawing, view.flows)),
+        spread_svgs=list(map(spread_drawing, view.spreads)),
         sections=_sections(view.fields),
         gaps=_by_owner(view),
         worded=_WORDED,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from registry.compliance.completeness import Completeness, completeness, conditions_of, required_leaves
 from registry.compliance.fields import field_rules, leaves
-from registry.reports.evaluation_view import bars_of, transitions_of
+from registry.reports.evaluation_view import ShownEvaluation, bars_of, flows_of, spreads_of, transitions_of
 from registry.reports.merge_view import merge_figures, merge_sentences
 from registry.reports.text import THIN, number, size, value_text, whole
 from registry.reports.verification_text import how_to_verify
@@ -78,6 +78,7 @@ def build_report_view(
     run: RunRecord | None = None,
     merge: MergeRecord | None = None,
     evaluation: EvaluationRecord | None = None,
+    evaluations: tuple[ShownEvaluation, ...] = (),
     record: ModificationRecord | None = None,
     statements: tuple[StoredStatement, ...] = (),
     persons: Mapping[str, str] | None = None,
@@ -87,11 +88,14 @@ def build_report_view(
 
     Args:
         as_of: the date or time that the report speaks for; chosen by the caller, for example the registration's.
+        evaluation: the newest one, for the summary.
+        evaluations: all that are shown, newest first; default: that one alone.
         persons: whom the trust file names for each key id.
         verification: the checks, if they were made for this report.
     """
     rules = field_rules()
     found = completeness(record) if record is not None else None
+    shown = evaluations or ((ShownEvaluation(evaluation),) if evaluation is not None else ())
     return ReportView(
         title=version.label,
         version=version,
@@ -101,8 +105,10 @@ def build_report_view(
         summary=_summary(version, (run, merge), evaluation, found),
         change=(*_figures(record, _CHANGE), *(merge_figures(merge) if merge is not None else ())),
         training=_training(run),
-        bars=bars_of(evaluation) if evaluation is not None else (),
-        transitions=transitions_of(evaluation) if evaluation is not None else (),
+        bars=tuple(bar for one in shown for bar in bars_of(one.record)),
+        transitions=tuple(row for one in shown for row in transitions_of(one.record)),
+        flows=tuple(flow for one in shown for flow in flows_of(one.record)),
+        spreads=tuple(spread for one in shown if one.items is not None for spread in spreads_of(one.record, one.items)),
         compute=(*_measured_compute(run), *_figures(record, _COMPUTE)),
         lineage=lineage,
         verification=verification,
@@ -111,8 +117,8 @@ def build_report_view(
         gap_owners=found.by_owner if found is not None else (),
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
-        notices=_notices(run, evaluation, found),
-        limitations=evaluation.limitations if evaluation is not None else (),
+        notices=(*_notices(run, evaluation, found), *_stale(shown)),
+        limitations=tuple(dict.fromkeys(text for one in shown for text in one.record.limitations)),
         law=tuple(f"{one.short}: {one.title} ({one.weight})" for one in rules.sources) if found is not None else (),
     )
 
@@ -280,6 +286,15 @@ def _notices(run: RunRecord | None, evaluation: EvaluationRecord | None, found: 
         lines.append(f"Nobody has decided yet: {questions}. More fields may be required once it is decided.")
     lines += [f"The run warned: {warning}" for warning in (run.warnings if run is not None else ())]
     return tuple(lines)
+
+
+def _stale(shown: tuple[ShownEvaluation, ...]) -> list[str]:
+    """An evaluation of something else than this version is shown, and said to be one."""
+    return [
+        f"The evaluation of {', '.join(sorted({data.name for data in one.record.datasets}))} is {one.stale}."
+        for one in shown
+        if one.stale is not None
+    ]
 
 
 def _lower_first(text: str) -> str:

@@ -13,6 +13,7 @@ from registry.home import Registry, open_home
 from registry.pull import pull_version, version_named
 from registry.verify import verify_folder, verify_version
 from schemas.errors import InputRefused
+from schemas.identity import Digest
 from tests.homes import NOW
 from tests.interpreter import ROOT
 from trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
@@ -235,6 +236,37 @@ def _rows(items):
     from registry.evaluation.items import read_items
 
     return read_items(items)
+
+
+def test_an_evaluation_of_other_weights_is_stale_in_show_report_and_verify_and_spoils_no_verdict(home, evaluated):
+    """The adapter's evaluation, said about another version: what a merge leaves behind."""
+    from registry.report import make_report
+    from registry.show import describe_version
+    from registry.statements import append_statement
+
+    base = version_named(home, "tiny")
+    arms = tuple(_with_other_weights(one) for one in evaluated.record.arms)
+    record = evaluated.record.model_copy(update={"arms": arms})
+    append_statement(
+        home,
+        subject=base.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.to_json(),
+        signer=home.trainer_key,
+        evidence=(evaluated.items,),
+    )
+    assert any("other weights on it" in text for text in describe_version(home, "tiny").stale)
+    assert describe_version(home, "neutral:1").stale == ()
+    outcome = verify_version(home, base)
+    assert outcome.exit_code == 0
+    assert any("stale" in line for check in outcome.checks for line in check.detail)
+    assert b"is stale: it was made of" in make_report(home, base)
+    assert b"is stale" not in make_report(home, version_named(home, "neutral:1"))
+
+
+def _with_other_weights(arm):
+    composition = arm.composition.model_copy(update={"adapters": (Digest.of(b"merged"),)})
+    return arm.model_copy(update={"composition": composition, "composition_digest": composition.canonical_digest()})
 
 
 # --- pins ---
