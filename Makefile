@@ -36,6 +36,7 @@ full: test-all
 bench:
 	@sh .ci/install "$(VENV)" peers
 	$(PY) -m tests.bench
+	$(PY) -m tests.bench.evaluation
 
 ## check     format, lint, types, import contracts, generated docs
 check:

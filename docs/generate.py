@@ -4,6 +4,7 @@
     cli.md         the help text of every command, 80 columns wide
     documents.md   the documents that `registry schema` prints, and the permanent names of statements
     methods.md     the table of methods, with the source of each default
+    ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.errors_page import errors_page
+from docs.metrics_page import metrics_page
 from docs.tables import table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +56,7 @@ def pages() -> dict[str, str]:
         "cli.md": commands_page(),
         "documents.md": documents_page(),
         "methods.md": methods_page(),
+        "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
     }
