@@ -138,6 +138,19 @@ def test_a_new_start_leaves_the_base_as_it_was(batches, name):
     assert torch.equal(logits_of(base, batches), logits_of(a_model(), batches))
 
 
+def test_a_placebo_turns_both_parts_of_the_hybrid_and_puts_them_back(trained, batches):
+    from trainer.evaluation.placebo import placebo
+
+    model, _ = trained["hybrid"]
+    before = {
+        name: p.detach().clone() for name, p in model.named_parameters() if "lora_" in name or "prompt_enc" in name
+    }
+    with placebo(model):
+        inside = {name: p.detach().clone() for name, p in model.named_parameters() if name in before}
+    assert all(not torch.equal(inside[name], before[name]) for name in before)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
+
+
 def prompt_of(**block):
     config = a_training_file(method="prompt_tuning", **{f"prompt_tuning__{key}": value for key, value in block.items()})
     model = implementation("prompt_tuning").prepare(a_model(), config, seed=4)

@@ -24,12 +24,17 @@ def placebo(model: Any, *, seed: int = SEED) -> Iterator[None]:  # a peft model
     """The model with its adapter turned at random inside the block; afterwards every tensor is as before."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    kept = {name: tensor.detach().clone() for name, tensor in get_peft_model_state_dict(model).items()}
-    set_peft_model_state_dict(model, turned(kept, seed=seed))
+    parts = getattr(model, "adapter_parts", (model,))  # a hybrid has two
+    kept = [
+        {name: tensor.detach().clone() for name, tensor in get_peft_model_state_dict(part).items()} for part in parts
+    ]
+    for part, tensors in zip(parts, kept, strict=True):
+        set_peft_model_state_dict(part, turned(tensors, seed=seed))
     try:
         yield
     finally:
-        set_peft_model_state_dict(model, kept)
+        for part, tensors in zip(parts, kept, strict=True):
+            set_peft_model_state_dict(part, tensors)
 
 
 def turned(tensors: dict[str, torch.Tensor], *, seed: int) -> dict[str, torch.Tensor]:

@@ -58,6 +58,20 @@ class Hybrid(torch.nn.Module):
         """The embeddings of the base."""
         return self.get_base_model().get_input_embeddings()
 
+    def unload(self) -> Any:
+        """The base again, as it was, without either part."""
+        return self.adapted.unload()
+
+    @property
+    def adapter_parts(self) -> tuple[Any, Any]:
+        """peft's models of both parts."""
+        return self.adapted, self.prompted
+
+    @property
+    def active_peft_config(self) -> Any:
+        """That of the part that lies in the base's layers: who takes the model apart asks for it."""
+        return self.adapted.active_peft_config
+
     @property
     def config(self) -> Any:
         """The base's configuration."""
@@ -96,7 +110,7 @@ def initialise(model: Any, config: TrainingFile, tokenizer: Any) -> None:
 
 def unwrap(model: Any) -> Any:
     """The base again, as it was."""
-    return model.adapted.unload()
+    return model.unload()
 
 
 def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
