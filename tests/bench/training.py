@@ -128,8 +128,10 @@ def compare(base: Path, rows: Path, task: str) -> None:
             f"peak {statistics.median(run.peak for run in runs) / 2**20:6.0f} MiB, mean loss {runs[0].mean_loss:.4f}"
         )
     ratios = sorted(one.rate / other.rate for one, other in zip(ours, theirs, strict=True))
+    on_cpu = statistics.median(one.cpu for one in theirs) / statistics.median(one.cpu for one in ours)
     print(
         f"  ratio      {statistics.median(ratios):.2f} (of each round: {', '.join(f'{one:.2f}' for one in ratios)}; bar 1.4), "
+        f"of CPU seconds {on_cpu:.2f}, "
         f"memory {ours[0].peak / theirs[0].peak:.2f}, loss {ours[0].mean_loss / theirs[0].mean_loss - 1:+.2%}"
     )
 
