@@ -6,6 +6,7 @@ import transformers.models.llama.modeling_llama  # noqa: F401
 
 import trainer.compute
 import trainer.evaluation.before_after
+import trainer.runs
 import trainer.training  # noqa: F401
 
 # a lock between processes that nobody here needs: forked with the server, it would be reported as leaked when that ends

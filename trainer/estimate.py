@@ -102,6 +102,7 @@ class Column:
 
     name: str
     parts: Mapping[str, int]
+    frozen: int = 0  # of the weights: what could wait in other memory
 
     @property
     def total(self) -> int:
@@ -115,6 +116,12 @@ class Column:
     @property
     def largest(self) -> str:
         return max(self.parts, key=lambda name: self.parts[name])
+
+    def offloaded(self, trace: "Trace") -> "Column":
+        """Without the frozen weights but for two blocks: one computes while the next one is fetched."""
+        blocks = round(2 * trace.largest_block * self.frozen / trace.frozen) if trace.frozen else 0
+        weights = self.parts["weights"] - self.frozen + min(blocks, self.frozen)
+        return Column(self.name, {**self.parts, "weights": weights})
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +227,14 @@ def fits(columns: tuple[Column, ...], trace: "Trace", *, vram: int | None, ram: 
     short = f"`{peak.name}` needs {_gb(peak.needed)} and there are {_gb(limit)}"
     if vram is None or trace.frozen <= 2 * trace.largest_block:
         return Fit("cannot", peak.largest, short)
-    beside = peak.needed - trace.frozen + 2 * trace.largest_block  # one block computes while the next one is fetched
-    if beside > vram:
-        parts = {**peak.parts, "weights": peak.parts["weights"] - trace.frozen + 2 * trace.largest_block}
-        binding = max(parts, key=lambda name: parts[name])
-        return Fit("cannot", binding, f"{short}; with the frozen base elsewhere still {_gb(beside)}")
-    if ram is not None and trace.frozen > ram:
-        return Fit(
-            "cannot", "weights", f"{short}; the frozen base, {_gb(trace.frozen)}, is larger than {_gb(ram)} of RAM"
-        )
-    return Fit("only with offload", peak.largest, f"{short}; {_gb(beside)} with the frozen base in RAM")
+    beside = max((one.offloaded(trace) for one in columns), key=lambda one: one.needed)
+    if beside.needed > vram:
+        why = f"{short}; with the frozen base elsewhere `{beside.name}` still needs {_gb(beside.needed)}"
+        return Fit("cannot", beside.largest, why)
+    waiting = max(one.frozen for one in columns)
+    if ram is not None and waiting > ram:
+        return Fit("cannot", "weights", f"{short}; the frozen base, {_gb(waiting)}, is larger than {_gb(ram)} of RAM")
+    return Fit("only with offload", peak.largest, f"{short}; {_gb(beside.needed)} with the frozen base in RAM")
 
 
 def judge_claim(claim: int, trace: "Trace") -> Fit:
@@ -285,12 +290,9 @@ def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool =
         freed = moment if moment.name == "score" else backward
         parts = {name: int(getattr(moment, name)) for name in COMPONENTS}
         parts["allocator"] = round(_KEPT[moment.name] * (freed.activations + freed.transients))
-        columns.append(
-            Column(
-                moment.name,
-                {**parts, MAPPED: 0 if on_gpu else trace.mapped, "tokenizer": tokenizer, "libraries": libraries},
-            )
-        )
+        parts |= {MAPPED: 0 if on_gpu else trace.mapped, "tokenizer": tokenizer, "libraries": libraries}
+        trained = trace.trained_bytes if moment.name != "score" else 4 * trace.trainable
+        columns.append(Column(moment.name, parts, frozen=max(0, moment.weights - trained)))
     return tuple(columns)
 
 

@@ -83,6 +83,7 @@ class Trace:
 
     parameters: int
     trainable: int
+    trained_bytes: int
     frozen: int
     largest_block: int
     mapped: int
@@ -119,6 +120,7 @@ def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: 
     return Trace(
         parameters=twin.base_parameters,
         trainable=sum(one.numel() for one in twin.trainable),
+        trained_bytes=twin.weights - twin.frozen,
         frozen=twin.frozen,
         largest_block=twin.largest_block,
         mapped=twin.quantized * filed.itemsize if filed == _DTYPES[stored] else 0,

@@ -144,7 +144,7 @@ def test_a_65b_base_is_34_5_gb_in_four_bits_and_no_claim_below_32_6_gb_is_possib
     parameters = two_layers.parameters + 78 * (layer + 2 * 8192)
     assert parameters == pytest.approx(65.29 * GB, rel=1e-3)
     assert frozen == pytest.approx(34.5 * GB, rel=2e-3)
-    trace = Trace(parameters, 0, frozen, two_layers.largest_block, 0, parameters // 2, 4, ())
+    trace = Trace(parameters, 0, 0, frozen, two_layers.largest_block, 0, parameters // 2, 4, ())
     assert trace.floor == pytest.approx(32.6 * GB, rel=2e-3)
     assert judge_claim(round(14.7 * GB), trace).verdict == "cannot"
     assert "1.8 bits" in judge_claim(round(14.7 * GB), trace).why
@@ -172,6 +172,7 @@ def test_a_65b_base_of_eighty_layers_is_traced_whole() -> None:
 A_TRACE = Trace(
     parameters=10 * GB,
     trainable=1000,
+    trained_bytes=4000,
     frozen=20 * GB,
     largest_block=GB,
     mapped=0,
@@ -179,7 +180,7 @@ A_TRACE = Trace(
     floor_bits=16,
     moments=(),
 )
-A_COLUMN = Column("backward", {"weights": 20 * GB, "activations": 3 * GB})
+A_COLUMN = Column("backward", {"weights": 20 * GB, "activations": 3 * GB}, frozen=20 * GB)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,17 @@ def test_a_limit_gives_a_verdict_and_the_part_that_binds(vram, ram, verdict, bin
     found = fits((A_COLUMN,), A_TRACE, vram=vram, ram=ram)
     assert found is not None
     assert (found.verdict, found.binding) == (verdict, binding)
+
+
+def test_what_is_offloaded_is_judged_at_every_moment() -> None:
+    scoring = Column("score", {"weights": 40 * GB, "transients": 5 * GB}, frozen=40 * GB)
+    found = fits((A_COLUMN, scoring), A_TRACE, vram=10 * GB, ram=50 * GB)
+    assert found is not None
+    assert (found.verdict, found.binding) == ("only with offload", "weights")
+    assert (
+        "9.0 GB with the frozen base in RAM" in found.why
+    )  # two blocks, each twice as wide in fp32, and the transients
+    assert fits((A_COLUMN, scoring), A_TRACE, vram=10 * GB, ram=30 * GB).verdict == "cannot"  # type: ignore[union-attr]
 
 
 def test_without_a_limit_there_is_no_verdict() -> None:
