@@ -370,11 +370,11 @@ def _workload(loaded: LoadedConfig, folder: Path, context_length: int | None, ob
     layout: Layout = "rows" if METHODS[config.method].packs else "padded"
     shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in batches.of_epoch(0, layout)]
     _, rows, tokens, _ = max(shapes)
-    total = round(sum(one[0] for one in shapes) * training.num_train_epochs)
+    total = round(sum(one[0] for one in shapes) * training.num_train_epochs) * len(config.seeds)
     return _Workload(
         Shape(rows, tokens, max(one[3] for one in shapes)),
         "measured: the largest batch of the first epoch",
-        derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs"),
+        derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs × seeds tried"),
         tokenizer_bytes(folder),
     )
 

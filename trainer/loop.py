@@ -345,10 +345,11 @@ def ready(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowAt
         stack.callback(model.eval)
         if settings.gradient_checkpointing:
             # transformers 5.23 calls it activation checkpointing, and warns of the other word
-            word = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+            owner = model if hasattr(model, "gradient_checkpointing_enable") else model.get_base_model()
+            word = "activation" if hasattr(owner, "activation_checkpointing_enable") else "gradient"
             options = {f"{word}_checkpointing_kwargs": {"use_reentrant": False}}
-            getattr(model, f"{word}_checkpointing_enable")(**options)
-            stack.callback(getattr(model, f"{word}_checkpointing_disable"))
+            getattr(owner, f"{word}_checkpointing_enable")(**options)
+            stack.callback(getattr(owner, f"{word}_checkpointing_disable"))
         stack.enter_context(fused_lora(model))
         yield stack.enter_context(row_attention(model)) if layout == "rows" else None
 

@@ -15,7 +15,7 @@ from tests.training_builders import a_base_folder, a_model, a_training_file
 from trainer.environment import Dtype, Hardware
 from trainer.estimate import FIRST_BATCH_BYTES, Column, columns_of, fits, judge_claim, tokenizer_bytes
 from trainer.memory import Moment, NotTraceable, Shape, Trace, trace_memory
-from trainer.methods import available_methods, implementation
+from trainer.methods import METHODS, available_methods, implementation
 from trainer.training import weights_dtype
 
 GB = 10**9
@@ -97,6 +97,14 @@ def test_every_method_is_traced_and_its_states_belong_to_what_it_trains(method: 
     assert trace.trainable == trained
     assert step.gradients == 4 * trained
     assert step.optimizer == pytest.approx(8 * trained, rel=0.03)  # two moments; the steps are counted besides
+
+
+@pytest.mark.parametrize("method", [name for name in available_methods() if METHODS[name].checkpoints])  # type: ignore[index]
+def test_recomputed_activations_take_less(method: str) -> None:
+    kept, recomputed = (
+        moments(traced(method=method, training__gradient_checkpointing=again))["backward"] for again in (False, True)
+    )
+    assert recomputed.activations < kept.activations
 
 
 def test_a_router_that_looks_at_values_is_said_to_be_untraceable() -> None:
@@ -263,6 +271,10 @@ REAL = {
     "full fp32, recomputed": {"method": "full", "training__gradient_checkpointing": True},
     "nf4": {"method": "qlora", "training__dtype": "bf16"},
     "nf4, recomputed": {"method": "qlora", "training__dtype": "bf16", "training__gradient_checkpointing": True},
+    "lora_pro fp32": {"method": "lora_pro"},
+    "bottleneck bf16": {"method": "bottleneck", "training__dtype": "bf16"},
+    "prompt tuning bf16": {"method": "prompt_tuning", "training__dtype": "bf16", "prompt_tuning__seeds": 1},
+    "hybrid fp32, recomputed": {"method": "hybrid", "training__gradient_checkpointing": True},
     "ia3 bf16": {"method": "ia3", "training__dtype": "bf16"},
     "lora fp32, one long row": {"training__per_device_train_batch_size": 1, "training__max_length": 512},
 }

@@ -146,7 +146,7 @@ class LoraPro(torch.optim.Optimizer):
         """Adam's direction m̂ / (√v̂ + ε) for a gradient whose moments lie with `owner`."""
         state = self.state[owner]
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = torch.tensor(0.0)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
         state["step"] += 1
         first, second = _BETAS
