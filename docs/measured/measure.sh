@@ -27,11 +27,12 @@ python "$here/rates.py" "$sweeps/1.json" "$sweeps/2.json" >"$here/../../trainer/
 
 # the best rates of the sweep on SmolLM2
 rates="--learning-rate full=1e-4 --learning-rate qlora=1e-3 --learning-rate ia3=1e-2 --learning-rate bottleneck=1e-3"
-rates="$rates --learning-rate lora=1e-3 --learning-rate prompt_tuning=1e-1 --learning-rate lora_pro=1e-3 --learning-rate hybrid=1e-3"
+rates="$rates --learning-rate lora=1e-3 --learning-rate prompt_tuning=1e-2 --learning-rate lora_pro=1e-3 --learning-rate hybrid=1e-3"
 # shellcheck disable=SC2086
 registry compare "$here/compare-gsm8k.yml" --home "$home" --methods all $rates --output json prompt_tuning.seeds=2 \
   "data.train.path=$data/gsm8k-train.jsonl" >"$here/compare-gsm8k.json"
+python "$here/sample.py" "$data/banking77-train.csv" 66 >"$sweeps/banking77-sample.csv"  # 152 rows, every intent
 # shellcheck disable=SC2086
 registry compare "$here/compare-banking77.yml" --home "$home" --methods full,lora,ia3 $rates --no-latency --output json \
-  "data.train.path=$data/banking77-train.csv" >"$here/compare-banking77.json"
+  "data.train.path=$sweeps/banking77-sample.csv" >"$here/compare-banking77.json"
 registry compare --claims "$here/claims.yml" >"$here/../explanation/claims.md"
