@@ -210,7 +210,9 @@ def comparisons_page() -> str:
         "",
         "Generated from the results in `docs/measured`, which `docs/measured/measure.sh` makes; what the columns are says",
         "[how to choose a method](../how-to/choose-a-method.md). One small model, few rows, one or two seeds: read the intervals.",
-        "`full` has the base's own architecture, so what its latency differs by from zero is the noise of the machine.",
+        "Times were taken while the machine did other work, more at one time than at another: peak memory and losses compare,",
+        "times and latencies hardly. `full` has the base's own architecture, so what its latency differs from zero by is noise.",
+        "A quantised base starts from a higher loss than the others, so its change is not from the same place.",
         "How this bears on popular claims: [claims](claims.md).",
     ]
     for path in sorted(MEASURED.glob("compare-*.json")):

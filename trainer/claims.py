@@ -24,7 +24,7 @@ from registry.intake.yaml import read_yaml
 from schemas.comparison import ArmResult, MethodComparison
 from schemas.document import Frozen, first_problem
 from schemas.errors import InputRefused
-from trainer.learning_rates import rates_of
+from trainer.learning_rates import FAR, rates_of
 
 _MAX_BYTES = 16 * 1024 * 1024
 _ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
@@ -146,7 +146,8 @@ def claims_page(judged: tuple[Judged, ...]) -> str:
         "data shows about the claim as it was put, not what holds everywhere.",
         "",
         "`confirmed`: our interval lies inside what is claimed. `contradicted`: they do not touch. `not testable here`: they",
-        "overlap, or nothing that could be measured here answers it.",
+        "overlap, or nothing that could be measured here answers it. One seed decides nothing where a figure varies with the seed.",
+        "Intervals of a latency hold the noise that an unchanged architecture shows; pairs of a bias suite count as independent.",
         "",
         "| Claim | Source | Our figure | Verdict |",
         "|---|---|---|---|",
@@ -254,6 +255,14 @@ def _trained(results: Results, *, comparison: str, method: str) -> Figure:
 
 def _gain_share(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
     """Improvement of held-out loss in percent of another method's; the ends divide the ends of both intervals."""
+    starts = {
+        round(one.quality.before, 3)
+        for name in (method, against)
+        for one in results.arms(comparison, name)
+        if one.quality
+    }
+    if len(starts) > 1:
+        raise _NotMeasured("a base in 4 bits starts from another loss, so improvements are not of the same thing")
     mine, other = _gains(results.arms(comparison, method)), _gains(results.arms(comparison, against))
     if other[1] <= 0:
         raise _NotMeasured(f"{against} did not surely improve")
@@ -273,7 +282,7 @@ def _gap_closed(results: Results, *, comparison: str, method: str, low: str, hig
         if before <= after:
             raise _NotMeasured(f"there is no gap to close: {low} ended below {high} (seed {seed})")
         shares.append(100 * (before - mine) / (before - after))
-    return Figure(fmean(shares), min(shares), max(shares), f"{results.where(comparison)}; lowest to highest seed")
+    return _over_seeds(shares, f"{results.where(comparison)}; lowest to highest seed")
 
 
 def _time(results: Results, *, comparison: str, method: str, against: str) -> Figure:
@@ -281,18 +290,14 @@ def _time(results: Results, *, comparison: str, method: str, against: str) -> Fi
     mine = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, method)}
     other = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, against)}
     ratios = [100 * (mine[seed] / other[seed] - 1) for seed in mine.keys() & other.keys()]
-    return Figure(
-        fmean(ratios),
-        min(ratios),
-        max(ratios),
-        f"{results.where(comparison)}; {results.comparisons[comparison].hardware}",
-    )
+    return _over_seeds(ratios, f"{results.where(comparison)}; {results.comparisons[comparison].hardware}")
 
 
 def _latency(
     results: Results, *, comparison: str, method: str, merged: bool = False, against: str | None = None
 ) -> Figure:
-    """Percent more time for a request than the base, or than another arm's."""
+    """Percent more time for a request than the base, or than another arm's. `full` has the base's own architecture: what its
+    latency differs from zero by is noise, and widens every interval."""
     own = _latency_change(results, comparison, method, merged=merged)
     if against is not None:
         other = _latency_change(results, against, method, merged=merged)
@@ -304,7 +309,22 @@ def _latency(
     return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions)
 
 
+def _over_seeds(values: list[float], conditions: str) -> Figure:
+    """Lowest to highest seed; one seed shows no spread, so it decides nothing."""
+    if len(values) < 2:
+        raise _NotMeasured(
+            f"one seed gives {_number(values[0])} and no interval" if values else "no seed has both methods"
+        )
+    return Figure(fmean(values), min(values), max(values), conditions)
+
+
 def _latency_change(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
+    found = _latency_value(results, comparison, method, merged=merged)
+    control = _latency_value(results, comparison, "full", merged=False)
+    return found[0], found[1] + abs(control[0]) + control[1]
+
+
+def _latency_value(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
     for arm in results.arms(comparison, method):
         if arm.latency is not None:
             found = arm.latency.merged_change if merged else arm.latency.unmerged_change
@@ -320,7 +340,7 @@ def _forgotten_less(results: Results, *, comparison: str, method: str, against: 
     if any(value is None or value <= 0 for value in other.values()):
         raise _NotMeasured(f"{against} forgot nothing that could be seen here: neutral text became no less likely")
     shares = [100 * (1 - mine[seed] / other[seed]) for seed in mine.keys() & other.keys()]
-    return Figure(fmean(shares), min(shares), max(shares), f"neutral text, {results.where(comparison)}")
+    return _over_seeds(shares, f"neutral text, {results.where(comparison)}")
 
 
 def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Figure:
@@ -347,7 +367,8 @@ def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
     if not ratios:
         raise _NotMeasured("no sweep has both methods")
     mean = math.exp(fmean(math.log(one) for one in ratios))
-    return Figure(mean, min(ratios), max(ratios), f"best of each sweep, on {', '.join(other)}")
+    where = f"best of each sweep, on {', '.join(other)}; ends by half a decade, as far apart as rates were tried"
+    return Figure(mean, min(ratios) / FAR, max(ratios) * FAR, where)
 
 
 def _better_than(results: Results, *, comparison: str, method: str, others: list[str]) -> Figure:
@@ -357,9 +378,7 @@ def _better_than(results: Results, *, comparison: str, method: str, others: list
         - _loss_of(results.arms(comparison, method), seed)
         for seed in _seeds(results.arms(comparison, method))
     ]
-    return Figure(
-        fmean(leads), min(leads), max(leads), f"{method} against {', '.join(others)}; {results.where(comparison)}"
-    )
+    return _over_seeds(leads, f"{method} against {', '.join(others)}; {results.where(comparison)}")
 
 
 def _gains(arms: tuple[ArmResult, ...]) -> tuple[float, float, float]:
