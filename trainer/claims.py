@@ -10,7 +10,7 @@ A file lists claims, each with the range that is claimed and the measure that an
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -255,14 +255,7 @@ def _trained(results: Results, *, comparison: str, method: str) -> Figure:
 
 def _gain_share(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
     """Improvement of held-out loss in percent of another method's; the ends divide the ends of both intervals."""
-    starts = {
-        round(one.quality.before, 3)
-        for name in (method, against)
-        for one in results.arms(comparison, name)
-        if one.quality
-    }
-    if len(starts) > 1:
-        raise _NotMeasured("a base in 4 bits starts from another loss, so improvements are not of the same thing")
+    _same_start(results, comparison, (method, against))
     mine, other = _gains(results.arms(comparison, method)), _gains(results.arms(comparison, against))
     if other[1] <= 0:
         raise _NotMeasured(f"{against} did not surely improve")
@@ -276,6 +269,7 @@ def _gain_share(results: Results, *, comparison: str, method: str, against: str 
 
 def _gap_closed(results: Results, *, comparison: str, method: str, low: str, high: str) -> Figure:
     """Percent of the gap between two methods' losses, by seed."""
+    _same_start(results, comparison, (method, low, high))
     shares = []
     for seed in _seeds(results.arms(comparison, high)):
         before, after, mine = (_loss_of(results.arms(comparison, one), seed) for one in (low, high, method))
@@ -307,6 +301,12 @@ def _latency(
     value, spread = own
     conditions = f"{'merged' if merged else 'unmerged'}, {results.where(comparison)}"
     return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions)
+
+
+def _same_start(results: Results, comparison: str, methods: Iterable[str]) -> None:
+    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.quality is not None]
+    if len({(round(arm.quality.before, 3), arm.quality.n) for arm in arms if arm.quality is not None}) > 1:
+        raise _NotMeasured("they start from another loss: a base in 4 bits, or held-out rows that chose no seed")
 
 
 def _over_seeds(values: list[float], conditions: str) -> Figure:
@@ -373,6 +373,7 @@ def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
 
 def _better_than(results: Results, *, comparison: str, method: str, others: list[str]) -> Figure:
     """Nats by which a method ends below the best of others, by seed."""
+    _same_start(results, comparison, (method, *others))
     leads = [
         min(_loss_of(results.arms(comparison, other), seed) for other in others)
         - _loss_of(results.arms(comparison, method), seed)

@@ -145,7 +145,7 @@ def test_one_seed_decides_nothing_that_varies_with_the_seed(judge, measure, of) 
 
 
 def test_improvements_from_different_starts_are_not_compared(judge) -> None:
-    assert "starts from another loss" in judge("gain_share", [0, 1], comparison="c", method="qlora").why
+    assert "start from another loss" in judge("gain_share", [0, 1], comparison="c", method="qlora").why
 
 
 @pytest.mark.parametrize(("measure", "of"), [("no-such", {}), ("time", {"wrong": 1})])
