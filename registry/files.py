@@ -8,6 +8,7 @@ Writing: to a temporary name, synced, renamed, and the folder synced.
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -227,9 +228,9 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         DiskFull: no space left.
         NotWritable: permissions, a missing folder, or the disk.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        part.unlink(missing_ok=True)  # of a killed process that had the same number
+        part.unlink(missing_ok=True)  # of a killed process that had the same numbers
         write_new(part, data, mode=mode)
         part.replace(path)
         sync_folder(path.parent)
