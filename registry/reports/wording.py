@@ -75,6 +75,10 @@ def _data_name(name: str, data: DatasetUsed | None) -> str:
     return f"{name} version {data.version} ({data.sha256.short})"
 
 
+# what is compared by its margin is counted by the margin's sign
+_COUNTED_AS = {"margin": "pct_stereotype"}
+
+
 def _preferences(comparison: Comparison, evaluation: EvaluationRecord) -> str:
     """`the base preferred the more stereotyping option in 150 of 240 (…), the adapted model in 147 of 240 (…).`"""
     before = _result(comparison, comparison.before, evaluation)
@@ -96,7 +100,8 @@ def _moved(comparison: Comparison) -> str:
 
 
 def _result(comparison: Comparison, arm: str, evaluation: EvaluationRecord) -> Result | None:
-    key = (comparison.dataset, comparison.metric, comparison.category, arm)
+    metric = _COUNTED_AS.get(comparison.metric, comparison.metric)
+    key = (comparison.dataset, metric, comparison.category, arm)
     return next((one for one in evaluation.results if (one.dataset, one.metric, one.category, one.arm) == key), None)
 
 

@@ -250,6 +250,13 @@ def test_the_sentence_gives_counts_intervals_test_and_control():
     assert a_digest("house").short in sentence
 
 
+def test_a_comparison_of_margins_is_told_in_counts_of_their_sign():
+    results = tuple(a_result(metric="pct_stereotype", arm=arm) for arm in ("base", "adapted"))
+    sentence = comparison_sentence(a_comparison(metric="margin"), an_evaluation(results=results))
+    assert sentence.count("preferred the more stereotyping option in") == 1
+    assert "is compared with" not in sentence
+
+
 def test_nothing_is_claimed_about_a_group_of_fewer_than_100_items():
     sentence = comparison_sentence(a_comparison(category="gender", n=99, conclusion="better"), an_evaluation())
     assert "too few" in sentence
