@@ -35,6 +35,7 @@ evaluation: {{bias: []}}
 """
 PROMPTS = ("Natalia sold 48 clips in April and half as many in May. How many in all?", "What is 12 times 7?")
 ROUNDS = 9
+TOKENS = 24  # of an answer
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def answers(model: Any, tokenizer: Any) -> list[str]:
     found = []
     for prompt in PROMPTS:
         ids = tokenizer(prompt, return_tensors="pt")
-        out = model.generate(**ids, max_new_tokens=24, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+        # an end of text at once would be an answer that any two models agree on
+        out = model.generate(
+            **ids, min_new_tokens=TOKENS, max_new_tokens=TOKENS, do_sample=False, pad_token_id=tokenizer.eos_token_id
+        )
         found.append(tokenizer.decode(out[0, ids["input_ids"].shape[1] :]))
     return found
 
@@ -84,6 +88,8 @@ def test_merged_and_unmerged_answers_are_equal(place: Place) -> None:
     base, adapted, merged = load(place.base), unmerged(place.base, place.adapter), load(place.folder / "exact")
     expected, found = answers(adapted, tokenizer), answers(merged, tokenizer)
     assert found == expected
+    assert all(len(tokenizer(one)["input_ids"]) >= TOKENS // 2 for one in found), "words, not one mark of the end"
+    print(f"\nanswers {found}")
     ids = tokenizer(PROMPTS[0], return_tensors="pt")
     with torch.inference_mode():
         assert not torch.equal(adapted(**ids).logits, base(**ids).logits), "the adapter does something"
