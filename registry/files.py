@@ -221,6 +221,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+# the temporary name is the process's: its threads take turns
+_ONE_THREAD = threading.Lock()
+
+
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put `data` at `path`: whoever looks sees the old file or the new one, also after a power cut.
 
@@ -228,15 +232,16 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         DiskFull: no space left.
         NotWritable: permissions, a missing folder, or the disk.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        part.unlink(missing_ok=True)  # of a killed process that had the same numbers
-        write_new(part, data, mode=mode)
-        part.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _ONE_THREAD:
+        try:
+            part.unlink(missing_ok=True)  # of a killed process that had the same number
+            write_new(part, data, mode=mode)
+            part.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise unwritable(path, error) from error
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:

@@ -1,6 +1,7 @@
 """The home's own small files: what is missing or damaged is named as such, and a stale part of a killed write is no obstacle."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,12 @@ def test_what_a_killed_process_of_the_same_number_left_is_replaced(tmp_path: Pat
     path.with_name(f".latest.{os.getpid()}.part").write_text("half a ch")
     write_atomically(path, b"whole")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"latest": b"whole"}
+
+
+def test_threads_that_write_one_file_at_once_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "latest"
+    contents = [bytes([number]) * 50_000 for number in range(32)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda data: write_atomically(path, data), contents))
+    assert [file.name for file in tmp_path.iterdir()] == ["latest"]
+    assert path.read_bytes() in contents
