@@ -401,7 +401,7 @@ def _say(version: Version, record: EvaluationRecord, observe: Observe) -> None:
 
     for one in record.findings:
         if one.category is None:
-            observe(Said("bias", f"{version.label}: {comparison_line(one)}"))
+            observe(Said("bias", f"{version.label}, {one.before} → {one.after}: {comparison_line(one)}"))
 
 
 def _runs(registry: Registry) -> Path:

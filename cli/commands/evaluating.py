@@ -247,8 +247,9 @@ def _definition_json(definition: Any) -> dict[str, Any]:  # trainer.evaluation.s
 
 
 def _print_record(label: str, record: "EvaluationRecord") -> None:
-    from registry.evaluation.sentences import result_lines
+    from registry.evaluation.sentences import compared_arms, result_lines
 
+    console.out(f"arms     {label}: {compared_arms(record)}")
     for line in result_lines(record):
         console.out(f"{label:<12} {line}")
     truncated = record.protocol.truncated_items

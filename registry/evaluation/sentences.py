@@ -7,9 +7,14 @@ from schemas.evaluation import EvaluationRecord, Result
 _CONTROLS = ("noise", "placebo")
 
 
+def compared_arms(record: EvaluationRecord) -> str:
+    """`base → adapted`, `parent → merged`; one name where nothing is compared."""
+    return " → ".join(_arms(record))
+
+
 def result_lines(record: EvaluationRecord) -> Iterator[str]:
     """One line a figure of a whole data set: before, and after where there is one; then what each comparison may say."""
-    arms = [arm.name for arm in record.arms if arm.name not in _CONTROLS]
+    arms = _arms(record)
     by_figure: dict[tuple[str, str], dict[str, Result]] = {}
     for one in record.results:
         if one.category is None and one.arm in arms:
@@ -21,6 +26,10 @@ def result_lines(record: EvaluationRecord) -> Iterator[str]:
         if finding.category is None:
             said = f"{finding.conclusion.replace('_', ' ')}: {finding.conclusion_reason}"
             yield f"{finding.dataset:<20} {finding.metric:<28} {said}"
+
+
+def _arms(record: EvaluationRecord) -> list[str]:
+    return [arm.name for arm in record.arms if arm.name not in _CONTROLS]
 
 
 def _value(result: Result) -> str:

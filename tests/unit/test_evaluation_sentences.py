@@ -1,0 +1,27 @@
+"""An evaluation in a few lines: which arms were compared, and their figures."""
+
+import pytest
+
+from registry.evaluation.sentences import compared_arms, result_lines
+from tests.builders import a_result, an_arm, an_evaluation
+
+
+@pytest.mark.parametrize(
+    ("arms", "shown"),
+    [
+        (("base", "adapted", "noise", "placebo"), "base → adapted"),
+        (("parent", "merged", "noise"), "parent → merged"),
+        (("base", "noise"), "base"),
+    ],
+)
+def test_the_arms_are_those_that_were_compared_and_no_control(arms: tuple[str, ...], shown: str) -> None:
+    assert compared_arms(an_evaluation(arms=tuple(an_arm(name) for name in arms))) == shown
+
+
+def test_a_figure_stands_on_one_line_before_and_after_and_the_controls_on_none() -> None:
+    results = tuple(a_result(arm=arm, value=value) for arm, value in (("base", 0.5), ("adapted", 0.25), ("noise", 0.9)))
+    arms = tuple(an_arm(name) for name in ("base", "adapted", "noise"))
+    lines = list(result_lines(an_evaluation(arms=arms, results=results, comparisons=())))
+    assert len(lines) == 1
+    assert lines[0].index("0.5000") < lines[0].index("0.2500")
+    assert "0.9000" not in lines[0]
