@@ -148,6 +148,22 @@ class OpenFile:
             begin += len(block)
             yield block
 
+    def fill(self, buffer: memoryview, begin: int) -> None:
+        """Fill the buffer with the bytes from `begin` on; safe from several threads at once.
+
+        Raises:
+            FileChanged: the file ends before the buffer is full.
+            FileUnreadable: the disk refuses.
+        """
+        while buffer:
+            try:
+                count = os.preadv(self.descriptor, [buffer], begin)
+            except OSError as error:
+                raise _unreadable(self.path, error) from error
+            if not count:
+                raise FileChanged(self.path, f"it ended at byte {begin}, and {begin + len(buffer)} were expected")
+            buffer, begin = buffer[count:], begin + count
+
     def ends_at(self, size: int) -> bool:
         """True when nothing follows byte `size`.
 

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from registry.files import DiskFull
+from registry.files import DiskFull, FileChanged
 from registry.weights import read_header
 from tests.merge_builders import load, merge, plan_of, unmerged, write_adapter, write_base
 from tests.training_builders import a_model
@@ -146,6 +146,17 @@ def test_a_value_that_is_no_number_stops_the_merge(base: Path, adapter: Path, tm
     save_file(spoilt, tmp_path / "adapter_model.safetensors")
     with pytest.raises(MergedNotFinite):
         merge(base, tmp_path, into=tmp_path / "merged")
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.99])
+def test_a_base_that_was_cut_short_since_the_plan_is_said(kept: float, adapter: Path, tmp_path: Path) -> None:
+    base = write_base(a_model(tied=False), tmp_path / "cut")
+    plan = plan_of(base, adapter)
+    weights = base / "model.safetensors"
+    os.truncate(weights, int(weights.stat().st_size * kept))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileChanged):
+        stream.write_merged(plan, tmp_path / "out")
 
 
 def test_a_file_that_the_index_names_and_nobody_has_is_said(base: Path, tmp_path: Path) -> None:

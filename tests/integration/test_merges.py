@@ -304,7 +304,7 @@ def test_a_merge_that_answers_otherwise_is_stopped_and_nothing_is_registered(
 ) -> None:
     """The fault of the best known weighted merges: the scale of rsLoRA."""
     right = updates.LowRank.difference
-    monkeypatch.setattr(updates.LowRank, "difference", lambda self, begin, end: right(self, begin, end) * 2)
+    monkeypatch.setattr(updates.LowRank, "difference", lambda self, *rows: right(self, *rows) * 2)
     before = place.versions()
     with pytest.raises(FoldErrorTooLarge) as caught:
         place.merge("b", name="wrong")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from trainer.merge.algorithms import Share
@@ -33,11 +34,11 @@ class BlockSums:
     changed: int
 
     @classmethod
-    def of(cls, weight: torch.Tensor, meant: torch.Tensor, result: torch.Tensor) -> "BlockSums":
-        """Of fp32 blocks `weight` and `meant` and the rounded `result`."""
+    def of(cls, weight: torch.Tensor, meant: torch.Tensor, result: torch.Tensor, scratch: torch.Tensor) -> "BlockSums":
+        """Of fp32 blocks `weight` and `meant` and the rounded `result`; `scratch` (fp32, as large) is overwritten."""
         w, m = weight.reshape(-1), meant.reshape(-1)
-        stored = torch.sub(result, weight).reshape(-1)  # widened to fp32
-        changed = int(torch.count_nonzero(stored))
+        stored = scratch.copy_(result).sub_(weight).reshape(-1)
+        changed = int(np.count_nonzero(stored.numpy() != 0))  # several times as fast as torch.count_nonzero
         of_stored, product = float(torch.dot(stored, stored)), float(torch.dot(w, stored))
         lost = stored.sub_(m)
         return cls(
@@ -50,11 +51,11 @@ class BlockSums:
         )
 
     @classmethod
-    def of_copy(cls, data: bytes, dtype: str) -> "BlockSums":
-        """Of a block that the result has unchanged, in its bytes."""
-        if dtype not in DTYPES or not data:
+    def of_copy(cls, data: torch.Tensor, dtype: str) -> "BlockSums":
+        """Of a block that the result has unchanged, in its bytes (uint8)."""
+        if dtype not in DTYPES:
             return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0)
-        weight = torch.frombuffer(bytearray(data), dtype=DTYPES[dtype]).float()
+        weight = data.view(DTYPES[dtype]).float()
         return cls(float(torch.dot(weight, weight)), 0.0, 0.0, 0.0, 0.0, 0)
 
     @property

@@ -28,7 +28,6 @@ from trainer.merge.tensors import DTYPES, INDEX, matrix_of
 from trainer.merge.updates import Addition, Loaded, difference_of
 from trainer.quantization import Quantisation, through_4_bits
 
-COPY_BYTES = 4 * 1024 * 1024
 WHOLE_PARAMETERS = 64 * 1024 * 1024  # of one tensor that is measured as a whole; larger ones go block by block
 
 
@@ -144,6 +143,32 @@ def _write_index(plan: MergePlan, folder: Path) -> None:
 
 
 @dataclass(eq=False)
+class _Buffers:
+    """What a thread works in, for blocks of up to `elements` numbers. Made once a thread: fresh memory for every block
+    costs more time than the arithmetic."""
+
+    elements: int
+    stored: torch.Tensor = field(init=False)  # bytes, as read
+    result: torch.Tensor = field(init=False)  # bytes, as written
+    weight: torch.Tensor = field(init=False)  # the rest fp32
+    meant: torch.Tensor = field(init=False)
+    new: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stored, self.result = (torch.empty(self.elements * 4, dtype=torch.uint8) for _ in range(2))
+        self.weight, self.meant, self.new = (torch.empty(self.elements) for _ in range(3))
+
+    def fitting(self, elements: int) -> "_Buffers":
+        """These, or for a larger block others that last as long as it."""
+        return self if elements <= self.elements else _Buffers(elements)
+
+
+def _as(buffer: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The beginning of a buffer in the shape of a block."""
+    return buffer[: like.numel()].view(like.shape)
+
+
+@dataclass(eq=False)
 class _OpenJob:
     """A job in progress: its updates are loaded by the first block and let go after the last."""
 
@@ -201,10 +226,7 @@ class _Engine:
 
     def _blocks(self, job: Job) -> Iterator[tuple[int, int]]:
         rows, columns = matrix_of(job.shape)
-        if job.is_copied:
-            row_bytes = max(1, job.bytes // max(rows, 1))
-            step = max(1, COPY_BYTES // row_bytes)
-        elif self._is_whole(job):
+        if not job.is_copied and self._is_whole(job):
             step = max(rows, 1)
         else:
             step = max(1, BLOCK_ELEMENTS // max(columns, 1))
@@ -223,47 +245,47 @@ class _Engine:
     def _take(self, tasks: Iterator[tuple[_OpenJob, int]]) -> None:
         torch.set_num_threads(1)  # of this thread: the work is split over threads already
         with torch.inference_mode():
+            buffers = _Buffers(BLOCK_ELEMENTS)
             while self.failure is None:
                 with self.lock:
                     task = next(tasks, None)
                 if task is None:
                     return
                 try:
-                    self._block(*task)
+                    self._block(*task, buffers)
                 except BaseException as error:  # noqa: BLE001 - carried to the thread that called, whatever it is
                     self.failure = self.failure or error
 
-    def _block(self, opened: _OpenJob, at: int) -> None:
+    def _block(self, opened: _OpenJob, at: int, buffers: _Buffers) -> None:
         job, (begin, end) = opened.job, opened.blocks[at]
-        rows, _ = matrix_of(job.shape)
-        output = self.outputs[opened.file]
+        rows, columns = matrix_of(job.shape)
+        output, file = self.outputs[opened.file], self.files[job.source.path]
         row_bytes = job.bytes // max(rows, 1)
-        position = output.begin[job.name] + begin * row_bytes
+        buffers = buffers.fitting((end - begin) * max(columns, row_bytes // 4))
         if job.is_copied:
-            source = job.source.begin + begin * row_bytes
-            data = b"".join(self.files[job.source.path].blocks(source, source + (end - begin) * row_bytes, COPY_BYTES))
-            output.write(data, position)
+            data = buffers.stored[: (end - begin) * row_bytes]
+            file.fill(data.numpy().data, job.source.begin + begin * row_bytes)
             opened.sums[at] = BlockSums.of_copy(data, job.source.dtype)
         else:
-            stored = job.source.rows(self.files[job.source.path], begin, end)
-            changed = self._changed(opened, at, stored)
-            output.write(changed.view(torch.uint8).numpy(), position)
+            stored = job.source.rows(file, begin, end, buffers.stored)
+            data = self._changed(opened, at, stored, buffers).view(torch.uint8)
+        output.write(data.numpy(), output.begin[job.name] + begin * row_bytes)
         self._advance((end - begin) * row_bytes)
 
-    def _changed(self, opened: _OpenJob, at: int, stored: torch.Tensor) -> torch.Tensor:
+    def _changed(self, opened: _OpenJob, at: int, stored: torch.Tensor, buffers: _Buffers) -> torch.Tensor:
         """The new rows in the result's format; their sums are kept."""
         job, (begin, end) = opened.job, opened.blocks[at]
-        weight = stored.float()
+        weight = _as(buffers.weight, stored).copy_(stored)
         start = weight if job.quantisation is None else quantised(stored, job.quantisation).float()
         if job.updates:
             self._load(opened)
-            meant, new = self._meant(opened, start, begin, end)
+            meant, new = self._meant(opened, start, begin, end, buffers)
         else:
-            meant, new = torch.zeros_like(start), start
+            meant, new = _as(buffers.meant, start).zero_(), start
         if start is not weight:
             meant = new - weight
-        result = new.to(DTYPES[job.dtype])
-        sums = BlockSums.of(weight, meant, result)
+        result = _as(buffers.result.view(DTYPES[job.dtype]), new).copy_(new)
+        sums = BlockSums.of(weight, meant, result, scratch=_as(buffers.new, weight))
         if not sums.is_finite:
             raise MergedNotFinite(job.name)
         opened.sums[at] = sums
@@ -275,13 +297,15 @@ class _Engine:
                 opened.loaded = ()
         return result
 
-    def _meant(self, opened: _OpenJob, weight: torch.Tensor, begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _meant(
+        self, opened: _OpenJob, weight: torch.Tensor, begin: int, end: int, buffers: _Buffers
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(Δ, W + Δ) of a block, fp32."""
         (share, update), *others = opened.loaded
         if not others and self.plan.algorithm == "linear" and share.weight == 1:
             if isinstance(update, Addition):
-                meant = update.difference(begin, end)
-                return meant, weight + meant
+                meant = update.difference(begin, end, _as(buffers.meant, weight))
+                return meant, torch.add(weight, meant, out=_as(buffers.new, weight))
             new = update.changed(weight, begin, end)
             return new - weight, new
         differences = [(part, difference_of(one, weight, begin, end)) for part, one in opened.loaded]

@@ -76,14 +76,14 @@ class StoredTensor:
         with reading(self.path) as file:
             return self.rows(file, 0, self.matrix[0]).reshape(self.shape)
 
-    def rows(self, file: OpenFile, begin: int, end: int) -> torch.Tensor:
-        """Rows `begin` to `end` of the matrix, from the tensor's open file."""
+    def rows(self, file: OpenFile, begin: int, end: int, into: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows `begin` to `end` of the matrix, from the tensor's open file; in the bytes `into` (uint8) where given."""
         count, columns = self.matrix
         row_bytes = (self.end - self.begin) // max(count, 1)
-        data = bytearray(b"".join(file.blocks(self.begin + begin * row_bytes, self.begin + end * row_bytes)))
-        if not data:
-            return torch.empty((end - begin, columns), dtype=self.torch_dtype)
-        return torch.frombuffer(data, dtype=self.torch_dtype).reshape(end - begin, columns)
+        size = (end - begin) * row_bytes
+        data = torch.empty(size, dtype=torch.uint8) if into is None else into[:size]
+        file.fill(data.numpy().data, self.begin + begin * row_bytes)
+        return data.view(self.torch_dtype).reshape(end - begin, columns)
 
 
 def matrix_of(shape: tuple[int, ...]) -> tuple[int, int]:

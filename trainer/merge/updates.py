@@ -31,8 +31,8 @@ class Loaded(Protocol):
 class Addition(Loaded, Protocol):
     """An update W + Δ whose Δ does not depend on W."""
 
-    def difference(self, begin: int, end: int) -> torch.Tensor:
-        """Rows `begin` to `end` of Δ, fp32; a new tensor."""
+    def difference(self, begin: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows `begin` to `end` of Δ, fp32; a new tensor, or `out`."""
 
 
 class Update(Protocol):
@@ -94,11 +94,11 @@ class LowRank:
     scale: float
     is_transposed: bool = False
 
-    def difference(self, begin: int, end: int) -> torch.Tensor:
+    def difference(self, begin: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
         if self.is_transposed:
-            product = torch.mm(self.a[:, begin:end].t(), self.b.t())
+            product = torch.mm(self.a[:, begin:end].t(), self.b.t(), out=out)
         else:
-            product = torch.mm(self.b[begin:end], self.a)
+            product = torch.mm(self.b[begin:end], self.a, out=out)
         return product.mul_(self.scale)
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
@@ -126,14 +126,14 @@ class Stacked:
     parts: tuple[LowRank, ...]
     rows_each: int
 
-    def difference(self, begin: int, end: int) -> torch.Tensor:
+    def difference(self, begin: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
         blocks = []
         for at, part in enumerate(self.parts):
             first = at * self.rows_each
             low, high = max(begin, first), min(end, first + self.rows_each)
             if low < high:
                 blocks.append(part.difference(low - first, high - first))
-        return torch.cat(blocks)
+        return torch.cat(blocks, out=out)
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         return self.difference(begin, end).add_(weight)
@@ -269,8 +269,9 @@ class BiasFactor:
 class Shift:
     vector: torch.Tensor  # (m, 1)
 
-    def difference(self, begin: int, end: int) -> torch.Tensor:
-        return self.vector[begin:end].clone()
+    def difference(self, begin: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        rows = self.vector[begin:end]
+        return rows.clone() if out is None else out.copy_(rows)
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         return weight + self.vector[begin:end]
