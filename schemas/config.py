@@ -132,11 +132,13 @@ class PromptTuningBlock(Block):
 class PrefixTuningBlock(Block):
     """Prefix tuning (Li and Liang 2021): learned keys and values in front of each layer.
 
-    `projection` trains them through an MLP of `encoder_hidden_size` features (the base's hidden size when not given), of
-    which only the result is kept.
+    `init`: those that the base computes for tokens drawn from its vocabulary, or `random`, peft's own start. `projection`
+    trains them through an MLP of `encoder_hidden_size` features (the base's hidden size when not given), of which only the
+    result is kept.
     """
 
     num_virtual_tokens: int = Field(default=20, ge=1)
+    init: Literal["sample_vocab", "random"] = "sample_vocab"
     projection: bool = False
     encoder_hidden_size: int | None = Field(default=None, ge=1)
 

@@ -66,9 +66,7 @@ def prompt_section(run: RunRecord) -> Prompt:
     block = next((blocks[name] for name in ("prompt_tuning", "prefix_tuning") if name in blocks), {})
     found = {
         "n_virtual_tokens": _from_config(block, "num_virtual_tokens"),
-        "init": measured("random", method="peft's prefix tuning")
-        if "prefix_tuning" in blocks
-        else _from_config(block, "init"),
+        "init": _from_config(block, "init"),
     }
     return Prompt().model_copy(update=_present(found))
 

@@ -204,6 +204,7 @@ def test_the_records_say_what_was_done(told, case):
     assert set(hyperparameters) == {"training", *METHOD_BLOCKS[method]}
     assert record.peft.rank.known == ("lora" in METHOD_BLOCKS[method])
     assert record.prompt.n_virtual_tokens.known == bool(story.trained.config.virtual_tokens)
+    assert record.prompt.init.known == bool(story.trained.config.virtual_tokens)
     assert "traced" in run.compute.param_update_flop.method
     quantised = story.trained.config.quantization
     assert record.base[0].quantised_view.known == (quantised is not None)

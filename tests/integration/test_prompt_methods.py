@@ -23,7 +23,7 @@ from trainer.data.dataset import TooFewToChoose
 from trainer.evaluation.scoring import Request, score
 from trainer.loop import supervised_loss, train
 from trainer.methods import implementation
-from trainer.methods.prefix_tuning import PrefixDoesNotFit
+from trainer.methods.prefix_tuning import PrefixDoesNotFit, PrefixStartDoesNotFit, sampled_tokens
 from trainer.optimizers import optimizer_for
 from trainer.training import NoRoomForPrompt, train_adapter
 
@@ -252,3 +252,52 @@ def test_heads_of_another_width_have_no_prefix():
 def test_a_prefix_is_keys_and_values_of_every_layer():
     model = implementation("prefix_tuning").prepare(a_model(), a_training_file(method="prefix_tuning"), seed=1)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 20 * 2 * 2 * 2 * 8  # P·2·L·heads·size
+
+
+def prefixed(base, *, seed=3, **block):
+    config = a_training_file(method="prefix_tuning", **{f"prefix_tuning__{key}": value for key, value in block.items()})
+    return implementation("prefix_tuning").prepare(base, config, seed=seed)
+
+
+@pytest.mark.parametrize("block", [{}, {"num_virtual_tokens": 3}, {"projection": True}], ids=str)
+def test_an_untrained_prefix_is_the_base_behind_the_tokens_of_its_seed(block):
+    ids = torch.tensor([[5, 80, 17, 33], [7, 9, 120, 2]])
+    model, base = prefixed(a_model(), **block), a_model()
+    front = sampled_tokens(base, block.get("num_virtual_tokens", 20), seed=3)
+    with torch.no_grad():
+        found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        behind = base(input_ids=torch.cat([front.expand(2, -1), ids], dim=1)).logits[:, front.shape[1] :]
+        alone = base(input_ids=ids).logits
+    assert torch.allclose(found, behind, atol=1e-4)
+    assert not torch.allclose(found, alone, atol=1e-2)
+    if not block:  # the seed says which tokens, and nothing else does
+        assert torch.equal(prefix_of(model), prefix_of(prefixed(a_model())))
+        assert not torch.allclose(prefix_of(model), prefix_of(prefixed(a_model(), seed=4)), atol=1e-2)
+
+
+def prefix_of(model):
+    return model.prompt_encoder["default"].embedding.weight.detach()
+
+
+def test_a_start_from_the_base_leaves_dropout_as_it_was_and_uses_none():
+    base = a_model(attention_dropout=0.5).train()
+    model = prefixed(base)
+    assert all(module.training for module in base.modules())
+    assert torch.equal(prefix_of(model), prefix_of(prefixed(a_model())))
+
+
+def test_a_random_prefix_is_pefts_own_start():
+    random = prefix_of(prefixed(a_model(), init="random"))
+    assert float(random.std()) == pytest.approx(1, rel=0.1)
+
+
+def test_layers_that_look_back_less_far_than_the_prefix_cannot_start_it():
+    from transformers import MistralConfig, MistralForCausalLM
+
+    settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "vocab_size": 300, "sliding_window": 8}  # fmt: skip
+    base = MistralForCausalLM(MistralConfig(**settings)).eval()
+    with pytest.raises(PrefixStartDoesNotFit, match="20 tokens") as caught:
+        prefixed(base)
+    assert "init: random" in caught.value.fix
+    prefixed(MistralForCausalLM(MistralConfig(**settings)), num_virtual_tokens=4)

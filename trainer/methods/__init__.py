@@ -290,7 +290,12 @@ METHODS: Mapping[MethodName, MethodRow] = {
             packs=False,
             checkpoints=False,
             defaults=(
-                Default("num_virtual_tokens", "20", "as prompt tuning; Li and Liang 2021 §7.2 use 10 to 200"),
+                Default("num_virtual_tokens", "20", "as prompt tuning; Li and Liang 2021 §7.1 use 10 to 200"),
+                Default(
+                    "init",
+                    "sample_vocab",
+                    "Li and Liang 2021 §7.4: activations of real words; a random start does worse",
+                ),
                 Default(
                     "projection", "false", "one set of numbers, stored as trained; Li and Liang 2021 §4.3 have both"
                 ),

@@ -2,6 +2,10 @@
 
 They take no positions through the layers, only longer attention: P·2·L·(key-value heads)·(head size) numbers. The cache that
 carries them is why activations cannot be recomputed, and rows cannot share a sequence.
+
+They start at the keys and values that the base itself computes for tokens drawn from its vocabulary (ibid. §7.4: activations
+of real words), so that the untrained model is the base with those tokens in front. peft's own start, N(0, 1) whatever the
+base's spread, drowns the text in noise that many steps must first undo.
 """
 
 from pathlib import Path
@@ -27,11 +31,23 @@ class PrefixDoesNotFit(InputRefused):
         )
 
 
+class PrefixStartDoesNotFit(InputRefused):
+    reference = "prefix-start-does-not-fit"
+
+    def __init__(self, model_type: str, count: int) -> None:
+        super().__init__(
+            what=f"the prefix cannot start at keys and values of this base ({model_type})",
+            why=f"its layers do not each keep keys and values of {count} tokens: some share them, or look less far back",
+            fix="set prefix_tuning.init: random, or take fewer virtual tokens",
+        )
+
+
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """The base with a new prefix in every layer, only it trainable.
 
     Raises:
         PrefixDoesNotFit: the base's heads are not hidden size / heads wide.
+        PrefixStartDoesNotFit: its cache does not hold keys and values of every token for every layer.
     """
     _require_plain_heads(model)
     block = config.prefix_tuning
@@ -42,7 +58,11 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         prefix_projection=block.projection,
         encoder_hidden_size=block.encoder_hidden_size or model.config.get_text_config().hidden_size,
     )
-    return wrapped(model, settings)
+    prefixed = wrapped(model, settings)
+    encoder = prefixed.prompt_encoder["default"]
+    if block.init == "sample_vocab" and encoder.embedding.weight.device.type != "meta":  # there only counted
+        _start_at(encoder, _computed(model, block.num_virtual_tokens, seed=seed))
+    return prefixed
 
 
 def save(model: Any, folder: Path, *, base: str | None) -> None:
@@ -57,6 +77,50 @@ def load(base_model: Any, folder: Path) -> Any:
         AdapterConfigRefused, WeightsMismatch: as `load_adapter`.
     """
     return load_adapter(base_model, folder, PrefixTuningConfig)
+
+
+def sampled_tokens(model: Any, count: int, *, seed: int) -> torch.Tensor:
+    """Token ids (1, count), each of the vocabulary equally likely: those that a prefix of this seed starts from."""
+    generator = torch.Generator().manual_seed(seed_of(seed, "prefix"))
+    return torch.randint(model.get_input_embeddings().weight.shape[0], (1, count), generator=generator)
+
+
+def _computed(model: Any, count: int, *, seed: int) -> torch.Tensor:
+    """What the base computes for sampled tokens at positions 0 … count − 1, as peft's encoder holds it:
+    (count, layers · 2 · key-value heads · head size), of each layer first the keys, turned by their positions, then the values.
+
+    Raises:
+        PrefixStartDoesNotFit: a layer has no keys and values of its own, or not of every token.
+    """
+    training = [module for module in model.modules() if module.training]
+    model.eval()  # no dropout
+    try:
+        with torch.no_grad():
+            ids = sampled_tokens(model, count, seed=seed).to(model.device)
+            cache = model(input_ids=ids, use_cache=True).past_key_values
+    finally:
+        for module in training:
+            module.training = True
+    config = model.config.get_text_config()
+    pairs = [(layer.keys, layer.values) for layer in cache.layers if layer.is_initialized]
+    if len(pairs) != config.num_hidden_layers or any(keys.shape[-2] != count for keys, _ in pairs):
+        raise PrefixStartDoesNotFit(config.model_type, count)
+    # each (1, heads, tokens, size) → (tokens, heads · size)
+    flat = [one[0].transpose(0, 1).flatten(1) for pair in pairs for one in pair]
+    return torch.cat(flat, dim=1).float()
+
+
+def _start_at(encoder: Any, values: torch.Tensor) -> None:
+    """Make peft's encoder give these values; behind a projection its last layer is solved for them, the smallest solution:
+    exact where the layer before has at least as many features as there are tokens, else nearest."""
+    with torch.no_grad():
+        if not encoder.prefix_projection:
+            encoder.embedding.weight.copy_(values)
+            return
+        *before, last = encoder.transform
+        features = torch.nn.Sequential(*before)(encoder.embedding.weight)  # (tokens, encoder_hidden_size)
+        last.weight.copy_((torch.linalg.pinv(features.float()) @ values.to(features.device)).T)
+        last.bias.zero_()
 
 
 def _require_plain_heads(model: Any) -> None:
