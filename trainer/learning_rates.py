@@ -2,7 +2,8 @@
 
 A point is a short training: held-out loss before and after, or why it failed. From the points of one method on one base
 follow its best rate and the range in which it does nearly as well. A rate outside of it is worth a warning, no more: the
-range is that of the bases and data in the file.
+range is that of the bases and data in the file, and of runs of a few dozen steps, which want more than long ones. So nothing
+between it and the method's own default, which is published for longer runs, is warned of.
 """
 
 import json
@@ -12,6 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from schemas.config import DEFAULT_LEARNING_RATES, MethodName
+
 FILE_NAME = "learning_rates.json"
 NEARLY_AS_GOOD = 0.8  # of the best improvement: inside the range
 FAR = 10**0.5  # beyond the range by this factor: between two rates that were tried nobody knows where it ends
@@ -19,11 +22,12 @@ FAR = 10**0.5  # beyond the range by this factor: between two rates that were tr
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One rate that was tried; `after` is None where the run failed."""
+    """One rate that was tried; `after` and `steps` are None where the run failed."""
 
     learning_rate: float
     before: float
     after: float | None
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +72,25 @@ def against_full(method: str) -> Literal["above", "below", "equal"] | None:
     return "above" if mine > full else "below" if mine < full else "equal"
 
 
-def advice(method: str, learning_rate: float) -> str | None:
+def advice(method: MethodName, learning_rate: float) -> str | None:
     """The sentence of a warning where a rate is far outside every measured range of its method; else None."""
     known = rates_of(method)
-    if not known or any(one.low / FAR <= learning_rate <= one.high * FAR for one in known):
+    own = DEFAULT_LEARNING_RATES[method]
+    if not known or any(min(one.low / FAR, own) <= learning_rate <= max(one.high * FAR, own) for one in known):
         return None
     ranges = "; ".join(f"{one.low:g} to {one.high:g} on {one.base} (best {one.best:g})" for one in known)
     side = against_full(method)
     beside = "" if method == "full" or side is None else f"; its best rate lay {side} full fine-tuning's"
-    return f"training.learning_rate {learning_rate:g} is far outside what worked for {method}: {ranges}{beside}"
+    steps = [point.steps for one in known for point in one.points if point.steps]
+    runs = f", in runs of {min(steps)} to {max(steps)} steps" if steps else ""
+    return f"training.learning_rate {learning_rate:g} is far outside what worked for {method}: {ranges}{runs}{beside}"
 
 
 def _by_method(sweep: dict[str, Any]) -> dict[str, list[Point]]:
     found: dict[str, list[Point]] = {}
     for point in sweep["points"]:
-        found.setdefault(point["method"], []).append(Point(point["learning_rate"], point["before"], point["after"]))
+        rate, steps = point["learning_rate"], point.get("steps")
+        found.setdefault(point["method"], []).append(Point(rate, point["before"], point["after"], steps))
     return found
 
 

@@ -1,4 +1,4 @@
-"""`registry compare --sweep learning_rate`: short trainings of each method over four decades of rates on one base.
+"""`registry compare --sweep learning_rate`: short trainings of each method over five decades of rates on one base.
 
 A sweep asks about rates and makes nothing to keep: no arm is registered, no suite is scored, only held-out loss before and
 after. Its answer is a JSON object; `trainer/learning_rates.json` holds several, with the commands that made them.
@@ -27,8 +27,8 @@ from trainer.environment import cut_paths
 if TYPE_CHECKING:
     from trainer.data.tokenize import Example
 
-# four decades; above and below, every method that was tried either does nothing or diverges
-RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+# five decades: full training is best near the lower end, a few scales, embeddings or prefixes near the upper
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 
 class SweepOfWhat(InputRefused):
@@ -37,7 +37,7 @@ class SweepOfWhat(InputRefused):
     def __init__(self, key: str) -> None:
         super().__init__(
             what=f"there is no sweep of {key[:40]!r}",
-            why="one value is swept, over four decades: learning_rate",
+            why="one value is swept, over five decades: learning_rate",
             fix="write --sweep learning_rate, or --sweep learning_rate=1e-5,1e-4,1e-3",
         )
 

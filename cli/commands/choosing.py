@@ -118,7 +118,7 @@ def compare(
     ] = None,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine, in any currency.")] = None,
     sweep: Annotated[
-        str | None, typer.Option(metavar="KEY", help="learning_rate: four decades of rates, nothing registered.")
+        str | None, typer.Option(metavar="KEY", help="learning_rate: five decades of rates, nothing registered.")
     ] = None,
     latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time requests, unmerged and merged.")] = True,
     claims: Annotated[

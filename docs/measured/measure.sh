@@ -21,9 +21,12 @@ estimate 65b-3060 --vram 12GiB --ram 64GiB method=qlora lora.r=64
 sweeps=$(mktemp -d)
 trap 'rm -rf "$sweeps"' EXIT INT TERM
 registry compare "$here/sweep-embedded.yml" --home "$home" --methods all --sweep learning_rate prompt_tuning.seeds=1 >"$sweeps/1.json"
-registry compare "$here/sweep-smollm2.yml" --home "$home" --methods all --sweep learning_rate=1e-5,1e-4,1e-3,1e-2,1e-1 \
+most=full,lora,qlora,ia3,prompt_tuning,bottleneck,lora_pro,hybrid
+registry compare "$here/sweep-smollm2.yml" --home "$home" --methods $most --sweep learning_rate=1e-5,1e-4,1e-3,1e-2,1e-1 \
   prompt_tuning.seeds=1 "data.train.path=$data/gsm8k-train.jsonl" >"$sweeps/2.json"
-python "$here/rates.py" "$sweeps/1.json" "$sweeps/2.json" >"$here/../../trainer/learning_rates.json"
+registry compare "$here/sweep-smollm2.yml" --home "$home" --methods prefix_tuning --sweep learning_rate=1e-5,1e-4,1e-3,1e-2,1e-1,1 \
+  "data.train.path=$data/gsm8k-train.jsonl" >"$sweeps/3.json"
+python "$here/rates.py" "$sweeps/1.json" "$sweeps/2.json" "$sweeps/3.json" >"$here/../../trainer/learning_rates.json"
 
 # the best rates of the sweep on SmolLM2
 rates="--learning-rate full=1e-4 --learning-rate qlora=1e-3 --learning-rate ia3=1e-2 --learning-rate bottleneck=1e-3"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from schemas.config import DEFAULT_LEARNING_RATES, METHOD_NAMES
 from trainer import learning_rates
 from trainer.learning_rates import advice, against_full, best_rate, measured_rates, rates_of
 
@@ -46,6 +47,27 @@ def test_a_rate_outside_is_advised_against_and_the_side_of_full_fine_tuning_is_t
     assert "full fine-tuning's" not in (advice("full", 1.0) or "")
     assert against_full("lora") == "above"
     assert against_full("ia3") is None
+
+
+def test_nothing_between_the_measured_range_and_the_published_default_is_advised_against(sweep: None) -> None:
+    assert advice("lora", DEFAULT_LEARNING_RATES["lora"]) is None  # below 1e-3 by more than half a decade
+    assert advice("full", DEFAULT_LEARNING_RATES["full"]) is None
+    assert advice("full", 1e-6) is not None
+
+
+def test_no_method_is_warned_of_its_own_default() -> None:
+    assert [name for name, rate in DEFAULT_LEARNING_RATES.items() if advice(name, rate)] == []
+
+
+def test_the_best_of_every_kept_sweep_has_a_worse_rate_on_either_side() -> None:
+    for one in measured_rates():
+        assert one.tried[0] < one.best < one.tried[1], (one.method, one.base)
+
+
+def test_the_kept_sweeps_have_every_method_on_two_bases() -> None:
+    kept = {(one.method, one.base) for one in measured_rates()}
+    assert kept == {(method, base) for method in METHOD_NAMES for base in ("tiny", "smollm2")}
+    assert len(measured_rates()) == len(kept)
 
 
 def test_the_kept_sweeps_span_four_decades_on_two_bases() -> None:
