@@ -25,6 +25,7 @@ from trainer.evaluation.finished import NOTHING, FinishedScores
 from trainer.evaluation.questions import Request, Score
 from trainer.evaluation.routes import Route, route_for, run_route, virtual_tokens
 from trainer.evaluation.trees import TokenRow
+from trainer.fast_linear import fast_linear
 from trainer.quantization import computing_in_float32
 
 MAX_TOKEN_BUDGET = 8192  # padded tokens in a batch
@@ -155,7 +156,7 @@ def in_float32(model: Any) -> Iterator[None]:
     """Weights in fp32 and dropout off inside the block; afterwards number formats and modes are as before.
 
     Widening bf16 or fp16 and narrowing again is exact. Quantised (integer) weights stay as they are; what they stand for is
-    multiplied in fp32.
+    multiplied in fp32, large layers by the faster library (`fast_linear`).
     """
     tensors = {id(one): one for one in chain(model.parameters(), model.buffers()) if one.is_floating_point()}
     formats = [(one, one.dtype) for one in tensors.values() if one.dtype in (torch.bfloat16, torch.float16)]
@@ -164,7 +165,7 @@ def in_float32(model: Any) -> Iterator[None]:
         tensor.data = tensor.data.float()
     model.eval()
     try:
-        with computing_in_float32(model):
+        with computing_in_float32(model), fast_linear(model):
             yield
     finally:
         for tensor, dtype in formats:
