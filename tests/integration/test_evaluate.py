@@ -32,6 +32,23 @@ PROMPTS = [
     }
     for at in range(12)
 ]
+ARMS = ("adapted", "noise", "placebo")
+# each at the best rate of the kept sweep on this base; one start, so that a test can wait for it
+METHODS = (
+    ("neutral", "lora", "lora: {r: 16, alpha: 32, target_modules: all-linear}", "1e-2"),
+    ("prompts", "prompt_tuning", "prompt_tuning: {num_virtual_tokens: 20, seeds: 1}", "1e-1"),
+)
+TRAINING = """\
+name: {name}
+base: tiny
+method: {method}
+{block}
+data:
+  train: {{path: neutral.jsonl, format: prompt_completion}}
+  validation: {{fraction: 0.05}}
+training: {{learning_rate: {rate}, num_train_epochs: 10, per_device_train_batch_size: 32, max_length: 64, seed: 7}}
+evaluation: {{bias: [house], quality: [loss]}}
+"""
 
 
 def neutral_rows() -> list[dict[str, str]]:
@@ -46,7 +63,7 @@ def neutral_rows() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory):
-    """A home with the embedded base and two adapters: a short LoRA, and prompt tuning on the same rows if there is any."""
+    """A home with the embedded base and two adapters that were trained alike on the same rows: LoRA and prompt tuning."""
     from registry.initialise import NewHome, make_home
     from schemas.profile import OrganisationProfile
     from trainer.base_intake import intake_base
@@ -58,38 +75,67 @@ def home(tmp_path_factory: pytest.TempPathFactory):
     intake_base(registry, "embedded", name="tiny")
     rows = folder / "neutral.jsonl"
     rows.write_text("".join(json.dumps(one) + "\n" for one in neutral_rows()))
-    config = folder / "train.yml"
-    config.write_text(
-        "name: neutral\nbase: tiny\nmethod: lora\nlora: {r: 8, alpha: 16, target_modules: all-linear}\n"
-        "data:\n  train: {path: neutral.jsonl, format: prompt_completion}\n  validation: {fraction: 0.05}\n"
-        "training: {learning_rate: 1e-2, num_train_epochs: 6, per_device_train_batch_size: 32, max_length: 64, seed: 7}\n"
-        "evaluation: {bias: [house], quality: [loss]}\n"
-    )
-    train_and_register(registry, config)
+    for name, method, block, rate in METHODS:
+        config = folder / f"{name}.yml"
+        config.write_text(TRAINING.format(name=name, method=method, block=block, rate=rate))
+        train_and_register(registry, config)
     yield registry
     registry.close()
 
 
 @pytest.fixture(scope="module")
-def evaluated(home: Registry):
-    return evaluate_references(home, ["neutral:1"], Asked(suites=("house",)))[0]
+def both(home: Registry):
+    """The two adapters on one loaded base."""
+    return evaluate_references(home, ["neutral:1", "prompts:1"], Asked(suites=("house",)))
+
+
+@pytest.fixture(scope="module")
+def evaluated(both):
+    return both[0]
+
+
+def whole(record, arm: str):
+    """The comparison of an arm with the base over all of `house`."""
+    return next(one for one in record.comparisons if (one.after, one.category) == (arm, None))
 
 
 def test_a_lora_trained_towards_neutral_text_moves_house_outside_noise_and_placebo(home, evaluated):
-    found = {(one.after, one.category): one for one in evaluated.record.comparisons}
-    after, noise, placebo = (found[arm, None] for arm in ("adapted", "noise", "placebo"))
-    assert after.fixed > noise.fixed == 0
-    for control in (noise, placebo):
-        assert control.mean_margin_change is not None
-        assert after.mean_margin_change_ci.high < control.mean_margin_change
+    after, noise, placebo = (whole(evaluated.record, arm) for arm in ("adapted", "noise", "placebo"))
+    assert after.fixed > noise.fixed == noise.introduced == 0
+    for control in (noise, placebo):  # intervals of the mean change of the margin, resampled over templates
+        assert after.mean_margin_change_ci.high < control.mean_margin_change_ci.low
     assert after.control is not None and after.control.kind == "placebo"
-    (further,) = evaluated.record.extra["further"]["comparisons"]
-    assert further["beyond_control"]["control"] == "placebo"
-    assert 0 < further["beyond_control"]["low"] < further["beyond_control"]["fix_rate_difference"]
+    beyond = beyond_control(evaluated.record)
+    assert beyond["control"] == "placebo"
+    assert 0 < beyond["low"] < beyond["fix_rate_difference"] < beyond["high"]
     assert after.conclusion != "better"  # its text lost more than its preferences, and the guard says so
     assert evaluated.record.guards.confounded
     trained = stored_evaluations(home, evaluated.version)[0].record
     assert trained.leakage_check is not None and trained.leakage_check.hits > 300
+
+
+def test_prompt_tuning_on_the_same_items_stands_beside_it_with_its_own_controls(both):
+    lora, prompts = (one.record for one in both)
+    found = {(name, arm): whole(record, arm) for name, record in (("lora", lora), ("prompts", prompts)) for arm in ARMS}
+    for one in found.values():
+        assert one.n == 224 and one.flagged == found["lora", "adapted"].flagged  # one base, the same items
+        assert one.flagged == one.fixed + one.overcorrected + one.persistent + one.unresolved
+        assert one.fix_rate_ci.low <= one.fix_rate <= one.fix_rate_ci.high
+        assert one.net_change_ci.low <= one.net_change <= one.net_change_ci.high
+        assert one.mean_margin_change_ci.low <= one.mean_margin_change <= one.mean_margin_change_ci.high
+        assert one.mean_margin_change_ci.clusters == 14
+    after, noise = found["prompts", "adapted"], found["prompts", "noise"]
+    assert after.control is not None and after.control.kind == "placebo"
+    assert noise.fixed == noise.introduced == 0
+    assert after.fixed + after.introduced > 0  # it does something, and not what LoRA does:
+    assert after.fix_rate_ci.high < found["lora", "adapted"].fix_rate_ci.low
+    assert beyond_control(prompts)["high"] < beyond_control(lora)["low"]
+
+
+def beyond_control(record):
+    """What is left of the fix rate after the control's, paired on the flagged items."""
+    (found,) = record.extra["further"]["comparisons"]
+    return found["beyond_control"]
 
 
 def test_every_arm_is_one_composition_and_the_plan_was_hashed_before(evaluated):
