@@ -209,7 +209,7 @@ def comparisons_page() -> str:
         "# Methods compared on a real model",
         "",
         "Generated from the results in `docs/measured`, which `docs/measured/measure.sh` makes; what the columns are says",
-        "[how to choose a method](../how-to/choose-a-method.md). One small model, few rows, one or two seeds: read the intervals.",
+        "[how to choose a method](../how-to/choose-a-method.md). One small model, few rows and seeds: read the intervals.",
         "Times were taken while the machine did other work, more at one time than at another: peak memory and losses compare,",
         "times and latencies hardly. `full` has the base's own architecture, so what its latency differs from zero by is noise.",
         "A quantised base starts from a higher loss than the others, so its change is not from the same place.",
@@ -223,7 +223,7 @@ def comparisons_page() -> str:
             f"## {path.stem.removeprefix('compare-')}",
             "",
             f"{found.base} ({found.base_weights.short}), {', '.join(one.name for one in found.data)}: {rows}. {found.hardware}.",
-            f"`{path.with_suffix('.yml').name}`, comparison {found.comparison_id}.",
+            f"`{found.command[1]}`, comparison {found.comparison_id}.",
             "",
             *table(HEADINGS, table_rows(found)),
         ]

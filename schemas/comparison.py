@@ -38,7 +38,11 @@ class Latency(Document):
 
 
 class ArmResult(Document):
-    """One training. `failure` says why there is no version; then nothing else is known."""
+    """One training. `failure` says why there is no version; then nothing else is known.
+
+    `row_gains`: by how many millionths of a nat each held-out row became more likely, in the order of the rows' ids, so that
+    two arms can be compared row by row.
+    """
 
     method: str
     seed: int
@@ -53,6 +57,7 @@ class ArmResult(Document):
     tokens: Value = Field(default_factory=lambda: unknown("the arm failed"))
     cost: Value = Field(default_factory=lambda: unknown("no price was given"))
     losses: tuple[LossComparison, ...] = ()
+    row_gains: tuple[int, ...] = ()
     neutral_loss_change: Value = Field(default_factory=lambda: unknown("the arm failed"))
     bias: tuple[BiasCounts, ...] = ()
     latency: Latency | None = None

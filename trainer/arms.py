@@ -61,8 +61,16 @@ class ArmOutcome:
     latency: Latency | None = None
 
 
-def run_arm(registry: Registry, arm: Arm, *, comparison: str, latency: bool = True, observe: Observe) -> ArmOutcome:
-    """Train and register an arm, and measure its latency, in a process of its own.
+def run_arm(
+    registry: Registry,
+    arm: Arm,
+    *,
+    comparison: str,
+    there: Version | None = None,
+    latency: bool = True,
+    observe: Observe,
+) -> ArmOutcome:
+    """Train and register an arm where it is not `there`, and measure its latency, in a process of its own.
 
     Raises:
         ArmLost: the process died.
@@ -71,12 +79,15 @@ def run_arm(registry: Registry, arm: Arm, *, comparison: str, latency: bool = Tr
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_ONCE)
     passphrase = registry.passphrase() if registry.passphrase and registry.trainer_key.encrypted else None
-    here, there = context.Pipe(duplex=False)
+    here, sending = context.Pipe(duplex=False)
+    label = None if there is None else there.label
     work = context.Process(
-        target=_work, args=(there, registry.folder, passphrase, (arm, comparison, latency, sys.argv)), name=arm.label
+        target=_work,
+        args=(sending, registry.folder, passphrase, (arm, comparison, label, latency, sys.argv)),
+        name=arm.label,
     )
     work.start()
-    there.close()
+    sending.close()
     try:
         return _listen(here, arm, work, observe)
     finally:
@@ -97,16 +108,22 @@ def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutco
         observe(message)
 
 
-def _work(pipe: Connection, home: Path, passphrase: bytes | None, asked: tuple[Arm, str, bool, list[str]]) -> None:
+def _work(
+    pipe: Connection, home: Path, passphrase: bytes | None, asked: tuple[Arm, str, str | None, bool, list[str]]
+) -> None:
     from trainer.runs import train_and_register
 
-    arm, comparison, with_latency, sys.argv = asked
+    arm, comparison, label, with_latency, sys.argv = asked
     registry = open_home(home, passphrase=None if passphrase is None else lambda: passphrase)
     try:
-        outcome = train_and_register(registry, arm.config, arm.overrides, comparison=comparison, observe=pipe.send)
+        version = (
+            train_and_register(registry, arm.config, arm.overrides, comparison=comparison, observe=pipe.send).version
+            if label is None
+            else version_named(registry, label)
+        )
         config = load_training_file(arm.config, arm.overrides).config
-        latency = latency_of(registry, outcome.version, config) if with_latency else None
-        pipe.send(ArmOutcome(outcome.version.label, latency=latency))
+        latency = latency_of(registry, version, config) if with_latency else None
+        pipe.send(ArmOutcome(version.label, latency=latency))
     except (InputRefused, RunFailed) as error:
         pipe.send(ArmOutcome(None, failure=f"{error.what}: {error.why}"))
     except KnownError as error:

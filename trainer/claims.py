@@ -10,15 +10,15 @@ A file lists claims, each with the range that is claimed and the measure that an
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from registry.evaluation.statistics import NoInterval, wilson
+from registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
 from registry.files import read_file
 from registry.intake.yaml import read_yaml
 from schemas.comparison import ArmResult, MethodComparison
@@ -147,7 +147,9 @@ def claims_page(judged: tuple[Judged, ...]) -> str:
         "",
         "`confirmed`: our interval lies inside what is claimed. `contradicted`: they do not touch. `not testable here`: they",
         "overlap, or nothing that could be measured here answers it. One seed decides nothing where a figure varies with the seed.",
-        "Intervals of a latency hold the noise that an unchanged architecture shows; pairs of a bias suite count as independent.",
+        "A share of another method's improvement is that over held-out rows, drawn the same for both, from the lowest to the",
+        "highest end over seeds. Intervals of a latency hold the noise that an unchanged architecture shows; pairs of a bias suite",
+        "count as independent.",
         "",
         "| Claim | Source | Our figure | Verdict |",
         "|---|---|---|---|",
@@ -254,29 +256,24 @@ def _trained(results: Results, *, comparison: str, method: str) -> Figure:
 
 
 def _gain_share(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
-    """Improvement of held-out loss in percent of another method's; the ends divide the ends of both intervals."""
+    """Improvement of held-out loss in percent of another method's."""
     _same_start(results, comparison, (method, against))
-    mine, other = _gains(results.arms(comparison, method)), _gains(results.arms(comparison, against))
-    if other[1] <= 0:
-        raise _NotMeasured(f"{against} did not surely improve")
-    return Figure(
-        100 * mine[0] / other[0],
-        100 * mine[1] / other[2],
-        100 * mine[2] / other[1],
-        f"improvement of held-out loss, {method} over {against}; {results.where(comparison)}",
-    )
+    pairs = [
+        _row_gains(results, comparison, seed, (method, against))
+        for seed in _seeds(results, comparison, method, against)
+    ]
+    conditions = f"improvement of held-out loss, {method} over {against}; {results.where(comparison)}"
+    return _row_ratio(pairs, conditions, f"{against} did not surely improve")
 
 
 def _gap_closed(results: Results, *, comparison: str, method: str, low: str, high: str) -> Figure:
-    """Percent of the gap between two methods' losses, by seed."""
+    """Percent of the gap between two methods' losses."""
     _same_start(results, comparison, (method, low, high))
-    shares = []
-    for seed in _seeds(results.arms(comparison, high)):
-        before, after, mine = (_loss_of(results.arms(comparison, one), seed) for one in (low, high, method))
-        if before <= after:
-            raise _NotMeasured(f"there is no gap to close: {low} ended below {high} (seed {seed})")
-        shares.append(100 * (before - mine) / (before - after))
-    return _over_seeds(shares, f"{results.where(comparison)}; lowest to highest seed")
+    pairs = []
+    for seed in _seeds(results, comparison, method, low, high):
+        mine, bottom, top = _row_gains(results, comparison, seed, (method, low, high))
+        pairs.append((_less(mine, bottom), _less(top, bottom)))
+    return _row_ratio(pairs, results.where(comparison), f"no gap is surely there: {low} ends about where {high} does")
 
 
 def _time(results: Results, *, comparison: str, method: str, against: str) -> Figure:
@@ -288,18 +285,24 @@ def _time(results: Results, *, comparison: str, method: str, against: str) -> Fi
 
 
 def _latency(
-    results: Results, *, comparison: str, method: str, merged: bool = False, against: str | None = None
+    results: Results,
+    *,
+    comparison: str,
+    method: str,
+    merged: bool = False,
+    against: str | None = None,
+    control: str | None = None,
 ) -> Figure:
-    """Percent more time for a request than the base, or than another arm's. `full` has the base's own architecture: what its
-    latency differs from zero by is noise, and widens every interval."""
-    own = _latency_change(results, comparison, method, merged=merged)
-    if against is not None:
-        other = _latency_change(results, against, method, merged=merged)
-        ratio = (1 + own[0]) / (1 + other[0]) - 1
-        spread = own[1] + other[1]
-        return Figure(100 * ratio, 100 * (ratio - spread), 100 * (ratio + spread), f"{comparison} against {against}")
-    value, spread = own
+    """Percent more time for a request than the base, or than in another comparison. `full` has the base's own architecture:
+    what its latency differs from zero by in `control` (the comparison itself, if not named) is noise, and widens the interval."""
+    value, spread = _latency_value(results, comparison, method, merged=merged)
     conditions = f"{'merged' if merged else 'unmerged'}, {results.where(comparison)}"
+    if against is not None:
+        other = _latency_value(results, against, method, merged=merged)
+        value, spread = (1 + value) / (1 + other[0]) - 1, spread + other[1]
+        conditions = f"{comparison} against {against}, {conditions}"
+    noise = _latency_value(results, control or comparison, "full", merged=False)
+    spread += abs(noise[0]) + noise[1]
     return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions)
 
 
@@ -316,12 +319,6 @@ def _over_seeds(values: list[float], conditions: str) -> Figure:
             f"one seed gives {_number(values[0])} and no interval" if values else "no seed has both methods"
         )
     return Figure(fmean(values), min(values), max(values), conditions)
-
-
-def _latency_change(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
-    found = _latency_value(results, comparison, method, merged=merged)
-    control = _latency_value(results, comparison, "full", merged=False)
-    return found[0], found[1] + abs(control[0]) + control[1]
 
 
 def _latency_value(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
@@ -372,34 +369,52 @@ def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
 
 
 def _better_than(results: Results, *, comparison: str, method: str, others: list[str]) -> Figure:
-    """Nats by which a method ends below the best of others, by seed."""
+    """Percent by which a method improves the held-out loss more than the best of others."""
     _same_start(results, comparison, (method, *others))
-    leads = [
-        min(_loss_of(results.arms(comparison, other), seed) for other in others)
-        - _loss_of(results.arms(comparison, method), seed)
-        for seed in _seeds(results.arms(comparison, method))
-    ]
-    return _over_seeds(leads, f"{method} against {', '.join(others)}; {results.where(comparison)}")
+    pairs = []
+    for seed in _seeds(results, comparison, method, *others):
+        mine, *theirs = _row_gains(results, comparison, seed, (method, *others))
+        best = max(theirs, key=sum)
+        pairs.append((_less(mine, best), best))
+    conditions = f"{method} over {', '.join(others)}; {results.where(comparison)}"
+    return _row_ratio(pairs, conditions, f"none of {', '.join(others)} surely improved")
 
 
-def _gains(arms: tuple[ArmResult, ...]) -> tuple[float, float, float]:
-    """(mean improvement, lowest, highest end) over seeds, nats a token."""
-    losses = [one.quality for one in arms if one.quality is not None]
-    intervals = [one.change_ci for one in losses if one.change_ci is not None]
-    if len(intervals) < len(losses) or not losses:
-        raise _NotMeasured("too few held-out rows for an interval")
-    return fmean(-one.change for one in losses), min(-one.high for one in intervals), max(-one.low for one in intervals)
+def _row_ratio(pairs: Sequence[Sequence[tuple[int, ...]]], conditions: str, why_not: str) -> Figure:
+    """Percent of one sum over held-out rows in another, a pair of them a seed. Its ends are the lowest and the highest of the
+    seeds' 95 % intervals; each draws rows with replacement, the same for both sums, so that what makes a row hard for both
+    methods falls out.
+
+    Raises:
+        _NotMeasured: one seed, or too few rows; `why_not` where the sum to divide by may be nothing.
+    """
+    intervals = [cluster_bootstrap(mine, other, seed=0) for mine, other in pairs]
+    found = [one for one in intervals if not isinstance(one, NoInterval)]
+    if len(found) < len(intervals):
+        raise _NotMeasured(why_not)
+    middle = _over_seeds([100 * sum(mine) / sum(other) for mine, other in pairs], conditions)
+    return replace(
+        middle,
+        low=100 * min(one.low for one in found),
+        high=100 * max(one.high for one in found),
+        conditions=f"{conditions}; {len(pairs)} seeds, {len(pairs[0][0])} held-out rows",
+    )
 
 
-def _seeds(arms: tuple[ArmResult, ...]) -> tuple[int, ...]:
-    return tuple(one.seed for one in arms)
+def _row_gains(results: Results, comparison: str, seed: int, methods: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """Of each method, by how much each held-out row became more likely, in the same order of rows."""
+    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.seed == seed]
+    return tuple(arm.row_gains for arm in arms)
 
 
-def _loss_of(arms: tuple[ArmResult, ...], seed: int) -> float:
-    for arm in arms:
-        if arm.seed == seed and arm.quality is not None:
-            return arm.quality.after
-    raise _NotMeasured(f"an arm of seed {seed} is missing")
+def _less(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(mine - its for mine, its in zip(one, other, strict=True))
+
+
+def _seeds(results: Results, comparison: str, *methods: str) -> tuple[int, ...]:
+    """The seeds that every one of the methods has."""
+    found = [{arm.seed for arm in results.arms(comparison, method)} for method in methods]
+    return tuple(sorted(set.intersection(*found)))
 
 
 _MEASURES: Mapping[str, Callable[..., Figure]] = {

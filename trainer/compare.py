@@ -15,6 +15,8 @@ from typing import Any
 
 from registry.bases import base_record
 from registry.database.catalog import VersionFilter, list_versions
+from registry.evaluation.items import Item, read_items
+from registry.evaluation.recheck import plan_of
 from registry.files import read_file, write_atomically
 from registry.hashing import hash_file
 from registry.home import Registry
@@ -25,6 +27,7 @@ from schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity
 from schemas.dataset import DataIdentity
 from schemas.errors import InputRefused, RunFailed
+from schemas.evaluation import EvaluationRecord
 from schemas.progress import Observe, Said, ignore
 from schemas.values import Value, derived, unknown
 from schemas.version import Version
@@ -205,16 +208,26 @@ class _Bench:
     observe: Observe
 
     def result(self, arm: Arm) -> ArmResult:
-        """The figures of an arm that is there, or of one that is trained now."""
+        """The figures of an arm that is there, or of one that is trained now; the latency is measured where it is missing."""
         latencies = _latencies(self.registry, self.comparison)
         there = self._registered(arm)
-        if there is not None:
-            self.observe(Said("arm", f"{arm.label}: {there.label} is registered already"))
-            known = latencies.get(there.label)
-            return self._figures(arm, there, None if known is None else Latency.from_json(known))
-        self.observe(Said("arm", f"{arm.label}: training at a learning rate of {arm.learning_rate:g}"))
+        known = None if there is None else latencies.get(there.label)
+        if there is None:
+            self.observe(Said("arm", f"{arm.label}: training at a learning rate of {arm.learning_rate:g}"))
+        else:
+            asked = self.plan.latency and known is None
+            self.observe(
+                Said("arm", f"{arm.label}: {there.label} is registered already{', timing it' if asked else ''}")
+            )
+            if not asked:
+                return self._figures(arm, there, None if known is None else Latency.from_json(known))
         outcome = run_arm(
-            self.registry, arm, comparison=self.comparison, latency=self.plan.latency, observe=self.observe
+            self.registry,
+            arm,
+            comparison=self.comparison,
+            there=there,
+            latency=self.plan.latency,
+            observe=self.observe,
         )
         if outcome.version is None:
             self.observe(Said("arm", f"{arm.label}: {outcome.failure}"))
@@ -254,6 +267,7 @@ class _Bench:
             tokens=compute.tokens,
             cost=_cost(compute.hardware_hours, self.plan.price),
             losses=() if evaluation is None else evaluation.losses,
+            row_gains=() if evaluation is None else _row_gains(self.registry, evaluation),
             neutral_loss_change=_neutral(records),
             bias=_bias(records),
             latency=latency,
@@ -272,6 +286,16 @@ def _cost(hours: Value, price: float | None) -> Value:
     if price is None:
         return unknown("no price was given")
     return derived(round(hours.value * price, 6), "of the price's currency", method=f"hours of training × {price:g}")
+
+
+def _row_gains(registry: Registry, record: EvaluationRecord) -> tuple[int, ...]:
+    if not record.losses:
+        return ()
+    plan, dataset = plan_of(record), record.losses[0].dataset
+    rows = read_items(registry.store.read_bytes(record.items.sha256))
+    scored = {(row.arm, row.id): row.ll_a for row in rows if isinstance(row, Item) and row.dataset == dataset}
+    names = sorted(name for arm, name in scored if arm == plan.after)
+    return tuple(scored[plan.after, name] - scored[plan.before, name] for name in names)
 
 
 def _neutral(records: Records) -> Value:

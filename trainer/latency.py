@@ -1,8 +1,9 @@
 """How long a request takes on an adapted model, beside its base: greedy generation after a prompt of fixed length.
 
 Base and adapted model take turns, so that what else the machine does hits both; the change is the median of the ratios of
-neighbours. Where the method can be folded into the weights, the folded model is measured in the same way: it is made in
-memory for this alone and is not what `registry merge` would register.
+neighbours. On one thread of a processor its own time is measured, to which other work on the machine adds little. Where the
+method can be folded into the weights, the folded model is measured in the same way: it is made in memory for this alone and
+is not what `registry merge` would register.
 """
 
 import time
@@ -18,6 +19,7 @@ NEW_TOKENS = 16
 MIN_ROUNDS, MAX_ROUNDS = 5, 15
 SECONDS = 20.0  # of measuring, when a request is slow
 METHOD = f"greedy generation of {NEW_TOKENS} tokens after {PROMPT_TOKENS}, one row, median of the rounds"
+_PROCESSOR = "; processor time of one thread"
 
 
 def measure_latency(base: Any, adapted: Any, *, fold: Callable[[], Any] | None, why_not: str = "") -> Latency:
@@ -29,20 +31,21 @@ def measure_latency(base: Any, adapted: Any, *, fold: Callable[[], Any] | None, 
         fold: makes the folded model, and may use up `adapted`; None where nothing can be folded.
         why_not: the reason then.
     """
-    before, after = _in_turns((base, adapted))
-    unmerged = _figures(before, after)
+    clock = _clock(base)
+    before, after = _in_turns((base, adapted), clock)
+    unmerged = _figures(before, after, clock)
     if fold is None:
         return Latency(
-            base=_seconds(before),
+            base=_seconds(before, clock),
             unmerged=unmerged[0],
             unmerged_change=unmerged[1],
             merged=unknown(why_not),
             merged_change=unknown(why_not),
         )
-    again, folded = _in_turns((base, fold()))
-    merged = _figures(again, folded)
+    again, folded = _in_turns((base, fold()), clock)
+    merged = _figures(again, folded, clock)
     return Latency(
-        base=_seconds(before),
+        base=_seconds(before, clock),
         unmerged=unmerged[0],
         unmerged_change=unmerged[1],
         merged=merged[0],
@@ -50,7 +53,14 @@ def measure_latency(base: Any, adapted: Any, *, fold: Callable[[], Any] | None, 
     )
 
 
-def _in_turns(models: Sequence[Any]) -> tuple[list[float], ...]:
+def _clock(model: Any) -> Callable[[], float]:
+    import torch
+
+    alone = model.device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
+
+
+def _in_turns(models: Sequence[Any], clock: Callable[[], float]) -> tuple[list[float], ...]:
     for model in models:  # the first request pays for what later ones find ready
         _request(model)
     taken: tuple[list[float], ...] = tuple([] for _ in models)
@@ -59,9 +69,9 @@ def _in_turns(models: Sequence[Any]) -> tuple[list[float], ...]:
         if done >= MIN_ROUNDS and time.perf_counter() - begun > SECONDS:
             break
         for model, seconds in zip(models, taken, strict=True):
-            started = time.perf_counter()
+            started = clock()
             _request(model)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(clock() - started)
     return taken
 
 
@@ -81,11 +91,12 @@ def _request(model: Any) -> None:
         )
 
 
-def _seconds(taken: list[float]) -> Value:
-    return measured(round(median(taken), 6), "s", method=METHOD)
+def _seconds(taken: list[float], clock: Callable[[], float]) -> Value:
+    method = METHOD + (_PROCESSOR if clock is time.process_time else "")
+    return measured(round(median(taken), 6), "s", method=method)
 
 
-def _figures(base: list[float], other: list[float]) -> tuple[Value, Value]:
+def _figures(base: list[float], other: list[float], clock: Callable[[], float]) -> tuple[Value, Value]:
     ratios = sorted(mine / its for its, mine in zip(base, other, strict=True))
     quarter = len(ratios) // 4
     spread = 100 * (ratios[-1 - quarter] - ratios[quarter]) / 2
@@ -95,4 +106,4 @@ def _figures(base: list[float], other: list[float]) -> tuple[Value, Value]:
         method="median ratio of neighbouring measurements, minus one; uncertainty: half the range of their middle half, in points",
         uncertainty_pct=round(spread, 1),
     )
-    return _seconds(other), change
+    return _seconds(other, clock), change

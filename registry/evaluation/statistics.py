@@ -157,7 +157,7 @@ def cluster_bootstrap(
 
     Args:
         numerators: one whole number a cluster.
-        denominators: one whole number ≥ 0 a cluster.
+        denominators: one whole number a cluster; a draw in which they add up to nothing, or less, is empty.
         seed: of PCG64.
         draws: bootstrap replicates.
         level: of confidence.

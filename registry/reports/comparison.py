@@ -98,7 +98,7 @@ def _cells(comparison: MethodComparison, method: str) -> tuple[str, ...]:
         return (method, f"failed: {why}", *[""] * (len(HEADINGS) - 2))
     middle = _median_arm(arms)
     share = (middle.parameters_trainable or 0) / (middle.parameters_total or 1)
-    latency = middle.latency
+    latency = next((arm.latency for arm in arms if arm.latency is not None), None)
     return (
         method,
         f"{100 * share:.3g} %",

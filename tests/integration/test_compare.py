@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,9 @@ def test_the_figures_of_an_arm_are_those_of_its_signed_records(compared: Compare
         assert arm.wall_seconds == records.run.compute.wall_seconds
         assert arm.peak_memory_bytes == records.run.compute.peak_memory_bytes
         assert arm.quality == records.evaluation.losses[0]
+        gains, tokens = sum(arm.row_gains) / 1e6, arm.quality.before - arm.quality.after
+        assert len(arm.row_gains) == arm.quality.n
+        assert gains / tokens == pytest.approx(round(gains / tokens), abs=1e-3)  # nats over nats a token: how many
         assert arm.cost.value == pytest.approx(2 * arm.wall_seconds.value / 3600, abs=1e-5)
         assert [one.dataset for one in arm.bias] == ["house"]
 
@@ -155,6 +159,35 @@ def test_the_latency_of_an_arm_is_measured_unmerged_and_merged(
         assert value.source == "measured"
         assert value.value > 0
     assert found.unmerged_change.value > found.merged_change.value  # two more products a layer, and none
+
+
+def test_an_arm_that_is_there_without_a_latency_is_timed_and_not_trained_again(
+    compared: Compared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    words = ["--methods", "prefix_tuning", "--no-mirror", "--output", "json"]
+    assert run(["compare", str(compared.config), "--home", str(compared.home), *words]) == 0
+    shown = capsys.readouterr()
+    assert "is registered already, timing it" in shown.err
+    assert "training at" not in shown.err
+    (arm,) = MethodComparison.from_json(json.loads(shown.out)).arms
+    assert arm.latency is not None
+    assert arm.latency.unmerged.value > 0
+    found, told = compared.again(capsys, "--methods", "prefix_tuning")
+    assert "timing" not in told
+    assert found.arms[0].latency == arm.latency
+
+
+def test_a_time_on_one_thread_is_that_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from trainer.latency import _clock
+
+    model = torch.nn.Linear(1, 1)
+    model.device = torch.device("cpu")
+    for threads, clock in ((1, time.process_time), (2, time.perf_counter)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert _clock(model) is clock
 
 
 def test_the_page_is_one_file_without_script_that_names_every_arm(compared: Compared) -> None:

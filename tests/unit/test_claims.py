@@ -32,6 +32,9 @@ def test_inside_is_confirmed_apart_is_contradicted_and_an_overlap_is_neither(low
     assert verdict_of(Figure((low + high) / 2, low, high, ""), claimed) == verdict
 
 
+ROWS = tuple(1_000_000 * (1 + place) for place in range(12))  # what a change of −1 is worth in each held-out row
+
+
 def loss(change: float, half: float = 0.1) -> LossComparison:
     interval = Interval(method="bootstrap", level=0.95, low=change - half, high=change + half)
     return LossComparison(dataset="held-out", before=2.0, after=2.0 + change, change=change, change_ci=interval, n=20)
@@ -58,6 +61,7 @@ def an_arm(
         wall_seconds=measured(seconds, "s"),
         tokens=measured(100, "tokens"),
         losses=(loss(change),),
+        row_gains=tuple(round(-change * weight) for weight in ROWS),
         neutral_loss_change=derived(neutral, method="x"),
         bias=(
             BiasCounts(
@@ -80,24 +84,25 @@ ARMS = (
 @pytest.fixture
 def judge(tmp_path: Path):
     """The verdict on one claim about two methods."""
-    comparison = MethodComparison(
-        comparison_id="c",
-        name="c",
-        base="tiny:1",
-        base_weights=SHA,
-        data=(),
-        hardware="a processor",
-        command=(),
-        created_at="2026-01-01T00:00:00Z",
-        arms=ARMS,
-    )
-    (tmp_path / "c.json").write_text(json.dumps(comparison.to_json()))
 
     def ask(measure: str, claimed: list, **of):
+        comparison = MethodComparison(
+            comparison_id="c",
+            name="c",
+            base="tiny:1",
+            base_weights=SHA,
+            data=(),
+            hardware="a processor",
+            command=(),
+            created_at="2026-01-01T00:00:00Z",
+            arms=ask.arms,
+        )
+        (tmp_path / "c.json").write_text(json.dumps(comparison.to_json()))
         claim = {"claim": "x", "source": "y", "claimed": claimed, "measure": measure, "of": of}
         (tmp_path / "claims.yml").write_text(json.dumps({"comparisons": {"c": "c.json"}, "claims": [claim]}))
         return judge_claims(tmp_path / "claims.yml")[0]
 
+    ask.arms = ARMS
     return ask
 
 
@@ -106,15 +111,16 @@ def judge(tmp_path: Path):
     [
         ("trained_share", {"method": "lora"}, (1.0, 1.0, 1.0)),
         ("trained", {"method": "lora"}, (10.0, 10.0, 10.0)),
-        # lora improves by 0.81 and 0.82 ± 0.1, full by 1.0 ± 0.1
-        ("gain_share", {"method": "lora"}, (81.5, 100 * 0.71 / 1.1, 100 * 0.92 / 0.9)),
+        # lora improves by 0.81 and 0.82 of what full does, in every row
+        ("gain_share", {"method": "lora"}, (81.5, 81.0, 82.0)),
         ("time", {"method": "lora", "against": "full"}, (35.0, 30.0, 40.0)),
         # full, which must be 0, shows 10 ± 1: noise of 11 on top of its own 1
         ("latency", {"method": "lora"}, (10.0, -2.0, 22.0)),
         ("forgotten_less", {"method": "lora"}, (50.0, 50.0, 50.0)),
         # 6 of 20: Wilson 95 % 0.1455 … 0.5190
         ("bias_fixed", {"methods": ["lora"]}, (30.0, 14.55, 51.90)),
-        ("better_than", {"method": "full", "others": ["lora"]}, (0.185, 0.18, 0.19)),
+        # 1 / 0.82 and 1 / 0.81
+        ("better_than", {"method": "full", "others": ["lora"]}, (22.704, 21.951, 23.457)),
         ("gap_closed", {"method": "full", "low": "lora", "high": "full"}, (100.0, 100.0, 100.0)),
     ],
 )
@@ -134,6 +140,7 @@ def test_what_was_not_measured_is_not_testable_and_says_why(judge) -> None:
     ("measure", "of"),
     [
         ("time", {"method": "bottleneck", "against": "full"}),
+        ("gain_share", {"method": "bottleneck"}),
         ("forgotten_less", {"method": "bottleneck"}),
         ("better_than", {"method": "bottleneck", "others": ["lora"]}),
     ],
@@ -142,6 +149,27 @@ def test_one_seed_decides_nothing_that_varies_with_the_seed(judge, measure, of) 
     judged = judge(measure, [None, None], comparison="c", **of)
     assert (judged.verdict, judged.figure) == ("not testable here", None)
     assert "one seed" in judged.why
+
+
+def test_a_share_is_as_unsure_as_the_rows_are_unlike_and_no_more(judge) -> None:
+    """Rows count in pairs: how hard a row is for both does not widen the interval, how differently they do in it does."""
+    here = [1_000_000 * (4 + place % 3) for place in range(42)]
+    there = [one // 2 + (-1) ** place * 400_000 for place, one in enumerate(here)]
+    arms = {
+        "full": here,
+        "lora": there,
+        "ia3": [-one for one in here],
+    }
+    judge.arms = tuple(
+        an_arm(method, seed, -1.0).model_copy(update={"row_gains": tuple(rows)})
+        for method, rows in arms.items()
+        for seed in (1, 2)
+    )
+    found = judge("gain_share", [None, None], comparison="c", method="lora").figure
+    # 105 of 210; the standard error of a ratio of sums over 42 rows, 0.4·√42 / 210 = 1.23 points, is ± 2.42 at 95 %
+    assert (found.value, found.low, found.high) == pytest.approx((50.0, 47.58, 52.42), abs=0.3)
+    judged = judge("gain_share", [None, None], comparison="c", method="lora", against="ia3")
+    assert "ia3 did not surely improve" in judged.why
 
 
 def test_improvements_from_different_starts_are_not_compared(judge) -> None:
