@@ -254,12 +254,42 @@ class TrainingBlock(Block):
     stop_on_spike: bool = True
 
 
+class RetentionSource(TrainSource):
+    """An earlier task or a general text, with the keys of `data.train`, or its path alone; `neutral` is the text that ships.
+
+    Its loss is recorded under `name`, which is the file's own name without its ending where none is given. Of a data set of
+    the Hub the test part is read where `split` names no other.
+    """
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]*$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:  # what the file holds there
+        return {"path": value} if isinstance(value, str) else value
+
+    @property
+    def label(self) -> str:
+        """What its figures are called."""
+        last = self.path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        return self.name or last.partition(".")[0] or last
+
+
 class EvaluationBlock(Block):
-    """Suites by name, scored on the base and on the adapted model."""
+    """What is measured on the base and on the adapted model: suites by name, `loss` on held-out rows, and the loss on what
+    the base could do before."""
 
     bias: tuple[str, ...] = ("house",)
     quality: tuple[str, ...] = ("loss",)
-    retention: tuple[str, ...] = ()
+    retention: tuple[RetentionSource, ...] = ()
+
+    @field_validator("retention")
+    @classmethod
+    def _names_differ(cls, value: tuple[RetentionSource, ...]) -> tuple[RetentionSource, ...]:
+        labels = [one.label for one in value]
+        if len(set(labels)) < len(labels):
+            raise ValueError("each has a name of its own: give `name` where files are called alike")
+        return value
 
 
 class TrainingFile(Block):
@@ -343,6 +373,9 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
         del found[key]
     for part in ("train", "validation"):
         found["data"][part].pop("path")
+    for one, source in zip(found["evaluation"]["retention"], config.evaluation.retention, strict=True):
+        one["name"] = source.label
+        one.pop("path")
     return found
 
 
@@ -351,6 +384,8 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
     found = _used(config)
     for part in ("train", "validation"):
         found["data"][part]["path"] = base_name(found["data"][part]["path"])
+    for one in found["evaluation"]["retention"]:
+        one["path"] = base_name(one["path"])
     found["facts"] = base_name(found["facts"])
     return found
 

@@ -326,6 +326,7 @@ def _expected(message: str) -> str:
 
 
 def _nearest(location: list[str]) -> str | None:
+    location = _without_places(location)
     here, prefix = _siblings(location), ".".join(location[:-1])
     close = difflib.get_close_matches(location[-1], here, n=1)
     if close:
@@ -336,9 +337,14 @@ def _nearest(location: list[str]) -> str | None:
 
 
 def _siblings(location: list[str]) -> list[str]:
-    prefix = "".join(f"{part}." for part in location[:-1])
+    prefix = "".join(f"{part}." for part in _without_places(location)[:-1])
     inside = (key.removeprefix(prefix) for key in known_keys() if key.startswith(prefix))
     return list(dict.fromkeys(key.partition(".")[0] for key in inside))
+
+
+def _without_places(location: list[str]) -> list[str]:
+    """A key without the numbers of list items: every item has the same keys."""
+    return [part for part in location if not part.isdigit()]
 
 
 def _keys(schema: type[BaseModel], prefix: str) -> Iterator[str]:

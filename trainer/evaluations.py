@@ -59,6 +59,7 @@ class Asked:
 
     suites: tuple[str, ...] = ()
     data: Path | None = None
+    accepts_licence: bool = False
     limit: int | None = None
     seed: int = 0
     with_placebo: bool = True
@@ -66,7 +67,7 @@ class Asked:
     answers: Path | None = None
     metric: str | None = None
     allow_code: bool = False
-    retain: tuple[Path, ...] = ()
+    retain: tuple[str, ...] = ()  # files, data sets of the Hub, or `neutral`
     policy: Path | None = None
 
 
@@ -117,6 +118,9 @@ def evaluate_references(
     versions = [version_named(registry, reference) for reference in references]
     if not asked.suites and asked.answers is None and not asked.retain:
         raise NothingToEvaluate
+    _check_retained(asked)
+    if asked.accepts_licence:
+        _accept(registry, asked, signer.public.key_id)
     loaded = _loaded_suites(registry, asked)
     done: list[Evaluated] = []
     with tempfile.TemporaryDirectory(prefix="evaluate-", dir=_runs(registry)) as scratch:
@@ -166,6 +170,22 @@ def evaluate_references_again(
             outcome = evaluate_pair(given, session.questions, _conditions(session, base, ""), observe=observe)
         rows += read_items(outcome.items)
     return tuple(rows)
+
+
+def _check_retained(asked: Asked) -> None:
+    from trainer.evaluation.retention import check_retained, sources_of
+    from trainer.hub_data import here_or_on_the_hub
+
+    check_retained(sources_of(asked.retain), locate=here_or_on_the_hub(Path.cwd()))
+
+
+def _accept(registry: Registry, asked: Asked, key_id: str) -> None:
+    """Record that whoever evaluates accepts the licences of the suites, and refuse names that are none."""
+    from trainer.suite_pins import accept_licence
+
+    key = registry.trust.key(key_id)
+    for name in asked.suites:
+        accept_licence(registry, name, accepts=True, person=None if key is None else key.person)
 
 
 def _loaded_suites(registry: Registry, asked: Asked) -> tuple[Any, ...]:  # trainer.evaluation.suites.LoadedSuite
@@ -367,20 +387,28 @@ def _keeper(session: _Session, base: _Base) -> Any:  # trainer.evaluation.evalua
 def _questions(session: _Session, suites: tuple[Any, ...], base: _Base) -> Any:  # trainer.evaluation.arms.Questions
     from trainer.evaluation.arms import Questions
     from trainer.evaluation.quality import load_metric, read_answers
-    from trainer.evaluation.retention import retained_text
+    from trainer.evaluation.retention import retained, sources_of
+    from trainer.hub_data import here_or_on_the_hub
 
     asked = session.asked
     own = None if asked.metric is None else load_metric(asked.metric, allow_code=asked.allow_code)
     answers = (
         () if asked.answers is None else (read_answers(asked.answers, name=f"answers-{asked.answers.stem}", own=own),)
     )
-    retained = tuple(retained_text(path, base.tokenizer, model=base.model) for path in asked.retain)
-    return Questions(suites, retained=retained, answers=answers)
+    texts = retained(
+        sources_of(asked.retain),
+        locate=here_or_on_the_hub(Path.cwd()),
+        tokenizer=base.tokenizer,
+        model=base.model,
+        observe=session.observe,
+    )
+    return Questions(suites, retained=texts, answers=answers)
 
 
 def _conditions(session: _Session, base: _Base, key_id: str) -> Any:  # trainer.evaluation.evaluate.Conditions
     from trainer.evaluation.evaluate import Conditions
     from trainer.evaluation.thresholds import read_thresholds
+    from trainer.suite_pins import accepted_licences
 
     key = session.registry.trust.key(key_id)
     person = None if key is None else key.person
@@ -392,6 +420,7 @@ def _conditions(session: _Session, base: _Base, key_id: str) -> Any:  # trainer.
         seed=session.asked.seed,
         thresholds=thresholds,
         policy_sha256=policy,
+        licences=accepted_licences(session.registry, session.asked.suites),
         file=table_file,
     )
 

@@ -4,11 +4,16 @@ The first is refused before anything is read, the second are warnings, which ent
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from schemas.config import METHOD_BLOCKS, TrainingFile
+from schemas.progress import Observe, ignore
 from trainer.config import LoadedConfig
 from trainer.learning_rates import advice
 from trainer.methods import METHODS
+
+if TYPE_CHECKING:
+    from trainer.evaluation.suites import LoadSuite
 
 _TOKENS_THAT_PAY = 20  # Lester et al. 2021 §3.2, figure 3(a)
 _LARGEST_SHARE = 0.5  # of what is computed may be the prompt before it is worth a word
@@ -60,14 +65,19 @@ def warnings_about_prompt(config: TrainingFile, lengths: Sequence[int]) -> Itera
         yield "long-prompt", f"{count} virtual tokens before rows of {mean:.0f} tokens: {share:.0%} of what is computed"
 
 
-def refuse_absent(loaded: LoadedConfig) -> None:
-    """Refuse a data file that is not there and a question that nothing answers now, not after the base was hashed."""
+def refuse_absent(loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ignore) -> None:
+    """Refuse a data file that is not there and a question that nothing answers now, not after the base was hashed.
+
+    `load` gives the suites of the home.
+    """
     from trainer.data.containers import DataFileMissing
+    from trainer.evaluation.retention import check_retained
     from trainer.evaluation.suites import check_asked
-    from trainer.hub_data import is_hub_id
+    from trainer.hub_data import here_or_on_the_hub, is_hub_id
 
     data = loaded.config.data
-    for path in (data.train.path, data.validation.path):
+    for key, path in (("data.train.path", data.train.path), ("data.validation.path", data.validation.path)):
         if path is not None and not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder):
-            raise DataFileMissing(loaded.resolve(path))
-    check_asked(loaded.config.evaluation)
+            raise DataFileMissing(loaded.resolve(path), key=key)
+    check_asked(loaded.config.evaluation, load)
+    check_retained(loaded.config.evaluation.retention, locate=here_or_on_the_hub(loaded.folder, observe))

@@ -42,9 +42,10 @@ from trainer.methods import MethodRow, changes_loaded_base, check_available, opt
 from trainer.processes import Processes
 from trainer.resume import Keeper, changed_libraries, new_run, require_same, say_how_to_go_on, say_what_waits
 from trainer.run_folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
+from trainer.suite_pins import accepted_licences, load_suite
 
 if TYPE_CHECKING:
-    from trainer.evaluation.before_after import Evaluated
+    from trainer.evaluation.before_after import AskedOfResult, Evaluated
     from trainer.passes import Passes
     from trainer.training import Trained
 
@@ -114,7 +115,7 @@ def train_and_register(
     facts = _read_facts(loaded)
     signer = registry.trainer_key  # asked for now, not after an hour of training
     base_version = base_named(registry, loaded.config.base)
-    refuse_absent(loaded)
+    refuse_absent(loaded, lambda name: load_suite(registry, name, None), observe)
     runs = registry.folder / "runs"
     if resume is None:
         say_what_waits(runs, observe)
@@ -216,6 +217,7 @@ class _Run:
                 created_at=self.registry.clock(),
                 responsible=self._person(key_id),
                 base_model=second_base,
+                asked=self._asked(trained),
                 observe=self.observe,
             )
         run = self._run_record(trained, manifest, evaluated, passes)
@@ -224,6 +226,24 @@ class _Run:
         was_there = self._is_registered(manifest)
         version = self._register(manifest, run, evaluated, modification)
         return TrainOutcome(version, run, modification, self._person(key_id) or key_id[:12], was_there)
+
+    def _asked(self, trained: "Trained") -> "AskedOfResult":
+        """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
+        from trainer.evaluation.before_after import AskedOfResult
+        from trainer.evaluation.retention import retained
+        from trainer.hub_data import here_or_on_the_hub
+
+        asked = self.config.evaluation
+        return AskedOfResult(
+            suites=tuple(load_suite(self.registry, name, None) for name in asked.bias),
+            licences=accepted_licences(self.registry, asked.bias),
+            retained=retained(
+                asked.retention,
+                locate=here_or_on_the_hub(self.loaded.folder),
+                tokenizer=trained.tokenizer,
+                model=trained.model,
+            ),
+        )
 
     def _is_registered(self, manifest: Manifest) -> bool:
         digest = Digest.of(manifest.to_canonical())

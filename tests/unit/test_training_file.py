@@ -247,3 +247,22 @@ def test_a_canonical_file_survives_a_round_trip():
     assert again == config
     assert notes == ()
     assert TrainingFile.model_validate_json(config.model_dump_json()) == config
+
+
+def test_what_is_retained_is_named_by_a_path_alone_or_by_a_block():
+    named = ["neutral", "old/task.v1.jsonl", {"path": "lab/task", "name": "hub", "split": "dev"}]
+    raw = {"evaluation": {"retention": named}}
+    config, _ = parse_training_file(MINIMAL | raw)
+    assert [one.label for one in config.evaluation.retention] == ["neutral", "task", "hub"]
+    identity, record = config_identity(config)["evaluation"], config_record(config)["evaluation"]
+    assert [one["name"] for one in identity["retention"]] == ["neutral", "task", "hub"]
+    assert not any("path" in one for one in identity["retention"]), "what decides a result is no path"
+    assert [one["path"] for one in record["retention"]] == ["neutral", "task.v1.jsonl", "task"]
+
+
+def test_two_retained_texts_of_one_name_and_a_misspelt_key_are_refused():
+    with pytest.raises(WrongValue, match="retention"):
+        parse_training_file(MINIMAL | {"evaluation": {"retention": ["a/rows.jsonl", "b/rows.csv"]}})
+    with pytest.raises(UnknownKey) as caught:
+        parse_training_file(MINIMAL | {"evaluation": {"retention": [{"path": "a.jsonl", "colums": {}}]}})
+    assert "evaluation.retention.0.colums" in caught.value.what and "evaluation.retention.columns" in caught.value.fix

@@ -30,11 +30,12 @@ _MAX_CSV_FIELD = 16 * 1024 * 1024  # characters; the module's own 131072 cuts lo
 class DataFileMissing(NotFound):
     reference = "data-file-missing"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, key: str | None = None) -> None:
+        named = f"the training file names it under {key}"
         super().__init__(
             what=f"there is no data file {path}",
-            why="the training file names it, and nothing is there",
-            fix="check data.train.path; a relative path starts from the training file's folder",
+            why=f"{named}, and nothing is there" if key else "nothing of that name is there",
+            fix=f"check {key}; a relative path starts from the training file's folder" if key else "check the path",
         )
 
 

@@ -174,6 +174,24 @@ def load_data(
     )
 
 
+def load_rows(
+    source: TrainSource,
+    split: Split,
+    *,
+    locate: Locate,
+    tokenizer: Any,  # transformers' PreTrainedTokenizerBase
+    max_length: int,
+    observe: Observe = ignore,
+) -> tuple[tuple[Example, ...], DataIdentity]:
+    """The sequences of one data set, whole, and its identity: for rows that are looked at and train nothing.
+
+    Raises:
+        InputRefused, NotFound: as `load_data`.
+    """
+    part = _Reader(locate, tokenizer, max_length, observe).whole(source, split)
+    return tuple(part.examples), part.identity((part.selection,))
+
+
 @dataclass(eq=False)
 class _Part:
     """The rows of one split while they are collected."""

@@ -1,9 +1,10 @@
 """The evaluation that belongs to every run: held-out loss and the file's suites, on the base and on the adapted model."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from registry.evaluation.aggregate import NEUTRAL
 from registry.evaluation.staleness import base_composition
 from schemas.base_model import BaseIdentity
 from schemas.config import TrainingFile
@@ -12,10 +13,20 @@ from schemas.evaluation import Comparison, EvaluationRecord, LossComparison, Res
 from schemas.identity import Digest
 from schemas.progress import Observe, Said, ignore
 from trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
-from trainer.evaluation.losses import HELD_OUT, held_out
-from trainer.evaluation.suites import suite_named
+from trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
+from trainer.evaluation.retention import PREFIX
+from trainer.evaluation.suites import LoadedSuite
 from trainer.quantization import describe
 from trainer.training import Trained
+
+
+@dataclass(frozen=True, eq=False)
+class AskedOfResult:
+    """What a training file asks about its result, loaded: suites with the licences of their data, and texts to retain."""
+
+    suites: tuple[LoadedSuite, ...] = ()
+    licences: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    retained: tuple[HeldOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,7 @@ def evaluate_before_after(
     weights_digest: Digest,
     created_at: str,
     responsible: str | None,
+    asked: AskedOfResult,
     base_model: Any | None = None,
     observe: Observe = ignore,
 ) -> Evaluated:
@@ -45,16 +57,14 @@ def evaluate_before_after(
 
     Args:
         trained: the run.
-        config: its file: which suites.
+        config: its file.
         base: identity of the base.
         weights_digest: of what was trained.
         created_at: RFC 3339.
         responsible: whom the trust file names for the signing key.
+        asked: what the file asks about the result.
         base_model: the base, where the trained model has no adapter to disable.
         observe: hears of progress and of the result in a line each.
-
-    Raises:
-        InputRefused: a suite that does not exist.
     """
     before = base_composition(base, None if config.quantization is None else describe(config.quantization))
     outcome = evaluate_pair(
@@ -66,20 +76,25 @@ def evaluate_before_after(
             base_model=base_model,
         ),
         Questions(
-            suites=tuple(suite_named(name).load() for name in config.evaluation.bias),
+            suites=asked.suites,
             held_out=held_out(trained.data.reported, _identity_of_reported(trained), split=trained.data.reported_split),
             training_texts=_texts(trained),
+            retained=asked.retained,
         ),
         Conditions(
             created_at=created_at,
             hardware=trained.hardware,
             responsible=Responsible(name=responsible, role="trainer" if responsible else None),
             seed=config.training.seed,
+            licences=asked.licences,
         ),
         observe=observe,
     )
     evaluated = Evaluated(outcome.record, outcome.items)
-    _say(evaluated, observe)
+    names = {HELD_OUT, *(f"{PREFIX}{one.label}" for one in config.evaluation.retention)}
+    if any(one.path == NEUTRAL for one in config.evaluation.retention):
+        names.add(NEUTRAL)
+    _say(evaluated.record, names, observe)
     return evaluated
 
 
@@ -96,14 +111,22 @@ def _texts(trained: Trained) -> Iterator[str]:
         yield str(trained.tokenizer.decode(example.ids.tolist(), skip_special_tokens=True))
 
 
-def _say(evaluated: Evaluated, observe: Observe) -> None:
-    loss = evaluated.loss
-    interval = loss.change_ci
-    band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else ""
-    observe(Said("loss", f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"))
-    for one in evaluated.record.findings:
+def _say(record: EvaluationRecord, names: set[str], observe: Observe) -> None:
+    for loss in sorted(record.losses, key=lambda one: one.dataset != HELD_OUT):
+        if loss.dataset == HELD_OUT:
+            observe(Said("loss", loss_line(loss)))
+        elif loss.dataset in names:
+            observe(Said("retain", f"{loss.dataset.removeprefix(PREFIX)}: {loss_line(loss)}"))
+    for one in record.findings:
         if one.category is None:
             observe(Said("bias", comparison_line(one)))
+
+
+def loss_line(loss: LossComparison) -> str:
+    """A loss before and after, with the interval of its change."""
+    interval = loss.change_ci
+    band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else ""
+    return f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"
 
 
 def comparison_line(one: Comparison) -> str:

@@ -82,7 +82,11 @@ class Arms:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Everything else that enters the record. `draws`: of the bootstrap; `file`: the name of the item table."""
+    """Everything else that enters the record.
+
+    `draws`: of the bootstrap; `licences`: which were accepted for the data of others, by suite; `file`: the name of the
+    item table.
+    """
 
     created_at: str
     hardware: Hardware
@@ -91,6 +95,7 @@ class Conditions:
     draws: int = DEFAULT_DRAWS
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     policy_sha256: Digest | None = None
+    licences: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     file: Callable[[bytes], str] = lambda _items: "items.jsonl"
 
 
@@ -270,6 +275,11 @@ def _record(
             PLAN: {"sha256": str(canonical_digest(made.planned)), "plan": made.planned},
             "truncated": made.truncated,
             **({"own_metrics": own} if own else {}),
+            **(
+                {"licences": {name: dict(one) for name, one in conditions.licences.items()}}
+                if conditions.licences
+                else {}
+            ),
         },
     )
 

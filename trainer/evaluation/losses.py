@@ -33,20 +33,23 @@ class HeldOut:
     rows: tuple[HeldOutRow, ...]
 
 
-def held_out(examples: Sequence[Example], identity: DataIdentity, *, split: Split = "validation") -> HeldOut:
-    """The part of a run's data that is reported on, named by place: `row-000000` is its first row.
+def held_out(
+    examples: Sequence[Example], identity: DataIdentity, *, split: Split = "validation", name: str = HELD_OUT
+) -> HeldOut:
+    """Rows that are reported on, named by place: `row-000000` is the first of them.
 
     Args:
         examples: the tokenised rows, in the order of the split.
         identity: of the file that they came from.
         split: which part they are.
+        name: what the record calls them.
     """
     rows = tuple(HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(examples))
     rule = next((one.rule for one in identity.selections if one.split == split), "all")
     others = max(0, identity.rows_total - len(rows))
     dataset = DatasetUsed(
-        name=HELD_OUT,
-        version=identity.sha256.short,
+        name=name,
+        version=identity.sha256.short if identity.revision is None else f"revision {identity.revision}",
         licence="not declared",
         file=identity.name,
         sha256=identity.sha256,

@@ -1,61 +1,85 @@
 """Retention: what a model still does of what it did before. Loss on named earlier tasks or general text, paired like any loss.
 
-A file of text is JSON Lines with `text` (all of it carries loss) or with `prompt` and `completion` (the completion does).
+The rows are read as training rows are, from a file or a data set of the Hub and in every format, whole and never trained on.
+`neutral` names the everyday sentences that ship with the project; every evaluation scores them, as its capability guard.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from registry.evaluation.comparisons import ids_digest
-from registry.files import read_file
-from schemas.evaluation import DatasetUsed
-from schemas.identity import Digest
-from trainer.evaluation.losses import HeldOut, HeldOutRow
-from trainer.evaluation.questions import Request
-from trainer.evaluation.scoring import encode, max_length_of
-from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from registry.evaluation.aggregate import NEUTRAL
+from schemas.config import RetentionSource
+from schemas.errors import InputRefused
+from schemas.progress import Observe, ignore
+from trainer.data.containers import inspect_file
+from trainer.data.dataset import Locate, load_rows
+from trainer.data.formats import choose_reading
+from trainer.evaluation.losses import HeldOut, held_out
+from trainer.evaluation.scoring import max_length_of
 
-MAX_BYTES = 256 * 1024 * 1024
+PREFIX = "retention-"
+UNLIMITED = 1 << 20  # tokens, for a model that states no length
 
 
-def retained_text(path: Path, tokenizer: Any, *, model: Any) -> HeldOut:
-    """The rows of a file as rows whose loss is measured, under the name `retention-<file>`.
+class RetainedTwice(InputRefused):
+    reference = "retained-twice"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"two texts to retain would be called {name}",
+            why="figures are found by that name, which is the file's own without its ending",
+            fix="rename one of them; in a training file give it a `name`",
+        )
+
+
+def sources_of(paths: Sequence[str]) -> tuple[RetentionSource, ...]:
+    """The texts that a command line names.
 
     Raises:
-        MalformedSuite: a row has neither text, nor prompt and completion.
+        RetainedTwice: two of them have the same name.
     """
-    data = read_file(path, max_bytes=MAX_BYTES)
-    name = f"retention-{path.stem}"
-    files = SuiteFiles(name, ((path.name, data),))
-    longest = max_length_of(model)
-    rows, cut = [], 0
-    for number, value in files.json_lines(path.name):
-        row = encode(tokenizer, _request(value, name, path.name, number), prefix_token_id=None, max_length=longest)
-        labels = [-100] * len(row.ids)
-        for place, target in zip(row.positions, row.targets, strict=True):
-            labels[place] = target
-        rows.append(HeldOutRow(f"row-{number:06}", row.ids, labels))
-        cut += row.is_truncated
-    if not rows:
-        raise MalformedSuite(name, path.name, 0, "the file has no rows")
-    dataset = DatasetUsed(
-        name=name,
-        version=Digest.of(data).short,
-        licence="not declared",
-        file=path.name,
-        sha256=Digest.of(data),
-        rows_total=len(rows),
-        rows_used=len(rows),
-        selection="all" if not cut else f"all; {cut} rows are longer than the model and were cut on the left",
-        selection_ids_sha256=ids_digest([row.id for row in rows]),
-    )
-    return HeldOut(dataset, tuple(rows))
+    found: dict[str, RetentionSource] = {}
+    for path in paths:
+        source = RetentionSource(path=path or ".")  # no word at all is the folder here, and refused as one
+        if source.label in found:
+            raise RetainedTwice(source.label)
+        found[source.label] = source
+    return tuple(found.values())
 
 
-def _request(value: dict[str, Any], name: str, file: str, number: int) -> Request:
-    text, prompt, completion = (value.get(key) for key in ("text", "prompt", "completion"))
-    if isinstance(text, str) and text.strip():
-        return Request("", text)
-    if isinstance(prompt, str) and isinstance(completion, str) and completion:
-        return Request(prompt, completion if completion[:1].isspace() else f" {completion}")
-    raise MalformedSuite(name, file, number, "it needs `text`, or `prompt` and `completion`")
+def check_retained(sources: Sequence[RetentionSource], *, locate: Locate) -> None:
+    """Return if every named text is there and can be read: said before training, not after.
+
+    Raises:
+        InputRefused, NotFound: as for training data; each kind of bad data has a reference of its own.
+    """
+    for source in sources:
+        if source.path != NEUTRAL:
+            located = locate(source, "test")
+            facts = inspect_file(*located.paths)
+            # no model is loaded yet, and its template decides nothing about columns: any will do
+            choose_reading(source, name=located.name, columns=facts.columns, classes=facts.classes, chat_template="")
+
+
+def retained(
+    sources: Sequence[RetentionSource],
+    *,
+    locate: Locate,
+    tokenizer: Any,  # transformers' PreTrainedTokenizerBase
+    model: Any,  # rows are cut to what it reads
+    observe: Observe = ignore,
+) -> tuple[HeldOut, ...]:
+    """The rows of each named text, whose loss is measured under `retention-<name>`; `neutral` is measured anyway.
+
+    Raises:
+        InputRefused, NotFound: as for training data; each kind of bad data has a reference of its own.
+    """
+    longest = max_length_of(model) or UNLIMITED
+    found = []
+    for source in sources:
+        if source.path != NEUTRAL:
+            rows, identity = load_rows(
+                source, "test", locate=locate, tokenizer=tokenizer, max_length=longest, observe=observe
+            )
+            found.append(held_out(rows, identity, split="test", name=f"{PREFIX}{source.label}"))
+    return tuple(found)

@@ -5,7 +5,7 @@ scorer its questions and turns the answers into items; everything after that is 
 Benchmark files are read from where the user has them; the project ships only the suite that it wrote itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,7 +29,7 @@ class UnknownSuite(InputRefused):
         super().__init__(
             what=f"there is no suite {name!r}",
             why=f"the suites are {', '.join(known)}",
-            fix=f"did you mean {near[0]}?" if near else "choose one of them under evaluation.bias",
+            fix=f"did you mean {near[0]}?" if near else "choose one of them; `registry suites list` says what each is",
         )
 
 
@@ -39,7 +39,7 @@ class NothingMeasures(InputRefused):
     def __init__(self, key: str, name: str, known: Sequence[str]) -> None:
         super().__init__(
             what=f"{key} asks for {name!r}, which nothing here measures",
-            why=f"there is {', '.join(known)}" if known else "nothing can be named there yet",
+            why=f"there is {', '.join(known)}",
             fix="leave it out: a question without an answer must not look answered",
         )
 
@@ -47,11 +47,12 @@ class NothingMeasures(InputRefused):
 class SuiteFileNeeded(InputRefused):
     reference = "suite-file-needed"
 
-    def __init__(self, name: str, source: str) -> None:
+    def __init__(self, name: str, source: str, *, belongs_to_others: bool = True) -> None:
+        accept = " --accept-licence" if belongs_to_others else ""
         super().__init__(
-            what=f"the suite {name} needs a file of yours",
-            why=f"its data belongs to others and is not shipped: {source}",
-            fix="get the file from its authors and give its path",
+            what=f"the suite {name} needs data that is not pinned here",
+            why=f"it belongs to others and is not shipped: {source}" if belongs_to_others else f"it asks {source}",
+            fix=f"pin it: registry suites add {name} FOLDER{accept}; `registry evaluate` also takes --data FOLDER{accept}",
         )
 
 
@@ -77,6 +78,7 @@ class SuiteDefinition:
     metrics: tuple[MetricDefinition, ...]
     primary_endpoint: str
     prompt_template: str
+    belongs_to_others: bool = True  # its licence is accepted by somebody before its data is used
     threshold: Threshold | None = None  # of a suite of pairs
     family: Family | None = None  # of a suite of readings
     choices_policy: str = "both sentences of a pair in full, summed log-likelihood; no chat template"
@@ -147,6 +149,7 @@ PAIR_METRICS = (
 PAIR_THRESHOLD = Threshold(lo=0.25, hi=0.69, source="starting value for sentence pairs scored in fp32; hi is ln 2")
 
 QUALITY = ("loss",)  # held-out loss is measured in every run
+LoadSuite = Callable[[str], "LoadedSuite"]
 
 
 def suites() -> Mapping[str, Suite]:
@@ -178,16 +181,15 @@ def suite_named(name: str) -> Suite:
     return known[name]
 
 
-def check_asked(asked: EvaluationBlock) -> None:
-    """Return if everything that a training file asks about its result can be measured: said before, not after, training.
+def check_asked(asked: EvaluationBlock, load: LoadSuite) -> None:
+    """Return if the suites and figures that a training file asks for can be measured: said before, not after, training.
 
     Raises:
-        UnknownSuite, SuiteFileNeeded: under `bias`.
-        NothingMeasures: under `quality` or `retention`.
+        UnknownSuite, SuiteFileNeeded, OtherSuiteFile: under `bias`.
+        NothingMeasures: under `quality`.
     """
     for name in asked.bias:
-        suite_named(name).load()
-    for key, names, known in (("quality", asked.quality, QUALITY), ("retention", asked.retention, ())):
-        for name in names:
-            if name not in known:
-                raise NothingMeasures(f"evaluation.{key}", name, known)
+        load(name)
+    for name in asked.quality:
+        if name not in QUALITY:
+            raise NothingMeasures("evaluation.quality", name, QUALITY)

@@ -39,6 +39,7 @@ CONTRAST = SuiteDefinition(
     ),
     primary_endpoint="net change of pairs beyond the dead band towards the stereotype",
     prompt_template="{prompt}{completion}",
+    belongs_to_others=False,
     family="contrast",
     choices_policy="each completion after both prompts, summed log-likelihood, difference of differences",
 )
@@ -55,6 +56,7 @@ DIVERGENCE = SuiteDefinition(
     ),
     primary_endpoint="net change of pairs whose next token diverges beyond the dead band",
     prompt_template="{prompt}",
+    belongs_to_others=False,
     family="divergence",
     choices_policy="the whole next-token distribution after both prompts, softmax in fp32",
 )

@@ -115,7 +115,7 @@ def suite_files(
     """
     suite = definition.name
     if path is None:
-        raise SuiteFileNeeded(suite, definition.source)
+        raise SuiteFileNeeded(suite, definition.source, belongs_to_others=definition.belongs_to_others)
     found = [path] if not path.is_dir() else _in_folder(path, suite, folder, names)
     if not found:
         raise FileMissing(path / names[0])

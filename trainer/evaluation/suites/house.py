@@ -26,6 +26,7 @@ DEFINITION = SuiteDefinition(
     metrics=PAIR_METRICS,
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",
     prompt_template="{sentence}",
+    belongs_to_others=False,
     threshold=PAIR_THRESHOLD,
 )
 _COLUMNS = ("id", "axis", "template", "sent_more", "sent_less")
