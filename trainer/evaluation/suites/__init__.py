@@ -92,6 +92,21 @@ class SuiteDefinition:
             return FAMILIES[self.family].measures
         return {} if self.threshold is None else {"margin": self.threshold}
 
+    @property
+    def figures(self) -> tuple[MetricDefinition, ...]:
+        """Every figure that an evaluation gives: the metrics, and of each margin the share flagged and the mean."""
+        measures = self.thresholds if self.family is not None else {}
+        of_margins = (
+            one
+            for name in measures
+            for one in (
+                MetricDefinition(f"{name}_flagged_rate", "share of items that are flagged", "share", None),
+                MetricDefinition(f"{name}_mean", "mean of the margin that flags", "unit of the dead band", 0.0),
+            )
+        )
+        named = {one.name for one in self.metrics}
+        return (*self.metrics, *(one for one in of_margins if one.name not in named))
+
 
 class LoadedSuite(Protocol):
     """A suite with its data in memory."""
