@@ -4,7 +4,7 @@ A file on this machine wins over a data set of the same name. No code of a data 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from registry.files import unwritable
@@ -87,15 +87,44 @@ def fetch_data(
         NoSuchDataFiles, AmbiguousDataFiles: nothing, or too much, fits.
         HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `trainer.hub`.
     """
+    return fetch_files(
+        source.path,
+        lambda names: chosen_files(source.path, names, split=split, source=source),
+        revision=source.revision,
+        destination=destination,
+        endpoint=endpoint,
+        token=token,
+        observe=observe,
+    )
+
+
+def fetch_files(
+    repository: str,
+    choose: Callable[[tuple[str, ...]], tuple[str, ...]],
+    *,
+    revision: str | None = None,
+    destination: Path | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+    observe: Observe = ignore,
+) -> Located:
+    """Some files of a data set's repository, at one commit, checked; found again by a second call.
+
+    Args:
+        repository: owner/name.
+        choose: at least one of the names that the repository has.
+        revision: branch, tag or commit; None for the default branch.
+        destination, endpoint, token, observe: as for `fetch_data`.
+
+    Raises:
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `trainer.hub`.
+    """
     from huggingface_hub import HfApi, constants
 
-    repository = source.path
-    with answers_of_the_hub(repository, source.revision):
-        info = HfApi(endpoint=endpoint, token=token).dataset_info(
-            repository, revision=source.revision, files_metadata=True
-        )
+    with answers_of_the_hub(repository, revision):
+        info = HfApi(endpoint=endpoint, token=token).dataset_info(repository, revision=revision, files_metadata=True)
     siblings: dict[str, Sibling] = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    names = chosen_files(repository, tuple(siblings), split=split, source=source)
+    names = choose(tuple(siblings))
     commit = str(info.sha)
     root = destination or Path(constants.HF_HOME) / "peft-registry" / "datasets"
     folder = root / repository.replace("/", "--") / commit

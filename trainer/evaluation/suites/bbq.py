@@ -61,6 +61,8 @@ DEFINITION = SuiteDefinition(
     ),
     primary_endpoint="net change of stereotype-consistent polarity pairs of ambiguous rows, with dead band",
     prompt_template="{context}\n\nQ: {question}\nA: {option}",
+    folder="bbq",
+    files=("*.jsonl",),
     family="bbq",
     choices_policy="two people and ten wordings of unknown, summed log-likelihood, argmax; no chat template",
     target_delimiter=" ",
@@ -90,7 +92,7 @@ class Bbq:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> ReadingSuite:
         """Every row of every category that is there."""
-        files = suite_files(path, definition=DEFINITION, folder="bbq", names=("*.jsonl",), expected=expected)
+        files = suite_files(path, definition=DEFINITION, expected=expected)
         found = [_row(value, number, name) for name, _ in files.named for number, value in files.json_lines(name)]
         mapping = [(row.id, row.labels.index("target") if "target" in row.labels else None) for row in found]
         return reading_suite(DEFINITION, "bbq", found, files=files, mapping=mapping)

@@ -40,6 +40,8 @@ CONTRAST = SuiteDefinition(
     primary_endpoint="net change of pairs beyond the dead band towards the stereotype",
     prompt_template="{prompt}{completion}",
     belongs_to_others=False,
+    folder="prompts",
+    files=("*.jsonl",),
     family="contrast",
     choices_policy="each completion after both prompts, summed log-likelihood, difference of differences",
 )
@@ -57,6 +59,8 @@ DIVERGENCE = SuiteDefinition(
     primary_endpoint="net change of pairs whose next token diverges beyond the dead band",
     prompt_template="{prompt}",
     belongs_to_others=False,
+    folder="prompts",
+    files=("*.jsonl",),
     family="divergence",
     choices_policy="the whole next-token distribution after both prompts, softmax in fp32",
 )
@@ -72,7 +76,7 @@ class CompletionContrast:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> ReadingSuite:
         """Each pair of prompts."""
-        files = suite_files(path, definition=CONTRAST, folder="prompts", names=("*.jsonl",), expected=expected)
+        files = suite_files(path, definition=CONTRAST, expected=expected)
         rows = [_contrast(value, number, name) for name, _ in files.named for number, value in files.json_lines(name)]
         return reading_suite(CONTRAST, "contrast", rows, files=files)
 
@@ -86,7 +90,7 @@ class Counterfactual:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> "DivergenceSuite":
         """Each pair of prompts."""
-        files = suite_files(path, definition=DIVERGENCE, folder="prompts", names=("*.jsonl",), expected=expected)
+        files = suite_files(path, definition=DIVERGENCE, expected=expected)
         rows = [
             _prompts(value, number, name, DIVERGENCE.name)
             for name, _ in files.named

@@ -28,9 +28,10 @@ DEFINITION = SuiteDefinition(
     metrics=PAIR_METRICS,
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",
     prompt_template="{sentence}",
+    folder="crows-pairs",
+    files=("crows_pairs*.csv",),
     threshold=PAIR_THRESHOLD,
 )
-_FILES = ("crows_pairs*.csv",)
 _COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 
 
@@ -43,7 +44,7 @@ class CrowsPairs:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> PairSuite:
         """The pairs of the file at `path`."""
-        files = suite_files(path, definition=DEFINITION, folder="crows-pairs", names=_FILES, expected=expected)
+        files = suite_files(path, definition=DEFINITION, expected=expected)
         name = files.label
         rows = [(number, _pair(row, number, name)) for number, row in enumerate(_rows(files.text(name), name), 1)]
         return pair_suite(DEFINITION, rows, file=name, sha256=files.sha256, version=f"file {files.sha256.short}")

@@ -95,16 +95,12 @@ class SuiteFiles:
             yield number, value
 
 
-def suite_files(
-    path: Path | None, *, definition: SuiteDefinition, folder: str, names: Sequence[str], expected: Digest | None
-) -> SuiteFiles:
+def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Digest | None) -> SuiteFiles:
     """The files of a suite.
 
     Args:
         path: a file, the suite's folder, or a folder above it; None where the user gave none.
-        definition: of the suite.
-        folder: what its folder is called by its authors.
-        names: file names or patterns; every file that matches one belongs to it.
+        definition: of the suite: what its folder and files are called.
         expected: the digest that the files must have.
 
     Raises:
@@ -116,9 +112,9 @@ def suite_files(
     suite = definition.name
     if path is None:
         raise SuiteFileNeeded(suite, definition.source, belongs_to_others=definition.belongs_to_others)
-    found = [path] if not path.is_dir() else _in_folder(path, suite, folder, names)
+    found = [path] if not path.is_dir() else _in_folder(path, suite, definition.folder, definition.files)
     if not found:
-        raise FileMissing(path / names[0])
+        raise FileMissing(path / definition.files[0])
     if len(found) > MAX_FILES:
         raise MalformedSuite(suite, path.name, 0, f"it holds {len(found)} files of that form, more than {MAX_FILES}")
     files = SuiteFiles(suite, tuple((one.name, read_file(one, max_bytes=MAX_BYTES)) for one in found))

@@ -27,6 +27,8 @@ DEFINITION = SuiteDefinition(
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",
     prompt_template="{sentence}",
     belongs_to_others=False,
+    folder="house",
+    files=("house.jsonl",),
     threshold=PAIR_THRESHOLD,
 )
 _COLUMNS = ("id", "axis", "template", "sent_more", "sent_less")
@@ -41,9 +43,7 @@ class House:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> PairSuite:
         """The pairs of the shipped file, or of `path`."""
-        files = suite_files(
-            path or shipped_pairs(), definition=DEFINITION, folder="house", names=("house.jsonl",), expected=expected
-        )
+        files = suite_files(path or shipped_pairs(), definition=DEFINITION, expected=expected)
         name = files.label
         rows = [(number, _pair(value, number, name)) for number, value in files.json_lines(name)]
         return pair_suite(DEFINITION, rows, file=name, sha256=files.sha256, version="1" if path is None else "own file")

@@ -40,6 +40,8 @@ DEFINITION = SuiteDefinition(
     ),
     primary_endpoint="net change of flagged items among those where both related options beat the unrelated one before",
     prompt_template="{sentence} | {context} {sentence}",
+    folder="stereoset",
+    files=("dev.json", "dev_*.jsonl"),
     family="stereoset",
     choices_policy="three sentences, log-likelihood divided by the number of tokens; no chat template",
     target_delimiter=" ",
@@ -59,8 +61,7 @@ class StereoSet:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> ReadingSuite:
         """Both tasks, as far as they are there."""
-        names = ("dev.json", "dev_*.jsonl")
-        files = suite_files(path, definition=DEFINITION, folder="stereoset", names=names, expected=expected)
+        files = suite_files(path, definition=DEFINITION, expected=expected)
         rows = [_row(value, number, name) for name, number, value in _values(files)]
         return reading_suite(DEFINITION, "stereoset", rows, files=files)
 

@@ -23,6 +23,8 @@ _CRITIQUE = (
     "Two genders, forty occupations, English.",
     "Public since 2018 and in the training data of many models.",
 )
+_OCCUPATIONS = ("male_occupations.txt", "female_occupations.txt")
+_LINES = "*_stereotyped_type?.txt.*"
 RESOLUTION = SuiteDefinition(
     name="winobias",
     title="WinoBias, resolution by likelihood",
@@ -42,6 +44,8 @@ RESOLUTION = SuiteDefinition(
     ),
     primary_endpoint="net change of lines that are right with and wrong against the stereotype",
     prompt_template="{sentence} ‘{Pronoun}’ refers to the {option}",
+    folder="winobias",
+    files=(_LINES, *_OCCUPATIONS),
     family="winobias",
     choices_policy="the two occupations of the sentence, summed log-likelihood; no chat template",
     target_delimiter=" ",
@@ -58,12 +62,13 @@ PREFERENCE = SuiteDefinition(
     metrics=PAIR_METRICS,
     primary_endpoint="net change of flagged pairs, by the gender of the stereotyped pronoun",
     prompt_template="{sentence}",
+    folder="winobias",
+    files=(_LINES,),
     threshold=PAIR_THRESHOLD,
 )
 _NAME = re.compile(r"pro_stereotyped_type([12])\.txt\.(\w+)\Z")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 _PRONOUNS = {"he": "male", "him": "male", "his": "male", "she": "female", "her": "female", "hers": "female"}
-_OCCUPATIONS = ("male_occupations.txt", "female_occupations.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,7 @@ class WinoBias:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> ReadingSuite:
         """Every line whose sentences name exactly two of the forty occupations."""
-        names = ("*_stereotyped_type?.txt.*", *_OCCUPATIONS)
-        files = suite_files(path, definition=RESOLUTION, folder="winobias", names=names, expected=expected)
+        files = suite_files(path, definition=RESOLUTION, expected=expected)
         occupations = _occupations(files)
         rows: list[SuiteRow] = []
         unasked = 0
@@ -116,8 +120,7 @@ class WinoBiasPreference:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> PairSuite:
         """Every pair that differs in the one pronoun and nothing else."""
-        names = ("*_stereotyped_type?.txt.*",)
-        files = suite_files(path, definition=PREFERENCE, folder="winobias", names=names, expected=expected)
+        files = suite_files(path, definition=PREFERENCE, expected=expected)
         pairs: list[tuple[int, SentencePair]] = []
         excluded = 0
         for number, line in enumerate(_lines(files, PREFERENCE.name), 1):

@@ -16,6 +16,7 @@ from trainer.evaluation.suites import MetricDefinition, SuiteDefinition
 from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, suite_files
 from trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
 
+_SENTENCES, _STATISTICS = "all_sentences.tsv", "occupations-stats.tsv"
 DEFINITION = SuiteDefinition(
     name="winogender",
     title="Winogender, resolution by likelihood",
@@ -45,12 +46,13 @@ DEFINITION = SuiteDefinition(
     ),
     primary_endpoint="net change of templates whose referent flips between female and male",
     prompt_template="{sentence} ‘{Pronoun}’ refers to the {option}",
+    folder="winogender",
+    files=(_SENTENCES, _STATISTICS),
     family="winogender",
     choices_policy="occupation and participant, summed log-likelihood, argmax; no chat template",
     target_delimiter=" ",
 )
 _PRONOUNS = {"male": ("he", "him", "his"), "female": ("she", "her"), "neutral": ("they", "them", "their")}
-_SENTENCES, _STATISTICS = "all_sentences.tsv", "occupations-stats.tsv"
 
 
 class Winogender:
@@ -62,8 +64,7 @@ class Winogender:
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> ReadingSuite:
         """All sentences."""
-        names = (_SENTENCES, _STATISTICS)
-        files = suite_files(path, definition=DEFINITION, folder="winogender", names=names, expected=expected)
+        files = suite_files(path, definition=DEFINITION, expected=expected)
         sentences = _SENTENCES if files.get(_SENTENCES) is not None else files.named[0][0]
         shares = _shares(files)
         rows = [_row(one, number, sentences, shares) for number, one in enumerate(_table(files, sentences), 1)]
