@@ -224,6 +224,7 @@ def comparisons_page() -> str:
             "",
             f"{found.base} ({found.base_weights.short}), {', '.join(one.name for one in found.data)}: {rows}. {found.hardware}.",
             f"`{found.command[1]}`, comparison {found.comparison_id}.",
+            *dict.fromkeys(f"Latency: {arm.latency.base.method}." for arm in found.arms if arm.latency is not None),
             "",
             *table(HEADINGS, table_rows(found)),
         ]
