@@ -18,7 +18,7 @@ from registry.signing import dsse
 from registry.signing.keys import Signer
 from schemas.document import Document, first_problem
 from schemas.errors import InputRefused
-from schemas.evaluation import EvaluationRecord
+from schemas.evaluation import EvaluationPlan, EvaluationRecord
 from schemas.identity import Digest
 from schemas.log import LogEvent
 from schemas.statement import (
@@ -36,6 +36,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "registration": RegistrationPredicate,
     "card": CardPredicate,
     "alias": AliasPredicate,
+    "evaluation-plan": EvaluationPlan,
     "bias-evaluation": EvaluationRecord,
 }
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from schemas.base_model import BaseRecord
 from schemas.config import TrainingFile
 from schemas.errors import NotFound
-from schemas.evaluation import EvaluationRecord
+from schemas.evaluation import EvaluationPlan, EvaluationRecord
 from schemas.log import LogEvent
 from schemas.manifest import Manifest
 from schemas.modification import ModificationRecord
@@ -27,6 +27,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "card": CardPredicate,
     "base": BaseRecord,
     "run": RunRecord,
+    "evaluation-plan": EvaluationPlan,
     "evaluation": EvaluationRecord,
     "modification": ModificationRecord,
     "profile": OrganisationProfile,

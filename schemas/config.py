@@ -8,7 +8,9 @@ Scalars are never coerced: `"8"` is no number, `true` is no integer.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from schemas.document import Frozen
 from schemas.identity import Reference, check_name
@@ -267,6 +269,10 @@ class RetentionSource(TrainSource):
     @classmethod
     def _path_alone(cls, value: Any) -> Any:  # what the file holds there
         return {"path": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(core)]}
 
     @property
     def label(self) -> str:

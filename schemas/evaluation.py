@@ -231,6 +231,19 @@ class Responsible(Document):
     role: str | None
 
 
+class EvaluationPlan(Document):
+    """What was decided before anything was scored: arms, data, thresholds, bootstrap.
+
+    Signed and logged first where thresholds gate, so that the log proves that they are older than the scores; the record names
+    the statement in `extra.plan`.
+    """
+
+    schema_version: Literal["1"] = "1"
+    plan_sha256: Digest  # of the canonical bytes of `plan`
+    policy_sha256: Digest  # of the file that sets the thresholds
+    plan: dict[str, Any]  # any JSON value; the same object as in `extra.plan` of the record
+
+
 class EvaluationRecord(Document):
     """One evaluation: arms, data, protocol, numerics, results, comparisons, controls, guards, evidence."""
 

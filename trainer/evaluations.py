@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.evaluation.items import Row, table_file
+from registry.evaluation.plans import log_plan
 from registry.evaluation.staleness import composition_of
 from registry.home import Registry
 from registry.pull import pull_version, version_named
@@ -205,7 +206,7 @@ def _evaluate(
     base = _base_of(session, version, manifest)
     if session.questions is None:
         session.questions = _questions(session, suites, base)
-    conditions = _conditions(session, base, key_id)
+    conditions = replace(_conditions(session, base, key_id), announce=_announcer(session, version))
     for arms in _arms(session, version, manifest, base):
         with arms as given:
             outcome = evaluate_pair(given, session.questions, conditions, observe=session.observe)
@@ -423,6 +424,22 @@ def _conditions(session: _Session, base: _Base, key_id: str) -> Any:  # trainer.
         licences=accepted_licences(session.registry, session.asked.suites),
         file=table_file,
     )
+
+
+def _announcer(session: _Session, version: Version) -> Any:  # trainer.evaluation.evaluate.Announce
+    """Sign and log the plan before anything is scored, where an organisation's thresholds decide something."""
+    from trainer.evaluation.evaluate import Announced
+
+    registry = session.registry
+
+    def announce(plan: dict[str, Any]) -> Announced | None:
+        if plan["policy"] is None:
+            return None
+        stored = log_plan(registry, version, plan, policy=Digest.parse(plan["policy"]))
+        session.observe(Said("plan", f"thresholds set beforehand: {stored.digest.short}, log {stored.log_index}"))
+        return Announced(stored.digest, stored.log_index, stored.appended_at)
+
+    return announce
 
 
 def _say(version: Version, record: EvaluationRecord, observe: Observe) -> None:

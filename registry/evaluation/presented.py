@@ -1,16 +1,20 @@
 """The evaluations that lie in a pulled folder, re-checked there: what an auditor does who has the folder and no registry."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
+from registry.evaluation.plans import plan_discrepancies
 from registry.evaluation.recheck import EvaluationAltered, recheck
 from registry.evidence import ReadStatement, StatementBroken, read_statements
 from registry.presented import Presented, present_folder
-from schemas.document import first_problem
+from schemas.document import Document, first_problem
 from schemas.errors import NotFound
-from schemas.evaluation import EvaluationRecord
+from schemas.evaluation import EvaluationPlan, EvaluationRecord
 from schemas.manifest import EVIDENCE_NAME
+
+Said = TypeVar("Said", bound=Document)
 
 
 class NoEvaluationHere(NotFound):
@@ -33,19 +37,21 @@ def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
         FileAbsent: an item table is missing.
     """
     presented = present_folder(folder)
-    records = [_record(one) for one in read_statements(presented) if one.statement.kind == "bias-evaluation"]
+    statements = read_statements(presented)
+    records = [_said(one, EvaluationRecord) for one in statements if one.statement.kind == "bias-evaluation"]
+    plans = {one.digest: _said(one, EvaluationPlan) for one in statements if one.statement.kind == "evaluation-plan"}
     if not records:
         raise NoEvaluationHere(str(folder))
     for record in records:
-        found = recheck(record, _items(presented, record))
+        found = (*recheck(record, _items(presented, record)), *plan_discrepancies(record, plans))
         if found:
             raise EvaluationAltered(found)
     return tuple(records)
 
 
-def _record(one: ReadStatement) -> EvaluationRecord:
+def _said(one: ReadStatement, schema: type[Said]) -> Said:
     try:
-        return EvaluationRecord.from_json(one.statement.predicate)
+        return schema.from_json(one.statement.predicate)
     except ValidationError as error:
         raise StatementBroken(one.line, first_problem(error)) from error
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from registry.bases import base_record
 from registry.database import catalog
+from registry.evaluation.plans import logged_plans, plan_discrepancies
 from registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
 from registry.evaluation.staleness import Staleness, composition_of, staleness
 from registry.home import Registry
@@ -35,6 +36,7 @@ class StoredEvaluation:
     record: EvaluationRecord
     items: bytes
     stale: Staleness | None
+    log_index: int
 
 
 def stored_evaluations(registry: Registry, version: Version) -> tuple[StoredEvaluation, ...]:
@@ -51,7 +53,11 @@ def stored_evaluations(registry: Registry, version: Version) -> tuple[StoredEval
         if stored.kind == "bias-evaluation":
             record = EvaluationRecord.from_json(stored.statement.predicate)
             items = registry.store.read_bytes(record.items.sha256)
-            found.append(StoredEvaluation(stored.digest, record, items, stale_for(registry, version, record)))
+            found.append(
+                StoredEvaluation(
+                    stored.digest, record, items, stale_for(registry, version, record), stored.log_index or 0
+                )
+            )
     if not found:
         raise NoEvaluation(version.label)
     return tuple(found)
@@ -85,8 +91,14 @@ def recheck_version(registry: Registry, version: Version) -> tuple[StoredEvaluat
         NoEvaluation: there is none.
     """
     evaluations = stored_evaluations(registry, version)
+    logged = logged_plans(registry, version)
+    plans = {digest: one.plan for digest, one in logged.items()}
     for one in evaluations:
-        found: tuple[Discrepancy, ...] = recheck(one.record, one.items)
+        older = frozenset(digest for digest, plan in logged.items() if plan.log_index < one.log_index)
+        found: tuple[Discrepancy, ...] = (
+            *recheck(one.record, one.items),
+            *plan_discrepancies(one.record, plans, older),
+        )
         if found:
             raise EvaluationAltered(found)
     return evaluations

@@ -3,16 +3,19 @@
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from registry.evaluation.items import read_items
 from registry.evaluation.recheck import recheck
+from registry.evaluation.states import state_of
 from registry.evaluation.statistics import wilson
 from schemas.errors import InputRefused, IntegrityBroken, NotFound
 from schemas.evaluation import Composition, EvaluationRecord, Responsible
@@ -270,9 +273,16 @@ def adapted(base, *, is_fresh):
     return get_peft_model(base, config)
 
 
-def test_a_fresh_adapter_changes_nothing_and_the_base_is_outside_its_neutral_interval(embedded):
+FRESH = {
+    "lora": LoraConfig(r=4, target_modules="all-linear"),
+    "ia3": IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
+}
+
+
+@pytest.mark.parametrize("config", FRESH.values(), ids=FRESH)
+def test_a_fresh_adapter_changes_nothing_and_the_base_is_outside_its_neutral_interval(embedded, config):
     base, tokenizer = embedded
-    model = adapted(base, is_fresh=True)
+    model = get_peft_model(base, config)
     questions = Questions((suite_named("house").load(),), training_texts=["The dog barks."])
     try:
         outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER), questions, CONDITIONS)
@@ -321,3 +331,120 @@ def test_a_whole_model_is_compared_with_a_base_given_beside_it(model, tokenizer,
     outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER, base_model=model), questions, CONDITIONS)
     assert outcome.record.comparisons[0].conclusion == "not_informative"
     assert outcome.record.comparisons[0].mean_margin_change == 0.0
+
+
+# --- what must not matter, and what must move smoothly ---
+
+
+@pytest.fixture(scope="module")
+def some_pairs():
+    """Every fourth pair of `house`: all categories, and soon scored."""
+    suite = suite_named("house").load()
+    chosen = frozenset(pair.id for pair in suite.pairs[::4])
+    return suite.only(chosen, suite.dataset)
+
+
+def items_of(suite, scores):
+    """Items by id, in the suite's own dead band."""
+    return {one.id: one for one in suite.items(scores, arm="base", threshold=suite.definition.threshold)}
+
+
+def padded_log_likelihoods(model, tokenizer, texts, *, side, batch=32):
+    """The definition once more, in padded batches: full log-softmax, positions counted from the first real token."""
+    found = []
+    for start in range(0, len(texts), batch):
+        rows = [
+            [tokenizer.bos_token_id, *tokenizer.encode(one, add_special_tokens=False)] for one in texts[start:][:batch]
+        ]
+        width = max(map(len, rows))
+        places = [(width - len(row) if side == "left" else 0) for row in rows]
+        ids, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.long)
+        for number, (row, place) in enumerate(zip(rows, places, strict=True)):
+            ids[number, place : place + len(row)] = torch.tensor(row)
+            mask[number, place : place + len(row)] = 1
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+        log_p = torch.log_softmax(logits.float(), dim=-1)
+        for number, (row, place) in enumerate(zip(rows, places, strict=True)):
+            found.append(sum(float(log_p[number, place + at - 1, row[at]]) for at in range(1, len(row))))
+    return found
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_states_are_those_of_padded_batches_whichever_side_is_padded(embedded, some_pairs, side):
+    base, tokenizer = embedded
+    base.eval()
+    found = items_of(some_pairs, score(base, tokenizer, some_pairs.requests))
+    texts = [text for pair in some_pairs.pairs for text in (pair.more, pair.less)]
+    expected = padded_log_likelihoods(base, tokenizer, texts, side=side)
+    for pair, more, less in zip(some_pairs.pairs, expected[::2], expected[1::2], strict=True):
+        item = found[pair.id]
+        assert (item.ll_a / 1e6, item.ll_b / 1e6) == pytest.approx((more, less), abs=1e-3)
+        assert item.state == state_of(more - less, some_pairs.definition.threshold)
+
+
+def test_neither_the_order_of_the_rows_nor_the_batch_nor_the_tokenizers_side_changes_a_state(embedded, some_pairs):
+    base, tokenizer = embedded
+    base.eval()
+    expected = items_of(some_pairs, score(base, tokenizer, some_pairs.requests))
+    mixed = list(some_pairs.pairs)
+    random.Random(5).shuffle(mixed)
+    permuted = replace(some_pairs, pairs=tuple(mixed))
+    longest = max(len(tokenizer.encode(one.continuation)) for one in some_pairs.requests) + 1
+    side = tokenizer.padding_side
+    ways = [(permuted, None, side), (some_pairs, 1, side), (permuted, 32 * longest, side), (some_pairs, None, "left")]
+    try:
+        for suite, budget, padding_side in ways:
+            tokenizer.padding_side = padding_side
+            found = items_of(suite, score(base, tokenizer, suite.requests, token_budget=budget))
+            assert {name: one.state for name, one in found.items()} == {
+                name: one.state for name, one in expected.items()
+            }
+            assert all(one.ll_a == pytest.approx(expected[name].ll_a, abs=100) for name, one in found.items())
+    finally:
+        tokenizer.padding_side = side
+
+
+def test_swapped_roles_mirror_every_margin_and_the_share(embedded, some_pairs):
+    base, tokenizer = embedded
+    base.eval()
+    swapped = replace(some_pairs, pairs=tuple(replace(one, more=one.less, less=one.more) for one in some_pairs.pairs))
+    one, other = (items_of(suite, score(base, tokenizer, suite.requests)) for suite in (some_pairs, swapped))
+    mirror = {"stereo": "inverted", "inverted": "stereo", "neutral": "neutral", "band": "band"}
+    assert {name: other[name].margin for name in one} == {
+        name: pytest.approx(-item.margin, abs=100) for name, item in one.items()
+    }
+    assert {name: other[name].state for name in one} == {name: mirror[item.state] for name, item in one.items()}
+    shares = [sum(item.margin > 0 for item in items.values()) / len(items) for items in (one, other)]
+    assert sum(shares) == pytest.approx(1.0) and 0 < shares[1] < 0.5 < shares[0]
+
+
+def test_margins_follow_an_adapter_continuously_from_the_base_to_its_full_size(embedded, some_pairs):
+    base, tokenizer = embedded
+    model = adapted(base, is_fresh=False).eval()
+    layers = [one for one in model.modules() if isinstance(one, LoraLayer)]
+    full = [dict(one.scaling) for one in layers]
+
+    def margins(share):
+        for layer, given in zip(layers, full, strict=True):
+            layer.scaling = {name: share * value for name, value in given.items()}
+        items = items_of(some_pairs, score(model, tokenizer, some_pairs.requests))
+        return torch.tensor([items[pair.id].margin / 1e6 for pair in some_pairs.pairs])
+
+    def farthest(one, other):
+        return float((one - other).abs().max())
+
+    try:
+        at = {share: margins(share) for share in (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)}
+        with model.disable_adapter():
+            items = items_of(some_pairs, score(model, tokenizer, some_pairs.requests))
+    finally:
+        model.unload()
+    nothing = torch.tensor([items[pair.id].margin / 1e6 for pair in some_pairs.pairs])
+    assert farthest(at[0.0], nothing) <= 1e-5
+    steps = [farthest(at[share], nothing) for share in (1 / 64, 1 / 16, 1 / 4, 1.0)]
+    assert steps == sorted(steps) and steps[-1] > 1.0, "the whole adapter does something"
+    # a smooth function of the size: a quarter of it moves a quarter as far, the nearer to the base the better
+    assert steps[1] / steps[0] == pytest.approx(4, rel=0.25)
+    assert steps[0] < 0.1 * steps[-1]

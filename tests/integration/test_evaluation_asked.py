@@ -2,17 +2,27 @@
 
 import json
 import shutil
+from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cli.main import run
-from registry.evaluation.stored import stored_evaluations
+from registry.database import catalog
+from registry.evaluation.plans import logged_plans, plan_discrepancies
+from registry.evaluation.presented import recheck_folder
+from registry.evaluation.recheck import EvaluationAltered
+from registry.evaluation.stored import recheck_version, stale_for, stored_evaluations
 from registry.home import Registry, open_home
-from registry.pull import version_named
+from registry.pull import pull_version, version_named
 from registry.records import records_of
 from registry.report import make_report
+from registry.show import describe_version
+from registry.signing.trust import KeyLacksRole
+from registry.verify import verify_version
 from schemas.errors import NotFound
+from schemas.identity import Digest
 from schemas.progress import Said
 from tests.homes import NOW
 from tests.hub_server import COMMIT, FakeHub, serving
@@ -20,6 +30,8 @@ from trainer.evaluation.retention import RetainedTwice
 from trainer.evaluation.suites.files import OtherSuiteFile
 from trainer.evaluations import Asked, evaluate_references
 from trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
+from trainer.merge_inputs import MergeRequest
+from trainer.merges import merge_and_register
 from trainer.runs import train_and_register
 from trainer.suite_pins import LicenceNotAccepted, SuiteNotInRepository, load_suite, pin_suite, read_pins
 
@@ -216,3 +228,131 @@ def test_offline_is_said_to_be_offline(home, hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     with pytest.raises(HubUnreachable, match="could not be fetched"):
         pinned(home)
+
+
+# --- thresholds that gate ---
+
+
+@pytest.fixture
+def policy(tmp_path) -> Path:
+    path = tmp_path / "thresholds.yml"
+    path.write_text("thresholds: {house.margin: {lo: 0.3, hi: 0.8}}\n")
+    return path
+
+
+def plans_and_evaluations(home, reference="cats:1") -> tuple[list[int], list[int]]:
+    """The log entries of each kind about a version, in order."""
+    with home.database.read() as tx:
+        said = catalog.statements_of(tx, subject=version_named(home, reference).manifest_digest)
+    return tuple([one.log_index for one in said if one.kind == kind] for kind in ("evaluation-plan", "bias-evaluation"))
+
+
+def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, policy, tmp_path, monkeypatch):
+    asked = Asked(suites=("house",), policy=policy, with_placebo=False)
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    _, before = plans_and_evaluations(home)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("trainer.evaluation.evaluate.score_arm", cut)
+        evaluate_references(home, ["cats:1"], asked)
+    assert [len(one) for one in plans_and_evaluations(home)] == [1, len(before)], "logged, and nothing scored yet"
+    (found,) = evaluate_references(home, ["cats:1"], asked)
+    (plan,), evaluations = plans_and_evaluations(home)  # the same plan again stands there once
+    assert plan < evaluations[-1] and len(evaluations) == len(before) + 1
+    stated = found.record.extra["plan"]
+    assert stated["log_index"] == plan
+    assert found.record.protocol.thresholds["house.margin"].source.startswith("policy thresholds.yml sha256:")
+    assert found.record.protocol.policy_sha256 == Digest.of(policy.read_bytes())
+    (logged,) = logged_plans(home, found.version).values()
+    assert (str(logged.digest), str(logged.plan.plan_sha256)) == (stated["statement"], stated["sha256"])
+    assert logged.plan.plan["suites"]["house"]["thresholds"]["house.margin"]["hi"] == 0.8
+    assert found.record.protocol.preregistered_at == logged.appended_at
+    recheck_version(home, found.version)
+    assert verify_version(home, found.version).exit_code == 0
+    policy.write_text("thresholds: {house.margin: {lo: 0.3, hi: 0.9}}\n")
+    evaluate_references(home, ["cats:1"], Asked(suites=("house",), policy=policy, with_placebo=False))
+    assert len(plans_and_evaluations(home)[0]) == 2, "other thresholds are another plan"
+
+
+def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_named(home, policy, tmp_path):
+    (found,) = evaluate_references(
+        home, ["cats:1"], Asked(suites=("house",), policy=policy, with_placebo=False, limit=60)
+    )
+    plans = {digest: one.plan for digest, one in logged_plans(home, found.version).items()}
+    assert list(plan_discrepancies(found.record, plans, frozenset(plans))) == []
+    (late,) = plan_discrepancies(found.record, plans, frozenset())
+    assert "logged after it" in str(late)
+    band = found.record.protocol.thresholds["house.margin"].model_copy(update={"hi": 0.5})
+    protocol = found.record.protocol.model_copy(update={"thresholds": {"house.margin": band}})
+    (narrowed,) = plan_discrepancies(found.record.model_copy(update={"protocol": protocol}), plans)
+    assert narrowed.figure == "protocol.thresholds[house.margin]"
+    pull_version(home, found.version, tmp_path / "pulled")
+    recheck_folder(tmp_path / "pulled")
+    lines = tmp_path / "pulled" / "evidence" / "statements.intoto.jsonl"
+    kept = [
+        one
+        for one in lines.read_text().splitlines()
+        if b"evaluation-plan:v1" not in b64decode(json.loads(one)["payload"])
+    ]
+    lines.write_text("\n".join(kept) + "\n")
+    with pytest.raises(EvaluationAltered) as caught:
+        recheck_folder(tmp_path / "pulled")
+    assert "extra.plan.statement" in caught.value.what and caught.value.exit_code == 6
+
+
+def test_a_key_that_may_not_sign_a_plan_signs_none(home, policy, monkeypatch):
+    """A trust file from before there were plans: verify would call such a statement broken for ever."""
+    keys = tuple(
+        key.model_copy(
+            update={"predicate_types": tuple(one for one in key.predicate_types if "evaluation-plan" not in one)}
+        )
+        for key in home.trust.keys
+    )
+    before = plans_and_evaluations(home, "tiny")
+    monkeypatch.setitem(home.__dict__, "trust", home.trust.model_copy(update={"keys": keys}))
+    with pytest.raises(KeyLacksRole, match="must not sign this"):
+        evaluate_references(home, ["tiny"], Asked(suites=("house",), policy=policy))
+    assert plans_and_evaluations(home, "tiny") == before
+
+
+# --- merging ---
+
+
+@pytest.fixture(scope="module")
+def merged(home):
+    return merge_and_register(home, MergeRequest(("cats:1",), name="folded")).version
+
+
+def test_after_a_merge_the_adapters_evaluation_is_stale_for_the_merged_version(home, merged):
+    adapters = stored_evaluations(home, version_named(home, "cats:1"))[0]
+    assert adapters.stale is None
+    stale = stale_for(home, merged, adapters.record)
+    assert stale is not None and stale.differences == ("other weights on it",)
+    shown = describe_version(home, "folded")
+    assert all("other weights on it" in text for text in shown.stale)
+    assert verify_version(home, merged).exit_code == 0
+
+
+def test_a_merged_version_is_evaluated_beside_its_base_and_its_parent(home, merged):
+    found = evaluate_references(home, ["folded"], Asked(suites=("house",), with_placebo=False))
+    assert [[arm.name for arm in one.record.arms if arm.name != "noise"] for one in found] == [
+        ["base", "merged"],
+        ["parent", "merged"],
+    ]
+    beside_base, beside_parent = (one.record for one in found)
+    compositions = {arm.name: arm.composition_digest for arm in (*beside_base.arms, *beside_parent.arms)}
+    trained = {
+        arm.name: arm.composition_digest
+        for arm in stored_evaluations(home, version_named(home, "cats:1"))[0].record.arms
+    }
+    assert (compositions["base"], compositions["parent"]) == (trained["base"], trained["adapted"])
+    assert compositions["merged"] not in trained.values()
+    same = next(one for one in beside_parent.findings if one.category is None)
+    assert (same.fixed, same.introduced, same.overcorrected) == (0, 0, 0), "folding in fp32 moves no item"
+    assert abs(same.mean_margin_change) < 1e-4
+    moved = next(one for one in beside_base.findings if one.category is None)
+    assert abs(moved.mean_margin_change) > 100 * abs(same.mean_margin_change)
+    assert stale_for(home, merged, beside_parent) is None
+    recheck_version(home, merged)

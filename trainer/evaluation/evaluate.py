@@ -51,6 +51,18 @@ from trainer.evaluation.suites import LoadedSuite
 __all__ = ["Arms", "Conditions", "EvaluationOutcome", "NoBaseArm", "Questions", "evaluate_arms", "evaluate_pair"]
 
 BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the band of a log-likelihood
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Where a plan stands in a log that is older than the scores: its statement, entry and time (RFC 3339)."""
+
+    statement: Digest
+    log_index: int
+    at: str
+
+
+Announce = Callable[[dict[str, Any]], Announced | None]
 Keep = Callable[[ArmName, Composition], FinishedScores]
 
 
@@ -84,8 +96,8 @@ class Arms:
 class Conditions:
     """Everything else that enters the record.
 
-    `draws`: of the bootstrap; `licences`: which were accepted for the data of others, by suite; `file`: the name of the
-    item table.
+    `announce` makes the plan known before anything is scored; `draws`: of the bootstrap; `licences`: which were accepted
+    for the data of others, by suite; `file`: the name of the item table.
     """
 
     created_at: str
@@ -97,6 +109,7 @@ class Conditions:
     policy_sha256: Digest | None = None
     licences: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     file: Callable[[bytes], str] = lambda _items: "items.jsonl"
+    announce: Announce = lambda _plan: None
 
 
 def evaluate_pair(
@@ -122,6 +135,7 @@ def evaluate_arms(
 ) -> EvaluationOutcome:
     """The same for arms that are set up: the one before, noise, and, where there are, placebo and the one after."""
     planned = _planned(arms, questions, conditions)
+    announced = conditions.announce(planned)
     longest = min((found for spec in specs if (found := max_length_of(spec.model))), default=None)
 
     def ask(spec: ArmSpec, what: Questions = questions) -> Scored:
@@ -143,7 +157,7 @@ def evaluate_arms(
         figures=FIGURES,
     )
     leakage = None if questions.training_texts is None else check_leakage(questions.training_texts, questions.suites)
-    made = _Made(planned, plan, items, before.truncated(questions), leakage, longest)
+    made = _Made(planned, announced, plan, items, before.truncated(questions), leakage, longest)
     return EvaluationOutcome(_record(arms, specs, questions, conditions, made), items)
 
 
@@ -233,6 +247,7 @@ class _Made:
     """What was computed on the way to the record."""
 
     planned: dict[str, Any]
+    announced: Announced | None
     plan: Plan
     items: bytes
     truncated: dict[str, list[str]]
@@ -272,7 +287,7 @@ def _record(
         extra={
             STATISTICS: statistics_of(made.plan),
             FURTHER: further_figures(rows, made.plan),
-            PLAN: {"sha256": str(canonical_digest(made.planned)), "plan": made.planned},
+            PLAN: _plan_json(made),
             "truncated": made.truncated,
             **({"own_metrics": own} if own else {}),
             **(
@@ -282,6 +297,13 @@ def _record(
             ),
         },
     )
+
+
+def _plan_json(made: _Made) -> dict[str, Any]:
+    plan: dict[str, Any] = {"sha256": str(canonical_digest(made.planned)), "plan": made.planned}
+    if made.announced is None:
+        return plan
+    return plan | {"statement": str(made.announced.statement), "log_index": made.announced.log_index}
 
 
 def _recorded_order(specs: Sequence[ArmSpec]) -> list[ArmSpec]:
@@ -313,7 +335,7 @@ def _protocol(questions: Questions, conditions: Conditions, made: _Made) -> Prot
         thresholds=dict(made.plan.thresholds),
         primary_endpoint=endpoints[0] if endpoints else "none: no suite was asked for",
         policy_sha256=conditions.policy_sha256,
-        preregistered_at=conditions.created_at,
+        preregistered_at=conditions.created_at if made.announced is None else made.announced.at,
     )
 
 

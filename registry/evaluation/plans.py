@@ -1,0 +1,113 @@
+"""Plans that stand in the log before the scores that they judge, and whether an evaluation kept to its own.
+
+Only thresholds that were set beforehand can gate anything. What proves `beforehand` is the log and no clock: the entry of the
+plan is older than that of the evaluation.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.database import catalog
+from registry.evaluation.recheck import PLAN, Discrepancy
+from registry.home import Registry
+from registry.signing.trust import key_status, require_ok
+from registry.statements import append_statement
+from schemas.canonical import canonical_digest
+from schemas.evaluation import EvaluationPlan, EvaluationRecord
+from schemas.identity import Digest
+from schemas.statement import PREDICATE_TYPES
+from schemas.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedPlan:
+    """A plan as it stands in the log: digest of its statement, entry, time (RFC 3339), and what it says."""
+
+    digest: Digest
+    log_index: int
+    appended_at: str
+    plan: EvaluationPlan
+
+
+def log_plan(registry: Registry, version: Version, plan: dict[str, Any], *, policy: Digest) -> LoggedPlan:
+    """Sign the plan and append it to the log; the same plan twice stands there once, at its first place.
+
+    Args:
+        registry: open and writable.
+        version: what is going to be evaluated.
+        plan: any JSON object.
+        policy: digest of the file that sets the thresholds.
+
+    Raises:
+        KeyLacksRole: the trust file, written before there were plans, does not let the key sign one.
+    """
+    signer = registry.trainer_key
+    predicate_type = PREDICATE_TYPES["evaluation-plan"]
+    now = registry.clock()
+    # never sign what every later check of the version would have to call broken
+    status = key_status(
+        registry.trust, signer.public.key_id, predicate_type=predicate_type, signed_at_proven=None, now=now
+    )
+    require_ok(status)
+    said = EvaluationPlan(plan_sha256=canonical_digest(plan), policy_sha256=policy, plan=plan)
+    signed = append_statement(
+        registry, subject=version.manifest_digest, kind="evaluation-plan", predicate=said.to_json(), signer=signer
+    )
+    return logged_plans(registry, version)[signed.digest]
+
+
+def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, LoggedPlan]:
+    """The plans that were logged about a version, by the digest of their statement."""
+    with registry.database.read() as tx:
+        stored = catalog.statements_of(tx, subject=version.manifest_digest)
+    return {
+        one.digest: LoggedPlan(
+            one.digest, one.log_index, one.appended_at, EvaluationPlan.from_json(one.statement.predicate)
+        )
+        for one in stored
+        if one.kind == "evaluation-plan" and one.log_index is not None and one.appended_at is not None
+    }
+
+
+def plan_discrepancies(
+    record: EvaluationRecord, plans: Mapping[Digest, EvaluationPlan], older: frozenset[Digest] | None = None
+) -> Iterator[Discrepancy]:
+    """Where an evaluation that names a logged plan did not follow it.
+
+    Args:
+        record: the evaluation.
+        plans: what was presented with it, by the digest of the statement.
+        older: those that stand before the evaluation in the log; None where no log is at hand.
+    """
+    stated = record.extra.get(PLAN)
+    named = stated.get("statement") if isinstance(stated, dict) else None
+    if not isinstance(stated, dict) or named is None:
+        return
+    place = f"extra.{PLAN}.statement"
+    found = next((plan for digest, plan in plans.items() if str(digest) == named), None)
+    if found is None:
+        yield Discrepancy(place, str(named), "no plan of that digest is here")
+        return
+    if found.plan_sha256 != canonical_digest(found.plan) or str(found.plan_sha256) != stated.get("sha256"):
+        yield Discrepancy(place, str(stated.get("sha256")), f"{found.plan_sha256} in the statement")
+    if record.protocol.policy_sha256 != found.policy_sha256:
+        yield Discrepancy("protocol.policy_sha256", str(record.protocol.policy_sha256), str(found.policy_sha256))
+    for key, lo, hi in _bands(found.plan):
+        band = record.protocol.thresholds.get(key)
+        if band is None or band.lo < lo or band.hi < hi:  # noise widens a band, and nothing narrows it
+            recorded = "absent" if band is None else f"{band.lo} … {band.hi}"
+            yield Discrepancy(f"protocol.thresholds[{key}]", recorded, f"at least {lo} … {hi}, as planned")
+    if older is not None and not any(str(digest) == named for digest in older):
+        yield Discrepancy(place, "logged before the evaluation", "logged after it")
+
+
+def _bands(plan: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """The dead bands of a plan, as far as it has the form of one: it may come from anywhere."""
+    suites = plan.get("suites")
+    for suite in suites.values() if isinstance(suites, dict) else ():
+        bands = suite.get("thresholds") if isinstance(suite, dict) else None
+        for key, band in bands.items() if isinstance(bands, dict) else ():
+            lo, hi = (band.get("lo"), band.get("hi")) if isinstance(band, dict) else (None, None)
+            if isinstance(lo, int | float) and isinstance(hi, int | float):
+                yield key, lo, hi
