@@ -28,11 +28,13 @@ class NothingToResume(NotFound):
     reference = "nothing-to-resume"
 
     def __init__(self, asked: str | None, there: tuple[str, ...]) -> None:
-        runs = f"those that can: {', '.join(there)}" if there else "no run was stopped after its first checkpoint"
+        of = "" if asked is None else f" of {asked}" if Path(asked).is_file() else f" {asked}"
+        others = f"stopped runs that can: {', '.join(there)}" if there else "no stopped run left one here"
+        again = f"`registry train {asked if asked is not None and Path(asked).is_file() else 'CONFIG'}`"
         super().__init__(
-            what=f"there is no run {asked} to resume" if asked else "there is no run to resume",
-            why=runs,
-            fix="name one of those, or start anew with `registry train CONFIG`",
+            what=f"nothing to resume: no run{of} was stopped half-way",
+            why=f"only a run that was stopped after its first checkpoint can go on; {others}",
+            fix=f"{again} starts from the beginning" + ("; --resume ID goes on with one of those" if there else ""),
         )
 
 

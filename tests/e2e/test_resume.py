@@ -70,6 +70,10 @@ def test_without_resume_a_new_run_says_that_one_waits_and_supersedes_it_when_it_
     assert f"`registry train --resume {waiting[:12]}` goes on with it" in done.err
     assert list((killed / ".registry" / "runs").iterdir()) == []
     assert warm("train", "--resume", cwd=killed).code == 7
+    refused = warm("train", "example/train.yml", "--resume", cwd=killed)
+    assert refused.code == 7
+    assert "nothing to resume: no run of example/train.yml was stopped half-way" in refused.err
+    assert "`registry train example/train.yml` starts from the beginning" in refused.err
 
 
 def change_the_data(folder: Path) -> tuple[str, ...]:
