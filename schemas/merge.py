@@ -1,6 +1,6 @@
 """The merge record: everything that happened in one merge, for the provenance statement and the modification record."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from schemas.run import Environment
 from schemas.values import Timestamp, Value
 
 BasePolicy = Literal["original", "dequantised"]
+Algorithm = Literal["linear", "ties", "dare", "dare_ties"]  # how differences of weights become one
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 
 class MergeIngredient(Document):
@@ -92,11 +94,11 @@ class MergeRecord(Document):
     relative_norm: float | None
     lost_share: float | None
     modules: tuple[ModuleChange, ...]
-    fold_error: Divergence | None  # null for a bundle: nothing was folded
+    fold_error: Divergence | None  # null where nothing was folded
     distance: Divergence | None
     compared: dict[BasePolicy, Divergence] = Field(default_factory=dict)
     accepted: AcceptedDistance | None = None
-    why_bundled: str | None = None  # why nothing was folded; null where it was
+    why_bundled: str | None = None  # why something stays beside the weights; null where all was folded
     licence_flags: Value
     tokenizer_policy: str
     stale: tuple[StaleEvaluation, ...] = ()
@@ -105,3 +107,8 @@ class MergeRecord(Document):
     wall_seconds: float
     started_at: Timestamp
     finished_at: Timestamp
+
+    @property
+    def has_folded(self) -> bool:
+        """The result has whole weights, changed from the base's; else it is adapters."""
+        return self.relative_norm is not None

@@ -9,12 +9,13 @@ from registry.manifests import manifest_of_folder
 from registry.register import NewArtifact, NewStatement, register_version
 from schemas.identity import Digest
 from schemas.manifest import BaseReference, Parent
+from schemas.merge import Algorithm
 from schemas.modification import ModificationRecord
 from schemas.statement import CardPredicate
 from schemas.version import Version
 from tests.homes import NOW
 from trainer.merge.adapter import read_adapter
-from trainer.merge.algorithms import Algorithm, Share
+from trainer.merge.algorithms import Share
 from trainer.merge.fold import fold
 from trainer.merge.folder import write_model_folder
 from trainer.merge.measures import MergeChanges
@@ -95,14 +96,14 @@ def merge(base: Path, *adapters: Path, into: Path, workers: int | None = None, *
     return write_model_folder(plan_of(base, *adapters, **choices), into, workers=workers)
 
 
-def register_adapter(registry: Registry, folder: Path, base: Any, name: str) -> Version:
-    """A folder of peft as a registered adapter of an added base."""
+def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, method: str = "lora") -> Version:
+    """A folder of peft, or for a hybrid two, as a registered adapter of an added base."""
     (folder / "README.md").unlink(missing_ok=True)  # of peft; ours is outside the manifest
     manifest = manifest_of_folder(
         folder,
-        kind="adapter",
-        layout="peft",
-        method="lora",
+        kind="bundle" if method == "hybrid" else "adapter",
+        layout="bundle" if method == "hybrid" else "peft",
+        method=method,
         base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )

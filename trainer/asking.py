@@ -27,8 +27,12 @@ BASE = "base"  # what `--against base` means: the base of the version that is as
 class NothingAsked(InputRefused):
     reference = "nothing-asked"
 
-    def __init__(self) -> None:
-        super().__init__(what="the prompt is empty", why="there is nothing to go on", fix="write a question in quotes")
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            what="there is no question",
+            why="a version goes on with the text that it is given",
+            fix=f'write one in quotes: registry ask {reference} "May I borrow your pen?"',
+        )
 
 
 class NoBaseKnown(InputRefused):
@@ -84,7 +88,7 @@ def ask(
         IntegrityBroken: the base's bytes are not those that were registered.
     """
     if not prompt.strip():
-        raise NothingAsked
+        raise NothingAsked(reference)
     version = version_named(registry, reference)
     first, base = _asked(registry, version, prompt, max_new_tokens, as_chat=as_chat, observe=observe)
     if against is None:
@@ -111,7 +115,8 @@ def _asked(
 def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observe) -> tuple[Any, Any, Version | None]:
     """(model, tokenizer, its base) of a version, from bytes that were checked a moment ago; a base has no base."""
     from trainer.base_models import load_base, load_tokenizer
-    from trainer.methods import full, implementation
+    from trainer.merge.bundle import load_artifact
+    from trainer.methods import full
     from trainer.quantization import described
 
     if version.kind == "base":
@@ -132,8 +137,7 @@ def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observ
     block = None if text is None else described(text)
     model, tokenizer = load_base(base.folder, dtype="fp32", device="cpu", quantization=block)
     base.require_unchanged()
-    method: Any = manifest.method or "lora"
-    return implementation(method).load(model, folder), tokenizer, base.version
+    return load_artifact(manifest, model, folder), tokenizer, base.version
 
 
 def _answer(label: str, model: Any, tokenizer: Any, prompt: str, max_new_tokens: int, *, as_chat: bool) -> Answer:

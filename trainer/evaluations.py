@@ -276,8 +276,10 @@ def _adapted(
     after: tuple[ArmName, Composition],
 ) -> Iterator[Any]:
     """Base against an artifact made from it."""
+    from trainer.merge.bundle import holds_model
+
     with _loaded(session, version, manifest, base) as model:
-        whole = not hasattr(model, "disable_adapter")
+        whole = holds_model(manifest)
         names = {"before_name": before[0], "after_name": after[0]}
         with _given(
             session,
@@ -286,6 +288,7 @@ def _adapted(
             before=before[1],
             after=after[1],
             base_model=base.model if whole else None,
+            with_placebo=session.asked.with_placebo and not whole,  # of a bundle it would turn only a part
             **names,
         ) as arms:
             yield arms
@@ -298,10 +301,11 @@ def _beside_parent(
     """A parent against what was merged from it."""
     made_from = version_named(session.registry, str(parent))
     parent_manifest = stored_manifest(session.registry, parent)
+    parent_base = _base_of(session, made_from, parent_manifest)  # in 4 bits, where the parent was trained on that
     composition = composition_of(parent_manifest, base.checked.record.identity)
     with (
         _loaded(session, version, manifest, base) as merged,
-        _loaded(session, made_from, parent_manifest, base) as model,
+        _loaded(session, made_from, parent_manifest, parent_base) as model,
         _given(
             session,
             base,
@@ -319,20 +323,16 @@ def _beside_parent(
 @contextmanager
 def _loaded(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Iterator[Any]:
     """The model of an artifact, from a verified copy; the base's own weights are untouched afterwards."""
-    from trainer.base_models import load_base
-    from trainer.methods import implementation
+    from trainer.merge.bundle import load_artifact
 
     with tempfile.TemporaryDirectory(dir=session.scratch) as place:
         folder = Path(place) / "pulled"
         pull_version(session.registry, version, folder)
-        if manifest.layout == "model":
-            yield load_base(folder, dtype="fp32", device=base.hardware.device)[0]
-        else:
-            model = implementation(manifest.method or "lora").load(base.model, folder)  # type: ignore[arg-type]
-            try:
-                yield model
-            finally:
-                _detach(model)
+        model = load_artifact(manifest, base.model, folder)
+        try:
+            yield model
+        finally:
+            _detach(model)
     gc.collect()
 
 
@@ -354,9 +354,8 @@ def _given(
         tokenizer=base.tokenizer,
         base=before,
         after=after,
-        with_placebo=session.asked.with_placebo,
         keep=_keeper(session, base),
-        **more,
+        **({"with_placebo": session.asked.with_placebo} | more),
     )
 
 

@@ -4,10 +4,12 @@ Refused before anything is written: what is no adapter, the same adapter twice, 
 theirs or whose bytes changed, an adapter that does not verify, and a merge in 4 bits.
 """
 
+import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from registry.bases import BaseBytesMissing
 from registry.compliance.modification import BaseInput
@@ -20,8 +22,8 @@ from schemas.base_model import BaseRecord
 from schemas.errors import InputRefused, IntegrityBroken
 from schemas.identity import Digest, check_name
 from schemas.manifest import BaseReference
-from schemas.merge import BasePolicy, MergeIngredient
-from schemas.progress import Observe, Said, ignore
+from schemas.merge import ALGORITHMS, BasePolicy, MergeIngredient
+from schemas.progress import Observe, Said, Warned, ignore
 from schemas.values import Value, derived, unknown
 from schemas.version import Version
 from trainer.checked_base import CheckedBase, checked_base
@@ -30,9 +32,12 @@ from trainer.quantization import Quantisation
 if TYPE_CHECKING:
     from trainer.merge.plan import MergePlan
 
-# what --dtype may say, as safetensors names it; without it each tensor keeps its own
 FACTOR_ALGORITHMS = ("concatenate", "svd")  # the result stays an adapter
+# what --dtype may say, as safetensors names it; without it each tensor keeps its own
 FORMATS = {"bf16": "BF16", "fp32": "F32"}
+_FOUR_BITS = re.compile(r"(?:nf|fp|u?int|q)4|4[-_ ]?bits?", re.IGNORECASE)
+_LARGEST_WEIGHT = 1e6
+_EVERY_ALGORITHM = (*ALGORITHMS, *FACTOR_ALGORITHMS)
 
 
 class NotAnAdapter(InputRefused):
@@ -79,14 +84,15 @@ class FourBitMergeRefused(InputRefused):
         )
 
 
-class NothingFolded(InputRefused):
-    reference = "nothing-folded"
+class UnknownAlgorithm(InputRefused):
+    reference = "unknown-algorithm"
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, word: str) -> None:
+        close = difflib.get_close_matches(word, _EVERY_ALGORITHM, n=1)
         super().__init__(
-            what="there is no plan of tensors to show",
-            why=why,
-            fix="run it without --plan; with --check nothing is registered",
+            what=f"{word[:60]!r} is no way to merge",
+            why="the ways to merge are " + ", ".join(_EVERY_ALGORITHM),
+            fix=f"did you mean {close[0]}?" if close else "leave --algorithm out for a weighted sum",
         )
 
 
@@ -101,9 +107,21 @@ class WeightsDoNotFit(InputRefused):
         )
 
 
+class MergeOptionRefused(InputRefused):
+    reference = "merge-option-refused"
+
+    def __init__(self, option: str, why: str, fix: str) -> None:
+        super().__init__(what=f"{option} cannot be used here", why=why, fix=fix)
+
+
 @dataclass(frozen=True, slots=True)
 class MergeRequest:
-    """What is asked. `weights` and `densities` follow `references`; empty for equal parts, and for everything kept."""
+    """What is asked. `weights` and `densities` follow `references`; empty for equal parts, and for everything kept.
+
+    Raises:
+        UnknownAlgorithm, FourBitMergeRefused, WeightsDoNotFit, MergeOptionRefused: an argument that means nothing, said
+            before anything is opened.
+    """
 
     references: tuple[str, ...]
     name: str | None = None
@@ -120,20 +138,86 @@ class MergeRequest:
     evaluate: bool = False
     facts: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.algorithm not in _EVERY_ALGORITHM:
+            raise UnknownAlgorithm(self.algorithm)
+        if self.dtype is not None and self.dtype not in FORMATS:
+            _refuse_format(self.dtype)
+        self._check_numbers()
+        self._check_factors()
+        if self.accept_distance is not None and not self.accept_distance.strip():
+            raise MergeOptionRefused("--accept-distance", "the reason is empty, and it enters the record", "say why")
+        if self.name is not None:
+            check_name(self.name)
+
+    @property
+    def stays_adapter(self) -> bool:
+        """Several adapters become one; nothing is folded into a base."""
+        return self.algorithm in FACTOR_ALGORITHMS
+
+    def _check_numbers(self) -> None:
+        count = len(self.references)
+        if self.weights and len(self.weights) != count:
+            raise WeightsDoNotFit(f"the number of adapters is {count}, of weights {len(self.weights)}")
+        if self.densities and len(self.densities) not in (1, count):
+            raise WeightsDoNotFit(f"the number of adapters is {count}, of densities {len(self.densities)}")
+        if not all(0 < one <= 1 for one in self.densities):  # not-a-number is in no range
+            raise WeightsDoNotFit("a density is the kept part of a difference: above 0, at most 1")
+        if not all(abs(one) < _LARGEST_WEIGHT for one in self.weights):
+            raise WeightsDoNotFit(f"a weight is a finite number, smaller than {_LARGEST_WEIGHT:.0f}")
+        if self.seed < 0:
+            raise MergeOptionRefused("--seed", "it is negative", "give a whole number from 0 on")
+
+    def _check_factors(self) -> None:
+        """Options that belong to one algorithm or another."""
+        if self.densities and self.algorithm == "linear":
+            raise MergeOptionRefused(
+                "--density", "linear keeps every difference whole", "name --algorithm ties, dare or dare_ties with it"
+            )
+        if (self.algorithm == "svd") != (self.rank is not None):
+            why = "svd compresses to a rank that somebody chooses" if self.rank is None else "only svd has a rank"
+            raise MergeOptionRefused("--rank", why, "give --algorithm svd and --rank together, or neither")
+        if self.rank is not None and self.rank < 1:
+            raise MergeOptionRefused("--rank", "it is below 1", "give a whole number from 1 on")
+        given = {"--dtype": self.dtype, "--density": self.densities, "--base-policy": self.base_policy}
+        useless = next((option for option, value in given.items() if value), None)
+        if self.stays_adapter and useless is not None:
+            raise MergeOptionRefused(
+                useless, f"{self.algorithm} makes one adapter of several, without the base", "leave it out"
+            )
+
 
 @dataclass(frozen=True)
 class Folded:
-    """One adapter of the request, verified: version, records, and a private copy of its files."""
+    """One adapter of the request, verified: version, records, and a private copy of its files.
+
+    `folds` is the part that goes into weights, `keeps` the part that no weights can do, each a folder of peft; a hybrid has
+    both. `why_kept` says why of the second.
+    """
 
     version: Version
     records: Records
     folder: Path
     weight: float
     density: float
+    folds: Path | None
+    keeps: Path | None = None
+    why_kept: str | None = None
 
     @property
     def quantisation(self) -> str | None:
         return self.records.manifest.base.quantisation if self.records.manifest.base else None
+
+
+class MoreThanOneBeside(InputRefused):
+    reference = "more-than-one-beside"
+
+    def __init__(self, kept: Sequence[Folded]) -> None:
+        super().__init__(
+            what=f"{' and '.join(one.version.label for one in kept)} do not go into one result",
+            why=f"neither can be folded into weights ({kept[0].why_kept}), and a model runs with one such part at a time",
+            fix="merge each of them by itself, or with adapters that can be folded",
+        )
 
 
 @dataclass(frozen=True)
@@ -147,16 +231,21 @@ class Prepared:
     policy: BasePolicy
     plan: "MergePlan | None"  # None where nothing is folded: the result is an adapter or a bundle
     licence_flags: Value
-    why_bundled: str | None = None
+    why_bundled: str | None = None  # why something stays beside the weights
+
+    @property
+    def folded(self) -> tuple[Folded, ...]:
+        """The adapters with a part that goes into weights."""
+        return tuple(one for one in self.adapters if one.folds is not None)
+
+    @property
+    def beside(self) -> Folded | None:
+        """The adapter with a part that stays beside the folded weights."""
+        return None if self.plan is None else next((one for one in self.adapters if one.keeps is not None), None)
 
     def require_plan(self) -> "MergePlan":
-        """The plan of folding.
-
-        Raises:
-            NothingFolded: the result is an adapter or a bundle.
-        """
-        if self.plan is None:
-            raise NothingFolded(self.why_bundled or f"{self.request.algorithm} makes one adapter of several")
+        """The plan, for who knows that something is folded."""
+        assert self.plan is not None
         return self.plan
 
     @property
@@ -201,50 +290,37 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
         PullRefused, PullUnverified: an adapter does not verify.
         InputRefused, IntegrityBroken: an adapter that cannot be folded into these weights, see `trainer/merge/fold.py`.
     """
-    from trainer.merge.making import why_not_foldable
+    from trainer.merge.concatenate import NotConcatenable
     from trainer.merge.prepare import plan_of
 
-    if request.dtype is not None and request.dtype not in FORMATS:
-        raise FourBitMergeRefused
     versions = tuple(_adapter_named(registry, one) for one in request.references)
     _refuse_twice(versions)
     base_version = _base_of(registry, versions, request.base)
-    weights, densities = _parts(request, len(versions))
     base = checked_base(registry, base_version, folder, observe)
-    adapters = []
-    for at, version in enumerate(versions):
-        copy = folder / "adapters" / f"{at:02}"
-        pull_version(registry, version, copy, look_for_base=False)
-        records = records_of(registry, version)
-        adapters.append(Folded(version, records, copy, weights[at], densities[at]))
+    adapters = _verified(registry, versions, request, folder)
     for one in adapters:
         part = "" if len(adapters) == 1 else f"  weight {one.weight:g}"
         observe(Said("adapter", f"{one.version.label} {one.version.weights_digest.short}  verified{part}"))
-    stays_adapter = request.algorithm in FACTOR_ALGORITHMS
-    _check_rank(request, stays_adapter=stays_adapter)
-    why = why_not_foldable(adapters)
+    kept = [one for one in adapters if one.keeps is not None]
+    folded = [one for one in adapters if one.folds is not None]
+    if len(kept) > 1:
+        raise MoreThanOneBeside(kept)
+    if kept and request.stays_adapter:
+        raise NotConcatenable(kept[0].version.label, str(kept[0].why_kept))
+    is_folding = bool(folded) and not request.stays_adapter
     quantisation = quantisation_of(adapters)
-    policy: BasePolicy = request.base_policy or ("dequantised" if quantisation and not stays_adapter else "original")
+    policy = _policy(request, quantisation, observe)
     through = quantisation if policy == "dequantised" else None
     return Prepared(
         request=request,
-        name=check_name(request.name or f"{versions[0].name}-{'bundle' if why else 'merged'}"),
+        name=check_name(request.name or f"{versions[0].name}-{'bundle' if kept and not is_folding else 'merged'}"),
         adapters=tuple(adapters),
         base=base,
         policy=policy,
-        plan=None if stays_adapter or why else plan_of(base.folder, adapters, request, quantisation=through),
+        plan=plan_of(base.folder, folded, request, quantisation=through) if is_folding else None,
         licence_flags=_licence_flags(base.record, adapters),
-        why_bundled=why,
+        why_bundled=_why(kept[0]) if kept else None,
     )
-
-
-def _check_rank(request: MergeRequest, *, stays_adapter: bool) -> None:
-    if (request.algorithm == "svd") != (request.rank is not None):
-        raise WeightsDoNotFit("--rank belongs to --algorithm svd, which needs it")
-    if stays_adapter and (request.dtype or request.densities or request.base_policy):
-        raise WeightsDoNotFit(
-            f"{request.algorithm} makes an adapter: --dtype, --density and --base-policy mean nothing"
-        )
 
 
 def plan_identity(prepared: Prepared) -> dict[str, Any]:
@@ -256,12 +332,17 @@ def plan_identity(prepared: Prepared) -> dict[str, Any]:
     return {
         "base": str(prepared.base.record.identity.weights),
         "base_policy": prepared.policy,
-        "algorithm": "bundle" if prepared.why_bundled else prepared.request.algorithm,
+        "algorithm": algorithm_of(prepared),
         "rank": prepared.request.rank if prepared.request.algorithm == "svd" else None,
         "ingredients": ingredients,
         "seed": prepared.seed,
         "dtype": None if prepared.plan is None else prepared.plan.dtype,
     }
+
+
+def algorithm_of(prepared: Prepared) -> str:
+    """The word for how the result was made."""
+    return "bundle" if prepared.why_bundled and prepared.plan is None else prepared.request.algorithm
 
 
 def ingredients_of(prepared: Prepared) -> tuple[MergeIngredient, ...]:
@@ -284,9 +365,19 @@ def ingredients_of(prepared: Prepared) -> tuple[MergeIngredient, ...]:
 # --- what goes in ---
 
 
+def _refuse_format(word: str) -> NoReturn:
+    if _FOUR_BITS.search(word):
+        raise FourBitMergeRefused
+    raise MergeOptionRefused(
+        f"--dtype {word[:60]}",
+        "a merge is stored in " + " or ".join(FORMATS),
+        "leave it out to keep the base's own format",
+    )
+
+
 def _adapter_named(registry: Registry, reference: str) -> Version:
     version = version_named(registry, reference)
-    if version.kind != "adapter":
+    if version.kind != "adapter" and version.method != "hybrid":
         raise NotAnAdapter(version.label, version.kind)
     return version
 
@@ -339,18 +430,48 @@ def _weights(version: Version) -> Digest:
     return version.base_weights
 
 
-def _parts(request: MergeRequest, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Weights and densities, one for each adapter."""
-    weights = request.weights or (1.0 / count,) * count
-    densities = request.densities or (1.0,) * count
-    densities = densities * count if len(densities) == 1 else densities
-    if len(weights) != count or len(densities) != count:
-        raise WeightsDoNotFit(f"there are {count} adapters")
-    if not all(0 < one <= 1 for one in densities):
-        raise WeightsDoNotFit("a density is the kept part of a difference: above 0, at most 1")
-    if not all(abs(one) < 1e6 for one in weights):
-        raise WeightsDoNotFit("a weight is a finite number")
-    return weights, densities
+def _verified(
+    registry: Registry, versions: tuple[Version, ...], request: MergeRequest, folder: Path
+) -> tuple[Folded, ...]:
+    """The adapters as verified copies under `folder`, each with its part of the sum."""
+    from trainer.merge.bundle import parts_of
+
+    copies = [folder / "adapters" / f"{at:02}" for at in range(len(versions))]
+    for version, copy in zip(versions, copies, strict=True):
+        pull_version(registry, version, copy, look_for_base=False)
+    parts = [parts_of(version, copy) for version, copy in zip(versions, copies, strict=True)]
+    equal = 1.0 / max(1, sum(folds is not None for folds, _, _ in parts))
+    weights = request.weights or tuple(1.0 if folds is None else equal for folds, _, _ in parts)
+    densities = request.densities or (1.0,)
+    densities = densities * len(versions) if len(densities) == 1 else densities
+    found = []
+    for at, (version, (folds, keeps, why)) in enumerate(zip(versions, parts, strict=True)):
+        if folds is None and weights[at] != 1:
+            raise WeightsDoNotFit(
+                f"{version.label} is not folded into weights, so that its weight can only be 1: {why}"
+            )
+        records = records_of(registry, version)
+        found.append(Folded(version, records, copies[at], weights[at], densities[at], folds, keeps, why))
+    return tuple(found)
+
+
+def _why(kept: Folded) -> str:
+    return f"{kept.version.label} ({kept.version.method}): {kept.why_kept}"
+
+
+def _policy(request: MergeRequest, quantisation: Quantisation | None, observe: Observe) -> BasePolicy:
+    if quantisation is not None:
+        return request.base_policy or ("original" if request.stays_adapter else "dequantised")
+    if request.base_policy == "dequantised":
+        raise MergeOptionRefused(
+            "--base-policy dequantised", "no adapter of this merge was trained on a base in 4 bits", "leave it out"
+        )
+    given = {"--compare-bases": request.compare_bases, "--accept-distance": request.accept_distance}
+    for option in (option for option, value in given.items() if value):
+        observe(
+            Warned("option-without-effect", f"{option} changes nothing: no adapter was trained on a base in 4 bits")
+        )
+    return "original"
 
 
 def quantisation_of(adapters: Sequence[Folded]) -> Quantisation | None:
@@ -362,7 +483,7 @@ def quantisation_of(adapters: Sequence[Folded]) -> Quantisation | None:
     return None
 
 
-def _licence_flags(base: BaseRecord, adapters: list[Folded]) -> Value:
+def _licence_flags(base: BaseRecord, adapters: Sequence[Folded]) -> Value:
     """The union over everything that went in; unknown as soon as one part is."""
     flags: set[str] = set()
     values = [base.facts.licence_flags]

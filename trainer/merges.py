@@ -27,6 +27,7 @@ from registry.organisation import read_profile
 from registry.provenance import merge_provenance
 from registry.records import records_of
 from registry.register import NewArtifact, NewStatement, register_version
+from registry.statements import append_statement
 from schemas.canonical import canonical_digest
 from schemas.errors import Refused
 from schemas.identity import Digest
@@ -37,7 +38,15 @@ from schemas.progress import Observe, Said, Warned, ignore
 from schemas.statement import CardPredicate
 from schemas.version import Version
 from trainer.facts_file import read_facts
-from trainer.merge_inputs import Folded, MergeRequest, Prepared, ingredients_of, plan_identity, plan_merge
+from trainer.merge_inputs import (
+    Folded,
+    MergeRequest,
+    Prepared,
+    algorithm_of,
+    ingredients_of,
+    plan_identity,
+    plan_merge,
+)
 from trainer.run_folder import run_folder
 
 if TYPE_CHECKING:
@@ -146,7 +155,7 @@ class _Merge:
         prepared.base.require_unchanged()  # while its weights were read, folded and loaded again
         accepted = self._judge(made, key_id)
         manifest = self._manifest(made)
-        evaluated = self._evaluate(manifest, key_id) if prepared.request.evaluate and made.kind == "model" else None
+        evaluated = self._evaluate(manifest, key_id) if prepared.request.evaluate else ()
         merge = self._record(manifest, made, accepted, began)
         modification = build_merge_modification(
             record_id=self.merge_id,
@@ -158,7 +167,7 @@ class _Merge:
             trained=_trained_on(self.registry, prepared.adapters),
             profile=read_profile(self.registry),
             tool_version=merge.environment.code_version,
-            evaluation=None if evaluated is None else evaluated.record,
+            evaluation=evaluated[0].record if evaluated else None,
             signing=Signing(key_id=key_id, person=self._person(key_id), log_origin=self.registry.origin),
             facts=facts,
         )
@@ -168,11 +177,13 @@ class _Merge:
             return MergeOutcome(None, merge, modification, signed_by)
         was_there = self._is_registered(manifest)
         version = self._register(manifest, merge, modification, evaluated)
+        if was_there:
+            self._append(version, evaluated)
         return MergeOutcome(version, merge, modification, signed_by, was_there)
 
     def _require_room(self) -> None:
         """The result is written once here and once in the store: said before, not after half of it."""
-        needed = 2 * (0 if self.prepared.plan is None else self.prepared.plan.output_bytes)
+        needed = 2 * (0 if self.prepared.plan is None else self.prepared.plan.output_bytes)  # the rest is small
         if shutil.disk_usage(self.folder).free < needed:
             raise DiskFull(self.artifact)
 
@@ -183,7 +194,7 @@ class _Merge:
             require_within(made.fold_error)
         prepared, reason = self.prepared, self.prepared.request.accept_distance
         how, distance = prepared.quantisation, made.distance
-        if how is None or distance is None or prepared.policy == "dequantised" or made.kind != "model":
+        if how is None or distance is None or prepared.policy == "dequantised" or prepared.plan is None:
             return None
         if not reason or not reason.strip():
             other = dict(made.compared).get("dequantised")
@@ -208,13 +219,14 @@ class _Merge:
             ),
         )
 
-    def _evaluate(self, manifest: Manifest, key_id: str) -> "EvaluationOutcome":
+    def _evaluate(self, manifest: Manifest, key_id: str) -> "tuple[EvaluationOutcome, ...]":
+        """The result beside its base, then beside each ingredient."""
         from trainer.merge.evaluation import evaluate_merged
 
         return evaluate_merged(
             self.prepared,
             self.artifact,
-            composition=composition_of(manifest, self.prepared.base.record.identity),
+            manifest=manifest,
             created_at=self.registry.clock(),
             responsible=self._person(key_id),
             observe=self.observe,
@@ -232,7 +244,7 @@ class _Merge:
         prepared = self.prepared
         return MergeRecord(
             merge_id=self.merge_id,
-            algorithm="bundle" if made.why_bundled else prepared.request.algorithm,
+            algorithm=algorithm_of(prepared),
             formula=made.formula,
             seed=prepared.seed,
             plan_sha256=canonical_digest(plan_identity(prepared)),
@@ -273,7 +285,7 @@ class _Merge:
         manifest: Manifest,
         merge: MergeRecord,
         modification: ModificationRecord,
-        evaluated: "EvaluationOutcome | None",
+        evaluated: "tuple[EvaluationOutcome, ...]",
     ) -> Version:
         card = merge_card(
             name=self.prepared.name,
@@ -281,7 +293,7 @@ class _Merge:
             merge=merge,
             base_name=self.prepared.base.version.name,
             base=self.prepared.base.record,
-            evaluation=None if evaluated is None else evaluated.record,
+            evaluation=evaluated[0].record if evaluated else None,
             record=modification,
         )
         statements = [
@@ -289,8 +301,8 @@ class _Merge:
             NewStatement("modification", modification.to_json()),
             NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
         ]
-        if evaluated is not None:
-            statements.append(NewStatement("bias-evaluation", evaluated.record.to_json()))
+        # the newest one speaks for a version: beside its base
+        statements += [NewStatement("bias-evaluation", one.record.to_json()) for one in reversed(evaluated)]
         artifact = NewArtifact(
             name=self.prepared.name,
             source="merge",
@@ -298,10 +310,22 @@ class _Merge:
             folder=self.artifact,
             card=card,
             statements=tuple(statements),
-            evidence=() if evaluated is None else (evaluated.items,),
+            evidence=tuple(one.items for one in evaluated),
             mode="link",  # the run folder is removed in any case: the store may take the very blocks
         )
         return register_version(self.registry, artifact, observe=self.observe)
+
+    def _append(self, version: Version, evaluated: "tuple[EvaluationOutcome, ...]") -> None:
+        """What was measured now of a version that has its records already."""
+        for one in reversed(evaluated):
+            append_statement(
+                self.registry,
+                subject=version.manifest_digest,
+                kind="bias-evaluation",
+                predicate=one.record.to_json(),
+                signer=self.registry.trainer_key,
+                evidence=(one.items,),
+            )
 
     def _person(self, key_id: str) -> str | None:
         key = self.registry.trust.key(key_id)

@@ -14,7 +14,7 @@ def add_to(app: typer.Typer) -> None:
 
 def ask(
     reference: Annotated[str, typer.Argument(metavar="REF", help="A version: name, name:3, name@alias, sha256:….")],
-    prompt: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question, in quotes.", show_default=False)] = "",
     against: Annotated[
         str | None, typer.Option(metavar="REF|base", help="Answer beside it: `base`, or another version.")
     ] = None,

@@ -126,7 +126,7 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
         return
     if outcome.version is None:
         console.out("checked  nothing was registered")
-        console.next_step(f"registry merge {' '.join(request.references)}")
+        console.next_step(_command(request))
         return
     version = outcome.version
     done = "was there" if outcome.was_there else "registered"
@@ -153,7 +153,30 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
         return
     for label, text in found.lines():
         console.out(f"{label:<8} {console.printable(text)}")
-    console.next_step(f"registry merge {' '.join(request.references)}")
+    console.next_step(_command(request))
+
+
+def _command(request: "MergeRequest") -> str:
+    """The merge that was asked for, as it is typed."""
+    import shlex
+
+    options = {
+        "--name": request.name,
+        "--weights": ",".join(f"{one:g}" for one in request.weights),
+        "--algorithm": request.algorithm if request.algorithm != "linear" else None,
+        "--density": ",".join(f"{one:g}" for one in request.densities),
+        "--rank": request.rank,
+        "--dtype": request.dtype,
+        "--base": request.base,
+        "--base-policy": request.base_policy,
+        "--accept-distance": request.accept_distance,
+        "--seed": request.seed or None,
+        "--facts": request.facts,
+    }
+    given = [word for option, value in options.items() if value for word in (option, str(value))]
+    flags = {"--compare-bases": request.compare_bases, "--evaluate": request.evaluate}
+    given += [flag for flag, value in flags.items() if value]
+    return shlex.join(["registry", "merge", *request.references, *given])
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:

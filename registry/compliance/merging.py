@@ -198,7 +198,7 @@ def _change(merge: MergeRecord, manifest: Manifest) -> Change:
         modules=measured(modules, method=f"{how}; evidence of size, not a test of significance"),
         relative_to=measured(str(merge.base.identity.weights), method="weights digest of the base"),
         base_weights_untouched=measured(
-            "no" if manifest.kind == "model" else "yes", method="whether the result holds tensors of the base"
+            "no" if merge.has_folded else "yes", method="whether the result holds tensors of the base"
         ),
         artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
     )

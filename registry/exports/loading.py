@@ -30,11 +30,14 @@ def loading_code(manifest: Manifest, base: BaseRecord, config: dict[str, Any]) -
             f'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("{_HERE}")'
         )
     quantization = config.get("quantization")
+    own = None  # of a merge that left a part beside its weights
+    if any(entry.path == "model/config.json" for entry in manifest.files):
+        own = f'base = AutoModelForCausalLM.from_pretrained("{_HERE}/model")'
     lines = ["import torch", "from peft import PeftModel"] if quantization else ["from peft import PeftModel"]
     if manifest.method == "bottleneck":
         lines.insert(0, "import trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft")
     lines.append(f"from transformers import AutoModelForCausalLM{', BitsAndBytesConfig' if quantization else ''}")
-    lines += ["", *_base_lines(base, quantization), *_adapter_lines(manifest)]
+    lines += ["", *(_base_lines(base, quantization) if own is None else [own]), *_adapter_lines(manifest)]
     return "\n".join(lines)
 
 
@@ -59,11 +62,7 @@ def _base_lines(base: BaseRecord, quantization: dict[str, Any] | None) -> list[s
 
 def _adapter_lines(manifest: Manifest) -> list[str]:
     if manifest.layout == "bundle" and manifest.method == "merge":
-        folders = sorted(
-            {entry.path.rpartition("/")[0] for entry in manifest.files if entry.path.startswith("adapters/")}
-        )
-        lines = [f'model = PeftModel.from_pretrained(base, "{_HERE}/{folders[0]}")']
-        return lines + [f'model = PeftModel.from_pretrained(model, "{_HERE}/{folder}")' for folder in folders[1:]]
+        return [f'model = PeftModel.from_pretrained(base, "{_HERE}/adapters/00")']
     if manifest.layout == "bundle":
         return [
             f'adapted = PeftModel.from_pretrained(base, "{_HERE}/lora")',

@@ -98,7 +98,7 @@ def merge_card(
 
 
 def _merge_lines(merge: MergeRecord) -> list[str]:
-    if merge.why_bundled is not None:
+    if merge.why_bundled is not None and not merge.has_folded:
         return [f"- Nothing was folded into the base: {_md(merge.why_bundled)}", f"- {_md(merge.formula)}"]
     lost = "not measured" if merge.lost_share is None else share(merge.lost_share)
     lines = [
@@ -107,6 +107,8 @@ def _merge_lines(merge: MergeRecord) -> list[str]:
         f"sums in fp32, one rounding to {merge.dtype}; {lost} of the change's norm lost to it",
         f"- {whole(merge.parameters_changed)} of {whole(merge.parameters_total)} parameters of the base have another value",
     ]
+    if merge.why_bundled is not None:
+        lines.append(f"- Not folded, and beside the weights: {_md(merge.why_bundled)}")
     for label, one in (("Fold error against", merge.fold_error), ("Distance from", merge.distance)):
         lines += [] if one is None else [f"- {label} {_md(one.reference)}: KL {number(one.kl)} nats a token"]
     return lines + ([] if merge.accepted is None else [f"- The distance was accepted: {_md(merge.accepted.reason)}"])

@@ -14,7 +14,9 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
     lines = [
         f"Merged from {labels} into the {merge.base_policy} base by {merge.algorithm}.",
     ]
-    if merge.why_bundled is not None:
+    if merge.why_bundled is not None and merge.has_folded:
+        lines.append(f"A part of it stays beside the merged weights. {merge.why_bundled}")
+    elif merge.why_bundled is not None:
         lines = [f"A bundle of {labels} beside the base: nothing was folded. {merge.why_bundled}"]
     if merge.fold_error is not None and merge.distance is not None:
         lines.append(f"Fold error {_kl(merge.fold_error)}; distance from the trained model {_kl(merge.distance)}.")

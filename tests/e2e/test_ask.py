@@ -56,6 +56,7 @@ def test_the_answer_is_what_peft_generates_from_the_pulled_folder(warm: WarmComm
     ("arguments", "code"),
     [
         (("polite-replies:1", "  "), 2),
+        (("polite-replies:1",), 2),
         (("tiny:1", PROMPT, "--against", "base"), 2),
         (("nobody:1", PROMPT), 7),
         (("polite-replies:1", PROMPT, "--against", "nobody"), 7),
@@ -65,6 +66,10 @@ def test_what_cannot_be_asked_says_why(warm: WarmCommand, copy: Path, arguments,
     done = warm("ask", *arguments, cwd=copy)
     assert done.code == code
     assert "fix" in done.err and "Traceback" not in done.err
+
+
+def test_a_version_without_a_question_says_what_to_type(warm: WarmCommand, copy: Path):
+    assert 'registry ask polite-replies "May I borrow your pen?"' in warm("ask", "polite-replies", cwd=copy).err
 
 
 def test_a_version_whose_stored_bytes_changed_does_not_answer(warm: WarmCommand, copy: Path):

@@ -64,8 +64,34 @@ def test_the_json_ends_with_version_digest_figures_and_record_and_a_second_run_w
     changed = [one for one in found["modules"] if one["difference_norm"]]
     assert len(changed) == 21
     assert all(0 < one["cosine"] < 1 and one["spectral_norm"] > 0 for one in changed)
+    plan = warm(*MERGE, "--dtype", "bf16", "--plan", cwd=trained).ok()
+    assert "next: registry merge polite-replies --dtype bf16" in plan.err
     text = warm("diff", "polite-replies", "polite-replies", cwd=trained).ok().out
     assert "configuration, data and evaluations are the same" in text
+
+
+def test_an_evaluation_of_the_adapter_is_stale_for_the_merge_until_it_is_made_again(
+    warm: WarmCommand, trained: Path
+) -> None:
+    def evaluations() -> int:
+        shown = warm("show", "polite-replies-merged", "-o", "json", cwd=trained).ok().value
+        return [one["kind"] for one in shown["statements"]].count("bias-evaluation")
+
+    warm(*MERGE, cwd=trained).ok()
+    assert evaluations() == 0
+    warm("report", "polite-replies-merged", cwd=trained).ok()
+    page = (trained / "polite-replies-merged-1-report.html").read_text()
+    assert "Stale: the evaluation of polite-replies:1 does not speak of this model" in page
+    again = warm(*MERGE, "--evaluate", cwd=trained).ok().out
+    assert "base → merged: house: flagged " in again
+    assert "polite-replies:1 → merged: house: flagged " in again
+    assert "was there polite-replies-merged:1 " in again
+    assert evaluations() == 2, "the base and the parent, each beside the merged model"
+    assert warm("verify", "polite-replies-merged", cwd=trained).code == 0
+    facts = warm("diff", "polite-replies", "polite-replies-merged", "-o", "json", cwd=trained).ok().value["facts"]
+    house = {one["name"]: (one["first"], one["second"]) for one in facts if one["name"].startswith("house ")}
+    for before, after in house.values():
+        assert before == pytest.approx(after, abs=1e-4), "one model, merged and unmerged"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +102,9 @@ def test_the_json_ends_with_version_digest_figures_and_record_and_a_second_run_w
         (("polite-replies", "--dtype", "int4"), 2, "four-bit-merge-refused"),
         (("polite-replies", "--weights", "much"), 2, "merge-weights-refused"),
         (("polite-replies", "--algorithm", "magic"), 2, "unknown-algorithm"),
+        (("nobody", "--algorithm", "magic"), 2, "unknown-algorithm"),
+        (("nobody", "--algorithm", "dare", "--density", "nan"), 2, "merge-weights-refused"),
+        (("nobody", "--density", "0.5"), 2, "merge-option-refused"),
         (("nobody",), 7, "version-unknown"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

@@ -18,11 +18,20 @@ from schemas.errors import KnownError
 from tests.homes import a_home
 from tests.merge_builders import load, quiet, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
+from trainer.asking import ask
 from trainer.merge.concatenate import NotConcatenable
-from trainer.merge_inputs import MergeRequest, NothingFolded, WeightsDoNotFit, plan_merge
+from trainer.merge.outlook import Outlook, outlook_of
+from trainer.merge_inputs import MergeRequest, MoreThanOneBeside, WeightsDoNotFit, plan_merge
 from trainer.merges import MergeOutcome, merge_and_register
+from trainer.methods import hybrid
 
 LORA = {"task_type": "CAUSAL_LM", "lora_alpha": 8}
+
+
+def lora(*targets: str) -> LoraConfig:
+    return LoraConfig(**LORA, r=2, target_modules=list(targets))
+
+
 ADAPTERS = {
     "a": LoraConfig(**LORA, r=4, target_modules=["q_proj", "down_proj"], rank_pattern={"down_proj": 3}),
     "b": LoraConfig(**LORA, r=2, target_modules=["q_proj", "v_proj"], use_rslora=True),
@@ -39,6 +48,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, 
         tiny = add_base(registry, base, name="tiny", origin=BaseOrigin(format="huggingface", source="tiny"))
         for seed, (name, config) in enumerate(ADAPTERS.items()):
             register_adapter(registry, write_adapter(base, folder / name, config, seed=seed), tiny, name)
+        (folder / "hybrid").mkdir()
+        for part, config in ((hybrid.LORA, lora("q_proj", "v_proj")), (hybrid.PROMPT, ADAPTERS["prompt"])):
+            write_adapter(base, folder / "hybrid" / part, config, seed=7)
+            (folder / "hybrid" / part / "README.md").unlink()
+        register_adapter(registry, folder / "hybrid", tiny, "hybrid", method="hybrid")
         yield registry, base
 
 
@@ -124,24 +138,96 @@ def test_what_cannot_be_folded_becomes_a_bundle_with_the_reason_and_reloads(
     assert torch.equal(bundled, original)
 
 
-def test_one_that_cannot_be_folded_makes_a_bundle_of_all(place: tuple[Registry, Path]) -> None:
+def answers_of(model: Any) -> torch.Tensor:
+    ids = torch.arange(12)[None]
+    with torch.inference_mode():
+        return model(input_ids=ids).logits[:, -ids.shape[1] :]
+
+
+def loaded_as_the_card_says(folder: Path) -> Any:
+    """A bundle with folded weights, with the libraries that everybody has."""
+    with quiet():
+        return PeftModel.from_pretrained(load(folder / "model"), folder / "adapters" / "00").eval()
+
+
+def test_the_lora_of_a_hybrid_is_folded_and_its_prompt_stays_beside_the_model(
+    place: tuple[Registry, Path], tmp_path: Path
+) -> None:
+    registry, base = place
+    found = merged(registry, "hybrid")
+    assert found.version is not None
+    assert (found.version.label, found.version.kind, found.version.layout) == ("hybrid-merged:1", "bundle", "bundle")
+    assert found.merge.fold_error is not None and found.merge.distance is not None
+    assert found.merge.fold_error.kl <= found.merge.fold_error.limit == 1e-6
+    assert found.to_json()["fold_error"] == found.merge.fold_error.kl
+    assert str(found.merge.why_bundled).startswith("hybrid:1 (hybrid): learned embeddings")
+    assert found.modification.change.base_weights_untouched.value == "no"
+    assert found.modification.method.kind.value == "adapter_bake_in"
+    assert len(found.merge.modules) == 4
+    assert verify_version(registry, found.version).verdict == "verified"
+    pull_version(registry, found.version, tmp_path / "pulled")
+    card = (tmp_path / "pulled" / "README.md").read_text()
+    assert '.from_pretrained("FOLDER_OF_THIS_CARD/model")' in card
+    assert "Not folded, and beside the weights: hybrid:1" in card
+    assert "Nothing was folded" not in card
+    ours = answers_of(loaded_as_the_card_says(tmp_path / "pulled"))
+    theirs = answers_of(hybrid.load(load(base), base.parent / "hybrid"))
+    assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
+    assert (ours - answers_of(load(tmp_path / "pulled" / "model"))).norm() > 0.01 * theirs.norm()  # the prompt acts
+    weights = load(base).state_dict()
+    assert not torch.equal(
+        load(tmp_path / "pulled" / "model").state_dict()["model.layers.0.self_attn.q_proj.weight"],
+        weights["model.layers.0.self_attn.q_proj.weight"],
+    )
+
+
+def test_a_bundle_with_folded_weights_answers_and_is_evaluated_like_any_version(
+    place: tuple[Registry, Path],
+) -> None:
     registry, _ = place
-    found = merged(registry, "a", "prompt", name="mixed", weights=(1.0, 1.0))
+    found = merged(registry, "hybrid", name="served", evaluate=True)
+    assert found.version is not None
+    one, other = ask(registry, "served", "May I?", against="hybrid", max_new_tokens=6)
+    assert one.text == other.text
+    compared = [tuple(arm.name for arm in record.arms) for record in records_of(registry, found.version).evaluations]
+    assert compared == [("parent", "merged", "noise"), ("base", "merged", "noise")]
+    assert found.merge.stale == ()
+    assert "house" in {one.get("suite") for one in found.modification.evaluation.metrics.value}
+    beside_parent, beside_base = records_of(registry, found.version).evaluations
+    assert (beside_parent.findings[0].fixed, beside_parent.findings[0].introduced) == (0, 0), "the same model"
+    assert beside_base.findings[0].transition_matrix != beside_parent.findings[0].transition_matrix
+
+
+def test_what_folds_is_folded_and_a_prompt_from_elsewhere_stays_beside_it(
+    place: tuple[Registry, Path], tmp_path: Path
+) -> None:
+    registry, base = place
+    found = merged(registry, "a", "prompt", "b", name="mixed", weights=(0.7, 1.0, 0.3))
     assert found.version is not None
     assert found.version.kind == "bundle"
-    manifest = records_of(registry, found.version).manifest
-    assert {entry.path.rpartition("/")[0] for entry in manifest.files} == {"", "adapters/00", "adapters/01"}
+    assert found.merge.fold_error is not None
+    assert found.merge.fold_error.kl <= 1e-6
+    pull_version(registry, found.version, tmp_path / "pulled")
+    ours, before = load(tmp_path / "pulled" / "model").state_dict(), load(base).state_dict()
+    module = "model.layers.0.self_attn.q_proj"
+    expected = exact(base, base.parent, module)
+    change = ours[f"{module}.weight"].double() - before[f"{module}.weight"].double()
+    assert (change - expected).norm() <= 1e-5 * expected.norm()
+    assert [one.weight for one in found.merge.ingredients if one.label == "prompt:1"] == [1.0]
+    by_default = merged(registry, "a", "prompt", "b", name="halves").merge.ingredients
+    assert sorted(one.weight for one in by_default) == [0.5, 0.5, 1.0]
 
 
 @pytest.mark.parametrize(
     ("references", "choices", "error"),
     [
         (("a", "dora"), {"algorithm": "concatenate"}, NotConcatenable),
-        (("a", "b"), {"algorithm": "svd"}, WeightsDoNotFit),
-        (("a", "b"), {"rank": 3}, WeightsDoNotFit),
-        (("a", "b"), {"algorithm": "concatenate", "dtype": "bf16"}, WeightsDoNotFit),
+        (("a", "prompt"), {"algorithm": "concatenate"}, NotConcatenable),
+        (("hybrid",), {"algorithm": "concatenate"}, NotConcatenable),
+        (("prompt", "hybrid"), {}, MoreThanOneBeside),
+        (("a", "prompt"), {"weights": (0.5, 0.5)}, WeightsDoNotFit),
     ],
-    ids=["DoRA", "svd without a rank", "a rank without svd", "a format for an adapter"],
+    ids=["DoRA", "a prompt", "a hybrid", "two prompts", "a weight for a prompt"],
 )
 def test_what_means_nothing_is_refused(
     references: tuple[str, ...], choices: dict[str, Any], error: type[KnownError], place: tuple[Registry, Path]
@@ -151,10 +237,51 @@ def test_what_means_nothing_is_refused(
     assert caught.value.exit_code == 2
 
 
-def test_a_bundle_has_no_plan_of_tensors(place: tuple[Registry, Path], tmp_path: Path) -> None:
-    prepared = plan_merge(place[0], MergeRequest(("prompt",)), tmp_path)
-    with pytest.raises(NothingFolded, match="plan"):
-        prepared.require_plan()
+# --- plans ---
+
+
+def planned(place: tuple[Registry, Path], folder: Path, *references: str, **choices: Any) -> Outlook:
+    found = outlook_of(plan_merge(place[0], MergeRequest(references, **choices), folder))
+    assert all(text for _, text in found.lines())
+    return found
+
+
+@pytest.mark.parametrize("choices", [{"algorithm": "concatenate"}, {"algorithm": "svd", "rank": 2}], ids=str)
+def test_the_plan_of_one_adapter_in_place_of_several_is_what_is_made(
+    choices: dict[str, Any], place: tuple[Registry, Path], tmp_path: Path
+) -> None:
+    found = planned(place, tmp_path / "plan", "a", "b", **choices)
+    made = merged(place[0], "a", "b", name=f"planned-{choices['algorithm']}", **choices)
+    assert made.version is not None
+    manifest = records_of(place[0], made.version).manifest
+    (weights,) = (one for one in manifest.files if one.path.endswith(".safetensors"))
+    (listed,) = manifest.weights
+    assert (found.makes, found.tensors_total) == ("adapter", len(listed.tensors))
+    assert found.parameters_added == made.merge.parameters_added
+    assert 0 <= weights.size - found.output_bytes < 4096, "besides the numbers there is a header"
+    assert found.conflicts == tuple(f"model.layers.{at}.self_attn.q_proj" for at in (0, 1))
+    assert "as one adapter of tiny:1" in dict(found.lines())["plan"]
+
+
+def test_the_plan_of_a_bundle_says_why_and_how_much(place: tuple[Registry, Path], tmp_path: Path) -> None:
+    found = planned(place, tmp_path, "prompt")
+    assert (found.makes, found.algorithm, found.tensors_total, found.tensors_touched) == ("bundle", "bundle", 1, 0)
+    assert "no change of any weight" in dict(found.lines())["beside"]
+    folder = place[1].parent / "prompt"
+    assert found.output_bytes == sum(
+        (folder / name).stat().st_size for name in ("adapter_config.json", "adapter_model.safetensors")
+    )
+
+
+def test_the_plan_of_a_hybrid_says_what_is_folded_and_what_is_not(place: tuple[Registry, Path], tmp_path: Path) -> None:
+    found = planned(place, tmp_path, "hybrid")
+    assert (found.makes, found.algorithm, found.tensors_touched, found.name) == ("bundle", "linear", 4, "hybrid-merged")
+    assert dict(found.lines())["plan"].endswith("the rest beside it in a bundle")
+
+
+def test_a_plan_refuses_what_the_merge_would(place: tuple[Registry, Path], tmp_path: Path) -> None:
+    with pytest.raises(NotConcatenable):
+        planned(place, tmp_path, "a", "dora", algorithm="concatenate")
 
 
 def test_a_merge_of_a_merge_counts_each_training_run_once(place: tuple[Registry, Path]) -> None:

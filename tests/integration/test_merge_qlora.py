@@ -78,9 +78,7 @@ def test_the_dequantised_base_is_the_default_and_passes(place: tuple[Registry, P
 def test_the_original_base_is_refused_and_its_distance_told(place: tuple[Registry, Path]) -> None:
     registry, _ = place
     with pytest.raises(DistanceNotAccepted, match="nf4") as caught:
-        merge_and_register(
-            registry, MergeRequest(("colours",), base_policy="original", accept_distance="  ", name="other")
-        )
+        merge_and_register(registry, MergeRequest(("colours",), base_policy="original", name="other"))
     assert caught.value.exit_code == 3
     assert "--accept-distance" in caught.value.fix
 

@@ -42,10 +42,10 @@ from trainer.merge.outlook import outlook_of
 from trainer.merge_inputs import (
     AlreadyFoldedIn,
     FourBitMergeRefused,
+    MergeOptionRefused,
     MergeRequest,
     NotAnAdapter,
     OtherBase,
-    WeightsDoNotFit,
     plan_merge,
 )
 from trainer.merges import MergeOutcome, merge_and_register
@@ -257,11 +257,9 @@ def test_a_check_measures_and_registers_nothing(place: Place) -> None:
         (("a",), {"base": "another"}, OtherBase, 6),
         (("tiny",), {}, NotAnAdapter, 2),
         (("a",), {"dtype": "nf4"}, FourBitMergeRefused, 2),
-        (("a", "b"), {"weights": (1.0,)}, WeightsDoNotFit, 2),
-        (("a", "b"), {"densities": (0.0,)}, WeightsDoNotFit, 2),
-        (("a", "b"), {"algorithm": "slurp"}, KnownError, 2),
+        (("a",), {"base_policy": "dequantised"}, MergeOptionRefused, 2),
     ],
-    ids=["twice", "two bases", "another base", "a base", "in 4 bits", "one weight for two", "nothing kept", "no algorithm"],
+    ids=["twice", "two bases", "another base", "a base", "in 4 bits", "not quantised"],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_before_anything_is_written(
     references: tuple[str, ...], choices: dict[str, Any], error: type[KnownError], code: int, place: Place

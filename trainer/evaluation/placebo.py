@@ -26,7 +26,11 @@ def placebo(model: Any, *, seed: int = SEED) -> Iterator[None]:  # a peft model
 
     parts = getattr(model, "adapter_parts", (model,))  # a hybrid has two
     kept = [
-        {name: tensor.detach().clone() for name, tensor in get_peft_model_state_dict(part).items()} for part in parts
+        {
+            name: tensor.detach().clone()
+            for name, tensor in get_peft_model_state_dict(part, save_embedding_layers=False).items()
+        }
+        for part in parts
     ]
     for part, tensors in zip(parts, kept, strict=True):
         set_peft_model_state_dict(part, turned(tensors, seed=seed))

@@ -12,15 +12,13 @@ formed in the order of the adapters' digests: neither the order of the arguments
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 
+from schemas.merge import Algorithm
 from trainer.seeding import seed_of
 
-Algorithm = Literal["linear", "ties", "dare", "dare_ties"]
-ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
-FORMULAE: dict[str, str] = {
+FORMULAE: dict[Algorithm, str] = {
     "linear": "W' = W + Σ wᵢ·Δᵢ",
     "ties": "W' = W + Σ_{i agrees} wᵢ·Tᵢ / Σ_{i agrees} wᵢ; Tᵢ the largest part of Δᵢ by magnitude (density), "
     "i agrees where sign(Tᵢ) = sign(Σ wⱼ·Tⱼ)",

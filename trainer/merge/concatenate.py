@@ -32,7 +32,7 @@ class NotConcatenable(InputRefused):
         super().__init__(
             what=f"{label} cannot stay an adapter in a merge",
             why=why,
-            fix="fold it into the base instead: leave --algorithm out, or use ties or dare",
+            fix="leave --algorithm out, or use ties or dare: what can be folded goes into the base then",
         )
 
 
@@ -63,18 +63,43 @@ def write_concatenated(
         NotConcatenable: a part is more than low-rank factors of linear layers.
     """
     for adapter, _, label in parts:
-        _require_plain(adapter, label)
-    modules = sorted(
-        {name.removesuffix(_A) for adapter, _, _ in parts for name in adapter.tensors if name.endswith(_A)}
-    )
+        require_plain(adapter, label)
     tensors, results = {}, []
-    for module in modules:
+    for module in _modules([adapter for adapter, _, _ in parts]):
         b, a, result = _module(module, parts, rank)
         tensors[f"{_PREFIX}{module}{_B}"], tensors[f"{_PREFIX}{module}{_A}"] = b, a
         results.append(result)
     write_tensors(tensors, folder / WEIGHTS)
     write_json(_config(parts[0][0], results, base), folder / CONFIG)
     return tuple(results)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleShape:
+    """What one module of the new adapter will be, from the headers of its parts; `adapters`: how many change it."""
+
+    name: str
+    rows: int
+    columns: int
+    sum_of_ranks: int
+    rank: int
+    adapters: int
+
+
+def result_shapes(adapters: Sequence[Adapter], rank: int | None) -> tuple[ModuleShape, ...]:
+    """The modules of the adapter that `write_concatenated` would make of these, none of whose numbers is read."""
+    found = []
+    for module in _modules(adapters):
+        parts = [one.tensors for one in adapters if f"{module}{_A}" in one.tensors]
+        ranks = sum(one[f"{module}{_A}"].shape[0] for one in parts)
+        rows, columns = parts[0][f"{module}{_B}"].shape[0], parts[0][f"{module}{_A}"].shape[1]
+        smaller = min(ranks, rows, columns) if rank is None else min(ranks, rows, columns, rank)
+        found.append(ModuleShape(module, rows, columns, ranks, ranks if rank is None else smaller, len(parts)))
+    return tuple(found)
+
+
+def _modules(adapters: Sequence[Adapter]) -> list[str]:
+    return sorted({name.removesuffix(_A) for one in adapters for name in one.tensors if name.endswith(_A)})
 
 
 def whole_error(results: Sequence[ModuleResult]) -> float:
@@ -128,7 +153,12 @@ def _config(first: Adapter, results: Sequence[ModuleResult], base: str) -> dict[
     }
 
 
-def _require_plain(adapter: Adapter, label: str) -> None:
+def require_plain(adapter: Adapter, label: str) -> None:
+    """Return if the adapter is nothing but low-rank factors of linear layers.
+
+    Raises:
+        NotConcatenable: it is more.
+    """
     if adapter.peft_type != "LORA":
         raise NotConcatenable(label, f"it is {adapter.peft_type}, which has no factors to concatenate")
     for key in ("use_dora", "target_parameters", "fan_in_fan_out"):

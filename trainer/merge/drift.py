@@ -19,6 +19,7 @@ from schemas.errors import RunFailed
 from schemas.merge import Divergence
 from trainer.environment import Dtype
 from trainer.evaluation.scoring import token_budget_of
+from trainer.merge.bundle import with_beside
 
 FP32_LIMIT = 1e-6  # nats; design §9
 FLOOR_FACTOR = 3.0
@@ -69,6 +70,7 @@ def answers(model: Any, probes: Probes) -> Answers:
         longest = max(len(row) for row in rows)
         ids = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in rows], device=model.device)
         logits = model(input_ids=ids, use_cache=False).logits  # (rows, tokens, vocabulary)
+        logits = logits[:, logits.shape[1] - ids.shape[1] :]  # virtual tokens of a prompt stand in front
         found += [
             torch.log_softmax(one[: len(row)].double(), dim=-1).float().cpu()
             for one, row in zip(logits, rows, strict=True)
@@ -109,8 +111,11 @@ def require_within(found: Divergence) -> None:
         raise FoldErrorTooLarge(found)
 
 
-def with_adapters(model: Any, folders: Sequence[Path], weights: Sequence[float]) -> Any:
-    """The base with all adapters active side by side, each with its weight; as peft runs them, nothing folded in."""
+def with_adapters(model: Any, folders: Sequence[Path], weights: Sequence[float], *, beside: Path | None = None) -> Any:
+    """The base with all adapters active side by side, each with its weight; as peft runs them, nothing folded in.
+
+    `beside`: an adapter of a kind that no weights can do, put around the others.
+    """
     import warnings
 
     from peft import PeftModel
@@ -125,7 +130,8 @@ def with_adapters(model: Any, folders: Sequence[Path], weights: Sequence[float])
         for at, weight in enumerate(weights):
             if weight != 1:
                 _scale(wrapped, f"a{at}", weight)
-    return wrapped.eval()
+    wrapped.eval()
+    return wrapped if beside is None else with_beside(wrapped.base_model.model, beside)
 
 
 def _scale(model: Any, adapter: str, weight: float) -> None:

@@ -1,15 +1,20 @@
-"""Evaluating a merged model on the suites that its ingredients were evaluated on: the base against the result."""
+"""Evaluating what a merge made on the suites of its ingredients: beside the base, and beside each ingredient."""
 
 from pathlib import Path
+from typing import Any
 
-from registry.evaluation.staleness import base_composition
-from schemas.evaluation import Composition, Responsible
+from registry.evaluation.staleness import base_composition, composition_of
+from schemas.evaluation import EvaluationRecord, Responsible
+from schemas.manifest import Manifest
 from schemas.progress import Observe, Said, Warned, ignore
 from trainer.base_models import load_base
 from trainer.environment import choose_hardware
+from trainer.evaluation.before_after import comparison_line
 from trainer.evaluation.evaluate import Arms, Conditions, EvaluationOutcome, Questions, evaluate_pair
 from trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suite_named, suites
-from trainer.merge_inputs import Prepared
+from trainer.merge.bundle import load_artifact
+from trainer.merge_inputs import Folded, Prepared
+from trainer.quantization import described
 
 DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an evaluation of their own
 
@@ -18,44 +23,66 @@ def evaluate_merged(
     prepared: Prepared,
     merged: Path,
     *,
-    composition: Composition,
+    manifest: Manifest,
     created_at: str,
     responsible: str | None,
     observe: Observe = ignore,
-) -> EvaluationOutcome:
-    """Score base and result on every suite that an ingredient's evaluation used and that is here.
+) -> tuple[EvaluationOutcome, ...]:
+    """Score the result on every suite that an ingredient's evaluation used and that is here: beside the base, then beside each
+    ingredient. Held-out loss is not among them: the rows are not kept.
 
-    Held-out loss is not among them: the rows are not kept.
+    Args:
+        prepared: the merge.
+        merged: folder of its result.
+        manifest: of it.
+        created_at: when.
+        responsible: the person whose key signs.
+        observe: hears of scores and findings.
     """
+    identity = prepared.base.record.identity
     base_model, tokenizer = load_base(prepared.base.folder, dtype="fp32", device="cpu")
-    model = load_base(merged, dtype="fp32", device="cpu")[0]
+    own_base = load_base(prepared.base.folder, dtype="fp32", device="cpu")[0]
+    model = load_artifact(manifest, own_base, merged)
+    given: dict[str, Any] = {"model": model, "tokenizer": tokenizer, "after": composition_of(manifest, identity)}
+    questions = Questions(suites=_suites(prepared, observe))
+    conditions = Conditions(
+        created_at=created_at,
+        hardware=choose_hardware(),
+        responsible=Responsible(name=responsible, role="trainer" if responsible else None),
+    )
+    arms = Arms(**given, base=base_composition(identity), base_model=base_model, after_name="merged")
+    found = [evaluate_pair(arms, questions, conditions, observe=observe)]
+    _say("base", found[0].record, observe)
+    del arms, base_model
+    for one in prepared.adapters:
+        before = composition_of(one.records.manifest, identity)
+        arms = Arms(**given, base=before, base_model=_parent(prepared, one), before_name="parent", after_name="merged")
+        found.append(evaluate_pair(arms, questions, conditions, observe=observe))
+        del arms  # one ingredient in memory at a time
+        _say(one.version.label, found[-1].record, observe)
+    return tuple(found)
+
+
+def _parent(prepared: Prepared, one: Folded) -> Any:
+    """An ingredient as it was trained: its base, in 4 bits where it was, with the adapter."""
+    block = described(one.quantisation) if one.quantisation else None
+    base = load_base(prepared.base.folder, dtype="fp32", device="cpu", quantization=block)[0]
+    return load_artifact(one.records.manifest, base, one.folder)
+
+
+def _suites(prepared: Prepared, observe: Observe) -> tuple[LoadedSuite, ...]:
     known = suites()
     asked = {
         data.name for one in prepared.adapters if one.records.evaluation for data in one.records.evaluation.datasets
     }
     loaded = [suite for name in known if name in asked and (suite := _if_here(name, observe)) is not None]
-    outcome = evaluate_pair(
-        Arms(
-            model=model,
-            tokenizer=tokenizer,
-            base=base_composition(prepared.base.record.identity),
-            after=composition,
-            base_model=base_model,
-            after_name="merged",
-        ),
-        Questions(suites=tuple(loaded) or (known[DEFAULT_SUITE].load(),)),
-        Conditions(
-            created_at=created_at,
-            hardware=choose_hardware(),
-            responsible=Responsible(name=responsible, role="trainer" if responsible else None),
-        ),
-        observe=observe,
-    )
-    for one in outcome.record.findings:
+    return tuple(loaded) or (known[DEFAULT_SUITE].load(),)
+
+
+def _say(before: str, record: EvaluationRecord, observe: Observe) -> None:
+    for one in record.findings:
         if one.category is None:
-            text = f"flagged {one.flagged}/{one.n}; fixed {one.fixed}, introduced {one.introduced}"
-            observe(Said("bias", f"{one.dataset}: {text}: {one.conclusion.replace('_', ' ')}"))
-    return outcome
+            observe(Said("bias", f"{before} → merged: {comparison_line(one)}"))
 
 
 def _if_here(name: str, observe: Observe) -> LoadedSuite | None:

@@ -12,6 +12,7 @@ from trainer.base_models import load_base, load_tokenizer
 from trainer.environment import Dtype
 from trainer.evaluation.scoring import in_float32
 from trainer.merge.adapter import read_adapter
+from trainer.merge.bundle import with_beside
 from trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters
 from trainer.merge.folder import write_model_folder
 from trainer.merge_inputs import Prepared
@@ -42,15 +43,15 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
     """
     probes = probes_of(load_tokenizer(prepared.base.folder))
     dtype: Dtype = "fp32" if prepared.require_plan().dtype == "float32" else "bf16"
-    found = _of_folder(merged, probes, dtype)
     run = _Unmerged(prepared, probes)
+    found = run.folded(merged, dtype)
     if _runs_unmerged(prepared):
         named = f"the {prepared.policy} base with its adapter{'s' * (len(prepared.adapters) > 1)}, unmerged in fp32"
         reference = run.answers(prepared.policy, "fp32")
         floor = None if dtype == "fp32" else divergence(reference, run.answers(prepared.policy, dtype), named=named)
     else:
         named = "the same merge kept in fp32: these differences cannot run side by side"
-        reference = _kept_in_float32(prepared, scratch, probes)
+        reference = _kept_in_float32(run, scratch)
         alone = [_of_folder(prepared.base.folder, probes, one) for one in ("fp32", dtype)]
         floor = None if dtype == "fp32" else divergence(*alone, named=named)
     fold_error = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
@@ -80,10 +81,10 @@ def _runs_unmerged(prepared: Prepared) -> bool:
     """peft can run it: one adapter as it is, or a weighted sum of plain low-rank ones."""
     if prepared.require_plan().algorithm != "linear":
         return False
-    if len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1:
+    if len(prepared.folded) == 1 and prepared.folded[0].weight == 1:
         return True
     extras = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "target_parameters")
-    configs = [read_adapter(one.folder).config for one in prepared.adapters]
+    configs = [read_adapter(folder).config for folder, _ in _parts(prepared)]
     return all(
         config.get("peft_type") == "LORA"
         and config.get("bias") == "none"
@@ -97,7 +98,8 @@ def _distances(run: "_Unmerged", found: Answers, fold_error: Divergence) -> Figu
     prepared = run.prepared
     how = prepared.quantisation
     if how is None:
-        named = f"the model that was trained: {fold_error.reference}"
+        alone = len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1
+        named = f"the model that was trained: {fold_error.reference}" if alone else fold_error.reference
         distance = fold_error.model_copy(update={"limit": None, "floor": None, "reference": named})
         return Figures(fold_error, distance, {})
     named = f"the model that was trained: the base in 4 bits ({how.settings}) with its adapter, in fp32"
@@ -125,6 +127,14 @@ class _Unmerged:
                 parameter.data = weight.to(parameter.dtype)
         return self._of(model)
 
+    def folded(self, folder: Path, dtype: Dtype) -> Answers:
+        """Of a folder with folded weights, and what stays beside them."""
+        model = load_base(folder, dtype=dtype, device="cpu")[0]
+        beside = self.prepared.beside
+        return answers(
+            model if beside is None or beside.keeps is None else with_beside(model, beside.keeps), self.probes
+        )
+
     def trained_answers(self, quantisation: Quantisation) -> Answers:
         """Of the model as it was trained: its base in 4 bits, products in fp32."""
         model = self._quantised(quantisation)
@@ -137,8 +147,9 @@ class _Unmerged:
         return load_base(self.prepared.base.folder, dtype=dtype, device="cpu", quantization=block)[0]
 
     def _of(self, model: Any) -> Answers:
-        adapters = self.prepared.adapters
-        wrapped = with_adapters(model, [one.folder for one in adapters], [one.weight for one in adapters])
+        folders, weights = zip(*_parts(self.prepared), strict=True)
+        beside = self.prepared.beside
+        wrapped = with_adapters(model, folders, weights, beside=None if beside is None else beside.keeps)
         try:
             return answers(wrapped, self.probes)
         finally:
@@ -150,10 +161,15 @@ def _of_folder(folder: Path, probes: Probes, dtype: Dtype) -> Answers:
     return answers(load_base(folder, dtype=dtype, device="cpu")[0], probes)
 
 
-def _kept_in_float32(prepared: Prepared, scratch: Path, probes: Probes) -> Answers:
+def _parts(prepared: Prepared) -> list[tuple[Path, float]]:
+    """Folder and weight of each part that is folded."""
+    return [(one.folds, one.weight) for one in prepared.adapters if one.folds is not None]
+
+
+def _kept_in_float32(run: _Unmerged, scratch: Path) -> Answers:
     scratch.mkdir()
-    write_model_folder(prepared.require_plan().in_float32(), scratch)
+    write_model_folder(run.prepared.require_plan().in_float32(), scratch)
     try:
-        return _of_folder(scratch, probes, "fp32")
+        return run.folded(scratch, "fp32")
     finally:
         shutil.rmtree(scratch)

@@ -1,33 +1,26 @@
-"""The three things a merge can make: a model with the adapters folded in, one adapter in place of several, or a bundle of what
+"""The three things a merge can make: a model with the adapters folded in, one adapter in place of several, or a bundle with what
 cannot be folded. Each is written into a folder and measured; none knows how it is registered."""
 
-import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from registry.files import unwritable
 from schemas.merge import BasePolicy, Divergence, ModuleChange
 from schemas.progress import Observe, Said, ignore
 from trainer.merge.adapter import read_adapter
 from trainer.merge.algorithms import FORMULAE
+from trainer.merge.bundle import MODEL, NOTHING_FOLDED, write_bundle
 from trainer.merge.concatenate import FORMULAE as OF_FACTORS
 from trainer.merge.concatenate import whole_error, write_concatenated
 from trainer.merge.figures import measure, measure_adapter
 from trainer.merge.folder import write_model_folder
 from trainer.merge.measures import MergeChanges
-from trainer.merge_inputs import Folded, Prepared
-from trainer.methods.weights_io import write_json
-
-COMPOSITION = "composition.json"
-BUNDLE_FORMULA = "nothing is folded: base and adapters side by side, in this order"
-_FILES_OF_AN_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+from trainer.merge_inputs import Prepared
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What lies in the folder now. `why_bundled` is None unless it is a bundle; a bundle has no figures: nothing was folded."""
+    """What lies in the folder now. `why_bundled` is None unless it is a bundle; one in which nothing was folded has no figures."""
 
     kind: Literal["model", "adapter", "bundle"]
     layout: Literal["model", "peft", "bundle"]
@@ -51,24 +44,30 @@ def make(prepared: Prepared, folder: Path, scratch: Path, *, observe: Observe = 
     Raises:
         KnownError: of the engine, the loader or the disk; see the modules.
     """
+    if prepared.plan is not None:
+        return _model(prepared, folder, scratch, observe)
     if prepared.why_bundled is not None:
         return _bundle(prepared, folder, observe)
-    if prepared.plan is None:
-        return _adapter(prepared, folder, observe)
-    return _model(prepared, folder, scratch, observe)
+    return _adapter(prepared, folder, observe)
 
 
 def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) -> Made:
-    plan = prepared.require_plan()
-    changes = write_model_folder(plan, folder, observe=observe)
+    plan, is_bundle = prepared.require_plan(), prepared.beside is not None
+    if is_bundle:
+        write_bundle(prepared, folder)
+        (folder / MODEL).mkdir()
+    weights = folder / MODEL if is_bundle else folder
+    changes = write_model_folder(plan, weights, observe=observe)
     whole = changes.whole
     lost = "" if whole.lost_share is None else f", {100 * whole.lost_share:.2g} % of the change lost to rounding"
     norm = "" if whole.relative_norm is None else f", relative norm {whole.relative_norm:.3g}"
     observe(Said("merge", f"{len(changes.tensors)} tensors, {whole.changed / 1e6:.2f} M values changed{norm}{lost}"))
-    figures = measure(prepared, folder, scratch, observe=observe)
+    if is_bundle:
+        observe(Said("bundle", f"the rest stays beside the merged model: {prepared.why_bundled}"))
+    figures = measure(prepared, weights, scratch, observe=observe)
     return Made(
-        kind="model",
-        layout="model",
+        kind="bundle" if is_bundle else "model",
+        layout="bundle" if is_bundle else "model",
         method="merge",
         formula=FORMULAE[plan.algorithm],
         dtype=plan.dtype,
@@ -80,6 +79,7 @@ def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) ->
         fold_error=figures.fold_error,
         distance=figures.distance,
         compared=tuple(figures.compared.items()),
+        why_bundled=prepared.why_bundled,
     )
 
 
@@ -127,39 +127,13 @@ def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> Made:
 
 
 def _bundle(prepared: Prepared, folder: Path, observe: Observe) -> Made:
-    entries = [_copied(one, folder, at) for at, one in enumerate(prepared.adapters)]
-    record = prepared.base.record
-    write_json(
-        {"base": record.identity.to_json(), "adapters": entries, "why": prepared.why_bundled}, folder / COMPOSITION
-    )
-    observe(Said("bundle", f"{len(entries)} adapters side by side: {prepared.why_bundled}"))
+    write_bundle(prepared, folder)
+    observe(Said("bundle", f"nothing is folded: {prepared.why_bundled}"))
     return Made(
         kind="bundle",
         layout="bundle",
         method="merge",
-        formula=BUNDLE_FORMULA,
+        formula=NOTHING_FOLDED,
         dtype="as stored",
         why_bundled=prepared.why_bundled,
     )
-
-
-def _copied(one: Folded, folder: Path, at: int) -> dict[str, object]:
-    name = f"adapters/{at:02}"
-    try:
-        (folder / name).mkdir(parents=True)
-        for file in _FILES_OF_AN_ADAPTER:
-            shutil.copyfile(one.folder / file, folder / name / file)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    version = one.version
-    return {"folder": name, "method": version.method, "weights": str(version.weights_digest), "weight": one.weight}
-
-
-def why_not_foldable(adapters: Sequence[Folded]) -> str | None:
-    """Why these cannot be folded into weights; None if they can."""
-    whys = []
-    for one in adapters:
-        why = read_adapter(one.folder).why_not_foldable
-        if why is not None:
-            whys.append(f"{one.version.label} ({one.version.method}): {why}")
-    return "; ".join(whys) or None

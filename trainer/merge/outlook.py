@@ -1,27 +1,38 @@
-"""What `registry merge --plan` shows: tensors touched, conflicts, memory, time and size, before anything is written."""
+"""What `registry merge --plan` shows: what would be made of what, conflicts, memory, time and size, before anything is written."""
 
 import os
 import resource
 import time
-from typing import Any
+from typing import Any, Literal
 
+from registry.reports.text import size
 from schemas.document import Frozen
+from trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
+from trainer.merge.concatenate import require_plain, result_shapes
 from trainer.merge.plan import BLOCK_ELEMENTS, MergePlan, count_by_kind
-from trainer.merge_inputs import Prepared, ingredients_of
+from trainer.merge_inputs import Folded, Prepared, algorithm_of, ingredients_of
 
 _COPY_BYTES_A_SECOND = 1e9  # through the page cache, one core; only for the estimate of time
+_FLOP_A_SECOND = 1e9  # of a factorisation in fp64 on one core; only for the estimate of time
 _SHOWN = 3
 
 
 class Outlook(Frozen):
-    """A merge that has not happened. Bytes, parameters, seconds."""
+    """A merge that has not happened. Bytes, parameters, seconds.
+
+    `makes` a whole model, one adapter in place of several, or a bundle; `why_bundled` says why something stays beside the weights.
+    Touched are the tensors of the base that change; conflicts are those, or for an adapter the modules, that several ingredients
+    change.
+    """
 
     name: str
+    makes: Literal["model", "adapter", "bundle"]
     base: str
     base_policy: str
     algorithm: str
     dtype: str
     ingredients: tuple[dict[str, Any], ...]
+    why_bundled: str | None
     tensors_total: int
     tensors_touched: int
     touched_by_kind: dict[str, int]
@@ -34,60 +45,153 @@ class Outlook(Frozen):
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
         return self.model_dump(mode="json")
 
     def lines(self) -> tuple[tuple[str, str], ...]:
         """Label and text of each line, for people."""
-        kinds = ", ".join(f"{kind} {count}" for kind, count in self.touched_by_kind.items())
-        parts = ", ".join(f"{one['label']} × {one['weight']:g}" for one in self.ingredients)
-        shown = ", ".join(self.conflicts[:_SHOWN]) + (" …" if len(self.conflicts) > _SHOWN else "")
-        conflicts = (
-            f"{len(self.conflicts)} tensors are changed by several adapters: {shown}" if self.conflicts else "none"
-        )
+        seconds = f"about {self.seconds:.1f} s" if self.seconds >= 0.1 else "less than 0.1 s"
         return (
-            ("plan", f"{parts} into {self.base} ({self.base_policy}) by {self.algorithm}, result in {self.dtype}"),
-            (
-                "touched",
-                f"{self.tensors_touched} of {self.tensors_total} tensors, {self.parameters_touched / 1e6:.2f} M",
-            ),
-            ("kinds", kinds),
-            ("conflict", conflicts),
-            (
-                "size",
-                f"{self.output_bytes / 1e6:.1f} MB, {self.disk_bytes / 1e6:.1f} MB on the disk while it is registered",
-            ),
+            ("plan", self._what()),
+            *((("beside", f"not folded: {self.why_bundled}"),) if self.why_bundled else ()),
+            *self._touched(),
+            ("size", f"{_text(self.output_bytes)}, {_text(self.disk_bytes)} on the disk while it is registered"),
             ("memory", f"about {self.memory_bytes / 1e6:.0f} MB for the merge; the figures load one model at a time"),
-            ("time", f"about {self.seconds:.1f} s for the merge, without loading and figures"),
+            ("time", f"{seconds} for the merge, without loading and figures"),
             ("name", f"{self.name}, a new version"),
         )
 
+    def _what(self) -> str:
+        parts = ", ".join(f"{one['label']} × {one['weight']:g}" for one in self.ingredients)
+        if self.makes == "adapter":
+            return f"{parts} as one adapter of {self.base} by {self.algorithm}, result in {self.dtype}"
+        if self.algorithm == "bundle":
+            return f"{parts} as a bundle for {self.base}: no weights change"
+        rest = ", the rest beside it in a bundle" if self.makes == "bundle" else ""
+        return f"{parts} into {self.base} ({self.base_policy}) by {self.algorithm}, result in {self.dtype}{rest}"
+
+    def _touched(self) -> tuple[tuple[str, str], ...]:
+        shown = ", ".join(self.conflicts[:_SHOWN]) + (" …" if len(self.conflicts) > _SHOWN else "")
+        what = "modules" if self.makes == "adapter" else "tensors"
+        several = f"{len(self.conflicts)} {what} are changed by several adapters: {shown}" if self.conflicts else "none"
+        if self.algorithm == "bundle":
+            return ()
+        kinds = ", ".join(f"{kind} {count}" for kind, count in self.touched_by_kind.items())
+        touched = f"{self.tensors_touched} of {self.tensors_total} tensors, {self.parameters_touched / 1e6:.2f} M"
+        if self.makes == "adapter":
+            touched = (
+                f"none of the base; {self.tensors_total} factors of {self.parameters_added / 1e6:.2f} M are written"
+            )
+        return (("touched", touched), ("kinds", kinds), ("conflict", several))
+
 
 def outlook_of(prepared: Prepared) -> Outlook:
-    """The outlook of a prepared merge; its time is estimated from one block, tried here."""
-    plan, workers = prepared.require_plan(), len(os.sched_getaffinity(0))
-    jobs, touched = tuple(plan.jobs()), plan.touched
-    libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The outlook of a prepared merge; its time is estimated from one block, tried here.
+
+    Raises:
+        NotConcatenable: an adapter cannot stay one.
+    """
+    if prepared.plan is not None:
+        return _of_folding(prepared, prepared.plan)
+    return _of_bundle(prepared) if prepared.why_bundled is not None else _of_adapter(prepared)
+
+
+def _of_folding(prepared: Prepared, plan: MergePlan) -> Outlook:
+    workers = len(os.sched_getaffinity(0))
+    jobs, touched, beside = tuple(plan.jobs()), plan.touched, prepared.beside
+    written = plan.output_bytes + (0 if beside is None else _size(beside))
     return Outlook(
-        name=prepared.name,
-        base=prepared.base.version.label,
-        base_policy=prepared.policy,
-        algorithm=plan.algorithm,
+        **_common(prepared),
+        makes="model" if beside is None else "bundle",
         dtype=plan.dtype,
-        ingredients=tuple(
-            {"label": one.label, "manifest": str(one.manifest), "weight": one.weight, "density": one.density}
-            for one in ingredients_of(prepared)
-        ),
         tensors_total=len(jobs),
         tensors_touched=len(touched),
         touched_by_kind=count_by_kind(plan),
         parameters_touched=sum(job.parameters for job in touched),
         parameters_added=plan.parameters_added,
         conflicts=plan.conflicts,
-        output_bytes=plan.output_bytes,
-        disk_bytes=2 * plan.output_bytes,
-        memory_bytes=libraries + plan.buffer_bytes(workers),
+        output_bytes=written,
+        disk_bytes=2 * written,
+        memory_bytes=_libraries() + plan.buffer_bytes(workers),
         seconds=round(_seconds(plan, workers), 2),
     )
+
+
+def _of_adapter(prepared: Prepared) -> Outlook:
+    adapters = [read_adapter(one.folder) for one in prepared.adapters]
+    for adapter, one in zip(adapters, prepared.adapters, strict=True):
+        require_plain(adapter, one.version.label)
+    modules = result_shapes(adapters, prepared.request.rank)
+    parameters = sum(one.rank * (one.rows + one.columns) for one in modules)
+    kinds: dict[str, int] = {}
+    for module in modules:
+        kind = module.name.rpartition(".")[2]
+        kinds[kind] = kinds.get(kind, 0) + 1
+    widest = max(one.sum_of_ranks * (one.rows + one.columns) for one in modules)
+    work = sum(20.0 * one.sum_of_ranks**2 * (one.rows + one.columns + one.sum_of_ranks) for one in modules)
+    return Outlook(
+        **_common(prepared),
+        makes="adapter",
+        dtype="float32",
+        tensors_total=2 * len(modules),
+        tensors_touched=0,
+        touched_by_kind=dict(sorted(kinds.items())),
+        parameters_touched=0,
+        parameters_added=parameters,
+        conflicts=tuple(one.name for one in modules if one.adapters > 1),
+        output_bytes=4 * parameters,
+        disk_bytes=8 * parameters,
+        memory_bytes=_libraries() + 4 * parameters + 8 * 4 * widest,
+        seconds=round(work / _FLOP_A_SECOND, 2),
+    )
+
+
+def _of_bundle(prepared: Prepared) -> Outlook:
+    (one,) = prepared.adapters
+    written = _size(one)
+    return Outlook(
+        **_common(prepared),
+        makes="bundle",
+        dtype="as stored",
+        tensors_total=0 if one.keeps is None else len(read_adapter(one.keeps).tensors),
+        tensors_touched=0,
+        touched_by_kind={},
+        parameters_touched=0,
+        parameters_added=0,
+        conflicts=(),
+        output_bytes=written,
+        disk_bytes=2 * written,
+        memory_bytes=_libraries(),
+        seconds=round(2 * written / _COPY_BYTES_A_SECOND, 2),
+    )
+
+
+def _common(prepared: Prepared) -> dict[str, Any]:
+    ingredients = (
+        {"label": one.label, "manifest": str(one.manifest), "weight": one.weight, "density": one.density}
+        for one in ingredients_of(prepared)
+    )
+    return {
+        "name": prepared.name,
+        "base": prepared.base.version.label,
+        "base_policy": prepared.policy,
+        "algorithm": algorithm_of(prepared),
+        "ingredients": tuple(ingredients),
+        "why_bundled": prepared.why_bundled,
+    }
+
+
+def _size(one: Folded) -> int:
+    """Bytes of the part that stays beside the weights."""
+    return 0 if one.keeps is None else sum((one.keeps / name).stat().st_size for name in (CONFIG, WEIGHTS))
+
+
+def _text(count: int) -> str:
+    return size(count).replace("\N{NARROW NO-BREAK SPACE}", " ")  # terminals show it as they like
+
+
+def _libraries() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _seconds(plan: MergePlan, workers: int) -> float:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from registry.files import read_file
-from trainer.merge.algorithms import Algorithm, Share
+from schemas.merge import Algorithm
+from trainer.merge.algorithms import Share
 from trainer.merge.fold import Folding
 from trainer.merge.names import ModelNames
 from trainer.merge.tensors import DTYPES, INDEX, StoredTensor, matrix_of

@@ -5,28 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.files import read_file
-from schemas.errors import InputRefused
+from schemas.merge import ALGORITHMS
 from trainer.merge.adapter import read_adapter
-from trainer.merge.algorithms import ALGORITHMS, Share
+from trainer.merge.algorithms import Share
 from trainer.merge.fold import fold
 from trainer.merge.names import model_names
 from trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
 from trainer.merge.tensors import checkpoint_tensors
-from trainer.merge_inputs import FACTOR_ALGORITHMS, FORMATS, Folded, FourBitMergeRefused, MergeRequest
+from trainer.merge_inputs import FORMATS, Folded, FourBitMergeRefused, MergeRequest
 from trainer.quantization import Quantisation
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
-
-
-class UnknownAlgorithm(InputRefused):
-    reference = "unknown-algorithm"
-
-    def __init__(self, word: str) -> None:
-        super().__init__(
-            what=f"{word[:60]!r} is no way to merge",
-            why="the ways to merge are " + ", ".join((*ALGORITHMS, *FACTOR_ALGORITHMS)),
-            fix="leave --algorithm out for a weighted sum",
-        )
 
 
 def plan_of(
@@ -35,12 +24,10 @@ def plan_of(
     """The plan of folding verified adapters into a checked base folder.
 
     Raises:
-        UnknownAlgorithm, FourBitMergeRefused: what is asked cannot be done.
+        FourBitMergeRefused: the base is stored in 4 bits.
         InputRefused, IntegrityBroken: an adapter does not fit, see `trainer/merge/fold.py`.
     """
-    algorithm = next((one for one in ALGORITHMS if one == request.algorithm), None)
-    if algorithm is None:
-        raise UnknownAlgorithm(request.algorithm)
+    algorithm = next(one for one in ALGORITHMS if one == request.algorithm)
     if json.loads(read_file(base / CONFIG, max_bytes=_MAX_CONFIG_BYTES)).get("quantization_config"):
         raise FourBitMergeRefused
     tensors = checkpoint_tensors(base)
@@ -49,9 +36,10 @@ def plan_of(
         Ingredient(
             Share(one.version.weights_digest.hex, one.weight, one.density),
             one.version.label,
-            fold(read_adapter(one.folder), names),
+            fold(read_adapter(one.folds), names),
         )
         for one in adapters
+        if one.folds is not None
     ]
     return make_plan(
         base,

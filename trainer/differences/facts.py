@@ -1,0 +1,172 @@
+"""What two versions are, were made with and were measured as, where it is not the same."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from registry.evaluation.staleness import composition_of
+from registry.home import Registry
+from registry.records import Records, stored_manifest
+from schemas.dataset import DataIdentity
+from schemas.document import Frozen
+from schemas.evaluation import EvaluationRecord
+from schemas.identity import Digest
+from schemas.manifest import Manifest
+from trainer.differences.weights import Side
+
+_CONTROLS = ("noise", "placebo")
+
+
+class Fact(Frozen):
+    """One thing that is not the same; a side that has nothing there is null."""
+
+    section: str
+    name: str
+    first: Any = None
+    second: Any = None
+
+
+def facts_of(registry: Registry, one: Side, other: Side) -> tuple[Fact, ...]:
+    """Everything besides weights that is different."""
+    return (
+        *_different("identity", _identity(one), _identity(other)),
+        *_different("configuration", *_configurations(one.records, other.records)),
+        *_different("data", _data(registry, one.records.manifest), _data(registry, other.records.manifest)),
+        *_evaluations(one, other),
+    )
+
+
+def _different(section: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Fact]:
+    for name in [*first, *(key for key in second if key not in first)]:
+        if first.get(name) != second.get(name):
+            yield Fact(section=section, name=name, first=first.get(name), second=second.get(name))
+
+
+def _identity(side: Side) -> dict[str, Any]:
+    version, base = side.version, side.records.manifest.base
+    identity = side.records.base.identity if side.records.base is not None else base.identity if base else None
+    return {
+        "kind": version.kind,
+        "method": version.method,
+        "base": None if identity is None else str(identity.weights),
+        "quantisation of the base": base.quantisation if base else None,
+        "tokenizer": None if identity is None else str(identity.tokenizer),
+        "chat template": None if identity is None or identity.chat_template is None else str(identity.chat_template),
+    }
+
+
+# --- configuration ---
+
+
+def _configurations(first: Records, second: Records) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Key by key where both were made in one way; else one line each: a training has no key of a merge."""
+    if first.run is not None and second.run is not None:
+        both = [
+            {key: value for key, value in _flat(one.run.config) if key != "name"} for one in (first, second) if one.run
+        ]
+        return both[0], both[1]
+    if first.merge is not None and second.merge is not None:
+        return _merge_settings(first), _merge_settings(second)
+    return {"made by": _made_by(first)}, {"made by": _made_by(second)}
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _merge_settings(records: Records) -> dict[str, Any]:
+    merge = records.merge
+    if merge is None:
+        return {}
+    found: dict[str, Any] = {"algorithm": merge.algorithm, "base policy": merge.base_policy, "dtype": merge.dtype}
+    found |= {"seed": merge.seed, "beside the weights": merge.why_bundled}
+    for one in merge.ingredients:
+        found |= {f"weight of {one.label}": one.weight, f"density of {one.label}": one.density}
+    return found
+
+
+def _made_by(records: Records) -> str:
+    if records.merge is not None:
+        merge = records.merge
+        parts = ", ".join(f"{one.label} × {one.weight:g}" for one in merge.ingredients)
+        return f"merge by {merge.algorithm} of {parts} ({merge.base_policy} base, {merge.dtype})"
+    if records.run is not None:
+        return f"training by {records.run.method}, seed {records.run.seed}"
+    return "added as a base" if records.base is not None else "imported"
+
+
+# --- data ---
+
+
+def _data(registry: Registry, manifest: Manifest) -> dict[str, Any]:
+    """The data that went in, of ingredients too: file digest, and the rows of each split."""
+    found: dict[str, set[str]] = {}
+    waiting, seen = [manifest], set[Digest]()
+    while waiting:
+        current = waiting.pop()
+        for data in current.data:
+            for key, value in _parts(data):
+                found.setdefault(key, set()).add(value)
+        for parent in current.parents:
+            if parent.role != "base" and parent.manifest not in seen:
+                seen.add(parent.manifest)
+                waiting.append(stored_manifest(registry, parent.manifest))
+    return {key: " and ".join(sorted(values)) for key, values in sorted(found.items())}
+
+
+def _parts(data: DataIdentity) -> Iterator[tuple[str, str]]:
+    yield data.name, str(data.sha256)
+    for one in data.selections:
+        yield f"{data.name} {one.split} rows", f"{one.rows} ({one.rows_sha256.short})"
+
+
+# --- evaluations ---
+
+
+def _evaluations(one: Side, other: Side) -> Iterator[Fact]:
+    """Figures of what each version serves, by composition: one that was the base or the parent in the other's evaluation has
+    figures from there, and an evaluation of both counts first. What was measured on other rows is said to be."""
+    served = [_served(side) for side in (one, other)]
+    records = sorted(
+        (*one.records.evaluations, *other.records.evaluations), key=lambda record: _spoken_of(record, served)
+    )
+    first, second = (_figures(composition, records) for composition in served)
+    for key in sorted(first.keys() | second.keys()):
+        name, (rows, before), (others, after) = " ".join(key), first.get(key, _NONE), second.get(key, _NONE)
+        if (rows, before) == (others, after):
+            continue
+        if None not in (rows, others) and rows != others:
+            name += " (on other rows: not comparable)"
+        yield Fact(section="evaluation", name=name, first=before, second=after)
+
+
+_NONE: tuple[str | None, float | None] = (None, None)
+
+
+def _served(side: Side) -> Digest | None:
+    identity = side.identity
+    return None if identity is None else composition_of(side.records.manifest, identity).canonical_digest()
+
+
+def _spoken_of(record: EvaluationRecord, served: list[Digest | None]) -> int:
+    return len({arm.composition_digest for arm in record.arms} & set(served))
+
+
+def _figures(
+    served: Digest | None, records: list[EvaluationRecord]
+) -> dict[tuple[str, str], tuple[str | None, float | None]]:
+    """(data set, metric) → (which rows, value), of arms that are exactly this composition; later ones count."""
+    found: dict[tuple[str, str], tuple[str | None, float | None]] = {}
+    for record in records:
+        arms = {arm.name for arm in record.arms if arm.composition_digest == served and arm.name not in _CONTROLS}
+        rows = {
+            one.name: f"{one.sha256} {one.rows_used} {one.selection} {one.selection_ids_sha256}"
+            for one in record.datasets
+        }
+        for result in record.results:
+            if result.category is None and result.arm in arms:
+                found[result.dataset, result.metric] = rows.get(result.dataset, ""), result.value
+    return found

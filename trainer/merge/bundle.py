@@ -1,0 +1,116 @@
+"""What no weights can do stays beside them: prompts, prefixes and bottleneck adapters, in a bundle with the reason.
+
+A bundle of one such part and of others that fold has the folded model under `model`, and the part under `adapters/00`: so the
+LoRA of a hybrid costs nothing at inference, and its prompt still stands in front. Where nothing folds, the part alone is in the
+bundle, and runs on the base. `composition.json` says which it is; it names no path of a machine.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+from registry.files import read_file, unwritable
+from schemas.config import MethodName
+from schemas.manifest import Manifest
+from schemas.version import Version
+from trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
+from trainer.merge_inputs import Folded, Prepared
+from trainer.methods import implementation
+from trainer.methods.hybrid import LORA, PROMPT
+from trainer.methods.weights_io import write_json
+
+COMPOSITION = "composition.json"
+MODEL = "model"  # folder of the folded weights
+NOTHING_FOLDED = "nothing is folded: base and adapter side by side"
+_MAX_BYTES = 1024 * 1024
+
+
+def parts_of(version: Version, folder: Path) -> tuple[Path | None, Path | None, str | None]:
+    """(what folds, what stays beside the weights, why that stays) of a verified copy."""
+    folders = (folder / LORA, folder / PROMPT) if version.method == "hybrid" else (folder,)
+    folds = keeps = why_kept = None
+    for one in folders:
+        why = read_adapter(one).why_not_foldable
+        if why is None:
+            folds = one
+        else:
+            keeps, why_kept = one, why
+    return folds, keeps, why_kept
+
+
+def write_bundle(prepared: Prepared, folder: Path) -> None:
+    """Write `composition.json` and the part that stays; a folded model goes beside it.
+
+    Raises:
+        DiskFull, NotWritable: of the folder.
+    """
+    staying = [(one, one.keeps) for one in prepared.adapters if one.keeps is not None]
+    entries = [_copied(one, part, folder, at) for at, (one, part) in enumerate(staying)]
+    value: dict[str, Any] = {
+        "base": prepared.base.record.identity.to_json(),
+        "adapters": entries,
+        "why": prepared.why_bundled,
+    }
+    write_json(value | ({} if prepared.plan is None else {"model": MODEL}), folder / COMPOSITION)
+
+
+def _copied(one: Folded, part: Path, folder: Path, at: int) -> dict[str, object]:
+    name = f"adapters/{at:02}"
+    try:
+        (folder / name).mkdir(parents=True)
+        for file in (CONFIG, WEIGHTS):
+            shutil.copyfile(part / file, folder / name / file)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    version = one.version
+    return {"folder": name, "method": version.method, "weights": str(version.weights_digest), "weight": one.weight}
+
+
+def holds_model(manifest: Manifest) -> bool:
+    """Whether the artifact has whole weights of its own, and does not run on its base's."""
+    return manifest.layout == "model" or any(entry.path == f"{MODEL}/config.json" for entry in manifest.files)
+
+
+def load_artifact(manifest: Manifest, base_model: Any, folder: Path) -> Any:
+    """The model of an artifact, in evaluation mode: its own weights, or `base_model` with what lies in the folder.
+
+    Raises:
+        KnownError: as the loader of its method.
+    """
+    if manifest.layout == "bundle" and manifest.method == "merge":
+        return load_bundle(base_model, folder)
+    if manifest.layout == "model":
+        return _whole(folder, base_model)
+    return implementation(cast("MethodName", manifest.method or "lora")).load(base_model, folder)
+
+
+def load_bundle(base_model: Any, folder: Path) -> Any:
+    """The model of a bundle that a merge made, in evaluation mode."""
+    composition = json.loads(read_file(folder / COMPOSITION, max_bytes=_MAX_BYTES))
+    model = _whole(folder / MODEL, base_model) if "model" in composition else base_model
+    for entry in composition["adapters"]:
+        model = with_beside(model, folder / str(entry["folder"]))
+    return model
+
+
+def with_beside(model: Any, part: Path) -> Any:
+    """The model with a part that stays beside its weights, as peft runs it.
+
+    Around peft's model of another adapter a prompt would be left out by `generate`: give what that model holds inside.
+    """
+    import warnings
+
+    from peft import PeftModel
+
+    from trainer.methods import bottleneck_adapter  # noqa: F401  makes the method known to peft
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are layers of an adapter already: that is the point
+        return PeftModel.from_pretrained(model, part).eval()
+
+
+def _whole(folder: Path, base_model: Any) -> Any:
+    from trainer.base_models import load_base
+
+    return load_base(folder, dtype="fp32", device=base_model.device.type)[0]
