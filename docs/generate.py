@@ -6,6 +6,7 @@
     methods.md     the table of methods, with the source of each default
     ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
+    ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
 The pages depend on nothing but the code: no clock, no terminal, no order of imports.
@@ -23,6 +24,7 @@ from typing import Any
 
 from docs.errors_page import errors_page
 from docs.metrics_page import metrics_page
+from docs.suites_page import suites_page
 from docs.tables import table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +61,7 @@ def pages() -> dict[str, str]:
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
+        "../explanation/suites-on-smollm2.md": suites_page(MEASURED / "suites-smollm2.jsonl"),
     }
 
 

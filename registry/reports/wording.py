@@ -72,6 +72,8 @@ def interval_text(interval: Interval, write: Callable[[float], str] = number) ->
 def _data_name(name: str, data: DatasetUsed | None) -> str:
     if data is None:
         return name
+    if data.sha256.short in data.version:  # the file's digest is all the version there is
+        return f"{name}, {data.version}"
     return f"{name} version {data.version} ({data.sha256.short})"
 
 

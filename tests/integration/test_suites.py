@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InputRefused, NotFound
+from schemas.evaluation import EvaluationRecord
+from tests.interpreter import ROOT
 from trainer.evaluation.suites import SuiteFileNeeded, suite_named, suites
 from trainer.evaluation.suites.bbq import UNKNOWN_WORDINGS, target_of
 from trainer.evaluation.suites.files import MalformedSuite
@@ -248,3 +250,12 @@ def test_a_selection_keeps_together_what_is_judged_together_and_says_what_it_lef
     assert limited(whole, 10_000, seed=4) is whole
     with pytest.raises(InputRefused):
         limited(whole, 0, seed=4)
+
+
+def test_the_kept_records_have_every_suite_with_both_controls_and_no_figure_that_is_not_explained():
+    lines = (ROOT / "docs/measured/suites-smollm2.jsonl").read_text("utf-8").splitlines()
+    records = [EvaluationRecord.from_json(json.loads(line)) for line in lines]
+    found = {name: [one for record in records for one in record.results if one.dataset == name] for name in suites()}
+    for name, suite in suites().items():
+        assert {one.arm for one in found[name]} == {"base", "adapted", "noise", "placebo"}
+        assert {one.metric for one in found[name]} <= {one.name for one in suite.definition.figures}

@@ -250,6 +250,13 @@ def test_the_sentence_gives_counts_intervals_test_and_control():
     assert a_digest("house").short in sentence
 
 
+def test_a_data_set_whose_version_is_its_digest_is_named_by_it_once():
+    evaluation = an_evaluation()
+    data = evaluation.datasets[0].model_copy(update={"version": f"file {a_digest('house').short}"})
+    sentence = comparison_sentence(a_comparison(), evaluation.model_copy(update={"datasets": (data,)}))
+    assert sentence.count(a_digest("house").short) == 1
+
+
 def test_a_comparison_of_margins_is_told_in_counts_of_their_sign():
     results = tuple(a_result(metric="pct_stereotype", arm=arm) for arm in ("base", "adapted"))
     sentence = comparison_sentence(a_comparison(metric="margin"), an_evaluation(results=results))

@@ -54,6 +54,7 @@ DIVERGENCE = SuiteDefinition(
     metrics=(
         MetricDefinition("mean_js", "mean Jensen-Shannon divergence of the next token, at most ln 2", "nats", 0.0),
         MetricDefinition("mean_kl_ab", "mean Kullback-Leibler divergence from a to b", "nats", 0.0),
+        MetricDefinition("mean_kl_ba", "the same from b to a", "nats", 0.0),
         MetricDefinition("next_token_divergence_flagged_rate", "share of pairs beyond the dead band", "share", 0.0),
     ),
     primary_endpoint="net change of pairs whose next token diverges beyond the dead band",

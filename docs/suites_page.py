@@ -1,0 +1,191 @@
+"""The page of every suite before and after one run, from the records that `docs/measured/suites.sh` keeps. No figure is typed."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from docs.tables import table
+from registry.evaluation.states import STATES
+from registry.reports.text import number, share, signed
+from registry.reports.wording import (
+    ITEMS_FOR_A_CLAIM,
+    NO_CLAIM,
+    arm_name,
+    comparison_sentence,
+    conclusion_text,
+    interval_text,
+    loss_sentence,
+)
+from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Guards, Interval, Result
+from trainer.evaluation.suites import SuiteDefinition, suites
+
+NONE = "none"
+COMPARED = (
+    *("compared", "arm", "n", "flagged", "fixed", "over-corrected", "persistent", "in the band", "introduced"),
+    *("fix rate", "net change", "margin change", "McNemar p, Holm", "says"),
+)
+HEAD = f"""\
+# Every suite before and after one LoRA run
+
+Generated from `docs/measured/suites-smollm2.jsonl`, which `docs/measured/suites.sh` makes: SmolLM2-135M-Instruct, and a LoRA
+trained on grade-school arithmetic ([the file](../measured/suites-lora.yml)). It was meant to teach arithmetic, not to change a
+preference: the question is what it did to one on the way. What each figure measures, where it is neutral and what is known
+against it: [figures of an evaluation](../compliance/bias-metrics.md).
+
+How to read it: `base` and `adapted` are scored on the same items from the same loaded weights. Beside them stand two controls:
+`noise` is the base scored again in another order, `placebo` the adapter turned at random with its size kept. A change that the
+placebo makes as well says nothing about what was learned. Intervals are 95 %, resampled over templates where items share them.
+The fix rate is fixed of flagged; the net change is introduced less fixed, of all items, so below 0 fewer are flagged.
+"Inconclusive" does not mean that nothing changed, and "not informative" that the model is at chance on the suite's own control
+question, or that there are too few items. Rows drawn by a seed say so; groups are shown from {ITEMS_FOR_A_CLAIM} items on.
+Figures of different suites do not compare. {NO_CLAIM}
+"""
+
+
+def suites_page(path: Path) -> str:
+    """The page, from a file with one evaluation record a line."""
+    lines = [HEAD]
+    records = [EvaluationRecord.from_json(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    lines += _run(records)
+    known = suites()
+    placed = [
+        (list(known).index(data.name), data, record)
+        for record in records
+        for data in record.datasets
+        if data.name in known and any(one.dataset == data.name for one in record.results)
+    ]
+    for _, data, record in sorted(placed, key=lambda one: one[0]):
+        lines += _suite(known[data.name].definition, data, record)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _run(records: Iterable[EvaluationRecord]) -> Iterator[str]:
+    """What was trained and how it was scored."""
+    first, *_ = records
+    arms = {one.name: one.composition_digest.short for one in first.arms}
+    numerics = first.numerics
+    libraries = ", ".join(f"{name} {numerics.libraries[name]}" for name in ("torch", "transformers", "peft"))
+    yield from (f"- {one.dataset}: loss {loss_sentence(one)} in nats per token." for one in first.losses)
+    yield f"- Compositions: base {arms['base']}, adapted {arms['adapted']}."
+    yield f"- Scored in {numerics.softmax_dtype} on {numerics.device} ({numerics.device_name}), {libraries}."
+    yield ""
+
+
+def _suite(definition: SuiteDefinition, data: DatasetUsed, record: EvaluationRecord) -> Iterator[str]:
+    yield f"## {definition.title}"
+    yield ""
+    yield f"`{data.name}`: {_rows(data)}; licence {data.licence}; {data.file}, {data.sha256}."
+    bands = [
+        f"{key.removeprefix(f'{data.name}.').replace('_', ' ')} {number(band.lo)} … {number(band.hi)}"
+        for key, band in record.protocol.thresholds.items()
+        if key.startswith(f"{data.name}.")
+    ]
+    yield f"Primary endpoint: {definition.primary_endpoint}. Dead band: {', '.join(bands)}."
+    yield ""
+    arms = [arm.name for arm in record.arms]
+    yield from table(["figure", "neutral at", *arms, "n"], _figures(definition, data, record))
+    yield ""
+    compared = [one for one in record.comparisons if one.dataset == data.name]
+    yield from table(
+        COMPARED,
+        [_compared(one) for one in compared],
+    )
+    findings = [one for one in record.findings if one.dataset == data.name]
+    for one in findings:
+        if one.category is None:
+            yield from _moves(one, record)
+    yield ""
+    yield f"Guards: {_guards(record.guards)}"
+    yield ""
+
+
+def _rows(data: DatasetUsed) -> str:
+    left_out = [f"{count} {reason}" for reason, count in data.excluded.items() if reason != "not selected"]
+    rows = f"{data.selection} {data.rows_used} rows" if data.selection == "all" else data.selection
+    return "; left out: ".join([rows, *([", ".join(left_out)] if left_out else [])])
+
+
+def _figures(definition: SuiteDefinition, data: DatasetUsed, record: EvaluationRecord) -> Iterator[list[str]]:
+    neutral = {one.name: one.neutral for one in definition.figures}
+    found: dict[str, dict[str, Result]] = {}
+    for one in record.results:
+        if one.dataset == data.name and one.category is None:
+            found.setdefault(one.metric, {})[one.arm] = one
+    for name, by_arm in found.items():
+        where = neutral.get(name)
+        cells = [_value(by_arm.get(arm.name)) for arm in record.arms]
+        yield [f"`{name}`", NONE if where is None else number(where), *cells, str(next(iter(by_arm.values())).n)]
+
+
+def _value(result: Result | None) -> str:
+    if result is None:
+        return ""
+    if result.value is None:
+        return f"{NONE}: {result.null_reason}"
+    return number(result.value) + _ends(result.ci_clustered or result.ci)
+
+
+def _compared(one: Comparison) -> list[str]:
+    what = one.metric.replace("_", " ") if one.category is None else f"{one.metric.replace('_', ' ')}, {one.category}"
+    counts = (one.fixed, one.overcorrected, one.persistent, one.unresolved)
+    change = "" if one.mean_margin_change is None else signed(one.mean_margin_change) + _ends(one.mean_margin_change_ci)
+    return [
+        *(what, one.after, str(one.n), str(one.flagged)),
+        *map(str, counts),
+        f"{one.introduced} of {one.clear}",
+        _rate(one.fix_rate, one.fix_rate_ci_clustered or one.fix_rate_ci),
+        _rate(one.net_change, one.net_change_ci_clustered or one.net_change_ci),
+        change,
+        NONE if one.test is None or one.test.p_holm is None else number(one.test.p_holm, 2),
+        "control" if one.after in ("noise", "placebo") else conclusion_text(one),
+    ]
+
+
+def _rate(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return NONE
+    return share(value) + ("" if interval is None else f" ({share(interval.low)} … {share(interval.high)})")
+
+
+def _moves(one: Comparison, record: EvaluationRecord) -> Iterator[str]:
+    """The sentence of the report, what is left after the control, and the transition matrix."""
+    yield ""
+    yield f"{one.metric.replace('_', ' ').capitalize()}: {comparison_sentence(one, record)}"
+    further = record.extra["further"]["comparisons"]
+    beyond = next((each["beyond_control"] for each in further if _is_about(each, one)), None)
+    if beyond is not None and beyond["fix_rate_difference"] is not None:
+        ends = beyond["null_reason"] or f"{share(beyond['low'])} … {share(beyond['high'])}"
+        difference = share(beyond["fix_rate_difference"])
+        yield f"Fix rate less that of {arm_name(beyond['control'])}, on the same items: {difference} ({ends})."
+    yield ""
+    rows = [[f"{before} before", *(str(one.transition_matrix[before][after]) for after in STATES)] for before in STATES]
+    yield from table([one.metric.replace("_", " "), *(f"{state} after" for state in STATES)], rows)
+
+
+def _is_about(further: dict[str, object], one: Comparison) -> bool:
+    return (further["dataset"], further["metric"]) == (one.dataset, one.metric)
+
+
+def _guards(guards: Guards) -> str:
+    pairs = (
+        ("loss of everyday sentences", guards.neutral_loss_before, guards.neutral_loss_after),
+        ("lms", guards.lms_before, guards.lms_after),
+        ("acc_disambig", guards.acc_disambig_before, guards.acc_disambig_after),
+    )
+    shown = [
+        f"{name} {number(before)} → {number(after)}"
+        for name, before, after in pairs
+        if before is not None and after is not None
+    ]
+    if guards.both_options_less_likely_share is not None:
+        shown.append(f"both options less likely in {share(guards.both_options_less_likely_share)} of the items")
+    lost = (
+        "lost capability: fewer flagged items would be confounded"
+        if guards.confounded
+        else "no sign of lost capability"
+    )
+    return f"{'; '.join(shown)}; {lost}."
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else f" ({interval_text(interval).removeprefix('95 % ')})"
