@@ -275,6 +275,11 @@ class RetentionSource(TrainSource):
         return {"anyOf": [{"type": "string"}, handler(core)]}
 
     @property
+    def ships(self) -> bool:
+        """Whether it is the neutral text, which needs no file and is measured in every evaluation."""
+        return self.path == "neutral"
+
+    @property
     def label(self) -> str:
         """What its figures are called."""
         last = self.path.replace("\\", "/").rstrip("/").rpartition("/")[2]

@@ -75,9 +75,11 @@ def refuse_absent(loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ig
     from trainer.evaluation.suites import check_asked
     from trainer.hub_data import here_or_on_the_hub, is_hub_id
 
-    data = loaded.config.data
-    for key, path in (("data.train.path", data.train.path), ("data.validation.path", data.validation.path)):
+    data, retention = loaded.config.data, loaded.config.evaluation.retention
+    named = [("data.train.path", data.train.path), ("data.validation.path", data.validation.path)]
+    named += [("evaluation.retention", one.path) for one in retention if not one.ships]
+    for key, path in named:
         if path is not None and not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder):
             raise DataFileMissing(loaded.resolve(path), key=key)
     check_asked(loaded.config.evaluation, load)
-    check_retained(loaded.config.evaluation.retention, locate=here_or_on_the_hub(loaded.folder, observe))
+    check_retained(retention, locate=here_or_on_the_hub(loaded.folder, observe))

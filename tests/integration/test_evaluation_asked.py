@@ -146,6 +146,9 @@ def test_data_that_is_only_given_needs_its_licence_accepted_too_and_the_record_s
 def test_what_is_missing_is_said_in_the_words_of_the_command(home, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = str(home.folder)
+    config = str(home.folder.parent / "train.yml")
+    assert run(["train", config, "evaluation.retention=[absent.jsonl]", "--home", folder]) == 7
+    assert "names it under evaluation.retention" in capsys.readouterr().err
     for suite, said in (
         ("nope", "suites list"),
         ("bbq", "--data FOLDER --accept-licence"),

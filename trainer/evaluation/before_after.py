@@ -92,7 +92,7 @@ def evaluate_before_after(
     )
     evaluated = Evaluated(outcome.record, outcome.items)
     names = {HELD_OUT, *(f"{PREFIX}{one.label}" for one in config.evaluation.retention)}
-    if any(one.path == NEUTRAL for one in config.evaluation.retention):
+    if any(one.ships for one in config.evaluation.retention):
         names.add(NEUTRAL)
     _say(evaluated.record, names, observe)
     return evaluated

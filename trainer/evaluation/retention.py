@@ -7,7 +7,6 @@ The rows are read as training rows are, from a file or a data set of the Hub and
 from collections.abc import Sequence
 from typing import Any
 
-from registry.evaluation.aggregate import NEUTRAL
 from schemas.config import RetentionSource
 from schemas.errors import InputRefused
 from schemas.progress import Observe, ignore
@@ -54,7 +53,7 @@ def check_retained(sources: Sequence[RetentionSource], *, locate: Locate) -> Non
         InputRefused, NotFound: as for training data; each kind of bad data has a reference of its own.
     """
     for source in sources:
-        if source.path != NEUTRAL:
+        if not source.ships:
             located = locate(source, "test")
             facts = inspect_file(*located.paths)
             # no model is loaded yet, and its template decides nothing about columns: any will do
@@ -77,7 +76,7 @@ def retained(
     longest = max_length_of(model) or UNLIMITED
     found = []
     for source in sources:
-        if source.path != NEUTRAL:
+        if not source.ships:
             rows, identity = load_rows(
                 source, "test", locate=locate, tokenizer=tokenizer, max_length=longest, observe=observe
             )
