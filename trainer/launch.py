@@ -31,7 +31,7 @@ from schemas.errors import (
     RunFailed,
     Unavailable,
 )
-from schemas.progress import Advanced, Finished, Observe, Started, Warned
+from schemas.progress import Advanced, Finished, Observe, Said, Started, Warned
 from schemas.run import KeptRun
 
 _PATIENCE_SECONDS = 20.0  # torchrun gives its workers 30; then nothing is waited for
@@ -68,7 +68,9 @@ class LaunchRefused(InputRefused):
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            what="the processes cannot be started as asked", why=why, fix="see `registry train --help` for --nnodes"
+            what="the processes cannot be started as asked",
+            why=why,
+            fix="start the same command on every machine, on the same base and data; `registry train --help` has --nnodes",
         )
 
 
@@ -91,6 +93,19 @@ class Launch:
     @property
     def size(self) -> int:
         return self.nproc * self.nnodes
+
+    def require_possible(self, *, resumed: bool) -> "Launch":
+        """Itself, if a run can be started like this.
+
+        Raises:
+            LaunchRefused: a run is to be resumed on several machines.
+        """
+        if resumed and self.nnodes > 1:
+            raise LaunchRefused(
+                "a run is resumed on one machine, the one that kept its state; without --nnodes it goes on with as many "
+                "processes there"
+            )
+        return self
 
     def arguments(self, meeting: str) -> list[str]:
         """torchrun's, with a name for the meeting that is equal on all machines."""
@@ -119,6 +134,12 @@ def run_workers(job: Job, launch: Launch, *, meeting: str, observe: Observe) -> 
         ProcessDied: one did not, and said nothing.
         KnownError: what rank 0 said, in its family.
     """
+    if launch.nnodes > 1:
+        observe(
+            Said(
+                "launch", f"{launch.nproc} of {launch.size} processes here; the machines meet at {launch.rdzv_endpoint}"
+            )
+        )
     path = job.run_folder / "job" / "job.json"
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, job.model_dump_json().encode(), mode=0o600)

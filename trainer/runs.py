@@ -121,7 +121,7 @@ def train_and_register(
         say_what_waits(runs, observe)
     else:
         require_same(resume, loaded.config, base_version.manifest_digest)
-    launch = launch or Launch(nproc=resume.processes if resume else 1)
+    launch = (launch or Launch(nproc=resume.processes if resume else 1)).require_possible(resumed=resume is not None)
     kept = resume or new_run(
         loaded.config,
         run_id=registry.nonce(),

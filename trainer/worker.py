@@ -1,6 +1,7 @@
 """One of the processes that `registry train --nproc` starts through torchrun: trains its share, and knows no registry.
 
-Rank 0 tells what happens, as one JSON object a line on stdout, and writes the checkpoints.
+Rank 0 tells what happens, as one JSON object a line on stdout, and writes the checkpoints. Before anything is trained all
+processes compare base and data: on another machine the same names may mean something else.
 """
 
 import json
@@ -10,10 +11,17 @@ import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from schemas.base_model import BaseRecord
+from schemas.canonical import canonical_digest
+from schemas.dataset import DataIdentity
 from schemas.errors import KnownError
 from schemas.progress import Advanced, Event, Finished, Started, Warned
-from trainer.launch import Job
+from trainer.launch import Job, LaunchRefused
+
+if TYPE_CHECKING:
+    from trainer.processes import Processes
 
 _LOOK_SECONDS = 1.0
 _KINDS: dict[type, str] = {Started: "started", Advanced: "advanced", Finished: "finished", Warned: "warned"}
@@ -27,7 +35,7 @@ def main() -> None:
         _train(job)
     except KnownError as error:
         said = {"what": error.what, "why": error.why, "fix": error.fix, "exit": error.exit_code}
-        if os.environ["RANK"] == "0":
+        if os.environ["LOCAL_RANK"] == "0":  # each machine waits for its own
             _say("error", said)
         sys.exit(error.exit_code)
 
@@ -46,16 +54,35 @@ def _train(job: Job) -> None:
     with under_torchrun(device) as processes:
         leads = processes.rank == 0
         keeper = Keeper(job.run_folder, job.kept)
+
+        def read(identities: tuple[DataIdentity, ...]) -> None:
+            _require_equal(processes, job.base, identities)
+            if leads:
+                keeper.data(identities)
+
         train_adapter(
             job.config,
             data_folder=job.data_folder,
             base_folder=job.base_folder,
             base_record=job.base,
             observe=_tell if leads else lambda _: None,
-            after_data=keeper.data if leads else lambda _: None,
+            after_data=read,
             checkpoints=keeper.checkpoints(job.config.training.save_steps),
             processes=processes,
         )
+
+
+def _require_equal(processes: "Processes", base: BaseRecord, data: tuple[DataIdentity, ...]) -> None:
+    """Return if every process stands on this base and read these data.
+
+    Raises:
+        LaunchRefused: one does not.
+    """
+    here = {"base": str(base.identity.weights), "data": str(canonical_digest([one.to_json() for one in data]))}
+    for rank, there in enumerate(processes.gathered(here)):
+        for what, digest in here.items():
+            if isinstance(there, dict) and there[what] != digest:
+                raise LaunchRefused(f"process {rank} has another {what} than process {processes.rank}: sha256 differs")
 
 
 def _tell(event: Event) -> None:

@@ -1,9 +1,11 @@
 """`registry train --nproc 2`: two gloo processes give the curve of one, one version is registered, and nothing stays behind
-when a process dies or the user interrupts."""
+when a process dies or the user interrupts. `--nnodes 2`: the same of two commands that meet."""
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +17,7 @@ import pytest
 from registry.home import open_home
 from registry.pull import version_named
 from registry.records import records_of
-from tests.e2e.commands import WarmCommand, command_line, environment, wait_until
+from tests.e2e.commands import Done, WarmCommand, command_line, environment, wait_until
 
 SHARE = (
     "train",
@@ -135,3 +137,75 @@ def test_an_end_from_outside_leaves_no_process_and_registers_nothing(
     assert listed(workplace) == ["tiny:1"]
     if sent == signal.SIGINT:
         assert "`registry train --resume" in err
+
+
+# --- two machines: here two commands with a home each, which meet on a port of this one ---
+
+
+def a_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def of_two_machines(
+    warm: WarmCommand, one: Path, other: Path, *arguments: str
+) -> tuple[tuple[Path, Done], tuple[Path, Done]]:
+    """How the same command ended on both; that of process 0 comes first, where one registered."""
+    meeting = ("--nnodes", "2", "--rdzv-endpoint", f"127.0.0.1:{a_free_port()}")
+    beside = subprocess.Popen(
+        command_line(*SHARE, *arguments, *meeting),
+        cwd=other,
+        env=environment(other),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    here = warm(*SHARE, *arguments, *meeting, cwd=one)
+    out, err = beside.communicate(timeout=60)
+    found = ((one, here), (other, Done(beside.returncode, out, err)))
+    return found if "registered" in here.out else found[::-1]
+
+
+@pytest.mark.slow
+def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
+    warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    other = shutil.copytree(empty_home, tmp_path / "other")
+    (leading, leads), (following, follows) = of_two_machines(warm, workplace, other, "training.num_train_epochs=2")
+    assert (leads.code, follows.code) == (0, 0), (leads, follows)
+    assert listed(leading) == ["polite-replies:1", "tiny:1"]
+    assert listed(following) == ["tiny:1"]
+    assert "this machine has done its part" in follows.err
+    assert "registered" not in follows.out
+    alone = ("training.num_train_epochs=2", "training.gradient_accumulation_steps=2", "name=alone")
+    warm(*SHARE, *alone, cwd=leading).ok()
+    assert curve_of(leading, "polite-replies:1") == pytest.approx(curve_of(leading, "alone:1"), rel=1e-4)
+    for place in (leading, following):
+        assert list((place / ".registry" / "runs").iterdir()) == []
+        assert processes_of(place) == {}
+
+
+@pytest.mark.slow
+def test_a_machine_with_other_data_is_found_out_before_anything_is_trained(
+    warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    other = shutil.copytree(empty_home, tmp_path / "other")
+    with (other / "example" / "example.jsonl").open("a") as rows:
+        rows.write(json.dumps({"prompt": "one row", "completion": "more"}) + "\n")
+    for place, done in of_two_machines(warm, workplace, other):
+        assert done.code in (2, 4), done  # 4 where the other machine's process had already been ended
+        assert listed(place) == ["tiny:1"]
+        assert processes_of(place) == {}
+        assert "has another data than process" in done.err or "ended before its time" in done.err
+
+
+def test_a_run_is_not_resumed_on_several_machines(warm: WarmCommand, workplace: Path) -> None:
+    running = warm.start(*SHARE, *ENDLESS, cwd=workplace)
+    wait_until(lambda: state_of_the_run(workplace)["step"] >= 5)
+    running.kill()
+    running.wait()
+    refused = warm("train", "--resume", "--nnodes", "2", "--rdzv-endpoint", "127.0.0.1:1", cwd=workplace)
+    assert refused.code == 2
+    assert "resumed on one machine" in refused.err
