@@ -131,6 +131,8 @@ def train(
         if run.progress.step < run.total:
             run.progress.resumed_at = run.progress.step
             observe(Said("resume", f"from step {run.progress.step} of {run.total}"))
+        elif processes.size == 1:
+            observe(Said("resume", f"all {run.total} steps were trained before"))
     observe(Started(_STEP, total=run.total, unit="step"))
     with ready(model, settings, layout) as run.attention:
         _take_all(run, batches, layout, checkpoints=checkpoints, observe=observe, clock=clock)

@@ -167,5 +167,6 @@ def _together(results: list[TrainResult], number: int) -> TrainResult:
         seconds=sum(one.seconds for one in results),
         shapes=tuple(replace(shape, count=count) for shape, count in shapes.items()),
         energy_kwh=None if None in energies else sum(energy for energy in energies if energy is not None),
+        resumed_at=next((one.resumed_at for one in results if one.resumed_at is not None), None),
         peak_bytes=max((one.peak_bytes for one in results if one.peak_bytes is not None), default=None),
     )

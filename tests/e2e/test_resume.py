@@ -3,11 +3,17 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from registry.home import open_home
+from registry.pull import version_named
+from registry.records import records_of
+from schemas.run import Trial
 from tests.e2e.commands import WarmCommand, wait_until
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
@@ -142,3 +148,44 @@ def test_a_run_that_diverges_is_kept_marked_failed_and_says_how_to_go_on(warm: W
     done = warm("train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror", cwd=workplace).ok()
     assert "a run of polite-replies failed (the loss diverged at step" in done.err
     assert list((workplace / ".registry" / "runs").iterdir()) == [], "superseded by one that was registered"
+
+
+# --- several starts, of which the best is kept ---
+
+STARTS = ("train", "example/train.yml", "method=prompt_tuning", "prompt_tuning.seeds=3", *TRAIN[3:])
+
+
+def test_a_run_killed_in_its_second_start_resumes_to_the_manifest_of_one_that_was_not(
+    warm: WarmCommand, workplace: Path
+) -> None:
+    running = warm.start(*STARTS, "base=tiny", cwd=workplace)
+    seeds = [f"seed-{seed}" for seed in (7, 8, 9)]
+
+    def reached(seed: str) -> bool:
+        return any((workplace / ".registry" / "runs").glob(f"*/training/{seed}/checkpoint.pt"))
+
+    wait_until(lambda: reached(seeds[1]))
+    running.kill()
+    assert running.wait().code == KILLED
+    assert [reached(seed) for seed in seeds] == [True, True, False]
+    (kept,) = (workplace / ".registry" / "runs").glob(f"*/training/{seeds[1]}/checkpoint.pt")
+    state = torch.load(kept, weights_only=True)
+    taken, steps = len(state["progress"]["losses"]), state["total"]
+    resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=workplace).ok()
+    finished = f"all {steps} steps were trained before"
+    said = [line.removeprefix("resume").strip() for line in resumed.err.splitlines() if line.startswith("resume")]
+    assert said == [finished, finished if taken == steps else f"from step {taken} of {steps}"]
+    assert list((workplace / ".registry" / "runs").iterdir()) == []
+    whole = warm(*STARTS, "base=tiny", "name=uninterrupted", "-o", "json", cwd=workplace).ok().value
+    assert resumed.value["weights_digest"] == whole["weights_digest"]
+    assert resumed.value["manifest_digest"] == whole["manifest_digest"]
+    trials = [trials_of(workplace, f"{name}:1") for name in ("polite-replies", "uninterrupted")]
+    assert trials[0] == trials[1]
+    assert [one.seed for one in trials[0]] == [7, 8, 9]
+
+
+def trials_of(workplace: Path, label: str) -> tuple[Trial, ...]:
+    with closing(open_home(workplace / ".registry")) as registry:
+        run = records_of(registry, version_named(registry, label)).run
+    assert run is not None
+    return run.trials

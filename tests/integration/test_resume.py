@@ -16,6 +16,7 @@ from trainer.loop import TrainResult, train
 from trainer.methods import METHODS, available_methods, implementation
 from trainer.optimizers import optimizer_for
 from trainer.seeding import seed_everything
+from trainer.trials import Setting, train_all_seeds
 from trainer.watchdog import LossDiverged, check_loss
 
 
@@ -92,6 +93,36 @@ def test_a_finished_training_is_not_computed_again(batches: Batches, tmp_path: P
     again, found = run(batches, config, tmp_path / "kept", stop_at=1)  # a single step would stop it
     assert same_weights(again, first)
     assert found.curve == expected.curve
+
+
+def test_of_several_starts_those_that_were_finished_are_not_trained_again(batches: Batches, tmp_path: Path) -> None:
+    config = a_training_file(method="prompt_tuning", prompt_tuning__seeds=3)
+
+    def run_of(folder: Path | None, stop_after: int | None = None) -> tuple[Any, list[int]]:
+        taken: list[int] = []
+
+        def observe(event: object) -> None:
+            if isinstance(event, Advanced):
+                taken.append(event.done)
+                if len(taken) == stop_after:
+                    raise Stopped
+
+        kept = None if folder is None else Checkpoints(folder, every_steps=3)
+        setting = Setting(config, a_tokenizer(), batches, "cpu", autocast=False, checkpoints=kept)
+        try:
+            return train_all_seeds(a_model(), setting, batches.examples[:4], observe=observe), taken
+        except Stopped:
+            return None, taken
+
+    whole, all_steps = run_of(None)
+    each = len(all_steps) // 3
+    run_of(tmp_path, stop_after=each + 4)  # in the second start, one step after its first checkpoint
+    resumed, taken = run_of(tmp_path)
+    assert taken == [*range(4, each + 1), *range(1, each + 1)]
+    assert same_weights(resumed.model, whole.model)
+    assert resumed.trials == whole.trials
+    assert (resumed.result.curve, resumed.result.tokens) == (whole.result.curve, whole.result.tokens)
+    assert resumed.result.resumed_at == 3  # whichever start was chosen
 
 
 def test_a_kill_while_the_state_is_written_leaves_the_one_before(
