@@ -26,7 +26,7 @@ for suite in crows_pairs winogender bbq stereoset winobias winobias_preference; 
 done
 evaluate crows_pairs
 evaluate winogender --limit 360
-evaluate bbq --limit 200
+evaluate bbq --limit 480
 evaluate stereoset --limit 600
 evaluate winobias --limit 400
 evaluate winobias_preference --limit 400
