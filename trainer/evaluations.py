@@ -299,9 +299,13 @@ def _beside_parent(
     session: _Session, version: Version, manifest: Manifest, base: _Base, parent: Digest, *, after: Composition
 ) -> Iterator[Any]:
     """A parent against what was merged from it."""
+    from trainer.merge.bundle import holds_model
+
     made_from = version_named(session.registry, str(parent))
     parent_manifest = stored_manifest(session.registry, parent)
     parent_base = _base_of(session, made_from, parent_manifest)  # in 4 bits, where the parent was trained on that
+    if parent_base is base and not holds_model(manifest):  # two adapters on one model object would both act
+        parent_base = replace(base, model=_loaded_again(session, made_from, parent_manifest, base))
     composition = composition_of(parent_manifest, base.checked.record.identity)
     with (
         _loaded(session, version, manifest, base) as merged,
@@ -318,6 +322,14 @@ def _beside_parent(
         ) as arms,
     ):
         yield arms
+
+
+def _loaded_again(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Any:
+    from trainer.base_models import load_base
+
+    quantised = manifest.base is not None and manifest.base.quantisation is not None
+    block = _quantisation(session.registry, version) if quantised else None
+    return load_base(base.checked.folder, dtype="fp32", device=base.hardware.device, quantization=block)[0]
 
 
 @contextmanager

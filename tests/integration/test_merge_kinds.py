@@ -15,10 +15,12 @@ from registry.records import records_of
 from registry.verify import verify_version
 from schemas.base_model import BaseOrigin
 from schemas.errors import KnownError
+from schemas.evaluation import EvaluationRecord
 from tests.homes import a_home
 from tests.merge_builders import load, quiet, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
 from trainer.asking import ask
+from trainer.evaluations import Asked, evaluate_references
 from trainer.merge.concatenate import NotConcatenable
 from trainer.merge.outlook import Outlook, outlook_of
 from trainer.merge_inputs import MergeRequest, MoreThanOneBeside, WeightsDoNotFit, plan_merge
@@ -196,6 +198,28 @@ def test_a_bundle_with_folded_weights_answers_and_is_evaluated_like_any_version(
     beside_parent, beside_base = records_of(registry, found.version).evaluations
     assert (beside_parent.findings[0].fixed, beside_parent.findings[0].introduced) == (0, 0), "the same model"
     assert beside_base.findings[0].transition_matrix != beside_parent.findings[0].transition_matrix
+
+
+def test_a_parent_beside_one_adapter_in_place_of_several_is_scored_alone(place: tuple[Registry, Path]) -> None:
+    registry, _ = place
+    merged(registry, "a", "b", algorithm="concatenate", name="beside")
+    asked = Asked(suites=("house",), limit=12, with_placebo=False, reuse=False)
+    alone = {
+        one.version.label: figure(one.record, "adapted") for one in evaluate_references(registry, ("a", "b"), asked)
+    }
+    records = [one.record for one in evaluate_references(registry, ("beside",), asked)]
+    beside = sorted(figure(record, "parent") for record in records if record.arms[0].name == "parent")
+    assert beside == pytest.approx(sorted(alone.values()), abs=1e-6)
+    assert len(set(alone.values())) == 2
+
+
+def figure(record: EvaluationRecord, arm: str) -> float:
+    """The mean margin of one arm."""
+    (found,) = (
+        one.value for one in record.results if (one.metric, one.arm, one.category) == ("mean_margin", arm, None)
+    )
+    assert found is not None
+    return found
 
 
 def test_what_folds_is_folded_and_a_prompt_from_elsewhere_stays_beside_it(
