@@ -128,7 +128,7 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
     manifest = artifact.manifest
     folded = sum(parent.role in ("adapter", "model") for parent in manifest.parents)
     is_merge = artifact.source == "merge" or folded > (1 if manifest.kind == "adapter" else 0)
-    if artifact.source == "base" and not is_merge:
+    if artifact.source == "base" and manifest.kind == "base" and not is_merge:
         return
     records = [one.predicate for one in artifact.statements if one.kind == "modification"]
     if not records:

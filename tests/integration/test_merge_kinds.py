@@ -12,12 +12,13 @@ from registry.bases import add_base
 from registry.home import Registry
 from registry.pull import pull_version
 from registry.records import records_of
+from registry.register import ModificationRecordMissing, NewArtifact, register_version
 from registry.verify import verify_version
 from schemas.base_model import BaseOrigin
 from schemas.errors import KnownError
 from schemas.evaluation import EvaluationRecord
 from tests.homes import a_home
-from tests.merge_builders import load, quiet, register_adapter, unmerged, write_adapter
+from tests.merge_builders import CARD, load, quiet, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
 from trainer.asking import ask
 from trainer.evaluations import Asked, evaluate_references
@@ -259,6 +260,36 @@ def test_what_means_nothing_is_refused(
     with pytest.raises(error) as caught:
         merged(place[0], *references, **choices)
     assert caught.value.exit_code == 2
+
+
+# --- every door, for what is no whole model ---
+
+
+@pytest.mark.parametrize(
+    ("references", "choices"),
+    [
+        (("a", "b"), {"algorithm": "concatenate"}),
+        (("a",), {"algorithm": "svd", "rank": 1}),
+        (("prompt",), {}),
+        (("hybrid",), {}),
+    ],
+    ids=["one adapter of several", "one adapter, smaller", "a bundle", "a bundle with a model"],
+)
+def test_no_door_lets_an_adapter_or_a_bundle_in_without_its_modification_record(
+    references: tuple[str, ...], choices: dict[str, Any], place: tuple[Registry, Path], tmp_path: Path
+) -> None:
+    registry, _ = place
+    found = merged(registry, *references, name="recorded", **choices)
+    assert found.version is not None
+    records = records_of(registry, found.version)
+    assert records.modification is not None
+    assert records.modification.identity.result_manifest.value == str(found.version.manifest_digest)
+    pull_version(registry, found.version, tmp_path / "pulled")
+    sources: tuple[Any, ...] = ("merge", "train", "import", "base")
+    for source in sources:
+        bare = NewArtifact("through-a-door", source, records.manifest, tmp_path / "pulled", CARD, ())
+        with pytest.raises(ModificationRecordMissing):
+            register_version(registry, bare)
 
 
 # --- plans ---
