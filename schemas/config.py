@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema
 
 from schemas.document import Frozen
 from schemas.identity import Reference, check_name
+from schemas.sizes import bytes_of
 
 MethodName = Literal[
     "full", "lora", "lora_pro", "qlora", "bottleneck", "ia3", "prompt_tuning", "prefix_tuning", "hybrid"
@@ -167,6 +168,22 @@ class QuantizationBlock(Block):
     double: bool = True
 
 
+class OffloadBlock(Block):
+    """Where the blocks of the frozen base wait while others compute: on `disk`, or in RAM (`cpu`) beside a GPU.
+
+    `max_memory` of them stays where it is computed, `8GiB` for example; without it only the block that computes is there.
+    """
+
+    to: Literal["disk", "cpu"] = "disk"
+    max_memory: str = "0"
+
+    @field_validator("max_memory")
+    @classmethod
+    def _is_an_amount(cls, value: str) -> str:
+        bytes_of(value)
+        return value
+
+
 class FileSource(Block):
     """What a data set may say about itself: see `TrainSource`."""
 
@@ -318,6 +335,7 @@ class TrainingFile(Block):
     hybrid: HybridBlock = Field(default_factory=HybridBlock)
     full: FullBlock = Field(default_factory=FullBlock)
     quantization: QuantizationBlock | None = None
+    offload: OffloadBlock | None = None
     data: DataBlock
     training: TrainingBlock = Field(default_factory=TrainingBlock)
     evaluation: EvaluationBlock = Field(default_factory=EvaluationBlock)
@@ -373,14 +391,14 @@ BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOC
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
     """What of the file decides the result, in plain JSON types: no name, no reference, no path, no unused block, and not
-    how often the state is kept or when the watchdog barks.
+    how often the state is kept, when the watchdog barks or where the base waits.
 
     The base and the data are bound by their own identities, not by what they are called.
     """
     found = _used(config)
     for key in ("save_steps", "stop_on_spike"):
         del found["training"][key]
-    for key in ("name", "base", "facts"):
+    for key in ("name", "base", "facts", "offload"):
         del found[key]
     for part in ("train", "validation"):
         found["data"][part].pop("path")

@@ -45,7 +45,9 @@ def measure(base: Path, changes: dict[str, object]) -> dict[str, int]:
         write_rows(Path(folder) / "rows.jsonl", [{"text": f"{index} {text}"} for index in range(rows + 1)])
         floor = status("VmRSS:")
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts here
-        train_adapter(config, data_folder=Path(folder), base_folder=base, base_record=a_base_record())
+        train_adapter(
+            config, data_folder=Path(folder), base_folder=base, base_record=a_base_record(), scratch=Path(folder)
+        )
         return {"floor": floor, "peak": status("VmHWM:"), "left": status("VmRSS:")}
 
 

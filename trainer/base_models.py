@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base_model import BaseOrigin
-from schemas.config import QuantizationBlock
+from schemas.config import OffloadBlock, QuantizationBlock
 from schemas.errors import InputRefused, NotFound
 from schemas.progress import Observe, ignore
 from trainer.environment import Dtype
+from trainer.offload import forget_shared_addresses
+from trainer.offload import loading_arguments as offloading_arguments
 from trainer.quantization import keep_gradients, loading_arguments
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
@@ -128,17 +130,25 @@ def prepare_base(
 
 
 def load_base(
-    folder: Path, *, dtype: Dtype, device: str, quantization: QuantizationBlock | None = None
+    folder: Path,
+    *,
+    dtype: Dtype,
+    device: str,
+    quantization: QuantizationBlock | None = None,
+    offload: OffloadBlock | None = None,
+    scratch: Path | None = None,
 ) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder, in evaluation mode on `device`; no network, no remote code, no pickle.
 
     With `quantization` the linear layers are quantised while loading, and `dtype` is that of everything else and of the
-    products. The caller compares the files' states before hashing and after this.
+    products. With `offload` blocks stay out, and what must be written for that goes into a folder in `scratch`. The caller
+    compares the files' states before hashing and after this, with `offload` also once the model is no longer used.
 
     Raises:
         BaseNotLoadable: transformers does not know the architecture, or the configuration contradicts the weights.
         BaseWeightsIncomplete: a tensor of the model is not in the files.
         QuantizationUnavailable: of `trainer/quantization.py`.
+        OffloadRefused: of `trainer/offload.py`.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -147,6 +157,9 @@ def load_base(
     disable_progress_bar()
     extra = {} if quantization is None else loading_arguments(quantization, dtype=dtype, device=device)
     try:
+        if offload is not None:
+            assert scratch is not None, "what is offloaded may have to be written"
+            extra = offloading_arguments(folder, offload, dtype=dtype, device=device, scratch=scratch)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype={"bf16": torch.bfloat16, "fp32": torch.float32}[dtype],
@@ -162,7 +175,9 @@ def load_base(
     if missing:
         raise BaseWeightsIncomplete(folder, missing)
     keep_gradients(model)
-    return (model if quantization else model.to(device)).eval(), load_tokenizer(folder)
+    if offload is not None:
+        forget_shared_addresses(model)
+    return (model if extra else model.to(device)).eval(), load_tokenizer(folder)
 
 
 def load_tokenizer(folder: Path) -> Any:

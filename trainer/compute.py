@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from schemas.base_model import BaseRecord
 from schemas.config import TrainingFile
+from schemas.offload import Waiting
 from schemas.progress import Observe, Warned, ignore
 from schemas.run import Compute
 from schemas.values import Value, derived, measured, unknown
@@ -49,6 +50,8 @@ class Run(Protocol):
     def result(self) -> TrainResult: ...
     @property
     def parameters(self) -> tuple[int, int]: ...
+    @property
+    def waiting(self) -> Waiting | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def compute_record(
         hardware_hours=derived(
             round(hours * result.processes, 6), "h", method=f"wall time × {result.processes} device(s)"
         ),
-        peak_memory_bytes=_peak_memory(result, hardware.device),
+        peak_memory_bytes=_peak_memory(run, hardware.device),
         energy_kwh=_energy(result),
     )
 
@@ -265,10 +268,11 @@ def _recomputed(result: TrainResult) -> list[Shape] | None:
     return [Shape(shape.tokens, shape.squares, 0, shape.count) for shape in result.shapes]
 
 
-def _peak_memory(result: TrainResult, device: str) -> Value:
-    if result.peak_bytes is None:
+def _peak_memory(run: Run, device: str) -> Value:
+    if run.result.peak_bytes is None:
         return unknown("not measured")
-    return peak_value(result.peak_bytes, device, of_training=result.peak_is_own)
+    besides = "" if run.waiting is None else f"; {run.waiting}"
+    return peak_value(run.result.peak_bytes, device, of_training=run.result.peak_is_own, besides=besides)
 
 
 def _energy(result: TrainResult) -> Value:

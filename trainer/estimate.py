@@ -7,9 +7,8 @@ Time and cost follow from tokens a second, given or measured by a registered run
 """
 
 import importlib
-import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,9 +21,11 @@ from registry.intake.json import read_json
 from registry.intake.model_code import refuse_code_in_config
 from registry.pull import version_named
 from registry.records import records_of
-from schemas.config import TrainingFile
+from schemas.config import OffloadBlock, TrainingFile
 from schemas.errors import InputRefused
+from schemas.offload import OffloadRefused, obstacle_to_offload
 from schemas.progress import Observe, ignore
+from schemas.sizes import bytes_of
 from schemas.values import Value, derived, measured, unknown
 from schemas.version import Version
 from trainer.config import LoadedConfig, load_training_file
@@ -44,12 +45,6 @@ _KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
 _RUNS_LOOKED_AT = 50
-_UNITS = {"": 1, "B": 1} | {
-    prefix + suffix: base ** (power + 1)
-    for power, prefix in enumerate("kMGT")
-    for suffix, base in (("B", 1000), ("iB", 1024))
-}
-_UNITS |= {"KB": 1000, "KiB": 1024}
 MAPPED = "mapped file"
 Verdict = Literal["fits", "only with offload", "cannot"]
 
@@ -117,11 +112,13 @@ class Column:
     def largest(self) -> str:
         return max(self.parts, key=lambda name: self.parts[name])
 
-    def offloaded(self, trace: "Trace") -> "Column":
-        """Without the frozen weights but for two blocks: one computes while the next one is fetched."""
-        blocks = round(2 * trace.largest_block * self.frozen / trace.frozen) if trace.frozen else 0
-        weights = self.parts["weights"] - self.frozen + min(blocks, self.frozen)
-        return Column(self.name, {**self.parts, "weights": weights})
+    def offloaded(self, trace: "Trace", *, kept: int = 0) -> "Column":
+        """With the frozen blocks elsewhere but for `kept` bytes of them and two more: one computes, and what was fetched for
+        another may not be free yet."""
+        scale = self.frozen / trace.frozen if trace.frozen else 0.0  # a score holds them in fp32
+        blocks, there = round(trace.in_blocks * scale), round((2 * trace.largest_block + kept) * scale)
+        weights = self.parts["weights"] - blocks + min(there, blocks)
+        return Column(self.name, {**self.parts, "weights": weights}, frozen=self.frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +207,27 @@ def parse_size(text: str) -> int:
     Raises:
         MalformedSize: anything else.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*", text)
-    if found is None or found[2] not in _UNITS:
-        raise MalformedSize(text)
-    return round(float(found[1]) * int(_UNITS[found[2]]))
+    try:
+        return bytes_of(text)
+    except ValueError:
+        raise MalformedSize(text) from None
 
 
-def fits(columns: tuple[Column, ...], trace: "Trace", *, vram: int | None, ram: int | None) -> Fit | None:
-    """Against a GPU's memory with the frozen base offloaded to `ram` at need, or against `ram` alone; None without limits."""
+def fits(
+    columns: tuple[Column, ...],
+    *,
+    vram: int | None,
+    ram: int | None,
+    offloaded: Callable[[], tuple[Column, ...] | OffloadRefused],
+) -> Fit | None:
+    """Against a GPU's memory, or against `ram` where there is none; None without limits.
+
+    Args:
+        columns: the run as the file says.
+        vram: bytes.
+        ram: bytes; with `vram`, where the frozen base can wait. It can wait on disk whatever there is.
+        offloaded: asked for the columns with the frozen base offloaded, or for the reason why it cannot be.
+    """
     peak = max(columns, key=lambda one: one.needed)
     limit = ram if vram is None else vram
     if limit is None:
@@ -225,16 +235,20 @@ def fits(columns: tuple[Column, ...], trace: "Trace", *, vram: int | None, ram: 
     if peak.needed <= limit:
         return Fit("fits", peak.largest, f"{_gb(peak.needed)} of {_gb(limit)} while it runs `{peak.name}`")
     short = f"`{peak.name}` needs {_gb(peak.needed)} and there are {_gb(limit)}"
-    if vram is None or trace.frozen <= 2 * trace.largest_block:
-        return Fit("cannot", peak.largest, short)
-    beside = max((one.offloaded(trace) for one in columns), key=lambda one: one.needed)
-    if beside.needed > vram:
+    away = offloaded()
+    if isinstance(away, OffloadRefused):
+        return Fit("cannot", peak.largest, f"{short}; {away.what}: {away.why}")
+    beside = max(away, key=lambda one: one.needed)
+    if beside.needed > limit:
         why = f"{short}; with the frozen base elsewhere `{beside.name}` still needs {_gb(beside.needed)}"
         return Fit("cannot", beside.largest, why)
-    waiting = max(one.frozen for one in columns)
-    if ram is not None and waiting > ram:
-        return Fit("cannot", "weights", f"{short}; the frozen base, {_gb(waiting)}, is larger than {_gb(ram)} of RAM")
-    return Fit("only with offload", peak.largest, f"{short}; {_gb(beside.needed)} with the frozen base in RAM")
+    to_disk = vram is None or (ram is not None and max(one.frozen for one in columns) > ram)
+    place, words = ("disk", "on disk") if to_disk else ("cpu", "in RAM")
+    why = (
+        f"{short}; {_gb(beside.needed)} with the frozen base {words}: "
+        f"set offload.to={place} training.gradient_checkpointing=true"
+    )
+    return Fit("only with offload", peak.largest, why)
 
 
 def judge_claim(claim: int, trace: "Trace") -> Fit:
@@ -257,9 +271,24 @@ def _estimate(
     implementation(config.method)  # imported now, with peft: their memory is the libraries', not the run's
     importlib.import_module("peft")
     libraries = _CUDA_CONTEXT_BYTES if question.vram is not None else _resident_bytes() + FIRST_BATCH_BYTES
-    trace = trace_memory(hf_config, config, work.shape, stored=weights_dtype(config, hardware), products=hardware.dtype)
-    host = work.tokenizer_bytes if question.vram is None else 0
-    columns = columns_of(trace, libraries=libraries, tokenizer=host, on_gpu=question.vram is not None)
+
+    def traced(config: TrainingFile) -> "tuple[Trace, tuple[Column, ...]]":
+        dtype = weights_dtype(config, hardware)
+        trace = trace_memory(hf_config, config, work.shape, stored=dtype, products=hardware.dtype)
+        host = work.tokenizer_bytes if question.vram is None else 0
+        columns = columns_of(trace, libraries=libraries, tokenizer=host, on_gpu=question.vram is not None)
+        if config.offload is None:
+            return trace, columns
+        kept = bytes_of(config.offload.max_memory)
+        return trace, tuple(one.offloaded(trace, kept=kept) for one in columns)
+
+    def offloaded() -> tuple[Column, ...] | OffloadRefused:
+        obstacle = obstacle_to_offload(config, METHODS[config.method])
+        training = config.training.model_copy(update={"gradient_checkpointing": True})
+        update = {"offload": OffloadBlock(), "training": training}
+        return obstacle or traced(config.model_copy(update=update))[1]
+
+    trace, columns = traced(config)
     speed = _speed(question, rate)
     hours, cost = _hours_and_cost(work.tokens, speed, question.price)
     return Estimate(
@@ -271,7 +300,7 @@ def _estimate(
         trace=trace,
         columns=columns,
         question=question,
-        fit=fits(columns, trace, vram=question.vram, ram=question.ram),
+        fit=fits(columns, vram=question.vram, ram=question.ram, offloaded=offloaded),
         claim=None if question.claim is None else judge_claim(question.claim, trace),
         tokens=work.tokens,
         tokens_per_second=speed,

@@ -11,10 +11,12 @@ Only plain LoRA on a plain linear layer is taken; dropout, DoRA, quantised layer
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+
+from trainer.offload import weights_at_hand
 
 
 class _Lora(torch.autograd.Function):
@@ -69,13 +71,14 @@ def _forward_of(layer: Any) -> Any:
     base = layer.base_layer
     (name,) = layer.active_adapters
     a, b, scale = layer.lora_A[name].weight, layer.lora_B[name].weight, float(layer.scaling[name])
-    own = layer.forward
+    own, waits = layer.forward, base.weight.is_meta
 
     def forward(x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         if layer.disable_adapters or arguments or options or not torch.is_grad_enabled() or torch.is_autocast_enabled():
             result: torch.Tensor = own(x, *arguments, **options)
             return result
-        y: torch.Tensor = _Lora.apply(x, base.weight, base.bias, a, b, scale)  # type: ignore[no-untyped-call]
+        with weights_at_hand(base) if waits else nullcontext():
+            y: torch.Tensor = _Lora.apply(x, base.weight, base.bias, a, b, scale)  # type: ignore[no-untyped-call]
         return y
 
     return forward

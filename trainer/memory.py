@@ -74,7 +74,8 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a run needs. `frozen` bytes of the weights could wait in other memory, `largest_block` of them at a time not.
+    """What a run needs. Of the `frozen` bytes of the weights those `in_blocks` could wait elsewhere, `largest_block` of them at
+    a time not.
     `mapped` bytes of the weights' file stay in a CPU's memory beside quantised weights, because what is not quantised is
     used where it lies in the file; the system can take them back.
 
@@ -90,6 +91,7 @@ class Trace:
     floor: int
     floor_bits: int
     moments: tuple[Moment, ...]
+    in_blocks: int
 
 
 def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Dtype) -> Trace:
@@ -127,6 +129,7 @@ def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: 
         floor=twin.base_parameters * bits // 8,
         floor_bits=bits,
         moments=(*step, scoring),
+        in_blocks=twin.in_blocks,
     )
 
 
@@ -188,8 +191,11 @@ class _Twin:
         self.weights = _held(self._tensors, model)
         self.frozen = self.weights - sum(_size(one) for one in self.trainable)
         # the parts that Accelerate moves in one piece; the whole model where it does not name them
-        pieces = [_held(list(one.parameters()), one) for one in model.modules() if type(one).__name__ in blocks]
-        self.largest_block = max(pieces, default=self.weights)
+        pieces = [one for one in model.modules() if type(one).__name__ in blocks]
+        self.largest_block = max((_held(list(one.parameters()), one) for one in pieces), default=self.weights)
+        self.in_blocks = sum(
+            _held([part for part in one.parameters() if not part.requires_grad], one) for one in pieces
+        )
 
     def step(self, shape: Shape, *, autocast: bool) -> tuple[Moment, Moment]:
         """The backward pass of a later micro-batch, with the optimizer's state there already, and the optimizer's step."""

@@ -44,9 +44,11 @@ def peak_bytes(device: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
-def peak_value(peak: int, device: str, *, of_training: bool) -> Value:
-    """The record's value, with how it was measured."""
+def peak_value(peak: int, device: str, *, of_training: bool, besides: str = "") -> Value:
+    """The record's value, with how it was measured and what was kept out of that memory."""
     if device == "cuda":
-        return measured(peak, "bytes", method="torch.cuda.max_memory_allocated during training")
+        return measured(peak, "bytes", method=f"torch.cuda.max_memory_allocated during training{besides}")
     whole = "during training" if of_training else "of the process until training ended"
-    return measured(peak, "bytes", method=f"largest resident set of the whole process {whole} (VmHWM, getrusage)")
+    return measured(
+        peak, "bytes", method=f"largest resident set of the whole process {whole} (VmHWM, getrusage){besides}"
+    )

@@ -199,6 +199,7 @@ class _Run:
             after_data=keeper.data,
             checkpoints=keeper.checkpoints(self.config.training.save_steps),
             processes=Processes(size=self.launch.size),
+            scratch=self.folder,
         )
         self.warnings += [*trained.data.warnings, *self._resumption(trained)]
         for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):
@@ -220,6 +221,8 @@ class _Run:
                 asked=self._asked(trained),
                 observe=self.observe,
             )
+        if trained.waiting is not None:
+            self.base.require_unchanged()  # it was read until now
         run = self._run_record(trained, manifest, evaluated, passes)
         self._say_compute(run)
         modification = self._modification(manifest, run, evaluated.record, facts, key_id)

@@ -12,6 +12,7 @@ from schemas.base_model import BaseRecord
 from schemas.config import METHOD_BLOCKS, TrainingFile
 from schemas.dataset import DataIdentity
 from schemas.errors import InputRefused
+from schemas.offload import Waiting
 from schemas.progress import Observe, Said, Warned, ignore
 from schemas.run import Trial
 from trainer.base_models import load_base, load_tokenizer
@@ -22,6 +23,7 @@ from trainer.environment import Dtype, Hardware, choose_hardware
 from trainer.hub_data import here_or_on_the_hub
 from trainer.loop import TrainResult
 from trainer.methods import METHODS, count_trainable, implementation
+from trainer.offload import waiting_in
 from trainer.processes import ALONE, Processes
 from trainer.trials import Setting, train_all_seeds
 
@@ -49,6 +51,7 @@ class Trained:
     result: TrainResult
     parameters: tuple[int, int]  # trainable, all
     trials: tuple[Trial, ...] = ()  # of a method that tries several seeds
+    waiting: Waiting | None = None  # what of the base was offloaded
 
     def save(self, folder: Path, *, base: str) -> None:
         """Write what was trained into the existing, empty folder."""
@@ -66,6 +69,7 @@ def train_adapter(
     after_data: Callable[[tuple[DataIdentity, ...]], None] = lambda _: None,
     checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
+    scratch: Path | None = None,
 ) -> Trained:
     """Train what the file says on the base in `base_folder`.
 
@@ -78,7 +82,9 @@ def train_adapter(
         after_data: called with what the data are, before anything is loaded.
         checkpoints: where the state is kept, and gone on from.
         processes: of which this is one.
-        after_load: called once the weights are in memory: the caller looks again whether the files changed.
+        scratch: for what a base that is offloaded may have to write; whoever made it removes it.
+        after_load: called once the weights are in memory: the caller looks again whether the files changed. Weights that
+            are offloaded are read again until the model is gone.
 
     Raises:
         InputRefused: data or method block are refused.
@@ -101,8 +107,18 @@ def train_adapter(
     after_data(data.identities)
     hardware = choose_hardware(training.dtype)
     dtype = weights_dtype(config, hardware)
-    model, tokenizer = load_base(base_folder, dtype=dtype, device=hardware.device, quantization=config.quantization)
+    model, tokenizer = load_base(
+        base_folder,
+        dtype=dtype,
+        device=hardware.device,
+        quantization=config.quantization,
+        offload=config.offload,
+        scratch=scratch,
+    )
     after_load()
+    waiting = waiting_in(model)
+    if waiting is not None:
+        observe(Said("offload", f"{waiting}; each layer reads its weights when it computes"))
     batches = Batches(
         data.train,
         training.per_device_train_batch_size,
@@ -131,6 +147,7 @@ def train_adapter(
         attempts.result,
         attempts.parameters,
         attempts.trials,
+        waiting,
     )
 
 

@@ -20,6 +20,7 @@ from trainer.data.tokenize import Example
 from trainer.evaluation.scoring import in_float32
 from trainer.loop import Shape, TrainResult, supervised_loss, train
 from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
+from trainer.offload import refuse_what_looks_at_weights, standing_in
 from trainer.optimizers import optimizer_for
 from trainer.processes import ALONE, Processes
 from trainer.row_attention import layout_of
@@ -93,7 +94,10 @@ def train_all_seeds(
 
 def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
     seed_everything(seed)  # a base may have dropout of its own
-    model = method.prepare(base, setting.config, seed=seed)
+    with standing_in(base):
+        model = method.prepare(base, setting.config, seed=seed)
+    if setting.config.offload is not None:
+        refuse_what_looks_at_weights(model)
     initialise = getattr(method, "initialise", None)
     if initialise is not None:
         initialise(model, setting.config, setting.tokenizer)

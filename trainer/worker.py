@@ -69,6 +69,7 @@ def _train(job: Job) -> None:
             after_data=read,
             checkpoints=keeper.checkpoints(job.config.training.save_steps),
             processes=processes,
+            scratch=job.run_folder / f"process-{processes.rank}",
         )
 
 

@@ -2,15 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli import console
 from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:

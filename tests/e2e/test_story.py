@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from schemas.progress import Advanced
 from tests.e2e.commands import WarmCommand, registry
 from tests.e2e.conftest import Story
 
@@ -232,3 +233,56 @@ def keep_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(trainer.training, "train_adapter", keeping)
     return kept
+
+
+# --- the base waits on disk ---
+
+ON_DISK = ("offload.to=disk", "training.gradient_checkpointing=true")
+SHORT = ("train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror")
+
+
+def test_a_base_that_waits_on_disk_gives_the_very_version_of_one_in_memory(warm: WarmCommand, workplace: Path) -> None:
+    away = warm(*SHORT, *ON_DISK, cwd=workplace).ok()
+    assert "offload  3 of 3 blocks of the frozen base" in away.out
+    assert list((workplace / ".registry" / "runs").iterdir()) == []
+    shown = warm("show", "polite-replies:1", "-o", "json", cwd=workplace).ok().out
+    assert "MB, wait on disk" in shown  # beside the measured peak
+    there = warm(*SHORT, ON_DISK[1], "-o", "json", cwd=workplace).ok().value
+    assert (there["version"], there["registered_before"]) == ("polite-replies:1", True)
+
+
+def test_a_run_that_fails_on_an_offloaded_base_leaves_only_its_state(warm: WarmCommand, workplace: Path) -> None:
+    broken = ("training.learning_rate=1e6", "training.warmup_ratio=0.0", "training.num_train_epochs=9")
+    failed = warm(*SHORT, *ON_DISK, *broken, cwd=workplace)
+    assert failed.code == 4, failed
+    (run,) = (workplace / ".registry" / "runs").iterdir()
+    assert sorted(path.name for path in run.iterdir()) == ["run.json", "training"]
+
+
+def test_a_base_that_changes_while_it_is_read_from_disk_is_not_registered(
+    workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    from registry.home import open_home
+    from trainer.base_intake import intake_base
+    from trainer.checked_base import BaseChanged
+    from trainer.embedded import embedded_base
+    from trainer.runs import train_and_register
+
+    opened = open_home(workplace / ".registry")
+    own = shutil.copytree(embedded_base(), workplace / "own")
+    with (own / "config.json").open("a") as stream:
+        stream.write("\n")  # the same base in other bytes: a version of its own
+    try:
+        intake_base(opened, str(own), name="own", mode="reference")
+
+        def touch(event: object) -> None:
+            if isinstance(event, Advanced) and event.step == "train":
+                os.utime(own / "model.safetensors")
+
+        with pytest.raises(BaseChanged):
+            train_and_register(
+                opened, workplace / "example" / "train.yml", (*SHORT[2:3], *ON_DISK, "base=own"), observe=touch
+            )
+    finally:
+        opened.close()
+    assert listed(workplace) == ["own:1", "tiny:1"]

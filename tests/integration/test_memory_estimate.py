@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from transformers import AutoConfig, LlamaConfig
 
 from schemas.config import TrainingFile
+from schemas.offload import obstacle_to_offload
 from tests.interpreter import ROOT
 from tests.training_builders import a_base_folder, a_model, a_training_file
 from trainer.environment import Dtype, Hardware
@@ -152,7 +154,7 @@ def test_a_65b_base_is_34_5_gb_in_four_bits_and_no_claim_below_32_6_gb_is_possib
     parameters = two_layers.parameters + 78 * (layer + 2 * 8192)
     assert parameters == pytest.approx(65.29 * GB, rel=1e-3)
     assert frozen == pytest.approx(34.5 * GB, rel=2e-3)
-    trace = Trace(parameters, 0, 0, frozen, two_layers.largest_block, 0, parameters // 2, 4, ())
+    trace = Trace(parameters, 0, 0, frozen, two_layers.largest_block, 0, parameters // 2, 4, (), frozen)
     assert trace.floor == pytest.approx(32.6 * GB, rel=2e-3)
     assert judge_claim(round(14.7 * GB), trace).verdict == "cannot"
     assert "1.8 bits" in judge_claim(round(14.7 * GB), trace).why
@@ -187,6 +189,7 @@ A_TRACE = Trace(
     floor=20 * GB,
     floor_bits=16,
     moments=(),
+    in_blocks=20 * GB,
 )
 A_COLUMN = Column("backward", {"weights": 20 * GB, "activations": 3 * GB}, frozen=20 * GB)
 
@@ -196,31 +199,55 @@ A_COLUMN = Column("backward", {"weights": 20 * GB, "activations": 3 * GB}, froze
     [
         (24 * GB, None, "fits", "weights"),
         (12 * GB, 64 * GB, "only with offload", "weights"),
-        (12 * GB, 16 * GB, "cannot", "weights"),
+        (12 * GB, 16 * GB, "only with offload", "weights"),
         (4 * GB, 64 * GB, "cannot", "activations"),
-        (None, 16 * GB, "cannot", "weights"),
+        (None, 16 * GB, "only with offload", "weights"),
+        (None, 4 * GB, "cannot", "activations"),
         (None, 32 * GB, "fits", "weights"),
     ],
 )
 def test_a_limit_gives_a_verdict_and_the_part_that_binds(vram, ram, verdict, binding) -> None:
-    found = fits((A_COLUMN,), A_TRACE, vram=vram, ram=ram)
+    found = fits((A_COLUMN,), vram=vram, ram=ram, offloaded=lambda: (A_COLUMN.offloaded(A_TRACE),))
     assert found is not None
     assert (found.verdict, found.binding) == (verdict, binding)
 
 
 def test_what_is_offloaded_is_judged_at_every_moment() -> None:
     scoring = Column("score", {"weights": 40 * GB, "transients": 5 * GB}, frozen=40 * GB)
-    found = fits((A_COLUMN, scoring), A_TRACE, vram=10 * GB, ram=50 * GB)
+
+    def away() -> tuple[Column, ...]:
+        return tuple(one.offloaded(A_TRACE) for one in (A_COLUMN, scoring))
+
+    found = fits((A_COLUMN, scoring), vram=10 * GB, ram=50 * GB, offloaded=away)
     assert found is not None
     assert (found.verdict, found.binding) == ("only with offload", "weights")
-    assert (
-        "9.0 GB with the frozen base in RAM" in found.why
-    )  # two blocks, each twice as wide in fp32, and the transients
-    assert fits((A_COLUMN, scoring), A_TRACE, vram=10 * GB, ram=30 * GB).verdict == "cannot"  # type: ignore[union-attr]
+    # two blocks, each twice as wide in fp32, and the transients
+    assert "9.0 GB with the frozen base in RAM: set offload.to=cpu training.gradient_checkpointing=true" in found.why
+    small = fits((A_COLUMN, scoring), vram=10 * GB, ram=30 * GB, offloaded=away)
+    assert small is not None
+    assert "9.0 GB with the frozen base on disk: set offload.to=disk" in small.why
+
+
+def test_what_is_in_no_block_stays_when_the_base_is_offloaded() -> None:
+    trace = replace(A_TRACE, in_blocks=15 * GB)  # the rest: embeddings and head
+    assert A_COLUMN.offloaded(trace).parts["weights"] == (20 - 15 + 2) * GB
+
+
+def test_a_run_that_cannot_be_offloaded_says_why() -> None:
+    refused = obstacle_to_offload(a_training_file(method="full"), METHODS["full"])
+    assert refused is not None
+    found = fits((A_COLUMN,), vram=12 * GB, ram=64 * GB, offloaded=lambda: refused)
+    assert found is not None
+    assert (found.verdict, found.binding) == ("cannot", "weights")
+    assert "method full: it trains every weight" in found.why
+
+
+def test_the_blocks_of_a_traced_base_are_all_of_it_but_embeddings_and_the_last_norm() -> None:
+    assert traced().in_blocks == 4 * (PARAMETERS - HEAD - HIDDEN)
 
 
 def test_without_a_limit_there_is_no_verdict() -> None:
-    assert fits((A_COLUMN,), A_TRACE, vram=None, ram=None) is None
+    assert fits((A_COLUMN,), vram=None, ram=None, offloaded=lambda: ()) is None
 
 
 # --- against real trainings, each in a process of its own ---

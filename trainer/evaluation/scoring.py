@@ -14,7 +14,6 @@ The conventions are those of lm-evaluation-harness 0.4, so that numbers compare 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -158,20 +157,35 @@ def in_float32(model: Any) -> Iterator[None]:
     Widening bf16 or fp16 and narrowing again is exact. Quantised (integer) weights stay as they are; what they stand for is
     multiplied in fp32, large layers by the faster library (`fast_linear`).
     """
-    tensors = {id(one): one for one in chain(model.parameters(), model.buffers()) if one.is_floating_point()}
-    formats = [(one, one.dtype) for one in tensors.values() if one.dtype in (torch.bfloat16, torch.float16)]
+    # by place: a weight that is offloaded is another object after each use
+    formats = [
+        (store, name, one.dtype)
+        for module in model.modules()
+        for store in (module._parameters, module._buffers)
+        for name, one in store.items()
+        if one is not None and one.dtype in (torch.bfloat16, torch.float16)
+    ]
     training = [module for module in model.modules() if module.training]
-    for tensor, _ in formats:
-        tensor.data = tensor.data.float()
+    for store, name, _ in formats:
+        _widen_or_narrow(store, name, torch.float32)
     model.eval()
     try:
         with computing_in_float32(model), fast_linear(model):
             yield
     finally:
-        for tensor, dtype in formats:
-            tensor.data = tensor.data.to(dtype)
+        for store, name, dtype in formats:
+            _widen_or_narrow(store, name, dtype)
         for module in training:
             module.training = True
+
+
+def _widen_or_narrow(store: dict[str, Any], name: str, dtype: torch.dtype) -> None:
+    tensor = store[name]
+    if tensor.is_meta:  # offloaded, and perhaps put back in inference mode, where nothing may be changed afterwards
+        empty = torch.empty(tensor.shape, dtype=dtype, device="meta")
+        store[name] = torch.nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    else:
+        tensor.data = tensor.data.to(dtype)
 
 
 def token_budget_of(model: Any) -> int:

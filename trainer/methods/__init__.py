@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName, TrainingFile
 from schemas.errors import InputRefused
 from schemas.manifest import Layout
+from schemas.offload import check_offload
 
 
 class MethodNotAvailable(InputRefused):
@@ -345,7 +346,7 @@ def check_available(config: TrainingFile) -> MethodRow:
     Raises:
         MethodNotAvailable: a reserved name.
         CombinationRefused: settings that contradict each other.
-        PackingRefused, CheckpointingRefused: the method cannot.
+        PackingRefused, CheckpointingRefused, OffloadRefused: the method cannot.
     """
     row = METHODS[config.method]
     if not row.available:
@@ -362,6 +363,8 @@ def check_available(config: TrainingFile) -> MethodRow:
         )
     if "lora" in METHOD_BLOCKS[config.method]:
         _check_lora(config)
+    if config.offload is not None:
+        check_offload(config, row)
     return row
 
 

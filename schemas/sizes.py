@@ -1,0 +1,22 @@
+"""Amounts of memory as people write them: `12GiB` counts in powers of 1024, `14.7 GB` in powers of 1000."""
+
+import re
+
+_UNITS = {"": 1, "B": 1} | {
+    prefix + suffix: base ** (power + 1)
+    for power, prefix in enumerate("kMGT")
+    for suffix, base in (("B", 1000), ("iB", 1024))
+}
+_UNITS |= {"KB": 1000, "KiB": 1024}
+
+
+def bytes_of(text: str) -> int:
+    """The bytes of a number with or without a unit.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*", text)
+    if found is None or found[2] not in _UNITS:
+        raise ValueError(f"{text[:40]!r} is no amount of memory: write it like 12GiB or 14.7GB")
+    return round(float(found[1]) * int(_UNITS[found[2]]))
