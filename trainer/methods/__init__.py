@@ -1,6 +1,6 @@
-"""The table of methods: one row here and one file beside it make a method.
+"""The table of methods: one row of `table.json` and one file beside it make a method.
 
-A file has the three functions of `Method`. The table itself needs no torch, so that `registry methods` starts fast.
+A file has the three functions of `Method`. The rows are data, and need no torch, so that `registry methods` starts fast.
 """
 
 import difflib
@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
+
+from pydantic import ConfigDict, TypeAdapter
 
 from schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName, TrainingFile
 from schemas.errors import InputRefused
@@ -99,6 +101,8 @@ class MethodRow:
     instead of kept.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     name: MethodName
     summary: str
     mergeable: bool
@@ -148,190 +152,9 @@ class Method(Protocol):
         """
 
 
-_HU = "Hu et al. 2021"
-_LORA_DEFAULTS = (
-    Default("r", "8", f"{_HU} §7.2: small ranks suffice; 8 is peft's default too"),
-    Default("alpha", "16", "twice r, the common choice in published recipes"),
-    Default("dropout", "0.0", "short runs see each row once or twice"),
-    Default(
-        "target_modules", "all-linear", "Dettmers et al. 2023 §4: all linear layers are needed to match full tuning"
-    ),
-    Default("init", "kaiming", f"{_HU} §4.1: A random, B zero; `pissa` is Meng et al. 2024"),
-    Default("loraplus_lr_ratio", "null", "one learning rate; 16 is what Hayou et al. 2024 recommend for LoRA+"),
-    Default("training.learning_rate", "2e-4", "Dettmers et al. 2023, appendix: LoRA on 7B and 13B"),
-)
-_MERGED_LATENCY = Advice("latency", True, "none once it is merged into the base")
-_WEIGHTS_BIAS = Advice("bias_mitigation", True, "changes weights in every layer; measure before and after")
-_SWITCHED = Advice("many_tasks", True, "a small file a task, switched on one loaded base")
-
-
+_TABLE = Path(__file__).with_name("table.json").read_bytes()
 METHODS: Mapping[MethodName, MethodRow] = {
-    row.name: row
-    for row in (
-        MethodRow(
-            "full",
-            "train every weight",
-            mergeable=False,
-            trains_base_weights=True,
-            quantizable=False,
-            memory="16 bytes a parameter: fp32 weight, gradient and two AdamW moments",
-            defaults=(
-                Default("freeze", "[]", "nothing is frozen unless asked for"),
-                Default(
-                    "training.learning_rate", "2e-5", "Taori et al. 2023 (Alpaca); LoRA-Pro's scripts for full tuning"
-                ),
-            ),
-            advice=(
-                Advice("latency", True, "none: the architecture is the base's"),
-                Advice("bias_mitigation", True, "changes every weight; measure before and after"),
-                Advice("many_tasks", False, "a whole model for each task"),
-            ),
-            module="trainer.methods.full",
-        ),
-        MethodRow(
-            "lora",
-            "low-rank update of linear layers: W + s·B·A; rsLoRA, DoRA, PiSSA and LoRA+ are its switches",
-            mergeable=True,
-            defaults=_LORA_DEFAULTS,
-            advice=(_MERGED_LATENCY, _WEIGHTS_BIAS, _SWITCHED),
-            module="trainer.methods.lora",
-        ),
-        MethodRow(
-            "lora_pro",
-            "LoRA whose step follows the full gradient",
-            mergeable=True,
-            memory=f"{_ADAPTER_MEMORY}; the full form 8 bytes more for each weight of an adapted matrix",
-            defaults=(
-                Default(
-                    "form",
-                    "efficient",
-                    "Wang et al. 2024 §3; memory as LoRA, where the full form has full training's moments",
-                ),
-                Default(
-                    "training.learning_rate",
-                    "1e-3",
-                    "tried once on SmolLM2, the held-out loss fell; the full form takes full training's, 2e-5",
-                ),
-            ),
-            advice=(_MERGED_LATENCY, _WEIGHTS_BIAS, _SWITCHED),
-            module="trainer.methods.lora_pro",
-        ),
-        MethodRow(
-            "qlora",
-            "LoRA on a base quantised to 4 bits",
-            mergeable=True,
-            memory="frozen base at 0.52 bytes a weight of a linear layer, 2 bytes elsewhere; 16 bytes a trained parameter",
-            defaults=(
-                Default("quantization.type", "nf4", "Dettmers et al. 2023 §3: NF4 beats FP4 at equal size"),
-                Default("quantization.double", "true", "Dettmers et al. 2023 §3: saves 0.37 bits a weight"),
-                *_LORA_DEFAULTS,
-            ),
-            advice=(
-                Advice("latency", False, "merged into the dequantised base none; in 4 bits each layer is dequantised"),
-                _WEIGHTS_BIAS,
-                _SWITCHED,
-            ),
-            module="trainer.methods.lora",
-        ),
-        MethodRow(
-            "bottleneck",
-            "small non-linear layers after sub-layers",
-            mergeable=False,
-            defaults=(
-                Default("placement", "pfeiffer", "Pfeiffer et al. 2020: one adapter a layer does what two do"),
-                Default("size", "64", "Houlsby et al. 2019 §3: 64 within 0.4 points of full tuning"),
-                Default("activation", "relu", "AdapterHub's Pfeiffer configuration"),
-                Default("training.learning_rate", "1e-4", "Pfeiffer et al. 2020, and AdapterHub's examples"),
-            ),
-            advice=(
-                Advice("latency", False, "two more products a layer that cannot be merged"),
-                _WEIGHTS_BIAS,
-                _SWITCHED,
-            ),
-            module="trainer.methods.bottleneck_adapter",
-        ),
-        MethodRow(
-            "ia3",
-            "learned scales of keys, values and MLP inputs",
-            mergeable=True,
-            defaults=(
-                Default("target_modules", "auto", "Liu et al. 2022 §3.3: keys, values, inner activation of the MLP"),
-                Default("feedforward_modules", "auto", "the last layer of the MLP, scaled at its input"),
-                Default("training.learning_rate", "3e-3", "Liu et al. 2022 §3.5"),
-            ),
-            advice=(
-                _MERGED_LATENCY,
-                Advice("bias_mitigation", True, "scales activations in every layer, few parameters; measure"),
-                Advice("many_tasks", True, "the smallest file a task, and examples of several tasks share a batch"),
-            ),
-            module="trainer.methods.ia3",
-        ),
-        MethodRow(
-            "prompt_tuning",
-            "learned embeddings in front of the text; the best of several starts by validation loss",
-            mergeable=False,
-            packs=False,
-            defaults=(
-                Default("num_virtual_tokens", "20", "Lester et al. 2021 §3.2: beyond 20 little is gained"),
-                Default("init", "sample_vocab", "Lester et al. 2021 §3.2: better than random starts"),
-                Default("seeds", "5", "results swing with the start; chosen on validation, reported on a third part"),
-                Default("training.learning_rate", "3e-2", "peft's examples; Lester et al. 2021 use 0.3 with Adafactor"),
-            ),
-            advice=(
-                Advice("latency", False, "virtual tokens are computed with every request"),
-                Advice("bias_mitigation", False, "no weight changes: what the base learnt stays in it"),
-                Advice("many_tasks", True, "a few vectors a task, in front of one loaded base"),
-            ),
-            module="trainer.methods.prompt_tuning",
-        ),
-        MethodRow(
-            "prefix_tuning",
-            "learned keys and values in front of each layer",
-            mergeable=False,
-            packs=False,
-            checkpoints=False,
-            defaults=(
-                Default("num_virtual_tokens", "20", "as prompt tuning; Li and Liang 2021 §7.1 use 10 to 200"),
-                Default(
-                    "init",
-                    "sample_vocab",
-                    "Li and Liang 2021 §7.4: activations of real words; a random start does worse",
-                ),
-                Default(
-                    "projection", "false", "one set of numbers, stored as trained; Li and Liang 2021 §4.3 have both"
-                ),
-                Default(
-                    "training.learning_rate",
-                    "1e-2",
-                    "peft's examples; measured here, ten times as much gains more in a short run and forgets more",
-                ),
-            ),
-            advice=(
-                Advice("latency", False, "longer attention in every layer"),
-                Advice("bias_mitigation", False, "no weight changes: what the base learnt stays in it"),
-                Advice("many_tasks", True, "a small file a task, in front of one loaded base"),
-            ),
-            module="trainer.methods.prefix_tuning",
-        ),
-        MethodRow(
-            "hybrid",
-            "prompt tuning and LoRA together, two adapters in one artifact",
-            mergeable=False,
-            packs=False,
-            defaults=(
-                Default("prompt_learning_rate", "3e-2", "as prompt tuning; LoRA's is training.learning_rate"),
-                Default("prompt_tuning.seeds", "1", "LoRA evens out where the prompt started"),
-                *_LORA_DEFAULTS,
-            ),
-            advice=(
-                Advice("latency", False, "the LoRA part can be merged, the virtual tokens stay"),
-                _WEIGHTS_BIAS,
-                Advice("many_tasks", False, "two parts a task, switched together"),
-            ),
-            module="trainer.methods.hybrid",
-            is_bundle=True,
-        ),
-    )
+    row.name: row for row in TypeAdapter(tuple[MethodRow, ...]).validate_json(_TABLE, strict=True)
 }
 
 
