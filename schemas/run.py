@@ -10,6 +10,8 @@ from schemas.identity import Digest
 from schemas.manifest import BaseReference
 from schemas.values import Timestamp, Value, unknown
 
+TASKS_PREFIX = "tasks-"  # of the id that the runs of one list of tasks have in common
+
 
 class Environment(Document):
     """Software and hardware of the run. `argv` never holds a path outside the project or a secret: paths are cut to base names."""
@@ -80,7 +82,7 @@ class RunRecord(Document):
     loss_change: Value
     trials: tuple[Trial, ...] = ()
     warnings: tuple[str, ...] = ()
-    comparison: str | None = None  # the id of the comparison that this run was an arm of
+    comparison: str | None = None  # the id of the comparison, or of the list of tasks, that this run was a part of
     started_at: Timestamp
     finished_at: Timestamp
 

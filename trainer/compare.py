@@ -210,7 +210,7 @@ class _Bench:
     def result(self, arm: Arm) -> ArmResult:
         """The figures of an arm that is there, or of one that is trained now; the latency is measured where it is missing."""
         latencies = _latencies(self.registry, self.comparison)
-        there = self._registered(arm)
+        there = registered_before(self.registry, load_training_file(arm.config, arm.overrides), self.base)
         known = None if there is None else latencies.get(there.label)
         if there is None:
             self.observe(Said("arm", f"{arm.label}: training at a learning rate of {arm.learning_rate:g}"))
@@ -235,19 +235,6 @@ class _Bench:
         if outcome.latency is not None:
             _remember(self.registry, self.comparison, latencies | {outcome.version: outcome.latency.to_json()})
         return self._figures(arm, version_named(self.registry, outcome.version), outcome.latency)
-
-    def _registered(self, arm: Arm) -> Version | None:
-        """The version that this very arm gave before: same configuration, base and data."""
-        loaded = load_training_file(arm.config, arm.overrides)
-        wanted = canonical_digest(config_identity(loaded.config))
-        where = VersionFilter(name=loaded.config.name, method=arm.method, base=self.base.manifest_digest)
-        with self.registry.database.read() as tx:
-            page = list_versions(tx, where=where, limit=_LIMIT)
-        for version in reversed(page.versions):
-            run = records_of(self.registry, version).run
-            if run is not None and run.config_sha256 == wanted and _same_data(loaded, run.data):
-                return version
-        return None
 
     def _figures(self, arm: Arm, version: Version, latency: Latency | None) -> ArmResult:
         records = records_of(self.registry, version)
@@ -274,7 +261,20 @@ class _Bench:
         )
 
 
-def _same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
+def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -> Version | None:
+    """The version that this very file gave before: same configuration, base and data."""
+    wanted = canonical_digest(config_identity(loaded.config))
+    where = VersionFilter(name=loaded.config.name, method=loaded.config.method, base=base.manifest_digest)
+    with registry.database.read() as tx:
+        page = list_versions(tx, where=where, limit=_LIMIT)
+    for version in reversed(page.versions):
+        run = records_of(registry, version).run
+        if run is not None and run.config_sha256 == wanted and same_data(loaded, run.data):
+            return version
+    return None
+
+
+def same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
     data = loaded.config.data
     paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
     if not all(path.is_file() for path in paths):  # of the Hub: known only once they are fetched

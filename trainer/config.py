@@ -8,8 +8,8 @@ from typing import Any
 from registry.files import FileTooLarge, NotARegularFile, read_file
 from registry.intake.yaml import read_yaml
 from schemas.config import TrainingFile
-from schemas.config_aliases import parse_training_file
 from schemas.errors import InputRefused
+from schemas.tasks import TASK, parse_task, tasks_of
 
 MAX_BYTES = 1024 * 1024
 
@@ -58,14 +58,27 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
         MalformedYaml: the file or an override's value is no strict YAML.
         MalformedOverride: no key or no equals sign.
         UnknownKey, WrongValue, MissingKey, KeyTwice, MalformedReference: as `parse_training_file`.
+        SeveralTasks, NoSuchTask, DataAndTasks, TaskTwice: as `parse_task`.
     """
+    config, notes = parse_task(_read(path), [parse_override(text) for text in overrides])
+    return LoadedConfig(config, notes, path.resolve().parent)
+
+
+def load_tasks(path: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the tasks of the training file at `path`; none where it has none, or an override picks one of them.
+
+    Raises:
+        InputRefused, NotFound: as `load_training_file`.
+    """
+    return () if any(parse_override(text)[0] == TASK for text in overrides) else tasks_of(_read(path))
+
+
+def _read(path: Path) -> Any:  # any JSON value; the schema validates it
     try:
         text = read_file(path.resolve(), max_bytes=MAX_BYTES)
     except (NotARegularFile, FileTooLarge) as error:
         raise NotATrainingFile(path, error.why) from error
-    raw = read_yaml(text, what=path.name)
-    config, notes = parse_training_file(raw, [parse_override(text) for text in overrides])
-    return LoadedConfig(config, notes, path.resolve().parent)
+    return read_yaml(text, what=path.name)
 
 
 def parse_override(text: str) -> tuple[str, Any]:  # any JSON value; the schema validates it

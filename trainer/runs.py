@@ -47,6 +47,7 @@ from trainer.suite_pins import accepted_licences, load_suite
 if TYPE_CHECKING:
     from trainer.evaluation.before_after import AskedOfResult, Evaluated
     from trainer.passes import Passes
+    from trainer.shared_base import SharedBase
     from trainer.training import Trained
 
 _KINDS: dict[Layout, Kind] = {"peft": "adapter", "model": "model", "bundle": "bundle"}
@@ -87,6 +88,7 @@ def train_and_register(
     resume: KeptRun | None = None,
     launch: Launch | None = None,
     comparison: str | None = None,
+    shared: "SharedBase | None" = None,
     observe: Observe = ignore,
 ) -> TrainOutcome:
     """Train as the file says and register the result with its records.
@@ -98,6 +100,7 @@ def train_and_register(
         resume: a stopped run to go on with, of this very file, base and data.
         launch: the processes to train in; None for this one.
         comparison: the id of the comparison that the run is an arm of.
+        shared: the loaded base that several runs have in common; None for one of this run's own.
         observe: hears of everything.
 
     Raises:
@@ -146,6 +149,7 @@ def train_and_register(
                 launch,
                 resumed=resume is not None,
                 comparison=comparison,
+                shared=shared,
             )
             run.warnings += [text for _, text in warnings]
             outcome = run.complete(facts, signer.public.key_id)
@@ -172,6 +176,7 @@ class _Run:
     launch: Launch
     resumed: bool = False
     comparison: str | None = None
+    shared: "SharedBase | None" = None
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -200,6 +205,7 @@ class _Run:
             checkpoints=keeper.checkpoints(self.config.training.save_steps),
             processes=Processes(size=self.launch.size),
             scratch=self.folder,
+            **({} if self.shared is None else {"load": self.shared.load}),
         )
         self.warnings += [*trained.data.warnings, *self._resumption(trained)]
         for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):
@@ -228,6 +234,8 @@ class _Run:
         modification = self._modification(manifest, run, evaluated.record, facts, key_id)
         was_there = self._is_registered(manifest)
         version = self._register(manifest, run, evaluated, modification)
+        if self.shared is not None:
+            self.shared.take_off(trained.model, self.config)
         return TrainOutcome(version, run, modification, self._person(key_id) or key_id[:12], was_there)
 
     def _asked(self, trained: "Trained") -> "AskedOfResult":

@@ -27,6 +27,8 @@ from trainer.offload import waiting_in
 from trainer.processes import ALONE, Processes
 from trainer.trials import Setting, train_all_seeds
 
+Load = Callable[..., tuple[Any, Any]]  # as `trainer.base_models.load_base`
+
 
 class NoRoomForPrompt(InputRefused):
     reference = "no-room-for-prompt"
@@ -70,6 +72,7 @@ def train_adapter(
     checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
     scratch: Path | None = None,
+    load: Load = load_base,
 ) -> Trained:
     """Train what the file says on the base in `base_folder`.
 
@@ -85,6 +88,7 @@ def train_adapter(
         scratch: for what a base that is offloaded may have to write; whoever made it removes it.
         after_load: called once the weights are in memory: the caller looks again whether the files changed. Weights that
             are offloaded are read again until the model is gone.
+        load: gives the base of a folder; `SharedBase.load` where several trainings follow each other.
 
     Raises:
         InputRefused: data or method block are refused.
@@ -107,7 +111,7 @@ def train_adapter(
     after_data(data.identities)
     hardware = choose_hardware(training.dtype)
     dtype = weights_dtype(config, hardware)
-    model, tokenizer = load_base(
+    model, tokenizer = load(
         base_folder,
         dtype=dtype,
         device=hardware.device,

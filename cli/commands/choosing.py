@@ -48,6 +48,8 @@ def estimate(
 
     from cli.progress import Progress
     from cli.wiring import opened
+    from schemas.tasks import TASK
+    from trainer.config import load_tasks
     from trainer.estimate import Question, estimate_run, parse_size
 
     question = Question(
@@ -57,16 +59,22 @@ def estimate(
         price=price_per_hour,
         tokens_per_second=tokens_per_second,
     )
+    asked = tuple(overrides or ())
+    tasks = load_tasks(config, asked)
+    words = {name: (*asked, f"{TASK}={name}") for name in tasks} if tasks else {"": asked}
+    tell = Progress(story_on_stdout=False)
     with opened(home) if model_config is None else nullcontext() as registry:
-        found = estimate_run(
-            registry,
-            config,
-            tuple(overrides or ()),
-            model_config=model_config,
-            question=question,
-            observe=Progress(story_on_stdout=False),
-        )
-    show_estimate(found, output)
+        found = {
+            name: estimate_run(registry, config, word, model_config=model_config, question=question, observe=tell)
+            for name, word in words.items()
+        }
+    if output is Output.json and tasks:
+        console.out_json({"tasks": [{"task": name, **one.to_json()} for name, one in found.items()]})
+    else:
+        for name, one in found.items():
+            if tasks:
+                console.out(f"\ntask     {name}")
+            show_estimate(one, output)
     console.next_step(f"registry train {config}")
 
 

@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import console
 from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from trainer.tasks import TasksOutcome
 
 
 def add_to(app: typer.Typer) -> None:
@@ -86,9 +89,11 @@ def train(
     from cli.mirror import mirror_after
     from cli.progress import Progress
     from cli.wiring import opened
+    from trainer.config import load_tasks
     from trainer.launch import Launch, RegisteredElsewhere
     from trainer.run_folder import run_to_resume
     from trainer.runs import train_and_register
+    from trainer.tasks import train_tasks
 
     if dry_run and config is not None:
         estimate(Path(config), overrides, home=home, output=output)
@@ -99,10 +104,16 @@ def train(
     with opened(home, passphrase_file) as registry:
         if config is None and not resume:
             raise typer.BadParameter("name the training file; `registry init` writes one", param_hint="CONFIG")
-        kept = run_to_resume(registry.folder / "runs", None if config in changes else config) if resume else None
-        path = Path(config or "") if kept is None else Path(kept.config)
-        asked = changes if kept is None else (*kept.overrides, *changes)
         launch = Launch(nproc or 1, nnodes, rdzv_endpoint) if nproc or nnodes > 1 else None
+        file = Path(config or "")
+        tasks = load_tasks(file, changes) if config not in (None, *changes) and (file.is_file() or not resume) else ()
+        if tasks:
+            several = train_tasks(registry, file, tasks, changes, launch=launch, observe=progress)
+            _show_tasks(several, mirror_after(registry) if mirror else "not mirrored", output)
+            return
+        kept = run_to_resume(registry.folder / "runs", None if config in changes else config) if resume else None
+        path = file if kept is None else Path(kept.config)
+        asked = changes if kept is None else (*kept.overrides, *changes)
         try:
             outcome = train_and_register(registry, path, asked, resume=kept, launch=launch, observe=progress)
         except RegisteredElsewhere:
@@ -119,6 +130,18 @@ def train(
         f"log {version.log_index}  {mirrored}"
     )
     console.next_step(f"registry verify {version.label}")
+
+
+def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
+    if output is Output.json:
+        console.out_json(outcome.to_json())
+        return
+    console.out()
+    losses = [f"{one.loss_before:.3f} → {one.loss_after:.3f}" for one in outcome.results]
+    rows = [[one.task, one.version.label, loss] for one, loss in zip(outcome.results, losses, strict=True)]
+    console.table(["task", "version", "held-out loss"], rows)
+    console.note(mirrored)
+    console.next_step(f"registry verify {outcome.results[-1].version.label}")
 
 
 def methods(

@@ -15,6 +15,7 @@ from registry.files import unwritable, write_atomically
 from registry.mlflow.description import with_run_link
 from registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
 from registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
+from schemas.run import TASKS_PREFIX
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -172,13 +173,16 @@ class Surface:
             self._client.delete_registered_model_alias(name, alias)
 
     def _comparison_run(self, experiment: str, comparison: str, start_ms: int) -> str:
-        """The run over the arms of a comparison, created with the first of them."""
-        tags = {COMPARISON_TAG: comparison, "registry.kind": "comparison", "mlflow.source.name": "registry compare"}
+        """The run over the arms of a comparison, or over the tasks of a file, created with the first of them."""
+        is_tasks = comparison.startswith(TASKS_PREFIX)
+        kind, command = ("tasks", "registry train") if is_tasks else ("comparison", "registry compare")
+        tags = {COMPARISON_TAG: comparison, "registry.kind": kind, "mlflow.source.name": command}
         where = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key.startswith("registry."))
         there = self._client.search_runs([experiment], where, max_results=1)
         if there:
             return str(there[0].info.run_id)
-        made = self._client.create_run(experiment, start_time=start_ms, run_name=f"compare {comparison}", tags=tags)
+        name = comparison if is_tasks else f"compare {comparison}"
+        made = self._client.create_run(experiment, start_time=start_ms, run_name=name, tags=tags)
         self._client.set_terminated(made.info.run_id, "FINISHED", end_time=start_ms)
         return str(made.info.run_id)
 

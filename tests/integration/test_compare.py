@@ -17,10 +17,9 @@ from registry.records import records_of
 from registry.reports.comparison import HEADINGS, comparison_page, table_rows
 from registry.verify import verify_version
 from schemas.comparison import ArmResult, MethodComparison
-from schemas.progress import ignore
 from trainer.arms import Arm, latency_of
 from trainer.compare import Plan as ComparePlan
-from trainer.compare import _Bench, comparison_id, plan_arms
+from trainer.compare import comparison_id, plan_arms, registered_before
 from trainer.config import load_training_file
 from trainer.embedded import example_rows
 from trainer.methods import available_methods
@@ -128,11 +127,11 @@ def test_the_same_file_on_other_data_is_another_arm(compared: Compared, tmp_path
     (tmp_path / "example.jsonl").write_text("\n".join(rows[::-1]) + "\n")
     (tmp_path / "arms.yml").write_text(CONFIG)
     base = version_named(compared.registry, "tiny")
-    bench = _Bench(compared.registry, base, "c0ffee", ComparePlan(("ia3",)), ignore)
     (there,) = arms_of(compared.config, methods=("ia3",))
     (elsewhere,) = arms_of(tmp_path / "arms.yml", methods=("ia3",))
-    assert bench._registered(there) is not None
-    assert bench._registered(elsewhere) is None
+    here, other = (load_training_file(arm.config, arm.overrides) for arm in (there, elsewhere))
+    assert registered_before(compared.registry, here, base) is not None
+    assert registered_before(compared.registry, other, base) is None
 
 
 def test_an_arm_that_diverges_is_shown_and_does_not_end_the_others(

@@ -97,14 +97,19 @@ def mirror(with_base: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return moved(with_base, tmp_path / "home")
 
 
-def test_the_arms_of_a_comparison_stand_below_one_run(mirror: Mirror) -> None:
+@pytest.mark.parametrize(
+    ("group", "kind", "name"), [("c0ffee", "comparison", "compare c0ffee"), ("tasks-c0ffee", "tasks", "tasks-c0ffee")]
+)
+def test_the_arms_of_a_comparison_and_the_tasks_of_a_file_stand_below_one_run(
+    group: str, kind: str, name: str, mirror: Mirror
+) -> None:
     arms = [a_version(number=number) for number in (1, 2)]
-    run = a_run().model_copy(update={"comparison": "c0ffee"})
+    run = a_run().model_copy(update={"comparison": group})
     mirror.show(*arms, run=run)
     mirror.show(*arms, run=run)
     runs = mirror.client.search_runs([one.experiment_id for one in mirror.client.search_experiments()])
-    parents = [one for one in runs if one.data.tags.get("registry.kind") == "comparison"]
-    assert [(one.info.run_name, one.info.status) for one in parents] == [("compare c0ffee", "FINISHED")]
+    parents = [one for one in runs if one.data.tags.get("registry.kind") == kind]
+    assert [(one.info.run_name, one.info.status) for one in parents] == [(name, "FINISHED")]
     children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert {one.data.tags["registry.id"] for one in children} == {arm.label for arm in arms}
 

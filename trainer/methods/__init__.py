@@ -256,6 +256,15 @@ def changes_loaded_base(config: TrainingFile) -> bool:
     )
 
 
+def taken_off(config: TrainingFile, model: Any) -> Any:
+    """The base again, as it was before `prepare`; only for a file whose `changes_loaded_base` is false.
+
+    `model` is of no use afterwards.
+    """
+    own = getattr(implementation(config.method), "unwrap", None)
+    return model.unload() if own is None else own(model)
+
+
 def optimizer_name(config: TrainingFile) -> str:
     """What moved the parameters, for records."""
     if config.method == "lora_pro":

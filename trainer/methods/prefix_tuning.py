@@ -65,6 +65,11 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     return prefixed
 
 
+def unwrap(model: Any) -> Any:
+    """The base again, as it was."""
+    return model.get_base_model()
+
+
 def save(model: Any, folder: Path, *, base: str | None) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
     save_adapter(model, folder, base=base)

@@ -1,0 +1,130 @@
+"""Several tasks on one base, in one training file: `tasks: [{name, data}]` in place of `data`.
+
+Each task is a training file of its own once it is picked: the same keys, that task's data, and a name that ends in the
+task's. So a task gives the very version that its data alone would give.
+"""
+
+import copy
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.config import TrainingFile
+from schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
+from schemas.errors import InputRefused
+from schemas.identity import check_name
+
+TASK = "task"  # the override that picks one: `task=summaries`
+_KEYS = ("name", "data")
+
+
+class DataAndTasks(InputRefused):
+    reference = "data-and-tasks"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            what=f"`{key}` and `tasks` are both given",
+            why="each task has data of its own, and those of the file would train nothing",
+            fix=f"move `{key}` into a task, or remove `tasks`",
+        )
+
+
+class TaskTwice(InputRefused):
+    reference = "task-twice"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"two tasks are called {name}",
+            why="a task's name is the end of its version's name, and its figures are found by it",
+            fix="give each task a name of its own",
+        )
+
+
+class NoSuchTask(InputRefused):
+    reference = "no-such-task"
+
+    def __init__(self, asked: Any, names: Sequence[str]) -> None:
+        shown = repr(asked)[:60]
+        there = f"its tasks are {', '.join(names)}" if names else "it has `data`, and no `tasks`"
+        close = difflib.get_close_matches(str(asked), names, n=1)
+        super().__init__(
+            what=f"the training file has no task {shown}",
+            why=there,
+            fix=f"did you mean {TASK}={close[0]}?" if close else f"name one that is there, or leave {TASK}= out",
+        )
+
+
+class SeveralTasks(InputRefused):
+    reference = "several-tasks"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            what=f"the training file has {len(names)} tasks, and this needs one",
+            why=f"its tasks are {', '.join(names)}; only `registry train` and `registry estimate` take all of them",
+            fix=f"pick one: {TASK}={names[0]}",
+        )
+
+
+def tasks_of(raw: Any) -> tuple[str, ...]:
+    """The names of the tasks that the value of a YAML document holds, in its order; none where it has `data`.
+
+    Raises:
+        MissingKey, UnknownKey, WrongValue: a task is not as it should be, with its dotted key.
+        MalformedName: its name cannot be part of a version's name.
+        DataAndTasks: the file has data besides.
+        TaskTwice: two tasks have one name.
+    """
+    if not isinstance(raw, dict) or "tasks" not in raw:
+        return ()
+    for key in ("data", "datasets", "val_set_size"):
+        if key in raw:
+            raise DataAndTasks(key)
+    tasks = raw["tasks"]
+    if not isinstance(tasks, list) or not tasks:
+        raise WrongValue("tasks", tasks, expected="a list of one task or more, each with a name and data")
+    names = tuple(_name_of(at, task) for at, task in enumerate(tasks))
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise TaskTwice(name)
+    return names
+
+
+def parse_task(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[TrainingFile, tuple[str, ...]]:
+    """As `parse_training_file`, of a file with `data`, or of the one task that the override `task` picks.
+
+    Raises:
+        SeveralTasks: the file has tasks, and none is picked.
+        NoSuchTask: one is picked that is not there.
+        InputRefused: as `tasks_of` and `parse_training_file`.
+    """
+    names = tasks_of(raw)
+    picked = [value for key, value in overrides if key == TASK]
+    if not picked:
+        if names:
+            raise SeveralTasks(names)
+        return parse_training_file(raw, overrides)
+    if picked[-1] not in names:
+        raise NoSuchTask(picked[-1], names)
+    document = {key: copy.deepcopy(value) for key, value in raw.items() if key != "tasks"}
+    document["data"] = copy.deepcopy(raw["tasks"][names.index(picked[-1])]["data"])
+    if isinstance(document.get("name"), str):
+        document["name"] = f"{document['name']}-{picked[-1]}"
+    return parse_training_file(document, [(key, value) for key, value in overrides if key != TASK])
+
+
+def _name_of(at: int, task: Any) -> str:
+    where = f"tasks.{at}"
+    if not isinstance(task, dict):
+        raise WrongValue(where, task, expected="a block with `name` and `data`")
+    for key in task:
+        if key not in _KEYS:
+            close = difflib.get_close_matches(str(key), _KEYS, n=1)
+            raise UnknownKey(f"{where}.{key}", nearest=close[0] if close else None, known=_KEYS)
+    for key in _KEYS:
+        if key not in task:
+            raise MissingKey(f"{where}.{key}")
+    name = task["name"]
+    if not isinstance(name, str):
+        raise WrongValue(f"{where}.name", name, expected="a text")
+    check_name(name)
+    return name

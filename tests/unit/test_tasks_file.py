@@ -1,0 +1,89 @@
+"""`tasks:` in a training file: each task is a file of its own, and what cannot be one is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from schemas.config import config_identity
+from schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
+from schemas.errors import KnownError
+from schemas.identity import MalformedName
+from schemas.tasks import DataAndTasks, NoSuchTask, SeveralTasks, TaskTwice, parse_task, tasks_of
+
+ROWS = {"train": {"path": "rows.jsonl"}}
+
+
+def a_file(**changes: Any) -> dict[str, Any]:
+    tasks = [{"name": "sums", "data": ROWS}, {"name": "names", "data": {"train": {"path": "other.jsonl", "rows": 9}}}]
+    return {"name": "tutor", "base": "tiny", "method": "ia3", "tasks": tasks} | changes
+
+
+def test_a_picked_task_is_the_file_with_its_data_alone() -> None:
+    found, notes = parse_task(a_file(), [("task", "names"), ("training.seed", 3)])
+    alone = {
+        "name": "tutor-names",
+        "base": "tiny",
+        "method": "ia3",
+        "data": {"train": {"path": "other.jsonl", "rows": 9}},
+    }
+    expected, _ = parse_training_file(alone, [("training.seed", 3)])
+    assert found == expected
+    assert config_identity(found) == config_identity(expected)
+    assert notes == ()
+
+
+def test_an_override_of_the_data_reaches_the_picked_task() -> None:
+    assert parse_task(a_file(), [("task", "names"), ("data.train.rows", 4)])[0].data.train.rows == 4
+
+
+def test_the_file_is_not_changed() -> None:
+    raw = a_file()
+    parse_task(raw, [("task", "sums"), ("data.train.rows", 4)])
+    assert raw == a_file()
+
+
+def test_tasks_are_listed_in_the_order_of_the_file() -> None:
+    assert tasks_of(a_file()) == ("sums", "names")
+    assert tasks_of({"name": "tutor", "data": ROWS}) == ()
+
+
+REFUSED: dict[str, tuple[dict[str, Any], type[KnownError], str]] = {
+    "no list": ({"tasks": {"name": "sums"}}, WrongValue, "`tasks`"),
+    "empty": ({"tasks": []}, WrongValue, "`tasks`"),
+    "nothing": ({"tasks": None}, WrongValue, "`tasks`"),
+    "a text": ({"tasks": ["sums"]}, WrongValue, "`tasks.0`"),
+    "twice": ({"tasks": [{"name": "sums", "data": ROWS}] * 2}, TaskTwice, "sums"),
+    "no name": ({"tasks": [{"data": ROWS}]}, MissingKey, "`tasks.0.name`"),
+    "no data": ({"tasks": [{"name": "sums"}]}, MissingKey, "`tasks.0.data`"),
+    "a number": ({"tasks": [{"name": 3, "data": ROWS}]}, WrongValue, "`tasks.0.name`"),
+    "no name of a version": ({"tasks": [{"name": "../up", "data": ROWS}]}, MalformedName, "../up"),
+    "spelling": ({"tasks": [{"name": "sums", "dat": ROWS}]}, UnknownKey, "`tasks.0.dat`"),
+    "data besides": ({"data": ROWS}, DataAndTasks, "`data`"),
+    "data of another tool besides": ({"val_set_size": 0.1}, DataAndTasks, "`val_set_size`"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_list_of_tasks_is_refused_by_name(case: str) -> None:
+    changes, error, named = REFUSED[case]
+    with pytest.raises(error) as refused:
+        tasks_of(a_file(**changes))
+    assert named in refused.value.what
+    assert refused.value.exit_code == 2
+
+
+def test_a_command_that_takes_one_run_says_which_tasks_there_are() -> None:
+    with pytest.raises(SeveralTasks) as refused:
+        parse_task(a_file())
+    assert refused.value.fix == "pick one: task=sums"
+
+
+@pytest.mark.parametrize("raw", [a_file(), {"name": "t", "base": "tiny", "method": "ia3", "data": ROWS}])
+def test_a_task_that_is_not_there_is_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(NoSuchTask):
+        parse_task(raw, [("task", "nams")])
+
+
+def test_bad_data_of_a_task_name_their_key() -> None:
+    with pytest.raises(UnknownKey, match=r"data\.train\.rowz"):
+        parse_task(a_file(tasks=[{"name": "sums", "data": {"train": {"path": "a", "rowz": 1}}}]), [("task", "sums")])

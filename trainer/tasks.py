@@ -1,0 +1,121 @@
+"""Several tasks on one base: each trained and registered like any run, on a base that is loaded once.
+
+Every task takes the one registration path (`trainer/runs.py`). A task that is registered already, by an earlier call that was
+cut short or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing is trained
+twice; and a task that was stopped in its middle goes on from its state.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.home import Registry
+from registry.records import records_of
+from schemas.canonical import canonical_digest
+from schemas.config import config_identity
+from schemas.progress import Observe, Said, ignore
+from schemas.run import TASKS_PREFIX, KeptRun
+from schemas.tasks import TASK
+from schemas.version import Version
+from trainer.checked_base import base_named
+from trainer.compare import registered_before, same_data
+from trainer.config import LoadedConfig, load_training_file
+from trainer.launch import Launch
+from trainer.run_folder import kept_runs
+from trainer.runs import train_and_register
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """One task, and the version that holds it. `trained` is false where it was registered before."""
+
+    task: str
+    version: Version
+    trained: bool
+    loss_before: float
+    loss_after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `train --output json`."""
+        digests = {key: str(getattr(self.version, key)) for key in ("manifest_digest", "weights_digest")}
+        losses = {"loss_before": self.loss_before, "loss_after": self.loss_after}
+        return {"task": self.task, "version": self.version.label, "trained": self.trained, **digests, **losses}
+
+
+@dataclass(frozen=True, slots=True)
+class TasksOutcome:
+    """What became of the tasks of a file, in its order; `base_loads` is how often a base was read from its files."""
+
+    results: tuple[TaskResult, ...]
+    base_loads: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `train --output json` ends with where a file has tasks."""
+        return {"tasks": [one.to_json() for one in self.results], "base_loads": self.base_loads}
+
+
+def train_tasks(
+    registry: Registry,
+    path: Path,
+    names: Sequence[str],
+    overrides: tuple[str, ...] = (),
+    *,
+    launch: Launch | None = None,
+    observe: Observe = ignore,
+) -> TasksOutcome:
+    """Train and register each task that is not there yet.
+
+    Args:
+        registry: where.
+        path: of the training file.
+        names: the tasks that `load_tasks` found in it.
+        overrides: such as `training.seed=8`, for every task.
+        launch: the processes to train in; None for this one.
+        observe: hears of everything.
+
+    Raises:
+        KnownError: as `train_and_register`; tasks that are registered stay, and the next call finds them.
+    """
+    from trainer.shared_base import SharedBase
+
+    registry.require_writable()
+    words = {name: (*overrides, f"{TASK}={name}") for name in names}
+    files = {name: load_training_file(path, words[name]) for name in names}
+    group = canonical_digest({name: config_identity(one.config) for name, one in files.items()}).hex[:16]
+    shared, results = SharedBase(observe), []
+    for number, (name, loaded) in enumerate(files.items(), start=1):
+        base = base_named(registry, loaded.config.base)
+        version = registered_before(registry, loaded, base)
+        was_there = version is not None
+        if version is not None:
+            observe(Said("task", f"{name}: {version.label} is registered already"))
+        else:
+            kept = _stopped(registry, path, loaded, base)
+            begins = "" if kept is None else f", going on after step {kept.step}"
+            observe(Said("task", f"{name} ({number} of {len(files)}): {loaded.config.name}{begins}"))
+            version = train_and_register(
+                registry,
+                path,
+                words[name],
+                resume=kept,
+                launch=launch,
+                comparison=TASKS_PREFIX + group,
+                shared=shared,
+                observe=observe,
+            ).version
+        run = records_of(registry, version).run
+        assert run is not None, "a trained version has its run"
+        results.append(TaskResult(name, version, not was_there, run.loss_before.value, run.loss_after.value))
+    return TasksOutcome(tuple(results), shared.loads)
+
+
+def _stopped(registry: Registry, path: Path, loaded: LoadedConfig, base: Version) -> KeptRun | None:
+    """The newest run of this very task that was stopped and left a state; a run that failed is begun anew."""
+    config = loaded.config
+    wanted = (config.name, canonical_digest(config_identity(config)), base.manifest_digest, str(path.resolve()))
+    for one in kept_runs(registry.folder / "runs"):
+        same = (one.name, one.config_sha256, one.base, one.config) == wanted
+        if same and one.status != "failed" and (one.data is None or same_data(loaded, one.data)):
+            return one
+    return None
