@@ -38,9 +38,8 @@ gsm8k() { # OPTION …
   registry compare "$here/compare-gsm8k.yml" --home "$home" $rates --output json prompt_tuning.seeds=1 \
     "data.train.path=$data/gsm8k-train.jsonl" "$@"
 }
-gsm8k --methods full,lora,bottleneck,prompt_tuning >/dev/null # these are timed
-gsm8k --methods all --no-latency >"$here/compare-gsm8k.json"
-gsm8k --methods full,lora,prompt_tuning --seeds 2 --no-latency >"$here/compare-gsm8k-pairs.json"
+gsm8k --methods all >"$here/compare-gsm8k.json"
+gsm8k --methods full,lora,prompt_tuning,hybrid --seeds 2 --no-latency >"$here/compare-gsm8k-pairs.json"
 gsm8k --methods lora,prompt_tuning --seeds 3 --no-latency >"$here/compare-gsm8k-seeds.json"
 for tokens in 10 64; do
   gsm8k --methods prompt_tuning "name=prompt$tokens" "evaluation={bias: [], quality: [loss]}" \
