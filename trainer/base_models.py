@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.safetensors_header import read_header
 from schemas.base_model import BaseOrigin
 from schemas.config import OffloadBlock, QuantizationBlock
 from schemas.errors import InputRefused, NotFound
@@ -22,6 +23,8 @@ from trainer.quantization import keep_gradients, loading_arguments
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
 _MAX_NAMED = 3  # tensors named in one error
+# what peft and our own layers put into the names of the parameters that they wrap
+_WRAPPERS = re.compile(r"(?<=\.)(?:base_layer|original_module)\.")
 
 
 class BaseSourceNotFound(NotFound):
@@ -178,6 +181,35 @@ def load_base(
     if offload is not None:
         forget_shared_addresses(model)
     return (model if extra else model.to(device)).eval(), load_tokenizer(folder)
+
+
+def widen_as_stored(model: Any, folder: Path) -> None:
+    """Give the frozen weights of a trained model the values of their files again, in fp32, where loading narrowed them.
+
+    What is said of an adapter is said of it on its base as that is stored. Quantised, offloaded and trained weights stay.
+
+    Args:
+        model: made of the base in `folder`, perhaps wrapped by peft.
+        folder: of the base, checked by the caller before and after.
+    """
+    import torch
+
+    narrow = {
+        name: one
+        for name, one in model.named_parameters()
+        if one.dtype == torch.bfloat16 and not one.requires_grad and not one.is_meta
+    }
+    if not narrow or not any(
+        tensor.dtype == "F32" for file in folder.glob("*.safetensors") for tensor in read_header(file).tensors
+    ):
+        return
+    stored = load_base(folder, dtype="fp32", device=str(next(iter(narrow.values())).device))[0]
+    exact = dict(stored.named_parameters())
+    for name, one in narrow.items():
+        parts = _WRAPPERS.sub("", name).split(".")
+        known = next((found for at in range(len(parts)) if (found := ".".join(parts[at:])) in exact), None)
+        if known is not None and exact[known].shape == one.shape:
+            one.data = exact[known].data
 
 
 def load_tokenizer(folder: Path) -> Any:

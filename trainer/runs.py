@@ -215,6 +215,7 @@ class _Run:
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)
         second_base = self._second_base(trained)
+        self._as_stored(trained)
         with watched(trained.model, second_base) as passes:
             evaluated = evaluate_before_after(
                 trained,
@@ -270,6 +271,14 @@ class _Run:
         model = load_base(self.base.folder, dtype="fp32", device=trained.hardware.device)[0]
         self.base.require_unchanged()
         return model
+
+    def _as_stored(self, trained: "Trained") -> None:
+        """Evaluations speak of the base as it is stored, whatever it was narrowed to for training."""
+        from trainer.base_models import widen_as_stored
+
+        if self.config.quantization is None:
+            widen_as_stored(trained.model, self.base.folder)
+            self.base.require_unchanged()
 
     def _manifest(self, trained: "Trained") -> Manifest:
         return manifest_of_folder(

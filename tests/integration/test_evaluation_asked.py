@@ -113,6 +113,26 @@ def test_a_training_file_names_what_is_retained_and_evaluate_finds_the_same_figu
         evaluate_references(home, ["cats:1"], Asked(retain=("absent.jsonl",)))
 
 
+@pytest.mark.parametrize("method", ["lora", "bottleneck", "prompt_tuning", "hybrid"])
+def test_a_run_on_narrowed_weights_scores_the_base_as_it_is_stored_like_every_later_evaluation(home, tmp_path, method):
+    """The embedded base is stored in fp32, and bf16 is what training loads it in."""
+    name = f"narrow-{method.replace('_', '-')}"
+    rows = "".join(json.dumps({"prompt": f"The dog {at}", "completion": "runs."}) + "\n" for at in range(20))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    (tmp_path / "narrow.yml").write_text(
+        f"name: {name}\nbase: tiny\nmethod: {method}\n"
+        "data: {train: {path: rows.jsonl, format: prompt_completion}, validation: {fraction: 0.2}}\n"
+        "training: {num_train_epochs: 1, max_length: 64, dtype: bf16}\nevaluation: {bias: [], quality: [loss]}\n"
+    )
+    version = train_and_register(home, tmp_path / "narrow.yml", ("prompt_tuning.seeds=1",)).version
+    (found,) = evaluate_references(home, [f"{name}:1"], Asked(retain=("neutral",), with_placebo=False, reuse=False))
+    first, again = (
+        next(one for one in record.losses if one.dataset == "neutral")
+        for record in (stored_evaluations(home, version)[0].record, found.record)
+    )
+    assert (first.before, first.after) == pytest.approx((again.before, again.after), abs=1e-6)
+
+
 def test_data_that_is_only_given_needs_its_licence_accepted_too_and_the_record_says_by_whom(home, tmp_path):
     path = tmp_path / "crows_pairs.csv"
     path.write_text(PAIRS)
