@@ -15,8 +15,8 @@ from cli.main import run
 from tests.interpreter import ROOT, modules_after, packages
 
 SOURCE = ("schemas", "registry", "trainer", "cli")
-# without blank lines, comments and docstrings (docs/adr/0008-size-by-part.md); whoever passes one asks first what can go
-MAX_LINES_OF_CODE = {("schemas", "registry"): 16_000, ("trainer", "cli"): 16_000}
+# without blank lines, comments and docstrings (docs/adr/0008 and 0009); whoever passes one asks first what can go
+MAX_LINES_OF_CODE = {("schemas", "registry"): 16_000, ("trainer", "cli"): 17_500}
 NAMES_WITHOUT_AN_IDEA = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base_classes"}
 SLOW_TO_IMPORT = {"torch", "transformers", "peft", "mlflow", "alembic", "numpy", "datasets", "accelerate"}
 
