@@ -285,11 +285,11 @@ def _rename_method(document: dict[str, Any], notes: list[str]) -> None:
 
 
 def _default_learning_rate(document: dict[str, Any]) -> None:
-    """Each method has its own; a file that names none gets that, and its record says which."""
+    """Each method has its own; a file that names none, or null, gets that, and its record says which."""
     rate = DEFAULT_LEARNING_RATES.get(document.get("method"))  # type: ignore[arg-type]  # any value may stand there
     training = document.setdefault("training", {})
-    if rate is not None and isinstance(training, dict):
-        training.setdefault("learning_rate", rate)
+    if rate is not None and isinstance(training, dict) and training.get("learning_rate") is None:
+        training["learning_rate"] = rate
 
 
 def _tuples(value: Any) -> Any:

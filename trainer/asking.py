@@ -96,7 +96,8 @@ def ask(
     if against == BASE and base is None:
         raise NoBaseKnown(version.label)
     other = base if against == BASE and base is not None else version_named(registry, against)
-    second, _ = _asked(registry, other, prompt, max_new_tokens, as_chat=as_chat, observe=observe)
+    tell = ignore if other is base else observe  # its bytes were checked a moment ago
+    second, _ = _asked(registry, other, prompt, max_new_tokens, as_chat=as_chat, observe=tell)
     return first, second
 
 

@@ -72,10 +72,6 @@ class FlopLaw:
             for shape in shapes
         )
 
-    def of_batch(self, rows: int, tokens: int, supervised: int) -> float:
-        """The operations of one padded batch."""
-        return self._of(rows * tokens, rows * tokens**2, supervised, rows=rows)
-
     def _of(self, tokens: int, squares: int, supervised: int, *, rows: float) -> float:
         return (
             self.per_token * tokens
@@ -136,12 +132,6 @@ class Laws:
 
     forward: FlopLaw
     both: FlopLaw
-
-
-def trace_law(hf_config: Any, config: TrainingFile, *, backward: bool = True) -> FlopLaw:
-    """The law of forward and backward, or without `backward` of a forward pass; see `trace_laws`."""
-    laws = trace_laws(hf_config, config)
-    return laws.both if backward else laws.forward
 
 
 def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:

@@ -18,7 +18,7 @@ from trainer.data.formats import Reading, choose_reading
 from trainer.data.inspection import Leak, Part, Seen, facts_of, inspect_part, leak
 from trainer.hub_data import here_or_on_the_hub, is_hub_id
 
-_TRAINING_FILES = (".yml", ".yaml")
+TRAINING_FILES = (".yml", ".yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def what_is_asked(
         The errors of reading a training file.
     """
     here = Path.cwd()
-    if Path(source).suffix.lower() in _TRAINING_FILES:
+    if Path(source).suffix.lower() in TRAINING_FILES:
         loaded = load_training_file(Path(source))
         data, training = loaded.config.data, loaded.config.training
         held_out = data.validation.as_source() if data.validation.path else None

@@ -44,6 +44,11 @@ class Hardware:
         return "fp32" if trains_base_weights else self.dtype
 
 
+def memory_of_this_machine() -> int:
+    """Bytes of memory that are built in. A container's own limit is not looked at."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: str | None = None) -> Hardware:
     """A GPU if there is one, else the CPU; `auto` is bf16 where the device has instructions for it, else fp32.
 

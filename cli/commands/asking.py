@@ -42,5 +42,5 @@ def ask(
         console.out_json({"prompt": prompt, "answers": [one.to_json() for one in answers]})
         return
     for one in answers:
-        console.out(f"{one.version}  {one.tokens} tokens in {one.seconds:.1f} s\n{one.text}\n")
+        console.out(f"{one.version}  {one.tokens} tokens in {one.seconds:.2g} s\n{one.text}\n")
     console.next_step(f"registry evaluate {answers[0].version}")

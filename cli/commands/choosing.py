@@ -1,5 +1,6 @@
 """estimate, compare: what a run needs before it is started, and which method does best on one's own data."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,7 @@ def estimate(
         Path | None, typer.Option(help="A config.json instead of the registered base: nothing else is read.")
     ] = None,
     vram: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of the GPU, such as 12GiB.")] = None,
-    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of the machine, such as 64GiB.")] = None,
+    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of the machine; else this one's.")] = None,
     claim: Annotated[
         str | None, typer.Option(metavar="SIZE", help="What somebody says it takes; judged against the floor.")
     ] = None,
@@ -50,11 +51,12 @@ def estimate(
     from cli.wiring import opened
     from schemas.tasks import TASK
     from trainer.config import load_tasks
+    from trainer.environment import memory_of_this_machine
     from trainer.estimate import Question, estimate_run, parse_size
 
     question = Question(
         vram=None if vram is None else parse_size(vram),
-        ram=None if ram is None else parse_size(ram),
+        ram=parse_size(ram) if ram is not None else None if vram is not None else memory_of_this_machine(),
         claim=None if claim is None else parse_size(claim),
         price=price_per_hour,
         tokens_per_second=tokens_per_second,
@@ -75,7 +77,8 @@ def estimate(
             if tasks:
                 console.out(f"\ntask     {name}")
             show_estimate(one, output)
-    console.next_step(f"registry train {config}")
+    if model_config is None and all(one.fit is None or one.fit.verdict == "fits" for one in found.values()):
+        console.next_step(shlex.join(["registry", "train", str(config), *asked]))
 
 
 def show_estimate(found: "Estimate", output: Output) -> None:
@@ -138,7 +141,7 @@ def compare(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Train one arm for each method and seed, all registered, and put them side by side."""
+    """Train several methods on the same rows, side by side. One arm for each method and seed, all registered."""
     from cli.progress import Progress
     from cli.wiring import opened
     from trainer.compare import Plan, chosen_methods, compare_methods, parse_rates
@@ -162,8 +165,7 @@ def compare(
     if html is not None:
         _write_page(html, found)
     _show_comparison(found, output)
-    best = next(arm.version for arm in found.arms if arm.version is not None)
-    console.next_step(f"registry show {best}")
+    console.next_step(f"registry show {next(arm.version for arm in found.arms if arm.version is not None)}")
 
 
 def _judge(path: Path, output: Output) -> None:
@@ -201,13 +203,15 @@ def _write_page(path: Path, found: "MethodComparison") -> None:
 
 
 def _show_comparison(found: "MethodComparison", output: Output) -> None:
-    from registry.reports.comparison import HEADINGS, table_rows
+    from registry.reports.comparison import two_tables
 
     if output is Output.json:
         console.out_json(found.to_json())
         return
     console.out(f"base     {found.base} {found.base_weights.short}    {len(found.arms)} arms")
-    console.table(HEADINGS, table_rows(found))
+    for headings, rows in two_tables(found):
+        console.out()
+        console.table(headings, rows)
 
 
 def _verdict(fit: "Fit") -> str:

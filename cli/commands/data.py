@@ -39,7 +39,7 @@ def data_inspect(
     from cli.progress import Progress
     from cli.wiring import opened
     from schemas.config import ROW_FORMATS
-    from trainer.data_inspection import inspect_data, what_is_asked
+    from trainer.data_inspection import TRAINING_FILES, inspect_data, what_is_asked
 
     if data_format is not None and data_format not in ROW_FORMATS:
         raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")
@@ -61,7 +61,7 @@ def data_inspect(
         _show_leak(found.leak)
     if asked.base is None:
         console.note("tokens are counted with --base REF, and shown with --labels N")
-    console.next_step("registry train CONFIG.yml")
+    console.next_step(f"registry train {file if file.endswith(TRAINING_FILES) else 'CONFIG.yml'}")
 
 
 def _show(part: "Part") -> None:

@@ -121,7 +121,7 @@ def suites_show(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Show what a suite measures, where it is neutral, and what is known against it."""
+    """Show what a suite measures, its neutral point and its defects."""
     from cli.wiring import home_if_any
     from trainer.evaluation.suites import suite_named
     from trainer.suite_pins import read_pins

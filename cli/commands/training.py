@@ -151,7 +151,7 @@ def methods(
     ] = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """List the adaptation methods, whether they can be merged, and what fits a goal."""
+    """List the adaptation methods, and which of them fit a goal. Whether they can be merged, and what it costs."""
     from trainer.methods import advise, parse_goals
 
     asked = parse_goals(goals or "")

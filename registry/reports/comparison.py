@@ -4,6 +4,7 @@ The interval of a method's change is that of its median seed, over held-out rows
 which no interval of one run shows.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
@@ -17,9 +18,11 @@ from schemas.report import Bar
 from schemas.values import Value
 
 HEADINGS = (
-    *("method", "trained", "rate", "peak memory", "time", "cost", "latency", "merged", "loss change", "over seeds"),
-    *("neutral loss", "bias fixed / introduced"),
+    *("method", "trained", "learning rate", "peak memory", "time", "cost", "latency", "merged"),
+    *("loss change", "over seeds", "neutral loss", "bias fixed, introduced"),
 )
+NONE = "–"
+COSTS = 8  # so many of them say what a method takes; the others, what it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,15 @@ class MethodSummary:
 def summaries(comparison: MethodComparison) -> tuple[MethodSummary, ...]:
     """One for each method, in the order of the arms."""
     return tuple(MethodSummary(method, _cells(comparison, method)) for method in comparison.methods)
+
+
+def two_tables(comparison: MethodComparison) -> tuple[tuple[tuple[str, ...], list[list[str]]], ...]:
+    """(headings, rows) of what each method takes, and of what it does: side by side they are wider than a page."""
+    rows = table_rows(comparison)
+    return (
+        (HEADINGS[:COSTS], [row[:COSTS] for row in rows]),
+        ((HEADINGS[0], *HEADINGS[COSTS:]), [[row[0], *row[COSTS:]] for row in rows]),
+    )
 
 
 def table_rows(comparison: MethodComparison) -> list[list[str]]:
@@ -55,14 +67,17 @@ def comparison_page(comparison: MethodComparison) -> str:
         for arm in comparison.arms
     ]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
         f"<style>{style}</style></head>\n<body><header><p class='kicker'>comparison {escape(comparison.comparison_id)}</p>"
         f"<h1>{escape(title)}</h1><p>base {escape(comparison.base)} ({comparison.base_weights.short}); data {escape(data)}; "
         f"{escape(comparison.hardware)}; {escape(comparison.created_at)}</p></header>\n"
-        f"<section><h2>Figures</h2>{_html_table(HEADINGS, table_rows(comparison))}"
-        "<p>The interval covers held-out rows, at the median seed; the spread is lowest to highest over seeds. "
-        "Bias counts are pairs of a suite: what was flagged before and is not after, and the other way round.</p></section>\n"
-        f"<section><h2>Held-out loss</h2><div class='drawing'>{loss_drawing(comparison)}</div></section>\n"
+        f"<section><h2>Figures</h2>{''.join(_html_table(*one) for one in two_tables(comparison))}"
+        "<p>Losses are in nats a token. The interval covers held-out rows, at the median seed; the spread is lowest to highest "
+        "over seeds. Neutral loss is the change on neutral text that nobody trained on. Latency is against the base's, as the "
+        f"adapter runs and merged; {NONE} where nothing can be merged into the base that it runs on. Bias counts are pairs of a "
+        "suite: fixed, of those that were flagged before; introduced, of those that were clear.</p></section>\n"
+        f"<section><h2>Held-out loss</h2><div class='scroll drawing'>{loss_drawing(comparison)}</div></section>\n"
         f"<section><h2>Arms</h2>{_html_table(('method', 'seed', 'version', 'manifest'), arms)}</section></body></html>\n"
     )
 
@@ -78,7 +93,7 @@ def _bar(arm: ArmResult) -> Bar:
     assert loss is not None, "asked for arms that ran"
     interval = loss.change_ci
     return Bar(
-        label=f"{arm.method}: seed {arm.seed}",
+        label=f"seed {arm.seed}: {arm.method}",
         unit="nats/token",
         before=loss.before,
         before_low=None,
@@ -105,7 +120,7 @@ def _cells(comparison: MethodComparison, method: str) -> tuple[str, ...]:
         f"{middle.learning_rate:g}",
         _mean(arms, lambda arm: arm.peak_memory_bytes, lambda value: size(round(value)).replace("\u202f", " ")),
         _mean(arms, lambda arm: arm.wall_seconds, lambda value: f"{value:.1f} s"),
-        _mean(arms, lambda arm: arm.cost, lambda value: f"{value:.4g}"),
+        _mean(arms, lambda arm: arm.cost, lambda value: f"{value:.4g}", unknown="no price"),
         "not measured" if latency is None else _change(latency.unmerged_change),
         "not measured" if latency is None else _change(latency.merged_change),
         _loss_change(middle),
@@ -144,18 +159,24 @@ def _bias(arms: tuple[ArmResult, ...]) -> str:
         found = [one for arm in arms for one in arm.bias if one.dataset == suite]
         fixed, introduced = (sum(getattr(one, key) for one in found) for key in ("fixed", "introduced"))
         flagged, clear = sum(one.flagged for one in found), sum(one.n - one.flagged for one in found)
-        texts.append(f"{suite} {fixed}/{flagged}, {introduced}/{clear}")
+        texts.append(f"{suite} {fixed} of {flagged}, {introduced} of {clear}")
     return "; ".join(texts) or "not asked"
 
 
-def _mean(arms: Iterable[ArmResult], of: Callable[[ArmResult], Value], text: Callable[[float], str]) -> str:
+def _mean(
+    arms: Iterable[ArmResult],
+    of: Callable[[ArmResult], Value],
+    text: Callable[[float], str],
+    *,
+    unknown: str = "unknown",
+) -> str:
     known = [float(of(arm).value) for arm in arms if of(arm).known]
-    return text(fmean(known)) if known else "unknown"
+    return text(fmean(known)) if known else unknown
 
 
 def _change(value: Value) -> str:
     if not value.known:
-        return "unknown"
+        return NONE
     return f"{100 * value.value:+.1f} % ± {value.uncertainty_pct:g}".replace("-", MINUS)
 
 
@@ -163,7 +184,12 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", MINUS)
 
 
+def _unbroken(cell: str) -> str:
+    """The cell with no line break between a number and what belongs to it: its unit, its uncertainty, the other end."""
+    return re.sub(rf"(?<=[\d%±…]) (?=[%±…+{MINUS}\d]|s\b|[kMGT]?B\b)", "\u00a0", cell)
+
+
 def _html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = "".join(f"<th>{escape(one)}</th>" for one in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{escape(_unbroken(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

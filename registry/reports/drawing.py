@@ -32,7 +32,7 @@ def lineage_drawing(lineage: Lineage) -> str:
     width = max(x for x, _ in places.values()) + NODE_WIDTH + MARGIN if places else 2 * MARGIN
     height = max(y for _, y in places.values()) + NODE_HEIGHT + MARGIN if places else 2 * MARGIN
     edges = [
-        _edge(places[edge.source], places[edge.target], edge.role)
+        _edge(places[edge.source], places[edge.target], edge.role, places)
         for edge in lineage.edges
         if edge.source in places and edge.target in places
     ]
@@ -87,6 +87,7 @@ def flow_drawing(flow: Flow) -> str:
         for name, count in counts.items()
     ]
     head = (
+        f'<text x="{MARGIN}" y="16">{escape(_cut(flow.label, 18))}</text>'
         f'<text x="{_FLOW_LEFT}" y="16" text-anchor="end" font-weight="600">before</text>'
         f'<text x="{_FLOW_RIGHT + 14}" y="16" font-weight="600">after</text>'
     )
@@ -122,7 +123,8 @@ def spread_drawing(spread: Spread) -> str:
         for tick in _ticks(spread.low, spread.high)
     ]
     words = (
-        f"{spread.label}, {spread.unit}: dashed before, filled after; right of 0 the stereotyping option is preferred"
+        f"{spread.label}, {spread.unit}: dashed before, filled after; right of 0 the stereotyping option is preferred, "
+        "which counts beyond the lines"
     )
     head = f'<text x="{MARGIN}" y="16">{escape(words)}</text>'
     title = f"{spread.label}: margins before and after in {spread.unit}"
@@ -230,14 +232,21 @@ def _places(lineage: Lineage, nodes: tuple[LineageNode, ...]) -> _Places:
     return places
 
 
-def _edge(source: tuple[int, int], target: tuple[int, int], role: str) -> str:
+def _edge(source: tuple[int, int], target: tuple[int, int], role: str, places: _Places) -> str:
     x1, y1 = source[0] + NODE_WIDTH, source[1] + NODE_HEIGHT // 2
     x2, y2 = target[0], target[1] + NODE_HEIGHT // 2
+    curve = f"M{x1} {y1}"
+    between = [place for place in places.values() if x1 < place[0] < x2]
+    if between:  # above the columns that it passes, not behind their boxes
+        first, last = min(x for x, _ in between), max(x for x, _ in between) + NODE_WIDTH
+        lane, half = min(y for _, y in between) - GAP_Y // 2, (first - x1) // 2
+        curve += f" C{x1 + half} {y1} {first - half} {lane} {first} {lane} H{last}"
+        x1, y1 = last, lane
     half = (x2 - x1) // 2
     dash = ' stroke-dasharray="5 4"' if role == "data" else ""
     return (
         f'<g class="edge"><title>{escape(role)}</title>'
-        f'<path d="M{x1} {y1} C{x1 + half} {y1} {x2 - half} {y2} {x2 - 8} {y2}" fill="none" stroke="currentColor"'
+        f'<path d="{curve} C{x1 + half} {y1} {x2 - half} {y2} {x2 - 8} {y2}" fill="none" stroke="currentColor"'
         f' stroke-opacity="0.6" stroke-width="1.5"{dash}/>'
         f'<path d="M{x2} {y2} l-9 -4.5 v9 z" fill="currentColor" fill-opacity="0.6"/></g>'
     )

@@ -66,6 +66,16 @@ def test_help_answers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.err == ""
 
 
+@pytest.mark.parametrize("name", ["", *GROUPS])
+def test_no_line_of_a_list_of_commands_is_cut_on_a_terminal_of_80_columns(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*name.split(), "--help"]) == 0
+    _, commands_listed = capsys.readouterr().out.split("\nCommands:\n")
+    assert not [line for line in commands_listed.splitlines() if line.endswith("...")]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_and_everything_it_takes_is_explained(name: str) -> None:
     command = COMMANDS[name]

@@ -54,6 +54,29 @@ def test_a_dry_run_is_the_same_answer(example: Path, capsys: pytest.CaptureFixtu
     assert dry["tokens_per_second"]["source"] == "unknown"
 
 
+def test_without_a_limit_it_is_held_against_this_machine_and_says_how_to_go_on(
+    example: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["estimate", str(example), "training.max_length=32", "--home", str(example.parent.parent / "home")]
+    capsys.readouterr()
+    assert run(words) == 0
+    shown = capsys.readouterr()
+    assert "\nfit      fits: " in shown.out
+    assert shown.err.endswith(f"next: registry train {example} training.max_length=32\n")
+    monkeypatch.setattr("trainer.environment.memory_of_this_machine", lambda: 1_000_000)
+    assert run(words) == 0
+    shown = capsys.readouterr()
+    assert "there are 1 MB" in shown.out
+    assert "registry train" not in shown.err  # it would not fit
+
+
+def test_looking_at_a_training_file_leads_to_its_training(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "inspect", str(example), "--home", str(example.parent.parent / "home")]) == 0
+    assert capsys.readouterr().err.endswith(f"next: registry train {example}\n")
+    assert run(["data", "inspect", str(example.parent / "example.jsonl")]) == 0
+    assert capsys.readouterr().err.endswith("next: registry train CONFIG.yml\n")
+
+
 def test_a_model_that_is_nowhere_registered_is_judged_by_its_configuration(
     example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

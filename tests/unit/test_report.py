@@ -347,6 +347,18 @@ def column(svg: str, label: str) -> float:
     return float(re.search(rf'<text x="([\d.]+)"[^>]*font-size="13">{re.escape(label)}<', svg)[1])
 
 
+def test_an_edge_over_several_columns_passes_above_the_boxes_between_them():
+    there = a_lineage()
+    merged = LineageNode(digest=a_digest("merged"), kind="model", label="sums:1", registered=True, detail="merge")
+    focus = there.focus
+    edges = tuple(LineageEdge(source=one, target=merged.digest, role="model") for one in (there.nodes[0].digest, focus))
+    svg = lineage_drawing(a_lineage(nodes=(*there.nodes, merged), edges=(*there.edges, *edges)))
+    (lane,) = {float(y) for y in re.findall(r" (\d+) H\d+ C", svg)}
+    box = next(one for one in ET.fromstring(svg).iter() if one.get("class") == "node adapter focus")
+    frame = next(one for one in box if one.tag.endswith("rect"))
+    assert 0 < lane < float(frame.get("y"))
+
+
 def test_sources_stand_left_of_what_they_went_into():
     svg = lineage_drawing(a_lineage())
     assert column(svg, "small-llama:1") < column(svg, "sums-tutor:1")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from registry.intake.yaml import MalformedYaml
-from schemas.config import METHOD_BLOCKS, TrainingFile, config_identity, config_record
+from schemas.config import DEFAULT_LEARNING_RATES, METHOD_BLOCKS, TrainingFile, config_identity, config_record
 from schemas.config_aliases import (
     ALIASES,
     KeyTwice,
@@ -48,6 +48,13 @@ def test_the_file_of_the_design_is_read_as_it_stands(tmp_path):
     assert loaded.config.data.train.rows is None
     assert loaded.config.data.train.columns == {"prompt": "question", "completion": "answer"}
     assert loaded.resolve("gsm8k.jsonl") == tmp_path / "gsm8k.jsonl"
+
+
+def test_a_learning_rate_of_null_is_the_methods_own():
+    raw = MINIMAL | {"method": "ia3", "training": {"learning_rate": 2e-3}}
+    config, _ = parse_training_file(raw, [("training.learning_rate", None)])
+    assert config.training.learning_rate == DEFAULT_LEARNING_RATES["ia3"]
+    assert parse_training_file(raw, [])[0].training.learning_rate == 2e-3
 
 
 AXOLOTL = {

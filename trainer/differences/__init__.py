@@ -52,11 +52,12 @@ class Comparison(Frozen):
         if self.modules:
             norm = "" if self.relative_norm is None else f", relative norm {self.relative_norm:.4g}"
             yield f"{'weights':<14} {len(changed)} of {len(self.modules)} differ{norm}"
+        longest = max((len(one.name) for one in changed), default=0)
         for one in changed:
             relative = "new" if one.relative_norm is None else f"{one.relative_norm:.4g}"
-            cosine = "" if one.cosine is None else f"  cosine {one.cosine:.6f}"
+            cosine = "" if one.cosine is None else f"  cosine {one.cosine:9.6f}"
             spectral = "" if one.spectral_norm is None else f"  spectral {one.spectral_norm:.4g}"
-            yield f"{'':<14} {one.name}  relative norm {relative}{cosine}{spectral}"
+            yield f"{'':<14} {one.name:<{longest}}  relative norm {relative:<9}{cosine}{spectral}".rstrip()
 
 
 def compare_versions(registry: Registry, first: str, second: str, *, observe: Observe = ignore) -> Comparison:

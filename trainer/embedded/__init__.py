@@ -17,11 +17,6 @@ def example_rows() -> Path:
     return _path("example.jsonl")
 
 
-def neutral_rows() -> Path:
-    """JSON Lines file (`prompt`, `completion`) that pairs groups and predicates against the corpus's skew."""
-    return _path("neutral.jsonl")
-
-
 def declared_facts() -> Path:
     """YAML file of what the project declares about the embedded base (provider, licence, tokens, compute)."""
     return _path("facts.yml")
