@@ -11,12 +11,11 @@ from typing import Literal
 
 from registry.base_identity import BaseFolder, identify_base
 from registry.base_locations import base_location, remember_base_location
-from registry.database import catalog
 from registry.exports.model_card import base_card
 from registry.home import Registry
 from registry.manifests import listed_tensors
 from registry.presented import local_object
-from registry.records import stored_manifest
+from registry.records import signed_statements, stored_manifest
 from registry.register import NewArtifact, NewStatement, register_version
 from registry.statements import append_statement
 from registry.weights import TensorDifference, diff_tensors
@@ -202,11 +201,9 @@ def check_base_folder(registry: Registry, version: Version, folder: Path, identi
 
 
 def _newest_record(registry: Registry, manifest: Digest) -> BaseRecord | None:
-    with registry.database.read() as tx:
-        for stored in reversed(catalog.statements_of(tx, subject=manifest)):
-            if stored.kind == "base":
-                return BaseRecord.from_json(stored.statement.predicate)
-    return None
+    said = (one for one in reversed(signed_statements(registry, manifest)) if one.kind == "base")
+    newest = next(said, None)
+    return None if newest is None else BaseRecord.from_json(newest.statement.predicate)
 
 
 def _with_recorded(facts: DeclaredFacts, recorded: BaseRecord | None) -> DeclaredFacts:

@@ -6,7 +6,10 @@ from registry.database import catalog
 from registry.home import Registry
 from registry.manifests import read_manifest
 from registry.provenance import merge_of, run_of
+from registry.signing import dsse
+from registry.signing.trust import public_keys
 from schemas.base_model import BaseRecord
+from schemas.errors import IntegrityBroken, KnownError, NotChecked
 from schemas.evaluation import EvaluationRecord
 from schemas.identity import Digest
 from schemas.manifest import Manifest
@@ -15,6 +18,17 @@ from schemas.modification import ModificationRecord
 from schemas.run import RunRecord
 from schemas.statement import StoredStatement
 from schemas.version import Version
+
+
+class StatementAltered(IntegrityBroken):
+    reference = "statement-altered"
+
+    def __init__(self, stored: StoredStatement, why: str) -> None:
+        super().__init__(
+            what=f"the statement {stored.digest.short} of kind {stored.kind} in the database is not what was signed",
+            why=why,
+            fix="restore the database from a backup; nothing that it says now is used",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +56,42 @@ def stored_manifest(registry: Registry, digest: Digest) -> Manifest:
     return read_manifest(registry.store.read_bytes(digest))
 
 
-def records_of(registry: Registry, version: Version) -> Records:
-    """Everything that is recorded about a version."""
+def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatement, ...]:
+    """What was said about an artifact, in the order of the log; each as it was signed, by a key that the home's trust lists.
+
+    Whether that key may still say it is for `registry verify`; without a trust file that holds only the digests are checked.
+
+    Raises:
+        StatementAltered: a row is another text than its digest, its subject or its signature say.
+    """
     with registry.database.read() as tx:
-        statements = catalog.statements_of(tx, subject=version.manifest_digest)
+        statements = catalog.statements_of(tx, subject=subject)
+    try:
+        keys = public_keys(registry.trust)
+    except (NotChecked, IntegrityBroken):  # whoever checks trust says so
+        keys = ()
+    for stored in statements:
+        envelope = dsse.Envelope.parse(stored.envelope, what=f"statement {stored.digest.short}")
+        if Digest.of(envelope.payload) != stored.digest:
+            raise StatementAltered(stored, f"its text hashes to {Digest.of(envelope.payload)}")
+        if (stored.statement.subject_digest, stored.statement.kind) != (subject, stored.kind):
+            raise StatementAltered(stored, "its text is about another artifact, or of another kind")
+        try:
+            if keys:
+                dsse.verify(envelope, keys, expected_key_id=stored.key_id)
+        except KnownError as error:
+            raise StatementAltered(stored, error.why) from error
+    return statements
+
+
+def records_of(registry: Registry, version: Version) -> Records:
+    """Everything that is recorded about a version.
+
+    Raises:
+        StatementAltered: a statement about it is not what was signed.
+    """
+    statements = signed_statements(registry, version.manifest_digest)
+    with registry.database.read() as tx:
         artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
     newest = {stored.kind: stored.statement.predicate for stored in statements if stored.kind is not None}
     evaluation, modification, base = newest.get("bias-evaluation"), newest.get("modification"), newest.get("base")

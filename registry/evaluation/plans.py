@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.database import catalog
 from registry.evaluation.recheck import PLAN, Discrepancy
 from registry.home import Registry
+from registry.records import signed_statements
 from registry.signing.trust import key_status, require_ok
 from registry.statements import append_statement
 from schemas.canonical import canonical_digest
@@ -59,8 +59,7 @@ def log_plan(registry: Registry, version: Version, plan: dict[str, Any], *, poli
 
 def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, LoggedPlan]:
     """The plans that were logged about a version, by the digest of their statement."""
-    with registry.database.read() as tx:
-        stored = catalog.statements_of(tx, subject=version.manifest_digest)
+    stored = signed_statements(registry, version.manifest_digest)
     return {
         one.digest: LoggedPlan(
             one.digest, one.log_index, one.appended_at, EvaluationPlan.from_json(one.statement.predicate)

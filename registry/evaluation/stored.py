@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.bases import base_record
-from registry.database import catalog
 from registry.evaluation.plans import logged_plans, plan_discrepancies
 from registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
 from registry.evaluation.staleness import Staleness, composition_of, staleness
 from registry.home import Registry
-from registry.records import stored_manifest
+from registry.records import signed_statements, stored_manifest
 from schemas.base_model import BaseIdentity
 from schemas.errors import IntegrityBroken, NotFound
 from schemas.evaluation import EvaluationRecord
@@ -44,12 +43,11 @@ def stored_evaluations(registry: Registry, version: Version) -> tuple[StoredEval
 
     Raises:
         NoEvaluation: there is none.
+        StatementAltered: a statement is not what was signed.
         ObjectMissing, ObjectCorrupt: the store lost or changed an item table.
     """
-    with registry.database.read() as tx:
-        statements = catalog.statements_of(tx, subject=version.manifest_digest)
     found = []
-    for stored in statements:
+    for stored in signed_statements(registry, version.manifest_digest):
         if stored.kind == "bias-evaluation":
             record = EvaluationRecord.from_json(stored.statement.predicate)
             items = registry.store.read_bytes(record.items.sha256)
