@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from registry.exports.loading import hub_id, loading_code
-from registry.reports.text import number, share, size, value_text, whole
+from registry.reports.text import number, share, size, value_text, visible, whole
 from registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
 from schemas.base_model import BaseRecord
 from schemas.evaluation import EvaluationRecord, Result
@@ -282,5 +282,5 @@ def _declared(value: Value) -> str:
 
 def _md(text: str) -> str:
     """Text that Markdown shows as it is: one line, no markup, no HTML."""
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     return _MARKUP.sub(r"\\\1", line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from registry.reports.drawing import bar_groups, flow_drawing, interval_drawing, lineage_drawing, spread_drawing
+from registry.reports.text import visible
 from schemas.report import FieldRow, ReportView
 
 if TYPE_CHECKING:
@@ -62,11 +63,17 @@ def _template() -> "Template":
     from markupsafe import Markup
 
     folder = resources.files("registry.reports") / "templates"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     environment.globals["style"] = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704 our own file
     environment.filters["svg"] = Markup  # drawings escape what they print
     environment.filters["digests"] = _with_digests_marked
     return environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
+
+
+def _shown(value: object) -> object:
+    return type(value)(visible(value)) if isinstance(value, str) else value  # markup stays markup
 
 
 def _with_digests_marked(text: str) -> "Markup":

@@ -1,6 +1,7 @@
 """Numbers and values as text: one form, independent of locale, and never more digits than are meant."""
 
 import math
+import re
 from typing import Any
 
 from schemas.values import Value
@@ -9,6 +10,13 @@ THIN = "\u202f"  # narrow no-break space, between groups of three digits and bef
 MINUS = "\u2212"
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _SHOWN_ITEMS = 6
+# C0 but tab and line ends, DEL, C1, line and paragraph separators, marks that reorder text (Unicode TR 36 §3.4)
+_OBEYED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """The text with what a screen would obey instead of show escaped: control characters, marks that turn its direction."""
+    return _OBEYED.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
 def whole(number: int) -> str:

@@ -102,12 +102,13 @@ def test_an_unrecorded_licence_is_unknown():
 
 
 def test_names_and_declared_text_stay_text():
-    hostile = 'x"}`<script>alert(1)</script>|[a](http://b)\n# heading\n---'
+    hostile = 'x"}`<script>alert(1)</script>|[a](http://b)\n# heading\n---\x1b[31m\u202e'
     run = a_run_record(data=(a_data_identity(name=hostile),))
     facts = {"asserted_by": "x", "use": {"intended": hostile}}
     card = a_card(run=run, record=a_modification_record(facts=facts))
     assert "<script>" not in card
     assert "\n# heading" not in card
+    assert not {"\x1b", "\u202e"} & set(card)
     assert "[a](http" not in card
     assert ModelCard(card).data.library_name == "peft"
 

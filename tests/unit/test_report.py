@@ -11,7 +11,7 @@ import pytest
 from registry.reports.drawing import MAX_NODES, bar_groups, interval_drawing, lineage_drawing
 from registry.reports.evaluation_view import bars_of, transitions_of
 from registry.reports.html import render_html
-from registry.reports.text import number, plain, share, signed, size, value_text
+from registry.reports.text import number, plain, share, signed, size, value_text, visible
 from registry.reports.view import build_report_view
 from registry.reports.wording import comparison_sentence
 from schemas.lineage import Lineage, LineageEdge, LineageNode
@@ -39,7 +39,7 @@ from tests.builders import (
 )
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>&{{ 7*7 }}'
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>&{{ 7*7 }}\x1b[31m\u202e'
 
 
 def a_view(**over):
@@ -433,3 +433,7 @@ def test_values_are_text_and_unknown_ones_their_reason():
 
 def test_the_commands_name_the_digest_that_the_report_is_about():
     assert any(a_manifest().canonical_digest().hex in line for line in a_view().how_to_verify)
+
+
+def test_what_a_screen_would_obey_is_shown_instead() -> None:
+    assert visible("a\x1b[31m\u202eb\n\u2066") == "a\\x1b[31m\\u202eb\n\\u2066"
