@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import IntegrityBroken, KnownError, NotFound, Unavailable
+from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
 
 BLOCK_BYTES = 1024 * 1024
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -58,6 +58,13 @@ class FileTooLarge(IntegrityBroken):
             why=f"it has {size} bytes, and {limit} are allowed for a file of its kind",
             fix="check that it is the file it claims to be",
         )
+
+
+class OfferedFileRefused(InputRefused):
+    reference = "offered-file-refused"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(what=f"{path} was not read", why=why, fix="name the file itself")
 
 
 class FileUnreadable(Unavailable):
@@ -216,6 +223,21 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
         if file.key.size > max_bytes:
             raise FileTooLarge(path, file.key.size, max_bytes)
         return b"".join(file.blocks(0, file.key.size))
+
+
+def read_offered(path: Path, *, max_bytes: int) -> bytes:
+    """The whole of a small file that the user names on a command line; a link of theirs is followed.
+
+    Raises:
+        OfferedFileRefused: it is no regular file, has more than `max_bytes`, or its links go round in a circle.
+        FileMissing, FileChanged, FileUnreadable: as `reading`.
+    """
+    try:
+        return read_file(path.resolve(), max_bytes=max_bytes)
+    except (NotARegularFile, FileTooLarge) as error:
+        raise OfferedFileRefused(path, error.why) from error
+    except RuntimeError as error:  # what `resolve` says of links that go round in a circle
+        raise OfferedFileRefused(path, "its links go round in a circle") from error
 
 
 def unwritable(path: Path | str, error: OSError) -> KnownError:

@@ -5,6 +5,7 @@ Canonical keys are these fields. Familiar words of other tools are accepted wher
 Scalars are never coerced: `"8"` is no number, `true` is no integer.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -25,7 +26,11 @@ ROW_FORMATS: tuple[str, ...] = get_args(RowFormat)
 Goal = Literal["latency", "bias_mitigation", "many_tasks"]
 GOALS: tuple[Goal, ...] = get_args(Goal)
 AUTO_VALIDATION_FRACTION = 0.1
+MAX_NUMBER = 1e30  # a product with a weight still fits 32 bits, which end at 3.4e38
 PROMPT_SEEDS = 5  # starts of prompt tuning; its result depends on them
+MAX_REPETITIONS, MAX_GROUPS = 3, 4  # in one regular expression over module names
+_REPETITION = re.compile(r"[*+{]")
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
 # Used where the file names none. Each is a published or measured value for its method: see the table of methods.
 DEFAULT_LEARNING_RATES: Mapping[MethodName, float] = {
     "full": 2e-5,
@@ -41,9 +46,22 @@ DEFAULT_LEARNING_RATES: Mapping[MethodName, float] = {
 
 
 class Block(Frozen):
-    """A part of the file; strict, so that a value of the wrong type is refused and not converted."""
+    """A part of the file; strict, so that a value of the wrong type is refused and not converted.
+
+    Its numbers can be recorded (whole ones are exact in every JSON reader) and computed with in 32 bits.
+    """
 
     model_config = ConfigDict(strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_used(cls, value: Any) -> Any:  # any field
+        for number in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(number, int) and abs(number) >= 2**53:
+                raise ValueError("a whole number below 2^53")
+            if isinstance(number, float) and abs(number) > MAX_NUMBER:
+                raise ValueError(f"a number of at most {MAX_NUMBER:g}")
+        return value
 
 
 class LoraBlock(Block):
@@ -66,7 +84,14 @@ class LoraBlock(Block):
     use_dora: bool = False
     bias: Literal["none", "all", "lora_only"] = "none"
     init: Literal["kaiming", "pissa"] = "kaiming"
-    loraplus_lr_ratio: float | None = Field(default=None, gt=0)
+    loraplus_lr_ratio: float | None = Field(default=None, gt=0, le=1e6)
+
+    @field_validator("rank_pattern", "alpha_pattern")
+    @classmethod
+    def _patterns_end(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for pattern in value:
+            check_pattern(pattern)
+        return value
 
     @field_validator("target_modules")
     @classmethod
@@ -257,7 +282,7 @@ class TrainingBlock(Block):
     """
 
     learning_rate: float = Field(default=2e-4, gt=0)
-    num_train_epochs: float = Field(default=1.0, gt=0)
+    num_train_epochs: float = Field(default=1.0, gt=0, le=100_000)
     per_device_train_batch_size: int = Field(default=4, ge=1)
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     max_length: int = Field(default=512, ge=2)
@@ -417,6 +442,25 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
         one["path"] = base_name(one["path"])
     found["facts"] = base_name(found["facts"])
     return found
+
+
+def check_pattern(pattern: str) -> None:
+    """Return if this is a regular expression that is matched with a name in no time.
+
+    Backtracking takes exponential time where a group that can match in several ways is repeated, and n^k steps for k
+    repetitions in a row.
+
+    Raises:
+        ValueError: it is none, or might never end.
+    """
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"module names, or regular expressions over them: {error}") from error
+    if len(_REPETITION.findall(pattern)) > MAX_REPETITIONS or pattern.count("(") > MAX_GROUPS:
+        raise ValueError(f"regular expressions with at most {MAX_REPETITIONS} repetitions and {MAX_GROUPS} groups")
+    if _REPEATED_GROUP.search(pattern):
+        raise ValueError("regular expressions that repeat no group")
 
 
 def base_name(path: str | None) -> str | None:

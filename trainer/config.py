@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import FileTooLarge, NotARegularFile, read_file
+from registry.files import OfferedFileRefused, read_offered
 from registry.intake.yaml import read_yaml
 from schemas.config import TrainingFile
 from schemas.errors import InputRefused
 from schemas.tasks import TASK, parse_task, tasks_of
 
 MAX_BYTES = 1024 * 1024
+MAX_KEY_PARTS = 16  # of an override; no key of the file has more than four
 
 
 class MalformedOverride(InputRefused):
@@ -53,7 +54,7 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
     """The training file at `path`, with overrides such as `training.seed=8` (the value is strict YAML).
 
     Raises:
-        FileMissing, FileUnreadable: as `registry.files.read_file`.
+        FileMissing, FileUnreadable: as `registry.files.read_offered`.
         NotATrainingFile: a folder, a device, or far too large.
         MalformedYaml: the file or an override's value is no strict YAML.
         MalformedOverride: no key or no equals sign.
@@ -75,8 +76,8 @@ def load_tasks(path: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:
 
 def _read(path: Path) -> Any:  # any JSON value; the schema validates it
     try:
-        text = read_file(path.resolve(), max_bytes=MAX_BYTES)
-    except (NotARegularFile, FileTooLarge) as error:
+        text = read_offered(path, max_bytes=MAX_BYTES)
+    except OfferedFileRefused as error:
         raise NotATrainingFile(path, error.why) from error
     return read_yaml(text, what=path.name)
 
@@ -88,6 +89,7 @@ def parse_override(text: str) -> tuple[str, Any]:  # any JSON value; the schema 
         MalformedOverride, MalformedYaml: as `load_training_file`.
     """
     key, equals, value = text.partition("=")
-    if not equals or not all(key.strip().split(".")):
+    parts = key.strip().split(".")
+    if not equals or not all(parts) or len(parts) > MAX_KEY_PARTS:
         raise MalformedOverride(text)
     return key.strip(), read_yaml(value, what=f"the override of `{key.strip()}`")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from registry.files import read_file
+from registry.files import read_offered
 from registry.intake.yaml import read_yaml
 from schemas.errors import InputRefused
 
@@ -27,9 +27,9 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         FactsNotAMapping: it is a list, a text or empty.
         MalformedYaml: it is no strict YAML.
-        FileMissing, FileTooLarge, NotARegularFile, FileUnreadable: as `registry.files.read_file`.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `registry.files.read_offered`.
     """
-    facts = read_yaml(read_file(path, max_bytes=MAX_BYTES), what=path.name)
+    facts = read_yaml(read_offered(path, max_bytes=MAX_BYTES), what=path.name)
     if not isinstance(facts, dict):
         raise FactsNotAMapping(path)
     return facts

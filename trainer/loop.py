@@ -38,11 +38,13 @@ _STEP = "train"
 class OutOfMemory(RunFailed):
     reference = "out-of-memory"
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int | None) -> None:
         super().__init__(
-            what=f"memory ran out at step {step}",
+            what="memory ran out before the first step" if step is None else f"memory ran out at step {step}",
             why="weights, activations and optimizer state together were more than this machine has",
-            fix="lower training.per_device_train_batch_size (and raise gradient_accumulation_steps) or "
+            fix="take a smaller rank or size of the method's block; `registry estimate` says what the run takes"
+            if step is None
+            else "lower training.per_device_train_batch_size (and raise gradient_accumulation_steps) or "
             "training.max_length, or set training.gradient_checkpointing=true",
         )
 
@@ -212,7 +214,7 @@ class _Run:
 
     def take(self, step: int, window: list[Batch]) -> float:
         """One optimizer step over the micro-batches of `window`; the mean loss before it."""
-        with _allocating(step):
+        with allocating(step):
             loss, vocabulary = self._backward(window)
             check_loss(
                 step,
@@ -380,7 +382,12 @@ def _windows(batches: Batches, run: _Run, layout: Layout) -> Iterator[list[Batch
 
 
 @contextmanager
-def _allocating(step: int) -> Iterator[None]:
+def allocating(step: int | None) -> Iterator[None]:
+    """Says that memory ran out at this step, or before the first, where an allocation in it fails.
+
+    Raises:
+        OutOfMemory: an allocation failed.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -165,6 +165,8 @@ class MergeRequest:
             raise WeightsDoNotFit("a density is the kept part of a difference: above 0, at most 1")
         if not all(abs(one) < _LARGEST_WEIGHT for one in self.weights):
             raise WeightsDoNotFit(f"a weight is a finite number, smaller than {_LARGEST_WEIGHT:.0f}")
+        if self.weights and not any(self.weights):
+            raise WeightsDoNotFit("all weights are 0, and the result would be the base itself")
         if self.seed < 0:
             raise MergeOptionRefused("--seed", "it is negative", "give a whole number from 0 on")
 

@@ -18,7 +18,7 @@ from trainer.checkpoints import Checkpoints
 from trainer.data.collate import Batches
 from trainer.data.tokenize import Example
 from trainer.evaluation.scoring import in_float32
-from trainer.loop import Shape, TrainResult, supervised_loss, train
+from trainer.loop import Shape, TrainResult, allocating, supervised_loss, train
 from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from trainer.offload import refuse_what_looks_at_weights, standing_in
 from trainer.optimizers import optimizer_for
@@ -94,7 +94,7 @@ def train_all_seeds(
 
 def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
     seed_everything(seed)  # a base may have dropout of its own
-    with standing_in(base):
+    with standing_in(base), allocating(None):
         model = method.prepare(base, setting.config, seed=seed)
     if setting.config.offload is not None:
         refuse_what_looks_at_weights(model)

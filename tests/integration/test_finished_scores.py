@@ -5,7 +5,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainer.embedded import embedded_base
 from trainer.evaluation.finished import ScoreFile, score_key
-from trainer.evaluation.questions import Request
+from trainer.evaluation.questions import Request, Score
 from trainer.evaluation.scoring import score
 
 REQUESTS = [Request("", f"The dog number {number} barks.") for number in range(12)]
@@ -88,3 +88,12 @@ def test_no_text_is_kept(embedded, tmp_path):
 def test_another_composition_or_protocol_is_another_file():
     keys = {score_key(composition=c, protocol=p) for c in "ab" for p in "xy"}
     assert len(keys) == 4
+
+
+def test_lines_that_are_no_scores_are_not_read(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    ScoreFile(path).add({REQUESTS[0]: Score(-1.5, 3, False)})
+    bad = ["5", "[1]", '["a", NaN, 1, false]', '["a", 1.0, "x", 0]', "[[], 1.0, 2, 0]", "[" * 100_000, "{}"]
+    path.write_text(path.read_text() + "\n".join(bad) + "\n")
+    assert ScoreFile(path).get(REQUESTS[0]) == Score(-1.5, 3, False)
+    assert ScoreFile(path).get(REQUESTS[1]) is None

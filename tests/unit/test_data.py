@@ -1,6 +1,7 @@
 """Data files: the same rows from every container, splits that the seed decides, and a named error for each bad input."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +330,62 @@ def test_a_file_that_changes_between_the_passes_is_refused(tmp_path):
 def test_a_byte_order_mark_is_skipped(tmp_path):
     (tmp_path / "r.csv").write_bytes(b"\xef\xbb\xbfprompt,completion\r\na,b\r\nc,d\r\n")
     assert inspect_file(tmp_path / "r.csv").columns == ("prompt", "completion")
+
+
+def _parquet(path: Path, **columns: Any) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(list(columns.values()), names=list(columns)), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_fifo_in_place_of_data_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(BrokenDataFile):
+        inspect_file(path)
+
+
+def test_a_folder_in_place_of_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").mkdir()
+    with pytest.raises(BrokenDataFile):
+        inspect_file(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e999", "NaN"], ids=["thousands of digits", "infinity", "no number"])
+def test_a_number_that_no_reader_agrees_on_is_refused(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"prompt": "a", "completion": "b", "n": {number}}}\n')
+    with pytest.raises(BrokenRow):
+        inspect_file(path)
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table([["a"], ["b"]], names=["text", "text"]), path)
+    with pytest.raises(BrokenDataFile, match="cannot be read"):
+        inspect_file(path)
+
+
+def test_a_parquet_file_whose_text_is_no_text_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+
+    buffers = [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0"), pyarrow.py_buffer(b"\xff")]
+    path = _parquet(tmp_path / "rows.parquet", text=pyarrow.Array.from_buffers(pyarrow.string(), 1, buffers))
+    with pytest.raises(BrokenDataFile):
+        inspect_file(path)
+
+
+def test_a_parquet_file_that_states_its_classes_without_end_states_none(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "rows.parquet"
+    table = pyarrow.table({"text": ["a"]}).replace_schema_metadata({b"huggingface": b"[" * 200_000})
+    pyarrow.parquet.write_table(table, path)
+    assert inspect_file(path).classes == ()

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from registry import files
-from registry.files import DiskFull, FileTooLarge, NotWritable, StatKey, read_file, write_atomically
+from registry.files import (
+    DiskFull,
+    FileTooLarge,
+    NotWritable,
+    OfferedFileRefused,
+    StatKey,
+    read_file,
+    read_offered,
+    write_atomically,
+)
 from registry.hashing import (
     DigestCache,
     FileChanged,
@@ -122,6 +131,18 @@ def test_a_small_file_is_read_whole_and_a_large_one_refused(tmp_path: Path) -> N
     assert read_file(tmp_path / "a", max_bytes=5) == b"12345"
     with pytest.raises(FileTooLarge):
         read_file(tmp_path / "a", max_bytes=4)
+
+
+def test_a_file_that_a_user_names_may_be_a_link_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "fifo")
+    assert read_offered(tmp_path / "link", max_bytes=5) == b"12345"
+    for name, limit in (("a", 4), ("fifo", 5), ("circle", 5), (".", 5)):
+        with pytest.raises(OfferedFileRefused) as refused:
+            read_offered(tmp_path / name, max_bytes=limit)
+        assert refused.value.exit_code == 2
 
 
 def test_a_copy_has_the_digest_of_what_was_written(tmp_path: Path) -> None:

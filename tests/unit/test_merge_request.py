@@ -20,6 +20,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[InputRefused], str]] = {
     "one weight for two": ({"weights": (1.0,)}, WeightsDoNotFit, "adapters is 2, of weights 1"),
     "a weight that is no number": ({"weights": (math.nan, 1.0)}, WeightsDoNotFit, "finite"),
     "an infinite weight": ({"weights": (1.0, -math.inf)}, WeightsDoNotFit, "finite"),
+    "weights of nothing": ({"weights": (0.0, 0.0)}, WeightsDoNotFit, "base itself"),
     "nothing kept": ({"algorithm": "ties", "densities": (0.0,)}, WeightsDoNotFit, "above 0"),
     "more than all kept": ({"algorithm": "ties", "densities": (0.5, 1.1)}, WeightsDoNotFit, "at most 1"),
     "a density that is no number": ({"algorithm": "dare", "densities": (math.nan,)}, WeightsDoNotFit, "above 0"),

@@ -273,3 +273,38 @@ def test_two_retained_texts_of_one_name_and_a_misspelt_key_are_refused():
     with pytest.raises(UnknownKey) as caught:
         parse_training_file(MINIMAL | {"evaluation": {"retention": [{"path": "a.jsonl", "colums": {}}]}})
     assert "evaluation.retention.0.colums" in caught.value.what and "evaluation.retention.columns" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.per_device_train_batch_size", 2**53),
+        ("training.save_steps", 10**30),
+        ("data.train.rows", 10**30),
+        ("training.num_train_epochs", 1e300),
+        ("training.learning_rate", 1e300),
+        ("lora.alpha", 1e308),
+        ("lora.loraplus_lr_ratio", 1e308),
+        ("lora.rank_pattern", {"q_proj": 10**30}),
+        ("lora.rank_pattern", {"(((": 4}),
+        ("lora.rank_pattern", {"(.*.*.*.*.*.*.*.*)*zzz": 4}),
+        ("lora.alpha_pattern", {"(a|a)+z": 4.0}),
+        ("lora.alpha_pattern", {".*.*.*.*z": 4.0}),
+        ("lora.alpha_pattern", {"(.|.)" * 30: 4.0}),
+    ],
+)
+def test_what_could_not_be_recorded_computed_or_matched_is_refused_at_once(key: str, value: Any) -> None:
+    with pytest.raises(WrongValue) as refused:
+        parse_training_file(MINIMAL, [(key, value)])
+    assert key in refused.value.what
+
+
+@pytest.mark.parametrize("pattern", ["q_proj", r".*\.layers\.(0|1)\..*_proj", "layers.[0-9]+.mlp.(up|down)_proj"])
+def test_patterns_that_people_write_are_taken(pattern: str) -> None:
+    config, _ = parse_training_file(MINIMAL, [("lora.rank_pattern", {pattern: 4})])
+    assert config.lora.rank_pattern == {pattern: 4}
+
+
+def test_an_override_nested_without_end_is_refused() -> None:
+    with pytest.raises(MalformedOverride):
+        parse_override("x." * 3000 + "y=1")

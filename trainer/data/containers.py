@@ -6,6 +6,9 @@ Errors name the file, the line (row for parquet, counted from 1) and the column;
 import csv
 import hashlib
 import json
+import math
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -194,12 +197,16 @@ def _rows(path: Path, digest: _Hashing) -> Iterator[Row]:
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        stream = path.open("rb")
+        # a link is followed: caches are made of links; a FIFO would be waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise DataFileMissing(path) from error
     except OSError as error:
         raise DataFileUnreadable(path, error.strerror or str(error)) from error
-    with stream:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BrokenDataFile(path.name, "it is a folder, a FIFO or a device, and no file that can be read twice")
+    with os.fdopen(descriptor, "rb") as stream:
         yield stream
 
 
@@ -234,11 +241,22 @@ def _parsed(name: str, number: int, text: str) -> Any:  # any JSON value
     def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return dict(pairs) if len(dict(pairs)) == len(pairs) else refuse("a key occurs twice in one object")
 
+    def as_float(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else refuse("a number in it is out of range")
+
     try:
-        return json.loads(text, object_pairs_hook=as_object, parse_constant=lambda word: refuse(f"{word} is not JSON"))
+        return json.loads(
+            text,
+            object_pairs_hook=as_object,
+            parse_float=as_float,
+            parse_constant=lambda word: refuse(f"{word} is not JSON"),
+        )
     except json.JSONDecodeError as error:
         line = number + error.lineno - 1
         raise BrokenRow(name, line, f"it is not JSON: {error.msg} (column {error.colno})") from None
+    except ValueError:  # Python reads no integer of more than some thousand digits
+        raise BrokenRow(name, number, "an integer in it has thousands of digits") from None
     except RecursionError:
         raise BrokenRow(name, number, "it nests too deeply") from None
 
@@ -274,11 +292,14 @@ def _parquet(name: str, stream: BinaryIO) -> Iterator[Row]:
 
     number = 0
     try:
-        for batch in pyarrow.parquet.ParquetFile(stream).iter_batches(batch_size=1024):
+        file = pyarrow.parquet.ParquetFile(stream)
+        if len(set(file.schema_arrow.names)) != len(file.schema_arrow.names):
+            raise BrokenDataFile(name, "a column name occurs twice")
+        for batch in file.iter_batches(batch_size=1024):
             for values in batch.to_pylist():
                 number += 1
                 yield Row(number, values)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BrokenDataFile(name, f"it is not a readable parquet file ({type(error).__name__})") from None
 
 
@@ -294,5 +315,5 @@ def _classes(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
             for column, feature in features.items()
             if isinstance(feature, dict) and all(isinstance(name, str) for name in feature.get("names") or (None,))
         )
-    except (ValueError, KeyError, TypeError, AttributeError):  # a statement of another form says nothing
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # one of another form says nothing
         return ()

@@ -6,6 +6,7 @@ it, and scoring again within the record's tolerance is how a reader checks what 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -81,7 +82,7 @@ def _read(path: Path) -> Iterable[tuple[str, Score]]:
     for line in path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True):
         try:
             name, value, tokens, is_truncated = json.loads(line) if line.endswith("\n") else ("", 0.0, 0, False)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             continue
-        if isinstance(value, float) and name:
-            yield name, Score(value, int(tokens), bool(is_truncated))
+        if isinstance(value, float) and math.isfinite(value) and type(tokens) is int and isinstance(name, str) and name:
+            yield name, Score(value, tokens, bool(is_truncated))

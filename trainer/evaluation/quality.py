@@ -6,7 +6,6 @@ SQuAD's evaluation does. A user's metric is a function `metric(answer, reference
 with `--allow-code`, and the digest of its source enters the record.
 """
 
-import math
 import re
 import string
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any
 from registry.evaluation.comparisons import ids_digest
 from registry.evaluation.items import ScoreNotFinite
 from registry.evaluation.readings import Reading, whole_millionths
-from registry.files import read_file
+from registry.files import read_offered
 from schemas.errors import InputRefused, RunFailed
 from schemas.evaluation import ArmName, DatasetUsed
 from schemas.identity import Digest
@@ -26,6 +25,7 @@ from schemas.progress import Advanced, Finished, Observe, Started, ignore
 
 MAX_NEW_TOKENS = 32
 MAX_SOURCE = 1024 * 1024
+MAX_OWN = 1e12  # of a user's metric: what an item table can hold
 Metric = Callable[[str, Sequence[str]], float]
 
 
@@ -48,6 +48,17 @@ class MetricUnusable(InputRefused):
             what=f"the metric {name} cannot be used",
             why=why,
             fix="write FILE.py:FUNCTION, a function of an answer and its references that returns a number",
+        )
+
+
+class PromptTooLong(InputRefused):
+    reference = "prompt-too-long"
+
+    def __init__(self, row: str, tokens: int, room: int) -> None:
+        super().__init__(
+            what=f"the prompt of row {row} has {tokens} tokens",
+            why=f"with its answer this model has room for {room}",
+            fix="shorten the row or leave it out, for every arm alike",
         )
 
 
@@ -98,10 +109,11 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
 
     Raises:
         MalformedSuite: a row lacks its prompt or answers, or an id occurs twice.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `registry.files.read_offered`.
     """
     from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
 
-    data = read_file(path, max_bytes=256 * 1024 * 1024)
+    data = read_offered(path, max_bytes=256 * 1024 * 1024)
     files = SuiteFiles(name, ((path.name, data),))
     rows = []
     for number, value in files.json_lines(path.name):
@@ -109,11 +121,14 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         references = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list) else ()
         if (
             not isinstance(value.get("prompt"), str)
+            or not value["prompt"]
             or not references
             or not all(isinstance(r, str) for r in references)
         ):
             raise MalformedSuite(name, path.name, number, "it needs `prompt` and `answers`, text each")
         category = value.get("category")
+        if any(isinstance(value.get(column), dict | list) for column in ("id", "category")):
+            raise MalformedSuite(name, path.name, number, "its `id` or `category` is a list or an object")
         rows.append(
             AnswerRow(
                 str(value.get("id", f"row-{number:06}")),
@@ -144,11 +159,11 @@ def load_metric(text: str, *, allow_code: bool) -> OwnMetric:
         raise MetricUnusable(text, "it is not written FILE.py:FUNCTION")
     if not allow_code:
         raise CodeNotAllowed(text)
-    source = read_file(Path(file), max_bytes=MAX_SOURCE)
+    source = read_offered(Path(file), max_bytes=MAX_SOURCE)
     space: dict[str, Any] = {"__name__": "user_metric", "__file__": file}
     try:
         exec(compile(source, file, "exec"), space)  # noqa: S102  the user's own file, allowed by them for this run
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MetricUnusable(text, f"{type(error).__name__}: {error}") from error
     found = space.get(function)
     if not callable(found):
@@ -168,7 +183,9 @@ def measure_rows(
 
     Raises:
         MetricFailed: the user's metric raised, or gave no number.
+        PromptTooLong: a prompt and its answer do not fit into the model's context.
     """
+    _require_room(model, tokenizer, answers)
     step = f"answer {answers.dataset.name} {arm}"
     observe(Started(step, total=len(answers.rows), unit="row"))
     found = []
@@ -176,7 +193,7 @@ def measure_rows(
         text = generate(model, tokenizer, row.prompt, max_new_tokens=answers.max_new_tokens)
         values = [max(exact_match(text, one) for one in row.references), max(f1(text, one) for one in row.references)]
         if answers.own is not None:
-            values.append(_own(answers.own, text, row))
+            values.append(own_value(answers.own, text, row))
         whole = whole_millionths(values)
         if whole is None:
             raise ScoreNotFinite(answers.dataset.name, row.id, arm)
@@ -192,12 +209,24 @@ def measure_rows(
     return tuple(found)
 
 
+def _require_room(model: Any, tokenizer: Any, answers: Answers) -> None:
+    from trainer.evaluation.scoring import max_length_of
+
+    room = max_length_of(model)
+    if room is None:
+        return
+    for row in answers.rows:
+        tokens = len(tokenizer.encode(row.prompt, add_special_tokens=False, verbose=False))
+        if tokens + answers.max_new_tokens > room:
+            raise PromptTooLong(row.id, tokens, room)
+
+
 def generate(model: Any, tokenizer: Any, prompt: str, *, max_new_tokens: int) -> str:
     """The greedy continuation up to its first line end."""
     import torch
 
     device = next(model.parameters()).device
-    ids = list(tokenizer.encode(prompt, add_special_tokens=False))
+    ids = list(tokenizer.encode(prompt, add_special_tokens=False, verbose=False))
     ends = {tokenizer.eos_token_id} - {None}
     written: list[int] = []
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
@@ -234,11 +263,16 @@ def _folded(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
 
 
-def _own(metric: OwnMetric, text: str, row: AnswerRow) -> float:
+def own_value(metric: OwnMetric, text: str, row: AnswerRow) -> float:
+    """What the user's metric says of an answer.
+
+    Raises:
+        MetricFailed: it raised, left, or gave nothing that an item table can hold.
+    """
     try:
         value = float(metric.compute(text, row.references))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MetricFailed(metric.name, row.id, f"{type(error).__name__}: {error}") from error
-    if not math.isfinite(value):
-        raise MetricFailed(metric.name, row.id, "it is not a finite number")
+    if not abs(value) <= MAX_OWN:
+        raise MetricFailed(metric.name, row.id, f"it gave no number between -{MAX_OWN:g} and {MAX_OWN:g}")
     return value

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.evaluation.states import state_of
-from registry.files import read_file
+from registry.files import read_offered
 from registry.intake.yaml import read_yaml
 from schemas.errors import InputRefused
 from schemas.evaluation import Threshold
@@ -34,7 +34,7 @@ def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest 
     """
     if path is None:
         return {}, None
-    data = read_file(path, max_bytes=MAX_BYTES)
+    data = read_offered(path, max_bytes=MAX_BYTES)
     value: Any = read_yaml(data, what=path.name)
     stated = value.get("thresholds") if isinstance(value, dict) else None
     if not isinstance(stated, dict):

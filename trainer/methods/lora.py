@@ -29,7 +29,7 @@ from transformers.pytorch_utils import Conv1D
 from schemas.config import LoraBlock, TrainingFile
 from schemas.errors import InputRefused
 from trainer.methods.peft_io import adapter_state, load_adapter, quiet, save_adapter, wrapped
-from trainer.methods.targets import LINEAR, require_targets, routers
+from trainer.methods.targets import LINEAR, require_modules, require_targets, routers
 from trainer.seeding import seed_of
 
 _KEY = "lora.target_modules"
@@ -66,13 +66,14 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """The base with LoRA layers in place, only they trainable.
 
     Raises:
-        TargetsNotFound: `target_modules` matches nothing.
+        TargetsNotFound: `target_modules` or `exclude_modules` matches nothing.
         TiedTarget: it names an output head or embedding that the base ties.
     """
     block = config.lora
     if block.target_modules != "all-linear":
         embeddings = () if block.init == "pissa" else (torch.nn.Embedding,)
         require_targets(model, block.target_modules, key=_KEY, kinds=(*LINEAR, *embeddings))
+    require_modules(model, block.exclude_modules, key="lora.exclude_modules", kinds=(*LINEAR, torch.nn.Embedding))
     torch.manual_seed(seed_of(seed, "adapter"))
     ours = peft_config(model, block)
     adapted = wrapped(model, ours)

@@ -49,13 +49,22 @@ def require_targets(model: Any, targets: Sequence[str], *, key: str, kinds: tupl
     Raises:
         TargetsNotFound, TiedTarget.
     """
+    require_modules(model, targets, key=key, kinds=kinds)
+    for name in tied_modules(model):
+        if any(is_target(name, target) for target in targets):
+            raise TiedTarget(key, name.rpartition(".")[2])
+
+
+def require_modules(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:
+    """Return if each target is a module of one of the `kinds`; arguments as for `require_targets`.
+
+    Raises:
+        TargetsNotFound.
+    """
     names = [name for name, module in model.named_modules() if name and isinstance(module, kinds)]
     for target in targets:
         if not any(is_target(name, target) for name in names):
             raise TargetsNotFound(key, list(targets), tuple(sorted({name.rpartition(".")[2] for name in names})))
-    for name in tied_modules(model):
-        if any(is_target(name, target) for target in targets):
-            raise TiedTarget(key, name.rpartition(".")[2])
 
 
 def is_target(name: str, target: str) -> bool:

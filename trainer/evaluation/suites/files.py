@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import FileMissing, read_file
+from registry.files import FileMissing, read_offered
 from registry.intake.json import read_json
 from schemas.errors import InputRefused, IntegrityBroken
 from schemas.identity import Digest
@@ -82,7 +82,7 @@ class SuiteFiles:
         Raises:
             MalformedSuite: a line is no JSON object.
         """
-        for number, line in enumerate(self.text(name).splitlines(), 1):
+        for number, line in enumerate(self.text(name).split("\n"), 1):  # U+2028 may stand in a JSON text
             if not line.strip():
                 continue
             value = read_json(
@@ -106,7 +106,7 @@ def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Dig
     Raises:
         SuiteFileNeeded: no path was given.
         FileMissing: there is no such file, or none in the folder.
-        FileTooLarge, FileUnreadable: about one of them.
+        OfferedFileRefused, FileUnreadable: about one of them.
         OtherSuiteFile: they do not have the expected digest.
     """
     suite = definition.name
@@ -117,7 +117,7 @@ def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Dig
         raise FileMissing(path / definition.files[0])
     if len(found) > MAX_FILES:
         raise MalformedSuite(suite, path.name, 0, f"it holds {len(found)} files of that form, more than {MAX_FILES}")
-    files = SuiteFiles(suite, tuple((one.name, read_file(one, max_bytes=MAX_BYTES)) for one in found))
+    files = SuiteFiles(suite, tuple((one.name, read_offered(one, max_bytes=MAX_BYTES)) for one in found))
     if expected is not None and files.sha256 != expected:
         raise OtherSuiteFile(suite, files.label, expected, files.sha256)
     return files

@@ -1,0 +1,95 @@
+"""Rows that are answered in words, and a metric of the user's: every bad one is refused by name, none ends the command."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from schemas.identity import Digest
+from trainer.embedded import embedded_base
+from trainer.evaluation.quality import (
+    MAX_OWN,
+    AnswerRow,
+    CodeNotAllowed,
+    MetricFailed,
+    MetricUnusable,
+    OwnMetric,
+    PromptTooLong,
+    load_metric,
+    measure_rows,
+    own_value,
+    read_answers,
+)
+from trainer.evaluation.suites.files import MalformedSuite
+
+
+def rows(tmp_path: Path, *values: dict[str, Any]) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), encoding="utf-8")
+    return path
+
+
+def test_a_line_separator_inside_a_text_ends_no_row(tmp_path: Path) -> None:
+    found = read_answers(rows(tmp_path, {"prompt": "a\u2028b\x85c", "answers": "d"}), name="own")
+    assert [row.prompt for row in found.rows] == ["a\u2028b\x85c"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "", "answers": "a"},
+        {"prompt": "a", "answers": []},
+        {"prompt": "a", "answers": "b", "id": {"x": 1}},
+        {"prompt": "a", "answers": "b", "category": ["x"]},
+    ],
+    ids=str,
+)
+def test_a_row_that_cannot_be_asked_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(MalformedSuite):
+        read_answers(rows(tmp_path, row), name="own")
+
+
+def test_code_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
+    metric = tmp_path / "metric.py"
+    metric.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef ok(answer, references): return 1\n")
+    with pytest.raises(CodeNotAllowed):
+        load_metric(f"{metric}:ok", allow_code=False)
+    assert not (tmp_path / "ran").exists()
+    assert load_metric(f"{metric}:ok", allow_code=True).name == "ok"
+
+
+@pytest.mark.parametrize("source", ["raise SystemExit(0)", "def (", "1/0", ""])
+def test_a_metric_that_cannot_be_loaded_is_refused(tmp_path: Path, source: str) -> None:
+    (tmp_path / "metric.py").write_text(source)
+    with pytest.raises(MetricUnusable):
+        load_metric(f"{tmp_path / 'metric.py'}:f", allow_code=True)
+
+
+def leaves(answer: str, references: Sequence[str]) -> float:
+    raise SystemExit(0)
+
+
+METRICS: dict[str, Any] = {
+    "text": lambda *_: "x",
+    "no number": lambda *_: float("nan"),
+    "more than a table holds": lambda *_: 2 * MAX_OWN,
+    "leaves": leaves,
+}
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_a_metric_that_gives_no_usable_number_fails_by_its_name(kind: str) -> None:
+    metric = OwnMetric("mine", METRICS[kind], Digest.of(b""))
+    with pytest.raises(MetricFailed, match="mine"):
+        own_value(metric, "an answer", AnswerRow("r1", "a", ("b",)))
+
+
+def test_a_prompt_without_room_for_its_answer_is_refused(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(embedded_base()).eval()
+    tokenizer = AutoTokenizer.from_pretrained(embedded_base())
+    answers = read_answers(rows(tmp_path, {"id": "long", "prompt": "hello " * 600, "answers": "a"}), name="own")
+    with pytest.raises(PromptTooLong, match="long"):
+        measure_rows(model, tokenizer, answers, arm="base")
