@@ -20,6 +20,7 @@ from schemas.manifest import FILE_NAME
 from schemas.progress import Observe, ignore
 from schemas.version import Version
 from trainer.checked_base import base_named, checked_base
+from trainer.data.tokenize import ChatTemplateRefused, template_failures
 
 BASE = "base"  # what `--against base` means: the base of the version that is asked
 
@@ -32,6 +33,17 @@ class NothingAsked(InputRefused):
             what="there is no question",
             why="a version goes on with the text that it is given",
             fix=f'write one in quotes: registry ask {reference} "May I borrow your pen?"',
+        )
+
+
+class QuestionTooLong(InputRefused):
+    reference = "question-too-long"
+
+    def __init__(self, label: str, tokens: int, room: int) -> None:
+        super().__init__(
+            what=f"the question has {tokens} tokens, and {label} reads {room}",
+            why="an answer needs a place behind it, and positions beyond the context were never trained",
+            fix="ask a shorter question",
         )
 
 
@@ -83,6 +95,8 @@ def ask(
 
     Raises:
         NothingAsked: the prompt is empty.
+        ChatTemplateRefused: the base's chat template does not render it.
+        QuestionTooLong: it fills the context.
         NoBaseKnown: an adapter's base is not registered, or `base` means nothing here.
         NotFound, PullRefused, PullUnverified: a version is not there, or does not verify.
         IntegrityBroken: the base's bytes are not those that were registered.
@@ -107,7 +121,7 @@ def _asked(
     """The answer of one version, and its base; one model is in memory at a time."""
     with tempfile.TemporaryDirectory(dir=registry.folder, prefix=".ask-") as scratch:
         model, tokenizer, base = _loaded(registry, version, Path(scratch), observe)
-        answer = _answer(version.label, model, tokenizer, prompt, max_new_tokens, as_chat=as_chat)
+        answer = answer_of(version.label, model, tokenizer, prompt, max_new_tokens, as_chat=as_chat)
         del model
     gc.collect()
     return answer, base
@@ -141,14 +155,36 @@ def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observ
     return load_artifact(manifest, model, folder), tokenizer, base.version
 
 
-def _answer(label: str, model: Any, tokenizer: Any, prompt: str, max_new_tokens: int, *, as_chat: bool) -> Answer:
+def _as_chat(tokenizer: Any, prompt: str) -> str:
+    fix = "ask with --raw, which sends the prompt as it is"
+    try:
+        message = [{"role": "user", "content": prompt}]
+        text: str = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    except template_failures() as error:
+        raise ChatTemplateRefused("a question", f"it stopped with {type(error).__name__}", fix) from None
+    if not text:
+        raise ChatTemplateRefused("a question", "it leaves nothing of it", fix)
+    return text
+
+
+def answer_of(label: str, model: Any, tokenizer: Any, prompt: str, max_new_tokens: int, *, as_chat: bool) -> Answer:
+    """What a loaded model says to one prompt.
+
+    Raises:
+        ChatTemplateRefused, QuestionTooLong: as `ask`.
+    """
     import torch
+
+    from trainer.evaluation.scoring import max_length_of
 
     text = prompt
     if as_chat and isinstance(tokenizer.chat_template, str):
-        message = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    ids = torch.tensor([tokenizer.encode(text, add_special_tokens=False)])
+        text = _as_chat(tokenizer, prompt)
+    given = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    room = max_length_of(model)
+    if room is not None and len(given) >= room:
+        raise QuestionTooLong(label, len(given), room)
+    ids = torch.tensor([given])
     started = time.perf_counter()
     with torch.inference_mode(), warnings.catch_warnings():
         # what peft says of every generation behind a learned prompt

@@ -10,7 +10,8 @@ import pytest
 from schemas.config import DataBlock, TrainSource, ValidationSource
 from schemas.errors import InputRefused, KnownError
 from schemas.identity import Digest
-from tests.training_builders import a_tokenizer, colour_rows, write_rows
+from tests.training_builders import a_model, a_tokenizer, colour_rows, write_rows
+from trainer.asking import QuestionTooLong, answer_of
 from trainer.data.containers import (
     BrokenDataFile,
     BrokenRow,
@@ -33,7 +34,7 @@ from trainer.data.formats import (
     choose_reading,
     render,
 )
-from trainer.data.tokenize import IGNORED
+from trainer.data.tokenize import IGNORED, ChatTemplateRefused
 
 SECRET = "the heron keeps a brass key"
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -389,3 +390,34 @@ def test_a_parquet_file_that_states_its_classes_without_end_states_none(tmp_path
     table = pyarrow.table({"text": ["a"]}).replace_schema_metadata({b"huggingface": b"[" * 200_000})
     pyarrow.parquet.write_table(table, path)
     assert inspect_file(path).classes == ()
+
+
+CHAT_TEMPLATES = {
+    "reaches for the system": "{{ cycler.__init__.__globals__.os.system('true') }}",
+    "a range without end": "{% for i in range(10**12) %}x{% endfor %}",
+    "more text than memory": "{{ 'x' * (10**17) }}",
+    "no template": "{% for",
+    "divides by nothing": "{{ 1/0 }}",
+    "calls itself": "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+    "a name that is not there": "{{ nothing.x.y }}",
+}
+
+
+@pytest.mark.parametrize("what", CHAT_TEMPLATES)
+def test_a_chat_template_that_does_not_render_is_refused_by_name(tmp_path: Path, what: str) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    write_rows(tmp_path / "rows.jsonl", [{"messages": turns}] * 4)
+    with pytest.raises(ChatTemplateRefused, match=r"line 1 of rows\.jsonl"):
+        load(tmp_path, chat_template=CHAT_TEMPLATES[what])
+
+
+@pytest.mark.parametrize("what", [*CHAT_TEMPLATES, "nothing"])
+def test_a_question_that_the_template_does_not_render_is_refused(what: str) -> None:
+    tokenizer = a_tokenizer(chat_template=CHAT_TEMPLATES.get(what, "{{ '' }}"))
+    with pytest.raises(ChatTemplateRefused, match="a question"):
+        answer_of("helper:1", a_model(), tokenizer, "May I?", 4, as_chat=True)
+
+
+def test_a_question_that_fills_the_context_is_refused() -> None:
+    with pytest.raises(QuestionTooLong):
+        answer_of("helper:1", a_model(), a_tokenizer(), "a" * 10_000, 4, as_chat=False)

@@ -21,12 +21,20 @@ IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropy
 class ChatTemplateRefused(InputRefused):
     reference = "chat-template-refused"
 
-    def __init__(self, name: str, line: int, why: str) -> None:
+    def __init__(self, words: str, why: str, fix: str | None = None) -> None:
         super().__init__(
-            what=f"the base's chat template does not render line {line} of {name}",
+            what=f"the base's chat template does not render {words}",
             why=why,
-            fix="check the roles and their order, or write the data as prompt and completion",
+            fix=fix or "check the roles and their order, or write the data as prompt and completion",
         )
+
+
+def template_failures() -> tuple[type[Exception], ...]:
+    """What rendering a chat template may raise: it is a program of whoever made the base, run in a sandbox."""
+    import jinja2
+
+    program = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, MemoryError, RecursionError)
+    return (jinja2.TemplateError, *program)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +113,6 @@ def _conversation(
         text: str = tokenizer.apply_chat_template(turns[:upto], tokenize=False, add_generation_prompt=announce)
         return text
 
-    import jinja2
-
     try:
         whole = rendered(len(turns)).rstrip("\n")
         spans: list[tuple[int, int]] = []
@@ -119,11 +125,11 @@ def _conversation(
                 spans.append((len(before), len(upto)))
             elif at == len(turns) - 1:
                 why = "the rendered conversation does not begin with its rendered prompt"
-                raise ChatTemplateRefused(reading.name, line, why)
+                raise ChatTemplateRefused(f"line {line} of {reading.name}", why)
             else:
                 untaught += 1
-    except (jinja2.TemplateError, ValueError, TypeError) as error:
-        raise ChatTemplateRefused(reading.name, line, f"it stopped with {type(error).__name__}") from None
+    except template_failures() as error:
+        raise ChatTemplateRefused(f"line {line} of {reading.name}", f"it stopped with {type(error).__name__}") from None
     pieces, done = [], 0
     for start, stop in spans:
         pieces += [(_plain_ids(whole[done:start], tokenizer), False), (_plain_ids(whole[start:stop], tokenizer), True)]
