@@ -1,6 +1,5 @@
 """What the server process of `trainer/arms.py` imports once, before it forks an arm. Nothing is computed here."""
 
-import peft  # noqa: F401
 import tqdm.std
 import transformers.models.llama.modeling_llama  # noqa: F401
 
@@ -8,6 +7,10 @@ import trainer.compute
 import trainer.evaluation.before_after
 import trainer.runs
 import trainer.training  # noqa: F401
+from trainer.quantization import without_kernels
+
+with without_kernels():  # peft imports bitsandbytes
+    import peft  # noqa: F401
 
 # a lock between processes that nobody here needs: forked with the server, it would be reported as leaked when that ends
 tqdm.std.TqdmDefaultWriteLock.mp_lock = None

@@ -148,7 +148,10 @@ def suites_show(
         console.out(f"pinned   {pin.sha256}, {pin.rows} rows{accepted}")
         if pin.repository:
             console.out(f"from     {pin.repository} at {pin.revision}")
-    console.next_step(f"registry evaluate NAME:NUMBER --suite {name}")
+    ready = pin is not None or name == "house"
+    console.next_step(
+        f"registry evaluate NAME:NUMBER --suite {name}" if ready else f"registry suites add {name} FOLDER"
+    )
 
 
 def suites_add(

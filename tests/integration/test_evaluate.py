@@ -378,6 +378,8 @@ def test_the_command_speaks_json_and_says_what_follows(home, capsys):
     assert run(["suites", "list", "--home", folder, "--output", "json"]) == 0
     assert "house" in {one["name"] for one in json.loads(capsys.readouterr().out)}
     assert run(["suites", "show", "bbq"]) == 0
-    assert "neutral at 0" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "neutral at 0" in shown.out
+    assert shown.err.endswith("next: registry suites add bbq FOLDER\n")
     assert run(["evaluate", "tiny", "--suite", "hose", "--home", folder]) == 2
     assert run(["evaluate", "absent:1", "--suite", "house", "--home", folder]) == 7
