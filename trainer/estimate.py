@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from registry.bases import base_folder, base_record
 from registry.database.catalog import VersionFilter, list_versions
-from registry.files import read_file
+from registry.files import read_offered
 from registry.home import Registry
 from registry.intake.json import read_json
 from registry.intake.model_code import refuse_code_in_config
@@ -348,15 +348,17 @@ def _read_config(path: Path) -> Any:
     """transformers' configuration of a config.json; code that it names is refused, not run."""
     from transformers import CONFIG_MAPPING
 
-    found = read_json(read_file(path, max_bytes=_MAX_CONFIG_BYTES), what=path.name, family="intake")
+    found = read_json(read_offered(path, max_bytes=_MAX_CONFIG_BYTES), what=path.name, family="intake")
     refuse_code_in_config(path.name, found)
     kind = found.get("model_type") if isinstance(found, dict) else None
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise UnknownArchitecture(path.name, f"its model_type is {kind!r}, which transformers does not know")
     try:
         return CONFIG_MAPPING[kind].from_dict(found)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UnknownArchitecture(path.name, str(error).strip().splitlines()[0][:200]) from error
+    except Exception as error:  # transformers checks with errors of several packages
+        raise UnknownArchitecture(
+            path.name, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        ) from error
 
 
 def _assumed(config: TrainingFile) -> _Workload:

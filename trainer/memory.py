@@ -115,7 +115,7 @@ def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: 
             twin = _Twin(hf_config, config, stored)
             step = twin.step(shape, autocast=products == "bf16" and stored == "fp32")
             scoring = twin.scoring(second_base=whole)
-    except (RuntimeError, NotImplementedError, ValueError) as error:
+    except (RuntimeError, NotImplementedError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         first = str(error).strip().splitlines()
         raise NotTraceable(name, (first[0] if first else type(error).__name__)[:200]) from error
     bits = 4 if config.quantization else 8 * _DTYPES[stored].itemsize

@@ -105,6 +105,10 @@ def test_a_model_that_is_nowhere_registered_is_judged_by_its_configuration(
         ({"model_type": None}, 2),
         ({"auto_map": {"AutoModel": "x.py"}}, 2),
         ({"hidden_size": -8}, 5),
+        ({"hidden_size": "x"}, 2),
+        ({"hidden_size": 999_999_999_999}, 2),
+        ({"num_attention_heads": 0}, 2),
+        ({"hidden_act": "zz"}, 5),
     ],
 )
 def test_a_configuration_that_builds_no_model_is_refused(
