@@ -119,7 +119,8 @@ def _asked(
     registry: Registry, version: Version, prompt: str, max_new_tokens: int, *, as_chat: bool, observe: Observe
 ) -> tuple[Answer, Version | None]:
     """The answer of one version, and its base; one model is in memory at a time."""
-    with tempfile.TemporaryDirectory(dir=registry.folder, prefix=".ask-") as scratch:
+    place = None if registry.read_only else registry.folder  # where that can be written, it has room for what it holds
+    with tempfile.TemporaryDirectory(dir=place, prefix=".ask-") as scratch:
         model, tokenizer, base = _loaded(registry, version, Path(scratch), observe)
         answer = answer_of(version.label, model, tokenizer, prompt, max_new_tokens, as_chat=as_chat)
         del model

@@ -379,6 +379,7 @@ def test_a_read_only_home_can_be_read_and_verified_and_refuses_to_be_written(rea
     assert "polite-replies:1" in as_a_user("list", cwd=read_only).ok().out
     assert as_a_user("verify", "polite-replies", cwd=read_only).ok().out.endswith("verified\n")
     as_a_user("pull", "polite-replies", tmp_path / "pulled", cwd=read_only).ok()
+    as_a_user("ask", "polite-replies", "May I?", "--max-new-tokens", "1", cwd=read_only).ok()
     assert {path: path.stat().st_mtime_ns for path in (read_only / ".registry").rglob("*")} == before
 
 
