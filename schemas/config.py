@@ -302,10 +302,19 @@ class RetentionSource(TrainSource):
     """An earlier task or a general text, with the keys of `data.train`, or its path alone; `neutral` is the text that ships.
 
     Its loss is recorded under `name`, which is the file's own name without its ending where none is given. Of a data set of
-    the Hub the test part is read where `split` names no other.
+    the Hub the test part is read where `split` names no other. With `fraction` and `seed` only those rows are read that a
+    training on it, with `validation: {fraction, seed}`, held out.
     """
 
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]*$")
+    fraction: float | None = Field(default=None, gt=0, lt=1)
+    seed: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _split_is_whole(self) -> Self:
+        if (self.fraction is None) != (self.seed is None):
+            raise ValueError("fraction and seed belong together: they say which rows were held out")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -346,10 +355,14 @@ class EvaluationBlock(Block):
 
 
 class TrainingFile(Block):
-    """A training run, asked for. `base` is a name, name:version, name@alias or sha256:…; the others are blocks."""
+    """A training run, asked for. `base` is a name, name:version, name@alias or sha256:…; the others are blocks.
+
+    `continue_from`, written like `base`, is an adapter of the same method on the same base: training begins at its weights.
+    """
 
     name: str
     base: str
+    continue_from: str | None = None
     method: MethodName
     lora: LoraBlock = Field(default_factory=LoraBlock)
     lora_pro: LoraProBlock = Field(default_factory=LoraProBlock)
@@ -376,7 +389,8 @@ class TrainingFile(Block):
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds that are tried; more than one only where a method starts from something that training does not undo."""
-        count = {"prompt_tuning": self.prompt_tuning.seeds or PROMPT_SEEDS, "hybrid": self.prompt_tuning.seeds or 1}
+        usual = PROMPT_SEEDS if self.continue_from is None else 1
+        count = {"prompt_tuning": self.prompt_tuning.seeds or usual, "hybrid": self.prompt_tuning.seeds or 1}
         return tuple(self.training.seed + index for index in range(count.get(self.method, 1)))
 
     @property
@@ -392,10 +406,11 @@ class TrainingFile(Block):
     def _names_a_model(cls, value: str) -> str:
         return check_name(value)
 
-    @field_validator("base")
+    @field_validator("base", "continue_from")
     @classmethod
-    def _refers_to_a_base(cls, value: str) -> str:
-        Reference.parse(value)
+    def _refers_to_a_version(cls, value: str | None) -> str | None:
+        if value is not None:
+            Reference.parse(value)
         return value
 
 
@@ -418,7 +433,8 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
     """What of the file decides the result, in plain JSON types: no name, no reference, no path, no unused block, and not
     how often the state is kept, when the watchdog barks or where the base waits.
 
-    The base and the data are bound by their own identities, not by what they are called.
+    The base and the data are bound by their own identities, not by what they are called; what a run goes on from, by the
+    digest that its reference was resolved to before.
     """
     found = _used(config)
     for key in ("save_steps", "stop_on_spike"):
@@ -470,4 +486,6 @@ def base_name(path: str | None) -> str | None:
 
 def _used(config: TrainingFile) -> dict[str, Any]:
     unused = set(BLOCK_NAMES) - set(METHOD_BLOCKS.get(config.method, ()))
+    if config.continue_from is None:
+        unused.add("continue_from")
     return config.model_dump(mode="json", exclude=unused)

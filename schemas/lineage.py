@@ -4,9 +4,10 @@ from typing import Literal
 
 from schemas.document import Frozen
 from schemas.identity import Digest
+from schemas.manifest import ParentRole
 
 NodeKind = Literal["base", "adapter", "model", "bundle", "data", "unknown"]
-EdgeRole = Literal["base", "adapter", "model", "data"]
+EdgeRole = ParentRole | Literal["data"]
 
 
 class LineageNode(Frozen):

@@ -23,7 +23,8 @@ UNSIGNED_PATHS = (CARD_NAME, EVIDENCE_NAME)
 
 Kind = Literal["base", "adapter", "model", "bundle"]
 Layout = Literal["peft", "model", "bundle"]
-ParentRole = Literal["base", "adapter", "model"]
+# `adapter` and `model` were merged; at the weights of `start` a training began
+ParentRole = Literal["base", "adapter", "model", "start"]
 
 
 class FileEntry(Document):

@@ -33,6 +33,7 @@ from schemas.values import Value, derived, unknown
 from schemas.version import Version
 from trainer.arms import Arm, run_arm
 from trainer.config import LoadedConfig, load_training_file
+from trainer.continued import pinned
 from trainer.environment import cut_paths
 from trainer.learning_rates import best_rate
 from trainer.methods import METHODS, available_methods
@@ -262,7 +263,8 @@ class _Bench:
 
 
 def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -> Version | None:
-    """The version that this very file gave before: same configuration, base and data."""
+    """The version that this very file gave before: same configuration, base, start and data."""
+    loaded, _ = pinned(registry, loaded, base)
     wanted = canonical_digest(config_identity(loaded.config))
     where = VersionFilter(name=loaded.config.name, method=loaded.config.method, base=base.manifest_digest)
     with registry.database.read() as tx:

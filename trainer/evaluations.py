@@ -258,7 +258,7 @@ def _arms(session: _Session, version: Version, manifest: Manifest, base: _Base) 
         yield _given(session, base, model=base.model, before=alone, after=None)
         return
     after = composition_of(manifest, identity)
-    parents = [parent for parent in manifest.parents if parent.role != "base"]
+    parents = [parent for parent in manifest.parents if parent.role in ("adapter", "model")]
     name: ArmName = "merged" if parents else "adapted"
     yield _adapted(session, version, manifest, base, before=(before, alone), after=(name, after))
     for parent in parents:

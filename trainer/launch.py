@@ -124,6 +124,7 @@ class Job(Frozen):
     base: BaseRecord
     run_folder: Path
     kept: KeptRun | None  # of the run that is resumed
+    start: Path | None  # the adapter that is gone on from
     parent: int  # process id
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.compliance.completeness import completeness
-from registry.compliance.merging import TrainedIngredient, build_merge_modification
+from registry.compliance.merging import build_merge_modification
 from registry.compliance.modification import Signing
 from registry.database import catalog
 from registry.evaluation.staleness import composition_of, staleness
@@ -25,7 +25,7 @@ from registry.home import Registry
 from registry.manifests import manifest_of_folder
 from registry.organisation import read_profile
 from registry.provenance import merge_provenance
-from registry.records import records_of
+from registry.records import trained_on
 from registry.register import NewArtifact, NewStatement, register_version
 from registry.statements import append_statement
 from schemas.canonical import canonical_digest
@@ -39,7 +39,6 @@ from schemas.statement import CardPredicate
 from schemas.version import Version
 from trainer.facts_file import read_facts
 from trainer.merge_inputs import (
-    Folded,
     MergeRequest,
     Prepared,
     algorithm_of,
@@ -164,7 +163,7 @@ class _Merge:
             manifest=manifest,
             merge=merge,
             base=prepared.base_input,
-            trained=_trained_on(self.registry, prepared.adapters),
+            trained=trained_on(self.registry, [one.version.manifest_digest for one in prepared.adapters]),
             profile=read_profile(self.registry),
             tool_version=merge.environment.code_version,
             evaluation=evaluated[0].record if evaluated else None,
@@ -342,22 +341,3 @@ def _stale(manifest: Manifest, prepared: Prepared) -> tuple[StaleEvaluation, ...
         if evaluation is not None and why is not None:
             found.append(StaleEvaluation(of=one.version.label, record=evaluation.canonical_digest(), why=str(why)))
     return tuple(found)
-
-
-def _trained_on(registry: Registry, adapters: tuple[Folded, ...]) -> tuple[TrainedIngredient, ...]:
-    """Every training run among the adapters and what they were merged from."""
-    found: dict[Digest, TrainedIngredient] = {}
-    waiting = [one.version.manifest_digest for one in adapters]
-    while waiting:
-        digest = waiting.pop()
-        with registry.database.read() as tx:
-            versions = catalog.version_by_digest(tx, digest)
-        records = records_of(registry, versions[0]) if versions else None
-        if digest in found or (records is not None and records.base is not None):
-            continue
-        label = versions[0].label if versions else digest.short
-        if records is not None and records.merge is not None:
-            waiting += [one.manifest for one in records.merge.ingredients]
-            continue
-        found[digest] = TrainedIngredient(label=label, manifest=digest, run=records.run if records else None)
-    return tuple(found.values())

@@ -21,6 +21,7 @@ from registry.home import Registry
 from registry.manifests import manifest_of_folder
 from registry.organisation import read_profile
 from registry.provenance import provenance_predicate
+from registry.records import trained_on
 from registry.register import NewArtifact, NewStatement, register_version
 from schemas.canonical import canonical_digest
 from schemas.config import TrainingFile, config_identity, config_record
@@ -35,6 +36,7 @@ from schemas.values import derived, measured
 from schemas.version import Version
 from trainer.checked_base import CheckedBase, base_named, checked_base
 from trainer.config import LoadedConfig, load_training_file
+from trainer.continued import fetched, pinned
 from trainer.facts_file import read_facts
 from trainer.guards import refuse_absent, warnings_about, warnings_about_prompt
 from trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
@@ -118,6 +120,7 @@ def train_and_register(
     facts = _read_facts(loaded)
     signer = registry.trainer_key  # asked for now, not after an hour of training
     base_version = base_named(registry, loaded.config.base)
+    loaded, start = pinned(registry, loaded, base_version)
     refuse_absent(loaded, lambda name: load_suite(registry, name, None), observe)
     runs = registry.folder / "runs"
     if resume is None:
@@ -150,6 +153,7 @@ def train_and_register(
                 resumed=resume is not None,
                 comparison=comparison,
                 shared=shared,
+                start=start,
             )
             run.warnings += [text for _, text in warnings]
             outcome = run.complete(facts, signer.public.key_id)
@@ -177,6 +181,7 @@ class _Run:
     resumed: bool = False
     comparison: str | None = None
     shared: "SharedBase | None" = None
+    start: Version | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -193,7 +198,8 @@ class _Run:
         from trainer.passes import watched
         from trainer.training import train_adapter
 
-        keeper = self._keeper()
+        start = self._start()
+        keeper = self._keeper(start)
         trained = train_adapter(
             self.config,
             data_folder=self.loaded.folder,
@@ -205,6 +211,7 @@ class _Run:
             checkpoints=keeper.checkpoints(self.config.training.save_steps),
             processes=Processes(size=self.launch.size),
             scratch=self.folder,
+            start=start,
             **({} if self.shared is None else {"load": self.shared.load}),
         )
         self.warnings += [*trained.data.warnings, *self._resumption(trained)]
@@ -238,6 +245,13 @@ class _Run:
         if self.shared is not None:
             self.shared.take_off(trained.model, self.config)
         return TrainOutcome(version, run, modification, self._person(key_id) or key_id[:12], was_there)
+
+    def _start(self) -> Path | None:
+        """The folder of the adapter that is gone on from."""
+        if self.start is None:
+            return None
+        self.observe(Said("start", f"{self.start.label} {self.start.weights_digest.short}: training goes on from it"))
+        return fetched(self.registry, self.start, self.folder / "start").resolve()
 
     def _asked(self, trained: "Trained") -> "AskedOfResult":
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
@@ -289,10 +303,13 @@ class _Run:
             base=self.base.reference(self.config),
             data=trained.data.identities,
             config_sha256=canonical_digest(config_identity(self.config)),
-            parents=(Parent(role="base", manifest=self.base.version.manifest_digest),),
+            parents=(
+                Parent(role="base", manifest=self.base.version.manifest_digest),
+                *(() if self.start is None else (Parent(role="start", manifest=self.start.manifest_digest),)),
+            ),
         )
 
-    def _keeper(self) -> Keeper:
+    def _keeper(self, start: Path | None) -> Keeper:
         """What keeps the run's state here; with several processes, once they have trained."""
         before = self.kept if self.resumed else None
         if self.launch.size == 1:
@@ -304,6 +321,7 @@ class _Run:
             base=self.base.record,
             run_folder=self.folder.resolve(),
             kept=before,
+            start=start,
             parent=os.getpid(),
         )
         run_workers(job, self.launch, meeting=self.kept.config_sha256.hex[:16], observe=self.observe)
@@ -379,6 +397,7 @@ class _Run:
             manifest=self.base.version.manifest_digest,
             files=tuple(self.base.found.files),
             added_at=self.base.version.registered_at,
+            parent_records=() if self.start is None else (str(self.start.manifest_digest),),
         )
         whole = self.row.trains_base_weights
         record = build_modification_record(
@@ -388,6 +407,7 @@ class _Run:
             manifest=manifest,
             run=run,
             bases=(base,),
+            earlier=() if self.start is None else trained_on(self.registry, [self.start.manifest_digest]),
             profile=read_profile(self.registry),
             tool_version=run.environment.code_version,
             evaluation=evaluation,

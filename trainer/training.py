@@ -72,6 +72,7 @@ def train_adapter(
     checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
     scratch: Path | None = None,
+    start: Path | None = None,
     load: Load = load_base,
 ) -> Trained:
     """Train what the file says on the base in `base_folder`.
@@ -86,6 +87,7 @@ def train_adapter(
         checkpoints: where the state is kept, and gone on from.
         processes: of which this is one.
         scratch: for what a base that is offloaded may have to write; whoever made it removes it.
+        start: the folder of the adapter to go on from, checked by the caller.
         after_load: called once the weights are in memory: the caller looks again whether the files changed. Weights that
             are offloaded are read again until the model is gone.
         load: gives the base of a folder; `SharedBase.load` where several trainings follow each other.
@@ -139,6 +141,7 @@ def train_adapter(
         said=lambda model: _say_method(config, *count_trainable(model), hardware, observe),
         checkpoints=checkpoints,
         processes=processes,
+        start=start,
     )
     attempts = train_all_seeds(model, setting, data.validation, observe=observe)
     _say_training(attempts.result, observe)

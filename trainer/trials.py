@@ -7,6 +7,7 @@ what all of them took is counted: tokens, time, energy and batches of the result
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from trainer.data.tokenize import Example
 from trainer.evaluation.scoring import in_float32
 from trainer.loop import Shape, TrainResult, allocating, supervised_loss, train
 from trainer.methods import METHODS, PackingRefused, count_trainable, implementation
+from trainer.methods.peft_io import start_from
 from trainer.offload import refuse_what_looks_at_weights, standing_in
 from trainer.optimizers import optimizer_for
 from trainer.processes import ALONE, Processes
@@ -30,7 +32,7 @@ from trainer.seeding import seed_everything, seed_of
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What every trial has in common. `said` is told of the first prepared model; `checkpoints` keeps the state of a run,
-    where there are several trials in a folder for each."""
+    where there are several trials in a folder for each; `start` is the folder of the adapter that is gone on from."""
 
     config: TrainingFile
     tokenizer: Any  # transformers' PreTrainedTokenizerBase
@@ -40,6 +42,7 @@ class Setting:
     said: Callable[[Any], None] = lambda _: None
     checkpoints: Checkpoints | None = None
     processes: Processes = ALONE
+    start: Path | None = None
 
     def checkpoints_of(self, seed: int) -> Checkpoints | None:
         """Where the trial of one seed keeps its state."""
@@ -101,6 +104,8 @@ def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
     initialise = getattr(method, "initialise", None)
     if initialise is not None:
         initialise(model, setting.config, setting.tokenizer)
+    if setting.start is not None:
+        start_from(model, setting.start)
     if setting.processes.rank:  # equal weights, and dropout of its own
         seed_everything(seed_of(seed, f"process {setting.processes.rank}") % 2**32)
     return model

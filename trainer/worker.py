@@ -70,6 +70,7 @@ def _train(job: Job) -> None:
             checkpoints=keeper.checkpoints(job.config.training.save_steps),
             processes=processes,
             scratch=job.run_folder / f"process-{processes.rank}",
+            start=job.start,
         )
 
 

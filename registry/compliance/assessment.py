@@ -20,6 +20,8 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
     own = "6·P·D of this modification"
     if record.identity.kind.value == "merge":
         own = "6·P·D of every training run that went in, each once"
+    elif "went_on_from" in (record.compute.inputs.value or {}):
+        own = "6·P·D of this run and of every run that it went on from"
     compute = record.compute.model_copy(update={"cumulative_flop": _cumulative(record.compute, original, own)})
     record = record.model_copy(update={"compute": compute})
     return record.model_copy(update={"gpai": _gpai(record, original)})
@@ -86,6 +88,8 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
 
 def _ratio_figures(third: ThirdRatio, base: float, record: ModificationRecord) -> dict[str, Value]:
     scope = derived("step", method="this modification alone")
+    if "went_on_from" in (record.compute.inputs.value or {}):
+        scope = derived("sum_same_actor", method="this run and every run that it went on from")
     if record.identity.kind.value == "merge":
         scope = derived("merge_wide", method="everything that went in besides the base; the narrow value is no answer")
     return {

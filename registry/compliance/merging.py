@@ -21,15 +21,13 @@ from registry.compliance.modification import (
     security_section,
 )
 from registry.compliance.recorded_evaluation import evaluation_section
-from schemas.document import Frozen
+from registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
 from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
 from schemas.manifest import Manifest
 from schemas.merge import Divergence, MergeIngredient, MergeRecord
 from schemas.modification import BaseUsed, Change, Compute, Evaluation, Merge, Method, ModificationRecord
 from schemas.profile import OrganisationProfile
-from schemas.run import RunRecord
-from schemas.values import Timestamp, Value, derived, measured, unknown
+from schemas.values import Timestamp, derived, measured, unknown
 
 _KINDS = {
     "linear": "merge_linear",
@@ -42,14 +40,6 @@ _KINDS = {
 }
 
 
-class TrainedIngredient(Frozen):
-    """A training run among the ancestors of a merge, by the manifest of what it made."""
-
-    label: str
-    manifest: Digest
-    run: RunRecord | None  # None where the version has no run record, such as an import
-
-
 def build_merge_modification(
     *,
     record_id: str,
@@ -58,7 +48,7 @@ def build_merge_modification(
     manifest: Manifest,
     merge: MergeRecord,
     base: BaseInput,
-    trained: tuple[TrainedIngredient, ...],
+    trained: tuple[TrainedRun, ...],
     profile: OrganisationProfile,
     tool_version: str,
     evaluation: EvaluationRecord | None = None,
@@ -204,18 +194,10 @@ def _change(merge: MergeRecord, manifest: Manifest) -> Change:
     )
 
 
-def _compute(trained: tuple[TrainedIngredient, ...], merge: MergeRecord) -> Compute:
-    unique = {one.manifest: one for one in trained}
-    rows = [
-        {
-            "ingredient": one.label,
-            "manifest": str(one.manifest),
-            "conservative_flop": _number(one.run.compute.conservative_flop) if one.run else None,
-            "param_update_flop": _number(one.run.compute.param_update_flop) if one.run else None,
-        }
-        for one in sorted(unique.values(), key=lambda one: one.manifest)
-    ]
-    conservative, aware = _sum(rows, "conservative_flop"), _sum(rows, "param_update_flop")
+def _compute(trained: tuple[TrainedRun, ...], merge: MergeRecord) -> Compute:
+    rows = flop_rows(trained)
+    how = "wide value: {} of every training run among the ingredients, each once"
+    conservative, aware = flop_sum(rows, "conservative_flop", how), flop_sum(rows, "param_update_flop", how)
     inputs = {"narrow_flop": 0.0, "wide_flop": conservative.value, "ingredients": rows}
     return Compute(
         param_update_flop=aware,
@@ -229,18 +211,6 @@ def _compute(trained: tuple[TrainedIngredient, ...], merge: MergeRecord) -> Comp
         wall_clock_days=derived(merge.wall_seconds / 86400, "days", method="wall-clock seconds of the merge / 86 400"),
         hardware=measured(f"{merge.environment.device}: {merge.environment.processor}", method="where it was merged"),
     )
-
-
-def _sum(rows: list[dict[str, Any]], key: str) -> Value:
-    missing = [row["ingredient"] for row in rows if row[key] is None]
-    if missing:
-        return unknown(f"not derived: the compute of {', '.join(missing)} is not recorded")
-    method = f"wide value: {key} of every training run among the ingredients, each once"
-    return derived(float(sum(row[key] for row in rows)), "FLOP", method=method)
-
-
-def _number(value: Value) -> float | None:
-    return float(value.value) if isinstance(value.value, int | float) else None
 
 
 def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None) -> Evaluation:

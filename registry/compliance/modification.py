@@ -9,6 +9,7 @@ from registry.compliance import recorded_run
 from registry.compliance.assessment import with_assessment
 from registry.compliance.facts import with_facts
 from registry.compliance.recorded_evaluation import evaluation_section
+from registry.compliance.recorded_run import TrainedRun
 from schemas.base_model import BaseRecord
 from schemas.document import Frozen
 from schemas.evaluation import EvaluationRecord
@@ -71,6 +72,7 @@ def build_modification_record(
     manifest: Manifest,
     run: RunRecord,
     bases: tuple[BaseInput, ...],
+    earlier: tuple[TrainedRun, ...] = (),
     profile: OrganisationProfile,
     tool_version: str,
     evaluation: EvaluationRecord | None = None,
@@ -85,6 +87,7 @@ def build_modification_record(
     Args:
         name: the name that the result is registered under.
         manifest: of the result.
+        earlier: every run that this one went on from, and those before it.
         optimiser: what the training loop used, if the training file does not say it.
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
         supersedes: the record that this one corrects.
@@ -105,7 +108,7 @@ def build_modification_record(
         code=recorded_run.code_section(run.environment),
         change=_change(change or ChangeFigures(), manifest, run),
         data=recorded_run.data_sections(run),
-        compute=recorded_run.compute_section(run),
+        compute=recorded_run.compute_section(run, earlier),
         energy=recorded_run.energy_section(run),
         evaluation=evaluation_section(evaluation, run),
         use=recorded_run.use_section(run.environment, run.environment.dtype, bases[0].record if bases else None),

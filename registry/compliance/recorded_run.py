@@ -7,6 +7,8 @@ from schemas.base_model import BaseRecord
 from schemas.canonical import canonical_digest
 from schemas.config import BLOCK_NAMES
 from schemas.dataset import DataIdentity
+from schemas.document import Frozen
+from schemas.identity import Digest
 from schemas.modification import Code, Compute, DataUsed, Energy, ExcludedCompute, Method, Peft, Prompt, Use
 from schemas.run import Environment, RunRecord
 from schemas.values import Value, derived, measured, unknown
@@ -24,6 +26,14 @@ _KINDS = {
 }
 _BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "fp16": 2}
 _DAYS_A_MONTH = 365.25 / 12
+
+
+class TrainedRun(Frozen):
+    """A training run that something was made from, by the manifest of what it made."""
+
+    label: str
+    manifest: Digest
+    run: RunRecord | None  # None where the version has no run record, such as an import
 
 
 def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
@@ -89,15 +99,26 @@ def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
     return tuple(_data(data, run) for data in run.data)
 
 
-def compute_section(run: RunRecord) -> Compute:
-    """Both FLOP figures as the run recorded them, the inputs of the formula, and the time."""
+def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = ()) -> Compute:
+    """Both FLOP figures as the run recorded them, the inputs of the formula, and the time.
+
+    Where it went on from what `earlier` runs had trained, the figures are of all of them: GL J119-121 count the training of
+    the weights that something starts from.
+    """
     used = run.compute
     inputs: dict[str, Any] = {"P": run.parameters_total}
     inputs |= {"D": used.tokens.value} if used.tokens.known else {}
+    conservative, aware = used.conservative_flop, used.param_update_flop
+    if earlier:
+        rows = flop_rows(earlier)
+        steps = {"conservative_flop": _number(conservative), "param_update_flop": _number(aware)}
+        inputs |= {"step_flop": steps["conservative_flop"], "went_on_from": rows}
+        how = "{} of this run and of every run that it went on from, each once"
+        conservative, aware = (flop_sum([{"ingredient": "this run", **steps}, *rows], key, how) for key in steps)
     days = _scaled(used.wall_seconds, 1 / 86400, "days", "wall-clock seconds / 86 400")
     return Compute(
-        param_update_flop=used.param_update_flop,
-        conservative_flop=used.conservative_flop,
+        param_update_flop=aware,
+        conservative_flop=conservative,
         excluded=ExcludedCompute(evaluation_flop=used.evaluation_flop, recompute_flop=used.recompute_flop),
         method=derived(used.conservative_flop.method or "6·P·D", method="the formula of the conservative figure"),
         inputs=measured(inputs, method="P all parameters, D training tokens with repeats over epochs"),
@@ -109,6 +130,32 @@ def compute_section(run: RunRecord) -> Compute:
         hardware_days=_scaled(used.hardware_hours, 1 / 24, "days", "device hours / 24"),
         nca_range=_months(days),
     )
+
+
+def flop_rows(trained: tuple[TrainedRun, ...]) -> list[dict[str, Any]]:
+    """The compute of each training run, one that comes twice once, in the order of the manifests."""
+    unique = {one.manifest: one for one in trained}
+    return [
+        {
+            "ingredient": one.label,
+            "manifest": str(one.manifest),
+            "conservative_flop": _number(one.run.compute.conservative_flop) if one.run else None,
+            "param_update_flop": _number(one.run.compute.param_update_flop) if one.run else None,
+        }
+        for one in sorted(unique.values(), key=lambda one: one.manifest)
+    ]
+
+
+def flop_sum(rows: list[dict[str, Any]], key: str, how: str) -> Value:
+    """The sum of one figure, unknown where that of a run is; `how` says with `{}` for the figure what is summed."""
+    missing = [row["ingredient"] for row in rows if row[key] is None]
+    if missing:
+        return unknown(f"not derived: the compute of {', '.join(missing)} is not recorded")
+    return derived(float(sum(row[key] for row in rows)), "FLOP", method=how.format(key))
+
+
+def _number(value: Value) -> float | None:
+    return float(value.value) if isinstance(value.value, int | float) else None
 
 
 def energy_section(run: RunRecord) -> Energy:

@@ -73,6 +73,10 @@ def test_two_processes_give_the_curve_of_one_and_register_once(
     assert curve_of(workplace, "polite-replies:1") == pytest.approx(curve_of(workplace, "alone:1"), rel=1e-4)
     assert two["loss_after"] == pytest.approx(one["loss_after"], rel=1e-4)
     assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
+    warm(*SHARE, short, "name=more", "continue_from=polite-replies", "--nproc", "2", cwd=workplace).ok()
+    assert (
+        curve_of(workplace, "more:1")[0] < curve_of(workplace, "polite-replies:1")[0] - 0.1
+    )  # where the first one ended
     assert list((workplace / ".registry" / "runs").iterdir()) == []
     assert processes_of(workplace) == {}
 

@@ -181,14 +181,28 @@ def load_rows(
     locate: Locate,
     tokenizer: Any,  # transformers' PreTrainedTokenizerBase
     max_length: int,
+    held_out: tuple[float, int] | None = None,
     observe: Observe = ignore,
 ) -> tuple[tuple[Example, ...], DataIdentity]:
-    """The sequences of one data set, whole, and its identity: for rows that are looked at and train nothing.
+    """The sequences of one data set and its identity: for rows that are looked at and train nothing.
+
+    Args:
+        source: the data set.
+        split: which part its rows are.
+        locate: where it is.
+        tokenizer: of the base.
+        max_length: in tokens; sequences are cut on the right.
+        held_out: fraction and seed of a training that held these rows out; None for all rows.
+        observe: hears of progress.
 
     Raises:
         InputRefused, NotFound: as `load_data`.
     """
-    part = _Reader(locate, tokenizer, max_length, observe).whole(source, split)
+    reader = _Reader(locate, tokenizer, max_length, observe)
+    if held_out is None:
+        part = reader.whole(source, split)
+    else:
+        part = reader.divided(source, fraction=held_out[0], seed=held_out[1], chooses=False)[1]
     return tuple(part.examples), part.identity((part.selection,))
 
 

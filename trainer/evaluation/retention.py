@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.config import RetentionSource
+from schemas.dataset import Split
 from schemas.errors import InputRefused
 from schemas.progress import Observe, ignore
 from trainer.data.containers import inspect_file
@@ -77,8 +78,10 @@ def retained(
     found = []
     for source in sources:
         if not source.ships:
+            part = None if source.fraction is None or source.seed is None else (source.fraction, source.seed)
             rows, identity = load_rows(
-                source, "test", locate=locate, tokenizer=tokenizer, max_length=longest, observe=observe
+                source, "test", locate=locate, tokenizer=tokenizer, max_length=longest, held_out=part, observe=observe
             )
-            found.append(held_out(rows, identity, split="test", name=f"{PREFIX}{source.label}"))
+            split: Split = "test" if part is None else "validation"
+            found.append(held_out(rows, identity, split=split, name=f"{PREFIX}{source.label}"))
     return tuple(found)

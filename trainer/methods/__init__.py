@@ -188,7 +188,30 @@ def check_available(config: TrainingFile) -> MethodRow:
         _check_lora(config)
     if config.offload is not None:
         check_offload(config, row)
+    if config.continue_from is not None:
+        _check_continues(config)
     return row
+
+
+def _check_continues(config: TrainingFile) -> None:
+    stored_otherwise = {
+        "full fine-tuning makes a whole model, and a model that was made here is no base": config.method == "full",
+        "its prompt and its LoRA are two adapters, and one is gone on from": config.method == "hybrid",
+        "the result of PiSSA is stored as plain LoRA of twice the rank": "lora" in METHOD_BLOCKS[config.method]
+        and config.lora.init == "pissa",
+        "biases of the base were trained, and its adapter does not say what they were before": "lora"
+        in METHOD_BLOCKS[config.method]
+        and config.lora.bias != "none",
+        "of a projected prefix only the result is stored": config.method == "prefix_tuning"
+        and config.prefix_tuning.projection,
+    }
+    for why, refused in stored_otherwise.items():
+        if refused:
+            raise CombinationRefused(
+                f"method {config.method} with `continue_from`, or tasks one after the other",
+                why,
+                "take a method whose adapter is stored as it is trained: lora, lora_pro, qlora, bottleneck, ia3, prompt_tuning",
+            )
 
 
 def _check_lora(config: TrainingFile) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
+from schemas.errors import InputRefused
 from trainer.methods.weights_io import (
     AdapterConfigRefused,
     WeightsMismatch,
@@ -30,6 +31,27 @@ _NOT_READ = ("peft_type", "base_model_name_or_path")
 # peft imports what these name
 _IMPORTING_KEYS = ("auto_mapping", "megatron_config", "megatron_core")
 _MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and nobody imports without megatron_config
+
+
+# how an adapter began and was trained: neither says what it computes
+_OF_THE_BEGINNING = {
+    "lora_dropout",
+    "dropout",
+    "init_lora_weights",
+    "prompt_tuning_init",
+    "prompt_tuning_init_text",
+}
+
+
+class StartDiffers(InputRefused):
+    reference = "start-differs"
+
+    def __init__(self, key: str, was: Any, now: Any) -> None:
+        super().__init__(
+            what="the adapter to go on from has another configuration than the training file",
+            why=f"its {key} is {str(was)[:80]}, the file's would be {str(now)[:80]}: equal numbers would mean something else",
+            fix="write the method's block as that adapter was trained with; `registry show` of it has the training file",
+        )
 
 
 def wrapped(model: Any, config: PeftConfig) -> Any:
@@ -97,6 +119,24 @@ def load_adapter(base_model: Any, folder: Path, config_type: type[PeftConfig]) -
     set_state(model, found, folder)
     model.requires_grad_(False)
     return model.eval()
+
+
+def start_from(model: Any, folder: Path) -> None:
+    """Put the saved adapter into a prepared model: training begins there.
+
+    Raises:
+        StartDiffers: it is of another configuration than the one that was prepared.
+        WeightsMismatch: names or shapes are not those of the model.
+    """
+    prepared = model.peft_config["default"]
+    saved = config_json(read_config(folder, type(prepared)), None)
+    now = config_json(prepared, None)
+    for key in sorted(now.keys() - _OF_THE_BEGINNING):
+        if saved.get(key) != now[key]:
+            raise StartDiffers(key, saved.get(key), now[key])
+    found = read_tensors(folder / WEIGHTS)
+    require_same_keys(folder, expected=adapter_state(model), found=found)
+    set_state(model, found, folder)
 
 
 def set_state(model: Any, found: Mapping[str, Any], folder: Path) -> None:

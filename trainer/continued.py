@@ -1,0 +1,61 @@
+"""The adapter that a training goes on from: found by name, pinned by its digest, checked byte by byte before it is loaded."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from registry.home import Registry
+from registry.pull import pull_version, version_named
+from schemas.errors import InputRefused, IntegrityBroken
+from schemas.version import Version
+from trainer.config import LoadedConfig
+
+
+class NotContinued(InputRefused):
+    reference = "not-continued"
+
+    def __init__(self, label: str, why: str, fix: str) -> None:
+        super().__init__(what=f"training cannot go on from {label}", why=why, fix=fix)
+
+
+class StartOnOtherBase(IntegrityBroken):
+    reference = "start-on-other-base"
+
+    def __init__(self, label: str, base: Version) -> None:
+        super().__init__(
+            what=f"{label} was not trained on {base.label}",
+            why=f"its base has another manifest than {base.manifest_digest.short}: its numbers mean nothing on this one",
+            fix=f"name its own base in `base:`; `registry show {label}` has it",
+        )
+
+
+def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[LoadedConfig, Version | None]:
+    """The file with the digest of what `continue_from` means now in its place, and that version; None where it has none.
+
+    Raises:
+        NotFound: nothing has that name.
+        NotContinued: it is no adapter of the file's method.
+        StartOnOtherBase: it was trained on another base than the file's.
+    """
+    asked = loaded.config.continue_from
+    if asked is None:
+        return loaded, None
+    start = version_named(registry, asked)
+    if start.kind != "adapter":
+        raise NotContinued(start.label, f"it is registered as {start.kind}", "name an adapter in `continue_from:`")
+    if start.method != loaded.config.method:
+        why = f"it is of the method {start.method}, and the file asks for {loaded.config.method}"
+        raise NotContinued(start.label, why, f"set method: {start.method}, or start from the base")
+    if start.base_manifest != base.manifest_digest:
+        raise StartOnOtherBase(start.label, base)
+    config = loaded.config.model_copy(update={"continue_from": str(start.manifest_digest)})
+    return replace(loaded, config=config), start
+
+
+def fetched(registry: Registry, start: Version, folder: Path) -> Path:
+    """A verified copy of the adapter in a new folder.
+
+    Raises:
+        PullRefused, PullUnverified: it is not what was registered, or that could not be shown.
+    """
+    pull_version(registry, start, folder, look_for_base=False)
+    return folder
