@@ -1,20 +1,24 @@
 """Several tasks on one base, in one training file: `tasks: [{name, data}]` in place of `data`.
 
 Each task is a training file of its own once it is picked: the same keys, that task's data, and a name that ends in the
-task's. So a task gives the very version that its data alone would give.
+task's. So a task gives the very version that its data alone would give. With `task_order: sequential` each training goes on
+from the adapter of the task before, and every one is measured on the held-out rows of all tasks: what was forgotten shows.
 """
 
 import copy
 import difflib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
-from schemas.config import TrainingFile
+from schemas.config import AUTO_VALIDATION_FRACTION, RetentionSource, TrainingFile
 from schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
 from schemas.errors import InputRefused
 from schemas.identity import check_name
 
 TASK = "task"  # the override that picks one: `task=summaries`
+ORDER = "task_order"
+TaskOrder = Literal["independent", "sequential"]
+_ORDERS: tuple[TaskOrder, ...] = get_args(TaskOrder)
 _KEYS = ("name", "data")
 
 
@@ -76,6 +80,7 @@ def tasks_of(raw: Any) -> tuple[str, ...]:
     """
     if not isinstance(raw, dict) or "tasks" not in raw:
         return ()
+    order_of(raw)
     for key in ("data", "datasets", "val_set_size"):
         if key in raw:
             raise DataAndTasks(key)
@@ -87,6 +92,19 @@ def tasks_of(raw: Any) -> tuple[str, ...]:
         if name in names[:at]:
             raise TaskTwice(name)
     return names
+
+
+def order_of(raw: Any) -> TaskOrder:
+    """How the tasks of a YAML document follow each other.
+
+    Raises:
+        WrongValue: in none of the ways that there are.
+    """
+    asked = raw.get(ORDER, "independent") if isinstance(raw, dict) else "independent"
+    for order in _ORDERS:
+        if asked == order:
+            return order
+    raise WrongValue(ORDER, asked, expected=f"one of {', '.join(_ORDERS)}")
 
 
 def parse_task(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[TrainingFile, tuple[str, ...]]:
@@ -105,11 +123,47 @@ def parse_task(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[Tra
         return parse_training_file(raw, overrides)
     if picked[-1] not in names:
         raise NoSuchTask(picked[-1], names)
-    document = {key: copy.deepcopy(value) for key, value in raw.items() if key != "tasks"}
-    document["data"] = copy.deepcopy(raw["tasks"][names.index(picked[-1])]["data"])
+    others = [(key, value) for key, value in overrides if key != TASK]
+    config, notes = parse_training_file(_alone(raw, names.index(picked[-1])), others)
+    if order_of(raw) == "sequential":
+        files = [parse_training_file(_alone(raw, at), others)[0] for at in range(len(names))]
+        config = _measured_on(config, dict(zip(names, files, strict=True)))
+    return config, notes
+
+
+def _alone(raw: dict[str, Any], at: int) -> dict[str, Any]:
+    """The document of one task, as if it were a file of its own."""
+    task = raw["tasks"][at]
+    document = {key: copy.deepcopy(value) for key, value in raw.items() if key not in ("tasks", ORDER)}
+    document["data"] = copy.deepcopy(task["data"])
     if isinstance(document.get("name"), str):
-        document["name"] = f"{document['name']}-{picked[-1]}"
-    return parse_training_file(document, [(key, value) for key, value in overrides if key != TASK])
+        document["name"] = f"{document['name']}-{task['name']}"
+    return document
+
+
+def _measured_on(config: TrainingFile, tasks: Mapping[str, TrainingFile]) -> TrainingFile:
+    """The file, asking besides for the loss on the held-out rows of every task.
+
+    Raises:
+        WrongValue: the file asks for a text of that name already.
+    """
+    asked = config.evaluation.retention
+    for name in tasks:
+        if any(one.label == name for one in asked):
+            raise WrongValue("evaluation.retention", name, expected="other names than those of the tasks")
+    rows = tuple(_held_out_of(name, one) for name, one in tasks.items())
+    evaluation = config.evaluation.model_copy(update={"retention": (*asked, *rows)})
+    return config.model_copy(update={"evaluation": evaluation})
+
+
+def _held_out_of(name: str, config: TrainingFile) -> RetentionSource:
+    data, validation = config.data, config.data.validation
+    if validation.path is not None:
+        return RetentionSource(name=name, **dict(validation.as_source()))
+    seed = config.training.seed if validation.seed is None else validation.seed
+    return RetentionSource(
+        name=name, fraction=validation.fraction or AUTO_VALIDATION_FRACTION, seed=seed, **dict(data.train)
+    )
 
 
 def _name_of(at: int, task: Any) -> str:

@@ -9,7 +9,7 @@ from registry.files import OfferedFileRefused, read_offered
 from registry.intake.yaml import read_yaml
 from schemas.config import TrainingFile
 from schemas.errors import InputRefused
-from schemas.tasks import TASK, parse_task, tasks_of
+from schemas.tasks import TASK, TaskOrder, order_of, parse_task, tasks_of
 
 MAX_BYTES = 1024 * 1024
 MAX_KEY_PARTS = 16  # of an override; no key of the file has more than four
@@ -72,6 +72,15 @@ def load_tasks(path: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:
         InputRefused, NotFound: as `load_training_file`.
     """
     return () if any(parse_override(text)[0] == TASK for text in overrides) else tasks_of(_read(path))
+
+
+def load_task_order(path: Path) -> TaskOrder:
+    """How the tasks of the training file at `path` follow each other.
+
+    Raises:
+        InputRefused, NotFound: as `load_training_file`.
+    """
+    return order_of(_read(path))
 
 
 def _read(path: Path) -> Any:  # any JSON value; the schema validates it

@@ -57,7 +57,12 @@ class SharedBase:
             return
         base = None if config.offload is not None or changes_loaded_base(config) else taken_off(config, model)
         if base is None or state_digest(base) != lent.digest:
-            self._observe(Said("base", "what comes next loads its base anew: this one was changed, or is offloaded"))
+            self._observe(
+                Said(
+                    "base",
+                    "what comes next loads its base anew: this one was trained, widened to score it, or is offloaded",
+                )
+            )
             return
         for parameter in base.parameters():
             parameter.requires_grad_(parameter.is_floating_point())  # as it came from its files

@@ -1,5 +1,7 @@
 """Several tasks on one base: each trained and registered like any run, on a base that is loaded once.
 
+In a sequence each goes on from the adapter of the one before, and what that cost the earlier tasks is measured.
+
 Every task takes the one registration path (`trainer/runs.py`). A task that is registered already, by an earlier call that was
 cut short or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing is trained
 twice; and a task that was stopped in its middle goes on from its state.
@@ -8,7 +10,7 @@ twice; and a task that was stopped in its middle goes on from its state.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.home import Registry
 from registry.records import records_of
@@ -20,10 +22,15 @@ from schemas.tasks import TASK
 from schemas.version import Version
 from trainer.checked_base import base_named
 from trainer.compare import registered_before, same_data
-from trainer.config import LoadedConfig, load_training_file
+from trainer.config import LoadedConfig, load_task_order, load_training_file
+from trainer.forgetting import Forgetting, forgetting_of
 from trainer.launch import Launch
+from trainer.methods import check_available
 from trainer.run_folder import kept_runs
 from trainer.runs import train_and_register
+
+if TYPE_CHECKING:
+    from trainer.shared_base import SharedBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +52,19 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class TasksOutcome:
-    """What became of the tasks of a file, in its order; `base_loads` is how often a base was read from its files."""
+    """What became of the tasks of a file, in its order; `base_loads` is how often a base was read from its files.
+
+    `forgetting` is None where the tasks do not follow each other.
+    """
 
     results: tuple[TaskResult, ...]
     base_loads: int
+    forgetting: Forgetting | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `train --output json` ends with where a file has tasks."""
-        return {"tasks": [one.to_json() for one in self.results], "base_loads": self.base_loads}
+        sequence = {} if self.forgetting is None else {"forgetting": self.forgetting.to_json()}
+        return {"tasks": [one.to_json() for one in self.results], "base_loads": self.base_loads, **sequence}
 
 
 def train_tasks(
@@ -75,39 +87,65 @@ def train_tasks(
         observe: hears of everything.
 
     Raises:
+        CombinationRefused: the tasks follow each other, and the method cannot go on from what it registered.
         KnownError: as `train_and_register`; tasks that are registered stay, and the next call finds them.
     """
     from trainer.shared_base import SharedBase
 
     registry.require_writable()
+    in_sequence = load_task_order(path) == "sequential"
     words = {name: (*overrides, f"{TASK}={name}") for name in names}
     files = {name: load_training_file(path, words[name]) for name in names}
+    if in_sequence:
+        for loaded in list(files.values())[1:]:
+            check_available(loaded.config.model_copy(update={"continue_from": loaded.config.name}))
     group = canonical_digest({name: config_identity(one.config) for name, one in files.items()}).hex[:16]
-    shared, results = SharedBase(observe), []
-    for number, (name, loaded) in enumerate(files.items(), start=1):
-        base = base_named(registry, loaded.config.base)
-        version = registered_before(registry, loaded, base)
+    work = _Work(registry, path, launch, TASKS_PREFIX + group, SharedBase(observe), observe)
+    results: list[TaskResult] = []
+    for number, name in enumerate(names, start=1):
+        start = (f"continue_from={results[-1].version.manifest_digest}",) if in_sequence and results else ()
+        results.append(work.result(name, (*words[name], *start), f"{number} of {len(names)}"))
+    pairs = [(one.task, one.version) for one in results]
+    forgetting = forgetting_of(registry, pairs) if in_sequence else None
+    return TasksOutcome(tuple(results), work.shared.loads, forgetting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the tasks of a file have in common."""
+
+    registry: Registry
+    path: Path
+    launch: Launch | None
+    group: str
+    shared: "SharedBase"
+    observe: Observe
+
+    def result(self, name: str, words: tuple[str, ...], place: str) -> TaskResult:
+        """The version of a task: the one that is there, or one that is trained now."""
+        loaded = load_training_file(self.path, words)
+        base = base_named(self.registry, loaded.config.base)
+        version = registered_before(self.registry, loaded, base)
         was_there = version is not None
         if version is not None:
-            observe(Said("task", f"{name}: {version.label} is registered already"))
+            self.observe(Said("task", f"{name}: {version.label} is registered already"))
         else:
-            kept = _stopped(registry, path, loaded, base)
+            kept = _stopped(self.registry, self.path, loaded, base)
             begins = "" if kept is None else f", going on after step {kept.step}"
-            observe(Said("task", f"{name} ({number} of {len(files)}): {loaded.config.name}{begins}"))
+            self.observe(Said("task", f"{name} ({place}): {loaded.config.name}{begins}"))
             version = train_and_register(
-                registry,
-                path,
-                words[name],
+                self.registry,
+                self.path,
+                words,
                 resume=kept,
-                launch=launch,
-                comparison=TASKS_PREFIX + group,
-                shared=shared,
-                observe=observe,
+                launch=self.launch,
+                comparison=self.group,
+                shared=self.shared,
+                observe=self.observe,
             ).version
-        run = records_of(registry, version).run
+        run = records_of(self.registry, version).run
         assert run is not None, "a trained version has its run"
-        results.append(TaskResult(name, version, not was_there, run.loss_before.value, run.loss_after.value))
-    return TasksOutcome(tuple(results), shared.loads)
+        return TaskResult(name, version, not was_there, run.loss_before.value, run.loss_after.value)
 
 
 def _stopped(registry: Registry, path: Path, loaded: LoadedConfig, base: Version) -> KeptRun | None:

@@ -10,6 +10,7 @@ from cli import console
 from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
+    from trainer.forgetting import Forgetting
     from trainer.tasks import TasksOutcome
 
 
@@ -140,8 +141,23 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
     losses = [f"{one.loss_before:.3f} → {one.loss_after:.3f}" for one in outcome.results]
     rows = [[one.task, one.version.label, loss] for one, loss in zip(outcome.results, losses, strict=True)]
     console.table(["task", "version", "held-out loss"], rows)
+    if outcome.forgetting is not None:
+        _show_forgetting(outcome.forgetting)
     console.note(mirrored)
     console.next_step(f"registry verify {outcome.results[-1].version.label}")
+
+
+def _show_forgetting(found: "Forgetting") -> None:
+    from trainer.evaluation.before_after import loss_line
+
+    tasks = list(found.base)
+    rows = [["the base", *(f"{loss:.3f}" for loss in found.base.values())]]
+    rows += [[f"after {one.task}", *(f"{one.losses[task]:.3f}" for task in tasks)] for one in found.steps]
+    console.out()
+    console.table(["held-out loss", *tasks], rows)
+    console.out()
+    for one in found.forgotten:
+        console.out(f"{one.dataset}, when it was learnt → in the end: {loss_line(one)}")
 
 
 def methods(

@@ -84,6 +84,39 @@ def test_a_task_that_is_not_there_is_refused(raw: dict[str, Any]) -> None:
         parse_task(raw, [("task", "nams")])
 
 
+def a_sequence(**changes: Any) -> dict[str, Any]:
+    return a_file(task_order="sequential", **changes)
+
+
+def test_a_task_of_a_sequence_asks_for_the_loss_on_the_rows_that_each_task_holds_out() -> None:
+    held_out = {"path": "names-held-out.jsonl"}
+    tasks = [{"name": "sums", "data": ROWS | {"validation": {"fraction": 0.2}}}]
+    tasks += [{"name": "names", "data": ROWS | {"validation": held_out}}]
+    found, _ = parse_task(a_sequence(tasks=tasks), [("task", "names"), ("training.seed", 3)])
+    sums, names = found.evaluation.retention
+    assert (sums.label, sums.path, sums.fraction, sums.seed) == ("sums", "rows.jsonl", 0.2, 3)
+    assert (names.label, names.path, names.fraction) == ("names", "names-held-out.jsonl", None)
+    alone, _ = parse_task(a_file(tasks=tasks), [("task", "names"), ("training.seed", 3)])
+    assert found.model_copy(update={"evaluation": alone.evaluation}) == alone
+
+
+def test_a_text_to_retain_and_a_task_of_a_sequence_have_names_of_their_own() -> None:
+    asked = {"retention": [{"path": "other.jsonl", "name": "sums"}]}
+    with pytest.raises(WrongValue, match="sums"):
+        parse_task(a_sequence(evaluation=asked), [("task", "names")])
+    assert len(parse_task(a_file(evaluation=asked), [("task", "names")])[0].evaluation.retention) == 1
+
+
+def test_an_order_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(WrongValue, match="one of independent, sequential"):
+        tasks_of(a_file(task_order="backwards"))
+
+
+def test_a_split_is_told_by_fraction_and_seed_together() -> None:
+    with pytest.raises(WrongValue, match="belong together"):
+        parse_task(a_file(evaluation={"retention": [{"path": "a.jsonl", "fraction": 0.1}]}), [("task", "sums")])
+
+
 def test_bad_data_of_a_task_name_their_key() -> None:
     with pytest.raises(UnknownKey, match=r"data\.train\.rowz"):
         parse_task(a_file(tasks=[{"name": "sums", "data": {"train": {"path": "a", "rowz": 1}}}]), [("task", "sums")])

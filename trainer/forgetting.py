@@ -1,0 +1,114 @@
+"""What a sequence of tasks forgot: the loss on each task after every step, from the signed evaluations and their item tables.
+
+Step k trained on task k and went on from step k − 1; L(k, i) is its loss on the held-out rows of task i, in nats per token.
+Forgotten of task i is L(last, i) − L(i, i), paired by row, with a bootstrap interval; above 0 the task got worse. It is the
+backward transfer of Lopez-Paz and Ranzato 2017 (https://arxiv.org/abs/1706.08840), on loss, with the sign turned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.evaluation.clusters import Bootstrap
+from registry.evaluation.comparisons import Pair, compare_losses
+from registry.evaluation.items import Item, read_items
+from registry.evaluation.statistics import DEFAULT_DRAWS
+from registry.home import Registry
+from registry.records import records_of
+from schemas.errors import NotChecked
+from schemas.evaluation import EvaluationRecord, LossComparison
+from schemas.version import Version
+from trainer.evaluation.retention import PREFIX
+
+_HOW = Bootstrap(seed=0, draws=DEFAULT_DRAWS, level=0.95)
+
+
+class StepNotMeasured(NotChecked):
+    reference = "step-not-measured"
+
+    def __init__(self, label: str, task: str) -> None:
+        super().__init__(
+            what=f"what {label} does of the task {task} cannot be said",
+            why="its evaluation holds no held-out rows of that task, or other rows than the one that it is compared with",
+            fix="train the tasks under a new name, so that every step is measured on the same rows",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One version of a sequence: the task that it was trained on, and its loss on each task."""
+
+    task: str
+    version: str
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """Losses of the base and after each step; of each task but the last, the loss when it was learnt and in the end."""
+
+    base: dict[str, float]
+    steps: tuple[Step, ...]
+    forgotten: tuple[LossComparison, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A part of what `train --output json` ends with."""
+        steps = [{"task": one.task, "version": one.version, "losses": one.losses} for one in self.steps]
+        forgotten = [{"task": one.dataset, **one.to_json()} for one in self.forgotten]
+        return {"base": self.base, "steps": steps, "forgotten": forgotten}
+
+
+def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) -> Forgetting:
+    """The figures of a sequence, in which each version went on from the one before.
+
+    Args:
+        registry: holds the versions and their evaluations.
+        trained: each task and the version that was trained on it, in their order.
+
+    Raises:
+        StepNotMeasured: a version's evaluation has not the held-out rows of every task.
+    """
+    tasks = [task for task, _ in trained]
+    records = [_measured(registry, version, tasks) for _, version in trained]
+    steps = tuple(
+        Step(task, version.label, {one: _loss(record, one).after for one in tasks})
+        for (task, version), record in zip(trained, records, strict=True)
+    )
+    forgotten = []
+    for at, (task, version) in enumerate(trained[:-1]):
+        before, after = (_rows(registry, record, task) for record in (records[at], records[-1]))
+        found = (
+            compare_losses([Pair(before[id], after[id]) for id in sorted(before)], _HOW)
+            if _same(before, after)
+            else None
+        )
+        if found is None:
+            raise StepNotMeasured(version.label, task)
+        forgotten.append(found.model_copy(update={"dataset": task}))
+    return Forgetting({one: _loss(records[0], one).before for one in tasks}, steps, tuple(forgotten))
+
+
+def _measured(registry: Registry, version: Version, tasks: Sequence[str]) -> EvaluationRecord:
+    """The evaluation that has all tasks: that of its training is the first."""
+    evaluations = records_of(registry, version).evaluations
+    for task in tasks:
+        evaluations = tuple(one for one in evaluations if any(loss.dataset == PREFIX + task for loss in one.losses))
+        if not evaluations:
+            raise StepNotMeasured(version.label, task)
+    return evaluations[0]
+
+
+def _loss(record: EvaluationRecord, task: str) -> LossComparison:
+    return next(one for one in record.losses if one.dataset == PREFIX + task)
+
+
+def _rows(registry: Registry, record: EvaluationRecord, task: str) -> dict[str, Item]:
+    """The held-out rows of a task as the version of an evaluation scores them, by id."""
+    table = read_items(registry.store.read_bytes(record.items.sha256))
+    return {
+        one.id: one for one in table if isinstance(one, Item) and (one.dataset, one.arm) == (PREFIX + task, "adapted")
+    }
+
+
+def _same(before: dict[str, Item], after: dict[str, Item]) -> bool:
+    return {id: one.tokens_a for id, one in before.items()} == {id: one.tokens_a for id, one in after.items()}
