@@ -20,7 +20,7 @@ from registry.manifests import manifest_of_folder
 from registry.pull import pull_version
 from registry.register import NewArtifact, register_version
 from registry.verify import verify_folder
-from tests.bench import training
+from tests.bench import overhead, training
 from tests.bench.merging import merging
 from tests.homes import a_home, add_a_base, an_artifact
 
@@ -36,6 +36,7 @@ def main() -> None:
         verification(Path(scratch))
         merging(Path(scratch) / "merging")
     training.main()
+    overhead.main()
 
 
 def calibration() -> float:

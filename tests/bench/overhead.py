@@ -1,0 +1,95 @@
+"""What identity, signing and registration take of a training run: LoRA on the real model, whole command, in this process."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tests.bench.training import a_base, missing
+
+ROWS = 48
+SHARE_BAR, SECONDS_BAR = 0.03, 2.0
+TRAINING_FILE = f"""\
+name: tutor
+base: smollm2
+method: lora
+data:
+  train: {{path: gsm8k-train.jsonl, format: prompt_completion, columns: {{prompt: question, completion: answer}}, rows: {ROWS}}}
+evaluation: {{bias: []}}
+"""
+IDENTITY = ("checked_base", "CheckedBase.require_unchanged")
+REGISTRATION = (
+    "manifest_of_folder",
+    "build_modification_record",
+    "provenance_predicate",
+    "model_card",
+    "register_version",
+)
+
+
+def main() -> None:
+    """Print the seconds of each part, or why nothing was measured."""
+    why = missing()
+    if why:
+        print(f"overhead     not run: {why}")
+        return
+    from registry.bases import add_base
+    from registry.home import utc_now
+    from schemas.base_model import BaseOrigin
+    from tests.homes import a_home
+    from trainer.runs import train_and_register
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        data = Path(os.environ["PEFT_REGISTRY_TEST_DATA"]) / "tasks" / "gsm8k-train.jsonl"
+        (folder / data.name).symlink_to(data)
+        (folder / "train.yml").write_text(TRAINING_FILE)
+        base = a_base(folder)
+        with a_home(folder / "home", now=utc_now()) as registry:
+            add_base(registry, base, name="smollm2", origin=BaseOrigin(format="huggingface", source="smollm2"))
+            with ExitStack() as stack:
+                identity = sum_of(stack, IDENTITY)
+                registration = sum_of(stack, REGISTRATION)
+                run = train_and_register(registry, folder / "train.yml").run
+    training = float(run.compute.wall_seconds.value)
+    spent, bar = identity() + registration(), SHARE_BAR * training + SECONDS_BAR
+    print(
+        f"overhead     training {training:.1f} s; base identity {identity():.2f} s, manifest, records, signatures and "
+        f"registration {registration():.2f} s: {spent:.2f} s (bar {SHARE_BAR:.0%} + {SECONDS_BAR:g} s: {bar:.2f} s)"
+    )
+
+
+def sum_of(stack: ExitStack, names: tuple[str, ...]) -> Callable[[], float]:
+    """Time these functions of `trainer.runs` while the stack is open; what comes back gives the seconds so far."""
+    seconds: list[float] = []
+    for name in names:
+        stack.enter_context(timed(f"trainer.runs.{name}", seconds))
+    return lambda: sum(seconds)
+
+
+@contextmanager
+def timed(target: str, seconds: list[float]) -> Iterator[None]:
+    """The function at a dotted name, with its wall seconds added to the list at each call."""
+    import importlib
+
+    module, _, name = target.removeprefix("trainer.runs.").rpartition(".")
+    owner = importlib.import_module("trainer.runs")
+    original = getattr(getattr(owner, module) if module else owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return original(*arguments, **options)
+        finally:
+            seconds.append(time.perf_counter() - began)
+
+    with patch(target, call):
+        yield
+
+
+if __name__ == "__main__":
+    main()
