@@ -1,4 +1,4 @@
-"""The training file: one shape for every method (`docs/reference/training-file.md`).
+"""The training file: one shape for every method (`registry schema config`).
 
 Canonical keys are these fields. Familiar words of other tools are accepted where one word means one thing
 (`schemas/config_aliases.py`) and reported, so that a file can be corrected; everything else unknown is refused.

@@ -1,5 +1,7 @@
-"""The evidence record of an evaluation, before and after (bias-evaluation reference §13). Aggregates are in the record; the item
-table is bound by digest, so every figure can be recomputed without the model."""
+"""The evidence record of an evaluation, before and after (`docs/reference/evaluation-record.md`).
+
+Aggregates are in the record; the item table is bound by digest, so every figure can be recomputed without the model.
+"""
 
 from typing import Any, Literal
 

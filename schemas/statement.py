@@ -69,7 +69,7 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
 }
 KINDS: dict[str, StatementKind] = {predicate: kind for kind, predicate in PREDICATE_TYPES.items()}
 
-# which key role may sign which predicate (signing.md §6: a trainer key must not be able to sign an approval)
+# which key role may sign which predicate (a trainer key must not be able to sign an approval)
 ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
     "trainer": (
         "provenance",

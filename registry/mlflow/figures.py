@@ -1,7 +1,7 @@
 """What a run and an evaluation say, as MLflow's params, metrics and dataset inputs. Pure: values in, values out, no mlflow.
 
 Nothing here is a data row or a path of this machine: a value that looks like an absolute path is cut to its base name.
-Names and lengths keep what MLflow's databases can hold (reference mlflow.md §15).
+Names and lengths keep what MLflow's databases can hold.
 """
 
 import json

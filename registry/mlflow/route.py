@@ -19,7 +19,7 @@ RouteKind = Literal["server", "store"]
 ARTIFACT_SCHEME = "mlflow-artifacts"
 LOCK_SECONDS = 60.0
 
-# set before mlflow is imported: it reads them then, and with telemetry on client and server call home (mlflow.md §12)
+# set before mlflow is imported: it reads them then, and with telemetry on client and server call home
 _TELL_NOBODY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 _QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 # MLflow's defaults try seven times with growing pauses, minutes in all

@@ -34,7 +34,7 @@ STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _LOG_TAIL_BYTES = 4000
 
-# what MLflow 3.17's pages need, and nothing from another machine: a description may name an external image (mlflow.md §12)
+# what MLflow 3.17's pages need, and nothing from another machine: a description may name an external image
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -50,7 +50,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'self'",
     )
 )
-# answered with 404: agents with a shell, gateways to other machines, jobs, traces (mlflow.md §8, §12)
+# answered with 404: agents with a shell, gateways to other machines, jobs, traces
 NOT_OFFERED = (
     "/ajax-api/3.0/mlflow/assistant",
     "/ajax-api/2.0/mlflow/gateway-proxy",

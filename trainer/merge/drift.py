@@ -21,7 +21,7 @@ from trainer.environment import Dtype
 from trainer.evaluation.scoring import token_budget_of
 from trainer.merge.bundle import with_beside
 
-FP32_LIMIT = 1e-6  # nats; design §9
+FP32_LIMIT = 1e-6  # nats a token; the bound that docs/how-to/merge-adapters.md states
 FLOOR_FACTOR = 3.0
 MAX_PROBE_TOKENS = 64  # of one sentence
 
