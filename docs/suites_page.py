@@ -16,7 +16,7 @@ from registry.reports.wording import (
     interval_text,
     loss_sentence,
 )
-from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Guards, Interval, Result
+from schemas.evaluation import CONTROL_ARMS, Comparison, DatasetUsed, EvaluationRecord, Guards, Interval, Result
 from trainer.evaluation.suites import SuiteDefinition, suites
 
 NONE = "none"
@@ -137,7 +137,7 @@ def _compared(one: Comparison) -> list[str]:
         _rate(one.net_change, one.net_change_ci_clustered or one.net_change_ci),
         change,
         NONE if one.test is None or one.test.p_holm is None else number(one.test.p_holm, 2),
-        "control" if one.after in ("noise", "placebo") else conclusion_text(one),
+        "control" if one.after in CONTROL_ARMS else conclusion_text(one),
     ]
 
 

@@ -12,6 +12,7 @@ from schemas.identity import Digest
 from schemas.values import Timestamp
 
 ArmName = Literal["base", "base_quantised", "adapted", "merged", "noise", "placebo", "parent"]
+CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 State = Literal["stereo", "neutral", "inverted", "band"]
 Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]
 
@@ -271,4 +272,4 @@ class EvaluationRecord(Document):
     @property
     def findings(self) -> tuple[Comparison, ...]:
         """The comparisons that are results; the control's own stands beside them in `Comparison.control`."""
-        return tuple(one for one in self.comparisons if one.after not in ("noise", "placebo"))
+        return tuple(one for one in self.comparisons if one.after not in CONTROL_ARMS)

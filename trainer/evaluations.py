@@ -24,7 +24,7 @@ from registry.records import records_of, stored_manifest
 from registry.statements import append_statement
 from schemas.config import QuantizationBlock
 from schemas.errors import InputRefused
-from schemas.evaluation import ArmName, Composition, EvaluationRecord, Responsible
+from schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
 from schemas.identity import Digest
 from schemas.manifest import Manifest
 from schemas.progress import Observe, Said, ignore
@@ -383,7 +383,7 @@ def _keeper(session: _Session, base: _Base) -> Any:  # trainer.evaluation.evalua
         libraries = " ".join(f"{library} {version}" for library, version in sorted(library_versions().items()))
         key = score_key(
             composition=str(composition.canonical_digest()),
-            control=name if name in ("noise", "placebo") else "",
+            control=name if name in CONTROL_ARMS else "",
             source=harness()["source_digest"],
             libraries=libraries,
             device=base.hardware.device,

@@ -17,10 +17,9 @@ from registry.evaluation.readings import Family, Reading
 from registry.evaluation.results import loss_result, measure_results, pair_results
 from registry.evaluation.statistics import DEFAULT_DRAWS
 from schemas.errors import IntegrityBroken
-from schemas.evaluation import ArmName, Comparison, Guards, LossComparison, Result, Threshold
+from schemas.evaluation import CONTROL_ARMS, ArmName, Comparison, Guards, LossComparison, Result, Threshold
 
 NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capability guard
-CONTROLS: tuple[ArmName, ...] = ("noise", "placebo")
 NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value; an organisation's policy may set another
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
@@ -60,7 +59,7 @@ class Plan:
     @property
     def controls(self) -> tuple[ArmName, ...]:
         """The control arms, the one to compare with first: a placebo moves what training anything moves."""
-        return CONTROLS if self.figures < 2 else CONTROLS[::-1]
+        return CONTROL_ARMS if self.figures < 2 else CONTROL_ARMS[::-1]
 
     @property
     def bootstrap(self) -> Bootstrap:
@@ -160,7 +159,7 @@ def _results(table: _Table, plan: Plan) -> Iterator[Result]:
         for arm, items in arms.items():
             figures = pair_results if items[0].measure == "margin" else measure_results
             yield from figures(items, category=None, how=plan.bootstrap)
-            for category in [] if arm in CONTROLS else _categories(items):
+            for category in [] if arm in CONTROL_ARMS else _categories(items):
                 chosen = [item for item in items if item.category == category]
                 yield from figures(chosen, category=category, how=plan.bootstrap)
     for arms in _of_metric(table, "loss"):
@@ -184,7 +183,7 @@ def _reading_results(readings: _Readings, plan: Plan) -> Iterator[Result]:
     for (_, name), arms in readings.items():
         for arm, rows in arms.items():
             yield from FAMILIES[name].results(rows, category=None, how=plan.bootstrap)
-            for category in [] if arm in CONTROLS else _categories(rows):
+            for category in [] if arm in CONTROL_ARMS else _categories(rows):
                 chosen = [row for row in rows if row.category == category]
                 yield from FAMILIES[name].results(chosen, category=category, how=plan.bootstrap)
 
@@ -225,7 +224,7 @@ def _comparisons(table: _Table, plan: Plan, guards: Guards, silent: Mapping[str,
 
 def _controls(table: _Table, plan: Plan) -> Iterator[Comparison]:
     for arms in _of_metric(table, "margin"):
-        for arm in CONTROLS:
+        for arm in CONTROL_ARMS:
             pairs = paired(arms, plan.before, arm)
             if pairs:
                 yield conclude_control(

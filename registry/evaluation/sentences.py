@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from schemas.evaluation import EvaluationRecord, Result
-
-_CONTROLS = ("noise", "placebo")
+from schemas.evaluation import CONTROL_ARMS, EvaluationRecord, Result
 
 
 def compared_arms(record: EvaluationRecord) -> str:
@@ -34,7 +32,7 @@ def result_lines(record: EvaluationRecord) -> Iterator[str]:
 
 
 def _arms(record: EvaluationRecord) -> list[str]:
-    return [arm.name for arm in record.arms if arm.name not in _CONTROLS]
+    return [arm.name for arm in record.arms if arm.name not in CONTROL_ARMS]
 
 
 def _value(result: Result) -> str:

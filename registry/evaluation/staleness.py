@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from schemas.base_model import BaseIdentity
 from schemas.canonical import canonical_digest
-from schemas.evaluation import Composition, EvaluationRecord
+from schemas.evaluation import CONTROL_ARMS, Composition, EvaluationRecord
 from schemas.identity import Digest
 from schemas.manifest import Manifest
 
-_CONTROLS = ("noise", "placebo")
 _WORDS = {
     "base": "another base",
     "adapters": "other weights on it",
@@ -60,7 +59,7 @@ def composition_of(manifest: Manifest, base: BaseIdentity) -> Composition:
 def staleness(record: EvaluationRecord, served: Composition) -> Staleness | None:
     """What keeps an evaluation from speaking of `served`; None if one of its arms is exactly that composition."""
     digest = served.canonical_digest()
-    arms = [arm for arm in record.arms if arm.name not in _CONTROLS]
+    arms = [arm for arm in record.arms if arm.name not in CONTROL_ARMS]
     if any(arm.composition.canonical_digest() == digest for arm in arms):
         return None
     # among equally near ones the last: arms are recorded base first, and the base is not what the evaluation is about

@@ -8,12 +8,10 @@ from registry.home import Registry
 from registry.records import Records, stored_manifest
 from schemas.dataset import DataIdentity
 from schemas.document import Frozen
-from schemas.evaluation import EvaluationRecord
+from schemas.evaluation import CONTROL_ARMS, EvaluationRecord
 from schemas.identity import Digest
 from schemas.manifest import Manifest
 from trainer.differences.weights import Side
-
-_CONTROLS = ("noise", "placebo")
 
 
 class Fact(Frozen):
@@ -161,7 +159,7 @@ def _figures(
     """(data set, metric) → (which rows, value), of arms that are exactly this composition; later ones count."""
     found: dict[tuple[str, str], tuple[str | None, float | None]] = {}
     for record in records:
-        arms = {arm.name for arm in record.arms if arm.composition_digest == served and arm.name not in _CONTROLS}
+        arms = {arm.name for arm in record.arms if arm.composition_digest == served and arm.name not in CONTROL_ARMS}
         rows = {
             one.name: f"{one.sha256} {one.rows_used} {one.selection} {one.selection_ids_sha256}"
             for one in record.datasets

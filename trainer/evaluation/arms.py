@@ -8,7 +8,7 @@ from typing import Any
 from registry.evaluation.aggregate import threshold_key
 from registry.evaluation.items import Item, Row
 from schemas.errors import InputRefused
-from schemas.evaluation import ArmName, Composition, Threshold
+from schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
 from schemas.progress import Observe
 from trainer.evaluation.divergence import next_token_divergences
 from trainer.evaluation.finished import NOTHING, FinishedScores
@@ -105,7 +105,7 @@ def score_arm(
     spec: ArmSpec, tokenizer: Any, questions: Questions, *, max_length: int | None, observe: Observe
 ) -> Scored:
     """Ask one arm everything; a control is asked the suites alone."""
-    is_noise, is_control = spec.name == "noise", spec.name in ("noise", "placebo")
+    is_noise, is_control = spec.name == "noise", spec.name in CONTROL_ARMS
     # the noise control has another order and half the batch: other padding and other kernels on the same questions
     order: Order = "shortest first" if is_noise else "longest first"
     budget = token_budget_of(spec.model) // (2 if is_noise else 1)

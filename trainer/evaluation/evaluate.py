@@ -26,6 +26,7 @@ from registry.evaluation.recheck import PLAN, STATISTICS, statistics_of
 from registry.evaluation.statistics import DEFAULT_DRAWS
 from schemas.canonical import canonical_digest
 from schemas.evaluation import (
+    CONTROL_ARMS,
     Arm,
     ArmName,
     Composition,
@@ -308,7 +309,7 @@ def _plan_json(made: _Made) -> dict[str, Any]:
 
 def _recorded_order(specs: Sequence[ArmSpec]) -> list[ArmSpec]:
     """The results first, then their controls."""
-    return sorted(specs, key=lambda spec: spec.name in ("noise", "placebo"))
+    return sorted(specs, key=lambda spec: spec.name in CONTROL_ARMS)
 
 
 def _arm(name: ArmName, composition: Composition) -> Arm:
