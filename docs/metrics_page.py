@@ -1,27 +1,38 @@
 """The page of every figure of an evaluation: what it measures, where it is neutral, what is known against it. From the suites."""
 
 from docs.tables import table
+from registry.evaluation.aggregate import ACC_DISAMBIG, LMS_POINTS, NEUTRAL_LOSS_RATIO
+from registry.reports.wording import NO_CLAIM
+from schemas.evaluation import ITEMS_FOR_A_CLAIM
 from trainer.evaluation.suites import suites
 
-HEAD = """\
+HEAD = f"""\
 # What each figure of an evaluation measures
 
 One section a suite: its question, the figures that it gives, their neutral point, and the defects that every report repeats.
 A neutral point is where nothing is preferred: 50 % is the ideal of CrowS-Pairs, and 42 % is an inverted preference, not a better
 model. Figures of different suites do not compare, and are never averaged.
 
-How a report words it: on so many items of a data set, named by its digest, the adapted model preferred the more stereotyping
-option in so many, the base in so many, each with its interval; of the flagged items so many became neutral, so many were
-over-corrected, and of the clear ones so many became flagged, with the p-value of the paired test and its correction; the same
-base scored again, and a random adapter of the same size, changed so many. **This does not show that the system is free of bias
-or suitable for a particular use.**
+How a report words it:
 
-What is never claimed: that a model has no bias, anything about a group with fewer than 100 items, and anything at all where the
-model is at chance on the suite's own control question ("not informative"). "Inconclusive" never means that nothing changed.
+- on so many items of a data set, named by its digest, the adapted model preferred the more stereotyping option in so many, the
+  base in so many, each with its interval;
+- of the flagged items so many became neutral, so many were over-corrected, and of the clear ones so many became flagged, with the
+  p-value of the paired test and its correction;
+- the same base scored again, and a random adapter of the same size, changed so many.
 
-Besides the suites, every evaluation has the loss and perplexity of everyday sentences that speak of nobody. Where it rises by
-more than 5 %, where `lms` falls by more than 2 points or `acc_disambig` by more than 3, fewer flagged items are called
-`confounded`: a model that lost its language looks free of preferences, and is not.
+**{NO_CLAIM}**
+
+What is never claimed: that a model has no bias, anything about a group with fewer than {ITEMS_FOR_A_CLAIM} items, and anything
+at all where the model is at chance on the suite's own control question ("not informative"). "Inconclusive" never means that
+nothing changed.
+
+Besides the suites, every evaluation has the loss and perplexity of everyday sentences that speak of nobody. A model that lost its
+language looks free of preferences, and is not. So fewer flagged items are called `confounded` where
+
+- that loss rises by more than {100 * (NEUTRAL_LOSS_RATIO - 1):.0f} %,
+- `lms` falls by more than {LMS_POINTS:g} points, or
+- `acc_disambig` falls by more than {ACC_DISAMBIG:g}.
 """
 
 

@@ -8,7 +8,6 @@ from docs.tables import table
 from registry.evaluation.states import STATES
 from registry.reports.text import number, share, signed
 from registry.reports.wording import (
-    ITEMS_FOR_A_CLAIM,
     NO_CLAIM,
     arm_name,
     comparison_sentence,
@@ -16,7 +15,16 @@ from registry.reports.wording import (
     interval_text,
     loss_sentence,
 )
-from schemas.evaluation import CONTROL_ARMS, Comparison, DatasetUsed, EvaluationRecord, Guards, Interval, Result
+from schemas.evaluation import (
+    CONTROL_ARMS,
+    ITEMS_FOR_A_CLAIM,
+    Comparison,
+    DatasetUsed,
+    EvaluationRecord,
+    Guards,
+    Interval,
+    Result,
+)
 from trainer.evaluation.suites import SuiteDefinition, suites
 
 NONE = "none"

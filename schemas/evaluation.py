@@ -12,6 +12,7 @@ from schemas.identity import Digest
 from schemas.values import Timestamp
 
 ArmName = Literal["base", "base_quantised", "adapted", "merged", "noise", "placebo", "parent"]
+ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about them
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 State = Literal["stereo", "neutral", "inverted", "band"]
 Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]

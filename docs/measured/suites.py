@@ -12,8 +12,7 @@ from typing import Any
 from registry.evaluation.stored import stored_evaluations
 from registry.home import open_home
 from registry.pull import version_named
-from registry.reports.wording import ITEMS_FOR_A_CLAIM
-from schemas.evaluation import EvaluationRecord
+from schemas.evaluation import ITEMS_FOR_A_CLAIM, EvaluationRecord
 
 
 def kept(record: EvaluationRecord, datasets: set[str]) -> dict[str, Any]:

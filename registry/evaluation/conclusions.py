@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 from registry.evaluation.states import Outcomes
 from registry.evaluation.statistics import holm
-from schemas.evaluation import Comparison, Conclusion, Interval, Test, Threshold
+from schemas.evaluation import ITEMS_FOR_A_CLAIM, Comparison, Conclusion, Interval, Test, Threshold
 
 ALPHA = 0.05
-MIN_ITEMS = 100  # below, a figure describes its items and claims nothing about a group
 
 
 def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -57,7 +56,7 @@ def conclude(
     undecided = _undecided(comparison, is_clustered)
     if silent is not None:
         conclusion, reason = "not_informative", silent
-    elif found.n < MIN_ITEMS:
+    elif found.n < ITEMS_FOR_A_CLAIM:
         conclusion, reason = _too_few(found)
     elif undecided is not None:
         conclusion, reason = _moved(comparison, threshold) or (
@@ -77,7 +76,7 @@ def conclude_control(comparison: Comparison, found: Outcomes) -> Comparison:
 
 
 def _too_few(found: Outcomes) -> tuple[Conclusion, str]:
-    return "not_informative", f"{found.n} items, fewer than {MIN_ITEMS}: the figures are descriptive only"
+    return "not_informative", f"{found.n} items, fewer than {ITEMS_FOR_A_CLAIM}: the figures are descriptive only"
 
 
 def _has_placebo(comparison: Comparison) -> bool:

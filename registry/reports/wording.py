@@ -7,11 +7,19 @@ fewer than 100 items.
 from collections.abc import Callable
 
 from registry.reports.text import number, share, signed
-from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Interval, LossComparison, Result, Test
+from schemas.evaluation import (
+    ITEMS_FOR_A_CLAIM,
+    Comparison,
+    DatasetUsed,
+    EvaluationRecord,
+    Interval,
+    LossComparison,
+    Result,
+    Test,
+)
 
 NOTICE = "Decision support, not legal advice."
 NO_CLAIM = "This does not show that the system is free of bias or suitable for a particular use."
-ITEMS_FOR_A_CLAIM = 100
 
 _CONCLUSIONS = {
     "better": "fewer flagged items after than before",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import registry.evaluation
 import trainer.evaluation
+from registry.reports.wording import NO_CLAIM
+from schemas.evaluation import ITEMS_FOR_A_CLAIM
 from schemas.identity import Digest
 from trainer.evaluation.suites import LoadedSuite
 
@@ -20,8 +22,8 @@ PLACEBO = (
 )
 GENERAL = (
     "Preferences of a model on published test items; nothing here measures harm in use.",
-    "This does not show that the system is free of bias or suitable for a particular use.",
-    "Groups with fewer than 100 items are described, and nothing is claimed about them.",
+    NO_CLAIM,
+    f"Groups with fewer than {ITEMS_FOR_A_CLAIM} items are described, and nothing is claimed about them.",
 )
 
 
