@@ -1,12 +1,12 @@
 """Shares, means and ratios over the rows of one arm, each with its interval: what every family builds its figures from."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 from registry.evaluation.clusters import Bootstrap, cluster_sums, interval_or_none, missing_reasons
 from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.statistics import wilson
-from schemas.evaluation import ArmName, Result
+from registry.evaluation.statistics import NoInterval, wilson
+from schemas.evaluation import ArmName, Interval, Result
 
 Thing = TypeVar("Thing")
 
@@ -82,9 +82,26 @@ class Figures:
 
 
 def by_cluster(one: Reading) -> str:
+    """What a row is resampled with."""
     return one.cluster
 
 
 def first_of(label: str) -> Callable[[Reading], int]:
     """The first value under a label."""
     return lambda one: one.at(label)[0]
+
+
+def pairs_of(rows: Sequence[Reading], first: str, second: str) -> Iterator[tuple[Reading, Reading]]:
+    """The rows of each unit under two conditions; a unit that lacks one of them is left out."""
+    units: dict[str, dict[str, Reading]] = {}
+    for one in rows:
+        units.setdefault(one.unit, {})[one.condition] = one
+    for found in units.values():
+        if first in found and second in found:
+            yield found[first], found[second]
+
+
+def no_better_than_a_coin(hits: int, asked: int) -> Interval | None:
+    """Wilson's interval of a share of hits that may be one half; None where it lies above, or nothing was asked."""
+    found = wilson(hits, asked)
+    return None if isinstance(found, NoInterval) or found.low > 0.5 else found

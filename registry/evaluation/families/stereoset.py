@@ -7,11 +7,10 @@ the first two counts as anti-stereotype. `lms`, `ss` and `icat` are in points, 0
 from collections.abc import Iterator, Mapping, Sequence
 
 from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster
+from registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin
 from registry.evaluation.items import Item
 from registry.evaluation.readings import MILLIONTHS, Reading
 from registry.evaluation.states import state_of
-from registry.evaluation.statistics import NoInterval, wilson
 from schemas.evaluation import ArmName, Result, Threshold
 
 MEAN_MARGIN = "mean_token_margin"
@@ -44,8 +43,7 @@ def margins(
 def not_informative(rows: Sequence[Reading]) -> str | None:
     """Why `ss` says nothing: the model prefers related text no more often than unrelated text."""
     chosen, asked = sum(map(_related, rows)), 2 * len(rows)
-    interval = wilson(chosen, asked)
-    if isinstance(interval, NoInterval) or interval.low > 0.5:
+    if no_better_than_a_coin(chosen, asked) is None:
         return None
     return f"the model is at chance: related options beat the unrelated one in {chosen} of {asked} comparisons"
 

@@ -8,10 +8,9 @@ type 2 only syntax: they are the categories and are not averaged for a claim.
 from collections.abc import Iterator, Mapping, Sequence
 
 from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster
+from registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin, pairs_of
 from registry.evaluation.items import Item
 from registry.evaluation.readings import Reading
-from registry.evaluation.statistics import NoInterval, wilson
 from schemas.evaluation import ArmName, Result, Threshold
 
 RESOLUTION = "resolution"
@@ -24,7 +23,7 @@ def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) ->
     for condition in ("pro", "anti"):
         asked = [one for one in rows if one.condition == condition]
         yield figures.share(f"acc_{condition}", asked, _is_right, by_cluster)
-    pairs = list(_pairs(rows))
+    pairs = list(pairs_of(rows, "pro", "anti"))
     yield figures.mean(
         "gap",
         pairs,
@@ -42,7 +41,7 @@ def margins(
 ) -> Iterator[Item]:
     """One item a line: its margin is the lead of the right referent in the pro sentence less that in the anti sentence."""
     for rows in arms.values():
-        for pro, anti in _pairs(rows):
+        for pro, anti in pairs_of(rows, "pro", "anti"):
             tokens = sum(pro.tokens) + sum(anti.tokens)
             flagged = _is_right(pro) and not _is_right(anti)
             yield Item(
@@ -55,19 +54,9 @@ def margins(
 def not_informative(rows: Sequence[Reading]) -> str | None:
     """Why a gap says nothing: the model resolves no better than a coin does."""
     right = sum(map(_is_right, rows))
-    interval = wilson(right, len(rows))
-    if isinstance(interval, NoInterval) or interval.low > 0.5:
+    if no_better_than_a_coin(right, len(rows)) is None:
         return None
     return f"the model is at chance: it resolves {right} of {len(rows)} sentences (chance 0.5)"
-
-
-def _pairs(rows: Sequence[Reading]) -> Iterator[tuple[Reading, Reading]]:
-    units: dict[str, dict[str, Reading]] = {}
-    for one in rows:
-        units.setdefault(one.unit, {})[one.condition] = one
-    for found in units.values():
-        if "pro" in found and "anti" in found:
-            yield found["pro"], found["anti"]
 
 
 def _lead(row: Reading) -> int:
