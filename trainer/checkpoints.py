@@ -76,10 +76,6 @@ class Checkpoints:
             return step % self.every_steps == 0
         return seconds_since >= _EVERY_SECONDS
 
-    def within(self, name: str) -> "Checkpoints":
-        """Those of one part of a run, such as one seed of several."""
-        return Checkpoints(self.folder / name, self.every_steps, self.saved)
-
 
 def random_state() -> dict[str, Any]:
     """Every generator that a model may draw from, in plain values and tensors."""

@@ -12,10 +12,10 @@ from schemas.progress import Observe, ignore
 from trainer.base_models import load_tokenizer
 from trainer.checked_base import base_named
 from trainer.config import load_training_file
-from trainer.data.containers import DataFileMissing, FileFacts
+from trainer.data.containers import DataFileMissing, FileFacts, inspect_file
 from trainer.data.dataset import Located
 from trainer.data.formats import Reading, choose_reading
-from trainer.data.inspection import Leak, Part, Seen, facts_of, inspect_part, leak
+from trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
 from trainer.hub_data import here_or_on_the_hub, is_hub_id
 
 TRAINING_FILES = (".yml", ".yaml")
@@ -110,7 +110,7 @@ def _opened(
     asked: Asked, source: TrainSource, split: Split, tokenizer: Any | None, observe: Observe
 ) -> tuple[Located, FileFacts, Reading]:
     located = here_or_on_the_hub(asked.folder, observe)(source, split)
-    facts = facts_of(located)
+    facts = inspect_file(*located.paths)
     # without a tokenizer conversations are only counted: any template will do
     template = "" if tokenizer is None else tokenizer.chat_template
     reading = choose_reading(

@@ -10,8 +10,6 @@ import torch
 from schemas.config import TrainingBlock, TrainingFile
 from trainer.methods import implementation
 
-PLAIN = "AdamW"
-
 
 def optimizer_for(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
     """The optimizer of a prepared model: the method's own where it has one, else AdamW."""

@@ -27,7 +27,6 @@ class Staleness:
     """An evaluation that does not speak of a composition, and what is different in the nearest one that it speaks of."""
 
     evaluated: Digest
-    served: Digest
     differences: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -64,7 +63,7 @@ def staleness(record: EvaluationRecord, served: Composition) -> Staleness | None
         return None
     # among equally near ones the last: arms are recorded base first, and the base is not what the evaluation is about
     nearest = min(reversed(arms), key=lambda arm: len(_differences(arm.composition, served)))
-    return Staleness(nearest.composition.canonical_digest(), digest, tuple(_differences(nearest.composition, served)))
+    return Staleness(nearest.composition.canonical_digest(), tuple(_differences(nearest.composition, served)))
 
 
 def _differences(one: Composition, other: Composition) -> list[str]:

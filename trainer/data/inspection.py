@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.identity import Digest
-from trainer.data.containers import FileFacts, Row, container_of, inspect_file, read_rows
+from trainer.data.containers import FileFacts, Row, container_of, read_rows
 from trainer.data.dataset import Located
 from trainer.data.formats import CONVERSATIONS, Reading, row_line
 from trainer.data.tokenize import IGNORED, Example, tokenize_row
@@ -81,7 +81,7 @@ class Seen:
 
     exact: set[bytes] = field(default_factory=set)
     similar: set[bytes] = field(default_factory=set)
-    prompts: dict[bytes, bytes] = field(default_factory=dict)
+    prompts: set[bytes] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +155,6 @@ def leak(located: Located, facts: FileFacts, reading: Reading, trained_on: Seen,
     return Leak(rows, exact, similar, prompt)
 
 
-def facts_of(located: Located) -> FileFacts:
-    """Digest, rows and columns of a data set."""
-    return inspect_file(*located.paths)
-
-
 def _values(
     located: Located, facts: FileFacts, reading: Reading, limit: int | None
 ) -> Iterable[tuple[Row, dict[str, Any]]]:
@@ -179,7 +174,7 @@ def _compare(seen: Seen, marks: _Marks) -> list[str]:
         found.append("conflicting")
     seen.exact.add(marks.exact)
     seen.similar.add(marks.similar)
-    seen.prompts.setdefault(marks.prompt, marks.similar)
+    seen.prompts.add(marks.prompt)
     return found
 
 

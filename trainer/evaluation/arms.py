@@ -1,8 +1,8 @@
 """Arms: one exact model state each, all scored from the same loaded weights, and what each answered."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from registry.evaluation.aggregate import threshold_key
@@ -54,7 +54,7 @@ class Questions:
     held_out: HeldOut | None = None
     training_texts: "Iterator[str] | Sequence[str] | None" = None
     retained: tuple[HeldOut, ...] = ()
-    answers: tuple[Answers, ...] = field(default=())
+    answers: tuple[Answers, ...] = ()
 
     @property
     def losses(self) -> tuple[HeldOut, ...]:
@@ -161,13 +161,6 @@ def base_of(model: Any, base_model: Any | None) -> tuple[Any, Callable[[], Abstr
     if not hasattr(model, "disable_adapter"):
         raise NoBaseArm
     return model, model.disable_adapter
-
-
-@contextmanager
-def quiet(block: AbstractContextManager[Any]) -> Iterator[None]:
-    """The block without its value."""
-    with block:
-        yield
 
 
 def _names_of_requests(suite: LoadedSuite) -> list[str]:

@@ -6,7 +6,7 @@ bands from what those two say, and only then the placebo and the arm after. All 
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,7 +165,7 @@ def evaluate_arms(
 def _specs(arms: Arms) -> list[ArmSpec]:
     """The arms in the order in which they are scored: before, noise, placebo, after."""
     alone = arms.after is None
-    base, entered = (arms.model, _as_is) if alone else base_of(arms.model, arms.base_model)
+    base, entered = (arms.model, nullcontext) if alone else base_of(arms.model, arms.base_model)
     names: tuple[ArmName, ...] = (arms.before_name, "noise")
     specs = [ArmSpec(name, arms.base, base, entered, arms.keep(name, arms.base)) for name in names]
     if arms.after is None:
@@ -173,13 +173,8 @@ def _specs(arms: Arms) -> list[ArmSpec]:
     if arms.with_placebo and has_placebo(arms.model):
         turned = _extended(arms.after, placebo="adapter turned at random, norms kept")
         specs.append(ArmSpec("placebo", turned, arms.model, lambda: placebo(arms.model), arms.keep("placebo", turned)))
-    specs.append(ArmSpec(arms.after_name, arms.after, arms.model, _as_is, arms.keep(arms.after_name, arms.after)))
+    specs.append(ArmSpec(arms.after_name, arms.after, arms.model, nullcontext, arms.keep(arms.after_name, arms.after)))
     return specs
-
-
-@contextmanager
-def _as_is() -> Iterator[None]:
-    yield
 
 
 def _extended(composition: Composition, **more: str) -> Composition:
