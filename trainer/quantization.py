@@ -114,10 +114,10 @@ def through_4_bits(weight: Any, description: str) -> Any:
 
     Raises:
         QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
+        ValueError: `describe` did not write the description.
     """
-    functional = _bitsandbytes().functional
-    kind, _, double = description.partition(", ")
-    packed, state = functional.quantize_4bit(weight, compress_statistics=double == "double", quant_type=kind)
+    functional, block = _bitsandbytes().functional, described(description)
+    packed, state = functional.quantize_4bit(weight, compress_statistics=block.double, quant_type=block.type)
     return functional.dequantize_4bit(packed, state)
 
 
@@ -132,15 +132,21 @@ def dequantized_weights(model: Any) -> dict[str, Any]:
     }
 
 
-def block_of(description: str) -> QuantizationBlock:
-    """The settings that `describe` named."""
-    kind, _, double = description.partition(", ")
-    return QuantizationBlock.model_validate({"type": kind, "double": double == "double"})
-
-
 def describe(block: QuantizationBlock) -> str:
     """For records: `nf4, double`."""
     return f"{block.type}, double" if block.double else block.type
+
+
+def described(text: str) -> QuantizationBlock:
+    """The settings that `describe` wrote so.
+
+    Raises:
+        ValueError: it did not.
+    """
+    kind, _, double = text.partition(", ")
+    if kind not in ("nf4", "fp4") or double not in ("", "double"):
+        raise ValueError(f"no description of a quantised base: {text!r}")
+    return QuantizationBlock(type="nf4" if kind == "nf4" else "fp4", double=bool(double))
 
 
 @contextmanager
@@ -157,18 +163,6 @@ def without_kernels() -> Iterator[None]:
         log.setLevel(level)
         if hidden:
             del sys.modules["kernels"]
-
-
-def described(text: str) -> QuantizationBlock:
-    """The block that `describe` made this of.
-
-    Raises:
-        ValueError: it did not.
-    """
-    kind, _, double = text.partition(", ")
-    if kind not in ("nf4", "fp4") or double not in ("", "double"):
-        raise ValueError(f"no description of a quantised base: {text!r}")
-    return QuantizationBlock(type="nf4" if kind == "nf4" else "fp4", double=bool(double))
 
 
 def _bitsandbytes() -> Any:

@@ -16,7 +16,7 @@ from trainer.merge.bundle import with_beside
 from trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters
 from trainer.merge.folder import write_model_folder
 from trainer.merge_inputs import Prepared
-from trainer.quantization import Quantisation, block_of, dequantized_weights
+from trainer.quantization import Quantisation, dequantized_weights, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class _Unmerged:
 
     def _quantised(self, how: Quantisation) -> Any:
         dtype: Dtype = "bf16" if how.loaded_as == "BF16" else "fp32"
-        block = block_of(how.settings)
+        block = described(how.settings)
         return load_base(self.prepared.base.folder, dtype=dtype, device="cpu", quantization=block)[0]
 
     def _of(self, model: Any) -> Answers:
