@@ -17,11 +17,11 @@ from schemas.config import OffloadBlock, QuantizationBlock
 from schemas.errors import InputRefused, NotFound
 from schemas.progress import Observe, ignore
 from trainer.environment import Dtype
+from trainer.hub import HUB_ID, fetch_from_hub
 from trainer.offload import forget_shared_addresses
 from trainer.offload import loading_arguments as offloading_arguments
 from trainer.quantization import keep_gradients, loading_arguments
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
 _MAX_NAMED = 3  # tensors named in one error
 # what peft and our own layers put into the names of the parameters that they wrap
 _WRAPPERS = re.compile(r"(?<=\.)(?:base_layer|original_module)\.")
@@ -121,10 +121,8 @@ def prepare_base(
 
         folder, origin, notes = convert_gguf(path, destination=destination, observe=observe)
         return PreparedBase(folder, origin, notes=notes)
-    if not _HUB_ID.match(source) or source.lower().endswith(".gguf"):
+    if not HUB_ID.match(source) or source.lower().endswith(".gguf"):
         raise BaseSourceNotFound(source)
-    from trainer.hub import fetch_from_hub
-
     fetched = fetch_from_hub(
         source, revision=revision, destination=destination, endpoint=endpoint, token=token, observe=observe
     )

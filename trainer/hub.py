@@ -7,6 +7,7 @@ fetched, and no code.
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from registry.files import unwritable
 from schemas.errors import InputRefused, IntegrityBroken, NotFound, Unavailable
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")  # owner/name
 _STEP = "fetch"
 _WANTED = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
 _BLOCK_BYTES = 1024 * 1024

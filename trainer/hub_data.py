@@ -14,9 +14,8 @@ from schemas.errors import InputRefused
 from schemas.progress import Observe, Said, ignore
 from trainer.data.containers import SUFFIXES
 from trainer.data.dataset import Locate, Located, in_folder
-from trainer.hub import CheckedFetch, Sibling, answers_of_the_hub
+from trainer.hub import HUB_ID, CheckedFetch, Sibling, answers_of_the_hub
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
 # the words for each split in the names of files, the one that is looked for first in front
 _SPLIT_WORDS: Mapping[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -49,7 +48,7 @@ class AmbiguousDataFiles(InputRefused):
 
 def is_hub_id(path: str, folder: Path) -> bool:
     """Whether a `path` means a data set of the Hub: it looks like one, and nothing of that name is here."""
-    return bool(_HUB_ID.match(path)) and Path(path).suffix.lower() not in SUFFIXES and not (folder / path).exists()
+    return bool(HUB_ID.match(path)) and Path(path).suffix.lower() not in SUFFIXES and not (folder / path).exists()
 
 
 def here_or_on_the_hub(folder: Path, observe: Observe = ignore) -> Locate:
