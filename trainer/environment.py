@@ -49,6 +49,14 @@ def memory_of_this_machine() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def cores() -> int:
+    """How many this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no affinity
+        return os.cpu_count() or 1
+
+
 def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: str | None = None) -> Hardware:
     """A GPU if there is one, else the CPU; `auto` is bf16 where the device has instructions for it, else fp32.
 
@@ -57,7 +65,7 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     import torch
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    threads = int(os.environ["OMP_NUM_THREADS"]) if os.environ.get("OMP_NUM_THREADS", "").isdigit() else _cores()
+    threads = int(os.environ["OMP_NUM_THREADS"]) if os.environ.get("OMP_NUM_THREADS", "").isdigit() else cores()
     torch.set_num_threads(max(threads, 1))
     info = _cpu_info()
     if chosen == "cuda":
@@ -120,13 +128,6 @@ def _cut(text: str) -> str:
     if "/" not in text and "\\" not in text:
         return text
     return base_name(text) or ""
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS has no affinity
-        return os.cpu_count() or 1
 
 
 def _cpu_info() -> str:

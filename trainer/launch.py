@@ -33,6 +33,7 @@ from schemas.errors import (
 )
 from schemas.progress import Advanced, Finished, Observe, Said, Started, Warned
 from schemas.run import KeptRun
+from trainer.environment import cores
 
 _PATIENCE_SECONDS = 20.0  # torchrun gives its workers 30; then nothing is waited for
 _FAMILIES: dict[int, type[KnownError]] = {
@@ -164,9 +165,8 @@ def _torchrun(arguments: list[str], job: Path, nproc: int) -> "Iterator[subproce
         import torch.distributed.run  # noqa: F401
     except ImportError as error:
         raise TorchrunMissing() from error
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = os.environ | {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // nproc)),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // nproc)),
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
     }
     command = [sys.executable, "-m", "torch.distributed.run", *arguments, "-m", "trainer.worker", str(job)]

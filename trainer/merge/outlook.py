@@ -1,16 +1,16 @@
 """What `registry merge --plan` shows: what would be made of what, conflicts, memory, time and size, before anything is written."""
 
-import os
-import resource
 import time
 from typing import Any, Literal
 
 from registry.reports.text import size
 from schemas.document import Frozen
+from trainer.environment import cores
 from trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
 from trainer.merge.concatenate import require_plain, result_shapes
 from trainer.merge.plan import BLOCK_ELEMENTS, MergePlan, count_by_kind
 from trainer.merge_inputs import Folded, Prepared, algorithm_of, ingredients_of
+from trainer.peak_memory import peak_bytes
 
 _COPY_BYTES_A_SECOND = 1e9  # through the page cache, one core; only for the estimate of time
 _FLOP_A_SECOND = 1e9  # of a factorisation in fp64 on one core; only for the estimate of time
@@ -97,7 +97,7 @@ def outlook_of(prepared: Prepared) -> Outlook:
 
 
 def _of_folding(prepared: Prepared, plan: MergePlan) -> Outlook:
-    workers = len(os.sched_getaffinity(0))
+    workers = cores()
     jobs, touched, beside = tuple(plan.jobs()), plan.touched, prepared.beside
     written = plan.output_bytes + (0 if beside is None else _size(beside))
     return Outlook(
@@ -191,7 +191,8 @@ def _text(count: int) -> str:
 
 
 def _libraries() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """What this process has taken so far, the libraries above all."""
+    return peak_bytes("cpu")
 
 
 def _seconds(plan: MergePlan, workers: int) -> float:

@@ -21,6 +21,7 @@ import torch
 from registry.files import OpenFile, reading, unwritable
 from schemas.errors import RunFailed
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from trainer.environment import cores
 from trainer.merge.algorithms import Share, combine
 from trainer.merge.measures import BlockSums, MergeChanges, change_of, spectral_norm, spectral_norm_of_sum
 from trainer.merge.plan import BLOCK_ELEMENTS, Job, MergePlan, OutputFile
@@ -62,7 +63,7 @@ def write_merged(
         FileChanged: a file of the base changed meanwhile.
     """
     threads = torch.get_num_threads()
-    count = max(1, workers or len(os.sched_getaffinity(0)))
+    count = max(1, workers or cores())
     observe(Started("merge", total=plan.output_bytes >> 20, unit="MiB"))
     try:
         with ExitStack() as stack:
