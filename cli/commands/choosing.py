@@ -86,6 +86,7 @@ def show_estimate(found: "Estimate", output: Output) -> None:
     if output is Output.json:
         console.out_json(found.to_json())
         return
+    from registry.reports.text import plain_size
     from trainer.estimate import count_text
 
     shape, trace = found.shape, found.trace
@@ -98,14 +99,14 @@ def show_estimate(found: "Estimate", output: Output) -> None:
     console.out()
     names = list(found.columns[0].parts)
     headings = ["bytes", *(one.name for one in found.columns)]
-    rows = [[name, *(_size(one.parts[name]) for one in found.columns)] for name in names]
-    console.table(headings, [*rows, ["total", *(_size(one.total) for one in found.columns)]])
+    rows = [[name, *(plain_size(one.parts[name]) for one in found.columns)] for name in names]
+    console.table(headings, [*rows, ["total", *(plain_size(one.total) for one in found.columns)]])
     console.out()
     console.out(
-        f"peak     {_size(found.peak.total)} while it runs `{found.peak.name}`, most of it {found.peak.largest}"
+        f"peak     {plain_size(found.peak.total)} while it runs `{found.peak.name}`, most of it {found.peak.largest}"
     )
     console.out(
-        f"floor    {_size(trace.floor)}: {count_text(trace.parameters)} weights at {trace.floor_bits} bits, nothing else"
+        f"floor    {plain_size(trace.floor)}: {count_text(trace.parameters)} weights at {trace.floor_bits} bits, nothing else"
     )
     for label, fit in (("fit", found.fit), ("claim", found.claim)):
         if fit is not None:
@@ -222,9 +223,3 @@ def _text(value: "Value") -> str:
     return (
         f"{value.value:,} {value.unit} ({value.source}: {value.method})" if value.known else f"unknown: {value.reason}"
     )
-
-
-def _size(count: int) -> str:
-    from registry.reports.text import size
-
-    return size(count).replace("\u202f", " ")

@@ -12,7 +12,7 @@ from importlib import resources
 from statistics import fmean, median_low
 
 from registry.reports.drawing import interval_drawing
-from registry.reports.text import MINUS, size
+from registry.reports.text import MINUS, plain_size
 from schemas.comparison import ArmResult, MethodComparison
 from schemas.report import Bar
 from schemas.values import Value
@@ -118,7 +118,7 @@ def _cells(comparison: MethodComparison, method: str) -> tuple[str, ...]:
         method,
         f"{100 * share:.3g} %",
         f"{middle.learning_rate:g}",
-        _mean(arms, lambda arm: arm.peak_memory_bytes, lambda value: size(round(value)).replace("\u202f", " ")),
+        _mean(arms, lambda arm: arm.peak_memory_bytes, lambda value: plain_size(round(value))),
         _mean(arms, lambda arm: arm.wall_seconds, lambda value: f"{value:.1f} s"),
         _mean(arms, lambda arm: arm.cost, lambda value: f"{value:.4g}", unknown="no price"),
         "not measured" if latency is None else _change(latency.unmerged_change),

@@ -64,6 +64,11 @@ def size(count: int) -> str:
     return f"{amount:.3g}{THIN}{unit}"
 
 
+def plain_size(count: int) -> str:
+    """As `size`, with a plain space: terminals and aligned tables want one."""
+    return size(count).replace(THIN, " ")
+
+
 def value_text(value: Value) -> str:
     """A recorded value for a reader; for an unknown one its reason."""
     if not value.known:

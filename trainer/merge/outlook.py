@@ -3,7 +3,7 @@
 import time
 from typing import Any, Literal
 
-from registry.reports.text import size
+from registry.reports.text import plain_size
 from schemas.document import Frozen
 from trainer.environment import cores
 from trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
@@ -55,7 +55,10 @@ class Outlook(Frozen):
             ("plan", self._what()),
             *((("beside", f"not folded: {self.why_bundled}"),) if self.why_bundled else ()),
             *self._touched(),
-            ("size", f"{_text(self.output_bytes)}, {_text(self.disk_bytes)} on the disk while it is registered"),
+            (
+                "size",
+                f"{plain_size(self.output_bytes)}, {plain_size(self.disk_bytes)} on the disk while it is registered",
+            ),
             ("memory", f"about {self.memory_bytes / 1e6:.0f} MB for the merge; the figures load one model at a time"),
             ("time", f"{seconds} for the merge, without loading and figures"),
             ("name", f"{self.name}, a new version"),
@@ -184,10 +187,6 @@ def _common(prepared: Prepared) -> dict[str, Any]:
 def _size(one: Folded) -> int:
     """Bytes of the part that stays beside the weights."""
     return 0 if one.keeps is None else sum((one.keeps / name).stat().st_size for name in (CONFIG, WEIGHTS))
-
-
-def _text(count: int) -> str:
-    return size(count).replace("\N{NARROW NO-BREAK SPACE}", " ")  # terminals show it as they like
 
 
 def _libraries() -> int:
