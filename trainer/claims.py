@@ -1,7 +1,7 @@
 """Popular claims about adaptation methods against figures that were measured here: `registry compare --claims FILE`.
 
-A file lists claims, each with the range that is claimed and the measure that answers it; measures read stored results
-(comparisons, estimates, learning rates) and type nothing by hand. One rule gives every verdict:
+A file lists claims, each with the range that is claimed and the measure that answers it (`trainer/claim_measures.py`); measures
+read stored results and type nothing by hand. One rule gives every verdict:
 
     ours wholly inside the claimed range   confirmed
     ours and the claimed range disjoint    contradicted
@@ -10,24 +10,20 @@ A file lists claims, each with the range that is claimed and the measure that an
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
 from registry.files import read_file
 from registry.intake.yaml import read_yaml
-from schemas.comparison import ArmResult, MethodComparison
+from schemas.comparison import MethodComparison
 from schemas.document import Frozen, first_problem
 from schemas.errors import InputRefused
-from trainer.learning_rates import FAR, rates_of
+from trainer.claim_measures import MEASURES, Figure, NotMeasured, Results, number_text
 
 _MAX_BYTES = 16 * 1024 * 1024
-_ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
 
 Verdict = Literal["confirmed", "contradicted", "not testable here"]
 
@@ -60,16 +56,6 @@ class ClaimsFile(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """What was measured here: a value with its interval (equal ends for a count), and under which conditions."""
-
-    value: float
-    low: float
-    high: float
-    conditions: str
-
-
-@dataclass(frozen=True, slots=True)
 class Judged:
     claim: Claim
     figure: Figure | None
@@ -87,34 +73,6 @@ class Judged:
             "verdict": self.verdict,
             "why": self.why,
         }
-
-
-class _NotMeasured(Exception):
-    """Why a measure has no figure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """The stored results, by the names that the claims use."""
-
-    comparisons: Mapping[str, MethodComparison]
-    estimates: Mapping[str, dict[str, Any]]
-
-    def arms(self, name: str, method: str) -> tuple[ArmResult, ...]:
-        found = self.comparisons[name].of(method) if name in self.comparisons else ()
-        if not found:
-            raise _NotMeasured(f"the kept comparison {name} has no finished arm of {method}")
-        return found
-
-    def where(self, name: str) -> str:
-        comparison = self.comparisons[name]
-        rows = sum(part.rows for one in comparison.data for part in one.selections)
-        return f"{comparison.base}, {rows} rows of {', '.join(one.name for one in comparison.data)}"
-
-    def estimate(self, name: str) -> dict[str, Any]:
-        if name not in self.estimates:
-            raise _NotMeasured(f"there is no kept estimate {name}")
-        return self.estimates[name]
 
 
 def judge_claims(path: Path) -> tuple[Judged, ...]:
@@ -172,11 +130,11 @@ def verdict_of(figure: Figure, claimed: tuple[float | None, float | None]) -> Ve
 def _judge(claim: Claim, results: Results, name: str) -> Judged:
     if claim.measure is None or claim.claimed is None:
         return Judged(claim, None, "not testable here", claim.why_not or "no measure answers it")
-    if claim.measure not in _MEASURES:
-        raise MalformedClaims(name, f"there is no measure {claim.measure!r}; there are {', '.join(_MEASURES)}")
+    if claim.measure not in MEASURES:
+        raise MalformedClaims(name, f"there is no measure {claim.measure!r}; there are {', '.join(MEASURES)}")
     try:
-        figure = _MEASURES[claim.measure](results, **claim.of)
-    except _NotMeasured as error:
+        figure = MEASURES[claim.measure](results, **claim.of)
+    except NotMeasured as error:
         return Judged(claim, None, "not testable here", str(error))
     except TypeError as error:
         raise MalformedClaims(name, f"the measure {claim.measure} does not take {sorted(claim.of)}") from error
@@ -190,262 +148,13 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-# --- measures ---
-
-
-def _memory(results: Results, *, estimate: str) -> Figure:
-    """Peak of training in GB, not below the floor; scoring before and after is not in it."""
-    found = results.estimate(estimate)
-    peak = max(found["moments"][one]["total"] for one in ("backward", "optimizer")) / 1e9
-    floor = found["floor"]["bytes"] / 1e9
-    low = max(floor, peak * (1 - _ESTIMATE_TOLERANCE))
-    batch = found["batch"]
-    return Figure(
-        peak,
-        low,
-        peak * (1 + _ESTIMATE_TOLERANCE),
-        f"estimate for {found['parameters']['base'] / 1e9:.2f} G parameters at {batch['rows']} × {batch['tokens']} tokens; "
-        f"the weights alone are {floor:.1f} GB at {found['floor']['bits_a_weight']} bits, less is impossible",
-    )
-
-
-def _bytes_a_parameter(results: Results, *, estimate: str, each: float, formula: str) -> Figure:
-    """GB of so many bytes for each parameter of an estimate's base."""
-    parameters = results.estimate(estimate)["parameters"]["base"]
-    total = parameters * each / 1e9
-    return Figure(total, total, total, f"{parameters / 1e9:.2f} G parameters × {each:g} bytes: {formula}")
-
-
-def _product(_: Results, *, factors: list[float], unit_divisor: float, formula: str) -> Figure:
-    """Plain arithmetic."""
-    value = math.prod(factors) / unit_divisor
-    return Figure(value, value, value, formula)
-
-
-def _needs(results: Results, *, estimate: str) -> Figure:
-    """How often the limit would have to be there: peak over what fits."""
-    found = results.estimate(estimate)
-    ratio = found["peak_bytes"] / found["limits"]["vram"]
-    spread = _ESTIMATE_TOLERANCE * ratio
-    return Figure(ratio, ratio - spread, ratio + spread, f"{found['fit']['verdict']}: {found['fit']['why']}")
-
-
-def _trained_share(
-    results: Results, *, method: str, comparison: str | None = None, estimate: str | None = None
-) -> Figure:
-    """Percent of the parameters."""
-    if estimate is not None:
-        counts = results.estimate(estimate)["parameters"]
-        trained, total, where = (
-            counts["trainable"],
-            counts["base"],
-            f"a base of {counts['base'] / 1e9:.1f} G parameters",
-        )
-    else:
-        arm = results.arms(str(comparison), method)[0]
-        trained, total, where = arm.parameters_trainable or 0, arm.parameters_total or 1, results.where(str(comparison))
-    share = 100 * trained / total
-    return Figure(share, share, share, f"{trained:,} trained on {where}")
-
-
-def _trained(results: Results, *, comparison: str, method: str) -> Figure:
-    """The number of trained parameters."""
-    arm = results.arms(comparison, method)[0]
-    count = float(arm.parameters_trainable or 0)
-    return Figure(count, count, count, f"{arm.version}: constant vectors, the same for every input")
-
-
-def _gain_share(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
-    """Improvement of held-out loss in percent of another method's."""
-    _same_start(results, comparison, (method, against))
-    pairs = [
-        _row_gains(results, comparison, seed, (method, against))
-        for seed in _seeds(results, comparison, method, against)
-    ]
-    conditions = f"improvement of held-out loss, {method} over {against}; {results.where(comparison)}"
-    return _row_ratio(pairs, conditions, f"{against} did not surely improve")
-
-
-def _gap_closed(results: Results, *, comparison: str, method: str, low: str, high: str) -> Figure:
-    """Percent of the gap between two methods' losses."""
-    _same_start(results, comparison, (method, low, high))
-    pairs = []
-    for seed in _seeds(results, comparison, method, low, high):
-        mine, bottom, top = _row_gains(results, comparison, seed, (method, low, high))
-        pairs.append((_less(mine, bottom), _less(top, bottom)))
-    return _row_ratio(pairs, results.where(comparison), f"no gap is surely there: {low} ends about where {high} does")
-
-
-def _time(results: Results, *, comparison: str, method: str, against: str) -> Figure:
-    """Percent more time for the same tokens, by seed."""
-    mine = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, method)}
-    other = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, against)}
-    ratios = [100 * (mine[seed] / other[seed] - 1) for seed in mine.keys() & other.keys()]
-    return _over_seeds(ratios, f"{results.where(comparison)}; {results.comparisons[comparison].hardware}")
-
-
-def _latency(
-    results: Results,
-    *,
-    comparison: str,
-    method: str,
-    merged: bool = False,
-    against: str | None = None,
-    control: str | None = None,
-) -> Figure:
-    """Percent more time for a request than the base, or than in another comparison. `full` has the base's own architecture:
-    what its latency differs from zero by in `control` (the comparison itself, if not named) is noise, and widens the interval."""
-    value, spread = _latency_value(results, comparison, method, merged=merged)
-    conditions = f"{'merged' if merged else 'unmerged'}, {results.where(comparison)}"
-    if against is not None:
-        other = _latency_value(results, against, method, merged=merged)
-        value, spread = (1 + value) / (1 + other[0]) - 1, spread + other[1]
-        conditions = f"{comparison} against {against}, {conditions}"
-    noise = _latency_value(results, control or comparison, "full", merged=False)
-    spread += abs(noise[0]) + noise[1]
-    return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions)
-
-
-def _same_start(results: Results, comparison: str, methods: Iterable[str]) -> None:
-    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.quality is not None]
-    if len({(round(arm.quality.before, 3), arm.quality.n) for arm in arms if arm.quality is not None}) > 1:
-        raise _NotMeasured("they start from another loss: a base in 4 bits, or held-out rows that chose no seed")
-
-
-def _over_seeds(values: list[float], conditions: str) -> Figure:
-    """Lowest to highest seed; one seed shows no spread, so it decides nothing."""
-    if len(values) < 2:
-        raise _NotMeasured(
-            f"one seed gives {_number(values[0])} and no interval" if values else "no seed has both methods"
-        )
-    return Figure(fmean(values), min(values), max(values), conditions)
-
-
-def _latency_value(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
-    for arm in results.arms(comparison, method):
-        if arm.latency is not None:
-            found = arm.latency.merged_change if merged else arm.latency.unmerged_change
-            if found.known:
-                return float(found.value), float(found.uncertainty_pct or 0) / 100
-    raise _NotMeasured(f"no latency of {method} was measured in {comparison}")
-
-
-def _forgotten_less(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
-    """Percent less rise of the loss of neutral text than another method's, by seed."""
-    mine = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, method)}
-    other = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, against)}
-    if any(value is None or value <= 0 for value in other.values()):
-        raise _NotMeasured(f"{against} forgot nothing that could be seen here: neutral text became no less likely")
-    shares = [100 * (1 - mine[seed] / other[seed]) for seed in mine.keys() & other.keys()]
-    return _over_seeds(shares, f"neutral text, {results.where(comparison)}")
-
-
-def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Figure:
-    """Percent of the flagged pairs that are fixed, all suites and seeds together; introduced ones stand in the conditions."""
-    counts = [one for method in methods for arm in results.arms(comparison, method) for one in arm.bias]
-    flagged, fixed = sum(one.flagged for one in counts), sum(one.fixed for one in counts)
-    if not flagged:
-        raise _NotMeasured("the base was flagged nowhere")
-    interval = wilson(fixed, flagged)
-    assert not isinstance(interval, NoInterval), "there are flagged items"
-    clear, introduced = sum(one.n - one.flagged for one in counts), sum(one.introduced for one in counts)
-    return Figure(
-        100 * fixed / flagged,
-        100 * interval.low,
-        100 * interval.high,
-        f"{fixed} of {flagged} fixed, {introduced} of {clear} introduced; {', '.join(methods)}; {results.where(comparison)}",
-    )
-
-
-def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
-    """Best learning rate over another method's, lowest to highest base."""
-    other = {one.base: one.best for one in rates_of(against)}
-    ratios = [one.best / other[one.base] for one in rates_of(method) if one.base in other]
-    if not ratios:
-        raise _NotMeasured("no sweep has both methods")
-    mean = math.exp(fmean(math.log(one) for one in ratios))
-    where = f"best of each sweep, on {', '.join(other)}; ends by half a decade, as far apart as rates were tried"
-    return Figure(mean, min(ratios) / FAR, max(ratios) * FAR, where)
-
-
-def _better_than(results: Results, *, comparison: str, method: str, others: list[str]) -> Figure:
-    """Percent by which a method improves the held-out loss more than the best of others."""
-    _same_start(results, comparison, (method, *others))
-    pairs = []
-    for seed in _seeds(results, comparison, method, *others):
-        mine, *theirs = _row_gains(results, comparison, seed, (method, *others))
-        best = max(theirs, key=sum)
-        pairs.append((_less(mine, best), best))
-    conditions = f"{method} over {', '.join(others)}; {results.where(comparison)}"
-    return _row_ratio(pairs, conditions, f"none of {', '.join(others)} surely improved")
-
-
-def _row_ratio(pairs: Sequence[Sequence[tuple[int, ...]]], conditions: str, why_not: str) -> Figure:
-    """Percent of one sum over held-out rows in another, a pair of them a seed. Its ends are the lowest and the highest of the
-    seeds' 95 % intervals; each draws rows with replacement, the same for both sums, so that what makes a row hard for both
-    methods falls out.
-
-    Raises:
-        _NotMeasured: one seed, or too few rows; `why_not` where the sum to divide by may be nothing.
-    """
-    intervals = [cluster_bootstrap(mine, other, seed=0) for mine, other in pairs]
-    found = [one for one in intervals if not isinstance(one, NoInterval)]
-    if len(found) < len(intervals):
-        raise _NotMeasured(why_not)
-    middle = _over_seeds([100 * sum(mine) / sum(other) for mine, other in pairs], conditions)
-    return replace(
-        middle,
-        low=100 * min(one.low for one in found),
-        high=100 * max(one.high for one in found),
-        conditions=f"{conditions}; {len(pairs)} seeds, {len(pairs[0][0])} held-out rows",
-    )
-
-
-def _row_gains(results: Results, comparison: str, seed: int, methods: Iterable[str]) -> tuple[tuple[int, ...], ...]:
-    """Of each method, by how much each held-out row became more likely, in the same order of rows."""
-    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.seed == seed]
-    return tuple(arm.row_gains for arm in arms)
-
-
-def _less(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(mine - its for mine, its in zip(one, other, strict=True))
-
-
-def _seeds(results: Results, comparison: str, *methods: str) -> tuple[int, ...]:
-    """The seeds that every one of the methods has."""
-    found = [{arm.seed for arm in results.arms(comparison, method)} for method in methods]
-    return tuple(sorted(set.intersection(*found)))
-
-
-_MEASURES: Mapping[str, Callable[..., Figure]] = {
-    "memory": _memory,
-    "bytes_a_parameter": _bytes_a_parameter,
-    "product": _product,
-    "needs": _needs,
-    "trained_share": _trained_share,
-    "trained": _trained,
-    "gain_share": _gain_share,
-    "gap_closed": _gap_closed,
-    "time": _time,
-    "latency": _latency,
-    "forgotten_less": _forgotten_less,
-    "bias_fixed": _bias_fixed,
-    "rate_ratio": _rate_ratio,
-    "better_than": _better_than,
-}
-
-
 def _figure_text(judged: Judged) -> str:
     figure, unit = judged.figure, judged.claim.unit
     if figure is None:
         return "none"
-    band = "" if figure.low == figure.high else f" ({_number(figure.low)} … {_number(figure.high)})"
-    return f"{_number(figure.value)}{band} {unit}: {figure.conditions}"
+    band = "" if figure.low == figure.high else f" ({number_text(figure.low)} … {number_text(figure.high)})"
+    return f"{number_text(figure.value)}{band} {unit}: {figure.conditions}"
 
 
 def _verdict_text(judged: Judged) -> str:
     return f"**{judged.verdict}**" + (f": {judged.why}" if judged.why else "")
-
-
-def _number(value: float) -> str:
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

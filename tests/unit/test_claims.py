@@ -11,7 +11,8 @@ from schemas.evaluation import Interval, LossComparison
 from schemas.identity import Digest
 from schemas.values import derived, measured, unknown
 from tests.interpreter import ROOT
-from trainer.claims import Figure, MalformedClaims, claims_page, judge_claims, verdict_of
+from trainer.claim_measures import Figure
+from trainer.claims import MalformedClaims, claims_page, judge_claims, verdict_of
 
 SHA = Digest.of(b"x")
 

@@ -1,0 +1,312 @@
+"""The measures that claims are judged by: each reads stored results, and gives one figure with its interval and conditions.
+
+`MEASURES` names them as a claims file does. A measure that has nothing to read, or whose figure would have no interval, says why.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
+from schemas.comparison import ArmResult, MethodComparison
+from trainer.learning_rates import FAR, rates_of
+
+_ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured here: a value with its interval (equal ends for a count), and under which conditions."""
+
+    value: float
+    low: float
+    high: float
+    conditions: str
+
+
+class NotMeasured(Exception):
+    """Why a measure has no figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The stored results, by the names that the claims use."""
+
+    comparisons: Mapping[str, MethodComparison]
+    estimates: Mapping[str, dict[str, Any]]
+
+    def arms(self, name: str, method: str) -> tuple[ArmResult, ...]:
+        """The finished arms of a method.
+
+        Raises:
+            NotMeasured: there is none.
+        """
+        found = self.comparisons[name].of(method) if name in self.comparisons else ()
+        if not found:
+            raise NotMeasured(f"the kept comparison {name} has no finished arm of {method}")
+        return found
+
+    def where(self, name: str) -> str:
+        """On which base and rows."""
+        comparison = self.comparisons[name]
+        rows = sum(part.rows for one in comparison.data for part in one.selections)
+        return f"{comparison.base}, {rows} rows of {', '.join(one.name for one in comparison.data)}"
+
+    def estimate(self, name: str) -> dict[str, Any]:
+        """What `registry estimate --output json` printed.
+
+        Raises:
+            NotMeasured: it is not kept.
+        """
+        if name not in self.estimates:
+            raise NotMeasured(f"there is no kept estimate {name}")
+        return self.estimates[name]
+
+
+def _memory(results: Results, *, estimate: str) -> Figure:
+    """Peak of training in GB, not below the floor; scoring before and after is not in it."""
+    found = results.estimate(estimate)
+    peak = max(found["moments"][one]["total"] for one in ("backward", "optimizer")) / 1e9
+    floor = found["floor"]["bytes"] / 1e9
+    low = max(floor, peak * (1 - _ESTIMATE_TOLERANCE))
+    batch = found["batch"]
+    return Figure(
+        peak,
+        low,
+        peak * (1 + _ESTIMATE_TOLERANCE),
+        f"estimate for {found['parameters']['base'] / 1e9:.2f} G parameters at {batch['rows']} × {batch['tokens']} tokens; "
+        f"the weights alone are {floor:.1f} GB at {found['floor']['bits_a_weight']} bits, less is impossible",
+    )
+
+
+def _bytes_a_parameter(results: Results, *, estimate: str, each: float, formula: str) -> Figure:
+    """GB of so many bytes for each parameter of an estimate's base."""
+    parameters = results.estimate(estimate)["parameters"]["base"]
+    total = parameters * each / 1e9
+    return Figure(total, total, total, f"{parameters / 1e9:.2f} G parameters × {each:g} bytes: {formula}")
+
+
+def _product(_: Results, *, factors: list[float], unit_divisor: float, formula: str) -> Figure:
+    """Plain arithmetic."""
+    value = math.prod(factors) / unit_divisor
+    return Figure(value, value, value, formula)
+
+
+def _needs(results: Results, *, estimate: str) -> Figure:
+    """How often the limit would have to be there: peak over what fits."""
+    found = results.estimate(estimate)
+    ratio = found["peak_bytes"] / found["limits"]["vram"]
+    spread = _ESTIMATE_TOLERANCE * ratio
+    return Figure(ratio, ratio - spread, ratio + spread, f"{found['fit']['verdict']}: {found['fit']['why']}")
+
+
+def _trained_share(results: Results, *, comparison: str, method: str) -> Figure:
+    """Percent of the parameters of a base that was trained on."""
+    arm = results.arms(comparison, method)[0]
+    return _share(arm.parameters_trainable or 0, arm.parameters_total or 1, results.where(comparison))
+
+
+def _trained_share_estimated(results: Results, *, estimate: str) -> Figure:
+    """Percent of the parameters of a base that nobody has to have."""
+    counts = results.estimate(estimate)["parameters"]
+    return _share(counts["trainable"], counts["base"], f"a base of {counts['base'] / 1e9:.1f} G parameters")
+
+
+def _share(trained: int, total: int, where: str) -> Figure:
+    share = 100 * trained / total
+    return Figure(share, share, share, f"{trained:,} trained on {where}")
+
+
+def _trained(results: Results, *, comparison: str, method: str) -> Figure:
+    """The number of trained parameters."""
+    arm = results.arms(comparison, method)[0]
+    count = float(arm.parameters_trainable or 0)
+    return Figure(count, count, count, f"{arm.version}: constant vectors, the same for every input")
+
+
+def _gain_share(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
+    """Improvement of held-out loss in percent of another method's."""
+    _same_start(results, comparison, (method, against))
+    pairs = [
+        _row_gains(results, comparison, seed, (method, against))
+        for seed in _seeds(results, comparison, method, against)
+    ]
+    conditions = f"improvement of held-out loss, {method} over {against}; {results.where(comparison)}"
+    return _row_ratio(pairs, conditions, f"{against} did not surely improve")
+
+
+def _gap_closed(results: Results, *, comparison: str, method: str, low: str, high: str) -> Figure:
+    """Percent of the gap between two methods' losses."""
+    _same_start(results, comparison, (method, low, high))
+    pairs = []
+    for seed in _seeds(results, comparison, method, low, high):
+        mine, bottom, top = _row_gains(results, comparison, seed, (method, low, high))
+        pairs.append((_less(mine, bottom), _less(top, bottom)))
+    return _row_ratio(pairs, results.where(comparison), f"no gap is surely there: {low} ends about where {high} does")
+
+
+def _time(results: Results, *, comparison: str, method: str, against: str) -> Figure:
+    """Percent more time for the same tokens, by seed."""
+    mine = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, method)}
+    other = {one.seed: one.wall_seconds.value / one.tokens.value for one in results.arms(comparison, against)}
+    ratios = [100 * (mine[seed] / other[seed] - 1) for seed in mine.keys() & other.keys()]
+    return _over_seeds(ratios, f"{results.where(comparison)}; {results.comparisons[comparison].hardware}")
+
+
+def _latency(
+    results: Results,
+    *,
+    comparison: str,
+    method: str,
+    merged: bool = False,
+    against: str | None = None,
+    control: str | None = None,
+) -> Figure:
+    """Percent more time for a request than the base, or than in another comparison. `full` has the base's own architecture:
+    what its latency differs from zero by in `control` (the comparison itself, if not named) is noise, and widens the interval."""
+    value, spread = _latency_value(results, comparison, method, merged=merged)
+    conditions = f"{'merged' if merged else 'unmerged'}, {results.where(comparison)}"
+    if against is not None:
+        other = _latency_value(results, against, method, merged=merged)
+        value, spread = (1 + value) / (1 + other[0]) - 1, spread + other[1]
+        conditions = f"{comparison} against {against}, {conditions}"
+    noise = _latency_value(results, control or comparison, "full", merged=False)
+    spread += abs(noise[0]) + noise[1]
+    return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions)
+
+
+def _same_start(results: Results, comparison: str, methods: Iterable[str]) -> None:
+    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.quality is not None]
+    if len({(round(arm.quality.before, 3), arm.quality.n) for arm in arms if arm.quality is not None}) > 1:
+        raise NotMeasured("they start from another loss: a base in 4 bits, or held-out rows that chose no seed")
+
+
+def _over_seeds(values: list[float], conditions: str) -> Figure:
+    """Lowest to highest seed; one seed shows no spread, so it decides nothing."""
+    if len(values) < 2:
+        raise NotMeasured(
+            f"one seed gives {number_text(values[0])} and no interval" if values else "no seed has both methods"
+        )
+    return Figure(fmean(values), min(values), max(values), conditions)
+
+
+def _latency_value(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
+    for arm in results.arms(comparison, method):
+        if arm.latency is not None:
+            found = arm.latency.merged_change if merged else arm.latency.unmerged_change
+            if found.known:
+                return float(found.value), float(found.uncertainty_pct or 0) / 100
+    raise NotMeasured(f"no latency of {method} was measured in {comparison}")
+
+
+def _forgotten_less(results: Results, *, comparison: str, method: str, against: str = "full") -> Figure:
+    """Percent less rise of the loss of neutral text than another method's, by seed."""
+    mine = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, method)}
+    other = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, against)}
+    if any(value is None or value <= 0 for value in other.values()):
+        raise NotMeasured(f"{against} forgot nothing that could be seen here: neutral text became no less likely")
+    shares = [100 * (1 - mine[seed] / other[seed]) for seed in mine.keys() & other.keys()]
+    return _over_seeds(shares, f"neutral text, {results.where(comparison)}")
+
+
+def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Figure:
+    """Percent of the flagged pairs that are fixed, all suites and seeds together; introduced ones stand in the conditions."""
+    counts = [one for method in methods for arm in results.arms(comparison, method) for one in arm.bias]
+    flagged, fixed = sum(one.flagged for one in counts), sum(one.fixed for one in counts)
+    if not flagged:
+        raise NotMeasured("the base was flagged nowhere")
+    interval = wilson(fixed, flagged)
+    assert not isinstance(interval, NoInterval), "there are flagged items"
+    clear, introduced = sum(one.n - one.flagged for one in counts), sum(one.introduced for one in counts)
+    return Figure(
+        100 * fixed / flagged,
+        100 * interval.low,
+        100 * interval.high,
+        f"{fixed} of {flagged} fixed, {introduced} of {clear} introduced; {', '.join(methods)}; {results.where(comparison)}",
+    )
+
+
+def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
+    """Best learning rate over another method's, lowest to highest base."""
+    other = {one.base: one.best for one in rates_of(against)}
+    ratios = [one.best / other[one.base] for one in rates_of(method) if one.base in other]
+    if not ratios:
+        raise NotMeasured("no sweep has both methods")
+    mean = math.exp(fmean(math.log(one) for one in ratios))
+    where = f"best of each sweep, on {', '.join(other)}; ends by half a decade, as far apart as rates were tried"
+    return Figure(mean, min(ratios) / FAR, max(ratios) * FAR, where)
+
+
+def _better_than(results: Results, *, comparison: str, method: str, others: list[str]) -> Figure:
+    """Percent by which a method improves the held-out loss more than the best of others."""
+    _same_start(results, comparison, (method, *others))
+    pairs = []
+    for seed in _seeds(results, comparison, method, *others):
+        mine, *theirs = _row_gains(results, comparison, seed, (method, *others))
+        best = max(theirs, key=sum)
+        pairs.append((_less(mine, best), best))
+    conditions = f"{method} over {', '.join(others)}; {results.where(comparison)}"
+    return _row_ratio(pairs, conditions, f"none of {', '.join(others)} surely improved")
+
+
+def _row_ratio(pairs: Sequence[Sequence[tuple[int, ...]]], conditions: str, why_not: str) -> Figure:
+    """Percent of one sum over held-out rows in another, a pair of them a seed. Its ends are the lowest and the highest of the
+    seeds' 95 % intervals; each draws rows with replacement, the same for both sums, so that what makes a row hard for both
+    methods falls out.
+
+    Raises:
+        NotMeasured: one seed, or too few rows; `why_not` where the sum to divide by may be nothing.
+    """
+    intervals = [cluster_bootstrap(mine, other, seed=0) for mine, other in pairs]
+    found = [one for one in intervals if not isinstance(one, NoInterval)]
+    if len(found) < len(intervals):
+        raise NotMeasured(why_not)
+    middle = _over_seeds([100 * sum(mine) / sum(other) for mine, other in pairs], conditions)
+    return replace(
+        middle,
+        low=100 * min(one.low for one in found),
+        high=100 * max(one.high for one in found),
+        conditions=f"{conditions}; {len(pairs)} seeds, {len(pairs[0][0])} held-out rows",
+    )
+
+
+def _row_gains(results: Results, comparison: str, seed: int, methods: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """Of each method, by how much each held-out row became more likely, in the same order of rows."""
+    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.seed == seed]
+    return tuple(arm.row_gains for arm in arms)
+
+
+def _less(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(mine - its for mine, its in zip(one, other, strict=True))
+
+
+def _seeds(results: Results, comparison: str, *methods: str) -> tuple[int, ...]:
+    """The seeds that every one of the methods has."""
+    found = [{arm.seed for arm in results.arms(comparison, method)} for method in methods]
+    return tuple(sorted(set.intersection(*found)))
+
+
+MEASURES: Mapping[str, Callable[..., Figure]] = {
+    "memory": _memory,
+    "bytes_a_parameter": _bytes_a_parameter,
+    "product": _product,
+    "needs": _needs,
+    "trained_share": _trained_share,
+    "trained_share_estimated": _trained_share_estimated,
+    "trained": _trained,
+    "gain_share": _gain_share,
+    "gap_closed": _gap_closed,
+    "time": _time,
+    "latency": _latency,
+    "forgotten_less": _forgotten_less,
+    "bias_fixed": _bias_fixed,
+    "rate_ratio": _rate_ratio,
+    "better_than": _better_than,
+}
+
+
+def number_text(value: float) -> str:
+    """Three significant digits; whole from a thousand on."""
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
