@@ -39,13 +39,13 @@ from schemas.statement import CardPredicate
 from schemas.version import Version
 from trainer.facts_file import read_facts
 from trainer.merge_inputs import (
-    MergeRequest,
     Prepared,
     algorithm_of,
     ingredients_of,
     plan_identity,
     plan_merge,
 )
+from trainer.merge_request import MergeRequest
 from trainer.run_folder import run_folder
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
     from registry.home import Registry
-    from trainer.merge_inputs import MergeRequest
+    from trainer.merge_request import MergeRequest
 
 
 class Policy(StrEnum):
@@ -65,7 +65,8 @@ def merge(
     output: OutputOption = Output.text,
 ) -> None:
     """Fold adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
-    from trainer.merge_inputs import MergeRequest
+    from cli.wiring import opened
+    from trainer.merge_request import MergeRequest
 
     request = MergeRequest(
         references=tuple(references),
@@ -83,8 +84,6 @@ def merge(
         evaluate=evaluate,
         facts=facts,
     )
-    from cli.wiring import opened
-
     with opened(home, passphrase_file) as registry:
         if plan:
             _show_plan(registry, request, output)
@@ -180,7 +179,7 @@ def _command(request: "MergeRequest") -> str:
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:
-    from trainer.merge_inputs import WeightsDoNotFit
+    from trainer.merge_request import WeightsDoNotFit
 
     if text is None:
         return ()

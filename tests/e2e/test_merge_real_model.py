@@ -17,7 +17,7 @@ from registry.pull import pull_version
 from tests.homes import a_home
 from tests.merge_builders import load, unmerged
 from trainer.base_intake import intake_base
-from trainer.merge_inputs import MergeRequest
+from trainer.merge_request import MergeRequest
 from trainer.merges import MergeOutcome, merge_and_register
 from trainer.runs import train_and_register
 

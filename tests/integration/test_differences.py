@@ -16,7 +16,7 @@ from tests.homes import a_home
 from tests.merge_builders import load, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
 from trainer.differences import Comparison, ModuleDifference, compare_versions
-from trainer.merge_inputs import MergeRequest
+from trainer.merge_request import MergeRequest
 from trainer.merges import merge_and_register
 from trainer.methods import hybrid
 

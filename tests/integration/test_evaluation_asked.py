@@ -30,7 +30,7 @@ from trainer.evaluation.retention import RetainedTwice
 from trainer.evaluation.suites.files import OtherSuiteFile
 from trainer.evaluations import Asked, evaluate_references
 from trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
-from trainer.merge_inputs import MergeRequest
+from trainer.merge_request import MergeRequest
 from trainer.merges import merge_and_register
 from trainer.runs import train_and_register
 from trainer.suite_pins import LicenceNotAccepted, SuiteNotInRepository, load_suite, pin_suite, read_pins

@@ -24,7 +24,8 @@ from trainer.asking import ask
 from trainer.evaluations import Asked, evaluate_references
 from trainer.merge.concatenate import NotConcatenable
 from trainer.merge.outlook import Outlook, outlook_of
-from trainer.merge_inputs import MergeRequest, MoreThanOneBeside, WeightsDoNotFit, plan_merge
+from trainer.merge_inputs import MoreThanOneBeside, plan_merge
+from trainer.merge_request import MergeRequest, WeightsDoNotFit
 from trainer.merges import MergeOutcome, merge_and_register
 from trainer.methods import hybrid
 

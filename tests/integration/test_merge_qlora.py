@@ -17,7 +17,8 @@ from tests.training_builders import a_base_folder, colour_rows, write_rows
 from trainer.base_models import load_base
 from trainer.merge.names import model_names
 from trainer.merge.tensors import checkpoint_tensors
-from trainer.merge_inputs import MergeRequest, plan_merge
+from trainer.merge_inputs import plan_merge
+from trainer.merge_request import MergeRequest
 from trainer.merges import DistanceNotAccepted, merge_and_register
 from trainer.quantization import dequantized_weights, quantized_layers, through_4_bits
 from trainer.runs import train_and_register

@@ -41,13 +41,11 @@ from trainer.merge.drift import FoldErrorTooLarge
 from trainer.merge.outlook import outlook_of
 from trainer.merge_inputs import (
     AlreadyFoldedIn,
-    FourBitMergeRefused,
-    MergeOptionRefused,
-    MergeRequest,
     NotAnAdapter,
     OtherBase,
     plan_merge,
 )
+from trainer.merge_request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
 from trainer.merges import MergeOutcome, merge_and_register
 
 FACTS = DeclaredFacts(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import InputRefused
-from trainer.merge_inputs import (
+from trainer.merge_request import (
     FourBitMergeRefused,
     MergeOptionRefused,
     MergeRequest,

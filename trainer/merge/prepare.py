@@ -12,7 +12,8 @@ from trainer.merge.fold import fold
 from trainer.merge.names import model_names
 from trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
 from trainer.merge.tensors import checkpoint_tensors
-from trainer.merge_inputs import FORMATS, Folded, FourBitMergeRefused, MergeRequest
+from trainer.merge_inputs import Folded
+from trainer.merge_request import FORMATS, FourBitMergeRefused, MergeRequest
 from trainer.quantization import Quantisation
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
