@@ -1,5 +1,6 @@
 """Evaluating what a merge made on the suites of its ingredients: beside the base, and beside each ingredient."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +44,27 @@ def evaluate_merged(
     base_model, tokenizer = load_base(prepared.base.folder, dtype="fp32", device="cpu")
     own_base = load_base(prepared.base.folder, dtype="fp32", device="cpu")[0]
     model = load_artifact(manifest, own_base, merged)
-    given: dict[str, Any] = {"model": model, "tokenizer": tokenizer, "after": composition_of(manifest, identity)}
+    arms = Arms(
+        model=model,
+        tokenizer=tokenizer,
+        base=base_composition(identity),
+        after=composition_of(manifest, identity),
+        after_name="merged",
+    )
     questions = Questions(suites=_suites(prepared, observe))
     conditions = Conditions(
         created_at=created_at,
         hardware=choose_hardware(),
         responsible=Responsible(name=responsible, role="trainer" if responsible else None),
     )
-    arms = Arms(**given, base=base_composition(identity), base_model=base_model, after_name="merged")
-    found = [evaluate_pair(arms, questions, conditions, observe=observe)]
+    found = [evaluate_pair(replace(arms, base_model=base_model), questions, conditions, observe=observe)]
     _say("base", found[0].record, observe)
-    del arms, base_model
+    del base_model
     for one in prepared.adapters:
         before = composition_of(one.records.manifest, identity)
-        arms = Arms(**given, base=before, base_model=_parent(prepared, one), before_name="parent", after_name="merged")
-        found.append(evaluate_pair(arms, questions, conditions, observe=observe))
-        del arms  # one ingredient in memory at a time
+        beside = replace(arms, base=before, base_model=_parent(prepared, one), before_name="parent")
+        found.append(evaluate_pair(beside, questions, conditions, observe=observe))
+        del beside  # one ingredient in memory at a time
         _say(one.version.label, found[-1].record, observe)
     return tuple(found)
 
