@@ -9,7 +9,7 @@ import os
 import pickle
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,18 +121,7 @@ def save_state(
         "trained": trained_parameters(model),
         "optimizer": optimizer.state_dict(),
         "generators": generators,
-        "progress": {
-            "losses": progress.losses,
-            "tokens": progress.tokens,
-            "padding": progress.padding,
-            "supervised": progress.supervised,
-            "seconds": progress.seconds,
-            "energy_kwh": progress.energy_kwh,
-            "peak_bytes": progress.peak_bytes,
-            "peak_is_own": progress.peak_is_own,
-            "resumed_at": progress.resumed_at,
-            "shapes": [[*shape, count] for shape, count in progress.shapes.items()],
-        },
+        "progress": asdict(progress) | {"shapes": [[*shape, count] for shape, count in progress.shapes.items()]},
     }
     with beside.open("wb") as stream:
         torch.save(value, stream)

@@ -9,7 +9,7 @@ Time and cost follow from tokens a second, given or measured by a registered run
 import importlib
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -159,8 +159,8 @@ class Estimate:
             "moments": {one.name: {**one.parts, "total": one.total} for one in self.columns},
             "floor": {"bytes": trace.floor, "bits_a_weight": trace.floor_bits},
             "limits": {"vram": self.question.vram, "ram": self.question.ram},
-            "fit": None if self.fit is None else _fit_json(self.fit),
-            "claim": None if self.claim is None else _fit_json(self.claim),
+            "fit": None if self.fit is None else asdict(self.fit),
+            "claim": None if self.claim is None else asdict(self.claim),
             **{name: getattr(self, name).to_json() for name in ("tokens", "tokens_per_second", "hours", "cost")},
         }
 
@@ -470,7 +470,3 @@ def count_text(parameters: int) -> str:
 
 def _gb(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"
-
-
-def _fit_json(fit: Fit) -> dict[str, str]:
-    return {"verdict": fit.verdict, "binding": fit.binding, "why": fit.why}

@@ -33,23 +33,18 @@ def measure_latency(base: Any, adapted: Any, *, fold: Callable[[], Any] | None, 
     """
     clock = _clock(base)
     before, after = _in_turns((base, adapted), clock)
-    unmerged = _figures(before, after, clock)
+    unmerged, unmerged_change = _figures(before, after, clock)
     if fold is None:
-        return Latency(
-            base=_seconds(before, clock),
-            unmerged=unmerged[0],
-            unmerged_change=unmerged[1],
-            merged=unknown(why_not),
-            merged_change=unknown(why_not),
-        )
-    again, folded = _in_turns((base, fold()), clock)
-    merged = _figures(again, folded, clock)
+        merged = merged_change = unknown(why_not)
+    else:
+        again, folded = _in_turns((base, fold()), clock)
+        merged, merged_change = _figures(again, folded, clock)
     return Latency(
         base=_seconds(before, clock),
-        unmerged=unmerged[0],
-        unmerged_change=unmerged[1],
-        merged=merged[0],
-        merged_change=merged[1],
+        unmerged=unmerged,
+        unmerged_change=unmerged_change,
+        merged=merged,
+        merged_change=merged_change,
     )
 
 

@@ -231,7 +231,7 @@ def choose_reading(
         if meaning in shape.required or meaning in source.columns:
             raise AbsentColumn(name, column, columns)
         del chosen[meaning]
-    template = _template(source, row_format, chat_template)
+    template = _template(source, row_format, shape, chat_template)
     labels = source.labels or dict(classes).get(chosen.get("label", ""), ())
     return Reading(
         name,
@@ -286,7 +286,7 @@ def _shape_of_template(source: TrainSource) -> Format:
     return Format(tuple(word for word in used if word not in optional), optional, used[-1], source.template or "")
 
 
-def _template(source: TrainSource, row_format: RowFormat, chat_template: str | None) -> str:
+def _template(source: TrainSource, row_format: RowFormat, shape: Format, chat_template: str | None) -> str:
     if row_format in CONVERSATIONS:
         if source.template is not None:
             raise TemplateRefused("conversations are rendered with the tokenizer's chat template")
@@ -295,7 +295,6 @@ def _template(source: TrainSource, row_format: RowFormat, chat_template: str | N
         return chat_template
     if source.template is None:
         return FORMATS[row_format].template
-    shape = _shape_of_template(source) if row_format == "columns" else FORMATS[row_format]
     used = _PLACEHOLDER.findall(source.template)
     unknown = [word for word in used if word not in (*shape.required, *shape.optional)]
     if unknown:

@@ -48,9 +48,9 @@ def turned(tensors: dict[str, torch.Tensor], *, seed: int) -> dict[str, torch.Te
 
 
 def _turned(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    axis = max(range(tensor.dim()), key=lambda dim: tensor.shape[dim]) if tensor.dim() else 0
     if tensor.dim() == 0:
         return tensor.clone()
+    axis = max(range(tensor.dim()), key=lambda dim: tensor.shape[dim])
     size = tensor.shape[axis]
     order = torch.randperm(size, generator=generator).to(tensor.device)
     found = tensor.index_select(axis, order)

@@ -7,6 +7,7 @@ is the root of the sum of the squares of the others, known without forming the p
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,8 @@ def _module(
 def _config(first: Adapter, results: Sequence[ModuleResult], base: str) -> dict[str, object]:
     """The first adapter's configuration with the new ranks; alpha = r everywhere, so that every scale is 1. Each module is
     named whole, because patterns of peft match from the end of a name."""
-    usual = max(set(ranks := [one.rank for one in results]), key=lambda rank: (ranks.count(rank), rank))
+    ranks = Counter(one.rank for one in results)
+    usual = max(ranks, key=lambda rank: (ranks[rank], rank))
     other = {one.name.replace(".", r"\."): one.rank for one in results if one.rank != usual}
     return dict(first.config) | {
         "base_model_name_or_path": base,

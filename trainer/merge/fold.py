@@ -7,7 +7,7 @@ Trained tokens change both.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from schemas.errors import InputRefused, IntegrityBroken
 from trainer.merge.adapter import Adapter
@@ -207,7 +207,7 @@ def _rescaled(adapter: Adapter, module: str, vector: StoredTensor, names: ModelN
     stored_as_in_out = bool(adapter.config.get("fan_in_fan_out"))
     # peft: (1, in) where the input is scaled (feed-forward), (out, 1) where the output is
     is_input = len(vector.shape) == 2 and vector.shape[0] == 1 and vector.shape[1] != 1
-    along = "rows" if is_input == stored_as_in_out else "columns"
+    along: Literal["rows", "columns"] = "rows" if is_input == stored_as_in_out else "columns"
     size = max(vector.shape)
     if len(shape) != 2 or shape[0 if along == "rows" else 1] != size:
         raise _wrong_shape(adapter, vector.name, vector.shape, shape)

@@ -214,8 +214,8 @@ def _changed_config(base: Path, *, is_untied: bool, dtype: str | None) -> dict[s
     value: dict[str, Any] = json.loads(read_file(base / CONFIG, max_bytes=_MAX_CONFIG_BYTES))
     before = json.dumps(value, sort_keys=True)
     value.pop("_name_or_path", None)
-    parts = [value, *(part for key in ("text_config",) if isinstance(part := value.get(key), dict))]
-    for part in parts:
+    text = value.get("text_config")  # of a model that reads more than text
+    for part in (value, text) if isinstance(text, dict) else (value,):
         if is_untied and (part is value or "tie_word_embeddings" in part):
             part["tie_word_embeddings"] = False
         if dtype is not None:

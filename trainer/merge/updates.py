@@ -13,7 +13,7 @@ depend on W (`Addition`) give that difference itself. Everything is pure: no fil
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -181,10 +181,10 @@ class Dora:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """IA3, not yet loaded. `along`: what the learned scales multiply."""
+    """IA3, not yet loaded. `along`: what of the stored matrix the learned scales multiply."""
 
     vector: StoredTensor
-    along: str  # "rows" or "columns" of the stored matrix
+    along: Literal["rows", "columns"]
 
     needs_all_rows = False
     is_addition = False
