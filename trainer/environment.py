@@ -27,6 +27,7 @@ LIBRARIES = (
 # x86 and Arm names in /proc/cpuinfo of bfloat16 matrix or dot-product instructions
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CPUINFO = Path("/proc/cpuinfo")
+_SECRET = re.compile(r"(token|secret|password|passphrase|key)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,6 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-_SECRET = re.compile(r"(token|secret|password|passphrase|key)", re.IGNORECASE)
 
 
 def cut_paths(argv: Sequence[str]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # bits a weight: 4, a scale of 8 bits (double) or 32 for each block of 64, and 32 bits for each 256 of those scales
 _BITS_DOUBLE = 4 + 8 / 64 + 32 / (64 * 256)
 _BITS_SINGLE = 4 + 32 / 64
+_SCORED_TOKENS = 32  # a sentence of a suite; the budget of a batch is in tokens, so the length hardly matters
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "transients")
 
 
@@ -74,10 +75,12 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a run needs. Of the `frozen` bytes of the weights those `in_blocks` could wait elsewhere, `largest_block` of them at
-    a time not.
-    `mapped` bytes of the weights' file stay in a CPU's memory beside quantised weights, because what is not quantised is
-    used where it lies in the file; the system can take them back.
+    """What a run needs; sizes in bytes.
+
+    - `frozen` are the weights that are not trained. Those `in_blocks` could wait elsewhere, but for the block that computes:
+      `largest_block` at most.
+    - `mapped` of the weights' file stays in a CPU's memory beside quantised weights, because what is not quantised is used
+      where it lies in the file; the system can take it back.
 
     `parameters` and `floor` are those of the base: its weights in the format they are held in, without anything else.
     """
@@ -247,9 +250,6 @@ class _Twin:
             logits = _logits(self.model, Shape(budget // tokens, tokens, budget // tokens * tokens)).float()
             (logits - logits.amax(dim=1, keepdim=True)).exp()  # what logsumexp makes inside its one operation
         return Moment("score", weights=weights * (2 if second_base else 1), transients=live.peak)
-
-
-_SCORED_TOKENS = 32  # a sentence of a suite; the budget of a batch is in tokens, so the length hardly matters
 
 
 class _Dequantized(torch.autograd.Function):

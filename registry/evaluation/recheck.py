@@ -63,6 +63,17 @@ class EvaluationAltered(IntegrityBroken):
         self.discrepancies = discrepancies
 
 
+class UnusablePlan(IntegrityBroken):
+    reference = "unusable-evaluation-plan"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="the evaluation does not say how its figures were computed",
+            why=why,
+            fix="fetch the record again from the registry, or evaluate again",
+        )
+
+
 def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
     """What the record says and the item table does not; empty if everything follows.
 
@@ -93,17 +104,6 @@ def require_unaltered(record: EvaluationRecord, items: bytes) -> None:
     found = recheck(record, items)
     if found:
         raise EvaluationAltered(found)
-
-
-class UnusablePlan(IntegrityBroken):
-    reference = "unusable-evaluation-plan"
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="the evaluation does not say how its figures were computed",
-            why=why,
-            fix="fetch the record again from the registry, or evaluate again",
-        )
 
 
 def plan_of(record: EvaluationRecord) -> Plan:

@@ -136,6 +136,17 @@ class TemplateRefused(InputRefused):
         )
 
 
+class NoChatTemplate(InputRefused):
+    reference = "no-chat-template"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="the data holds conversations, and the base has no chat template",
+            why="without one nobody knows how this base marks who speaks",
+            fix="use an instruction-tuned base, or write the data as prompt and completion",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How rows of one file are read: format, (meaning, column) pairs sorted by meaning, and the template's text."""
@@ -304,17 +315,6 @@ def _template(source: TrainSource, row_format: RowFormat, shape: Format, chat_te
     if any("{" + shape.answer + "}" in part for part in _OPTIONAL.findall(source.template)):
         raise TemplateRefused("the answer cannot be optional")
     return source.template
-
-
-class NoChatTemplate(InputRefused):
-    reference = "no-chat-template"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="the data holds conversations, and the base has no chat template",
-            why="without one nobody knows how this base marks who speaks",
-            fix="use an instruction-tuned base, or write the data as prompt and completion",
-        )
 
 
 def _filled(text: str, values: dict[str, str]) -> str:

@@ -13,6 +13,8 @@ from schemas.identity import Digest
 from schemas.manifest import Manifest
 from trainer.differences.weights import Side
 
+_NONE: tuple[str | None, float | None] = (None, None)
+
 
 class Fact(Frozen):
     """One thing that is not the same; a side that has nothing there is null."""
@@ -139,9 +141,6 @@ def _evaluations(one: Side, other: Side) -> Iterator[Fact]:
         if None not in (rows, others) and rows != others:
             name += " (on other rows: not comparable)"
         yield Fact(section="evaluation", name=name, first=before, second=after)
-
-
-_NONE: tuple[str | None, float | None] = (None, None)
 
 
 def _served(side: Side) -> Digest | None:

@@ -22,6 +22,7 @@ from schemas.errors import InputRefused, RunFailed
 from schemas.evaluation import ArmName, DatasetUsed
 from schemas.identity import Digest
 from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles
 
 MAX_NEW_TOKENS = 32
 MAX_SOURCE = 1024 * 1024
@@ -111,9 +112,7 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         MalformedSuite: a row lacks its prompt or answers, or an id occurs twice.
         OfferedFileRefused, FileMissing, FileUnreadable: as `registry.files.read_offered`.
     """
-    from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
-
-    data = read_offered(path, max_bytes=256 * 1024 * 1024)
+    data = read_offered(path, max_bytes=MAX_BYTES)
     files = SuiteFiles(name, ((path.name, data),))
     rows = []
     for number, value in files.json_lines(path.name):
@@ -230,9 +229,8 @@ def generate(model: Any, tokenizer: Any, prompt: str, *, max_new_tokens: int) ->
     ends = {tokenizer.eos_token_id} - {None}
     written: list[int] = []
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        for _ in range(
-            max_new_tokens
-        ):  # the text again each time: right for every kind of adapter, and answers are short
+        # the text again each time: right for every kind of adapter, and answers are short
+        for _ in range(max_new_tokens):
             given = torch.tensor([ids + written], device=device)
             logits = model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False).logits
             token = int(logits[0, -1].argmax())

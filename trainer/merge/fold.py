@@ -30,6 +30,7 @@ _EMBEDDING_A, _EMBEDDING_B = ".lora_embedding_A", ".lora_embedding_B"
 _MAGNITUDES = (".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 _IA3 = ".ia3_l"
 _TOKENS = (".token_adapter.trainable_tokens_delta", ".trainable_tokens_delta")
+_LEAVES = (_LORA_A, _LORA_B, _LORA_BIAS, _EMBEDDING_A, _EMBEDDING_B, *_MAGNITUDES, _IA3, *_TOKENS)
 _WRAPPER = ".base_layer"
 
 
@@ -112,9 +113,6 @@ def _changes(adapter: Adapter, names: ModelNames) -> Iterator[tuple[str, Update]
         yield _saved(adapter, key, tensor, names)
     for module, parts in grouped.items():
         yield from _of_module(adapter, module, parts, names)
-
-
-_LEAVES = (_LORA_A, _LORA_B, _LORA_BIAS, _EMBEDDING_A, _EMBEDDING_B, *_MAGNITUDES, _IA3, *_TOKENS)
 
 
 def _grouped(left: dict[str, StoredTensor]) -> dict[str, dict[str, StoredTensor]]:

@@ -131,6 +131,7 @@ def _of_adapter(prepared: Prepared) -> Outlook:
         kind = module.name.rpartition(".")[2]
         kinds[kind] = kinds.get(kind, 0) + 1
     widest = max(one.sum_of_ranks * (one.rows + one.columns) for one in modules)
+    # roughly: two QR factorisations, and the SVD of the small square between them
     work = sum(20.0 * one.sum_of_ranks**2 * (one.rows + one.columns + one.sum_of_ranks) for one in modules)
     return Outlook(
         **_common(prepared),
@@ -203,9 +204,8 @@ def _seconds(plan: MergePlan, workers: int) -> float:
         new = (weight + delta).bfloat16()
         stored = new.float().sub_(weight)
         torch.dot(stored, stored)
-    block = (
-        (time.perf_counter() - began) / 10 * 3
-    )  # reading, the product and the other sums cost about twice that again
+    # reading, the product and the other sums cost about twice that again
+    block = (time.perf_counter() - began) / 10 * 3
     parts = max(1, max((len(job.updates) for job in plan.touched), default=1))
     blocks = sum(job.parameters for job in plan.touched) / BLOCK_ELEMENTS
     return (blocks * block * parts + 2 * plan.output_bytes / _COPY_BYTES_A_SECOND) / workers
