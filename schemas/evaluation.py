@@ -210,6 +210,8 @@ class Guards(Document):
 
 
 class LeakageCheck(Document):
+    """How many distinct sentences of the data sets occur in the training data, and of which data sets."""
+
     method: str
     hits: int
     dataset_digest: Digest

@@ -77,6 +77,12 @@ def file_states(folder: Path) -> dict[str, StatKey]:
 
 
 def base_named(registry: Registry, reference: str) -> Version:
+    """The base that a reference means.
+
+    Raises:
+        NotABase: it means a version of another kind.
+        MalformedReference, NotFound, AliasUnsigned: as `registry.pull.version_named`.
+    """
     version = version_named(registry, reference)
     if version.kind != "base":
         raise NotABase(version.label, version.kind)
@@ -84,6 +90,12 @@ def base_named(registry: Registry, reference: str) -> Version:
 
 
 def checked_base(registry: Registry, version: Version, scratch: Path, observe: Observe) -> CheckedBase:
+    """The base, its folder here or assembled under `scratch`, and every byte of it compared with what is pinned.
+
+    Raises:
+        BaseRecordMissing, BaseBytesMissing: nothing is known of it, or its files are not on this machine.
+        WrongBase: the files are not the pinned ones.
+    """
     record = base_record(registry, version)
     folder = base_folder(registry, version, scratch / "base")
     keys = file_states(folder)

@@ -277,6 +277,7 @@ def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -
 
 
 def same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
+    """Whether the files that a training file names are, byte by byte, those that a run recorded."""
     data = loaded.config.data
     paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
     if not all(path.is_file() for path in paths):  # of the Hub: known only once they are fetched
@@ -291,6 +292,7 @@ def _cost(hours: Value, price: float | None) -> Value:
 
 
 def _row_gains(registry: Registry, record: EvaluationRecord) -> tuple[int, ...]:
+    """How much likelier each held-out row became, in millionths of a nat, by the row's name."""
     if not record.losses:
         return ()
     plan, dataset = plan_of(record), record.losses[0].dataset

@@ -106,6 +106,8 @@ class UnsafeHubName(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
+    """Where a base's files lie now, and the commit that they are of."""
+
     folder: Path
     commit: str
 
@@ -175,6 +177,7 @@ class CheckedFetch:
         """Fetch these files, in order.
 
         Raises:
+            HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give one.
             CorruptDownload: one is not what the hub states.
             OSError: about the folder.
         """
@@ -189,7 +192,13 @@ class CheckedFetch:
         observe(Finished(_STEP))
 
     def one(self, name: str) -> None:
-        """Fetch one file unless it is there and right; what is wrong is removed."""
+        """Fetch one file unless it is there and right; what is wrong is removed.
+
+        Raises:
+            HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give it.
+            CorruptDownload: it is not what the hub states.
+            OSError: about the folder.
+        """
         path = self.folder / name
         if path.exists() and self._objection(path, name) is None:
             return
@@ -261,6 +270,12 @@ def _digest(path: Path, digest: Any) -> str:
 
 @contextmanager
 def answers_of_the_hub(repository: str, revision: str | None) -> Iterator[None]:
+    """What huggingface_hub raises within the block, as an error of this project.
+
+    Raises:
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give what was asked for.
+        CorruptDownload: fewer bytes came than were announced.
+    """
     from huggingface_hub import errors as hub
 
     # of httpx or of its successor: whichever the installed version speaks

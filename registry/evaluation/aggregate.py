@@ -279,7 +279,11 @@ def _both_less_likely(pair: Pair) -> bool:
 
 
 def paired(arms: Mapping[ArmName, tuple[Item, ...]], before: ArmName, after: ArmName) -> list[Pair]:
-    """The items of two arms side by side; empty if an arm was not scored at all."""
+    """The items of two arms side by side; empty if an arm was not scored at all.
+
+    Raises:
+        UnpairedItems: an item is not the same in both, or only in one.
+    """
     if before not in arms or after not in arms:
         return []
     first, second = ({_same(item): item for item in arms[arm]} for arm in (before, after))
@@ -299,4 +303,5 @@ def _categories(items: Iterable[Row]) -> list[str]:
 
 
 def in_category(pairs: Sequence[Pair], category: str | None) -> list[Pair]:
+    """The pairs of one category; every pair for None."""
     return [pair for pair in pairs if category is None or pair.before.category == category]

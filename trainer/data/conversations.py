@@ -69,10 +69,12 @@ def conversation(name: str, line: int, column: str, value: Any, *, sharegpt: boo
 
 
 def is_learnt(turn: Turn) -> bool:
+    """Whether the turn carries loss."""
     return turn["role"] == "assistant" and turn.get("weight") != 0
 
 
 def has_lone_surrogate(text: str) -> bool:
+    """Whether the text has half a surrogate pair: JSON can write one, UTF-8 cannot."""
     return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 

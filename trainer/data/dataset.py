@@ -224,6 +224,7 @@ class _Part:
     _digest: Any = field(default_factory=hashlib.sha256)  # hashlib's type has no public name
 
     def add(self, values: dict[str, Any], example: Example) -> None:
+        """Take a row, or count it as left out where no token of it carries loss."""
         if not example.supervised:
             self.left_out += 1
             return
@@ -237,6 +238,11 @@ class _Part:
         return _Part(split, rule, self.located, self.facts, self.reading, self.max_length, self.container)
 
     def check(self) -> None:
+        """Return if a row was taken.
+
+        Raises:
+            NothingToLearn: none was.
+        """
         if not self.examples:
             raise NothingToLearn(self.reading.name, self.split, self.left_out, self.max_length)
 

@@ -10,7 +10,7 @@ METHOD = "whole sentence inside a training row, letter case and spacing folded"
 
 
 def check_leakage(training_texts: Iterable[str], suites: Sequence[LoadedSuite]) -> LeakageCheck:
-    """How many distinct sentences of the suites occur in the texts. Texts are read once and not kept."""
+    """How many distinct sentences of the suites occur in the texts. Each text is looked at once and not kept."""
     open_sentences = {_folded(request.context + request.continuation) for suite in suites for request in suite.requests}
     asked = len(open_sentences)
     for text in training_texts:

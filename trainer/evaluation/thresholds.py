@@ -31,6 +31,8 @@ def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest 
     Raises:
         ThresholdsRefused: it is not what it should be.
         UnusableThreshold: a band is no dead band.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `registry.files.read_offered`.
+        MalformedYaml: as `registry.intake.yaml.read_yaml`.
     """
     if path is None:
         return {}, None
@@ -45,5 +47,5 @@ def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest 
         if not isinstance(band, dict) or not all(isinstance(band.get(end), int | float) for end in ("lo", "hi")):
             raise ThresholdsRefused(path.name, f"{key} has no lo and hi")
         found[str(key)] = Threshold(lo=band["lo"], hi=band["hi"], source=f"policy {path.name} {digest.short}")
-        state_of(0.0, found[str(key)])
+        state_of(0.0, found[str(key)])  # any margin: it refuses a band that is none
     return found, digest

@@ -68,6 +68,8 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     Raises:
         TargetsNotFound: `target_modules` or `exclude_modules` matches nothing.
         TiedTarget: it names an output head or embedding that the base ties.
+        PatternUnmatched: a key of `rank_pattern` or `alpha_pattern` matches no adapted layer.
+        PissaOnExperts: `init` is pissa, and an adapted weight holds many experts at once.
     """
     block = config.lora
     if block.target_modules != "all-linear":

@@ -86,7 +86,7 @@ class _Line:
 
 
 class WinoBias:
-    """Resolution."""
+    """Whether a pronoun is resolved as well against the stereotype as with it."""
 
     @property
     def definition(self) -> SuiteDefinition:
@@ -112,7 +112,7 @@ class WinoBias:
 
 
 class WinoBiasPreference:
-    """Preference."""
+    """Which of two sentences is likelier that differ in the one pronoun."""
 
     @property
     def definition(self) -> SuiteDefinition:
