@@ -20,7 +20,7 @@ from schemas.errors import IntegrityBroken
 from schemas.evaluation import CONTROL_ARMS, ArmName, Comparison, Guards, LossComparison, Result, Threshold
 
 NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capability guard
-NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value; an organisation's policy may set another
+NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written into every record
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
 FIGURES = 2  # what is computed from the items; 1 knew neither readings nor perplexity nor a placebo

@@ -1,9 +1,9 @@
 """What may be said about a comparison. Inconclusive is a value, and never means that nothing changed.
 
 `better` and `worse` need all of: enough items, an interval of the net change that excludes 0 (the closed form and, where
-items share clusters, the resampled one), and a McNemar p that stays below 0.05 after Holm. `better` also needs to beat the
-same base scored again, to fix more items than it over-corrects, to move flagged items more than their mirror image (else the
-model only got flatter), and no sign of lost capability. `worse` needs more flagged items than before.
+items share clusters, the resampled one), a McNemar p that stays below 0.05 after Holm, and more changed items than in the
+control. `better` also needs to fix more items than it over-corrects, to move flagged items more than their mirror image (else
+the model only got flatter), and no sign of lost capability. `worse` needs more flagged items than before.
 """
 
 from collections.abc import Sequence

@@ -7,22 +7,23 @@ more than two values are readings, with columns of their own (`readings`).
 """
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from registry.evaluation.readings import (
-    COLUMNS as READING_COLUMNS,
-)
-from registry.evaluation.readings import (
+    ARMS,
+    DECIMAL,
     MILLIONTHS,
     Reading,
     decimal_text,
     reading_as_json,
     reading_from,
     reading_problem,
+)
+from registry.evaluation.readings import (
+    COLUMNS as READING_COLUMNS,
 )
 from registry.evaluation.states import STATES, state_of
 from registry.intake.json import read_json
@@ -36,11 +37,9 @@ FLOAT_FORMAT = "text with six decimals, no negative zero"
 COLUMNS = (
     "arm", "category", "cluster", "dataset", "id", "ll_a", "ll_b", "margin", "metric", "state", "tokens_a", "tokens_b",
 )  # fmt: skip
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,12})\.[0-9]{6}\Z")
 _HAS_READINGS = b'"labels":['  # an id cannot hold it: its quotes are escaped
 _DECIMALS = ("ll_a", "ll_b", "margin")
 _COUNTS = ("tokens_a", "tokens_b")
-_ARMS = frozenset(get_args(ArmName))
 
 Metric = Literal["margin", "loss"]
 
@@ -239,7 +238,7 @@ def _problem(value: dict[str, Any]) -> str | None:
     is_pair = value["metric"] == "margin"
     checks = {
         "metric": value["metric"] in get_args(Metric),
-        "arm": isinstance(value["arm"], str) and value["arm"] in _ARMS,
+        "arm": isinstance(value["arm"], str) and value["arm"] in ARMS,
         "category": isinstance(value["category"], str | None),
         "state": value["state"] in STATES if is_pair else value["state"] is None,
         **{column: isinstance(value[column], str) for column in ("dataset", "id", "cluster")},
@@ -251,7 +250,7 @@ def _problem(value: dict[str, Any]) -> str | None:
 
 
 def _is_decimal(value: object, *, wanted: bool) -> bool:
-    return isinstance(value, str) and bool(_DECIMAL.match(value)) if wanted else value is None
+    return isinstance(value, str) and bool(DECIMAL.match(value)) if wanted else value is None
 
 
 def _is_count(value: object, *, wanted: bool) -> bool:

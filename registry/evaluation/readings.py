@@ -18,8 +18,8 @@ COLUMNS = (
     "arm", "category", "cluster", "condition", "correct", "dataset", "id", "labels", "metric", "tokens", "unit", "values",
 )  # fmt: skip
 MILLIONTHS = 1_000_000
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,12})\.[0-9]{6}\Z")
-_ARMS = frozenset(get_args(ArmName))
+DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,12})\.[0-9]{6}\Z")
+ARMS = frozenset(get_args(ArmName))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ def reading_problem(value: Mapping[str, Any]) -> str | None:
     labels, values, tokens, correct = (value[name] for name in ("labels", "values", "tokens", "correct"))
     checks = {
         "metric": value["metric"] in FAMILIES,
-        "arm": isinstance(value["arm"], str) and value["arm"] in _ARMS,
+        "arm": isinstance(value["arm"], str) and value["arm"] in ARMS,
         "category": isinstance(value["category"], str | None),
         **{column: isinstance(value[column], str) for column in ("dataset", "id", "cluster", "condition", "unit")},
         "labels": _is_list(labels, lambda one: isinstance(one, str)) and len(labels) > 0,
-        "values": _is_list(values, lambda one: isinstance(one, str) and bool(_DECIMAL.match(one))),
+        "values": _is_list(values, lambda one: isinstance(one, str) and bool(DECIMAL.match(one))),
         "tokens": _is_list(tokens, lambda one: type(one) is int and one >= 0),
     }
     wrong = [column for column, ok in checks.items() if not ok]
