@@ -23,7 +23,6 @@ from trainer.merges import DistanceNotAccepted, merge_and_register
 from trainer.quantization import dequantized_weights, quantized_layers, through_4_bits
 from trainer.runs import train_and_register
 
-pytest.importorskip("bitsandbytes")
 REASON = "the serving stack holds the bf16 base anyway"
 FILE = """
 name: colours
