@@ -88,6 +88,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         ModificationRecordMissing: a fine-tune, merge or import came without one.
         ModificationRecordWrong: a merge came with a record that is not about it, or as something that it is not.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
+        NameOfAnotherKind: the name is for bases and this is none, or the other way round.
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
@@ -114,6 +115,18 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
             catalog.release_leases(tx, holder)
     publish_checkpoint(registry)
     return version
+
+
+def require_name(registry: Registry, name: str, *, is_base: bool) -> None:
+    """Return if a base, or what is none, may be registered under a name; asked before anything is computed for it.
+
+    Raises:
+        MalformedReference: it is no name.
+        NameOfAnotherKind: it is for the other.
+    """
+    check_name(name)
+    with registry.database.read() as tx:
+        catalog.require_kind(tx, name, is_base=is_base)
 
 
 def listed_resources(manifest: Manifest, manifest_digest: Digest) -> tuple[Resource, ...]:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from registry.bases import AddedBase, add_base
 from registry.home import Registry
+from registry.register import require_name
 from schemas.base_model import BaseOrigin, DeclaredFacts
 from schemas.errors import InputRefused
-from schemas.identity import check_name
 from schemas.progress import Observe, ignore
 from schemas.values import Value, declared
 from trainer.base_facts import stated_by_gguf, stated_by_readme
@@ -54,12 +54,14 @@ def intake_base(
 
     Raises:
         UnknownStoreMode, UnknownFact, MalformedReference: a wrong option.
+        NameOfAnotherKind: the name is for what was made from a base.
         InputRefused, IntegrityBroken, Unavailable: the source is refused, is not what it claims, or cannot be reached.
     """
     if mode not in _MODES:
         raise UnknownStoreMode(mode)
     registry.require_writable()
-    chosen = check_name(name or default_name(source))
+    chosen = name or default_name(source)
+    require_name(registry, chosen, is_base=True)
     facts = _facts(registry, facts_file)
     if source == EMBEDDED:
         origin = BaseOrigin(format="huggingface", source="embedded-base")  # no slash: nobody can take it on the Hub

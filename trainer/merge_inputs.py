@@ -16,6 +16,7 @@ from registry.home import Registry
 from registry.lineage import ancestors_of
 from registry.pull import pull_version, version_named
 from registry.records import Records, records_of
+from registry.register import require_name
 from schemas.base_model import BaseRecord
 from schemas.errors import InputRefused, IntegrityBroken
 from schemas.identity import Digest, check_name
@@ -165,6 +166,7 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
 
     Raises:
         NotAnAdapter, AlreadyFoldedIn, OtherBase, WrongBase: what goes in does not go together.
+        NameOfAnotherKind: the result may not have the name of a base.
         PullRefused, PullUnverified: an adapter does not verify.
         InputRefused, IntegrityBroken: an adapter that cannot be folded into these weights, see `trainer/merge/fold.py`.
     """
@@ -173,6 +175,8 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
 
     versions = tuple(_adapter_named(registry, one) for one in request.references)
     _refuse_twice(versions)
+    if request.name is not None:
+        require_name(registry, request.name, is_base=False)
     base_version = _base_of(registry, versions, request.base)
     base = checked_base(registry, base_version, folder, observe)
     adapters = _verified(registry, versions, request, folder)
@@ -186,12 +190,14 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     if kept and request.stays_adapter:
         raise NotConcatenable(kept[0].version.label, str(kept[0].why_kept))
     is_folding = bool(folded) and not request.stays_adapter
+    name = request.name or f"{versions[0].name}-{'bundle' if kept and not is_folding else 'merged'}"
+    require_name(registry, name, is_base=False)
     quantisation = quantisation_of(adapters)
     policy = _policy(request, quantisation, observe)
     through = quantisation if policy == "dequantised" else None
     return Prepared(
         request=request,
-        name=check_name(request.name or f"{versions[0].name}-{'bundle' if kept and not is_folding else 'merged'}"),
+        name=name,
         adapters=tuple(adapters),
         base=base,
         policy=policy,

@@ -22,7 +22,7 @@ from registry.manifests import manifest_of_folder
 from registry.organisation import read_profile
 from registry.provenance import provenance_predicate
 from registry.records import trained_on
-from registry.register import NewArtifact, NewStatement, register_version
+from registry.register import NewArtifact, NewStatement, register_version, require_name
 from schemas.canonical import canonical_digest
 from schemas.config import TrainingFile, config_identity, config_record
 from schemas.evaluation import EvaluationRecord
@@ -120,6 +120,7 @@ def train_and_register(
     facts = _read_facts(loaded)
     signer = registry.trainer_key  # asked for now, not after an hour of training
     base_version = base_named(registry, loaded.config.base)
+    require_name(registry, loaded.config.name, is_base=False)
     loaded, start = pinned(registry, loaded, base_version)
     refuse_absent(loaded, lambda name: load_suite(registry, name, None), observe)
     runs = registry.folder / "runs"

@@ -4,13 +4,15 @@ import itertools
 import random
 
 import pytest
+from sqlalchemy import insert, select
 
 from registry.database import catalog
 from registry.database.catalog import VersionFilter
 from registry.database.log_store import SqlLogStore, append_event
 from registry.database.session import Database
+from registry.database.tables import versions
 from registry.transparency.merkle import NotInLog
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Taken
 from schemas.identity import Reference
 from schemas.manifest import FileEntry
 from schemas.version import Version
@@ -111,6 +113,38 @@ def test_the_base_with_given_weights_is_the_one_registered_last(database: Databa
         assert found is not None
         assert found.label == "base-again:1"
         assert catalog.base_by_weights(tx, digest("tutor weights")) is None
+
+
+@pytest.mark.parametrize("first", ["base", "adapter"])
+def test_a_name_holds_bases_or_what_was_made_from_them_and_never_both(database: Database, first: str) -> None:
+    base, adapter = a_base("base"), a_manifest("one")
+    there, other = (base, adapter) if first == "base" else (adapter, base)
+    registered(database, "tiny", there)
+    with pytest.raises(Taken) as refused:
+        registered(database, "tiny", other)
+    assert (refused.value.exit_code, refused.value.reference) == (7, "name-of-another-kind")
+    assert first in refused.value.why
+    registered(database, "elsewhere", other)
+    again = a_base("again") if first == "base" else a_manifest("again", kind="model", layout="model")
+    assert registered(database, "tiny", again).label == "tiny:2"
+    with database.read() as tx:
+        assert len(catalog.versions_of(tx, "tiny")) == 2
+
+
+def test_a_name_that_holds_both_from_before_is_read_and_goes_on_as_what_it_began(database: Database) -> None:
+    registered(database, "tiny", a_base("base"))
+    other = registered(database, "merged", a_manifest("merged", kind="model", layout="model"))
+    with database.write() as tx:
+        row = tx.execute(select(versions).where(versions.c.name == "merged")).one()
+        index = append_event(tx, b"as it was allowed before")
+        tx.execute(insert(versions).values(row._asdict() | {"name": "tiny", "number": 2, "log_index": index}))
+    assert resolve(database, "tiny").manifest_digest == other.manifest_digest
+    assert [resolve(database, f"tiny:{number}").kind for number in (1, 2)] == ["base", "model"]
+    assert resolve(database, "tiny").number == 2
+    with pytest.raises(Taken):
+        registered(database, "tiny", a_manifest("more"))
+    assert registered(database, "tiny", a_base("another")).label == "tiny:3"
+    assert resolve(database, "tiny").kind == "base"
 
 
 # ---- artifacts

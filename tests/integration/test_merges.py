@@ -14,6 +14,7 @@ from peft import IA3Config, LoraConfig
 
 from registry.bases import add_base
 from registry.database import catalog
+from registry.database.catalog import NameOfAnotherKind
 from registry.files import DiskFull
 from registry.home import Registry
 from registry.pull import pull_version, version_named
@@ -253,11 +254,12 @@ def test_a_check_measures_and_registers_nothing(place: Place) -> None:
         (("a", "a"), {}, AlreadyFoldedIn, 6),
         (("a", "c"), {}, OtherBase, 6),
         (("a",), {"base": "another"}, OtherBase, 6),
+        (("a",), {"name": "tiny"}, NameOfAnotherKind, 7),
         (("tiny",), {}, NotAnAdapter, 2),
         (("a",), {"dtype": "nf4"}, FourBitMergeRefused, 2),
         (("a",), {"base_policy": "dequantised"}, MergeOptionRefused, 2),
     ],
-    ids=["twice", "two bases", "another base", "a base", "in 4 bits", "not quantised"],
+    ids=["twice", "two bases", "another base", "the name of a base", "a base", "in 4 bits", "not quantised"],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_before_anything_is_written(
     references: tuple[str, ...], choices: dict[str, Any], error: type[KnownError], code: int, place: Place

@@ -12,6 +12,7 @@ import pytest
 
 from registry.bases import add_base, base_record
 from registry.database import catalog
+from registry.database.catalog import NameOfAnotherKind
 from registry.home import Registry
 from registry.initialise import DatabaseInUse, PasswordInAddress
 from registry.promote import set_alias
@@ -22,10 +23,12 @@ from registry.storage.filesystem import FilesystemStore
 from registry.transparency.log import LogTruncated
 from registry.verify import verify_version
 from schemas.base_model import BaseOrigin, DeclaredFacts
-from schemas.errors import KnownError
+from schemas.errors import KnownError, Taken
 from schemas.identity import Digest
 from schemas.values import declared
 from tests.homes import a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
+from trainer.base_intake import intake_base
+from trainer.runs import train_and_register
 
 
 @pytest.fixture
@@ -104,6 +107,41 @@ def test_parallel_registrations_get_numbers_without_gaps(registry: Registry, tmp
     with ThreadPoolExecutor(4) as pool:
         numbers = sorted(pool.map(register, artifacts))
     assert numbers == list(range(1, 9))
+
+
+def test_of_a_base_and_an_adapter_that_race_for_a_name_one_kind_gets_it(registry: Registry, tmp_path: Path) -> None:
+    base = add_a_base(registry, tmp_path / "base", name="other")
+    artifacts = [an_artifact(tmp_path / f"adapter-{n}", base, name="tiny", value=n / 8) for n in range(4)]
+    folders = [base_files(tmp_path / f"base-{n}", seed=n) for n in range(1, 5)]
+    origin = BaseOrigin(format="huggingface", source="base")
+
+    def register(at: int) -> str:
+        own = reopened(registry.folder)
+        try:
+            if at % 2:
+                return register_version(own, artifacts[at // 2]).kind
+            return add_base(own, folders[at // 2], name="tiny", origin=origin).version.kind
+        except Taken as error:
+            return error.reference
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(register, range(8)))
+    with registry.database.read() as tx:
+        kinds = {one.kind for one in catalog.versions_of(tx, "tiny")}
+    assert len(kinds) == 1
+    assert sorted(found) == sorted([*kinds] * 4 + ["name-of-another-kind"] * 4)
+
+
+def test_a_name_of_another_kind_is_refused_before_anything_is_read(registry: Registry, tmp_path: Path) -> None:
+    register_adapter(registry, tmp_path)
+    with pytest.raises(NameOfAnotherKind):
+        intake_base(registry, str(tmp_path / "not-there"), name="helper")
+    config = tmp_path / "train.yml"
+    config.write_text("name: tiny\nbase: tiny:1\nmethod: lora\ndata: {train: {path: not-there.jsonl}}\n")
+    with pytest.raises(NameOfAnotherKind):
+        train_and_register(registry, config)
 
 
 class FailingStore(FilesystemStore):

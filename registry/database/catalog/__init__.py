@@ -35,11 +35,13 @@ from registry.database.catalog.outbox import (
 from registry.database.catalog.pages import VersionFilter, VersionPage, list_versions
 from registry.database.catalog.statements import insert_statement, statement, statements_of
 from registry.database.catalog.versions import (
+    NameOfAnotherKind,
     VersionUnknown,
     add_version,
     base_by_weights,
     idempotent_version,
     is_in_order,
+    require_kind,
     resolve,
     version_by_digest,
     versions_of,
@@ -51,6 +53,7 @@ __all__ = [
     "AliasMove",
     "Artifact",
     "ArtifactUnknown",
+    "NameOfAnotherKind",
     "Transaction",
     "VersionFilter",
     "VersionPage",
@@ -80,6 +83,7 @@ __all__ = [
     "referenced_objects",
     "release_leases",
     "require_artifact",
+    "require_kind",
     "resolve",
     "set_alias",
     "set_meta",

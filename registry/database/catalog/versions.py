@@ -12,7 +12,7 @@ from registry.database.failures import RowDamaged
 from registry.database.session import Transaction
 from registry.database.tables import aliases, artifacts, versions
 from schemas.document import first_problem
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Taken
 from schemas.identity import Digest, Reference
 from schemas.version import Version
 
@@ -36,6 +36,31 @@ class VersionUnknown(NotFound):
         self.close = close
 
 
+class NameOfAnotherKind(Taken):
+    reference = "name-of-another-kind"
+
+    def __init__(self, name: str, first: str) -> None:
+        is_base = first == "base"
+        super().__init__(
+            what=f"{name} is the name of {'a base' if is_base else 'something made from a base'}",
+            why=f"{name}:1 is registered as {first}, and one name never holds bases beside what was made from them: "
+            "a bare name means its newest version",
+            fix=f"choose another name; `registry show {name}` shows what has this one",
+        )
+
+
+def require_kind(tx: Transaction, name: str, *, is_base: bool) -> None:
+    """Return if a base, or what is none, may be registered under a name: its first version says which of them it is for.
+
+    Raises:
+        NameOfAnotherKind: it is for the other.
+    """
+    query = select(versions.c.kind).where(versions.c.name == name, versions.c.number == 1)
+    first: str | None = tx.execute(query).scalar_one_or_none()
+    if first is not None and (first == "base") != is_base:
+        raise NameOfAnotherKind(name, first)
+
+
 def add_version(
     tx: Transaction, *, name: str, manifest_digest: Digest, key_id: str, registered_at: str, log_index: int
 ) -> Version:
@@ -43,6 +68,7 @@ def add_version(
 
     Raises:
         ArtifactUnknown: the artifact was not inserted before.
+        NameOfAnotherKind: a base beside what is none, or the other way round.
         AlreadyRecorded: this name has this artifact already; see `idempotent_version`.
     """
     row = tx.execute(
@@ -52,6 +78,7 @@ def add_version(
     ).one_or_none()
     if row is None:
         raise ArtifactUnknown(manifest_digest)
+    require_kind(tx, name, is_base=row.kind == "base")
     number = tx.execute(select(func.coalesce(func.max(versions.c.number), 0) + 1).where(versions.c.name == name))
     values = {
         "name": name,
