@@ -388,7 +388,8 @@ def _keeper(session: _Session, base: _Base) -> Any:  # trainer.evaluation.evalua
             libraries=libraries,
             device=base.hardware.device,
         )
-        return ScoreFile(session.registry.folder / SCORES / f"{key.hex}.jsonl")
+        secret = session.registry.trainer_key.secret_for("urn:peft-registry:scores:v1")
+        return ScoreFile(session.registry.folder / SCORES / f"{key.hex}.jsonl", secret)
 
     return keep
 

@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from schemas.errors import InputRefused, NotFound, Taken, Unavailable
 
@@ -292,6 +293,12 @@ class PrivateKey:
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(message)
         return self._key.sign(message, ec.ECDSA(SHA256(), deterministic_signing=True))
+
+    def secret_for(self, purpose: str) -> bytes:
+        """32 bytes that only a holder of this key can make, others for each purpose; they say nothing about the key."""
+        plain = serialization.NoEncryption()
+        own = self._key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, plain)
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(own)
 
     def _encode(self, passphrase: bytes | None) -> bytes:
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()

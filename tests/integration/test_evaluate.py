@@ -14,6 +14,7 @@ from registry.pull import pull_version, version_named
 from registry.verify import verify_folder, verify_version
 from schemas.errors import InputRefused
 from schemas.identity import Digest
+from schemas.progress import Warned
 from tests.homes import NOW
 from tests.interpreter import ROOT
 from trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
@@ -165,6 +166,25 @@ def test_the_base_is_scored_once_for_everything_made_from_it(home, monkeypatch, 
     again = evaluate_references(home, ["neutral:1", "tiny"], Asked(suites=("house",)))
     assert sum(fed) == 0
     assert [one.record.items.sha256 for one in again][:1] == [evaluated.record.items.sha256]
+    reused = again[0].record.extra["reused_scores"]
+    assert reused.keys() == {"base", "noise", "placebo", "adapted"} and min(reused.values()) >= 400
+    assert "adapted" not in evaluated.record.extra.get("reused_scores", {})
+
+
+def test_a_kept_score_that_somebody_changed_is_scored_again_and_said(home, evaluated):
+    for path in (home.folder / "scores").iterdir():
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines[0][1] -= 5.0
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = []
+    (again,) = evaluate_references(home, ["neutral:1"], Asked(suites=("house",)), observe=said.append)
+    assert again.record.items.rows == evaluated.record.items.rows
+    assert {one.reference for one in said if isinstance(one, Warned)} == {"scores-without-mark"}
+    before, after = (whole(one.record, "adapted") for one in (evaluated, again))
+    assert after.transition_matrix == before.transition_matrix
+    said.clear()
+    evaluate_references(home, ["neutral:1"], Asked(suites=("house",)), observe=said.append)
+    assert not [one for one in said if isinstance(one, Warned)]
 
 
 def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_path):

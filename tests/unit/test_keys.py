@@ -87,6 +87,16 @@ def test_signing_twice_gives_the_same_bytes_and_they_verify(key):
     assert not key.public.verify(key.sign(b"message"), b"massage")
 
 
+@pytest.mark.parametrize("kind", ["p256", "ed25519"])
+def test_a_secret_belongs_to_one_key_and_one_purpose_and_survives_saving(tmp_path, kind):
+    key, other = PrivateKey.generate(kind), PrivateKey.generate(kind)
+    key.save(tmp_path / "key", b"open sesame")
+    again = PrivateKey.load(tmp_path / "key", lambda: b"open sesame")
+    assert again.secret_for("scores") == key.secret_for("scores")
+    assert len({key.secret_for("scores"), key.secret_for("other"), other.secret_for("scores")}) == 3
+    assert len(key.secret_for("scores")) == 32
+
+
 def test_p256_signing_follows_rfc_6979():
     # RFC 6979 A.2.5, P-256 with SHA-256, message "sample"
     secret = 0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721

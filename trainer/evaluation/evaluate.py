@@ -38,7 +38,7 @@ from schemas.evaluation import (
     Threshold,
 )
 from schemas.identity import Digest
-from schemas.progress import Observe, ignore
+from schemas.progress import Observe, Warned, ignore
 from trainer.environment import Hardware, library_versions
 from trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
 from trainer.evaluation.finished import NOTHING, FinishedScores
@@ -51,6 +51,10 @@ from trainer.evaluation.suites import LoadedSuite
 
 __all__ = ["Arms", "Conditions", "EvaluationOutcome", "NoBaseArm", "Questions", "evaluate_arms", "evaluate_pair"]
 
+_WITHOUT_MARK = (
+    "{count} kept scores of the arm {arm} were scored again: they do not carry the mark of this home's key, so that another "
+    "key or an older version kept them, or somebody changed them"
+)
 BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the band of a log-likelihood
 
 
@@ -139,8 +143,11 @@ def evaluate_arms(
     announced = conditions.announce(planned)
     longest = min((found for spec in specs if (found := max_length_of(spec.model))), default=None)
 
-    def ask(spec: ArmSpec, what: Questions = questions) -> Scored:
-        return score_arm(spec, arms.tokenizer, what, max_length=longest, observe=observe)
+    def ask(spec: ArmSpec) -> Scored:
+        scored = score_arm(spec, arms.tokenizer, questions, max_length=longest, observe=observe)
+        if spec.finished.refused:
+            observe(Warned("scores-without-mark", _WITHOUT_MARK.format(count=spec.finished.refused, arm=spec.name)))
+        return scored
 
     before, noise = ask(specs[0]), ask(specs[1])
     thresholds = dict(_dead_bands(questions.suites, before, noise, conditions))
@@ -264,6 +271,7 @@ def _record(
         *others,
     ]
     own = {one.dataset.name: str(one.own.source) for one in questions.answers if one.own is not None}
+    reused = {spec.name: spec.finished.reused for spec in specs if spec.finished.reused}
     return EvaluationRecord(
         harness=harness(),
         created_at=conditions.created_at,
@@ -285,6 +293,7 @@ def _record(
             FURTHER: further_figures(rows, made.plan),
             PLAN: _plan_json(made),
             "truncated": made.truncated,
+            **({"reused_scores": reused} if reused else {}),
             **({"own_metrics": own} if own else {}),
             **(
                 {"licences": {name: dict(one) for name, one in conditions.licences.items()}}
