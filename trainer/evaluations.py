@@ -191,9 +191,11 @@ def _accept(registry: Registry, asked: Asked, key_id: str) -> None:
 
 def _loaded_suites(registry: Registry, asked: Asked) -> tuple[Any, ...]:  # trainer.evaluation.suites.LoadedSuite
     from trainer.evaluation.suites.selection import limited
-    from trainer.suite_pins import load_suite
+    from trainer.suite_pins import load_suite, suites_for_data
 
-    return tuple(limited(load_suite(registry, name, asked.data), asked.limit, seed=asked.seed) for name in asked.suites)
+    takers = frozenset[str]() if asked.data is None else suites_for_data(registry, asked.suites)
+    loaded = (load_suite(registry, name, asked.data if name in takers else None) for name in asked.suites)
+    return tuple(limited(one, asked.limit, seed=asked.seed) for one in loaded)
 
 
 def _evaluate(

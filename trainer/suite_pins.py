@@ -49,6 +49,17 @@ class LicenceNotAccepted(InputRefused):
         )
 
 
+class DataWithoutUse(InputRefused):
+    reference = "data-without-use"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        ships = f"{', '.join(names)} comes with this tool, data and all" if names else "no suite was named"
+        own = f"; `registry suites add {names[0]} FILE` measures {names[0]} on a file of yours" if names else ""
+        super().__init__(
+            what="--data has no use here", why=ships, fix=f"leave --data out, or name the suite that it is for{own}"
+        )
+
+
 class WheelMissing(NotFound):
     reference = "wheel-missing"
 
@@ -248,6 +259,20 @@ def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
     return loaded.only(
         frozenset(one for one, _ in loaded.units), loaded.dataset.model_copy(update={"version": version})
     )
+
+
+def suites_for_data(registry: Registry, names: Sequence[str]) -> frozenset[str]:
+    """Which of the suites a file is for that is given beside them: those that have no data here, else those that are pinned.
+
+    Raises:
+        UnknownSuite: there is no such suite.
+        DataWithoutUse: all of them are shipped, or none is named.
+    """
+    pins = read_pins(registry)
+    takers = [name for name in names if not suite_named(name).definition.is_shipped]
+    if not takers:
+        raise DataWithoutUse(names)
+    return frozenset([name for name in takers if pins.named(name) is None] or takers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ def evaluate(
     suite: Annotated[
         list[str] | None, typer.Option(help="A suite; again for several. See `registry suites list`.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The suite's file or folder, where it is not pinned.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="File or folder of the suite whose data is neither shipped nor pinned.")
+    ] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="You accept the licence of that data; it is recorded who did.")
     ] = False,
@@ -104,8 +106,13 @@ def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> 
     rows = []
     for name, suite in suites().items():
         pin = pins.named(name)
-        shipped = name == "house"
-        where = "shipped" if shipped else "" if pin is None else f"pinned {pin.sha256.short}, {pin.rows} rows"
+        where = (
+            "shipped"
+            if suite.definition.is_shipped
+            else ""
+            if pin is None
+            else f"pinned {pin.sha256.short}, {pin.rows} rows"
+        )
         rows.append([name, suite.definition.licence, where, suite.definition.title])
     if registry is not None:
         registry.close()
@@ -148,7 +155,7 @@ def suites_show(
         console.out(f"pinned   {pin.sha256}, {pin.rows} rows{accepted}")
         if pin.repository:
             console.out(f"from     {pin.repository} at {pin.revision}")
-    ready = pin is not None or name == "house"
+    ready = pin is not None or definition.is_shipped
     console.next_step(
         f"registry evaluate NAME:NUMBER --suite {name}" if ready else f"registry suites add {name} FOLDER"
     )

@@ -18,7 +18,7 @@ from schemas.progress import Warned
 from tests.homes import NOW
 from tests.interpreter import ROOT
 from trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
-from trainer.suite_pins import LicenceNotAccepted, WheelMissing, load_suite, pin_suite
+from trainer.suite_pins import DataWithoutUse, LicenceNotAccepted, WheelMissing, load_suite, pin_suite, suites_for_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PROMPTS = [
@@ -209,6 +209,34 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_pat
     js = next(one for one in found.record.results if one.metric == "mean_js" and one.category is None)
     assert 0 < js.value <= 0.6931472
     recheck_version(home, found.version)
+
+
+def test_a_file_of_data_is_for_the_suites_that_need_one(home, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
+    asked = Asked(suites=("house", "counterfactual"), data=prompts, limit=20, with_placebo=False)
+    (found,) = evaluate_references(home, ["tiny"], asked)
+    files = {one.name: one.file for one in found.record.datasets}
+    assert (files["house"], files["counterfactual"]) == ("house.jsonl", "prompts.jsonl")
+
+
+@pytest.mark.parametrize(("suites", "why"), [(("house",), "comes with this tool"), ((), "no suite was named")])
+def test_data_that_no_suite_needs_is_refused_before_anything_is_read(home, tmp_path, suites, why):
+    asked = Asked(suites=suites, data=tmp_path / "not-there.jsonl", retain=("neutral",))
+    with pytest.raises(DataWithoutUse, match=why) as refused:
+        evaluate_references(home, ["tiny"], asked)
+    assert refused.value.exit_code == 2
+
+
+def test_beside_a_pinned_suite_a_file_is_for_the_one_without_data(home, tmp_path):
+    path = tmp_path / "crows_pairs.csv"
+    path.write_text(",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n")
+    pin_suite(home, "crows_pairs", str(path), accepts_licence=True, person="lab-1")
+    try:
+        assert suites_for_data(home, ("house", "crows_pairs", "counterfactual")) == {"counterfactual"}
+        assert suites_for_data(home, ("house", "crows_pairs")) == {"crows_pairs"}
+    finally:
+        (home.folder / "suites.json").unlink()
 
 
 def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source(home, tmp_path):

@@ -81,6 +81,7 @@ class SuiteDefinition:
     folder: str  # what its authors call the folder of its files
     files: tuple[str, ...]  # names or patterns; every file that matches one belongs to it
     belongs_to_others: bool = True  # its licence is accepted by somebody before its data is used
+    is_shipped: bool = False  # its data comes with this tool
     threshold: Threshold | None = None  # of a suite of pairs
     family: Family | None = None  # of a suite of readings
     choices_policy: str = "both sentences of a pair in full, summed log-likelihood; no chat template"

@@ -27,6 +27,7 @@ DEFINITION = SuiteDefinition(
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",
     prompt_template="{sentence}",
     belongs_to_others=False,
+    is_shipped=True,
     folder="house",
     files=("house.jsonl",),
     threshold=PAIR_THRESHOLD,
