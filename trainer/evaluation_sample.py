@@ -2,8 +2,8 @@
 
 import random
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from registry.evaluation.items import Item, Row, read_items
 from registry.evaluation.readings import MILLIONTHS, Reading
@@ -39,6 +39,32 @@ class NothingToScore(NotChecked):
         )
 
 
+def score_each_again(
+    registry: Registry,
+    version: Version,
+    evaluations: Sequence[StoredEvaluation],
+    *,
+    count: int,
+    observe: Observe = ignore,
+) -> tuple[str, ...]:
+    """A sentence for each evaluation: its sample repeated, or why nothing of it could be scored again.
+
+    Raises:
+        ScoresDiffer: as `score_again`.
+        NothingToScore: of none of them anything could be scored.
+    """
+    sentences, why = [], None
+    for stored in evaluations:
+        try:
+            sentences.append(score_again(registry, version, stored, count=count, observe=observe))
+        except NothingToScore as error:
+            why = error
+            sentences.append(f"not scored again: {error.why}")
+    if why is not None and all(one.startswith("not scored") for one in sentences):
+        raise why
+    return tuple(sentences)
+
+
 def score_again(
     registry: Registry, version: Version, stored: StoredEvaluation, *, count: int, observe: Observe = ignore
 ) -> str:
@@ -46,14 +72,14 @@ def score_again(
 
     Raises:
         ScoresDiffer: a value is farther from its record than the tolerance, or a state changed.
-        NothingToScore: the data of no suite is here.
+        NothingToScore: the data of no suite is here, or the evaluation is of something else than the version.
     """
     from trainer.evaluations import Asked, evaluate_references_again
 
     record = stored.record
-    names = [one.name for one in record.datasets if one.name in _suite_names()]
-    if not names:
-        raise NothingToScore(version.label, "it holds no suite of this tool")
+    if stored.stale is not None:
+        raise NothingToScore(version.label, str(stored.stale))
+    names = _suites_here(registry, version, record)
     rows = [row for row in read_items(stored.items) if row.dataset in names and row.arm not in ("noise", "placebo")]
     units = sorted({(row.dataset, row.unit if isinstance(row, Reading) else row.id) for row in rows})
     random.Random(SEED).shuffle(units)  # noqa: S311  a sample, not a secret
@@ -61,7 +87,13 @@ def score_again(
     ids = {(row.dataset, row.id) for row in rows if (row.dataset, _unit(row)) in chosen}
     with tempfile.TemporaryDirectory() as scratch:
         again = evaluate_references_again(
-            registry, version, Asked(suites=tuple(names)), ids=ids, scratch=Path(scratch), observe=observe
+            registry,
+            version,
+            Asked(suites=names),
+            ids=ids,
+            compositions=frozenset(arm.composition_digest for arm in record.arms),
+            scratch=Path(scratch),
+            observe=observe,
         )
     recorded = {(row.key): row for row in rows}
     checked = 0
@@ -92,7 +124,28 @@ def _unit(row: Item | Reading) -> str:
     return row.unit if isinstance(row, Reading) else row.id
 
 
-def _suite_names() -> Any:  # names of suites
-    from trainer.evaluation.suites import suites
+def _suites_here(registry: Registry, version: Version, record: EvaluationRecord) -> tuple[str, ...]:
+    """The suites of a record whose very data is here.
 
-    return suites().keys()
+    Raises:
+        NothingToScore: there is none.
+    """
+    from trainer.evaluation.suites import SuiteFileNeeded, suites
+    from trainer.suite_pins import load_suite
+
+    names, why = [], ["it holds no suite of this tool"]
+    for used in record.datasets:
+        if used.name not in suites():
+            continue
+        try:
+            found = load_suite(registry, used.name, None).dataset.sha256
+        except SuiteFileNeeded as error:
+            why.append(error.what)
+            continue
+        if found == used.sha256:
+            names.append(used.name)
+        else:
+            why.append(f"{used.name} was measured on other data than is here now")
+    if not names:
+        raise NothingToScore(version.label, "; ".join(why[1:] or why))
+    return tuple(names)

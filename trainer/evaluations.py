@@ -149,12 +149,13 @@ def evaluate_references_again(
     asked: Asked,
     *,
     ids: set[tuple[str, str]],
+    compositions: frozenset[Digest],
     scratch: Path,
     observe: Observe = ignore,
 ) -> tuple[Row, ...]:
     """The rows of some items of a version's suites, scored anew and recorded nowhere: for a re-check of scores.
 
-    `ids` are (data set, item id).
+    `ids` are (data set, item id); only arms of these `compositions` are scored.
     """
     from registry.evaluation.items import read_items
     from trainer.evaluation.evaluate import evaluate_pair
@@ -171,8 +172,10 @@ def evaluate_references_again(
     rows: list[Row] = []
     for arms in _arms(session, version, manifest, base):
         with arms as given:
-            outcome = evaluate_pair(given, session.questions, _conditions(session, base, ""), observe=observe)
-        rows += read_items(outcome.items)
+            here = {one.canonical_digest() for one in (given.base, given.after) if one is not None}
+            if here <= compositions:
+                outcome = evaluate_pair(given, session.questions, _conditions(session, base, ""), observe=observe)
+                rows += read_items(outcome.items)
     return tuple(rows)
 
 

@@ -57,7 +57,9 @@ def evaluate(
     policy: Annotated[Path | None, typer.Option(help="YAML with thresholds set beforehand.")] = None,
     reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Take scores that are known already.")] = True,
     recheck: Annotated[bool, typer.Option("--recheck", help="Score nothing: recompute what is recorded.")] = False,
-    sample: Annotated[int | None, typer.Option(min=1, help="With --recheck: score so many items again.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="With --recheck: score so many items of each evaluation again.")
+    ] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
@@ -231,12 +233,11 @@ def _recheck_version(reference: str, sample: int | None, home: Path | None) -> l
         notes = [str(one.stale) if one.stale else "" for one in evaluations]
         if sample is not None:
             from cli.progress import Progress
-            from trainer.evaluation_sample import score_again
+            from trainer.evaluation_sample import score_each_again
 
-            again = score_again(
-                registry, version, evaluations[-1], count=sample, observe=Progress(story_on_stdout=False)
-            )
-            notes[-1] = f"{notes[-1]}  {again}".strip()
+            progress = Progress(story_on_stdout=False)
+            again = score_each_again(registry, version, evaluations, count=sample, observe=progress)
+            notes = [" ".join(dict.fromkeys(both)).strip() for both in zip(notes, again, strict=True)]
     return [_rechecked(version.label, one.record, note) for one, note in zip(evaluations, notes, strict=True)]
 
 

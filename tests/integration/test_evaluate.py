@@ -365,6 +365,46 @@ def test_a_sample_is_scored_again_within_the_tolerance(home, evaluated):
         _compare(row, moved, evaluated.record)
 
 
+def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, both, tmp_path, capsys):
+    from trainer.evaluation_sample import NothingToScore, score_each_again
+
+    answers, prompts = tmp_path / "q.jsonl", tmp_path / "prompts.jsonl"
+    answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
+    prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
+    version = version_named(home, "prompts:1")
+    evaluate_references(home, ["prompts:1"], Asked(answers=answers, with_placebo=False))
+    evaluate_references(home, ["prompts:1"], Asked(suites=("counterfactual",), data=prompts, with_placebo=False))
+    stored = stored_evaluations(home, version)
+    sentences = score_each_again(home, version, stored, count=3)
+    assert len(sentences) == len(stored)
+    assert all("repeated within" in one for one in sentences[:-2])
+    assert sentences[-2] == "not scored again: it holds no suite of this tool"
+    assert "counterfactual needs data that is not pinned" in sentences[-1]
+    with pytest.raises(NothingToScore):
+        score_each_again(home, version, stored[-2:], count=3)
+    capsys.readouterr()
+    assert run(["evaluate", "prompts:1", "--recheck", "--sample", "2", "--home", str(home.folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("repeated within" in line for line in lines) == len(stored) - 2
+
+
+def test_other_data_under_the_name_of_a_suite_accuses_nobody(home, both, tmp_path):
+    from trainer.evaluation_sample import NothingToScore, score_again
+
+    changed = tmp_path / "house.jsonl"
+    text = (ROOT / "trainer/evaluation/suites/house.jsonl").read_text()
+    changed.write_text(text.replace(".", "!", 1))
+    version = version_named(home, "prompts:1")
+    stored = stored_evaluations(home, version)[0]
+    pin_suite(home, "house", str(changed), accepts_licence=False, person=None)
+    try:
+        with pytest.raises(NothingToScore, match="could be scored") as caught:
+            score_again(home, version, stored, count=2)
+        assert "other data" in caught.value.why
+    finally:
+        (home.folder / "suites.json").unlink()
+
+
 def _rows(items):
     from registry.evaluation.items import read_items
 

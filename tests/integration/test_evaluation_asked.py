@@ -28,6 +28,7 @@ from tests.homes import NOW
 from tests.hub_server import COMMIT, FakeHub, serving
 from trainer.evaluation.retention import RetainedTwice
 from trainer.evaluation.suites.files import OtherSuiteFile
+from trainer.evaluation_sample import score_each_again
 from trainer.evaluations import Asked, evaluate_references
 from trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
 from trainer.merge_request import MergeRequest
@@ -379,3 +380,5 @@ def test_a_merged_version_is_evaluated_beside_its_base_and_its_parent(home, merg
     assert abs(moved.mean_margin_change) > 100 * abs(same.mean_margin_change)
     assert stale_for(home, merged, beside_parent) is None
     recheck_version(home, merged)
+    again = score_each_again(home, merged, stored_evaluations(home, merged), count=2)
+    assert len(again) == 2 and all("repeated within" in one for one in again)
