@@ -27,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     trust = typer.Typer(help="Whom this registry trusts.", no_args_is_help=True)
     trust.command("show")(trust_show)
     trust.command("export")(trust_export)
+    trust.command("update")(trust_update)
     app.add_typer(trust, name="trust")
 
 
@@ -121,6 +122,21 @@ def trust_export(
             console.out(str(path))
         console.note(f"tell them the root over another channel: sha256:{registry.trust.roots[0]}")
     console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
+
+
+def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption = None) -> None:
+    """Let the trainer key sign kinds of statements that came later. The root key signs the next version of the file."""
+    from cli.wiring import opened
+    from registry.trust_update import update_trust
+
+    with opened(home, passphrase_file) as registry:
+        before = registry.trust.version
+        added = update_trust(registry)
+    if not added:
+        console.out(f"trust v{before}  has every kind already; nothing was changed")
+        return
+    console.out(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
+    console.next_step("registry trust export FOLDER, for whoever verifies elsewhere")
 
 
 def _asked(key: str, question: str) -> str:

@@ -132,7 +132,8 @@ class KeyLacksRole(IntegrityBroken):
         super().__init__(
             what=f"the key {key_id[:16]}… must not sign this",
             why=reason,
-            fix="have it signed by somebody whose role allows it",
+            fix="have it signed by somebody whose role allows it; where the trust file is older than such statements, "
+            "whoever holds its root runs registry trust update",
         )
 
 

@@ -26,7 +26,7 @@ COMMANDS: dict[str, Any] = {" ".join(path): command for path, command in command
 GROUPS = sorted({path[0] for path, _ in commands(PROGRAM) if len(path) > 1})
 
 # they act, or print a document of their own; everything else reads and owes JSON
-NOT_READS = {"init", "schema", "demo", "ui", "report", "promote", "trust export"}
+NOT_READS = {"init", "schema", "demo", "ui", "report", "promote", "trust export", "trust update"}
 # what an empty folder answers: 7, there is no registry here, but for these
 IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0, "suites list": 0, "suites show": 2}
 # it builds everything it needs: the end-to-end tests run it

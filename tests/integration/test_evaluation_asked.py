@@ -19,7 +19,9 @@ from registry.pull import pull_version, version_named
 from registry.records import records_of
 from registry.report import make_report
 from registry.show import describe_version
-from registry.signing.trust import KeyLacksRole
+from registry.signing.keys import PrivateKey
+from registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
+from registry.trust_update import update_trust
 from registry.verify import verify_version
 from schemas.errors import NotFound
 from schemas.identity import Digest
@@ -326,7 +328,7 @@ def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_
     assert "extra.plan.statement" in caught.value.what and caught.value.exit_code == 6
 
 
-def test_a_key_that_may_not_sign_a_plan_signs_none(home, policy, monkeypatch):
+def test_a_key_that_may_not_sign_a_plan_signs_none_until_the_root_says_so(home, policy, capsys):
     """A trust file from before there were plans: verify would call such a statement broken for ever."""
     keys = tuple(
         key.model_copy(
@@ -335,10 +337,56 @@ def test_a_key_that_may_not_sign_a_plan_signs_none(home, policy, monkeypatch):
         for key in home.trust.keys
     )
     before = plans_and_evaluations(home, "tiny")
-    monkeypatch.setitem(home.__dict__, "trust", home.trust.model_copy(update={"keys": keys}))
-    with pytest.raises(KeyLacksRole, match="must not sign this"):
-        evaluate_references(home, ["tiny"], Asked(suites=("house",), policy=policy))
+    old = home.trust.model_copy(update={"keys": keys, "version": home.trust.version + 1})
+    (home.folder / "trust.json").write_bytes(sign_trust(old, [home.private_key("root")]))
+    asked = Asked(suites=("house",), policy=policy)
+    registry = open_home(home.folder)
+    with pytest.raises(KeyLacksRole, match="must not sign this") as refused:
+        evaluate_references(registry, ["tiny"], asked)
+    registry.close()
     assert plans_and_evaluations(home, "tiny") == before
+    assert refused.value.fix.endswith("registry trust update")
+    assert run(["trust", "update", "--home", str(home.folder)]) == 0
+    assert f"trust v{old.version + 1}  the trainer key may sign evaluation-plan too" in capsys.readouterr().out
+    assert run(["trust", "update", "--home", str(home.folder)]) == 0
+    assert "nothing was changed" in capsys.readouterr().out
+    registry = open_home(home.folder)
+    updated = registry.trust
+    assert updated.model_copy(update={"keys": (), "version": 0, "issued_at": ""}) == old.model_copy(
+        update={"keys": (), "version": 0, "issued_at": ""}
+    )
+    evaluate_references(registry, ["tiny"], asked)
+    assert verify_version(registry, version_named(registry, "tiny")).exit_code == 0
+    registry.close()
+
+
+def test_one_root_of_two_does_not_change_trust_alone(home):
+    other = PrivateKey.generate("p256")
+    root = next(key for key in home.trust.keys if key.role == "root")
+    second = root.model_copy(
+        update={"key_id": other.public.key_id, "public_key_pem": other.public.pem.decode(), "person": "lab-2"}
+    )
+    trust = home.folder / "trust.json"
+    kept = trust.read_bytes()
+    keys = tuple(
+        key.model_copy(update={"predicate_types": key.predicate_types[:-1]}) if key.role == "trainer" else key
+        for key in home.trust.keys
+    )
+    both = home.trust.model_copy(
+        update={"keys": (*keys, second), "roots": (root.key_id, second.key_id), "threshold": 2, "version": 50}
+    )
+    accepted = home.folder / "trust-accepted"
+    before = accepted.read_bytes()
+    trust.write_bytes(sign_trust(both, [home.private_key("root"), other]))
+    registry = open_home(home.folder)
+    try:
+        with pytest.raises(TrustThresholdNotMet):
+            update_trust(registry)
+        assert registry.trust.version == 50
+    finally:
+        registry.close()
+        trust.write_bytes(kept)
+        accepted.write_bytes(before)
 
 
 # --- merging ---
