@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -27,11 +28,45 @@ COMMANDS = (
 
 
 class StoryOrder(TyperGroup):
-    """Lists the commands as a reader meets them, then the others."""
+    """Lists the commands as a reader meets them, then the others; their help speaks of what is typed."""
+
+    def __init__(self, **given: Any) -> None:  # typer's own
+        super().__init__(**given)
+        _in_plain_words(self)
 
     def list_commands(self, ctx: Any) -> list[str]:  # typer's context
         names = super().list_commands(ctx)
         return sorted(names, key=lambda name: COMMANDS.index(name) if name in COMMANDS else len(COMMANDS))
+
+
+# what help says a value is, by the Python type that typer would show
+_PLAIN = {
+    "<str>": "TEXT",
+    "<list[str]>": "TEXT",
+    "<path>": "PATH",
+    "<int>": "NUMBER",
+    "<int range>": "NUMBER",
+    "<float range>": "NUMBER",
+}
+
+
+def _in_plain_words(command: Any) -> None:  # typer's command or group of commands
+    """Help says what to type, never which Python type it becomes."""
+    for nested in getattr(command, "commands", {}).values():
+        _in_plain_words(nested)
+    for one in command.params:
+        if one.param_type_name == "argument":
+            one.display_type_rich = lambda ctx: ""  # noqa: ARG005  its name says it
+        elif one.metavar is None and hasattr(one, "display_type"):
+            one.display_type_rich = _plainly(one.display_type)
+
+
+def _plainly(shown: Callable[[Any], str]) -> Callable[[Any], str]:
+    def words(ctx: Any) -> str:
+        text = shown(ctx)
+        return _PLAIN.get(text, text.strip("<>"))
+
+    return words
 
 
 app = typer.Typer(

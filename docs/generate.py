@@ -204,6 +204,7 @@ def claims() -> str:
 
 def comparisons_page() -> str:
     """The kept comparisons and sweeps as tables."""
+    from registry.evaluation.sentences import as_read
     from registry.reports.comparison import HEADINGS, table_rows
     from schemas.comparison import MethodComparison
     from trainer.learning_rates import against_full, measured_rates
@@ -222,11 +223,12 @@ def comparisons_page() -> str:
     for path in sorted(MEASURED.glob("compare-*.json")):
         found = MethodComparison.from_json(json.loads(path.read_text("utf-8")))
         rows = ", ".join(f"{part.rows} {part.split} rows" for one in found.data for part in one.selections)
+        names = ", ".join(one.name for one in found.data)
         lines += [
             "",
             f"## {path.stem.removeprefix('compare-')}",
             "",
-            f"{found.base} ({found.base_weights.short}), {', '.join(one.name for one in found.data)}: {rows}. {found.hardware}.",
+            f"{found.base} ({found.base_weights.short}), {names}: {rows}. {as_read(found.hardware)}.",
             f"`{found.command[1]}`, comparison {found.comparison_id}.",
             *dict.fromkeys(f"Latency: {arm.latency.base.method}." for arm in found.arms if arm.latency is not None),
             "",

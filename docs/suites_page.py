@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from docs.tables import table
+from registry.evaluation.sentences import as_read
 from registry.evaluation.states import STATES
 from registry.reports.text import number, share, signed
 from registry.reports.wording import (
@@ -129,7 +130,7 @@ def _value(result: Result | None) -> str:
     if result is None:
         return ""
     if result.value is None:
-        return f"{NONE}: {result.null_reason}"
+        return f"{NONE}: {as_read(result.null_reason)}"
     return number(result.value) + _ends(result.ci_clustered or result.ci)
 
 
@@ -162,7 +163,7 @@ def _moves(one: Comparison, record: EvaluationRecord) -> Iterator[str]:
     further = record.extra["further"]["comparisons"]
     beyond = next((each["beyond_control"] for each in further if _is_about(each, one)), None)
     if beyond is not None and beyond["fix_rate_difference"] is not None:
-        ends = beyond["null_reason"] or f"{share(beyond['low'])} … {share(beyond['high'])}"
+        ends = as_read(beyond["null_reason"]) or f"{share(beyond['low'])} … {share(beyond['high'])}"
         difference = share(beyond["fix_rate_difference"])
         yield f"Fix rate less that of {arm_name(beyond['control'])}, on the same items: {difference} ({ends})."
     yield ""

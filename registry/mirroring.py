@@ -15,6 +15,7 @@ from registry.mlflow.projection import Projection, project_version
 from registry.mlflow.route import MirrorRoute
 from registry.records import records_of
 from registry.report import make_report
+from schemas.errors import IntegrityBroken, NotChecked
 from schemas.identity import Digest, Reference
 from schemas.mirror import OutboxEntry
 
@@ -101,7 +102,17 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         completeness=filled,
         base=bases[0] if bases else None,
         parents=parents,
+        signer=_person(registry, version.key_id),
     )
+
+
+def _person(registry: Registry, key_id: str) -> str | None:
+    """Whom the home's trust file names for a key; None where it names nobody, or can decide nothing now."""
+    try:
+        key = registry.trust.key(key_id)
+    except (IntegrityBroken, NotChecked):
+        return None
+    return None if key is None else key.person
 
 
 @dataclass(frozen=True)

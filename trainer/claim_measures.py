@@ -111,7 +111,8 @@ def _trained_share(results: Results, *, comparison: str, method: str) -> Figure:
 def _trained_share_estimated(results: Results, *, estimate: str) -> Figure:
     """Percent of the parameters of a base that nobody has to have."""
     counts = results.estimate(estimate)["parameters"]
-    return _share(counts["trainable"], counts["base"], f"a base of {counts['base'] / 1e9:.1f} G parameters")
+    total = counts["base"] + counts["trainable"]  # of an adapter: over all, itself among them, as for runs
+    return _share(counts["trainable"], total, f"a base of {counts['base'] / 1e9:.1f} G parameters")
 
 
 def _share(trained: int, total: int, where: str) -> Figure:

@@ -112,7 +112,9 @@ def compute_record(
         tokens=measured(result.tokens, "tokens"),
         padding_tokens=measured(result.padding_tokens, "tokens"),
         supervised_tokens=measured(result.supervised_tokens, "tokens"),
-        hardware=measured(f"{hardware.device}: {hardware.processor}, {hardware.threads} threads"),
+        hardware=measured(
+            f"{hardware.device}: {hardware.processor}, {hardware.threads} thread{'s' * (hardware.threads != 1)}"
+        ),
         wall_seconds=measured(round(result.seconds, 3), "s", method="training loop only"),
         evaluation_flop=_forward_flop(
             laws, None if evaluation is None else [evaluation], "evaluations before and after"

@@ -153,7 +153,7 @@ class Estimate:
             "dtype": self.dtype,
             "batch": {"rows": self.shape.rows, "tokens": self.shape.tokens, "supervised": self.shape.supervised},
             "batch_source": self.shape_source,
-            "parameters": {"base": trace.parameters, "trainable": trace.trainable},
+            "parameters": {"base": trace.parameters, "trainable": trace.trainable, "all": trace.total},
             "peak_bytes": self.peak.total,
             "peak_moment": self.peak.name,
             "moments": {one.name: {**one.parts, "total": one.total} for one in self.columns},
@@ -256,7 +256,7 @@ def judge_claim(claim: int, trace: "Trace") -> Fit:
     floor = f"{count_text(trace.parameters)} weights at {trace.floor_bits} bits are {_gb(trace.floor)}"
     if claim < trace.floor:
         bits = 8 * claim / trace.parameters
-        return Fit("cannot", "weights", f"impossible: {floor}; {_gb(claim)} would be {bits:.2g} bits a weight")
+        return Fit("cannot", "weights", f"{floor}; {_gb(claim)} would be {bits:.2g} bits a weight, which is impossible")
     return Fit("fits", "weights", f"not below the floor: {floor}")
 
 

@@ -82,7 +82,8 @@ class Trace:
     - `mapped` of the weights' file stays in a CPU's memory beside quantised weights, because what is not quantised is used
       where it lies in the file; the system can take it back.
 
-    `parameters` and `floor` are those of the base: its weights in the format they are held in, without anything else.
+    `parameters` and `floor` are those of the base: its weights in the format they are held in, without anything else; `total`
+    are its parameters and the adapter's.
     """
 
     parameters: int
@@ -95,6 +96,7 @@ class Trace:
     floor_bits: int
     moments: tuple[Moment, ...]
     in_blocks: int
+    total: int
 
 
 def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Dtype) -> Trace:
@@ -133,6 +135,7 @@ def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: 
         floor_bits=bits,
         moments=(*step, scoring),
         in_blocks=twin.in_blocks,
+        total=twin.all_parameters,
     )
 
 
@@ -186,6 +189,7 @@ class _Twin:
             self.base_parameters = sum(one.numel() for one in model.parameters())
             blocks = set(getattr(model, "_no_split_modules", None) or ())
             model = implementation(config.method).prepare(model, config, seed=0)
+            self.all_parameters = sum(one.numel() for one in model.parameters())
         _make_fake(model)
         self.model = model
         self.quantized = 0 if config.quantization is None else _quantize(model, config.quantization)

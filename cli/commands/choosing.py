@@ -90,9 +90,9 @@ def show_estimate(found: "Estimate", output: Output) -> None:
     from trainer.estimate import count_text
 
     shape, trace = found.shape, found.trace
-    share = trace.trainable / trace.parameters
+    share = trace.trainable / trace.total
     console.out(
-        f"run      {found.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.parameters)}"
+        f"run      {found.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}"
     )
     console.out(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {found.shape_source}")
     console.out(f"device   {found.device} {found.dtype}")
@@ -216,7 +216,7 @@ def _show_comparison(found: "MethodComparison", output: Output) -> None:
 
 
 def _verdict(fit: "Fit") -> str:
-    return f"{fit.verdict}: {fit.why}" + ("" if fit.verdict == "fits" else f"; {fit.binding} bind")
+    return f"{fit.verdict}: {fit.why}" + ("" if fit.verdict == "fits" else f"; largest part: {fit.binding}")
 
 
 def _text(value: "Value") -> str:

@@ -25,10 +25,10 @@ def add_to(app: typer.Typer) -> None:
 def evaluate(
     references: Annotated[
         list[str],
-        typer.Argument(metavar="REFERENCE…", help="Versions (name:3, name@alias, sha256:…), or a folder to re-check."),
+        typer.Argument(metavar="REFERENCE", help="Versions (name:3, name@alias, sha256:…), or a folder to re-check."),
     ],
     suite: Annotated[
-        list[str] | None, typer.Option(help="A suite; again for several. See `registry suites list`.")
+        list[str] | None, typer.Option(metavar="NAME", help="A suite; again for several. See `registry suites list`.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="File or folder of the suite whose data is neither shipped nor pinned.")
@@ -52,7 +52,9 @@ def evaluate(
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the code that --metric names.")] = False,
     retain: Annotated[
         list[str] | None,
-        typer.Option(help="A file or Hub data set of an earlier task or general text, or `neutral`: loss."),
+        typer.Option(
+            metavar="FILE|HUB_ID|neutral", help="Loss on rows of an earlier task or general text; again for several."
+        ),
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML with thresholds set beforehand.")] = None,
     reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Take scores that are known already.")] = True,
@@ -282,7 +284,7 @@ def _print_record(label: str, record: "EvaluationRecord") -> None:
 
     console.out(f"arms     {label}: {compared_arms(record)}")
     for line in result_lines(record):
-        console.out(f"{label:<12} {line}")
+        console.out(f"         {line}")
     truncated = record.protocol.truncated_items
     if truncated:
         console.note(

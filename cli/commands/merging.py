@@ -28,18 +28,20 @@ def add_to(app: typer.Typer) -> None:
 
 def merge(
     references: Annotated[
-        list[str], typer.Argument(metavar="REF…", help="Adapters: name, name:3, name@alias, sha256:…")
+        list[str], typer.Argument(metavar="REF", help="Adapters: name, name:3, name@alias, sha256:…")
     ],
     name: Annotated[
         str | None, typer.Option(help="Register under this name; default: the first, with -merged.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="One for each adapter, such as 0.7,0.3; default equal parts.")
+        str | None, typer.Option(metavar="NUMBERS", help="One for each adapter, such as 0.7,0.3; default equal parts.")
     ] = None,
     algorithm: Annotated[
         str, typer.Option(help="linear, ties, dare, dare_ties; or concatenate, svd: stay an adapter.")
     ] = "linear",
-    density: Annotated[str | None, typer.Option(help="Kept part of each difference, such as 0.5 or 0.5,0.2.")] = None,
+    density: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Kept part of each difference, such as 0.5 or 0.5,0.2.")
+    ] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Of the adapter that svd compresses to.")] = None,
     dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; default: the base's own format.")] = None,
     base: Annotated[

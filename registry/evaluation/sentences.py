@@ -1,8 +1,17 @@
 """An evaluation in a few lines for a terminal: whole data sets only, each figure with its interval or the reason for none."""
 
+import re
 from collections.abc import Iterator
 
 from schemas.evaluation import CONTROL_ARMS, EvaluationRecord, Result
+
+_LEFT_OUT = ("_flagged_rate", "_mean")
+_ONE = re.compile(r"(?<![\d.,])1 (cluster|item|thread|row)s\b")
+
+
+def as_read(reason: str | None) -> str:
+    """A recorded reason as a person reads it: `1 cluster`. The record keeps its words: they are computed again and compared."""
+    return _ONE.sub(r"1 \1", (reason or "").removeprefix("change_ci: "))
 
 
 def compared_arms(record: EvaluationRecord) -> str:
@@ -12,23 +21,34 @@ def compared_arms(record: EvaluationRecord) -> str:
 
 def result_lines(record: EvaluationRecord) -> Iterator[str]:
     """One line a figure of a whole data set: before, and after where there is one; then what changed, and what each comparison
-    may say."""
+    may say. Of the margins that are compared the share flagged and the mean are left to the record."""
+    rows = list(_rows(record))
+    widths = [max((len(row[at]) for row in rows), default=0) for at in (0, 1)]
+    for dataset, name, text in rows:
+        yield f"{dataset:<{widths[0]}}  {name:<{widths[1]}}  {text}"
+
+
+def _rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
     arms = _arms(record)
     by_figure: dict[tuple[str, str], dict[str, Result]] = {}
     for one in record.results:
-        if one.category is None and one.arm in arms:
+        if one.category is None and one.arm in arms and not one.metric.endswith(_LEFT_OUT):
             by_figure.setdefault((one.dataset, one.metric), {})[one.arm] = one
     for (dataset, metric), found in by_figure.items():
         values = " → ".join(_value(found[arm]) for arm in arms if arm in found)
-        yield f"{dataset:<20} {metric:<28} {values}  n={next(iter(found.values())).n}"
+        yield dataset, metric, f"{values}  n={next(iter(found.values())).n}"
     for loss in record.losses:
         interval = loss.change_ci
-        ends = f" [{interval.low:+.4f}, {interval.high:+.4f}]" if interval else f" (no interval: {loss.ci_null_reason})"
-        yield f"{loss.dataset:<20} {'loss change':<28} {loss.change:+.4f}{ends}  n={loss.n}"
+        ends = (
+            f" [{interval.low:+.4f}, {interval.high:+.4f}]"
+            if interval
+            else f" (no interval: {as_read(loss.ci_null_reason)})"
+        )
+        yield loss.dataset, "loss change", f"{loss.change:+.4f}{ends}  n={loss.n}"
     for finding in record.findings:
         if finding.category is None:
-            said = f"{finding.conclusion.replace('_', ' ')}: {finding.conclusion_reason}"
-            yield f"{finding.dataset:<20} {finding.metric:<28} {said}"
+            said = f"{finding.conclusion.replace('_', ' ')}: {as_read(finding.conclusion_reason)}"
+            yield finding.dataset, finding.metric, said
 
 
 def _arms(record: EvaluationRecord) -> list[str]:
@@ -37,7 +57,7 @@ def _arms(record: EvaluationRecord) -> list[str]:
 
 def _value(result: Result) -> str:
     if result.value is None:
-        return f"none ({result.null_reason})"
+        return f"none ({as_read(result.null_reason)})"
     interval = result.ci_clustered or result.ci
     ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
     return f"{result.value:.4f}{ends}"

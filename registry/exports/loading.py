@@ -1,7 +1,7 @@
 """The lines of Python that load an artifact with the libraries that everybody has, for its card."""
 
 import re
-from typing import Any
+from collections.abc import Collection
 
 from schemas.base_model import BaseRecord
 from schemas.manifest import Manifest
@@ -17,41 +17,41 @@ def hub_id(base: BaseRecord) -> str | None:
     return source if base.origin.format == "huggingface" and _HUB_ID.match(source) else None
 
 
-def loading_code(manifest: Manifest, base: BaseRecord, config: dict[str, Any]) -> str:
+def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str | None] = ()) -> str:
     """The code block's text.
 
     Args:
         manifest: of the artifact.
         base: the record of the base that it needs.
-        config: the resolved training file of its run record.
+        methods: of the adapters that a merge put into it.
     """
     if manifest.layout == "model":
         return (
             f'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("{_HERE}")'
         )
-    quantization = config.get("quantization")
     own = None  # of a merge that left a part beside its weights
+    quantisation = None if manifest.base is None else manifest.base.quantisation
     if any(entry.path == "model/config.json" for entry in manifest.files):
         own = f'base = AutoModelForCausalLM.from_pretrained("{_HERE}/model")'
-    lines = ["import torch", "from peft import PeftModel"] if quantization else ["from peft import PeftModel"]
-    if manifest.method == "bottleneck":
+    lines = ["import torch", "from peft import PeftModel"] if quantisation else ["from peft import PeftModel"]
+    if "bottleneck" in (manifest.method, *methods):
         lines.insert(0, "import trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft")
-    lines.append(f"from transformers import AutoModelForCausalLM{', BitsAndBytesConfig' if quantization else ''}")
-    lines += ["", *(_base_lines(base, quantization) if own is None else [own]), *_adapter_lines(manifest)]
+    lines.append(f"from transformers import AutoModelForCausalLM{', BitsAndBytesConfig' if quantisation else ''}")
+    lines += ["", *(_base_lines(base, quantisation) if own is None else [own]), *_adapter_lines(manifest)]
     return "\n".join(lines)
 
 
-def _base_lines(base: BaseRecord, quantization: dict[str, Any] | None) -> list[str]:
+def _base_lines(base: BaseRecord, quantisation: str | None) -> list[str]:
     source = hub_id(base) or "FOLDER_OF_THE_BASE"
     pinned = hub_id(base) is not None and _REVISION.match(base.identity.revision or "")
     arguments = f'"{source}"' + (f', revision="{base.identity.revision}"' if pinned else "")
-    if quantization is None:
+    if quantisation is None:
         return [f"base = AutoModelForCausalLM.from_pretrained({arguments})"]
-    double = quantization["double"]
+    kind, _, double = quantisation.partition(", ")  # as the trainer's `describe` writes it
     return [
         "# made on, and scored with, the base in 4 bits; on the original base it is another model",
-        f'bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="{quantization["type"]}", '
-        f"bnb_4bit_use_double_quant={double}, bnb_4bit_compute_dtype=torch.float32)",
+        f'bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="{kind}", '
+        f"bnb_4bit_use_double_quant={bool(double)}, bnb_4bit_compute_dtype=torch.float32)",
         f"base = AutoModelForCausalLM.from_pretrained({arguments}, dtype=torch.float32, quantization_config=bits, "
         'device_map={"": "cpu"})',
         "for layer in base.modules():  # on CPUs with AVX-512 the library would repack the weights, and lose bits",

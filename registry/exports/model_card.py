@@ -50,7 +50,7 @@ def model_card(
     parts = [
         f"# {_md(name)}",
         _introduction(manifest, run, base_name, base),
-        _loading(manifest, base, run.config),
+        _loading(manifest, base),
         _use(record),
         _measured(run, evaluation),
         _making(run),
@@ -88,7 +88,7 @@ def merge_card(
         f"{manifest.kind.capitalize()}: merged from {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
         f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
         f"Licence flags of everything that went in: {_declared(merge.licence_flags)}",
-        _loading(manifest, base, {}),
+        _loading(manifest, base, tuple(one.method for one in merge.ingredients)),
         _use(record),
         "## Merge\n\n" + "\n".join([*ingredients, *_merge_lines(merge)]),
         _merge_measured(merge, evaluation),
@@ -207,8 +207,8 @@ def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: Base
     )
 
 
-def _loading(manifest: Manifest, base: BaseRecord, config: dict[str, Any]) -> str:
-    return f"## Load\n\n```python\n{loading_code(manifest, base, config)}\n```"
+def _loading(manifest: Manifest, base: BaseRecord, methods: tuple[str | None, ...] = ()) -> str:
+    return f"## Load\n\n```python\n{loading_code(manifest, base, methods)}\n```"
 
 
 def _use(record: ModificationRecord | None) -> str:

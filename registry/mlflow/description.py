@@ -39,8 +39,12 @@ def describe(
     base: Version | None,
     report: str | None,
     recalled: bool,
+    signer: str | None = None,
 ) -> str:
-    """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow."""
+    """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow.
+
+    `signer` is the person whom trust names for the key.
+    """
     lines = [f"**{_what(version)}**", ""]
     if recalled:
         lines = ["**Recalled.** It must not be used; `registry show` names the reason.", "", *lines]
@@ -48,13 +52,18 @@ def describe(
     # first: the page of a run folds what is longer than a few lines
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
     lines += [f"A copy to browse. To check the signed artifact: `registry verify {version.label}`", ""]
-    facts = _facts(version, run, completeness, base)
+    facts = _facts(version, run, completeness, base, signer)
     if merge is not None:
         facts += _merge_facts(merge)
     if evaluation is not None:
         facts += [(f"Bias: {_plain(of)}", _plain(said.replace("_", " "))) for of, said in conclusions(evaluation)]
     lines += ["| | |", "|---|---|", *(f"| {label}{_GAP} | {text} |" for label, text in facts)]
     return cut("\n".join(lines), MAX_DESCRIPTION - 2 * _RUN_LINK_ROOM)
+
+
+def signed_by(version: Version, signer: str | None) -> str:
+    """`by lab-1, key 3f9c…`; the whole name of the key where nobody is known to hold it."""
+    return f"by {version.key_id}" if signer is None else f"by {signer}, key {version.key_id[:12]}…"
 
 
 def with_run_link(description: str, experiment_id: str, run_id: str) -> str:
@@ -68,7 +77,7 @@ def _what(version: Version) -> str:
 
 
 def _facts(
-    version: Version, run: RunRecord | None, completeness: Completeness | None, base: Version | None
+    version: Version, run: RunRecord | None, completeness: Completeness | None, base: Version | None, signer: str | None
 ) -> list[tuple[str, str]]:
     facts = [("Manifest", f"`{version.manifest_digest}`"), ("Weights", f"`{version.weights_digest}`")]
     if base is not None:
@@ -80,7 +89,7 @@ def _facts(
         facts.append(
             ("Trained", f"{run.parameters_trainable:,} of {run.parameters_total:,} parameters, seed {run.seed}")
         )
-    facts.append(("Signed", f"by {_plain(version.key_id)}, log entry {version.log_index}"))
+    facts.append(("Signed", f"{_plain(signed_by(version, signer))}, log entry {version.log_index}"))
     if completeness is not None:
         facts.append(("Modification record", completeness.text))
     return facts

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.mlflow.description import Completeness, describe
+from registry.mlflow.description import Completeness, describe, signed_by
 from registry.mlflow.figures import (
     MAX_TAG,
     DatasetUse,
@@ -138,6 +138,7 @@ def project_version(
     merge: MergeRecord | None = None,
     base: Version | None = None,
     parents: tuple[Digest, ...] = (),
+    signer: str | None = None,
     experiment: str = EXPERIMENT,
 ) -> Projection:
     """What MLflow should show for `version`.
@@ -153,6 +154,7 @@ def project_version(
         merge: the record of the merge that made it.
         base: the registered version of its base, for a link.
         parents: manifests it was made from.
+        signer: the person whom trust names for the key that signed it.
         experiment: the MLflow experiment of the run.
     """
     description = describe(
@@ -164,11 +166,12 @@ def project_version(
         base=base,
         report=REPORT_PATH if report_html is not None else None,
         recalled=_recalled(statements),
+        signer=signer,
     )
     return Projection(
         manifest=version.manifest_digest,
         experiment=experiment,
-        run=_run_projection(version, run or merge, evaluation, report_html, description),
+        run=_run_projection(version, run or merge, evaluation, report_html, description, signer=signer),
         version=VersionProjection(
             name=version.name,
             number=version.number,
@@ -177,7 +180,7 @@ def project_version(
             model_name=f"{version.name.replace('.', '_')}-{version.number}",
             model_type=_model_type(version),
             artifacts=_model_files(card),
-            tags=_version_tags(version, evaluation, statements, completeness),
+            tags=_version_tags(version, evaluation, statements, completeness, signer),
             description=description,
             aliases=tuple(sorted(version.aliases)),
         ),
@@ -191,6 +194,8 @@ def _run_projection(
     evaluation: EvaluationRecord | None,
     report_html: bytes | None,
     description: str,
+    *,
+    signer: str | None,
 ) -> RunProjection:
     registered = milliseconds(version.registered_at)
     run = made if isinstance(made, RunRecord) else None
@@ -201,7 +206,7 @@ def _run_projection(
     files = {REPORT_PATH: report_html, RESULTS_PATH: results_table(evaluation) if evaluation else None}
     return RunProjection(
         name=f"{_act(version, made)} {version.label}",
-        tags=_run_tags(version, made, evaluation, description),
+        tags=_run_tags(version, made, evaluation, description, signer),
         params=() if made is None else run_params(made) if isinstance(made, RunRecord) else merge_params(made),
         metrics=(() if made is None else run_metrics(made) if isinstance(made, RunRecord) else merge_metrics(made))
         + metrics,
@@ -220,10 +225,14 @@ def _act(version: Version, made: RunRecord | MergeRecord | None) -> str:
 
 
 def _run_tags(
-    version: Version, made: RunRecord | MergeRecord | None, evaluation: EvaluationRecord | None, description: str
+    version: Version,
+    made: RunRecord | MergeRecord | None,
+    evaluation: EvaluationRecord | None,
+    description: str,
+    signer: str | None,
 ) -> Pairs:
     tags = {
-        "mlflow.user": version.key_id,
+        "mlflow.user": signer or version.key_id,
         "mlflow.source.type": "JOB",
         "mlflow.source.name": f"registry {_act(version, made)}",
         "mlflow.note.content": description,
@@ -252,6 +261,7 @@ def _version_tags(
     evaluation: EvaluationRecord | None,
     statements: Sequence[StoredStatement],
     completeness: Completeness | None,
+    signer: str | None,
 ) -> Pairs:
     kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
     tags = {
@@ -263,7 +273,7 @@ def _version_tags(
         "registry.kind": version.kind,
         "registry.method": version.method,
         "registry.size_bytes": str(version.size_bytes),
-        "registry.signature": f"signed by {version.key_id}",
+        "registry.signature": f"signed {signed_by(version, signer)}",
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
         "registry.statements": ", ".join(kinds) or None,

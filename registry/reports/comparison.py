@@ -11,6 +11,7 @@ from html import escape
 from importlib import resources
 from statistics import fmean, median_low
 
+from registry.evaluation.sentences import as_read
 from registry.reports.drawing import interval_drawing
 from registry.reports.text import MINUS, plain_size
 from schemas.comparison import ArmResult, MethodComparison
@@ -71,7 +72,7 @@ def comparison_page(comparison: MethodComparison) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
         f"<style>{style}</style></head>\n<body><header><p class='kicker'>comparison {escape(comparison.comparison_id)}</p>"
         f"<h1>{escape(title)}</h1><p>base {escape(comparison.base)} ({comparison.base_weights.short}); data {escape(data)}; "
-        f"{escape(comparison.hardware)}; {escape(comparison.created_at)}</p></header>\n"
+        f"{escape(as_read(comparison.hardware))}; {escape(comparison.created_at)}</p></header>\n"
         f"<section><h2>Figures</h2>{''.join(_html_table(*one) for one in two_tables(comparison))}"
         "<p>Losses are in nats a token. The interval covers held-out rows, at the median seed; the spread is lowest to highest "
         "over seeds. Neutral loss is the change on neutral text that nobody trained on. Latency is against the base's, as the "

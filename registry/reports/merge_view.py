@@ -18,16 +18,19 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
         lines.append(f"A part of it stays beside the merged weights. {merge.why_bundled}")
     elif merge.why_bundled is not None:
         lines = [f"A bundle of {labels} beside the base: nothing was folded. {merge.why_bundled}"]
-    if merge.fold_error is not None and merge.distance is not None:
-        lines.append(f"Fold error {_kl(merge.fold_error)}; distance from the trained model {_kl(merge.distance)}.")
+    figures = [f"{label} {_kl(one)}" for label, one in _both(merge) if one is not None]
+    if figures:
+        lines.append(f"{'; '.join(figures)}.")
     if merge.accepted is not None:
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
-    lines += [f"Stale: the evaluation of {one.of} does not speak of this model." for one in merge.stale]
+    if merge.stale:
+        lines.append(f"Stale: no evaluation of {' or '.join(one.of for one in merge.stale)} speaks of this model.")
     return tuple(lines)
 
 
 def merge_figures(merge: MergeRecord) -> tuple[Figure, ...]:
-    """The merge as rows: ingredients, formula, figures, and the modules with the largest relative change."""
+    """The merge as rows: ingredients, figures, and the modules with the largest relative change; beside the record's fields,
+    which hold the formula."""
     rows = [
         _row(
             f"Ingredient {one.label}",
@@ -38,10 +41,8 @@ def merge_figures(merge: MergeRecord) -> tuple[Figure, ...]:
         for one in merge.ingredients
     ]
     rows += [
-        _row("Formula", merge.formula, "sums in fp32, one rounding"),
         _row("Base policy", merge.base_policy, f"weights digest {merge.base.identity.weights}"),
-        *(_divergence("Fold error", one) for one in (merge.fold_error,) if one is not None),
-        *(_divergence("Distance from the trained model", one) for one in (merge.distance,) if one is not None),
+        *(_divergence(label, one) for label, one in _both(merge) if one is not None),
         *(_divergence(f"Distance, {policy} base", one) for policy, one in sorted(merge.compared.items())),
     ]
     if merge.lost_share is not None:
@@ -49,15 +50,28 @@ def merge_figures(merge: MergeRecord) -> tuple[Figure, ...]:
     rows.append(_flags(merge.licence_flags))
     changed = [one for one in merge.modules if one.relative_norm]
     largest = sorted(changed, key=lambda one: (-(one.relative_norm or 0), one.name))[:_MODULES_SHOWN]
-    for one in largest:
+    for at, one in enumerate(largest):
         parts = [f"relative norm {number(one.relative_norm or 0)}"]
         parts += [] if one.spectral_norm is None else [f"spectral norm {number(one.spectral_norm)}"]
         parts += [] if one.cosine is None else [f"cosine {number(one.cosine, 6)}"]
         parts += [] if one.changed_share is None else [f"{share(one.changed_share)} of values changed"]
-        rows.append(
-            _row(f"Module {one.name}", ", ".join(parts), f"{whole(len(merge.modules))} modules in the signed record")
-        )
+        all_of_them = f"largest change first; {whole(len(merge.modules))} modules in the signed record"
+        rows.append(_row(f"Module {one.name}", ", ".join(parts), "" if at else all_of_them))
     return tuple(rows)
+
+
+def _both(merge: MergeRecord) -> tuple[tuple[str, Divergence | None], ...]:
+    if _is_one_figure(merge):
+        return (("Fold error, and distance from the trained model", merge.fold_error),)
+    return (("Fold error", merge.fold_error), ("Distance from the trained model", merge.distance))
+
+
+def _is_one_figure(merge: MergeRecord) -> bool:
+    """Where nothing was quantised, what was merged is what was trained, and one measurement says both."""
+    fold, distance = merge.fold_error, merge.distance
+    if fold is None or distance is None or any(one.quantisation for one in merge.ingredients):
+        return False
+    return (fold.kl, fold.largest, fold.positions) == (distance.kl, distance.largest, distance.positions)
 
 
 def _kl(one: Divergence) -> str:

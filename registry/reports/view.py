@@ -47,6 +47,8 @@ _CHANGE = (
     "change.rel_norm_global",
     "change.relative_to",
 )
+# of a merge its own rows say these: ingredients with their parts, and the base
+_SAID_BY_MERGE = frozenset(("merge.weights", "merge.densities", "merge.base_ref", "change.relative_to"))
 _COMPUTE = (
     "compute.conservative_flop",
     "compute.param_update_flop",
@@ -103,7 +105,7 @@ def build_report_view(
         tool_version=tool_version,
         rule_set=f"{rules.rule_set} (law as of {rules.law_as_of})",
         summary=_summary(version, (run, merge), evaluation, found),
-        change=(*_figures(record, _CHANGE), *(merge_figures(merge) if merge is not None else ())),
+        change=_change(record, merge),
         training=_training(run),
         bars=tuple(bar for one in shown for bar in bars_of(one.record)),
         transitions=tuple(row for one in shown for row in transitions_of(one.record)),
@@ -167,6 +169,12 @@ def _summary(
     if found is not None:
         lines.append(f"Modification record: {found.sentence}.")
     return tuple(lines)
+
+
+def _change(record: ModificationRecord | None, merge: MergeRecord | None) -> tuple[Figure, ...]:
+    if merge is None:
+        return _figures(record, _CHANGE)
+    return (*_figures(record, tuple(path for path in _CHANGE if path not in _SAID_BY_MERGE)), *merge_figures(merge))
 
 
 def _article(word: str) -> str:

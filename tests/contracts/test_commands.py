@@ -66,6 +66,16 @@ def test_help_answers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.err == ""
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_to_type_and_not_which_python_type_it_becomes(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*name.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert re.findall(r"<[a-z][^>\n]*>|\blist\[|\b(?:int|float|str)\b(?: range)?", shown) == []
+    assert "REFERENCE…" not in shown and "REF…" not in shown
+
+
 @pytest.mark.parametrize("name", ["", *GROUPS])
 def test_no_line_of_a_list_of_commands_is_cut_on_a_terminal_of_80_columns(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

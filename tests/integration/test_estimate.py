@@ -94,8 +94,19 @@ def test_a_model_that_is_nowhere_registered_is_judged_by_its_configuration(
     )
     assert found["fit"]["verdict"] == "cannot"
     assert found["claim"]["verdict"] == "cannot"
-    assert "impossible" in found["claim"]["why"]
+    assert found["claim"]["why"].endswith("which is impossible")
     assert found["batch_source"].startswith("assumed")
+
+
+def test_the_share_that_is_trained_is_the_one_that_training_shows(
+    example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over all parameters, those of the adapter among them."""
+    home = ["--home", str(example.parent.parent / "home")]
+    counts = answer(capsys, "estimate", str(example), *home)["parameters"]
+    assert counts["all"] == counts["base"] + counts["trainable"]
+    assert run(["estimate", str(example), *home]) == 0
+    assert f"{counts['trainable'] / counts['all']:.2%} of " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

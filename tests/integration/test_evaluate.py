@@ -538,6 +538,8 @@ def test_the_command_speaks_json_and_says_what_follows(home, capsys):
     assert "follow from" in capsys.readouterr().out
     assert run(["suites", "list", "--home", folder, "--output", "json"]) == 0
     assert "house" in {one["name"] for one in json.loads(capsys.readouterr().out)}
+    assert run(["suites", "show", "house"]) == 0
+    assert capsys.readouterr().out.startswith("suite    house: House, sentence pairs")
     assert run(["suites", "show", "bbq"]) == 0
     shown = capsys.readouterr()
     assert "neutral at 0" in shown.out

@@ -154,7 +154,7 @@ def test_a_65b_base_is_34_5_gb_in_four_bits_and_no_claim_below_32_6_gb_is_possib
     parameters = two_layers.parameters + 78 * (layer + 2 * 8192)
     assert parameters == pytest.approx(65.29 * GB, rel=1e-3)
     assert frozen == pytest.approx(34.5 * GB, rel=2e-3)
-    trace = Trace(parameters, 0, 0, frozen, two_layers.largest_block, 0, parameters // 2, 4, (), frozen)
+    trace = Trace(parameters, 0, 0, frozen, two_layers.largest_block, 0, parameters // 2, 4, (), frozen, parameters)
     assert trace.floor == pytest.approx(32.6 * GB, rel=2e-3)
     assert judge_claim(round(14.7 * GB), trace).verdict == "cannot"
     assert "1.8 bits" in judge_claim(round(14.7 * GB), trace).why
@@ -190,6 +190,7 @@ A_TRACE = Trace(
     floor_bits=16,
     moments=(),
     in_blocks=20 * GB,
+    total=10 * GB,
 )
 A_COLUMN = Column("backward", {"weights": 20 * GB, "activations": 3 * GB}, frozen=20 * GB)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from registry.register import (
     NewStatement,
     register_version,
 )
+from registry.report import make_report
 from registry.statements import append_statement
 from registry.verify import verify_version
 from schemas.base_model import BaseOrigin, DeclaredFacts
@@ -204,6 +206,17 @@ def test_the_signed_statements_and_the_lineage_hold_the_same_record(place: Place
     a = version_named(place.registry, "a")
     roles = {(one.role, one.manifest) for one in records.manifest.parents}
     assert roles == {("base", a.base_manifest), ("adapter", a.manifest_digest)}
+
+
+def test_the_report_of_a_merge_says_each_thing_once(place: Place, merged: MergeOutcome) -> None:
+    assert merged.version is not None
+    page = re.sub(r"<(?!h2|/h2)[^>]*>", "", make_report(place.registry, merged.version).decode())
+    assert page.count("Fold error, and distance from the trained model") == 2, "the summary, and its row"
+    assert "Distance from the trained model" not in page
+    assert page.count("largest change first") == 1
+    changed, _, after = page.partition("What changed</h2>")[2].partition("<h2")
+    assert after and changed.count(str(merged.merge.base.identity.weights)) == 1
+    assert changed.count(merged.merge.ingredients[0].label) == 1
 
 
 def test_licence_flags_are_the_union_and_unknown_when_one_part_is(place: Place, merged: MergeOutcome) -> None:

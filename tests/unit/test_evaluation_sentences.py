@@ -2,8 +2,9 @@
 
 import pytest
 
-from registry.evaluation.sentences import compared_arms, result_lines
+from registry.evaluation.sentences import as_read, compared_arms, result_lines
 from tests.builders import a_result, an_arm, an_evaluation
+from trainer.evaluation.before_after import loss_line
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,25 @@ def test_a_loss_says_how_much_it_changed_and_within_which_bounds() -> None:
     assert line.split()[:4] == [loss.dataset, "loss", "change", f"{loss.change:+.4f}"]
     assert loss.change_ci is not None
     assert f"[{loss.change_ci.low:+.4f}, {loss.change_ci.high:+.4f}]" in line
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("change_ci: 1 clusters, fewer than 10", "1 cluster, fewer than 10"),
+        ("6 clusters, fewer than 10", "6 clusters, fewer than 10"),
+        ("11 clusters; 0.1 items; 1 items", "11 clusters; 0.1 items; 1 item"),
+        (None, ""),
+    ],
+)
+def test_one_is_singular(recorded: str | None, shown: str) -> None:
+    assert as_read(recorded) == shown
+
+
+def test_a_loss_without_an_interval_says_why() -> None:
+    (loss,) = an_evaluation().losses
+    bare = loss.model_copy(update={"change_ci": None, "ci_null_reason": "change_ci: 1 clusters, fewer than 10"})
+    assert "95 %" in loss_line(loss)
+    assert f"no interval: 1 cluster, fewer than 10, n={loss.n})" in loss_line(bare)
+    (line,) = result_lines(an_evaluation(results=(), comparisons=(), losses=(bare,)))
+    assert "(no interval: 1 cluster, fewer than 10)" in line

@@ -140,6 +140,15 @@ def test_version_tags_carry_what_the_version_page_lacks() -> None:
     assert "registry.recall" not in tags
 
 
+def test_who_signed_is_a_person_where_trust_names_one() -> None:
+    version = a_version(key_id="3f9c3c3a0b33" + "0" * 52)
+    known, unknown = a_projection(version, signer="lab-1"), a_projection(version)
+    assert "by lab-1, key 3f9c3c3a0b33…, log entry" in known.version.description
+    assert dict(known.version.tags)["registry.signature"] == "signed by lab-1, key 3f9c3c3a0b33…"
+    assert dict(known.run.tags)["mlflow.user"] == "lab-1"
+    assert version.key_id in unknown.version.description
+
+
 def test_a_recall_comes_first_in_the_description_and_in_a_tag() -> None:
     version = a_version()
     projection = a_projection(version, statements=(a_statement(version.manifest_digest, "recall"),))

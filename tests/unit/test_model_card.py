@@ -6,6 +6,7 @@ from huggingface_hub import ModelCard
 from registry.exports.loading import hub_id, loading_code
 from registry.exports.model_card import base_card, model_card
 from schemas.base_model import BaseOrigin
+from schemas.manifest import BaseReference
 from schemas.values import declared, imported
 from tests.builders import (
     NOW,
@@ -60,16 +61,27 @@ def test_the_revision_is_pinned_where_it_is_known():
     assert f'from_pretrained("example-org/small-llama", revision="{revision}")' in a_card(base=base)
 
 
+IN_4_BITS = BaseReference(identity=a_base_identity(), quantisation="fp4")
 LOADING = {
     "a bundle": (
         {"layout": "bundle"},
-        {},
+        (),
         ['(base, "FOLDER_OF_THIS_CARD/lora")', 'model, "FOLDER_OF_THIS_CARD/prompt")'],
     ),
-    "bottleneck": ({"method": "bottleneck"}, {}, ["import trainer.methods.bottleneck_adapter"]),
+    "bottleneck": ({"method": "bottleneck"}, (), ["import trainer.methods.bottleneck_adapter"]),
+    "bottleneck beside a merge": (
+        {"layout": "bundle", "method": "merge"},
+        ("lora", "bottleneck"),
+        ["import trainer.methods.bottleneck_adapter", '(base, "FOLDER_OF_THIS_CARD/adapters/00")'],
+    ),
+    "a bundle on 4 bits": (
+        {"layout": "bundle", "method": "merge", "base": IN_4_BITS},
+        ("prompt_tuning",),
+        ['bnb_4bit_quant_type="fp4", bnb_4bit_use_double_quant=False', "import torch"],
+    ),
     "4 bits": (
-        {"method": "qlora"},
-        {"quantization": {"type": "nf4", "double": True}},
+        {"method": "qlora", "base": IN_4_BITS.model_copy(update={"quantisation": "nf4, double"})},
+        (),
         ['bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True', "quantization_config=bits", "import torch"],
     ),
 }
@@ -77,8 +89,8 @@ LOADING = {
 
 @pytest.mark.parametrize("case", LOADING)
 def test_the_loading_lines_are_python_and_say_what_the_method_needs(case):
-    changes, config, expected = LOADING[case]
-    code = loading_code(a_manifest().model_copy(update=changes), a_base_record(), config)
+    changes, methods, expected = LOADING[case]
+    code = loading_code(a_manifest().model_copy(update=changes), a_base_record(), methods)
     compile(code, "card", "exec")
     assert all(line in code for line in expected)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.evaluation.aggregate import NEUTRAL
+from registry.evaluation.sentences import as_read
 from registry.evaluation.staleness import base_composition
 from schemas.base_model import BaseIdentity
 from schemas.config import TrainingFile
@@ -125,7 +126,8 @@ def _say(record: EvaluationRecord, names: set[str], observe: Observe) -> None:
 def loss_line(loss: LossComparison) -> str:
     """A loss before and after, with the interval of its change."""
     interval = loss.change_ci
-    band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else ""
+    missing = f"no interval: {as_read(loss.ci_null_reason)}, "
+    band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else missing
     return f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"
 
 

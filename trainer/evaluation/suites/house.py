@@ -15,7 +15,7 @@ from trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 
 DEFINITION = SuiteDefinition(
     name="house",
-    title="house: sentence pairs written for this project",
+    title="House, sentence pairs written for this project",
     licence="Apache-2.0",
     source="written by the project's authors; shipped with it",
     critique=(
