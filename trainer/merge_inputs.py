@@ -19,7 +19,7 @@ from registry.records import Records, records_of
 from registry.register import require_name
 from schemas.base_model import BaseRecord
 from schemas.errors import InputRefused, IntegrityBroken
-from schemas.identity import Digest, check_name
+from schemas.identity import Digest
 from schemas.manifest import BaseReference
 from schemas.merge import BasePolicy, MergeIngredient
 from schemas.progress import Observe, Said, Warned, ignore

@@ -213,7 +213,7 @@ class _Run:
             processes=Processes(size=self.launch.size),
             scratch=self.folder,
             start=start,
-            **({} if self.shared is None else {"load": self.shared.load}),
+            load=None if self.shared is None else self.shared.load,
         )
         self.warnings += [*trained.data.warnings, *self._resumption(trained)]
         for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):

@@ -73,7 +73,7 @@ def train_adapter(
     processes: Processes = ALONE,
     scratch: Path | None = None,
     start: Path | None = None,
-    load: Load = load_base,
+    load: Load | None = None,
 ) -> Trained:
     """Train what the file says on the base in `base_folder`.
 
@@ -90,7 +90,7 @@ def train_adapter(
         start: the folder of the adapter to go on from, checked by the caller.
         after_load: called once the weights are in memory: the caller looks again whether the files changed. Weights that
             are offloaded are read again until the model is gone.
-        load: gives the base of a folder; `SharedBase.load` where several trainings follow each other.
+        load: gives the base of a folder, `SharedBase.load` where several trainings follow each other; None for `load_base`.
 
     Raises:
         InputRefused: data or method block are refused.
@@ -113,7 +113,7 @@ def train_adapter(
     after_data(data.identities)
     hardware = choose_hardware(training.dtype)
     dtype = weights_dtype(config, hardware)
-    model, tokenizer = load(
+    model, tokenizer = (load or load_base)(
         base_folder,
         dtype=dtype,
         device=hardware.device,

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +230,9 @@ def keep_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     train_adapter = trainer.training.train_adapter
 
     def keeping(*arguments: Any, **options: Any) -> Any:
-        kept.append(train_adapter(*arguments, **options))
-        return kept[-1]
+        trained = train_adapter(*arguments, **options)
+        kept.append(replace(trained, model=deepcopy(trained.model)))  # scoring widens what training narrowed
+        return trained
 
     monkeypatch.setattr(trainer.training, "train_adapter", keeping)
     return kept
