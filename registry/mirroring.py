@@ -109,10 +109,9 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
 def _person(registry: Registry, key_id: str) -> str | None:
     """Whom the home's trust file names for a key; None where it names nobody, or can decide nothing now."""
     try:
-        key = registry.trust.key(key_id)
+        return registry.trust.person_of(key_id)
     except (IntegrityBroken, NotChecked):
         return None
-    return None if key is None else key.person
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """The signed records of a version, read back as values: run, evaluation, modification, base."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from registry.compliance.recorded_run import TrainedRun
 from registry.database import catalog
 from registry.home import Registry
 from registry.manifests import read_manifest
@@ -112,27 +110,3 @@ def records_of(registry: Registry, version: Version) -> Records:
         base=None if base is None else BaseRecord.from_json(base),
         card=None if artifact.card_digest is None else registry.store.read_bytes(artifact.card_digest),
     )
-
-
-def trained_on(registry: Registry, digests: Iterable[Digest]) -> tuple[TrainedRun, ...]:
-    """The training runs that made these artifacts, and those of all that they were merged from or went on from, each once.
-
-    Raises:
-        StatementAltered: as `records_of`.
-    """
-    found: dict[Digest, TrainedRun] = {}
-    waiting = list(digests)
-    while waiting:
-        digest = waiting.pop()
-        with registry.database.read() as tx:
-            versions = catalog.version_by_digest(tx, digest)
-        records = records_of(registry, versions[0]) if versions else None
-        if digest in found or (records is not None and records.base is not None):
-            continue
-        if records is not None:
-            waiting += [parent.manifest for parent in records.manifest.parents if parent.role != "base"]
-        if records is not None and records.merge is not None:
-            continue
-        label = versions[0].label if versions else digest.short
-        found[digest] = TrainedRun(label=label, manifest=digest, run=records.run if records else None)
-    return tuple(found.values())

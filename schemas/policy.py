@@ -86,6 +86,10 @@ class TrustPolicy(Document):
         """The listed key with this id; None means that this file does not know it."""
         return next((key for key in self.keys if key.key_id == key_id), None)
 
+    def person_of(self, key_id: str) -> str | None:
+        """Whom this file names for a key; None where it does not know it."""
+        return next((key.person for key in self.keys if key.key_id == key_id), None)
+
     def revocation(self, key_id: str) -> Revocation | None:
         """The earliest revocation of a key; None means that it stands."""
         found = [one for one in self.revocations if one.key_id == key_id]

@@ -94,17 +94,16 @@ def tasks_of(raw: Any) -> tuple[str, ...]:
     return names
 
 
-def order_of(raw: Any) -> TaskOrder:
+def order_of(raw: dict[str, Any]) -> TaskOrder:
     """How the tasks of a YAML document follow each other.
 
     Raises:
         WrongValue: in none of the ways that there are.
     """
-    asked = raw.get(ORDER, "independent") if isinstance(raw, dict) else "independent"
-    for order in _ORDERS:
-        if asked == order:
-            return order
-    raise WrongValue(ORDER, asked, expected=f"one of {', '.join(_ORDERS)}")
+    asked: TaskOrder = raw.get(ORDER, "independent")
+    if asked not in _ORDERS:
+        raise WrongValue(ORDER, asked, expected=f"one of {', '.join(_ORDERS)}")
+    return asked
 
 
 def parse_task(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[TrainingFile, tuple[str, ...]]:

@@ -71,7 +71,7 @@ def score_again(
     """Score a seeded sample of the rows again, in every arm but the controls; returns a sentence.
 
     Raises:
-        ScoresDiffer: a value is farther from its record than the tolerance, or a state changed.
+        ScoresDiffer: a value is farther from its record than the tolerance.
         NothingToScore: the data of no suite is here, or the evaluation is of something else than the version.
     """
     from trainer.evaluations import Asked, evaluate_references_again

@@ -196,9 +196,9 @@ def _accept(registry: Registry, asked: Asked, key_id: str) -> None:
     """Record that whoever evaluates accepts the licences of the suites, and refuse names that are none."""
     from trainer.suite_pins import accept_licence
 
-    key = registry.trust.key(key_id)
+    person = registry.trust.person_of(key_id)
     for name in asked.suites:
-        accept_licence(registry, name, accepts=True, person=None if key is None else key.person)
+        accept_licence(registry, name, accepts=True, person=person)
 
 
 def _loaded_suites(registry: Registry, asked: Asked) -> tuple[Any, ...]:  # trainer.evaluation.suites.LoadedSuite
@@ -437,8 +437,7 @@ def _conditions(session: _Session, base: _Base, key_id: str) -> Any:  # trainer.
     from trainer.evaluation.thresholds import read_thresholds
     from trainer.suite_pins import accepted_licences
 
-    key = session.registry.trust.key(key_id)
-    person = None if key is None else key.person
+    person = session.registry.trust.person_of(key_id)
     thresholds, policy = read_thresholds(session.asked.policy)
     return Conditions(
         created_at=session.registry.clock(),

@@ -25,7 +25,6 @@ from registry.home import Registry
 from registry.manifests import manifest_of_folder
 from registry.organisation import read_profile
 from registry.provenance import merge_provenance
-from registry.records import trained_on
 from registry.register import NewArtifact, NewStatement, register_version
 from registry.statements import append_statement
 from schemas.canonical import canonical_digest
@@ -37,6 +36,7 @@ from schemas.modification import ModificationRecord
 from schemas.progress import Observe, Said, Warned, ignore
 from schemas.statement import CardPredicate
 from schemas.version import Version
+from trainer.ancestry import trained_on
 from trainer.facts_file import read_facts
 from trainer.merge_inputs import (
     Prepared,
@@ -167,11 +167,13 @@ class _Merge:
             profile=read_profile(self.registry),
             tool_version=merge.environment.code_version,
             evaluation=evaluated[0].record if evaluated else None,
-            signing=Signing(key_id=key_id, person=self._person(key_id), log_origin=self.registry.origin),
+            signing=Signing(
+                key_id=key_id, person=self.registry.trust.person_of(key_id), log_origin=self.registry.origin
+            ),
             facts=facts,
         )
         self.observe(Said("record", completeness(modification).sentence))
-        signed_by = self._person(key_id) or key_id[:12]
+        signed_by = self.registry.trust.person_of(key_id) or key_id[:12]
         if not register:
             return MergeOutcome(None, merge, modification, signed_by)
         was_there = self._is_registered(manifest)
@@ -200,7 +202,7 @@ class _Merge:
             label = prepared.adapters[0].version.label
             raise DistanceNotAccepted(label, how.settings, distance.kl, other.kl if other else None)
         self.observe(Warned("distance-accepted", f"the distance from the trained model was accepted: {reason}"))
-        return AcceptedDistance(reason=reason.strip(), by=self._person(key_id))
+        return AcceptedDistance(reason=reason.strip(), by=self.registry.trust.person_of(key_id))
 
     def _manifest(self, made: "Made") -> Manifest:
         prepared = self.prepared
@@ -227,7 +229,7 @@ class _Merge:
             self.artifact,
             manifest=manifest,
             created_at=self.registry.clock(),
-            responsible=self._person(key_id),
+            responsible=self.registry.trust.person_of(key_id),
             observe=self.observe,
         )
 
@@ -325,10 +327,6 @@ class _Merge:
                 signer=self.registry.trainer_key,
                 evidence=(one.items,),
             )
-
-    def _person(self, key_id: str) -> str | None:
-        key = self.registry.trust.key(key_id)
-        return None if key is None else key.person
 
 
 def _stale(manifest: Manifest, prepared: Prepared) -> tuple[StaleEvaluation, ...]:

@@ -1,4 +1,4 @@
-"""`registry train`, from a file to a registered version. The only module of the trainer that knows the registry.
+"""`registry train`, from a file to a registered version.
 
     config → base identity → data identity → train → evaluate both arms → artifact folder → manifest → register
 
@@ -21,7 +21,6 @@ from registry.home import Registry
 from registry.manifests import manifest_of_folder
 from registry.organisation import read_profile
 from registry.provenance import provenance_predicate
-from registry.records import trained_on
 from registry.register import NewArtifact, NewStatement, register_version, require_name
 from schemas.canonical import canonical_digest
 from schemas.config import TrainingFile, config_identity, config_record
@@ -34,6 +33,7 @@ from schemas.run import KeptRun, RunRecord
 from schemas.statement import CardPredicate
 from schemas.values import derived, measured
 from schemas.version import Version
+from trainer.ancestry import trained_on
 from trainer.checked_base import CheckedBase, base_named, checked_base
 from trainer.config import LoadedConfig, load_training_file
 from trainer.continued import fetched, pinned
@@ -231,7 +231,7 @@ class _Run:
                 base=self.base.record.identity,
                 weights_digest=manifest.weights_digest,
                 created_at=self.registry.clock(),
-                responsible=self._person(key_id),
+                responsible=self.registry.trust.person_of(key_id),
                 base_model=second_base,
                 asked=self._asked(trained),
                 observe=self.observe,
@@ -245,7 +245,7 @@ class _Run:
         version = self._register(manifest, run, evaluated, modification)
         if self.shared is not None:
             self.shared.take_off(trained.model, self.config)
-        return TrainOutcome(version, run, modification, self._person(key_id) or key_id[:12], was_there)
+        return TrainOutcome(version, run, modification, self.registry.trust.person_of(key_id) or key_id[:12], was_there)
 
     def _start(self) -> Path | None:
         """The folder of the adapter that is gone on from."""
@@ -416,7 +416,9 @@ class _Run:
                 added=None if whole else run.parameters_trainable, base_untouched=None if whole else True
             ),
             optimiser=optimizer_name(self.config),
-            signing=Signing(key_id=key_id, person=self._person(key_id), log_origin=self.registry.origin),
+            signing=Signing(
+                key_id=key_id, person=self.registry.trust.person_of(key_id), log_origin=self.registry.origin
+            ),
             facts=facts,
         )
         counted = completeness(record)
@@ -454,10 +456,6 @@ class _Run:
             ),
             observe=self.observe,
         )
-
-    def _person(self, key_id: str) -> str | None:
-        key = self.registry.trust.key(key_id)
-        return None if key is None else key.person
 
 
 def _read_facts(loaded: LoadedConfig) -> dict[str, Any] | None:

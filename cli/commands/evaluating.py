@@ -70,6 +70,10 @@ def evaluate(
     if recheck:
         _recheck(references, sample, home, output)
         return
+    if sample is not None:
+        raise typer.BadParameter("only what is recorded is sampled: add --recheck", param_hint="--sample")
+    if answers is None and (metric is not None or allow_code):
+        raise typer.BadParameter("a metric is of answers: name their file with --answers", param_hint="--metric")
     from cli.progress import Progress
     from cli.wiring import opened
     from trainer.evaluations import Asked, evaluate_references
@@ -183,7 +187,7 @@ def suites_add(
     from trainer.suite_pins import pin_suite
 
     with opened(home) as registry:
-        person = next((key.person for key in registry.trust.keys if key.person), None)
+        person = next((key.person for key in registry.trust.keys if key.role == "trainer"), None)
         pin = pin_suite(
             registry,
             name,

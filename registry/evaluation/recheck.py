@@ -95,17 +95,6 @@ def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
     return tuple(found)
 
 
-def require_unaltered(record: EvaluationRecord, items: bytes) -> None:
-    """Return if the record follows from its items.
-
-    Raises:
-        EvaluationAltered: it does not; carries every discrepancy.
-    """
-    found = recheck(record, items)
-    if found:
-        raise EvaluationAltered(found)
-
-
 def plan_of(record: EvaluationRecord) -> Plan:
     """What the figures depend on besides the items, as recorded.
 
@@ -120,7 +109,7 @@ def plan_of(record: EvaluationRecord) -> Plan:
     ratio, seed = stated.get("neutral_loss_ratio", NEUTRAL_LOSS_RATIO), record.seeds.get("bootstrap", 0)
     if before not in get_args(ArmName) or after not in get_args(ArmName):
         raise UnusablePlan("`before` or `after` is not a known arm")
-    if type(draws) is not int or not 2 <= draws <= _MAX_DRAWS or not isinstance(ratio, int | float) or seed < 0:
+    if type(draws) is not int or not 2 <= draws <= _MAX_DRAWS or type(ratio) not in (int, float) or seed < 0:
         raise UnusablePlan(f"draws {draws!r}, neutral loss ratio {ratio!r} or seed {seed!r} is out of range")
     if not isinstance(level, float) or not 0 < level < 1:
         raise UnusablePlan(f"the level {level!r} is not between 0 and 1")
@@ -129,7 +118,7 @@ def plan_of(record: EvaluationRecord) -> Plan:
     )  # fmt: skip
     if type(figures) is not int or not 1 <= figures <= FIGURES:
         raise UnusablePlan(f"its figures are of edition {figures!r}, and this tool computes those up to {FIGURES}")
-    if not isinstance(lms, int | float) or not isinstance(acc, int | float):
+    if type(lms) not in (int, float) or type(acc) not in (int, float):
         raise UnusablePlan("a limit of lost capability is no number")
     return Plan(
         thresholds=record.protocol.thresholds,

@@ -30,11 +30,6 @@ class PickleRefused(InputRefused):
         )
 
 
-def is_pickle(path: Path) -> bool:
-    """True when the extension or the content of `path` says pickle."""
-    return _reason(path) is not None
-
-
 def refuse_pickle(path: Path) -> None:
     """Return when `path` is no pickle.
 

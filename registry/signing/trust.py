@@ -306,17 +306,6 @@ def require_ok(status: KeyStatus) -> TrustedKey:
             return status.key
 
 
-def allowed_keys(
-    policy: TrustPolicy, *, predicate_type: str, now: str, at: str | None = None
-) -> Mapping[KeyState, tuple[PublicKey, ...]]:
-    """The listed keys by what `key_status` says of each; a state without keys is absent. `at` is a proven time."""
-    found: dict[KeyState, tuple[PublicKey, ...]] = {}
-    for key in policy.keys:
-        state = key_status(policy, key.key_id, predicate_type=predicate_type, signed_at_proven=at, now=now).state
-        found[state] = (*found.get(state, ()), _public(key))
-    return found
-
-
 def _sign(signer: Signer, payload: bytes) -> bytes:
     return signer.sign(dsse.pae(TRUST_PAYLOAD_TYPE, payload))
 

@@ -13,12 +13,13 @@ from cli.main import run
 from registry.home import Registry, open_home
 from registry.lineage import lineage_of
 from registry.pull import pull_version, version_named
-from registry.records import records_of, stored_manifest, trained_on
+from registry.records import records_of, stored_manifest
 from registry.verify import verify_version
 from schemas.errors import KnownError
 from schemas.progress import Advanced
 from schemas.version import Version
 from tests.training_builders import a_base_folder, a_training_file
+from trainer.ancestry import trained_on
 from trainer.base_models import load_base
 from trainer.compare import registered_before
 from trainer.config import load_tasks, load_training_file

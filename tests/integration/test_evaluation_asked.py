@@ -30,6 +30,7 @@ from tests.homes import NOW
 from tests.hub_server import COMMIT, FakeHub, serving
 from trainer.evaluation.retention import RetainedTwice
 from trainer.evaluation.suites.files import OtherSuiteFile
+from trainer.evaluation.thresholds import ThresholdsRefused
 from trainer.evaluation_sample import score_each_again
 from trainer.evaluations import Asked, evaluate_references
 from trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
@@ -264,6 +265,23 @@ def policy(tmp_path) -> Path:
     path = tmp_path / "thresholds.yml"
     path.write_text("thresholds: {house.margin: {lo: 0.3, hi: 0.8}}\n")
     return path
+
+
+@pytest.mark.parametrize("band", ["{lo: true, hi: 0.8}", "{lo: '0.3', hi: 0.8}", "{hi: 0.8}"])
+def test_thresholds_that_are_no_numbers_are_refused(band, home, tmp_path):
+    path = tmp_path / "odd.yml"
+    path.write_text(f"thresholds: {{house.margin: {band}}}\n")
+    with pytest.raises(ThresholdsRefused, match=r"house\.margin"):
+        evaluate_references(home, ["cats:1"], Asked(suites=("house",), policy=path))
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["--sample", "3"], "--recheck"), (["--metric", "own.py:score"], "--answers"), (["--allow-code"], "--answers")],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, named, home, capsys):
+    assert run(["evaluate", "cats:1", "--suite", "house", *words, "--home", str(home.folder)]) == 2
+    assert named in capsys.readouterr().err
 
 
 def plans_and_evaluations(home, reference="cats:1") -> tuple[list[int], list[int]]:

@@ -254,13 +254,6 @@ def test_a_key_counts_within_its_validity_or_with_a_proven_time_inside_it(now, p
         assert caught.value.exit_code == 5
 
 
-def test_keys_are_listed_by_what_may_be_done_with_them():
-    found = trust.allowed_keys(a_policy_with_keys(revocations=revoked("lost")), predicate_type=APPROVAL, now=NOW)
-    assert found["ok"] == (APPROVER.public,)
-    assert found["revoked"] == (TRAINER.public,)
-    assert set(found["wrong-role"]) == {ROOT.public, an_ed25519_key().public}
-
-
 def test_revoked_keys_stay_among_the_public_keys_so_that_they_can_be_recognised():
     policy = a_policy_with_keys(revocations=revoked("lost"))
     assert TRAINER.public in trust.public_keys(policy)

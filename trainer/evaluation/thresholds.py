@@ -44,7 +44,7 @@ def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest 
     digest = Digest.of(data)
     found = {}
     for key, band in stated.items():
-        if not isinstance(band, dict) or not all(isinstance(band.get(end), int | float) for end in ("lo", "hi")):
+        if not isinstance(band, dict) or not all(type(band.get(end)) in (int, float) for end in ("lo", "hi")):
             raise ThresholdsRefused(path.name, f"{key} has no lo and hi")
         found[str(key)] = Threshold(lo=band["lo"], hi=band["hi"], source=f"policy {path.name} {digest.short}")
         state_of(0.0, found[str(key)])  # any margin: it refuses a band that is none
