@@ -318,7 +318,9 @@ class RetentionSource(TrainSource):
 
     @model_validator(mode="before")
     @classmethod
-    def _path_alone(cls, value: Any) -> Any:  # what the file holds there
+    def _path_alone(cls, value: Any) -> Any:  # what the file holds there; read from JSON, its lists are tuples no more
+        if isinstance(value, dict):
+            return {key: tuple(one) if isinstance(one, list) else one for key, one in value.items()}
         return {"path": value} if isinstance(value, str) else value
 
     @classmethod

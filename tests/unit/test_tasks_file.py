@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.config import config_identity
+from schemas.config import TrainingFile, config_identity
 from schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
 from schemas.errors import KnownError
 from schemas.identity import MalformedName
@@ -120,3 +120,10 @@ def test_a_split_is_told_by_fraction_and_seed_together() -> None:
 def test_bad_data_of_a_task_name_their_key() -> None:
     with pytest.raises(UnknownKey, match=r"data\.train\.rowz"):
         parse_task(a_file(tasks=[{"name": "sums", "data": {"train": {"path": "a", "rowz": 1}}}]), [("task", "sums")])
+
+
+def test_a_task_of_a_sequence_reaches_other_processes_as_json() -> None:
+    rows = {"train": {"path": "rows.jsonl", "format": "classification", "labels": ["no", "yes"]}}
+    tasks = [{"name": "sums", "data": rows}, {"name": "names", "data": ROWS}]
+    found, _ = parse_task(a_sequence(tasks=tasks), [("task", "sums")])
+    assert TrainingFile.model_validate_json(found.model_dump_json()) == found
