@@ -181,6 +181,7 @@ def plan_arms(config_path: Path, overrides: tuple[str, ...], loaded: LoadedConfi
                 "training.learning_rate": rate,
             }
             if config.data.validation.path is None and config.data.validation.seed is None:
+                changes["data.validation.fraction"] = config.data.validation.fraction  # a seed alone would be no split
                 changes["data.validation.seed"] = first
             if config.method == "qlora" != method:
                 changes["quantization"] = None  # the base in 4 bits is qlora's; the file asked for it by the method

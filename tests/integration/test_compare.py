@@ -250,6 +250,13 @@ def test_seeds_follow_that_of_the_file_and_the_split_stays(config: Path) -> None
     assert {one.data.validation.seed for one in files} == {7}
 
 
+def test_a_file_that_names_no_held_out_rows_has_arms_too(config: Path) -> None:
+    config.write_text("".join(line for line in CONFIG.splitlines(keepends=True) if "validation" not in line))
+    (arm,) = arms_of(config, methods=("ia3",))
+    validation = load_training_file(arm.config, arm.overrides).config.data.validation
+    assert (validation.fraction, validation.seed) == (0.1, 7)
+
+
 def test_the_files_own_rate_is_for_its_method_and_a_given_one_overrules(config: Path) -> None:
     assert arms_of(config, methods=("lora",))[0].learning_rate == 3e-3
     assert arms_of(config, methods=("lora",), rates={"lora": 1e-4})[0].learning_rate == 1e-4
