@@ -43,4 +43,4 @@ def ask(
         return
     for one in answers:
         console.out(f"{one.version}  {one.tokens} tokens in {one.seconds:.2g} s\n{one.text}\n")
-    console.next_step(f"registry evaluate {answers[0].version}")
+    console.next_step(f"registry evaluate {answers[0].version} --suite house")

@@ -23,7 +23,7 @@ def test_two_answers_side_by_side_and_the_same_ones_again(warm: WarmCommand, cop
     arguments = ("ask", "polite-replies:1", PROMPT, "--against", "base", "--max-new-tokens", "12")
     shown = warm(*arguments, cwd=copy).ok()
     assert "polite-replies:1" in shown.out and "tiny:1" in shown.out
-    assert "next: registry evaluate polite-replies:1" in shown.err
+    assert "next: registry evaluate polite-replies:1 --suite house" in shown.err
     assert shown.err.count("digest checked") == 1  # of the base that both have
     first, second = (warm(*arguments, "--output", "json", cwd=copy).ok().value for _ in range(2))
     texts = [[one["text"] for one in run["answers"]] for run in (first, second)]
