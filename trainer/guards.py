@@ -24,7 +24,7 @@ def warnings_about(config: TrainingFile) -> Iterator[tuple[str, str]]:
     rate = advice(config.method, config.training.learning_rate)
     if rate is not None:
         yield "learning-rate", rate
-    if config.method == "prompt_tuning" and len(config.seeds) == 1:
+    if config.method == "prompt_tuning" and len(config.seeds) == 1 and config.continue_from is None:
         yield (
             "one-seed",
             "prompt tuning from one seed: what comes out depends on where it starts; leave `seeds` to its default",

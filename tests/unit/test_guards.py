@@ -50,6 +50,7 @@ def test_an_adapter_that_is_not_merged_is_warned_of_where_latency_is_a_goal():
 def test_prompt_tuning_from_one_seed_is_warned_of():
     assert "one-seed" in warned(method="prompt_tuning", prompt_tuning={"seeds": 1})
     assert "one-seed" not in warned(method="prompt_tuning")
+    assert "one-seed" not in warned(method="prompt_tuning", continue_from="tutor:1")  # it starts where that one ended
 
 
 def test_a_method_that_does_not_fit_a_goal_is_warned_of():
