@@ -63,6 +63,7 @@ def run_folder(runs: Path, run_id: str) -> Iterator[Path]:
     folder = runs / run_id
     descriptor = _made_and_held(folder)
     try:
+        _remove_scratch(folder)  # of a run that was killed and goes on now
         yield folder
     except BaseException as error:
         if not _is_kept(folder):

@@ -1,6 +1,9 @@
 """Training that goes on from an adapter, and tasks one after the other: where it begins, what is refused, what was forgotten."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -355,3 +358,26 @@ def test_another_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartDiffers) as refused:
         start_from(model, tmp_path / "adapter")
     assert "lora_alpha is 16" in refused.value.why
+
+
+# --- what a user may get wrong, and what may come in between ---
+
+
+def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there(
+    trained: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
+    script = (
+        "import os, signal, sys; from pathlib import Path; from registry.home import open_home; "
+        "from schemas.progress import Advanced; from trainer.runs import train_and_register; "
+        "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
+        "and os.kill(os.getpid(), signal.SIGKILL); "
+        "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(trained.home), str(trained.alone), *words[:2]], check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert list((trained.home / "runs").glob("*/start"))
+    assert run(["train", "--resume", "--no-mirror", *words[2:]]) == 0
+    assert "registered killed:1" in capsys.readouterr().out
