@@ -17,6 +17,7 @@ from registry.home import Registry
 from registry.records import records_of
 from schemas.errors import NotChecked
 from schemas.evaluation import EvaluationRecord, LossComparison
+from schemas.identity import Digest
 from schemas.version import Version
 from trainer.evaluation.retention import PREFIX
 
@@ -69,7 +70,7 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
         StepNotMeasured: a version's evaluation has not the held-out rows of every task.
     """
     tasks = [task for task, _ in trained]
-    records = [_measured(registry, version, tasks) for _, version in trained]
+    records = _on_the_same_rows([(version.label, _measured(registry, version, tasks)) for _, version in trained], tasks)
     steps = tuple(
         Step(task, version.label, {one: _loss(record, one).after for one in tasks})
         for (task, version), record in zip(trained, records, strict=True)
@@ -77,25 +78,44 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
     forgotten = []
     for at, (task, version) in enumerate(trained[:-1]):
         before, after = (_rows(registry, record, task) for record in (records[at], records[-1]))
-        found = (
-            compare_losses([Pair(before[id], after[id]) for id in sorted(before)], _HOW)
-            if _same(before, after)
-            else None
-        )
+        found = compare_losses([Pair(before[id], after[id]) for id in sorted(before)], _HOW)
         if found is None:
             raise StepNotMeasured(version.label, task)
         forgotten.append(found.model_copy(update={"dataset": task}))
     return Forgetting({one: _loss(records[0], one).before for one in tasks}, steps, tuple(forgotten))
 
 
-def _measured(registry: Registry, version: Version, tasks: Sequence[str]) -> EvaluationRecord:
-    """The evaluation that has all tasks: that of its training is the first."""
+def _measured(registry: Registry, version: Version, tasks: Sequence[str]) -> tuple[EvaluationRecord, ...]:
+    """The evaluations that have all tasks: that of a training is the first."""
     evaluations = records_of(registry, version).evaluations
     for task in tasks:
         evaluations = tuple(one for one in evaluations if any(loss.dataset == PREFIX + task for loss in one.losses))
         if not evaluations:
             raise StepNotMeasured(version.label, task)
-    return evaluations[0]
+    return evaluations
+
+
+def _on_the_same_rows(
+    found: Sequence[tuple[str, tuple[EvaluationRecord, ...]]], tasks: Sequence[str]
+) -> list[EvaluationRecord]:
+    """One evaluation of each version, all of the very rows that one of the last version is of."""
+
+    def rows(record: EvaluationRecord) -> list[tuple[Digest, str, int]]:
+        return [_data(record, task) for task in tasks]
+
+    chosen: dict[str, EvaluationRecord] = {}
+    for last in found[-1][1]:
+        chosen = {label: one for label, several in found for one in reversed(several) if rows(one) == rows(last)}
+        if len(chosen) == len(found):
+            return list(chosen.values())
+    label, several = next(one for one in found if one[0] not in chosen)
+    raise StepNotMeasured(label, next(task for task in tasks if _data(several[0], task) != _data(last, task)))
+
+
+def _data(record: EvaluationRecord, task: str) -> tuple[Digest, str, int]:
+    """Which rows of a task were scored: the digest of their file, how they were chosen, and their number."""
+    data = next(one for one in record.datasets if one.name == PREFIX + task)
+    return data.sha256, data.selection, data.rows_used
 
 
 def _loss(record: EvaluationRecord, task: str) -> LossComparison:
@@ -108,7 +128,3 @@ def _rows(registry: Registry, record: EvaluationRecord, task: str) -> dict[str, 
     return {
         one.id: one for one in table if isinstance(one, Item) and (one.dataset, one.arm) == (PREFIX + task, "adapted")
     }
-
-
-def _same(before: dict[str, Item], after: dict[str, Item]) -> bool:
-    return {id: one.tokens_a for id, one in before.items()} == {id: one.tokens_a for id, one in after.items()}
