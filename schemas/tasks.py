@@ -20,6 +20,10 @@ ORDER = "task_order"
 TaskOrder = Literal["independent", "sequential"]
 _ORDERS: tuple[TaskOrder, ...] = get_args(TaskOrder)
 _KEYS = ("name", "data")
+_ALONE = (
+    "the tasks follow each other, and picked alone {task} begins at the base; `continue_from=` the version of {before} "
+    "begins where the sequence does"
+)
 
 
 class DataAndTasks(InputRefused):
@@ -127,6 +131,8 @@ def parse_task(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[Tra
     if order_of(raw) == "sequential":
         files = [parse_training_file(_alone(raw, at), others)[0] for at in range(len(names))]
         config = _measured_on(config, dict(zip(names, files, strict=True)))
+        if names.index(picked[-1]) and config.continue_from is None:
+            notes = (*notes, _ALONE.format(task=picked[-1], before=names[names.index(picked[-1]) - 1]))
     return config, notes
 
 

@@ -22,7 +22,7 @@ from schemas.tasks import TASK
 from schemas.version import Version
 from trainer.checked_base import base_named
 from trainer.compare import registered_before, same_data
-from trainer.config import LoadedConfig, load_task_order, load_training_file
+from trainer.config import LoadedConfig, load_task_order, load_training_file, parse_override
 from trainer.forgetting import Forgetting, forgetting_of
 from trainer.launch import Launch
 from trainer.methods import check_available
@@ -94,7 +94,7 @@ def train_tasks(
 
     registry.require_writable()
     in_sequence = load_task_order(path) == "sequential"
-    words = {name: (*overrides, f"{TASK}={name}") for name in names}
+    words = {name: _words(overrides, name) for name in names}
     files = {name: load_training_file(path, words[name]) for name in names}
     if in_sequence:
         for loaded in list(files.values())[1:]:
@@ -108,6 +108,13 @@ def train_tasks(
     pairs = [(one.task, one.version) for one in results]
     forgetting = forgetting_of(registry, pairs) if in_sequence else None
     return TasksOutcome(tuple(results), work.shared.loads, forgetting)
+
+
+def _words(overrides: tuple[str, ...], task: str) -> tuple[str, ...]:
+    """What picks a task; a name on the command line is that of the file, and gets the task's ending too."""
+    named = [value for key, value in map(parse_override, overrides) if key == "name"]
+    own = (f"name={named[-1]}-{task}",) if named and isinstance(named[-1], str) else ()
+    return (*overrides, *own, f"{TASK}={task}")
 
 
 @dataclass(frozen=True, slots=True)
