@@ -29,6 +29,7 @@ from schemas.sizes import bytes_of
 from schemas.values import Value, derived, measured, unknown
 from schemas.version import Version
 from trainer.config import LoadedConfig, load_training_file
+from trainer.continued import pinned
 from trainer.environment import Hardware, choose_hardware
 from trainer.methods import METHODS, check_available, implementation
 
@@ -196,6 +197,7 @@ def estimate_run(
             assert model_config is not None, "without a registry there is a configuration"
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         base = version_named(registry, loaded.config.base)
+        pinned(registry, loaded, base)  # what could not be gone on from is said now, as the run would
         folder = base_folder(registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(".safetensors"))
         work = _workload(loaded, folder, base_record(registry, base).context_length, observe)
         return _estimate(loaded, _read_config(folder / CONFIG_FILE), work, question, rate=_rate(registry, base, loaded))

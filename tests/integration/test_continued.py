@@ -10,6 +10,9 @@ import sys
 import signal
 import subprocess
 import sys
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -463,6 +466,65 @@ def test_one_task_of_a_sequence_says_that_it_begins_at_the_base(trained: Home) -
     assert any("second begins at the base" in note and "first" in note for note in notes)
     assert not load_training_file(trained.sequence, ("task=first",)).notes
     assert not load_training_file(trained.sequence, ("task=second", "continue_from=tutor-first:1")).notes
+
+
+def test_held_out_rows_that_changed_in_between_are_in_no_table(
+    trained: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first task's version was measured on the second's rows as they were: no column may hold both."""
+    for source in trained.folder.iterdir():
+        if source.is_file():
+            (tmp_path / source.name).write_bytes(source.read_bytes())
+    rows = (tmp_path / "held-out.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "held-out.jsonl").write_text("".join(reversed(rows)))
+    file, where = str(tmp_path / "sequence.yml"), ["--home", str(trained.home), "--no-mirror"]
+    assert run(["train", file, *where]) == 5
+    assert "tutor-first:1" in capsys.readouterr().err
+    assert run(["train", file, "name=anew", *where]) == 0  # as the refusal says
+    assert "after third" in capsys.readouterr().out
+
+
+# --- what a user may get wrong, and what may come in between ---
+
+
+def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there(
+    trained: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
+    script = (
+        "import os, signal, sys; from pathlib import Path; from registry.home import open_home; "
+        "from schemas.progress import Advanced; from trainer.runs import train_and_register; "
+        "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
+        "and os.kill(os.getpid(), signal.SIGKILL); "
+        "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(trained.home), str(trained.alone), *words[:2]], check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert list((trained.home / "runs").glob("*/start"))
+    assert run(["train", "--resume", "--no-mirror", *words[2:]]) == 0
+    assert "registered killed:1" in capsys.readouterr().out
+
+
+def test_a_name_on_the_command_line_is_that_of_the_file(trained: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--home", str(trained.home), "--no-mirror"]
+    assert run(["train", str(trained.sequence), "name=other", *where, "-o", "json"]) == 0
+    found = [one["version"] for one in json.loads(capsys.readouterr().out)["tasks"]]
+    assert found == ["other-first:1", "other-second:1", "other-third:1"]
+
+
+def test_one_task_of_a_sequence_says_that_it_begins_at_the_base(trained: Home) -> None:
+    notes = load_training_file(trained.sequence, ("task=second",)).notes
+    assert any("second begins at the base" in note and "first" in note for note in notes)
+    assert not load_training_file(trained.sequence, ("task=first",)).notes
+    assert not load_training_file(trained.sequence, ("task=second", "continue_from=tutor-first:1")).notes
+
+
+def test_an_estimate_refuses_what_could_not_be_gone_on_from(trained: Home) -> None:
+    where = ["--home", str(trained.home)]
+    assert run(["estimate", str(trained.alone), "continue_from=nowhere", *where]) == 7
+    assert run(["train", str(trained.alone), "continue_from=tiny", "--dry-run", *where]) == 2
 
 
 def test_held_out_rows_that_changed_in_between_are_in_no_table(
