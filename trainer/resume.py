@@ -19,11 +19,14 @@ _ANEW = "undo the change and resume again, or start anew with `registry train CO
 class ConfigChanged(IntegrityBroken):
     reference = "config-changed"
 
-    def __init__(self, run_id: str, was: Digest, now: Digest) -> None:
+    def __init__(self, run_id: str, was: Digest, now: Digest, start: str | None = None) -> None:
+        moved = "" if start is None else f"; it would go on from {start[:19]}, which its name may not have meant then"
         super().__init__(
             what=f"the training file is not the one that the run {run_id[:12]} was started with",
-            why=f"what decides its result has the digest {now.short}, the run began with {was.short}",
-            fix=_ANEW,
+            why=f"what decides its result has the digest {now.short}, the run began with {was.short}{moved}",
+            fix=_ANEW
+            if start is None
+            else f"name the version that it began with, continue_from=NAME:NUMBER; else {_ANEW}",
         )
 
 
@@ -62,7 +65,7 @@ def require_same(kept: KeptRun, config: TrainingFile, base: Digest) -> None:
     """
     now = canonical_digest(config_identity(config))
     if now != kept.config_sha256:
-        raise ConfigChanged(kept.run_id, kept.config_sha256, now)
+        raise ConfigChanged(kept.run_id, kept.config_sha256, now, config.continue_from)
     if base != kept.base:
         raise ResumedOtherBase(kept.run_id, kept.base, base)
 

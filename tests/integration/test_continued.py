@@ -4,15 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import signal
-import subprocess
-import sys
-import signal
-import subprocess
-import sys
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -335,7 +326,7 @@ def test_a_sequence_that_could_not_go_on_is_refused_before_its_first_task(
         version_named(trained.registry, "refused-first")
 
 
-def test_a_resumed_run_must_go_on_from_what_it_began_with(trained: Home) -> None:
+def test_a_resumed_run_must_go_on_from_what_it_began_with(trained: Home, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("name=moved", f"continue_from={trained.versions[0].manifest_digest}")
 
     def stop(event: object) -> None:
@@ -346,7 +337,9 @@ def test_a_resumed_run_must_go_on_from_what_it_began_with(trained: Home) -> None
         train_and_register(trained.registry, trained.alone, words, observe=stop)
     where = ["--home", str(trained.home), "--no-mirror"]
     other = f"continue_from={trained.versions[1].manifest_digest}"
+    capsys.readouterr()
     assert run(["train", str(trained.alone), "--resume", other, *where]) == 6
+    assert f"go on from {trained.versions[1].manifest_digest.short[:19]}" in capsys.readouterr().err
     assert run(["train", str(trained.alone), "--resume", *where]) == 0
 
 
@@ -367,121 +360,6 @@ def test_another_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartDiffers) as refused:
         start_from(model, tmp_path / "adapter")
     assert "lora_alpha is 16" in refused.value.why
-
-
-# --- what a user may get wrong, and what may come in between ---
-
-
-def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there(
-    trained: Home, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
-    script = (
-        "import os, signal, sys; from pathlib import Path; from registry.home import open_home; "
-        "from schemas.progress import Advanced; from trainer.runs import train_and_register; "
-        "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
-        "and os.kill(os.getpid(), signal.SIGKILL); "
-        "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(trained.home), str(trained.alone), *words[:2]], check=False
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert list((trained.home / "runs").glob("*/start"))
-    assert run(["train", "--resume", "--no-mirror", *words[2:]]) == 0
-    assert "registered killed:1" in capsys.readouterr().out
-
-
-# --- what a user may get wrong, and what may come in between ---
-
-
-def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there(
-    trained: Home, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
-    script = (
-        "import os, signal, sys; from pathlib import Path; from registry.home import open_home; "
-        "from schemas.progress import Advanced; from trainer.runs import train_and_register; "
-        "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
-        "and os.kill(os.getpid(), signal.SIGKILL); "
-        "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(trained.home), str(trained.alone), *words[:2]], check=False
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert list((trained.home / "runs").glob("*/start"))
-    assert run(["train", "--resume", "--no-mirror", *words[2:]]) == 0
-    assert "registered killed:1" in capsys.readouterr().out
-
-
-def test_held_out_rows_that_changed_in_between_are_in_no_table(
-    trained: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The first task's version was measured on the second's rows as they were: no column may hold both."""
-    for source in trained.folder.iterdir():
-        if source.is_file():
-            (tmp_path / source.name).write_bytes(source.read_bytes())
-    rows = (tmp_path / "held-out.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "held-out.jsonl").write_text("".join(reversed(rows)))
-    file, where = str(tmp_path / "sequence.yml"), ["--home", str(trained.home), "--no-mirror"]
-    assert run(["train", file, *where]) == 5
-    assert "tutor-first:1" in capsys.readouterr().err
-    assert run(["train", file, "name=anew", *where]) == 0  # as the refusal says
-    assert "after third" in capsys.readouterr().out
-
-
-# --- what a user may get wrong, and what may come in between ---
-
-
-def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there(
-    trained: Home, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
-    script = (
-        "import os, signal, sys; from pathlib import Path; from registry.home import open_home; "
-        "from schemas.progress import Advanced; from trainer.runs import train_and_register; "
-        "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
-        "and os.kill(os.getpid(), signal.SIGKILL); "
-        "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(trained.home), str(trained.alone), *words[:2]], check=False
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert list((trained.home / "runs").glob("*/start"))
-    assert run(["train", "--resume", "--no-mirror", *words[2:]]) == 0
-    assert "registered killed:1" in capsys.readouterr().out
-
-
-def test_a_name_on_the_command_line_is_that_of_the_file(trained: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    where = ["--home", str(trained.home), "--no-mirror"]
-    assert run(["train", str(trained.sequence), "name=other", *where, "-o", "json"]) == 0
-    found = [one["version"] for one in json.loads(capsys.readouterr().out)["tasks"]]
-    assert found == ["other-first:1", "other-second:1", "other-third:1"]
-
-
-def test_one_task_of_a_sequence_says_that_it_begins_at_the_base(trained: Home) -> None:
-    notes = load_training_file(trained.sequence, ("task=second",)).notes
-    assert any("second begins at the base" in note and "first" in note for note in notes)
-    assert not load_training_file(trained.sequence, ("task=first",)).notes
-    assert not load_training_file(trained.sequence, ("task=second", "continue_from=tutor-first:1")).notes
-
-
-def test_held_out_rows_that_changed_in_between_are_in_no_table(
-    trained: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The first task's version was measured on the second's rows as they were: no column may hold both."""
-    for source in trained.folder.iterdir():
-        if source.is_file():
-            (tmp_path / source.name).write_bytes(source.read_bytes())
-    rows = (tmp_path / "held-out.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "held-out.jsonl").write_text("".join(reversed(rows)))
-    file, where = str(tmp_path / "sequence.yml"), ["--home", str(trained.home), "--no-mirror"]
-    assert run(["train", file, *where]) == 5
-    assert "tutor-first:1" in capsys.readouterr().err
-    assert run(["train", file, "name=anew", *where]) == 0  # as the refusal says
-    assert "after third" in capsys.readouterr().out
 
 
 # --- what a user may get wrong, and what may come in between ---

@@ -50,7 +50,7 @@ class StartDiffers(InputRefused):
         super().__init__(
             what="the adapter to go on from has another configuration than the training file",
             why=f"its {key} is {str(was)[:80]}, the file's would be {str(now)[:80]}: equal numbers would mean something else",
-            fix="write the method's block as that adapter was trained with; `registry show` of it has the training file",
+            fix="write the method's block as that adapter has it: in its adapter_config.json, which `registry pull` writes",
         )
 
 
