@@ -43,6 +43,10 @@ class SharedBase:
         asked = (folder.resolve(), how | {"scratch": None})
         there, self._free = self._free, None
         if there is None or there.asked != asked:
+            if self.loads:
+                self._observe(
+                    Said("base", "loaded anew: the one before was trained, widened to score it, or is offloaded")
+                )
             del there
             model, tokenizer = load_base(folder, **how)
             self.loads += 1
@@ -57,12 +61,6 @@ class SharedBase:
             return
         base = None if config.offload is not None or changes_loaded_base(config) else taken_off(config, model)
         if base is None or state_digest(base) != lent.digest:
-            self._observe(
-                Said(
-                    "base",
-                    "what comes next loads its base anew: this one was trained, widened to score it, or is offloaded",
-                )
-            )
             return
         for parameter in base.parameters():
             parameter.requires_grad_(parameter.is_floating_point())  # as it came from its files
