@@ -1,6 +1,7 @@
 """Training that goes on from an adapter, and tasks one after the other: where it begins, what is refused, what was forgotten."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -419,3 +420,20 @@ def test_held_out_rows_that_changed_in_between_are_in_no_table(
     assert "tutor-first:1" in capsys.readouterr().err
     assert run(["train", file, "name=anew", *where]) == 0  # as the refusal says
     assert "after third" in capsys.readouterr().out
+
+
+def test_an_adapter_that_was_changed_in_the_store_is_not_gone_on_from(
+    trained: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(trained.home, home)
+    manifest = stored_manifest(trained.registry, trained.versions[0].manifest_digest)
+    weights = next(one for one in manifest.files if one.path == "adapter_model.safetensors")
+    (stored,) = (path for path in home.rglob(weights.sha256.hex) if path.is_file())
+    stored.chmod(0o644)
+    data = bytearray(stored.read_bytes())
+    data[-1] ^= 1
+    stored.write_bytes(data)
+    words = ["name=refused", "continue_from=tutor-first:1", "--home", str(home), "--no-mirror"]
+    assert run(["train", str(trained.alone), *words]) == 6
+    assert "adapter_model.safetensors" in capsys.readouterr().err
