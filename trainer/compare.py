@@ -92,7 +92,7 @@ def compare_methods(
 
     Raises:
         UnknownMethod: a name that is none.
-        InputRefused, NotFound: the file or the base are refused.
+        InputRefused, NotFound: the file, the base, or for one of the methods what is gone on from are refused.
         ArmLost: an arm's process died; what was registered stays and is found by the next call.
         NothingCompared: every arm failed.
     """
@@ -101,6 +101,8 @@ def compare_methods(
     base = version_named(registry, loaded.config.base)
     comparison = comparison_id(loaded.config)
     arms = plan_arms(config_path, overrides, loaded, plan)
+    for arm in arms:
+        pinned(registry, load_training_file(arm.config, arm.overrides), base)  # before the first of them is trained
     bench = _Bench(registry, base, comparison, plan, observe)
     results = tuple(bench.result(arm) for arm in arms)
     failures = tuple(one.failure for one in results if one.failure)

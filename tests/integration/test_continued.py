@@ -406,6 +406,13 @@ def test_an_estimate_refuses_what_could_not_be_gone_on_from(trained: Home) -> No
     assert run(["train", str(trained.alone), "continue_from=tiny", "--dry-run", *where]) == 2
 
 
+def test_a_comparison_of_methods_that_cannot_go_on_trains_none_of_them(trained: Home) -> None:
+    words = ["name=arms", "continue_from=tutor-first:1", "--methods", "lora,ia3", "--home", str(trained.home)]
+    assert run(["compare", str(trained.alone), *words, "--no-mirror"]) == 2
+    with pytest.raises(KnownError):
+        version_named(trained.registry, "arms-lora")
+
+
 def test_held_out_rows_that_changed_in_between_are_in_no_table(
     trained: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
