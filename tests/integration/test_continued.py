@@ -406,6 +406,22 @@ def test_an_estimate_refuses_what_could_not_be_gone_on_from(trained: Home) -> No
     assert run(["train", str(trained.alone), "continue_from=tiny", "--dry-run", *where]) == 2
 
 
+def test_the_compute_of_all_that_was_merged_counts_where_training_goes_on_from_it(trained: Home) -> None:
+    where = ["--home", str(trained.home), "--no-mirror"]
+    merged = ["tutor-first:1", "tutor-second:1", "--algorithm", "concatenate", "--name", "both"]
+    assert run(["merge", *merged, *where]) == 0
+    version = train_and_register(
+        trained.registry, trained.alone, ("name=on-both", "continue_from=both", "lora.r=16", "lora.alpha=16")
+    ).version
+    records = records_of(trained.registry, version)
+    assert records.run is not None
+    assert records.modification is not None
+    runs = [records.run, *(records_of(trained.registry, one).run for one in trained.versions[:2])]
+    own = [one.compute.conservative_flop.value for one in runs if one is not None]
+    assert records.modification.compute.conservative_flop.value == pytest.approx(sum(own))
+    assert len(own) == 3
+
+
 def test_a_comparison_of_methods_that_cannot_go_on_trains_none_of_them(trained: Home) -> None:
     words = ["name=arms", "continue_from=tutor-first:1", "--methods", "lora,ia3", "--home", str(trained.home)]
     assert run(["compare", str(trained.alone), *words, "--no-mirror"]) == 2
