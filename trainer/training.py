@@ -200,7 +200,7 @@ def _say_method(config: TrainingFile, trainable: int, total: int, hardware: Hard
     rank = f" {config.virtual_tokens} virtual tokens" if config.virtual_tokens else ""
     rank += f" r={config.lora.r}" if "lora" in METHOD_BLOCKS[config.method] else ""
     size = f"{trainable / 1e6:.2f} M" if trainable >= 1e4 else f"{trainable:,}".replace(",", " ")
-    share = f"{size} trainable ({100 * trainable / total:.2g}%)"
+    share = f"{size} trainable ({100 * trainable / total:.3g}%)"
     observe(Said("method", f"{config.method}{rank} → {share}, {merge}    device {hardware.device} {hardware.dtype}"))
 
 

@@ -59,7 +59,7 @@ def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) ->
     weights = folder / MODEL if is_bundle else folder
     changes = write_model_folder(plan, weights, observe=observe)
     whole = changes.whole
-    lost = "" if whole.lost_share is None else f", {100 * whole.lost_share:.2g} % of the change lost to rounding"
+    lost = "" if whole.lost_share is None else f", {100 * whole.lost_share:.3g} % of the change lost to rounding"
     norm = "" if whole.relative_norm is None else f", relative norm {whole.relative_norm:.3g}"
     observe(Said("merge", f"{len(changes.tensors)} tensors, {whole.changed / 1e6:.2f} M values changed{norm}{lost}"))
     if is_bundle:
