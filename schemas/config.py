@@ -303,12 +303,13 @@ class RetentionSource(TrainSource):
 
     Its loss is recorded under `name`, which is the file's own name without its ending where none is given. Of a data set of
     the Hub the test part is read where `split` names no other. With `fraction` and `seed` only those rows are read that a
-    training on it, with `validation: {fraction, seed}`, held out.
+    training on it, with `validation: {fraction, seed}`, held out. `max_length` is in tokens, rows are cut there.
     """
 
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]*$")
     fraction: float | None = Field(default=None, gt=0, lt=1)
     seed: int | None = Field(default=None, ge=0)
+    max_length: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _split_is_whole(self) -> Self:

@@ -162,13 +162,12 @@ def _measured_on(config: TrainingFile, tasks: Mapping[str, TrainingFile]) -> Tra
 
 
 def _held_out_of(name: str, config: TrainingFile) -> RetentionSource:
-    data, validation = config.data, config.data.validation
+    validation, cut = config.data.validation, config.training.max_length
     if validation.path is not None:
-        return RetentionSource(name=name, **dict(validation.as_source()))
+        return RetentionSource(name=name, max_length=cut, **dict(validation.as_source()))
     seed = config.training.seed if validation.seed is None else validation.seed
-    return RetentionSource(
-        name=name, fraction=validation.fraction or AUTO_VALIDATION_FRACTION, seed=seed, **dict(data.train)
-    )
+    part = validation.fraction or AUTO_VALIDATION_FRACTION
+    return RetentionSource(name=name, max_length=cut, fraction=part, seed=seed, **dict(config.data.train))
 
 
 def _name_of(at: int, task: Any) -> str:

@@ -37,7 +37,7 @@ from trainer.tasks import TasksOutcome, train_tasks
 REST = """\
 base: tiny
 method: lora
-training: {learning_rate: 3e-3, per_device_train_batch_size: 4, max_length: 64, dtype: fp32, seed: 7, save_steps: 1}
+training: {learning_rate: 3e-3, per_device_train_batch_size: 4, max_length: 36, dtype: fp32, seed: 7, save_steps: 1}
 evaluation: {bias: []}
 """
 SEQUENCE = (
@@ -123,7 +123,7 @@ def test_the_losses_and_what_was_forgotten_are_those_of_the_reloaded_adapters(tr
     base = embedded_base()
     tokenizer = AutoTokenizer.from_pretrained(base)
     config = load_training_file(trained.sequence, ("task=first",)).config
-    data = load_data(config.data, folder=trained.folder, tokenizer=tokenizer, max_length=64, seed=7)
+    data = load_data(config.data, folder=trained.folder, tokenizer=tokenizer, max_length=36, seed=7)
     losses = []
     for version in (trained.versions[0], trained.versions[-1]):
         pull_version(trained.registry, version, tmp_path / version.name)

@@ -96,6 +96,7 @@ def test_a_task_of_a_sequence_asks_for_the_loss_on_the_rows_that_each_task_holds
     sums, names = found.evaluation.retention
     assert (sums.label, sums.path, sums.fraction, sums.seed) == ("sums", "rows.jsonl", 0.2, 3)
     assert (names.label, names.path, names.fraction) == ("names", "names-held-out.jsonl", None)
+    assert {sums.max_length, names.max_length} == {found.training.max_length}, "cut as the rows that are trained on"
     alone, _ = parse_task(a_file(tasks=tasks), [("task", "names"), ("training.seed", 3)])
     assert found.model_copy(update={"evaluation": alone.evaluation}) == alone
 

@@ -80,7 +80,13 @@ def retained(
         if not source.ships:
             part = None if source.fraction is None or source.seed is None else (source.fraction, source.seed)
             rows, identity = load_rows(
-                source, "test", locate=locate, tokenizer=tokenizer, max_length=longest, held_out=part, observe=observe
+                source,
+                "test",
+                locate=locate,
+                tokenizer=tokenizer,
+                max_length=min(longest, source.max_length or longest),
+                held_out=part,
+                observe=observe,
             )
             split: Split = "test" if part is None else "validation"
             found.append(held_out(rows, identity, split=split, name=f"{PREFIX}{source.label}"))
