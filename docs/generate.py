@@ -214,9 +214,9 @@ def comparisons_page() -> str:
         "",
         "Generated from the results in `docs/measured`, which `docs/measured/measure.sh` makes; what the columns are says",
         "[how to choose a method](../how-to/choose-a-method.md). One small model, few rows and seeds: read the intervals.",
-        "The machine did other work meanwhile, more at one time than at another: peak memory and losses compare, times of training",
-        "do not. Latencies are processor time, to which other work adds less; `full` has the base's own architecture, so what its",
-        "latency differs from zero by is noise. `gsm8k-pairs` and `gsm8k-seeds` have more seeds of some arms of `gsm8k`.",
+        "Arms were trained two at a time on two cores, a thread each: losses and peak memory compare, times of training roughly.",
+        "Latencies are processor time, measured afterwards with nothing beside; `full` has the base's own architecture, so what",
+        "its latency differs from zero by is noise.",
         "A quantised base starts from a higher loss than the others, so its change is not from the same place.",
         "How this bears on popular claims: [claims](claims.md).",
     ]

@@ -38,15 +38,14 @@ gsm8k() { # OPTION …
   registry compare "$here/compare-gsm8k.yml" --home "$home" $rates --output json prompt_tuning.seeds=1 \
     "data.train.path=$data/gsm8k-train.jsonl" "$@"
 }
-gsm8k --methods all >"$here/compare-gsm8k.json"
-gsm8k --methods full,lora,prompt_tuning,hybrid --seeds 2 --no-latency >"$here/compare-gsm8k-pairs.json"
-gsm8k --methods lora,prompt_tuning --seeds 3 --no-latency >"$here/compare-gsm8k-seeds.json"
+gsm8k --methods all --seeds 3 --no-latency >/dev/null
+gsm8k --methods all --seeds 3 >"$here/compare-gsm8k.json"
 for tokens in 10 64; do
   gsm8k --methods prompt_tuning "name=prompt$tokens" "evaluation={bias: [], quality: [loss]}" \
     "prompt_tuning.num_virtual_tokens=$tokens" >"$here/compare-prompt$tokens.json"
 done
 python "$here/sample.py" "$data/banking77-train.csv" 66 >"$sweeps/banking77-sample.csv"  # 152 rows, every intent
 # shellcheck disable=SC2086
-registry compare "$here/compare-banking77.yml" --home "$home" --methods full,lora,bottleneck,ia3,prompt_tuning,prefix_tuning $rates \
+registry compare "$here/compare-banking77.yml" --home "$home" --methods all $rates \
   --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77-sample.csv" >"$here/compare-banking77.json"
 registry compare --claims "$here/claims.yml" >"$here/../explanation/claims.md"
