@@ -23,7 +23,7 @@ CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 _TORCH_NAMES: Mapping[str, str] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-BLOCK_ELEMENTS = 128 * 1024  # of one block: its buffers stay in the caches, and the calls around it weigh little
+BLOCK_ELEMENTS = 256 * 1024  # of one block: its buffers stay in the caches, and the calls around it weigh little
 
 
 @dataclass(frozen=True, slots=True, eq=False)
