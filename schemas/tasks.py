@@ -82,9 +82,11 @@ def tasks_of(raw: Any) -> tuple[str, ...]:
         DataAndTasks: the file has data besides.
         TaskTwice: two tasks have one name.
     """
-    if not isinstance(raw, dict) or "tasks" not in raw:
+    if not isinstance(raw, dict) or not raw.keys() & {"tasks", ORDER}:
         return ()
     order_of(raw)
+    if "tasks" not in raw:
+        raise WrongValue(ORDER, raw[ORDER], expected="`tasks` beside it, which follow each other like that")
     for key in ("data", "datasets", "val_set_size"):
         if key in raw:
             raise DataAndTasks(key)
@@ -126,7 +128,7 @@ def parse_task(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[Tra
         return parse_training_file(raw, overrides)
     if picked[-1] not in names:
         raise NoSuchTask(picked[-1], names)
-    others = [(key, value) for key, value in overrides if key != TASK]
+    others = [(key, value) for key, value in overrides if key not in (TASK, ORDER)]
     config, notes = parse_training_file(_alone(raw, names.index(picked[-1])), others)
     if order_of(raw) == "sequential":
         files = [parse_training_file(_alone(raw, at), others)[0] for at in range(len(names))]

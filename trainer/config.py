@@ -9,7 +9,7 @@ from registry.files import OfferedFileRefused, read_offered
 from registry.intake.yaml import read_yaml
 from schemas.config import TrainingFile
 from schemas.errors import InputRefused
-from schemas.tasks import TASK, TaskOrder, order_of, parse_task, tasks_of
+from schemas.tasks import ORDER, TASK, TaskOrder, order_of, parse_task, tasks_of
 
 MAX_BYTES = 1024 * 1024
 MAX_KEY_PARTS = 16  # of an override; no key of the file has more than four
@@ -61,7 +61,7 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
         UnknownKey, WrongValue, MissingKey, KeyTwice, MalformedReference: as `parse_training_file`.
         SeveralTasks, NoSuchTask, DataAndTasks, TaskTwice: as `parse_task`.
     """
-    config, notes = parse_task(_read(path), [parse_override(text) for text in overrides])
+    config, notes = parse_task(_read(path, overrides), [parse_override(text) for text in overrides])
     return LoadedConfig(config, notes, path.resolve().parent)
 
 
@@ -71,24 +71,28 @@ def load_tasks(path: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:
     Raises:
         InputRefused, NotFound: as `load_training_file`.
     """
-    return () if any(parse_override(text)[0] == TASK for text in overrides) else tasks_of(_read(path))
+    return () if any(parse_override(text)[0] == TASK for text in overrides) else tasks_of(_read(path, overrides))
 
 
-def load_task_order(path: Path) -> TaskOrder:
-    """How the tasks of the training file at `path` follow each other.
+def load_task_order(path: Path, overrides: Sequence[str] = ()) -> TaskOrder:
+    """How the tasks of the training file at `path` follow each other; an override such as `task_order=sequential` decides.
 
     Raises:
         InputRefused, NotFound: as `load_training_file`.
     """
-    return order_of(_read(path))
+    return order_of(_read(path, overrides))
 
 
-def _read(path: Path) -> Any:  # any JSON value; the schema validates it
+def _read(path: Path, overrides: Sequence[str]) -> Any:  # any JSON value; the schema validates it
     try:
         text = read_offered(path, max_bytes=MAX_BYTES)
     except OfferedFileRefused as error:
         raise NotATrainingFile(path, error.why) from error
-    return read_yaml(text, what=path.name)
+    raw = read_yaml(text, what=path.name)
+    orders = {
+        key: value for key, value in map(parse_override, overrides) if key == ORDER
+    }  # of the file, of no one task
+    return raw | orders if isinstance(raw, dict) else raw
 
 
 def parse_override(text: str) -> tuple[str, Any]:  # any JSON value; the schema validates it

@@ -93,7 +93,7 @@ def train_tasks(
     from trainer.shared_base import SharedBase
 
     registry.require_writable()
-    in_sequence = load_task_order(path) == "sequential"
+    in_sequence = load_task_order(path, overrides) == "sequential"
     words = {name: _words(overrides, name) for name in names}
     files = {name: load_training_file(path, words[name]) for name in names}
     if in_sequence:

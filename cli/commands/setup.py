@@ -134,6 +134,7 @@ def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption 
         added = update_trust(registry)
     if not added:
         console.out(f"trust v{before}  has every kind already; nothing was changed")
+        console.next_step("registry trust show")
         return
     console.out(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
     console.next_step("registry trust export FOLDER, for whoever verifies elsewhere")

@@ -1,5 +1,7 @@
 """`tasks:` in a training file: each task is a file of its own, and what cannot be one is refused by name."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_tra
 from schemas.errors import KnownError
 from schemas.identity import MalformedName
 from schemas.tasks import DataAndTasks, NoSuchTask, SeveralTasks, TaskTwice, parse_task, tasks_of
+from trainer.config import load_task_order, load_training_file
 
 ROWS = {"train": {"path": "rows.jsonl"}}
 
@@ -111,6 +114,21 @@ def test_a_text_to_retain_and_a_task_of_a_sequence_have_names_of_their_own() -> 
 def test_an_order_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(WrongValue, match="one of independent, sequential"):
         tasks_of(a_file(task_order="backwards"))
+
+
+def test_an_order_without_tasks_is_refused_by_name() -> None:
+    raw = {"name": "t", "base": "tiny", "method": "ia3", "data": ROWS, "task_order": "sequential"}
+    with pytest.raises(WrongValue, match="task_order"):
+        parse_task(raw)
+
+
+def test_the_order_is_taken_from_the_command_line_too(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yml").write_text(json.dumps(a_file()))
+    words = ("task_order=sequential", "task=names")
+    assert load_task_order(tmp_path / "tasks.yml", words) == "sequential"
+    assert load_task_order(tmp_path / "tasks.yml") == "independent"
+    assert len(load_training_file(tmp_path / "tasks.yml", words).config.evaluation.retention) == 2
+    assert load_training_file(tmp_path / "tasks.yml", words[1:]).config.evaluation.retention == ()
 
 
 def test_a_split_is_told_by_fraction_and_seed_together() -> None:
