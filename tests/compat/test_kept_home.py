@@ -1,0 +1,189 @@
+"""A whole home that 0.1.0 made, never made again: every later release prints the same about it, and can go on with it."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.bases import AddedBase, base_record
+from registry.home import open_home
+from registry.pull import version_named
+from registry.register import register_version
+from tests.compat.kept_home import (
+    COMMANDS,
+    EXPECTED,
+    KEPT,
+    LATER,
+    PULLED,
+    THEN,
+    VERSIONS,
+    copy_kept,
+    normalised,
+    printed,
+)
+from tests.homes import an_artifact
+
+STEPS = ("read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents")
+LOG_ENTRIES = 35
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the kept home, with what was pulled from it beside it; the working folder is theirs."""
+    monkeypatch.chdir(tmp_path)
+    return copy_kept(tmp_path)
+
+
+def asked(*arguments: str, at: str = THEN, code: int = 0) -> Any:
+    """The JSON document that a command prints."""
+    ended, text = printed(*arguments, "--output", "json", at=at)
+    assert ended == code, text
+    return json.loads(text)
+
+
+def statuses(target: str, *options: str) -> dict[str, str]:
+    outcome = asked("verify", target, *options)
+    assert outcome["verdict"] == "verified", outcome
+    return {check["step"]: check["status"] for check in outcome["checks"]}
+
+
+def unlike_expected() -> set[str]:
+    """The files that differ from what the commands print now; a command that fails differs too."""
+    now = {name: printed(*arguments) for name, arguments in COMMANDS.items()}
+    return {name for name, (code, text) in now.items() if code or normalised(text) != read(name)}
+
+
+def read(name: str) -> str:
+    return (EXPECTED / name).read_bytes().decode()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def sql(home: Path, statement: str) -> None:
+    with closing(sqlite3.connect(home / "database.sqlite")) as database, database:
+        database.execute(statement)
+
+
+# --- it prints the same ---
+
+
+def test_every_kept_file_is_compared() -> None:
+    assert {path.name for path in EXPECTED.iterdir()} == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_prints_what_the_release_printed(name: str, home: Path) -> None:
+    code, text = printed(*COMMANDS[name])
+    assert code == 0, text
+    assert normalised(text) == read(name)
+
+
+@pytest.mark.parametrize("label", VERSIONS)
+def test_every_version_of_the_home_verifies(label: str, home: Path) -> None:
+    # the base's bytes are in the store and in no folder, so that its check says what is recorded
+    of_base = "ok" if label == "tiny:1" else "recorded"
+    assert statuses(label) == dict.fromkeys(STEPS, "ok") | {"base": of_base}
+
+
+def test_with_the_base_that_the_home_keeps_every_check_is_ok(home: Path) -> None:
+    assert printed("pull", "tiny:1", "base")[0] == 0
+    for label in VERSIONS:
+        options = () if label == "tiny:1" else ("--base", "base", "--require", "log-proof")
+        assert set(statuses(label, *options).values()) == {"ok"}, label
+
+
+def test_what_was_pulled_verifies_by_the_trust_file_alone_and_is_pulled_again_byte_for_byte(home: Path) -> None:
+    assert set(statuses("./pulled", "--trust", "home/trust.json").values()) == {"ok", "recorded"}
+    assert printed("pull", PULLED, "again")[0] == 0
+    assert contents(Path("again")) == contents(KEPT / "pulled")
+
+
+def test_reading_changes_nothing_that_is_kept(home: Path) -> None:
+    before = contents(home)
+    assert unlike_expected() == set()
+    after = {name: data for name, data in contents(home).items() if "sqlite" not in name}
+    assert after == {name: data for name, data in before.items() if "sqlite" not in name}
+
+
+# --- it goes on ---
+
+
+def test_aliases_move_on_and_everything_still_verifies(home: Path) -> None:
+    assert printed("promote", "polite-replies:1", "champion", "--reason", "back again")[0] == 0
+    assert printed("promote", "polite-ia3:1", "smallest")[0] == 0
+    aliases = {f"{one['name']}:{one['number']}": one["aliases"] for one in asked("list")}
+    assert aliases == {label: [] for label in VERSIONS} | {
+        "polite-replies:1": ["champion", "fallback"],
+        "polite-ia3:1": ["smallest"],
+        "replies:1": ["champion"],
+    }
+    assert printed("show", "polite-replies@champion")[1].startswith("version      polite-replies:1\n")
+    for label in VERSIONS:
+        assert set(statuses(label).values()) <= {"ok", "recorded"}
+    log = next(check for check in asked("verify", "tiny:1")["checks"] if check["step"] == "log")
+    assert f" of {LOG_ENTRIES + 2} in " in log["text"]
+
+
+def test_a_version_is_registered_on_the_kept_base_and_everything_still_verifies(home: Path, tmp_path: Path) -> None:
+    registry = open_home(home, clock=lambda: THEN)
+    try:
+        tiny = version_named(registry, "tiny:1")
+        base = AddedBase(tiny, base_record(registry, tiny), tmp_path)
+        new = register_version(registry, an_artifact(tmp_path / "new", base, name="polite-replies"))
+    finally:
+        registry.close()
+    assert new.label == "polite-replies:3"
+    for label in (*VERSIONS, new.label):
+        assert set(statuses(label).values()) <= {"ok", "recorded"}
+    assert new.label in printed("lineage", "tiny:1")[1]
+    assert printed("pull", new.label, "new-one")[0] == 0
+    assert statuses("./new-one")["log"] == "ok"
+
+
+def test_the_trust_file_was_brought_up_to_date_once_and_has_every_kind(home: Path) -> None:
+    code, text = printed("trust", "update")
+    assert (code, text) == (0, "trust v2  has every kind already; nothing was changed\n")
+    assert (home / "trust-accepted").read_text() == "2"
+
+
+# --- the comparisons can fail ---
+
+
+def test_after_the_trust_file_expired_nothing_verifies(home: Path) -> None:
+    outcome = asked("verify", "polite-replies:1", at=LATER, code=5)
+    assert outcome["verdict"] == "unverified"
+    assert {one["step"]: one["status"] for one in outcome["checks"]}["trust"] == "unchecked"
+
+
+def test_an_object_with_one_other_bit_is_noticed(home: Path) -> None:
+    files = asked("show", PULLED)["manifest"]["files"]
+    weights = next(one["sha256"] for one in files if one["path"].endswith(".safetensors")).removeprefix("sha256:")
+    stored = home / "objects" / weights[:2] / weights
+    stored.chmod(0o644)
+    data = bytearray(stored.read_bytes())
+    data[-1] ^= 1
+    stored.write_bytes(data)
+    assert unlike_expected() == {"verify-polite-replies-2.json"}
+    assert asked("verify", PULLED, code=6)["verdict"] == "broken"
+
+
+def test_rows_that_say_something_else_are_noticed(home: Path) -> None:
+    sql(home, "UPDATE aliases SET number = 1 WHERE name = 'polite-replies' AND alias = 'champion'")
+    sql(home, "DELETE FROM artifact_parents WHERE role <> 'base'")
+    different = unlike_expected()
+    assert {"list.json", "show-polite-replies@champion.txt"} <= different
+    assert {"lineage-tiny-1.txt", "lineage-replies-1.txt", "lineage-replies-1.json"} <= different
+    assert "verify-pulled.json" not in different
+
+
+def test_a_new_move_of_an_alias_is_noticed_on_pages_and_in_what_is_shown(home: Path) -> None:
+    assert printed("promote", "replies:1", "another")[0] == 0
+    different = unlike_expected()
+    assert {"list.json", "show-replies-1.json", "page-of-replies-1.html", "verify-replies-1.json"} <= different
+    # the log is longer, which every check of a version says; what was pulled has the proof of then
+    assert {name for name in COMMANDS if name.startswith("verify-")} - different == {"verify-pulled.json"}
