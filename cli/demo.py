@@ -7,8 +7,8 @@ of the tampered copy is the real exit code of `registry verify`.
 import shutil
 from pathlib import Path
 
-from cli import console
-from schemas.errors import RunFailed
+from peft_registry.cli import console
+from peft_registry.schemas.errors import RunFailed
 
 NAME = "polite-replies"
 MERGED = "polite-replies-merged"
@@ -105,7 +105,7 @@ class _Story:
             self.type(*arguments)
 
     def type(self, *arguments: str, expected: int = 0) -> None:
-        from cli.main import run
+        from peft_registry.cli.main import run
 
         command = " ".join(("registry", *arguments))
         console.out(f"$ {command}")
@@ -118,10 +118,10 @@ class _Story:
             console.out(f"(exit code {code}, as it should be)")
 
     def has(self, name: str) -> bool:
-        from registry.database import catalog
-        from registry.home import open_home
-        from registry.pull import version_named
-        from schemas.errors import NotFound
+        from peft_registry.registry.database import catalog
+        from peft_registry.registry.home import open_home
+        from peft_registry.registry.pull import version_named
+        from peft_registry.schemas.errors import NotFound
 
         registry = open_home(self.home)
         try:

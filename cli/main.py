@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import console
-from cli.commands import asking, browse, choosing, data, evaluating, inspect, merging, setup, training
-from schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
+from peft_registry.cli import console
+from peft_registry.cli.commands import asking, browse, choosing, data, evaluating, inspect, merging, setup, training
+from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold · 4 the run failed · "

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from cli import console
-from schemas.errors import KnownError
+from peft_registry.cli import console
+from peft_registry.schemas.errors import KnownError
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from peft_registry.registry.home import Registry
 
 
 def mirror_after(registry: "Registry") -> str:
     """What became of the mirror; the version is registered whatever MLflow says, and the outbox keeps the entry."""
-    from registry.mirroring import sync_mirror
+    from peft_registry.registry.mirroring import sync_mirror
 
     try:
         if sync_mirror(registry).clean:

@@ -4,8 +4,8 @@ import sys
 import time
 from typing import Any
 
-from cli import console
-from schemas.progress import Advanced, Event, Finished, Said, Started, Warned
+from peft_registry.cli import console
+from peft_registry.schemas.progress import Advanced, Event, Finished, Said, Started, Warned
 
 _BAR = 20
 _REDRAW_SECONDS = 0.1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from getpass import getpass
 from pathlib import Path
 
-from schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused
 
 PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"  # noqa: S105  the name of a variable
 
@@ -60,7 +60,7 @@ def new_passphrase(file: Path | None, *, unencrypted: bool) -> bytes | None:
 
 
 def _read_passphrase(file: Path | None, prompt: str) -> bytes:
-    from registry.files import read_file
+    from peft_registry.registry.files import read_file
 
     if file is not None:
         return read_file(file, max_bytes=4096).rstrip(b"\r\n")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from docs.tables import table
 
-ROOT_ERROR = "schemas.errors.KnownError"
+ROOT_ERROR = "peft_registry.schemas.errors.KnownError"
+IMPORT_PACKAGE = "peft_registry"
 PACKAGES = ("schemas", "registry", "trainer", "cli")
 _SENTENCES = ("what", "why", "fix")
 
@@ -82,13 +83,14 @@ def errors_page(root: Path) -> str:
 
 def _row(entry: KnownErrorEntry) -> tuple[str, ...]:
     text = f"{entry.what}: {entry.why}" if entry.what else entry.error.summary
-    return f"`{entry.reference}`", text, entry.fix, f"`{entry.error.module}`"
+    return f"`{entry.reference}`", text, entry.fix, f"`{entry.error.module.removeprefix(IMPORT_PACKAGE + '.')}`"
 
 
 def _classes(root: Path) -> Iterator[ErrorClass]:
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
-            module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            inside = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            module = f"{IMPORT_PACKAGE}.{inside}"
             tree = ast.parse(path.read_text("utf-8"), filename=str(path))
             imported = dict(_imported(tree))
             for node in ast.walk(tree):

@@ -69,7 +69,7 @@ def commands_page() -> str:
     """The help text of the program and of every command."""
     from typer.main import get_command
 
-    from cli.main import app
+    from peft_registry.cli.main import app
 
     program = get_command(app)
     lines = [
@@ -118,8 +118,8 @@ def help_text(command: Any, name: str) -> str:
 
 def documents_page() -> str:
     """What `registry schema` knows, and the names that never change."""
-    from schemas.catalog import DOCUMENTS
-    from schemas.statement import PREDICATE_TYPES, ROLE_KINDS
+    from peft_registry.schemas.catalog import DOCUMENTS
+    from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 
     documents = [
         (
@@ -152,7 +152,7 @@ def documents_page() -> str:
 
 def methods_page() -> str:
     """The table of methods, and where each default comes from."""
-    from trainer.methods import METHODS
+    from peft_registry.trainer.methods import METHODS
 
     rows = [
         (
@@ -197,17 +197,17 @@ def methods_page() -> str:
 
 def claims() -> str:
     """What kept results say about popular claims: `registry compare --claims` prints the same."""
-    from trainer.claims import claims_page, judge_claims
+    from peft_registry.trainer.claims import claims_page, judge_claims
 
     return claims_page(judge_claims(MEASURED / "claims.yml"))
 
 
 def comparisons_page() -> str:
     """The kept comparisons and sweeps as tables."""
-    from registry.evaluation.sentences import as_read
-    from registry.reports.comparison import HEADINGS, table_rows
-    from schemas.comparison import MethodComparison
-    from trainer.learning_rates import against_full, measured_rates
+    from peft_registry.registry.evaluation.sentences import as_read
+    from peft_registry.registry.reports.comparison import HEADINGS, table_rows
+    from peft_registry.schemas.comparison import MethodComparison
+    from peft_registry.trainer.learning_rates import against_full, measured_rates
 
     lines = [
         "# Methods compared on a real model",

@@ -1,10 +1,10 @@
 """The page of every figure of an evaluation: what it measures, where it is neutral, what is known against it. From the suites."""
 
 from docs.tables import table
-from registry.evaluation.aggregate import ACC_DISAMBIG, LMS_POINTS, NEUTRAL_LOSS_RATIO
-from registry.reports.wording import NO_CLAIM
-from schemas.evaluation import ITEMS_FOR_A_CLAIM
-from trainer.evaluation.suites import suites
+from peft_registry.registry.evaluation.aggregate import ACC_DISAMBIG, LMS_POINTS, NEUTRAL_LOSS_RATIO
+from peft_registry.registry.reports.wording import NO_CLAIM
+from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM
+from peft_registry.trainer.evaluation.suites import suites
 
 HEAD = f"""\
 # What each figure of an evaluation measures

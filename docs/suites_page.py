@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from docs.tables import table
-from registry.evaluation.sentences import as_read
-from registry.evaluation.states import STATES
-from registry.reports.text import number, share, signed
-from registry.reports.wording import (
+from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.registry.evaluation.states import STATES
+from peft_registry.registry.reports.text import number, share, signed
+from peft_registry.registry.reports.wording import (
     NO_CLAIM,
     arm_name,
     comparison_sentence,
@@ -16,7 +16,7 @@ from registry.reports.wording import (
     interval_text,
     loss_sentence,
 )
-from schemas.evaluation import (
+from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     ITEMS_FOR_A_CLAIM,
     Comparison,
@@ -26,7 +26,7 @@ from schemas.evaluation import (
     Interval,
     Result,
 )
-from trainer.evaluation.suites import SuiteDefinition, suites
+from peft_registry.trainer.evaluation.suites import SuiteDefinition, suites
 
 NONE = "none"
 COMPARED = (

@@ -7,19 +7,19 @@ checkpoint remembered outside the database shows it when the home is opened.
 
 from pydantic import ValidationError
 
-from registry.database import catalog
-from registry.database.log_store import SqlLogStore
-from registry.evidence import checkpoint_over, parse_entry
-from registry.home import Registry
-from registry.signing import dsse
-from registry.signing.dsse import Envelope
-from registry.signing.trust import key_status, public_keys, require_ok
-from registry.transparency import log
-from schemas.errors import KnownError, NotFound
-from schemas.identity import Digest
-from schemas.policy import TrustPolicy
-from schemas.statement import AliasPredicate, StoredStatement
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.evidence import checkpoint_over, parse_entry
+from peft_registry.registry.home import Registry
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.transparency import log
+from peft_registry.schemas.errors import KnownError, NotFound
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.version import Version
 
 
 class AliasUnsigned(NotFound):

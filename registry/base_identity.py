@@ -20,21 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.base_parameters import architecture, context_length, count_parameters
-from registry.files import StatKey, read_file
-from registry.hashing import DigestCache, OnBytes, hash_file
-from registry.intake.json import read_json
-from registry.intake.model_code import refuse_code
-from registry.intake.paths import FileFound, scan_folder
-from registry.intake.pickle import refuse_pickle
-from registry.manifests import weights_entry
-from registry.weights import WeightsFile as HashedWeights
-from registry.weights import hash_weights
-from schemas.base_model import BaseIdentity
-from schemas.canonical import canonical_digest
-from schemas.errors import InputRefused
-from schemas.identity import Digest
-from schemas.manifest import FILE_NAME, SIGNATURE_NAME, UNSIGNED_PATHS, FileEntry, WeightsFile
+from peft_registry.registry.base_parameters import architecture, context_length, count_parameters
+from peft_registry.registry.files import StatKey, read_file
+from peft_registry.registry.hashing import DigestCache, OnBytes, hash_file
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.intake.model_code import refuse_code
+from peft_registry.registry.intake.paths import FileFound, scan_folder
+from peft_registry.registry.intake.pickle import refuse_pickle
+from peft_registry.registry.manifests import weights_entry
+from peft_registry.registry.weights import WeightsFile as HashedWeights
+from peft_registry.registry.weights import hash_weights
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import FILE_NAME, SIGNATURE_NAME, UNSIGNED_PATHS, FileEntry, WeightsFile
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -130,7 +130,7 @@ class BaseFolder:
     """What a base's folder is: its identity, its files and tensors, and what its config says.
 
     `files` and `weights` are sorted by the UTF-8 bytes of the path. The parameter counts are those of
-    `registry.base_parameters.count_parameters`.
+    `peft_registry.registry.base_parameters.count_parameters`.
     """
 
     identity: BaseIdentity

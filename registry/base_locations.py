@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from registry.files import read_file, write_atomically
-from registry.intake.json import read_json
-from schemas.identity import Digest
+from peft_registry.registry.files import read_file, write_atomically
+from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.identity import Digest
 
 FILE_NAME = "bases.json"
 MAX_BYTES = 4 * 1024 * 1024  # some ten thousand bases

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from registry.base_identity import BaseFolder, identify_base
-from registry.base_locations import base_location, remember_base_location
-from registry.exports.model_card import base_card
-from registry.home import Registry
-from registry.manifests import listed_tensors
-from registry.presented import local_object
-from registry.records import signed_statements, stored_manifest
-from registry.register import NewArtifact, NewStatement, register_version
-from registry.statements import append_statement
-from registry.weights import TensorDifference, diff_tensors
-from schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
-from schemas.errors import InputRefused, IntegrityBroken, NotChecked
-from schemas.identity import Digest
-from schemas.manifest import CARD_NAME, FileEntry, Manifest
-from schemas.progress import Observe, ignore
-from schemas.version import Version
+from peft_registry.registry.base_identity import BaseFolder, identify_base
+from peft_registry.registry.base_locations import base_location, remember_base_location
+from peft_registry.registry.exports.model_card import base_card
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import listed_tensors
+from peft_registry.registry.presented import local_object
+from peft_registry.registry.records import signed_statements, stored_manifest
+from peft_registry.registry.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.statements import append_statement
+from peft_registry.registry.weights import TensorDifference, diff_tensors
+from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import CARD_NAME, FileEntry, Manifest
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.version import Version
 
 
 class WrongBase(IntegrityBroken):

@@ -8,19 +8,19 @@ wrong is named: the file, the tensor, the statement.
 from collections.abc import Callable
 from pathlib import Path
 
-from registry.base_identity import BaseFolder, identify_base
-from registry.evidence_checks import dated_by_log
-from registry.findings import Findings, failed, ok, unchecked
-from registry.hashing import hash_file
-from registry.manifests import listed_tensors, read_manifest
-from registry.register import listed_resources
-from registry.signing import oms
-from registry.signing.dsse import NoTrustedSignature
-from registry.signing.trust import key_status, require_ok
-from registry.weights import Tensor, diff_tensors, hash_tensors, weights_digest
-from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
-from schemas.identity import Digest
-from schemas.manifest import (
+from peft_registry.registry.base_identity import BaseFolder, identify_base
+from peft_registry.registry.evidence_checks import dated_by_log
+from peft_registry.registry.findings import Findings, failed, ok, unchecked
+from peft_registry.registry.hashing import hash_file
+from peft_registry.registry.manifests import listed_tensors, read_manifest
+from peft_registry.registry.register import listed_resources
+from peft_registry.registry.signing import oms
+from peft_registry.registry.signing.dsse import NoTrustedSignature
+from peft_registry.registry.signing.trust import key_status, require_ok
+from peft_registry.registry.weights import Tensor, diff_tensors, hash_tensors, weights_digest
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import (
     CARD_NAME,
     EVIDENCE_NAME,
     FILE_NAME,
@@ -30,7 +30,7 @@ from schemas.manifest import (
     Manifest,
     WeightsFile,
 )
-from schemas.version import Check
+from peft_registry.schemas.version import Check
 
 BaseFinder = Callable[[Digest | None], Path | None]
 BaseTensors = Callable[[Digest | None], tuple[Tensor, ...] | None]

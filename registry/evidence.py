@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from registry.intake.json import read_json
-from registry.presented import EvidenceBroken, Presented
-from registry.signing.dsse import Envelope
-from registry.signing.keys import MalformedPublicKey, PublicKey
-from registry.signing.trust import key_status, public_keys, require_ok
-from registry.transparency import log, note
-from schemas.document import first_problem
-from schemas.errors import IntegrityBroken
-from schemas.identity import Digest
-from schemas.log import LogEvent
-from schemas.manifest import EVIDENCE_NAME
-from schemas.policy import CHECKPOINT_TYPE, TrustPolicy
-from schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, RegistrationPredicate, Statement
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.presented import EvidenceBroken, Presented
+from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.registry.signing.keys import MalformedPublicKey, PublicKey
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.transparency import log, note
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.manifest import EVIDENCE_NAME
+from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
+from peft_registry.schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, RegistrationPredicate, Statement
 
 MAX_KEYS = 100  # every key is tried on every statement
 MAX_STATEMENTS = 10_000

@@ -7,8 +7,8 @@ otherwise add a registration of its own beside the logged one and borrow its dat
 
 from collections.abc import Iterator
 
-from registry.evaluation.staleness import composition_of, staleness
-from registry.evidence import (
+from peft_registry.registry.evaluation.staleness import composition_of, staleness
+from peft_registry.registry.evidence import (
     PROOF_PATH,
     STATEMENTS_PATH,
     LoggedEntry,
@@ -17,18 +17,18 @@ from registry.evidence import (
     checkpoint_over,
     origin_of,
 )
-from registry.findings import Dated, Findings, failed, ok, unchecked
-from registry.signing import dsse
-from registry.signing.dsse import NoTrustedSignature, UnknownKey
-from registry.signing.trust import key_status, public_keys, require_ok
-from schemas.base_model import BaseRecord
-from schemas.errors import KnownError
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.manifest import CARD_NAME, EVIDENCE_NAME
-from schemas.policy import TrustPolicy
-from schemas.statement import CardPredicate
-from schemas.version import Check
+from peft_registry.registry.findings import Dated, Findings, failed, ok, unchecked
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.version import Check
 
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
 """A proof from a log whose key the user trusts, not signed by it: nothing is verified by such a proof, nor in spite of it."""

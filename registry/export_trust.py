@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from registry.files import read_file
-from registry.hashing import write_and_hash
-from registry.home import Registry
-from registry.signing.trust import TRUST_MAX_BYTES
+from peft_registry.registry.files import read_file
+from peft_registry.registry.hashing import write_and_hash
+from peft_registry.registry.home import Registry
+from peft_registry.registry.signing.trust import TRUST_MAX_BYTES
 
 
 def export_trust(registry: Registry, folder: Path) -> tuple[Path, ...]:

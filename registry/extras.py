@@ -1,6 +1,6 @@
 """What is installed only when it is asked for."""
 
-from schemas.errors import Unavailable
+from peft_registry.schemas.errors import Unavailable
 
 
 class ExtraMissing(Unavailable):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
 
 BLOCK_BYTES = 1024 * 1024
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

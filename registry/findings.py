@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from registry.evidence import LoggedEntry, ReadStatement, presented_keys, read_entry, read_statements
-from registry.manifests import ManifestMalformed
-from registry.presented import Presented
-from registry.signing.keys import PublicKey
-from registry.signing.oms import Bundle
-from registry.signing.trust import public_keys
-from schemas.identity import Digest
-from schemas.manifest import Manifest
-from schemas.policy import TrustPolicy
-from schemas.statement import RegistrationPredicate, Statement
-from schemas.version import Check, CheckStatus, Version
+from peft_registry.registry.evidence import LoggedEntry, ReadStatement, presented_keys, read_entry, read_statements
+from peft_registry.registry.manifests import ManifestMalformed
+from peft_registry.registry.presented import Presented
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.oms import Bundle
+from peft_registry.registry.signing.trust import public_keys
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import RegistrationPredicate, Statement
+from peft_registry.schemas.version import Check, CheckStatus, Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,22 +22,22 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from registry.database import catalog
-from registry.database.log_store import SqlLogStore
-from registry.database.session import Database
-from registry.files import write_atomically
-from registry.hashing import DigestCache
-from registry.intake.json import read_json
-from registry.signing.keys import PrivateKey, PublicKey
-from registry.signing.trust import TrustAnchors, load_trust
-from registry.storage import open_store
-from registry.storage.interface import ObjectStore
-from registry.transparency.log import check_against_remembered
-from schemas.document import Frozen, first_problem
-from schemas.errors import IntegrityBroken, NotChecked, NotFound, Refused, Unavailable
-from schemas.policy import Role, TrustPolicy
-from schemas.statement import log_origin
-from schemas.values import timestamp
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.files import write_atomically
+from peft_registry.registry.hashing import DigestCache
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.signing.keys import PrivateKey, PublicKey
+from peft_registry.registry.signing.trust import TrustAnchors, load_trust
+from peft_registry.registry.storage import open_store
+from peft_registry.registry.storage.interface import ObjectStore
+from peft_registry.registry.transparency.log import check_against_remembered
+from peft_registry.schemas.document import Frozen, first_problem
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked, NotFound, Refused, Unavailable
+from peft_registry.schemas.policy import Role, TrustPolicy
+from peft_registry.schemas.statement import log_origin
+from peft_registry.schemas.values import timestamp
 
 FOLDER_NAME = ".registry"
 SETTINGS_NAME = "registry.json"

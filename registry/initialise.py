@@ -11,18 +11,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from registry.database import catalog
-from registry.database.session import Database
-from registry.files import unwritable, write_atomically
-from registry.home import KEY_ROLES, SETTINGS_NAME, HomeSettings, new_nonce, write_settings
-from registry.signing.keys import PrivateKey
-from registry.signing.oms import PREDICATE_TYPE as OMS_PREDICATE
-from registry.signing.trust import sign_trust
-from schemas.errors import InputRefused, Taken
-from schemas.policy import CHECKPOINT_TYPE, Role, TrustedKey, TrustPolicy
-from schemas.profile import OrganisationProfile
-from schemas.statement import PREDICATE_TYPES, ROLE_KINDS, log_origin
-from schemas.values import timestamp
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.files import unwritable, write_atomically
+from peft_registry.registry.home import KEY_ROLES, SETTINGS_NAME, HomeSettings, new_nonce, write_settings
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.oms import PREDICATE_TYPE as OMS_PREDICATE
+from peft_registry.registry.signing.trust import sign_trust
+from peft_registry.schemas.errors import InputRefused, Taken
+from peft_registry.schemas.policy import CHECKPOINT_TYPE, Role, TrustedKey, TrustPolicy
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS, log_origin
+from peft_registry.schemas.values import timestamp
 
 TRUST_DAYS = 365
 

@@ -8,8 +8,8 @@ user all the same. So its trust file is authority only if the user made it (`ini
 import os
 from pathlib import Path
 
-from registry.files import read_file
-from schemas.errors import NotChecked
+from peft_registry.registry.files import read_file
+from peft_registry.schemas.errors import NotChecked
 
 FILE_NAME = "roots"
 _MAX_BYTES = 1 << 20

@@ -4,10 +4,10 @@ import heapq
 from collections.abc import Iterable
 from typing import Literal
 
-from registry.database.catalog import graph
-from registry.database.session import Transaction
-from schemas.identity import Digest
-from schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.registry.database.catalog import graph
+from peft_registry.registry.database.session import Transaction
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 
 Direction = Literal["ancestors", "descendants", "both"]
 

@@ -4,16 +4,16 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from registry.hashing import hash_file
-from registry.intake.json import read_json
-from registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
-from registry.weights import Tensor, hash_weights
-from registry.weights import WeightsFile as HashedWeights
-from schemas.dataset import DataIdentity
-from schemas.document import first_problem
-from schemas.errors import IntegrityBroken
-from schemas.identity import Digest
-from schemas.manifest import (
+from peft_registry.registry.hashing import hash_file
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
+from peft_registry.registry.weights import Tensor, hash_weights
+from peft_registry.registry.weights import WeightsFile as HashedWeights
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import (
     FILE_NAME,
     SIGNATURE_NAME,
     UNSIGNED_PATHS,

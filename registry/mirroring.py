@@ -6,18 +6,18 @@ The mirror is written after, never read from. A home has one route: its own stor
 from dataclasses import dataclass
 from typing import Any
 
-from registry.compliance.completeness import completeness
-from registry.database import catalog
-from registry.home import Registry
-from registry.mlflow.description import Completeness
-from registry.mlflow.mirror import SyncOutcome, sync
-from registry.mlflow.projection import Projection, project_version
-from registry.mlflow.route import MirrorRoute
-from registry.records import records_of
-from registry.report import make_report
-from schemas.errors import IntegrityBroken, NotChecked
-from schemas.identity import Digest, Reference
-from schemas.mirror import OutboxEntry
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry
+from peft_registry.registry.mlflow.description import Completeness
+from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
+from peft_registry.registry.mlflow.projection import Projection, project_version
+from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.records import records_of
+from peft_registry.registry.report import make_report
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.mirror import OutboxEntry
 
 BATCH = 200
 

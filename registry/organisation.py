@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from registry.home import Registry, read_own
-from schemas.errors import InputRefused
-from schemas.profile import OrganisationProfile
-from schemas.values import Value, declared, unknown
+from peft_registry.registry.home import Registry, read_own
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.values import Value, declared, unknown
 
 NOT_ANSWERED = "not answered at init"
 # what an answer must look like where the rules of compliance read it, and how that is said

@@ -10,19 +10,19 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from registry.base_locations import base_location
-from registry.database import catalog
-from registry.hashing import hash_file
-from registry.home import Registry
-from registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
-from registry.manifests import read_manifest
-from registry.storage.interface import ObjectStore
-from schemas.errors import IntegrityBroken, NotChecked
-from schemas.evaluation import EvaluationRecord, ItemTable
-from schemas.identity import Digest
-from schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
-from schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, StoredStatement
-from schemas.version import Version
+from peft_registry.registry.base_locations import base_location
+from peft_registry.registry.database import catalog
+from peft_registry.registry.hashing import hash_file
+from peft_registry.registry.home import Registry
+from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
+from peft_registry.registry.manifests import read_manifest
+from peft_registry.registry.storage.interface import ObjectStore
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
+from peft_registry.schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, StoredStatement
+from peft_registry.schemas.version import Version
 
 SMALL_MAX_BYTES = 64 * 1024 * 1024
 
@@ -76,7 +76,7 @@ class Presented:
         Raises:
             FileAbsent: it is not there.
         """
-        from registry.files import read_file
+        from peft_registry.registry.files import read_file
 
         found = self.files.get(name)
         if found is None:
@@ -126,7 +126,7 @@ def present_version(registry: Registry, version: Version, scratch: Path) -> Pres
 
 def evidence(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> dict[str, bytes]:
     """The files of `evidence/`: statements one a line in log order, the signers' public keys, item tables, the log proof."""
-    from registry.publish import registration_proof
+    from peft_registry.registry.publish import registration_proof
 
     files = {STATEMENTS_FILE: b"".join(stored.envelope + b"\n" for stored in statements)}
     files |= _signers_keys(registry, {stored.key_id for stored in statements})

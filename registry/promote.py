@@ -3,13 +3,13 @@
 No gate guards an alias yet; every move is signed, logged and can be read back for any date.
 """
 
-from registry.database import catalog
-from registry.home import Registry
-from registry.publish import publish_checkpoint
-from registry.statements import record_statement, sign_statement
-from schemas.identity import check_alias
-from schemas.statement import AliasPredicate
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry
+from peft_registry.registry.publish import publish_checkpoint
+from peft_registry.registry.statements import record_statement, sign_statement
+from peft_registry.schemas.identity import check_alias
+from peft_registry.schemas.statement import AliasPredicate
+from peft_registry.schemas.version import Version
 
 
 def set_alias(registry: Registry, version: Version, alias: str, *, reason: str | None = None) -> None:

@@ -5,9 +5,9 @@ Standard readers find the build type, what the user chose, the resolved dependen
 
 from typing import Any
 
-from schemas.merge import MergeRecord
-from schemas.run import RunRecord
-from schemas.statement import BUILD_MERGE, BUILD_TRAIN, BUILDER_ID
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import BUILD_MERGE, BUILD_TRAIN, BUILDER_ID
 
 RUN_FIELD = "urn:peft-registry:run:v1"
 MERGE_FIELD = "urn:peft-registry:merge:v1"

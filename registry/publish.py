@@ -3,11 +3,11 @@
 Until a checkpoint covers an entry the entry is `pending`. Publishing is idempotent and repairs what a kill left over.
 """
 
-from registry.database import catalog
-from registry.database.log_store import SqlLogStore
-from registry.home import Registry
-from registry.transparency import log, note
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.home import Registry
+from peft_registry.registry.transparency import log, note
+from peft_registry.schemas.version import Version
 
 
 def publish_checkpoint(registry: Registry) -> int:

@@ -6,16 +6,16 @@ The copy is assembled beside its destination, verified as a folder like any othe
 import tempfile
 from pathlib import Path
 
-from registry.aliases import require_signed_alias
-from registry.database import catalog
-from registry.files import unwritable
-from registry.hashing import copy_and_hash, write_and_hash
-from registry.home import Registry
-from registry.presented import Presented, present_version
-from registry.verify import verify_folder
-from schemas.errors import IntegrityBroken, NotChecked, Taken
-from schemas.policy import TrustPolicy
-from schemas.version import VerifyOutcome, Version
+from peft_registry.registry.aliases import require_signed_alias
+from peft_registry.registry.database import catalog
+from peft_registry.registry.files import unwritable
+from peft_registry.registry.hashing import copy_and_hash, write_and_hash
+from peft_registry.registry.home import Registry
+from peft_registry.registry.presented import Presented, present_version
+from peft_registry.registry.verify import verify_folder
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Taken
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.version import VerifyOutcome, Version
 
 
 class DestinationTaken(Taken):
@@ -145,7 +145,7 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
         NotFound: there is no such version.
         AliasUnsigned: the alias is recorded, and nobody who may has signed that.
     """
-    from schemas.identity import Reference
+    from peft_registry.schemas.identity import Reference
 
     reference = Reference.parse(text)
     with registry.database.read() as tx:

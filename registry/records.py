@@ -2,22 +2,22 @@
 
 from dataclasses import dataclass
 
-from registry.database import catalog
-from registry.home import Registry
-from registry.manifests import read_manifest
-from registry.provenance import merge_of, run_of
-from registry.signing import dsse
-from registry.signing.trust import public_keys
-from schemas.base_model import BaseRecord
-from schemas.errors import IntegrityBroken, KnownError, NotChecked
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.manifest import Manifest
-from schemas.merge import MergeRecord
-from schemas.modification import ModificationRecord
-from schemas.run import RunRecord
-from schemas.statement import StoredStatement
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import read_manifest
+from peft_registry.registry.provenance import merge_of, run_of
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.trust import public_keys
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.version import Version
 
 
 class StatementAltered(IntegrityBroken):

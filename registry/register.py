@@ -12,21 +12,21 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from registry.database import catalog
-from registry.home import Registry
-from registry.manifests import path_problem
-from registry.publish import publish_checkpoint
-from registry.signing.oms import Resource, UnsignableListing, parse_bundle, sign_folder_listing
-from registry.statements import SignedStatement, record_statement, sign_statement
-from schemas.document import first_problem
-from schemas.errors import InputRefused
-from schemas.identity import Digest, check_name
-from schemas.manifest import FILE_NAME, UNSIGNED_PATHS, Manifest
-from schemas.modification import ModificationRecord
-from schemas.progress import Advanced, Finished, Observe, Started, ignore
-from schemas.statement import RegistrationPredicate, StatementKind
-from schemas.values import timestamp
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import path_problem
+from peft_registry.registry.publish import publish_checkpoint
+from peft_registry.registry.signing.oms import Resource, UnsignableListing, parse_bundle, sign_folder_listing
+from peft_registry.registry.statements import SignedStatement, record_statement, sign_statement
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest, check_name
+from peft_registry.schemas.manifest import FILE_NAME, UNSIGNED_PATHS, Manifest
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.schemas.statement import RegistrationPredicate, StatementKind
+from peft_registry.schemas.values import timestamp
+from peft_registry.schemas.version import Version
 
 # longer than any upload should take; a lease that outlives its process only delays garbage collection
 LEASE_SECONDS = 6 * 3600

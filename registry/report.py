@@ -6,20 +6,20 @@ The same records, `as_of`, rule set and tool version give the same bytes.
 import re
 from importlib.metadata import version as package_version
 
-from registry.database import catalog
-from registry.evaluation.stored import newest_of_each, stale_for
-from registry.home import Registry
-from registry.lineage import lineage_of
-from registry.records import records_of
-from registry.reports.evaluation_view import ShownEvaluation
-from registry.reports.html import render_html
-from registry.reports.view import build_report_view
-from registry.verify import verify_version
-from schemas.errors import InputRefused, KnownError
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Reference
-from schemas.values import RFC3339
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.stored import newest_of_each, stale_for
+from peft_registry.registry.home import Registry
+from peft_registry.registry.lineage import lineage_of
+from peft_registry.registry.records import records_of
+from peft_registry.registry.reports.evaluation_view import ShownEvaluation
+from peft_registry.registry.reports.html import render_html
+from peft_registry.registry.reports.view import build_report_view
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.errors import InputRefused, KnownError
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.values import RFC3339
+from peft_registry.schemas.version import Version
 
 
 class AsOfRefused(InputRefused):

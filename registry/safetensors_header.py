@@ -9,7 +9,7 @@ repeated names, unknown fields, spaces before the JSON and headers of 100 MB; he
   overlap, and each is as long as its dtype and shape say. Tensors without elements are allowed at any boundary.
 - Names are not empty and hold no control characters; there are 1 to 200 000 tensors.
 
-Values are not looked at; `registry.weights` hashes them.
+Values are not looked at; `peft_registry.registry.weights` hashes them.
 """
 
 import math
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import OpenFile, reading
-from registry.intake.json import Family, read_json
-from registry.intake.paths import control_character
-from schemas.errors import InputRefused, IntegrityBroken, KnownError
-from schemas.identity import Digest
+from peft_registry.registry.files import OpenFile, reading
+from peft_registry.registry.intake.json import Family, read_json
+from peft_registry.registry.intake.paths import control_character
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError
+from peft_registry.schemas.identity import Digest
 
 MAX_HEADER_BYTES = 8 * 1024 * 1024  # about 80 000 tensors; the largest shards published have some thousands
 MAX_TENSORS = 200_000
@@ -118,7 +118,7 @@ def read_header(path: Path, *, family: Family = "integrity") -> Header:
 
     Raises:
         MalformedSafetensors: as the module says, naming the tensor at fault; for intake, `MalformedWeights`.
-        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `registry.files.reading`.
+        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `peft_registry.registry.files.reading`.
     """
     with reading(path) as file:
         return read_open_header(file, family=family)

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from registry.checks import human_bytes
-from registry.database import catalog
-from registry.evaluation.stored import stale_for
-from registry.home import Registry
-from registry.pull import version_named
-from registry.records import stored_manifest
-from schemas.document import Frozen
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.manifest import Manifest
-from schemas.statement import PREDICATE_TYPES, StatementKind
-from schemas.version import Version
+from peft_registry.registry.checks import human_bytes
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.stored import stale_for
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import stored_manifest
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.statement import PREDICATE_TYPES, StatementKind
+from peft_registry.schemas.version import Version
 
 _KIND_WIDTH = max(len(kind) for kind in PREDICATE_TYPES)
 

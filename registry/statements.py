@@ -9,19 +9,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from registry.database import catalog
-from registry.database.log_store import append_event
-from registry.database.session import Transaction
-from registry.home import Registry
-from registry.publish import publish_checkpoint
-from registry.signing import dsse
-from registry.signing.keys import Signer
-from schemas.document import Document, first_problem
-from schemas.errors import InputRefused
-from schemas.evaluation import EvaluationPlan, EvaluationRecord
-from schemas.identity import Digest
-from schemas.log import LogEvent
-from schemas.statement import (
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import append_event
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.home import Registry
+from peft_registry.registry.publish import publish_checkpoint
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.keys import Signer
+from peft_registry.schemas.document import Document, first_problem
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.statement import (
     PAYLOAD_TYPE,
     PREDICATE_TYPES,
     AliasPredicate,

@@ -4,11 +4,11 @@ A trust file lists the kinds of statements of each key. One that was issued befo
 and nobody but the holder of the root may change that. Validity, persons, other keys and revocations stay as they are.
 """
 
-from registry.files import read_file, write_atomically
-from registry.home import Registry
-from registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
-from registry.signing.trust import load_rotated, sign_trust
-from schemas.statement import PREDICATE_TYPES, ROLE_KINDS
+from peft_registry.registry.files import read_file, write_atomically
+from peft_registry.registry.home import Registry
+from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
+from peft_registry.registry.signing.trust import load_rotated, sign_trust
+from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 
 
 def update_trust(registry: Registry) -> tuple[str, ...]:

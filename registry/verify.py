@@ -25,8 +25,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from registry.base_locations import base_location
-from registry.checks import (
+from peft_registry.registry.base_locations import base_location
+from peft_registry.registry.checks import (
     BaseFinder,
     BaseTensors,
     check_base,
@@ -38,18 +38,18 @@ from registry.checks import (
     check_tensors,
     check_trust,
 )
-from registry.database import catalog
-from registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statements
-from registry.findings import Claimed, Findings
-from registry.home import Registry
-from registry.manifests import listed_tensors, read_manifest
-from registry.presented import Presented, present_folder, present_version
-from registry.weights import Tensor
-from schemas.document import first_problem
-from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
-from schemas.identity import Digest
-from schemas.policy import TrustPolicy
-from schemas.version import STEPS, Check, CheckStatus, Verdict, VerifyOutcome, Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statements
+from peft_registry.registry.findings import Claimed, Findings
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import listed_tensors, read_manifest
+from peft_registry.registry.presented import Presented, present_folder, present_version
+from peft_registry.registry.weights import Tensor
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.version import STEPS, Check, CheckStatus, Verdict, VerifyOutcome, Version
 
 # without one of these nothing was verified; base and parents may be elsewhere
 REQUIRED = ("read", "signature", "trust", "policy", "files", "tensors", "statements")

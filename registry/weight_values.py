@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import OpenFile, reading
-from registry.intake.json import Family
-from registry.safetensors_header import TensorSpan, read_open_header
+from peft_registry.registry.files import OpenFile, reading
+from peft_registry.registry.intake.json import Family
+from peft_registry.registry.safetensors_header import TensorSpan, read_open_header
 
 # dtype → little-endian numpy type of the raw bits, bits of the exponent, bits of the mantissa (IEEE 754; bfloat16)
 _LAYOUT = {
@@ -37,7 +37,7 @@ def scan_values(path: Path, *, family: Family = "intake") -> tuple[TensorValues,
 
     Raises:
         MalformedWeights: the header is not sound (`MalformedSafetensors` for integrity).
-        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `registry.files.reading`.
+        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `peft_registry.registry.files.reading`.
     """
     with reading(path) as file:
         header = read_open_header(file, family=family)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from registry.files import FileChanged, OpenFile, reading
-from registry.hashing import DigestCache, OnBytes
-from registry.intake.json import Family
-from registry.safetensors_header import (
+from peft_registry.registry.files import FileChanged, OpenFile, reading
+from peft_registry.registry.hashing import DigestCache, OnBytes
+from peft_registry.registry.intake.json import Family
+from peft_registry.registry.safetensors_header import (
     MAX_DIMENSION,
     Header,
     MalformedSafetensors,
@@ -29,10 +29,10 @@ from registry.safetensors_header import (
     read_header,
     read_open_header,
 )
-from registry.weight_values import TensorValues, scan_values
-from schemas.canonical import canonical_bytes
-from schemas.errors import InputRefused, IntegrityBroken
-from schemas.identity import Digest, MalformedDigest
+from peft_registry.registry.weight_values import TensorValues, scan_values
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.identity import Digest, MalformedDigest
 
 __all__ = [
     "Header",
@@ -161,7 +161,7 @@ def hash_tensors(
     Raises:
         MalformedSafetensors: the header is not sound (`MalformedWeights` for intake).
         FileChanged: the file changed meanwhile.
-        FileMissing, NotARegularFile, FileUnreadable: as `registry.files.reading`.
+        FileMissing, NotARegularFile, FileUnreadable: as `peft_registry.registry.files.reading`.
     """
     with reading(path) as file:
         header = read_open_header(file, family=family)

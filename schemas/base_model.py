@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.document import Document
-from schemas.identity import Digest
-from schemas.values import Value, unknown
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import Value, unknown
 
 BaseFormat = Literal["huggingface", "gguf"]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import rfc8785
 
-from schemas.errors import InputRefused
-from schemas.identity import Digest
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest
 
 MEDIA_TYPE = "application/json"
 

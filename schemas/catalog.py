@@ -5,18 +5,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from schemas.base_model import BaseRecord
-from schemas.config import TrainingFile
-from schemas.errors import NotFound
-from schemas.evaluation import EvaluationPlan, EvaluationRecord
-from schemas.log import LogEvent
-from schemas.manifest import Manifest
-from schemas.modification import ModificationRecord
-from schemas.policy import TrustPolicy
-from schemas.profile import OrganisationProfile
-from schemas.run import RunRecord
-from schemas.statement import AliasPredicate, CardPredicate, RegistrationPredicate, Statement
-from schemas.version import VerifyOutcome, Version
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import AliasPredicate, CardPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.version import VerifyOutcome, Version
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "training-file": TrainingFile,

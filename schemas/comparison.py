@@ -8,11 +8,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.dataset import DataIdentity
-from schemas.document import Document
-from schemas.evaluation import LossComparison
-from schemas.identity import Digest
-from schemas.values import Timestamp, Value, unknown
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.evaluation import LossComparison
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import Timestamp, Value, unknown
 
 
 class BiasCounts(Document):

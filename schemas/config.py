@@ -13,9 +13,9 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, m
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from schemas.document import Frozen
-from schemas.identity import Reference, check_name
-from schemas.sizes import bytes_of
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Reference, check_name
+from peft_registry.schemas.sizes import bytes_of
 
 MethodName = Literal[
     "full", "lora", "lora_pro", "qlora", "bottleneck", "ia3", "prompt_tuning", "prefix_tuning", "hybrid"

@@ -11,8 +11,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import BLOCK_NAMES, DEFAULT_LEARNING_RATES, METHOD_NAMES, LoraBlock, TrainingBlock, TrainingFile
-from schemas.errors import InputRefused
+from peft_registry.schemas.config import (
+    BLOCK_NAMES,
+    DEFAULT_LEARNING_RATES,
+    METHOD_NAMES,
+    LoraBlock,
+    TrainingBlock,
+    TrainingFile,
+)
+from peft_registry.schemas.errors import InputRefused
 
 _MAX_SHOWN = 60
 

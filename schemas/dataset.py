@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from schemas.document import Document
-from schemas.identity import Digest
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
 
 Split = Literal["train", "validation", "test"]
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.canonical import canonical_bytes
-from schemas.identity import Digest
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.identity import Digest
 
 
 class Frozen(BaseModel):

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.document import Document
-from schemas.identity import Digest
-from schemas.values import Timestamp
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import Timestamp
 
 ArmName = Literal["base", "base_quantised", "adapted", "merged", "noise", "placebo", "parent"]
 ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about them

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused
 
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 # MLflow allows neither '/' nor ':' in a registered model's name, and '@' is ambiguous in `models:/`; lower case keeps

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from schemas.document import Frozen
-from schemas.identity import Digest
-from schemas.manifest import ParentRole
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import ParentRole
 
 NodeKind = Literal["base", "adapter", "model", "bundle", "data", "unknown"]
 EdgeRole = ParentRole | Literal["data"]

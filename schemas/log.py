@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.document import Document
-from schemas.identity import Digest
-from schemas.statement import LOG_EVENT, StatementKind
-from schemas.values import Timestamp
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import LOG_EVENT, StatementKind
+from peft_registry.schemas.values import Timestamp
 
 
 class LogEvent(Document):

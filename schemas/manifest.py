@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import FailFast, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from schemas.base_model import BaseIdentity
-from schemas.dataset import DataIdentity
-from schemas.document import Document
-from schemas.identity import Digest
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
 
 SCHEMA: Literal["urn:peft-registry:manifest:v1"] = "urn:peft-registry:manifest:v1"
 FILE_NAME = "manifest.json"

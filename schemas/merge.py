@@ -4,11 +4,11 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from schemas.document import Document
-from schemas.identity import Digest
-from schemas.manifest import BaseReference
-from schemas.run import Environment
-from schemas.values import Timestamp, Value
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.run import Environment
+from peft_registry.schemas.values import Timestamp, Value
 
 BasePolicy = Literal["original", "dequantised"]
 Algorithm = Literal["linear", "ties", "dare", "dare_ties"]  # how differences of weights become one

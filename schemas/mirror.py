@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from schemas.document import Frozen
-from schemas.identity import Digest
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
 
 OutboxKind = Literal["version", "alias", "statement"]
 

@@ -8,8 +8,8 @@ not a legal test; no verdict in here is legal advice.
 
 from typing import Literal
 
-from schemas.document import Document
-from schemas.values import Timestamp, Value, unknown
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.values import Timestamp, Value, unknown
 
 # why a field is open until somebody or something fills it, by who that would be
 ASKED = unknown("nobody has answered it")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from schemas.config import METHOD_BLOCKS, TrainingFile
-from schemas.errors import InputRefused
+from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
+from peft_registry.schemas.errors import InputRefused
 
 SUFFICES = "leave `offload` out, or choose a method and settings that only add to a frozen base"
 LOOKS_AT_WEIGHTS = "it reads or trains weights of the base besides the layers' own products, and those wait elsewhere"

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from schemas.document import Document
-from schemas.statement import KINDS, ROLE_KINDS
-from schemas.values import Timestamp
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.statement import KINDS, ROLE_KINDS
+from peft_registry.schemas.values import Timestamp
 
 TRUST_PAYLOAD_TYPE = "application/vnd.peft-registry.trust.v1+json"
 """The type that trust signatures are made over (DSSE PAE), so that none of them is a statement's, and the reverse."""

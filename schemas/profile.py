@@ -1,7 +1,7 @@
 """The organisation profile: who runs this registry, as somebody answered it once, at `registry init`."""
 
-from schemas.document import Frozen
-from schemas.values import Value, unknown
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.values import Value, unknown
 
 NOT_ANSWERED = unknown("not answered at init")
 

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from schemas.document import Frozen
-from schemas.identity import Digest
-from schemas.lineage import Lineage
-from schemas.version import VerifyOutcome, Version
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage
+from peft_registry.schemas.version import VerifyOutcome, Version
 
 FigureSource = Literal["measured", "derived", "imported", "declared", "unknown"]
 

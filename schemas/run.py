@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.dataset import DataIdentity
-from schemas.document import Document, Frozen
-from schemas.identity import Digest
-from schemas.manifest import BaseReference
-from schemas.values import Timestamp, Value, unknown
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.document import Document, Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.values import Timestamp, Value, unknown
 
 TASKS_PREFIX = "tasks-"  # of the id that the runs of one list of tasks have in common
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field
 
-from schemas.document import Document, Frozen
-from schemas.identity import Digest
+from peft_registry.schemas.document import Document, Frozen
+from peft_registry.schemas.identity import Digest
 
 STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"

@@ -10,10 +10,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from schemas.config import AUTO_VALIDATION_FRACTION, RetentionSource, TrainingFile
-from schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
-from schemas.errors import InputRefused
-from schemas.identity import check_name
+from peft_registry.schemas.config import AUTO_VALIDATION_FRACTION, RetentionSource, TrainingFile
+from peft_registry.schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import check_name
 
 TASK = "task"  # the override that picks one: `task=summaries`
 ORDER = "task_order"

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.document import Document
-from schemas.identity import Digest
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
 
 Source = Literal["measured", "derived", "imported", "declared", "unknown"]
 RFC3339 = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"

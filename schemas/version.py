@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from schemas.document import Frozen
-from schemas.identity import Digest
-from schemas.manifest import Kind, Layout
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Kind, Layout
 
 Verdict = Literal["verified", "unverified", "broken"]
 CheckStatus = Literal["ok", "failed", "unchecked", "recorded", "changed"]

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
-from schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
-from schemas.dataset import DataIdentity, RowSelection
-from schemas.evaluation import (
+from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
+from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
+from peft_registry.schemas.dataset import DataIdentity, RowSelection
+from peft_registry.schemas.evaluation import (
     Arm,
     Comparison,
     Composition,
@@ -23,15 +23,15 @@ from schemas.evaluation import (
     Test,
     Threshold,
 )
-from schemas.identity import Digest
-from schemas.lineage import Lineage, LineageEdge, LineageNode
-from schemas.manifest import BaseReference, FileEntry, Manifest, TensorEntry, WeightsFile
-from schemas.modification import ModificationRecord
-from schemas.profile import OrganisationProfile
-from schemas.run import Compute, Environment, LossCurve, RunRecord
-from schemas.statement import StatementKind, StoredStatement, statement_about
-from schemas.values import declared, derived, imported, measured
-from schemas.version import STEPS, Check, VerifyOutcome, Version
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, TensorEntry, WeightsFile
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.run import Compute, Environment, LossCurve, RunRecord
+from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
+from peft_registry.schemas.values import declared, derived, imported, measured
+from peft_registry.schemas.version import STEPS, Check, VerifyOutcome, Version
 
 NOW = "2026-11-24T12:00:00Z"
 TOOL = "0.1.0"

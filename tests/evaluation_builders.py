@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from registry.evaluation.aggregate import Plan, aggregate
-from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.items import Item, describe_items, loss_item, pair_item, read_items, write_items
-from registry.evaluation.recheck import STATISTICS, statistics_of
-from schemas.evaluation import (
+from peft_registry.registry.evaluation.aggregate import Plan, aggregate
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.items import Item, describe_items, loss_item, pair_item, read_items, write_items
+from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
+from peft_registry.schemas.evaluation import (
     Arm,
     ArmName,
     Composition,
@@ -18,7 +18,7 @@ from schemas.evaluation import (
     Responsible,
     Threshold,
 )
-from schemas.identity import Digest
+from peft_registry.schemas.identity import Digest
 
 BAND = Threshold(lo=0.25, hi=0.69, source="test")
 ITEMS = 120

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from registry.bases import AddedBase, add_base
-from registry.home import Registry, open_home
-from registry.initialise import NewHome, make_home
-from registry.manifests import manifest_of_folder
-from registry.register import NewArtifact, NewStatement, register_version
-from schemas.base_model import BaseOrigin
-from schemas.identity import Digest
-from schemas.manifest import BaseReference, Parent
-from schemas.modification import ModificationRecord
-from schemas.profile import OrganisationProfile
-from schemas.statement import CardPredicate
-from schemas.version import Version
+from peft_registry.registry.bases import AddedBase, add_base
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.initialise import NewHome, make_home
+from peft_registry.registry.manifests import manifest_of_folder
+from peft_registry.registry.register import NewArtifact, NewStatement, register_version
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference, Parent
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.version import Version
 
 NOW = "2026-11-24T12:00:00Z"
 TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}

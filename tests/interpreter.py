@@ -14,7 +14,7 @@ def modules_after(code: str, *, cwd: Path, home: Path | None = None) -> set[str]
     """The names of every module that is loaded after `code` ran, its standard output thrown away."""
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(ROOT / "src"),
         "HOME": str(cwd),
         "REGISTRY_HOME": str(home) if home else "",
     }

@@ -25,9 +25,13 @@ def imported(method: str) -> None:
     """Everything that a run imports, and the thread that runs backward passes."""
     import torch
 
-    from trainer.methods import implementation
+    from peft_registry.trainer.methods import implementation
 
-    for name in ("trainer.training", "transformers.models.llama.modeling_llama", "peft.tuners.lora.layer"):
+    for name in (
+        "peft_registry.trainer.training",
+        "transformers.models.llama.modeling_llama",
+        "peft.tuners.lora.layer",
+    ):
         importlib.import_module(name)
     implementation(method)  # type: ignore[arg-type]
     weight = torch.ones(64, 64, requires_grad=True)
@@ -37,7 +41,7 @@ def imported(method: str) -> None:
 def measure(base: Path, changes: dict[str, object]) -> dict[str, int]:
     config = a_training_file(**changes)
     imported(config.method)
-    from trainer.training import train_adapter
+    from peft_registry.trainer.training import train_adapter
 
     rows = config.training.per_device_train_batch_size * STEPS
     text = "one two three four five six seven eight " * (config.training.max_length // 8 + 1)

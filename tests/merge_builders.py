@@ -4,24 +4,24 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from registry.home import Registry
-from registry.manifests import manifest_of_folder
-from registry.register import NewArtifact, NewStatement, register_version
-from schemas.identity import Digest
-from schemas.manifest import BaseReference, Parent
-from schemas.merge import Algorithm
-from schemas.modification import ModificationRecord
-from schemas.statement import CardPredicate
-from schemas.version import Version
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import manifest_of_folder
+from peft_registry.registry.register import NewArtifact, NewStatement, register_version
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference, Parent
+from peft_registry.schemas.merge import Algorithm
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.merge.adapter import read_adapter
+from peft_registry.trainer.merge.algorithms import Share
+from peft_registry.trainer.merge.fold import fold
+from peft_registry.trainer.merge.folder import write_model_folder
+from peft_registry.trainer.merge.measures import MergeChanges
+from peft_registry.trainer.merge.names import model_names
+from peft_registry.trainer.merge.plan import Ingredient, MergePlan, make_plan
+from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from tests.homes import NOW
-from trainer.merge.adapter import read_adapter
-from trainer.merge.algorithms import Share
-from trainer.merge.fold import fold
-from trainer.merge.folder import write_model_folder
-from trainer.merge.measures import MergeChanges
-from trainer.merge.names import model_names
-from trainer.merge.plan import Ingredient, MergePlan, make_plan
-from trainer.merge.tensors import checkpoint_tensors
 
 CARD = b"---\nlibrary_name: peft\n---\n# adapter\n"
 

@@ -3,11 +3,11 @@
 import html
 from typing import Any
 
-from registry.mlflow.description import Completeness
-from registry.mlflow.projection import Projection, project_version
-from schemas.base_model import BaseIdentity
-from schemas.dataset import DataIdentity, RowSelection
-from schemas.evaluation import (
+from peft_registry.registry.mlflow.description import Completeness
+from peft_registry.registry.mlflow.projection import Projection, project_version
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.dataset import DataIdentity, RowSelection
+from peft_registry.schemas.evaluation import (
     Arm,
     Comparison,
     Composition,
@@ -23,13 +23,13 @@ from schemas.evaluation import (
     Result,
     Threshold,
 )
-from schemas.identity import Digest
-from schemas.manifest import BaseReference
-from schemas.mirror import OutboxEntry
-from schemas.run import Compute, Environment, LossCurve, RunRecord
-from schemas.statement import StoredStatement, statement_about
-from schemas.values import derived, measured, unknown
-from schemas.version import Version
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.run import Compute, Environment, LossCurve, RunRecord
+from peft_registry.schemas.statement import StoredStatement, statement_about
+from peft_registry.schemas.values import derived, measured, unknown
+from peft_registry.schemas.version import Version
 
 PLANTED = "The planted sentence about a purple giraffe"
 

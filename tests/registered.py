@@ -4,15 +4,15 @@ import base64
 import json
 from typing import Any
 
-from registry.database import catalog
-from registry.database.log_store import append_event
-from registry.database.session import Database
-from schemas.base_model import BaseIdentity
-from schemas.dataset import DataIdentity, RowSelection
-from schemas.identity import Digest
-from schemas.manifest import BaseReference, FileEntry, Manifest, Parent
-from schemas.statement import statement_about
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import append_event
+from peft_registry.registry.database.session import Database
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.dataset import DataIdentity, RowSelection
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, Parent
+from peft_registry.schemas.statement import statement_about
+from peft_registry.schemas.version import Version
 
 NOW = "2026-03-01T12:00:00Z"
 

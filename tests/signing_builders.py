@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from registry.signing.keys import PrivateKey
-from registry.signing.oms import Resource, sign_folder_listing
-from schemas.identity import Digest
-from schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.oms import Resource, sign_folder_listing
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 
 NOW = "2026-11-24T12:00:00Z"
 BEFORE = "2026-01-01T00:00:00Z"

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas.config import TrainingFile
-from schemas.config_aliases import parse_training_file
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.config_aliases import parse_training_file
 
 VOCABULARY = 300
 
@@ -87,9 +87,9 @@ def colour_rows(count: int) -> list[dict[str, str]]:
 
 def some_batches(folder: Path, *, count: int = 24) -> Any:
     """The training batches of `colour_rows`, four rows each."""
-    from schemas.config import DataBlock, TrainSource, ValidationSource
-    from trainer.data.collate import Batches, padding_id
-    from trainer.data.dataset import load_data
+    from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+    from peft_registry.trainer.data.collate import Batches, padding_id
+    from peft_registry.trainer.data.dataset import load_data
 
     write_rows(folder / "rows.jsonl", colour_rows(count))
     tokenizer = a_tokenizer()

@@ -17,8 +17,8 @@ READY_SECONDS = 150
 _SCRIPT = """
 import sys
 from pathlib import Path
-from registry.mlflow.route import MirrorRoute
-from registry.mlflow.server import serve
+from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.server import serve
 def observe(event):
     print(getattr(event, 'label', ''), getattr(event, 'text', ''), flush=True)
 home = Path(sys.argv[1])

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from registry.compliance.recorded_run import TrainedRun
-from registry.database import catalog
-from registry.home import Registry
-from registry.records import records_of
-from schemas.identity import Digest
+from peft_registry.registry.compliance.recorded_run import TrainedRun
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import records_of
+from peft_registry.schemas.identity import Digest
 
 
 def trained_on(registry: Registry, digests: Iterable[Digest]) -> tuple[TrainedRun, ...]:

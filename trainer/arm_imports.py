@@ -3,11 +3,11 @@
 import tqdm.std
 import transformers.models.llama.modeling_llama  # noqa: F401
 
-import trainer.compute
-import trainer.evaluation.before_after
-import trainer.runs
-import trainer.training  # noqa: F401
-from trainer.quantization import without_kernels
+import peft_registry.trainer.compute
+import peft_registry.trainer.evaluation.before_after
+import peft_registry.trainer.runs
+import peft_registry.trainer.training  # noqa: F401
+from peft_registry.trainer.quantization import without_kernels
 
 with without_kernels():  # peft imports bitsandbytes
     import peft  # noqa: F401

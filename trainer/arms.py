@@ -11,19 +11,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from registry.bases import base_folder
-from registry.home import Registry, open_home
-from registry.pull import pull_version, version_named
-from schemas.comparison import Latency
-from schemas.config import TrainingFile
-from schemas.errors import InputRefused, KnownError, RunFailed
-from schemas.progress import Observe
-from schemas.version import Version
-from trainer.config import load_training_file
-from trainer.methods import METHODS, implementation
-from trainer.run_folder import run_folder
+from peft_registry.registry.bases import base_folder
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.schemas.comparison import Latency
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
+from peft_registry.schemas.progress import Observe
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.config import load_training_file
+from peft_registry.trainer.methods import METHODS, implementation
+from peft_registry.trainer.run_folder import run_folder
 
-_IMPORTED_ONCE = ["trainer.arm_imports"]
+_IMPORTED_ONCE = ["peft_registry.trainer.arm_imports"]
 
 
 class ArmLost(RunFailed):
@@ -111,7 +111,7 @@ def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutco
 def _work(
     pipe: Connection, home: Path, passphrase: bytes | None, asked: tuple[Arm, str, str | None, bool, list[str]]
 ) -> None:
-    from trainer.runs import train_and_register
+    from peft_registry.trainer.runs import train_and_register
 
     arm, comparison, label, with_latency, sys.argv = asked
     registry = open_home(home, passphrase=None if passphrase is None else lambda: passphrase)
@@ -135,8 +135,8 @@ def _work(
 
 def latency_of(registry: Registry, version: Version, config: TrainingFile) -> Latency:
     """The latency of a registered version beside its base, both loaded in fp32 from verified bytes."""
-    from trainer.base_models import load_base
-    from trainer.latency import measure_latency
+    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.latency import measure_latency
 
     row = METHODS[config.method]
     with run_folder(registry.folder / "runs", f"arm-{registry.nonce()}") as scratch:

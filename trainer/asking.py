@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.home import Registry
-from registry.manifests import read_manifest
-from registry.pull import pull_version, version_named
-from schemas.errors import InputRefused
-from schemas.manifest import FILE_NAME
-from schemas.progress import Observe, ignore
-from schemas.version import Version
-from trainer.checked_base import base_named, checked_base
-from trainer.data.tokenize import ChatTemplateRefused, template_failures
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import read_manifest
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.manifest import FILE_NAME
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.checked_base import base_named, checked_base
+from peft_registry.trainer.data.tokenize import ChatTemplateRefused, template_failures
 
 BASE = "base"  # what `--against base` means: the base of the version that is asked
 
@@ -130,10 +130,10 @@ def _asked(
 
 def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observe) -> tuple[Any, Any, Version | None]:
     """(model, tokenizer, its base) of a version, from bytes that were checked a moment ago; a base has no base."""
-    from trainer.base_models import load_base, load_tokenizer
-    from trainer.merge.bundle import load_artifact
-    from trainer.methods import full
-    from trainer.quantization import described
+    from peft_registry.trainer.base_models import load_base, load_tokenizer
+    from peft_registry.trainer.merge.bundle import load_artifact
+    from peft_registry.trainer.methods import full
+    from peft_registry.trainer.quantization import described
 
     if version.kind == "base":
         base = checked_base(registry, version, scratch, observe)
@@ -176,7 +176,7 @@ def answer_of(label: str, model: Any, tokenizer: Any, prompt: str, max_new_token
     """
     import torch
 
-    from trainer.evaluation.scoring import max_length_of
+    from peft_registry.trainer.evaluation.scoring import max_length_of
 
     text = prompt
     if as_chat and isinstance(tokenizer.chat_template, str):

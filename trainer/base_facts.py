@@ -6,9 +6,9 @@ A facts file of the user's is laid over this; what neither says stays unknown.
 from pathlib import Path
 from typing import Any
 
-from registry.files import read_file
-from registry.intake.yaml import MalformedYaml, read_yaml
-from schemas.values import Value, imported
+from peft_registry.registry.files import read_file
+from peft_registry.registry.intake.yaml import MalformedYaml, read_yaml
+from peft_registry.schemas.values import Value, imported
 
 _README_MAX_BYTES = 4 * 1024 * 1024
 # fact → the key of GGUF's general metadata that states it

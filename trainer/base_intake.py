@@ -6,16 +6,16 @@ What has to be fetched or converted lies under HOME/bases afterwards; a folder o
 from pathlib import Path
 from typing import Literal
 
-from registry.bases import AddedBase, add_base
-from registry.home import Registry
-from registry.register import require_name
-from schemas.base_model import BaseOrigin, DeclaredFacts
-from schemas.errors import InputRefused
-from schemas.progress import Observe, ignore
-from schemas.values import Value, declared
-from trainer.base_facts import stated_by_gguf, stated_by_readme
-from trainer.embedded import declared_facts, embedded_base
-from trainer.facts_file import read_facts
+from peft_registry.registry.bases import AddedBase, add_base
+from peft_registry.registry.home import Registry
+from peft_registry.registry.register import require_name
+from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.values import Value, declared
+from peft_registry.trainer.base_facts import stated_by_gguf, stated_by_readme
+from peft_registry.trainer.embedded import declared_facts, embedded_base
+from peft_registry.trainer.facts_file import read_facts
 
 EMBEDDED = "embedded"
 _MODES: dict[str, Literal["reference", "copy", "link"]] = {"reference": "reference", "copy": "copy", "link": "link"}
@@ -69,7 +69,7 @@ def intake_base(
         return add_base(
             registry, embedded_base(), name=chosen, origin=origin, facts=known, mode=_MODES[mode], observe=observe
         )
-    from trainer.base_models import prepare_base
+    from peft_registry.trainer.base_models import prepare_base
 
     prepared = prepare_base(source, revision=revision, destination=registry.folder / "bases" / chosen, observe=observe)
     return add_base(

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.safetensors_header import read_header
-from schemas.base_model import BaseOrigin
-from schemas.config import OffloadBlock, QuantizationBlock
-from schemas.errors import InputRefused, NotFound
-from schemas.progress import Observe, ignore
-from trainer.environment import Dtype
-from trainer.hub import HUB_ID, fetch_from_hub
-from trainer.offload import forget_shared_addresses
-from trainer.offload import loading_arguments as offloading_arguments
-from trainer.quantization import keep_gradients, loading_arguments
+from peft_registry.registry.safetensors_header import read_header
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.config import OffloadBlock, QuantizationBlock
+from peft_registry.schemas.errors import InputRefused, NotFound
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.environment import Dtype
+from peft_registry.trainer.hub import HUB_ID, fetch_from_hub
+from peft_registry.trainer.offload import forget_shared_addresses
+from peft_registry.trainer.offload import loading_arguments as offloading_arguments
+from peft_registry.trainer.quantization import keep_gradients, loading_arguments
 
 _MAX_NAMED = 3  # tensors named in one error
 # what peft and our own layers put into the names of the parameters that they wrap
@@ -117,7 +117,7 @@ def prepare_base(
             return PreparedBase(path, BaseOrigin(format="huggingface", source=path.resolve().name))
         if path.suffix.lower() != ".gguf":
             raise BaseSourceNotFound(source)
-        from trainer.gguf_base import convert_gguf
+        from peft_registry.trainer.gguf_base import convert_gguf
 
         folder, origin, notes = convert_gguf(path, destination=destination, observe=observe)
         return PreparedBase(folder, origin, notes=notes)

@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.base_identity import BaseFolder
-from registry.bases import base_folder, base_record, check_base_folder
-from registry.files import StatKey
-from registry.home import Registry
-from registry.intake.paths import scan_folder
-from registry.pull import version_named
-from schemas.base_model import BaseRecord
-from schemas.config import TrainingFile
-from schemas.errors import InputRefused, IntegrityBroken
-from schemas.manifest import BaseReference
-from schemas.progress import Observe, Said
-from schemas.version import Version
-from trainer.quantization import describe
+from peft_registry.registry.base_identity import BaseFolder
+from peft_registry.registry.bases import base_folder, base_record, check_base_folder
+from peft_registry.registry.files import StatKey
+from peft_registry.registry.home import Registry
+from peft_registry.registry.intake.paths import scan_folder
+from peft_registry.registry.pull import version_named
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.progress import Observe, Said
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.quantization import describe
 
 
 class NotABase(InputRefused):
@@ -81,7 +81,7 @@ def base_named(registry: Registry, reference: str) -> Version:
 
     Raises:
         NotABase: it means a version of another kind.
-        MalformedReference, NotFound, AliasUnsigned: as `registry.pull.version_named`.
+        MalformedReference, NotFound, AliasUnsigned: as `peft_registry.registry.pull.version_named`.
     """
     version = version_named(registry, reference)
     if version.kind != "base":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import IntegrityBroken
 
 STATE_NAME = "checkpoint.pt"
 FAILED_NAME = "failed.pt"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
-from schemas.comparison import ArmResult, MethodComparison
-from trainer.learning_rates import FAR, rates_of
+from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
+from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.trainer.learning_rates import FAR, rates_of
 
 _ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
 

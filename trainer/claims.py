@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from registry.files import read_file
-from registry.intake.yaml import read_yaml
-from schemas.comparison import MethodComparison
-from schemas.document import Frozen, first_problem
-from schemas.errors import InputRefused
-from trainer.claim_measures import MEASURES, Figure, NotMeasured, Results, number_text
+from peft_registry.registry.files import read_file
+from peft_registry.registry.intake.yaml import read_yaml
+from peft_registry.schemas.comparison import MethodComparison
+from peft_registry.schemas.document import Frozen, first_problem
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.claim_measures import MEASURES, Figure, NotMeasured, Results, number_text
 
 _MAX_BYTES = 16 * 1024 * 1024
 

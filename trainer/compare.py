@@ -13,30 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.bases import base_record
-from registry.database.catalog import VersionFilter, list_versions
-from registry.evaluation.items import Item, read_items
-from registry.evaluation.recheck import plan_of
-from registry.files import read_file, write_atomically
-from registry.hashing import hash_file
-from registry.home import Registry
-from registry.pull import version_named
-from registry.records import Records, records_of
-from schemas.canonical import canonical_digest
-from schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
-from schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity
-from schemas.dataset import DataIdentity
-from schemas.errors import InputRefused, RunFailed
-from schemas.evaluation import EvaluationRecord
-from schemas.progress import Observe, Said, ignore
-from schemas.values import Value, derived, unknown
-from schemas.version import Version
-from trainer.arms import Arm, run_arm
-from trainer.config import LoadedConfig, load_training_file
-from trainer.continued import pinned
-from trainer.environment import cut_paths
-from trainer.learning_rates import best_rate
-from trainer.methods import METHODS, available_methods
+from peft_registry.registry.bases import base_record
+from peft_registry.registry.database.catalog import VersionFilter, list_versions
+from peft_registry.registry.evaluation.items import Item, read_items
+from peft_registry.registry.evaluation.recheck import plan_of
+from peft_registry.registry.files import read_file, write_atomically
+from peft_registry.registry.hashing import hash_file
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import Records, records_of
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
+from peft_registry.schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.errors import InputRefused, RunFailed
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.arms import Arm, run_arm
+from peft_registry.trainer.config import LoadedConfig, load_training_file
+from peft_registry.trainer.continued import pinned
+from peft_registry.trainer.environment import cut_paths
+from peft_registry.trainer.learning_rates import best_rate
+from peft_registry.trainer.methods import METHODS, available_methods
 
 _LIMIT = 1000  # versions of one method on one base that are looked at for arms that are there
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import OfferedFileRefused, read_offered
-from registry.intake.yaml import read_yaml
-from schemas.config import TrainingFile
-from schemas.errors import InputRefused
-from schemas.tasks import ORDER, TASK, TaskOrder, order_of, parse_task, tasks_of
+from peft_registry.registry.files import OfferedFileRefused, read_offered
+from peft_registry.registry.intake.yaml import read_yaml
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.tasks import ORDER, TASK, TaskOrder, order_of, parse_task, tasks_of
 
 MAX_BYTES = 1024 * 1024
 MAX_KEY_PARTS = 16  # of an override; no key of the file has more than four
@@ -54,7 +54,7 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
     """The training file at `path`, with overrides such as `training.seed=8` (the value is strict YAML).
 
     Raises:
-        FileMissing, FileUnreadable: as `registry.files.read_offered`.
+        FileMissing, FileUnreadable: as `peft_registry.registry.files.read_offered`.
         NotATrainingFile: a folder, a device, or far too large.
         MalformedYaml: the file or an override's value is no strict YAML.
         MalformedOverride: no key or no equals sign.

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from registry.home import Registry
-from registry.pull import pull_version, version_named
-from schemas.errors import InputRefused, IntegrityBroken
-from schemas.version import Version
-from trainer.config import LoadedConfig
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.config import LoadedConfig
 
 
 class NotContinued(InputRefused):

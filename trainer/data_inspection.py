@@ -5,18 +5,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.home import Registry
-from schemas.config import TrainSource
-from schemas.dataset import Split
-from schemas.progress import Observe, ignore
-from trainer.base_models import load_tokenizer
-from trainer.checked_base import base_named
-from trainer.config import load_training_file
-from trainer.data.containers import DataFileMissing, FileFacts, inspect_file
-from trainer.data.dataset import Located
-from trainer.data.formats import Reading, choose_reading
-from trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
-from trainer.hub_data import here_or_on_the_hub, is_hub_id
+from peft_registry.registry.home import Registry
+from peft_registry.schemas.config import TrainSource
+from peft_registry.schemas.dataset import Split
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.base_models import load_tokenizer
+from peft_registry.trainer.checked_base import base_named
+from peft_registry.trainer.config import load_training_file
+from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, inspect_file
+from peft_registry.trainer.data.dataset import Located
+from peft_registry.trainer.data.formats import Reading, choose_reading
+from peft_registry.trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
+from peft_registry.trainer.hub_data import here_or_on_the_hub, is_hub_id
 
 TRAINING_FILES = (".yml", ".yaml")
 
@@ -92,7 +92,7 @@ def inspect_data(
     """
     tokenizer = None
     if asked.base is not None and registry is not None:
-        from registry.bases import base_folder
+        from peft_registry.registry.bases import base_folder
 
         version = base_named(registry, asked.base)
         with tempfile.TemporaryDirectory() as scratch:

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from schemas.config import base_name
-from schemas.run import Environment
+from peft_registry.schemas.config import base_name
+from peft_registry.schemas.run import Environment
 
 Dtype = Literal["bf16", "fp32"]
 LIBRARIES = (

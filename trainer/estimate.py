@@ -13,28 +13,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from registry.bases import base_folder, base_record
-from registry.database.catalog import VersionFilter, list_versions
-from registry.files import read_offered
-from registry.home import Registry
-from registry.intake.json import read_json
-from registry.intake.model_code import refuse_code_in_config
-from registry.pull import version_named
-from registry.records import records_of
-from schemas.config import OffloadBlock, TrainingFile
-from schemas.errors import InputRefused
-from schemas.offload import OffloadRefused, obstacle_to_offload
-from schemas.progress import Observe, ignore
-from schemas.sizes import bytes_of
-from schemas.values import Value, derived, measured, unknown
-from schemas.version import Version
-from trainer.config import LoadedConfig, load_training_file
-from trainer.continued import pinned
-from trainer.environment import Hardware, choose_hardware
-from trainer.methods import METHODS, check_available, implementation
+from peft_registry.registry.bases import base_folder, base_record
+from peft_registry.registry.database.catalog import VersionFilter, list_versions
+from peft_registry.registry.files import read_offered
+from peft_registry.registry.home import Registry
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.intake.model_code import refuse_code_in_config
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import records_of
+from peft_registry.schemas.config import OffloadBlock, TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.sizes import bytes_of
+from peft_registry.schemas.values import Value, derived, measured, unknown
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.config import LoadedConfig, load_training_file
+from peft_registry.trainer.continued import pinned
+from peft_registry.trainer.environment import Hardware, choose_hardware
+from peft_registry.trainer.methods import METHODS, check_available, implementation
 
 if TYPE_CHECKING:
-    from trainer.memory import Shape, Trace
+    from peft_registry.trainer.memory import Shape, Trace
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
@@ -265,8 +265,8 @@ def judge_claim(claim: int, trace: "Trace") -> Fit:
 def _estimate(
     loaded: LoadedConfig, hf_config: Any, work: "_Workload", question: Question, *, rate: Value | None
 ) -> Estimate:
-    from trainer.memory import trace_memory
-    from trainer.training import weights_dtype
+    from peft_registry.trainer.memory import trace_memory
+    from peft_registry.trainer.training import weights_dtype
 
     config = loaded.config
     hardware = _hardware(config, on_gpu=question.vram is not None)
@@ -313,7 +313,7 @@ def _estimate(
 
 def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool = False) -> tuple[Column, ...]:
     """The traced moments with what the trace cannot see, in bytes."""
-    from trainer.memory import COMPONENTS
+    from peft_registry.trainer.memory import COMPONENTS
 
     backward = next(one for one in trace.moments if one.name == "backward")
     columns = []
@@ -364,7 +364,7 @@ def _read_config(path: Path) -> Any:
 
 
 def _assumed(config: TrainingFile) -> _Workload:
-    from trainer.memory import Shape
+    from peft_registry.trainer.memory import Shape
 
     rows, tokens = config.training.per_device_train_batch_size, config.training.max_length
     return _Workload(
@@ -376,10 +376,10 @@ def _assumed(config: TrainingFile) -> _Workload:
 
 def _workload(loaded: LoadedConfig, folder: Path, context_length: int | None, observe: Observe) -> _Workload:
     """The data as the run would read them: the largest batch, and the tokens of all epochs."""
-    from trainer.base_models import load_tokenizer
-    from trainer.data.collate import Batches, Layout, padding_id
-    from trainer.data.dataset import load_data
-    from trainer.memory import Shape
+    from peft_registry.trainer.base_models import load_tokenizer
+    from peft_registry.trainer.data.collate import Batches, Layout, padding_id
+    from peft_registry.trainer.data.dataset import load_data
+    from peft_registry.trainer.memory import Shape
 
     config = loaded.config
     tokenizer, training = load_tokenizer(folder), config.training

@@ -5,14 +5,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from registry.evaluation.items import Item, Row, read_items
-from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.stored import StoredEvaluation
-from registry.home import Registry
-from schemas.errors import IntegrityBroken, NotChecked
-from schemas.evaluation import EvaluationRecord
-from schemas.progress import Observe, ignore
-from schemas.version import Version
+from peft_registry.registry.evaluation.items import Item, Row, read_items
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.registry.evaluation.stored import StoredEvaluation
+from peft_registry.registry.home import Registry
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.version import Version
 
 SEED = 0
 
@@ -74,7 +74,7 @@ def score_again(
         ScoresDiffer: a value is farther from its record than the tolerance.
         NothingToScore: the data of no suite is here, or the evaluation is of something else than the version.
     """
-    from trainer.evaluations import Asked, evaluate_references_again
+    from peft_registry.trainer.evaluations import Asked, evaluate_references_again
 
     record = stored.record
     if stored.stale is not None:
@@ -130,8 +130,8 @@ def _suites_here(registry: Registry, version: Version, record: EvaluationRecord)
     Raises:
         NothingToScore: there is none.
     """
-    from trainer.evaluation.suites import SuiteFileNeeded, suites
-    from trainer.suite_pins import load_suite
+    from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, suites
+    from peft_registry.trainer.suite_pins import load_suite
 
     names, why = [], ["it holds no suite of this tool"]
     for used in record.datasets:

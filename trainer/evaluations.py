@@ -15,23 +15,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from registry.evaluation.items import Row, table_file
-from registry.evaluation.plans import log_plan
-from registry.evaluation.staleness import composition_of
-from registry.files import unwritable
-from registry.home import Registry
-from registry.pull import pull_version, version_named
-from registry.records import records_of, stored_manifest
-from registry.statements import append_statement
-from schemas.config import QuantizationBlock
-from schemas.errors import InputRefused
-from schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
-from schemas.identity import Digest
-from schemas.manifest import Manifest
-from schemas.progress import Observe, Said, ignore
-from schemas.version import Version
-from trainer.checked_base import CheckedBase, checked_base
-from trainer.run_folder import run_folder
+from peft_registry.registry.evaluation.items import Row, table_file
+from peft_registry.registry.evaluation.plans import log_plan
+from peft_registry.registry.evaluation.staleness import composition_of
+from peft_registry.registry.files import unwritable
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.records import records_of, stored_manifest
+from peft_registry.registry.statements import append_statement
+from peft_registry.schemas.config import QuantizationBlock
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.checked_base import CheckedBase, checked_base
+from peft_registry.trainer.run_folder import run_folder
 
 SCORES = "scores"  # under the home
 
@@ -91,7 +91,7 @@ class _Base:
     checked: CheckedBase
     model: Any
     tokenizer: Any
-    hardware: Any  # trainer.environment.Hardware
+    hardware: Any  # peft_registry.trainer.environment.Hardware
 
 
 @dataclass(eq=False)
@@ -102,7 +102,9 @@ class _Session:
     asked: Asked
     scratch: Path
     observe: Observe
-    questions: Any = None  # trainer.evaluation.arms.Questions: torch is not imported before a reference is known
+    questions: Any = (
+        None  # peft_registry.trainer.evaluation.arms.Questions: torch is not imported before a reference is known
+    )
     bases: dict[tuple[Digest, str | None], _Base] = field(default_factory=dict)
 
 
@@ -157,8 +159,8 @@ def evaluate_references_again(
 
     `ids` are (data set, item id); only arms of these `compositions` are scored.
     """
-    from registry.evaluation.items import read_items
-    from trainer.evaluation.evaluate import evaluate_pair
+    from peft_registry.registry.evaluation.items import read_items
+    from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 
     suites = []
     for suite in _loaded_suites(registry, asked):
@@ -180,30 +182,32 @@ def evaluate_references_again(
 
 
 def _check_once(asked: Asked) -> None:
-    from trainer.evaluation.suites import require_once
+    from peft_registry.trainer.evaluation.suites import require_once
 
     require_once(asked.suites)
 
 
 def _check_retained(asked: Asked) -> None:
-    from trainer.evaluation.retention import check_retained, sources_of
-    from trainer.hub_data import here_or_on_the_hub
+    from peft_registry.trainer.evaluation.retention import check_retained, sources_of
+    from peft_registry.trainer.hub_data import here_or_on_the_hub
 
     check_retained(sources_of(asked.retain), locate=here_or_on_the_hub(Path.cwd()))
 
 
 def _accept(registry: Registry, asked: Asked, key_id: str) -> None:
     """Record that whoever evaluates accepts the licences of the suites, and refuse names that are none."""
-    from trainer.suite_pins import accept_licence
+    from peft_registry.trainer.suite_pins import accept_licence
 
     person = registry.trust.person_of(key_id)
     for name in asked.suites:
         accept_licence(registry, name, accepts=True, person=person)
 
 
-def _loaded_suites(registry: Registry, asked: Asked) -> tuple[Any, ...]:  # trainer.evaluation.suites.LoadedSuite
-    from trainer.evaluation.suites.selection import limited
-    from trainer.suite_pins import load_suite, suites_for_data
+def _loaded_suites(
+    registry: Registry, asked: Asked
+) -> tuple[Any, ...]:  # peft_registry.trainer.evaluation.suites.LoadedSuite
+    from peft_registry.trainer.evaluation.suites.selection import limited
+    from peft_registry.trainer.suite_pins import load_suite, suites_for_data
 
     takers = frozenset[str]() if asked.data is None else suites_for_data(registry, asked.suites)
     loaded = (load_suite(registry, name, asked.data if name in takers else None) for name in asked.suites)
@@ -214,7 +218,7 @@ def _evaluate(
     session: _Session, version: Version, suites: tuple[Any, ...], key_id: str
 ) -> Iterator[tuple[EvaluationRecord, bytes]]:
     """The records of one version: one for each arm that it is compared with."""
-    from trainer.evaluation.evaluate import evaluate_pair
+    from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 
     manifest = stored_manifest(session.registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
@@ -233,8 +237,8 @@ def _evaluate(
 
 def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
     """The base of a version, checked and loaded once for all references that share it."""
-    from trainer.base_models import load_base
-    from trainer.environment import choose_hardware
+    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.environment import choose_hardware
 
     needed = None if manifest.base is None else manifest.base.manifest
     reference = version.manifest_digest if manifest.kind == "base" else needed
@@ -290,7 +294,7 @@ def _adapted(
     after: tuple[ArmName, Composition],
 ) -> Iterator[Any]:
     """Base against an artifact made from it."""
-    from trainer.merge.bundle import holds_model
+    from peft_registry.trainer.merge.bundle import holds_model
 
     with _loaded(session, version, manifest, base) as model:
         whole = holds_model(manifest)
@@ -313,7 +317,7 @@ def _beside_parent(
     session: _Session, version: Version, manifest: Manifest, base: _Base, parent: Digest, *, after: Composition
 ) -> Iterator[Any]:
     """A parent against what was merged from it."""
-    from trainer.merge.bundle import holds_model
+    from peft_registry.trainer.merge.bundle import holds_model
 
     made_from = version_named(session.registry, str(parent))
     parent_manifest = stored_manifest(session.registry, parent)
@@ -339,7 +343,7 @@ def _beside_parent(
 
 
 def _loaded_again(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Any:
-    from trainer.base_models import load_base
+    from peft_registry.trainer.base_models import load_base
 
     quantised = manifest.base is not None and manifest.base.quantisation is not None
     block = _quantisation(session.registry, version) if quantised else None
@@ -349,7 +353,7 @@ def _loaded_again(session: _Session, version: Version, manifest: Manifest, base:
 @contextmanager
 def _loaded(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Iterator[Any]:
     """The model of an artifact, from a verified copy; the base's own weights are untouched afterwards."""
-    from trainer.merge.bundle import load_artifact
+    from peft_registry.trainer.merge.bundle import load_artifact
 
     with tempfile.TemporaryDirectory(dir=session.scratch) as place:
         folder = Path(place) / "pulled"
@@ -362,7 +366,7 @@ def _loaded(session: _Session, version: Version, manifest: Manifest, base: _Base
     gc.collect()
 
 
-def _detach(model: Any) -> None:  # a model of trainer.methods
+def _detach(model: Any) -> None:  # a model of peft_registry.trainer.methods
     """Take the adapter off the base that it was put on, so that the next one finds the base as it was."""
     config = getattr(model, "active_peft_config", None)
     if config is not None and not config.is_prompt_learning:
@@ -373,7 +377,7 @@ def _detach(model: Any) -> None:  # a model of trainer.methods
 def _given(
     session: _Session, base: _Base, *, model: Any, before: Composition, after: Composition | None, **more: Any
 ) -> Iterator[Any]:
-    from trainer.evaluation.evaluate import Arms
+    from peft_registry.trainer.evaluation.evaluate import Arms
 
     yield Arms(
         model=model,
@@ -385,11 +389,11 @@ def _given(
     )
 
 
-def _keeper(session: _Session, base: _Base) -> Any:  # trainer.evaluation.evaluate.Keep
+def _keeper(session: _Session, base: _Base) -> Any:  # peft_registry.trainer.evaluation.evaluate.Keep
     """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""
-    from trainer.environment import library_versions
-    from trainer.evaluation.finished import NOTHING, ScoreFile, score_key
-    from trainer.evaluation.provenance import harness
+    from peft_registry.trainer.environment import library_versions
+    from peft_registry.trainer.evaluation.finished import NOTHING, ScoreFile, score_key
+    from peft_registry.trainer.evaluation.provenance import harness
 
     def keep(name: ArmName, composition: Composition) -> Any:
         if not session.asked.reuse:
@@ -411,11 +415,13 @@ def _keeper(session: _Session, base: _Base) -> Any:  # trainer.evaluation.evalua
 # --- questions and conditions ---
 
 
-def _questions(session: _Session, suites: tuple[Any, ...], base: _Base) -> Any:  # trainer.evaluation.arms.Questions
-    from trainer.evaluation.arms import Questions
-    from trainer.evaluation.quality import load_metric, read_answers
-    from trainer.evaluation.retention import retained, sources_of
-    from trainer.hub_data import here_or_on_the_hub
+def _questions(
+    session: _Session, suites: tuple[Any, ...], base: _Base
+) -> Any:  # peft_registry.trainer.evaluation.arms.Questions
+    from peft_registry.trainer.evaluation.arms import Questions
+    from peft_registry.trainer.evaluation.quality import load_metric, read_answers
+    from peft_registry.trainer.evaluation.retention import retained, sources_of
+    from peft_registry.trainer.hub_data import here_or_on_the_hub
 
     asked = session.asked
     own = None if asked.metric is None else load_metric(asked.metric, allow_code=asked.allow_code)
@@ -432,10 +438,12 @@ def _questions(session: _Session, suites: tuple[Any, ...], base: _Base) -> Any: 
     return Questions(suites, retained=texts, answers=answers)
 
 
-def _conditions(session: _Session, base: _Base, key_id: str) -> Any:  # trainer.evaluation.evaluate.Conditions
-    from trainer.evaluation.evaluate import Conditions
-    from trainer.evaluation.thresholds import read_thresholds
-    from trainer.suite_pins import accepted_licences
+def _conditions(
+    session: _Session, base: _Base, key_id: str
+) -> Any:  # peft_registry.trainer.evaluation.evaluate.Conditions
+    from peft_registry.trainer.evaluation.evaluate import Conditions
+    from peft_registry.trainer.evaluation.thresholds import read_thresholds
+    from peft_registry.trainer.suite_pins import accepted_licences
 
     person = session.registry.trust.person_of(key_id)
     thresholds, policy = read_thresholds(session.asked.policy)
@@ -451,9 +459,9 @@ def _conditions(session: _Session, base: _Base, key_id: str) -> Any:  # trainer.
     )
 
 
-def _announcer(session: _Session, version: Version) -> Any:  # trainer.evaluation.evaluate.Announce
+def _announcer(session: _Session, version: Version) -> Any:  # peft_registry.trainer.evaluation.evaluate.Announce
     """Sign and log the plan before anything is scored, where an organisation's thresholds decide something."""
-    from trainer.evaluation.evaluate import Announced
+    from peft_registry.trainer.evaluation.evaluate import Announced
 
     registry = session.registry
 
@@ -468,7 +476,7 @@ def _announcer(session: _Session, version: Version) -> Any:  # trainer.evaluatio
 
 
 def _say(version: Version, record: EvaluationRecord, observe: Observe) -> None:
-    from trainer.evaluation.before_after import comparison_line
+    from peft_registry.trainer.evaluation.before_after import comparison_line
 
     for one in record.findings:
         if one.category is None:

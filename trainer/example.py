@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.hashing import write_and_hash
-from trainer.embedded import example_rows
+from peft_registry.registry.hashing import write_and_hash
+from peft_registry.trainer.embedded import example_rows
 
 CONFIG = """\
 # A LoRA fine-tune of the small model that comes with the registry. Try: registry train {config}

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.comparisons import Pair, compare_losses
-from registry.evaluation.items import Item, read_items
-from registry.evaluation.statistics import DEFAULT_DRAWS
-from registry.home import Registry
-from registry.records import records_of
-from schemas.errors import NotChecked
-from schemas.evaluation import EvaluationRecord, LossComparison
-from schemas.identity import Digest
-from schemas.version import Version
-from trainer.evaluation.retention import PREFIX
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.comparisons import Pair, compare_losses
+from peft_registry.registry.evaluation.items import Item, read_items
+from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import records_of
+from peft_registry.schemas.errors import NotChecked
+from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.evaluation.retention import PREFIX
 
 _HOW = Bootstrap(seed=0, draws=DEFAULT_DRAWS, level=0.95)
 

@@ -6,14 +6,14 @@ The first is refused before anything is read, the second are warnings, which ent
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from schemas.config import METHOD_BLOCKS, TrainingFile
-from schemas.progress import Observe, ignore
-from trainer.config import LoadedConfig
-from trainer.learning_rates import advice
-from trainer.methods import METHODS
+from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.config import LoadedConfig
+from peft_registry.trainer.learning_rates import advice
+from peft_registry.trainer.methods import METHODS
 
 if TYPE_CHECKING:
-    from trainer.evaluation.suites import LoadSuite
+    from peft_registry.trainer.evaluation.suites import LoadSuite
 
 _TOKENS_THAT_PAY = 20  # Lester et al. 2021 §3.2, figure 3(a)
 _LARGEST_SHARE = 0.5  # of what is computed may be the prompt before it is worth a word
@@ -70,10 +70,10 @@ def refuse_absent(loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ig
 
     `load` gives the suites of the home.
     """
-    from trainer.data.containers import DataFileMissing
-    from trainer.evaluation.retention import check_retained
-    from trainer.evaluation.suites import check_asked
-    from trainer.hub_data import here_or_on_the_hub, is_hub_id
+    from peft_registry.trainer.data.containers import DataFileMissing
+    from peft_registry.trainer.evaluation.retention import check_retained
+    from peft_registry.trainer.evaluation.suites import check_asked
+    from peft_registry.trainer.hub_data import here_or_on_the_hub, is_hub_id
 
     data, retention = loaded.config.data, loaded.config.evaluation.retention
     named = [("data.train.path", data.train.path), ("data.validation.path", data.validation.path)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from registry.base_identity import (
+from peft_registry.registry.base_identity import (
     CHAT_TEMPLATE_NAMES,
     CONFIG_NAME,
     GENERATION_CONFIG_NAME,
@@ -24,9 +24,9 @@ from registry.base_identity import (
     WEIGHTS_NAME,
     BaseWithoutWeights,
 )
-from registry.files import unwritable
-from schemas.errors import InputRefused, IntegrityBroken, NotFound, Unavailable
-from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.registry.files import unwritable
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound, Unavailable
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")  # owner/name
 _STEP = "fetch"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from schemas.comparison import Latency
-from schemas.values import Value, derived, measured, unknown
+from peft_registry.schemas.comparison import Latency
+from peft_registry.schemas.values import Value, derived, measured, unknown
 
 PROMPT_TOKENS = 64
 NEW_TOKENS = 16

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from registry.files import write_atomically
-from schemas.base_model import BaseRecord
-from schemas.config import TrainingFile
-from schemas.document import Frozen
-from schemas.errors import (
+from peft_registry.registry.files import write_atomically
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import (
     InputRefused,
     IntegrityBroken,
     KnownError,
@@ -31,9 +31,9 @@ from schemas.errors import (
     RunFailed,
     Unavailable,
 )
-from schemas.progress import Advanced, Finished, Observe, Said, Started, Warned
-from schemas.run import KeptRun
-from trainer.environment import cores
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, Warned
+from peft_registry.schemas.run import KeptRun
+from peft_registry.trainer.environment import cores
 
 _PATIENCE_SECONDS = 20.0  # torchrun gives its workers 30; then nothing is waited for
 _FAMILIES: dict[int, type[KnownError]] = {
@@ -169,7 +169,15 @@ def _torchrun(arguments: list[str], job: Path, nproc: int) -> "Iterator[subproce
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // nproc)),
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
     }
-    command = [sys.executable, "-m", "torch.distributed.run", *arguments, "-m", "trainer.worker", str(job)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *arguments,
+        "-m",
+        "peft_registry.trainer.worker",
+        str(job),
+    ]
     process = subprocess.Popen(  # noqa: S603 - our own module, through torch's launcher
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from schemas.config import DEFAULT_LEARNING_RATES, MethodName
+from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, MethodName
 
 FILE_NAME = "learning_rates.json"
 NEARLY_AS_GOOD = 0.8  # of the best improvement: inside the range

@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.bases import BaseBytesMissing
-from registry.compliance.modification import BaseInput
-from registry.database import catalog
-from registry.home import Registry
-from registry.lineage import ancestors_of
-from registry.pull import pull_version, version_named
-from registry.records import Records, records_of
-from registry.register import require_name
-from schemas.base_model import BaseRecord
-from schemas.errors import InputRefused, IntegrityBroken
-from schemas.identity import Digest
-from schemas.manifest import BaseReference
-from schemas.merge import BasePolicy, MergeIngredient
-from schemas.progress import Observe, Said, Warned, ignore
-from schemas.values import Value, derived, unknown
-from schemas.version import Version
-from trainer.checked_base import CheckedBase, checked_base
-from trainer.merge_request import MergeOptionRefused, MergeRequest, WeightsDoNotFit
-from trainer.quantization import Quantisation
+from peft_registry.registry.bases import BaseBytesMissing
+from peft_registry.registry.compliance.modification import BaseInput
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry
+from peft_registry.registry.lineage import ancestors_of
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.records import Records, records_of
+from peft_registry.registry.register import require_name
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.merge import BasePolicy, MergeIngredient
+from peft_registry.schemas.progress import Observe, Said, Warned, ignore
+from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.checked_base import CheckedBase, checked_base
+from peft_registry.trainer.merge_request import MergeOptionRefused, MergeRequest, WeightsDoNotFit
+from peft_registry.trainer.quantization import Quantisation
 
 if TYPE_CHECKING:
-    from trainer.merge.plan import MergePlan
+    from peft_registry.trainer.merge.plan import MergePlan
 
 
 class NotAnAdapter(InputRefused):
@@ -170,8 +170,8 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
         PullRefused, PullUnverified: an adapter does not verify.
         InputRefused, IntegrityBroken: an adapter that cannot be folded into these weights, see `trainer/merge/fold.py`.
     """
-    from trainer.merge.concatenate import NotConcatenable
-    from trainer.merge.prepare import plan_of
+    from peft_registry.trainer.merge.concatenate import NotConcatenable
+    from peft_registry.trainer.merge.prepare import plan_of
 
     versions = tuple(_adapter_named(registry, one) for one in request.references)
     _refuse_twice(versions)
@@ -307,7 +307,7 @@ def _verified(
     registry: Registry, versions: tuple[Version, ...], request: MergeRequest, folder: Path
 ) -> tuple[Folded, ...]:
     """The adapters as verified copies under `folder`, each with its part of the sum."""
-    from trainer.merge.bundle import parts_of
+    from peft_registry.trainer.merge.bundle import parts_of
 
     copies = [folder / "adapters" / f"{at:02}" for at in range(len(versions))]
     for version, copy in zip(versions, copies, strict=True):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from schemas.errors import InputRefused
-from schemas.identity import check_name
-from schemas.merge import ALGORITHMS, BasePolicy
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import check_name
+from peft_registry.schemas.merge import ALGORITHMS, BasePolicy
 
 FACTOR_ALGORITHMS = ("concatenate", "svd")  # the result stays an adapter
 # what --dtype may say, as safetensors names it; without it each tensor keeps its own

@@ -14,43 +14,37 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.compliance.completeness import completeness
-from registry.compliance.merging import build_merge_modification
-from registry.compliance.modification import Signing
-from registry.database import catalog
-from registry.evaluation.staleness import composition_of, staleness
-from registry.exports.model_card import merge_card
-from registry.files import DiskFull, unwritable
-from registry.home import Registry
-from registry.manifests import manifest_of_folder
-from registry.organisation import read_profile
-from registry.provenance import merge_provenance
-from registry.register import NewArtifact, NewStatement, register_version
-from registry.statements import append_statement
-from schemas.canonical import canonical_digest
-from schemas.errors import Refused
-from schemas.identity import Digest
-from schemas.manifest import Manifest, Parent
-from schemas.merge import AcceptedDistance, MergeRecord, StaleEvaluation
-from schemas.modification import ModificationRecord
-from schemas.progress import Observe, Said, Warned, ignore
-from schemas.statement import CardPredicate
-from schemas.version import Version
-from trainer.ancestry import trained_on
-from trainer.facts_file import read_facts
-from trainer.merge_inputs import (
-    Prepared,
-    algorithm_of,
-    ingredients_of,
-    plan_identity,
-    plan_merge,
-)
-from trainer.merge_request import MergeRequest
-from trainer.run_folder import run_folder
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.merging import build_merge_modification
+from peft_registry.registry.compliance.modification import Signing
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.staleness import composition_of, staleness
+from peft_registry.registry.exports.model_card import merge_card
+from peft_registry.registry.files import DiskFull, unwritable
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import manifest_of_folder
+from peft_registry.registry.organisation import read_profile
+from peft_registry.registry.provenance import merge_provenance
+from peft_registry.registry.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.statements import append_statement
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.errors import Refused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest, Parent
+from peft_registry.schemas.merge import AcceptedDistance, MergeRecord, StaleEvaluation
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.progress import Observe, Said, Warned, ignore
+from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.ancestry import trained_on
+from peft_registry.trainer.facts_file import read_facts
+from peft_registry.trainer.merge_inputs import Prepared, algorithm_of, ingredients_of, plan_identity, plan_merge
+from peft_registry.trainer.merge_request import MergeRequest
+from peft_registry.trainer.run_folder import run_folder
 
 if TYPE_CHECKING:
-    from trainer.evaluation.evaluate import EvaluationOutcome
-    from trainer.merge.making import Made
+    from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome
+    from peft_registry.trainer.merge.making import Made
 
 TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their own"
 
@@ -145,7 +139,7 @@ class _Merge:
 
     def complete(self, facts: dict[str, Any] | None, key_id: str, *, register: bool) -> MergeOutcome:
         """Write, measure, judge, describe, register."""
-        from trainer.merge.making import make
+        from peft_registry.trainer.merge.making import make
 
         prepared, began = self.prepared, (self.registry.clock(), time.monotonic())
         self._require_room()
@@ -189,7 +183,7 @@ class _Merge:
             raise DiskFull(self.artifact)
 
     def _judge(self, made: "Made", key_id: str) -> AcceptedDistance | None:
-        from trainer.merge.drift import require_within
+        from peft_registry.trainer.merge.drift import require_within
 
         if made.fold_error is not None:
             require_within(made.fold_error)
@@ -222,7 +216,7 @@ class _Merge:
 
     def _evaluate(self, manifest: Manifest, key_id: str) -> "tuple[EvaluationOutcome, ...]":
         """The result beside its base, then beside each ingredient."""
-        from trainer.merge.evaluation import evaluate_merged
+        from peft_registry.trainer.merge.evaluation import evaluate_merged
 
         return evaluate_merged(
             self.prepared,
@@ -240,7 +234,7 @@ class _Merge:
         accepted: AcceptedDistance | None,
         began: tuple[str, float],
     ) -> MergeRecord:
-        from trainer.environment import choose_hardware, describe_environment
+        from peft_registry.trainer.environment import choose_hardware, describe_environment
 
         prepared = self.prepared
         return MergeRecord(

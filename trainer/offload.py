@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from schemas.config import OffloadBlock
-from schemas.offload import LOOKS_AT_WEIGHTS, SUFFICES, OffloadRefused, Waiting
-from schemas.sizes import bytes_of
+from peft_registry.schemas.config import OffloadBlock
+from peft_registry.schemas.offload import LOOKS_AT_WEIGHTS, SUFFICES, OffloadRefused, Waiting
+from peft_registry.schemas.sizes import bytes_of
 
 if TYPE_CHECKING:
-    from trainer.environment import Dtype
+    from peft_registry.trainer.environment import Dtype
 
 FOLDER = "offload"  # within a run's folder; what is converted while loading is written there
 

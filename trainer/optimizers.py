@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from schemas.config import TrainingBlock, TrainingFile
-from trainer.methods import implementation
+from peft_registry.schemas.config import TrainingBlock, TrainingFile
+from peft_registry.trainer.methods import implementation
 
 
 def optimizer_for(model: Any, config: TrainingFile) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-from schemas.values import Value, measured
+from peft_registry.schemas.values import Value, measured
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.config import QuantizationBlock
-from schemas.errors import Unavailable
-from trainer.environment import Dtype
+from peft_registry.schemas.config import QuantizationBlock
+from peft_registry.schemas.errors import Unavailable
+from peft_registry.trainer.environment import Dtype
 
 
 class QuantizationUnavailable(Unavailable):

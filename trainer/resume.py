@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from schemas.canonical import canonical_digest
-from schemas.config import TrainingFile, config_identity
-from schemas.dataset import DataIdentity
-from schemas.errors import IntegrityBroken
-from schemas.identity import Digest
-from schemas.progress import Observe, Warned
-from schemas.run import KeptRun
-from trainer.checkpoints import Checkpoints
-from trainer.environment import library_versions
-from trainer.run_folder import TRAINING, change_state, kept_runs
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.config import TrainingFile, config_identity
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Observe, Warned
+from peft_registry.schemas.run import KeptRun
+from peft_registry.trainer.checkpoints import Checkpoints
+from peft_registry.trainer.environment import library_versions
+from peft_registry.trainer.run_folder import TRAINING, change_state, kept_runs
 
 _ANEW = "undo the change and resume again, or start anew with `registry train CONFIG`"
 

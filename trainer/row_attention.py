@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from trainer.data.collate import Layout
+from peft_registry.trainer.data.collate import Layout
 
 _NAME = "registry_rows"
 _REPLACED = "sdpa"  # what is replaced; eager attention is chosen by models with soft-capping or sinks

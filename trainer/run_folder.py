@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from registry.files import write_atomically
-from schemas.errors import InputRefused, NotFound, RunFailed
-from schemas.run import KeptRun
+from peft_registry.registry.files import write_atomically
+from peft_registry.schemas.errors import InputRefused, NotFound, RunFailed
+from peft_registry.schemas.run import KeptRun
 
 STATE_NAME = "run.json"
 TRAINING = "training"  # the folder of the checkpoints

@@ -12,45 +12,52 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.compliance.completeness import completeness
-from registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
-from registry.database import catalog
-from registry.exports.model_card import model_card
-from registry.files import unwritable
-from registry.home import Registry
-from registry.manifests import manifest_of_folder
-from registry.organisation import read_profile
-from registry.provenance import provenance_predicate
-from registry.register import NewArtifact, NewStatement, register_version, require_name
-from schemas.canonical import canonical_digest
-from schemas.config import TrainingFile, config_identity, config_record
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.manifest import Kind, Layout, Manifest, Parent
-from schemas.modification import ModificationRecord
-from schemas.progress import Observe, Said, Warned, ignore
-from schemas.run import KeptRun, RunRecord
-from schemas.statement import CardPredicate
-from schemas.values import derived, measured
-from schemas.version import Version
-from trainer.ancestry import trained_on
-from trainer.checked_base import CheckedBase, base_named, checked_base
-from trainer.config import LoadedConfig, load_training_file
-from trainer.continued import fetched, pinned
-from trainer.facts_file import read_facts
-from trainer.guards import refuse_absent, warnings_about, warnings_about_prompt
-from trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
-from trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
-from trainer.processes import Processes
-from trainer.resume import Keeper, changed_libraries, new_run, require_same, say_how_to_go_on, say_what_waits
-from trainer.run_folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
-from trainer.suite_pins import accepted_licences, load_suite
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
+from peft_registry.registry.database import catalog
+from peft_registry.registry.exports.model_card import model_card
+from peft_registry.registry.files import unwritable
+from peft_registry.registry.home import Registry
+from peft_registry.registry.manifests import manifest_of_folder
+from peft_registry.registry.organisation import read_profile
+from peft_registry.registry.provenance import provenance_predicate
+from peft_registry.registry.register import NewArtifact, NewStatement, register_version, require_name
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.config import TrainingFile, config_identity, config_record
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.progress import Observe, Said, Warned, ignore
+from peft_registry.schemas.run import KeptRun, RunRecord
+from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.values import derived, measured
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.ancestry import trained_on
+from peft_registry.trainer.checked_base import CheckedBase, base_named, checked_base
+from peft_registry.trainer.config import LoadedConfig, load_training_file
+from peft_registry.trainer.continued import fetched, pinned
+from peft_registry.trainer.facts_file import read_facts
+from peft_registry.trainer.guards import refuse_absent, warnings_about, warnings_about_prompt
+from peft_registry.trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
+from peft_registry.trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
+from peft_registry.trainer.processes import Processes
+from peft_registry.trainer.resume import (
+    Keeper,
+    changed_libraries,
+    new_run,
+    require_same,
+    say_how_to_go_on,
+    say_what_waits,
+)
+from peft_registry.trainer.run_folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
+from peft_registry.trainer.suite_pins import accepted_licences, load_suite
 
 if TYPE_CHECKING:
-    from trainer.evaluation.before_after import AskedOfResult, Evaluated
-    from trainer.passes import Passes
-    from trainer.shared_base import SharedBase
-    from trainer.training import Trained
+    from peft_registry.trainer.evaluation.before_after import AskedOfResult, Evaluated
+    from peft_registry.trainer.passes import Passes
+    from peft_registry.trainer.shared_base import SharedBase
+    from peft_registry.trainer.training import Trained
 
 _KINDS: dict[Layout, Kind] = {"peft": "adapter", "model": "model", "bundle": "bundle"}
 LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"
@@ -195,9 +202,9 @@ class _Run:
 
     def complete(self, facts: dict[str, Any] | None, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
-        from trainer.evaluation.before_after import evaluate_before_after
-        from trainer.passes import watched
-        from trainer.training import train_adapter
+        from peft_registry.trainer.evaluation.before_after import evaluate_before_after
+        from peft_registry.trainer.passes import watched
+        from peft_registry.trainer.training import train_adapter
 
         start = self._start()
         keeper = self._keeper(start)
@@ -256,9 +263,9 @@ class _Run:
 
     def _asked(self, trained: "Trained") -> "AskedOfResult":
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
-        from trainer.evaluation.before_after import AskedOfResult
-        from trainer.evaluation.retention import retained
-        from trainer.hub_data import here_or_on_the_hub
+        from peft_registry.trainer.evaluation.before_after import AskedOfResult
+        from peft_registry.trainer.evaluation.retention import retained
+        from peft_registry.trainer.hub_data import here_or_on_the_hub
 
         asked = self.config.evaluation
         return AskedOfResult(
@@ -281,7 +288,7 @@ class _Run:
         """The untouched base, where the trained model is a whole model of its own; None where it is the same weights."""
         if not changes_loaded_base(self.config):
             return None
-        from trainer.base_models import load_base
+        from peft_registry.trainer.base_models import load_base
 
         model = load_base(self.base.folder, dtype="fp32", device=trained.hardware.device)[0]
         self.base.require_unchanged()
@@ -289,7 +296,7 @@ class _Run:
 
     def _as_stored(self, trained: "Trained") -> None:
         """Evaluations speak of the base as it is stored, whatever it was narrowed to for training."""
-        from trainer.base_models import widen_as_stored
+        from peft_registry.trainer.base_models import widen_as_stored
 
         if self.config.quantization is None:
             widen_as_stored(trained.model, self.base.folder)
@@ -345,8 +352,8 @@ class _Run:
     def _run_record(
         self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated", passes: "Passes"
     ) -> RunRecord:
-        from trainer.compute import compute_record
-        from trainer.environment import describe_environment
+        from peft_registry.trainer.compute import compute_record
+        from peft_registry.trainer.environment import describe_environment
 
         losses = evaluated.loss
         trainable, total = trained.parameters

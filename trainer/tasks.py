@@ -12,25 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.home import Registry
-from registry.records import records_of
-from schemas.canonical import canonical_digest
-from schemas.config import config_identity
-from schemas.progress import Observe, Said, ignore
-from schemas.run import TASKS_PREFIX, KeptRun
-from schemas.tasks import TASK
-from schemas.version import Version
-from trainer.checked_base import base_named
-from trainer.compare import registered_before, same_data
-from trainer.config import LoadedConfig, load_task_order, load_training_file, parse_override
-from trainer.forgetting import Forgetting, forgetting_of
-from trainer.launch import Launch
-from trainer.methods import check_available
-from trainer.run_folder import kept_runs
-from trainer.runs import train_and_register
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import records_of
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.config import config_identity
+from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.run import TASKS_PREFIX, KeptRun
+from peft_registry.schemas.tasks import TASK
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.checked_base import base_named
+from peft_registry.trainer.compare import registered_before, same_data
+from peft_registry.trainer.config import LoadedConfig, load_task_order, load_training_file, parse_override
+from peft_registry.trainer.forgetting import Forgetting, forgetting_of
+from peft_registry.trainer.launch import Launch
+from peft_registry.trainer.methods import check_available
+from peft_registry.trainer.run_folder import kept_runs
+from peft_registry.trainer.runs import train_and_register
 
 if TYPE_CHECKING:
-    from trainer.shared_base import SharedBase
+    from peft_registry.trainer.shared_base import SharedBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def train_tasks(
         CombinationRefused: the tasks follow each other, and the method cannot go on from what it registered.
         KnownError: as `train_and_register`; tasks that are registered stay, and the next call finds them.
     """
-    from trainer.shared_base import SharedBase
+    from peft_registry.trainer.shared_base import SharedBase
 
     registry.require_writable()
     in_sequence = load_task_order(path, overrides) == "sequential"

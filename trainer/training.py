@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.base_model import BaseRecord
-from schemas.config import METHOD_BLOCKS, TrainingFile
-from schemas.dataset import DataIdentity
-from schemas.errors import InputRefused
-from schemas.offload import Waiting
-from schemas.progress import Observe, Said, Warned, ignore
-from schemas.run import Trial
-from trainer.base_models import load_base, load_tokenizer
-from trainer.checkpoints import Checkpoints
-from trainer.data.collate import Batches, padding_id
-from trainer.data.dataset import LoadedData, load_data
-from trainer.environment import Dtype, Hardware, choose_hardware
-from trainer.hub_data import here_or_on_the_hub
-from trainer.loop import TrainResult
-from trainer.methods import METHODS, count_trainable, implementation
-from trainer.offload import waiting_in
-from trainer.processes import ALONE, Processes
-from trainer.trials import Setting, train_all_seeds
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.offload import Waiting
+from peft_registry.schemas.progress import Observe, Said, Warned, ignore
+from peft_registry.schemas.run import Trial
+from peft_registry.trainer.base_models import load_base, load_tokenizer
+from peft_registry.trainer.checkpoints import Checkpoints
+from peft_registry.trainer.data.collate import Batches, padding_id
+from peft_registry.trainer.data.dataset import LoadedData, load_data
+from peft_registry.trainer.environment import Dtype, Hardware, choose_hardware
+from peft_registry.trainer.hub_data import here_or_on_the_hub
+from peft_registry.trainer.loop import TrainResult
+from peft_registry.trainer.methods import METHODS, count_trainable, implementation
+from peft_registry.trainer.offload import waiting_in
+from peft_registry.trainer.processes import ALONE, Processes
+from peft_registry.trainer.trials import Setting, train_all_seeds
 
-Load = Callable[..., tuple[Any, Any]]  # as `trainer.base_models.load_base`
+Load = Callable[..., tuple[Any, Any]]  # as `peft_registry.trainer.base_models.load_base`
 
 
 class NoRoomForPrompt(InputRefused):

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from schemas.errors import RunFailed
+from peft_registry.schemas.errors import RunFailed
 
 # twice guessing, and twice its own start, is no noise
 _FAR_ABOVE = 2.0

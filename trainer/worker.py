@@ -13,15 +13,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.base_model import BaseRecord
-from schemas.canonical import canonical_digest
-from schemas.dataset import DataIdentity
-from schemas.errors import KnownError
-from schemas.progress import Advanced, Event, Finished, Started, Warned
-from trainer.launch import Job, LaunchRefused
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.progress import Advanced, Event, Finished, Started, Warned
+from peft_registry.trainer.launch import Job, LaunchRefused
 
 if TYPE_CHECKING:
-    from trainer.processes import Processes
+    from peft_registry.trainer.processes import Processes
 
 _LOOK_SECONDS = 1.0
 _KINDS: dict[type, str] = {Started: "started", Advanced: "advanced", Finished: "finished", Warned: "warned"}
@@ -43,9 +43,9 @@ def main() -> None:
 def _train(job: Job) -> None:
     import torch
 
-    from trainer.processes import under_torchrun
-    from trainer.resume import Keeper
-    from trainer.training import train_adapter
+    from peft_registry.trainer.processes import under_torchrun
+    from peft_registry.trainer.resume import Keeper
+    from peft_registry.trainer.training import train_adapter
 
     device = "cpu"
     if torch.cuda.is_available():

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,9 +24,9 @@ def ask(
     output: OutputOption = Output.text,
 ) -> None:
     """Ask a version something, beside its base if you like. Every model is loaded from a verified copy."""
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from trainer.asking import ask as ask_versions
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.asking import ask as ask_versions
 
     with opened(home) as registry:
         answers = ask_versions(

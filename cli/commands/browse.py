@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,8 +17,8 @@ def add_to(app: typer.Typer) -> None:
 
 def mirror_sync(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Write what MLflow does not show yet."""
-    from cli.wiring import opened
-    from registry.mirroring import sync_mirror
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mirroring import sync_mirror
 
     with opened(home) as registry:
         outcome = sync_mirror(registry)
@@ -40,10 +40,10 @@ def ui(
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date first.")] = True,
 ) -> None:
     """Browse in MLflow's own pages. Ctrl-C ends it and leaves no process."""
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from registry.mirroring import mirror_route, sync_mirror
-    from registry.mlflow.server import serve
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mirroring import mirror_route, sync_mirror
+    from peft_registry.registry.mlflow.server import serve
 
     with opened(home) as registry:
         if mirror and not registry.read_only:

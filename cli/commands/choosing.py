@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
-    from registry.home import Registry
-    from schemas.comparison import MethodComparison
-    from schemas.progress import Observe
-    from schemas.values import Value
-    from trainer.estimate import Estimate, Fit
+    from peft_registry.registry.home import Registry
+    from peft_registry.schemas.comparison import MethodComparison
+    from peft_registry.schemas.progress import Observe
+    from peft_registry.schemas.values import Value
+    from peft_registry.trainer.estimate import Estimate, Fit
 
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
@@ -47,12 +47,12 @@ def estimate(
     """Say what memory, time and money a run takes. Reads the base's configuration, no weights."""
     from contextlib import nullcontext
 
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from schemas.tasks import TASK
-    from trainer.config import load_tasks
-    from trainer.environment import memory_of_this_machine
-    from trainer.estimate import Question, estimate_run, parse_size
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.schemas.tasks import TASK
+    from peft_registry.trainer.config import load_tasks
+    from peft_registry.trainer.environment import memory_of_this_machine
+    from peft_registry.trainer.estimate import Question, estimate_run, parse_size
 
     question = Question(
         vram=None if vram is None else parse_size(vram),
@@ -86,8 +86,8 @@ def show_estimate(found: "Estimate", output: Output) -> None:
     if output is Output.json:
         console.out_json(found.to_json())
         return
-    from registry.reports.text import plain_size
-    from trainer.estimate import count_text
+    from peft_registry.registry.reports.text import plain_size
+    from peft_registry.trainer.estimate import count_text
 
     shape, trace = found.shape, found.trace
     share = trace.trainable / trace.total
@@ -143,9 +143,9 @@ def compare(
     output: OutputOption = Output.text,
 ) -> None:
     """Train several methods on the same rows, side by side. One arm for each method and seed, all registered."""
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from trainer.compare import Plan, chosen_methods, compare_methods, parse_rates
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.compare import Plan, chosen_methods, compare_methods, parse_rates
 
     if claims is not None:
         _judge(claims, output)
@@ -160,7 +160,7 @@ def compare(
             return
         found = compare_methods(registry, config, tuple(overrides or ()), plan, observe=progress)
         if mirror:
-            from cli.mirror import mirror_after
+            from peft_registry.cli.mirror import mirror_after
 
             mirror_after(registry)
     if html is not None:
@@ -170,7 +170,7 @@ def compare(
 
 
 def _judge(path: Path, output: Output) -> None:
-    from trainer.claims import claims_page, judge_claims
+    from peft_registry.trainer.claims import claims_page, judge_claims
 
     judged = judge_claims(path)
     if output is Output.json:
@@ -187,14 +187,14 @@ def _sweep(
     key: str,
     observe: "Observe",
 ) -> None:
-    from trainer.sweep import parse_sweep, sweep_rates
+    from peft_registry.trainer.sweep import parse_sweep, sweep_rates
 
     console.out_json(sweep_rates(registry, config, overrides, methods, parse_sweep(key), observe=observe))
 
 
 def _write_page(path: Path, found: "MethodComparison") -> None:
-    from registry.files import unwritable, write_atomically
-    from registry.reports.comparison import comparison_page
+    from peft_registry.registry.files import unwritable, write_atomically
+    from peft_registry.registry.reports.comparison import comparison_page
 
     try:
         write_atomically(path, comparison_page(found).encode())
@@ -204,7 +204,7 @@ def _write_page(path: Path, found: "MethodComparison") -> None:
 
 
 def _show_comparison(found: "MethodComparison", output: Output) -> None:
-    from registry.reports.comparison import two_tables
+    from peft_registry.registry.reports.comparison import two_tables
 
     if output is Output.json:
         console.out_json(found.to_json())

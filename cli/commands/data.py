@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 if TYPE_CHECKING:
-    from trainer.data.inspection import Leak, Part
+    from peft_registry.trainer.data.inspection import Leak, Part
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,10 +36,10 @@ def data_inspect(
     output: OutputOption = Output.text,
 ) -> None:
     """Look at training data. Rows, tokens and which carry loss, duplicates, leaks between splits."""
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from schemas.config import ROW_FORMATS
-    from trainer.data_inspection import TRAINING_FILES, inspect_data, what_is_asked
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.schemas.config import ROW_FORMATS
+    from peft_registry.trainer.data_inspection import TRAINING_FILES, inspect_data, what_is_asked
 
     if data_format is not None and data_format not in ROW_FORMATS:
         raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")

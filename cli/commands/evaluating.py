@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
-    from schemas.evaluation import EvaluationRecord
-    from trainer.evaluations import Evaluated
+    from peft_registry.schemas.evaluation import EvaluationRecord
+    from peft_registry.trainer.evaluations import Evaluated
 
 
 def add_to(app: typer.Typer) -> None:
@@ -74,9 +74,9 @@ def evaluate(
         raise typer.BadParameter("only what is recorded is sampled: add --recheck", param_hint="--sample")
     if answers is None and (metric is not None or allow_code):
         raise typer.BadParameter("a metric is of answers: name their file with --answers", param_hint="--metric")
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from trainer.evaluations import Asked, evaluate_references
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.evaluations import Asked, evaluate_references
 
     asked = Asked(
         suites=tuple(suite or ()),
@@ -105,9 +105,9 @@ def evaluate(
 
 def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """List the suites, their licences, and which are pinned here."""
-    from cli.wiring import home_if_any
-    from trainer.evaluation.suites import suites
-    from trainer.suite_pins import SuitePins, read_pins
+    from peft_registry.cli.wiring import home_if_any
+    from peft_registry.trainer.evaluation.suites import suites
+    from peft_registry.trainer.suite_pins import SuitePins, read_pins
 
     registry = home_if_any(home)
     pins = SuitePins() if registry is None else read_pins(registry)
@@ -137,9 +137,9 @@ def suites_show(
     output: OutputOption = Output.text,
 ) -> None:
     """Show what a suite measures, its neutral point and its defects."""
-    from cli.wiring import home_if_any
-    from trainer.evaluation.suites import suite_named
-    from trainer.suite_pins import read_pins
+    from peft_registry.cli.wiring import home_if_any
+    from peft_registry.trainer.evaluation.suites import suite_named
+    from peft_registry.trainer.suite_pins import read_pins
 
     definition = suite_named(name).definition
     registry = home_if_any(home)
@@ -182,9 +182,9 @@ def suites_add(
     output: OutputOption = Output.text,
 ) -> None:
     """Pin a suite's data by digest. The bytes stay where they are; those of the Hub are kept in its cache."""
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from trainer.suite_pins import pin_suite
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.suite_pins import pin_suite
 
     with opened(home) as registry:
         person = next((key.person for key in registry.trust.keys if key.role == "trainer"), None)
@@ -223,23 +223,23 @@ def _recheck(references: list[str], sample: int | None, home: Path | None, outpu
 
 
 def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
-    from registry.evaluation.presented import recheck_folder
+    from peft_registry.registry.evaluation.presented import recheck_folder
 
     return [_rechecked(str(folder), record, "") for record in recheck_folder(folder)]
 
 
 def _recheck_version(reference: str, sample: int | None, home: Path | None) -> list[dict[str, Any]]:
-    from cli.wiring import opened
-    from registry.evaluation.stored import recheck_version
-    from registry.pull import version_named
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.evaluation.stored import recheck_version
+    from peft_registry.registry.pull import version_named
 
     with opened(home) as registry:
         version = version_named(registry, reference)
         evaluations = recheck_version(registry, version)
         notes = [str(one.stale) if one.stale else "" for one in evaluations]
         if sample is not None:
-            from cli.progress import Progress
-            from trainer.evaluation_sample import score_each_again
+            from peft_registry.cli.progress import Progress
+            from peft_registry.trainer.evaluation_sample import score_each_again
 
             progress = Progress(story_on_stdout=False)
             again = score_each_again(registry, version, evaluations, count=sample, observe=progress)
@@ -275,7 +275,7 @@ def _result_json(result: dict[str, Any]) -> dict[str, Any]:
     return result | {"low": interval.get("low"), "high": interval.get("high")}
 
 
-def _definition_json(definition: Any) -> dict[str, Any]:  # trainer.evaluation.suites.SuiteDefinition
+def _definition_json(definition: Any) -> dict[str, Any]:  # peft_registry.trainer.evaluation.suites.SuiteDefinition
     from dataclasses import asdict
 
     value = asdict(definition)
@@ -284,7 +284,7 @@ def _definition_json(definition: Any) -> dict[str, Any]:  # trainer.evaluation.s
 
 
 def _print_record(label: str, record: "EvaluationRecord") -> None:
-    from registry.evaluation.sentences import compared_arms, result_lines
+    from peft_registry.registry.evaluation.sentences import compared_arms, result_lines
 
     console.out(f"arms     {label}: {compared_arms(record)}")
     for line in result_lines(record):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import console
-from cli.options import (
+from peft_registry.cli import console
+from peft_registry.cli.options import (
     HomeOption,
     Output,
     OutputOption,
@@ -19,7 +19,7 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
-    from schemas.version import VerifyOutcome, Version
+    from peft_registry.schemas.version import VerifyOutcome, Version
 
 PAGE = 50
 
@@ -48,9 +48,9 @@ def list_command(
     after: Annotated[str | None, typer.Option(help="Continue behind this version (name:3).")] = None,
 ) -> None:
     """List the registered versions, by name and number."""
-    from cli.wiring import opened
-    from registry.database.catalog import VersionFilter, list_versions
-    from schemas.identity import MalformedReference, Reference
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.database.catalog import VersionFilter, list_versions
+    from peft_registry.schemas.identity import MalformedReference, Reference
 
     key = None
     if after is not None:
@@ -83,8 +83,8 @@ def list_command(
 
 def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Show one version. What it is, what it was made from, and everything said about it."""
-    from cli.wiring import opened
-    from registry.show import describe_version
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.show import describe_version
 
     with opened(home) as registry:
         described = describe_version(registry, reference)
@@ -98,10 +98,10 @@ def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOp
 
 def lineage(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Draw what a version came from and what came from it."""
-    from cli.wiring import opened
-    from registry.database import catalog
-    from registry.lineage import lineage_of, tree_lines
-    from schemas.identity import Reference
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.database import catalog
+    from peft_registry.registry.lineage import lineage_of, tree_lines
+    from peft_registry.schemas.identity import Reference
 
     with opened(home) as registry, registry.database.read() as tx:
         version = catalog.resolve(tx, Reference.parse(reference))
@@ -144,8 +144,8 @@ def pull(
     output: OutputOption = Output.text,
 ) -> None:
     """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
-    from cli.wiring import chosen_trust, opened
-    from registry.pull import pull_version, version_named
+    from peft_registry.cli.wiring import chosen_trust, opened
+    from peft_registry.registry.pull import pull_version, version_named
 
     with opened(home) as registry:
         policy, problem = chosen_trust(registry, trust, root, home=home)
@@ -170,9 +170,9 @@ def report(
     ] = None,
 ) -> None:
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
-    from cli.wiring import chosen_trust, opened
-    from registry.pull import version_named
-    from registry.report import make_report
+    from peft_registry.cli.wiring import chosen_trust, opened
+    from peft_registry.registry.pull import version_named
+    from peft_registry.registry.report import make_report
 
     with opened(home) as registry:
         version = version_named(registry, reference)
@@ -195,9 +195,9 @@ def promote(
     passphrase_file: PassphraseFileOption = None,
 ) -> None:
     """Point an alias at a version. The move is signed and logged."""
-    from cli.wiring import opened
-    from registry.promote import set_alias
-    from registry.pull import version_named
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.promote import set_alias
+    from peft_registry.registry.pull import version_named
 
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
@@ -209,11 +209,11 @@ def promote(
 def _verified(
     target: str, home: Path | None, trust: Path | None, root: list[str] | None, base: Path | None, require: list[str]
 ) -> "VerifyOutcome":
-    from cli.wiring import chosen_trust, home_if_any
-    from registry.home import FOLDER_NAME, HomeNotFound
-    from registry.pull import version_named
-    from registry.verify import Requirements, verify_folder, verify_version
-    from schemas.errors import InputRefused
+    from peft_registry.cli.wiring import chosen_trust, home_if_any
+    from peft_registry.registry.home import FOLDER_NAME, HomeNotFound
+    from peft_registry.registry.pull import version_named
+    from peft_registry.registry.verify import Requirements, verify_folder, verify_version
+    from peft_registry.schemas.errors import InputRefused
 
     unknown = sorted(set(require) - {"base-bytes", "log-proof"})
     if unknown:
@@ -227,7 +227,7 @@ def _verified(
         if registry is None and not _is_folder(target):
             raise HomeNotFound(f"a folder {target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above")
         if registry is None or _is_folder(target):
-            from registry.home import utc_now
+            from peft_registry.registry.home import utc_now
 
             return verify_folder(
                 Path(target),
@@ -290,7 +290,7 @@ def _row(version: "Version") -> list[Any]:
 
 
 def _write_page(path: Path, page: bytes) -> None:
-    from registry.files import unwritable, write_atomically
+    from peft_registry.registry.files import unwritable, write_atomically
 
     if path.is_file() or not path.exists():
         write_atomically(path, page)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
-    from registry.home import Registry
-    from trainer.merge_request import MergeRequest
+    from peft_registry.registry.home import Registry
+    from peft_registry.trainer.merge_request import MergeRequest
 
 
 class Policy(StrEnum):
@@ -67,8 +67,8 @@ def merge(
     output: OutputOption = Output.text,
 ) -> None:
     """Fold adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
-    from cli.wiring import opened
-    from trainer.merge_request import MergeRequest
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.merge_request import MergeRequest
 
     request = MergeRequest(
         references=tuple(references),
@@ -100,9 +100,9 @@ def diff(
     output: OutputOption = Output.text,
 ) -> None:
     """Compare two versions. Configuration, data, evaluations, and the weights module by module."""
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from trainer.differences import compare_versions
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.differences import compare_versions
 
     with opened(home) as registry:
         found = compare_versions(registry, first, second, observe=Progress(story_on_stdout=False))
@@ -115,9 +115,9 @@ def diff(
 
 
 def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror: bool, output: Output) -> None:
-    from cli.mirror import mirror_after
-    from cli.progress import Progress
-    from trainer.merges import merge_and_register
+    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.progress import Progress
+    from peft_registry.trainer.merges import merge_and_register
 
     progress = Progress(story_on_stdout=output is Output.text)
     outcome = merge_and_register(registry, request, check_only=check, observe=progress)
@@ -141,9 +141,9 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
 def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) -> None:
     import tempfile
 
-    from cli.progress import Progress
-    from trainer.merge.outlook import outlook_of
-    from trainer.merge_inputs import plan_merge
+    from peft_registry.cli.progress import Progress
+    from peft_registry.trainer.merge.outlook import outlook_of
+    from peft_registry.trainer.merge_inputs import plan_merge
 
     progress = Progress(story_on_stdout=output is Output.text)
     with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:
@@ -181,7 +181,7 @@ def _command(request: "MergeRequest") -> str:
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:
-    from trainer.merge_request import WeightsDoNotFit
+    from peft_registry.trainer.merge_request import WeightsDoNotFit
 
     if text is None:
         return ()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
-    from schemas.profile import OrganisationProfile
+    from peft_registry.schemas.profile import OrganisationProfile
 
 QUESTIONS = (
     ("legal_name", "Legal name of your organisation"),
@@ -44,12 +44,12 @@ def init(
     example: Annotated[bool, typer.Option(help="Write a working training file with data beside the home.")] = True,
 ) -> None:
     """Make a registry here. Keys, trust file, database, store, and a working example."""
-    from cli.settings import new_passphrase, state_folder
-    from registry.home import FOLDER_NAME, utc_now
-    from registry.initialise import NewHome, make_home
-    from registry.known_roots import remember
-    from registry.signing.keys import PublicKey
-    from trainer.example import write_example
+    from peft_registry.cli.settings import new_passphrase, state_folder
+    from peft_registry.registry.home import FOLDER_NAME, utc_now
+    from peft_registry.registry.initialise import NewHome, make_home
+    from peft_registry.registry.known_roots import remember
+    from peft_registry.registry.signing.keys import PublicKey
+    from peft_registry.trainer.example import write_example
 
     folder = home or Path.cwd() / FOLDER_NAME
     now = utc_now()
@@ -76,7 +76,7 @@ def schema(
     name: Annotated[str | None, typer.Argument(help="Which document; without a name they are listed.")] = None,
 ) -> None:
     """Print the JSON Schema of a document, for editors and programs."""
-    from schemas.catalog import DOCUMENTS, json_schema
+    from peft_registry.schemas.catalog import DOCUMENTS, json_schema
 
     if name is None:
         for known, document in sorted(DOCUMENTS.items()):
@@ -87,7 +87,7 @@ def schema(
 
 def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """List the keys that this registry trusts, and for whom."""
-    from cli.wiring import opened
+    from peft_registry.cli.wiring import opened
 
     with opened(home) as registry:
         policy = registry.trust
@@ -114,8 +114,8 @@ def trust_export(
     home: HomeOption = None,
 ) -> None:
     """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
-    from cli.wiring import opened
-    from registry.export_trust import export_trust
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.export_trust import export_trust
 
     with opened(home) as registry:
         for path in export_trust(registry, folder):
@@ -126,8 +126,8 @@ def trust_export(
 
 def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption = None) -> None:
     """Let the trainer key sign kinds of statements that came later. The root key signs the next version of the file."""
-    from cli.wiring import opened
-    from registry.trust_update import update_trust
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.trust_update import update_trust
 
     with opened(home, passphrase_file) as registry:
         before = registry.trust.version
@@ -142,7 +142,7 @@ def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption 
 
 def _asked(key: str, question: str) -> str:
     """The answer to one question; one that cannot be used is asked for again."""
-    from registry.organisation import ProfileAnswerRefused, answer_text
+    from peft_registry.registry.organisation import ProfileAnswerRefused, answer_text
 
     while True:
         answer = typer.prompt(question, default="", show_default=False, err=True)
@@ -153,9 +153,9 @@ def _asked(key: str, question: str) -> str:
 
 
 def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
-    from registry.files import read_file
-    from registry.intake.yaml import read_yaml
-    from registry.organisation import profile_from_answers
+    from peft_registry.registry.files import read_file
+    from peft_registry.registry.intake.yaml import read_yaml
+    from peft_registry.registry.organisation import profile_from_answers
 
     if file is not None:
         answers = read_yaml(read_file(file, max_bytes=1 << 20), what=str(file))

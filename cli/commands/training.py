@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import console
-from cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
-    from trainer.forgetting import Forgetting
-    from trainer.tasks import TasksOutcome
+    from peft_registry.trainer.forgetting import Forgetting
+    from peft_registry.trainer.tasks import TasksOutcome
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,9 +36,9 @@ def base_add(
     output: OutputOption = Output.text,
 ) -> None:
     """Register a base. It is known by the digests of its weights, tokenizer, config and template."""
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from trainer.base_intake import intake_base
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.base_intake import intake_base
 
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
@@ -86,15 +86,15 @@ def train(
     output: OutputOption = Output.text,
 ) -> None:
     """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
-    from cli.commands.choosing import estimate
-    from cli.mirror import mirror_after
-    from cli.progress import Progress
-    from cli.wiring import opened
-    from trainer.config import load_tasks
-    from trainer.launch import Launch, RegisteredElsewhere
-    from trainer.run_folder import run_to_resume
-    from trainer.runs import train_and_register
-    from trainer.tasks import train_tasks
+    from peft_registry.cli.commands.choosing import estimate
+    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.config import load_tasks
+    from peft_registry.trainer.launch import Launch, RegisteredElsewhere
+    from peft_registry.trainer.run_folder import run_to_resume
+    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.tasks import train_tasks
 
     if dry_run and config is not None:
         estimate(Path(config), overrides, home=home, output=output)
@@ -148,7 +148,7 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
 
 
 def _show_forgetting(found: "Forgetting") -> None:
-    from trainer.evaluation.before_after import loss_line
+    from peft_registry.trainer.evaluation.before_after import loss_line
 
     tasks = list(found.base)
     rows = [["the base", *(f"{loss:.3f}" for loss in found.base.values())]]
@@ -168,7 +168,7 @@ def methods(
     output: OutputOption = Output.text,
 ) -> None:
     """List the adaptation methods, and which of them fit a goal. Whether they can be merged, and what it costs."""
-    from trainer.methods import advise, parse_goals
+    from peft_registry.trainer.methods import advise, parse_goals
 
     asked = parse_goals(goals or "")
     found = advise(asked)
@@ -195,6 +195,6 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Everything is written under this folder.")] = Path("demo"),
 ) -> None:
     """Tell the whole story on a small model. Base, train, verify, tamper, refuse, report."""
-    from cli.demo import run_demo
+    from peft_registry.cli.demo import run_demo
 
     raise typer.Exit(run_demo(folder))

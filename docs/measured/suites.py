@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from registry.evaluation.stored import stored_evaluations
-from registry.home import open_home
-from registry.pull import version_named
-from schemas.evaluation import ITEMS_FOR_A_CLAIM, EvaluationRecord
+from peft_registry.registry.evaluation.stored import stored_evaluations
+from peft_registry.registry.home import open_home
+from peft_registry.registry.pull import version_named
+from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, EvaluationRecord
 
 
 def kept(record: EvaluationRecord, datasets: set[str]) -> dict[str, Any]:

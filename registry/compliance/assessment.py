@@ -4,10 +4,10 @@ Figures only: cumulative compute, the ratio with its band, the sign of systemic 
 names of what is missing; "no" never follows from absence.
 """
 
-from registry.compliance.completeness import is_yes
-from registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
-from schemas.modification import BaseUsed, Compute, Gpai, ModificationRecord
-from schemas.values import Value, derived, unknown
+from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
+from peft_registry.schemas.modification import BaseUsed, Compute, Gpai, ModificationRecord
+from peft_registry.schemas.values import Value, derived, unknown
 
 SYSTEMIC_RISK_FLOP = 1e25  # Art. 51(2): cumulative training compute greater than this is presumed high-impact
 _RATIO_METHOD = "compute of the modification / training compute of the base, GL J63"

@@ -8,11 +8,11 @@ import re
 from collections import Counter
 from typing import get_args
 
-from registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
-from schemas.document import Frozen
-from schemas.modification import ModificationRecord
-from schemas.report import Gap
-from schemas.values import Value
+from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.report import Gap
+from peft_registry.schemas.values import Value
 
 _ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
 _PROVIDER_VERDICTS = (

@@ -13,11 +13,11 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from registry.compliance.fields import FieldRule, field_rules
-from schemas.canonical import canonical_bytes
-from schemas.errors import InputRefused
-from schemas.modification import ModificationRecord
-from schemas.values import Timestamp, Value, declared, unknown
+from peft_registry.registry.compliance.fields import FieldRule, field_rules
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.values import Timestamp, Value, declared, unknown
 
 ASSERTED_BY = "asserted_by"
 EACH = "*"

@@ -10,9 +10,9 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from schemas.document import Document, Frozen
-from schemas.modification import ModificationRecord
-from schemas.values import Value
+from peft_registry.schemas.document import Document, Frozen
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.values import Value
 
 Owner = Literal["modifier", "data owner", "legal", "engineer", "tool"]
 FieldType = Literal["text", "number", "date", "time", "list", "object", "digest", "choice"]
@@ -71,7 +71,7 @@ class Leaf:
 @cache
 def field_rules() -> FieldRules:
     """The rules that this version of the tool carries."""
-    file = resources.files("registry.compliance") / "rules" / "modification_fields.json"
+    file = resources.files("peft_registry.registry.compliance") / "rules" / "modification_fields.json"
     return FieldRules.model_validate(json.loads(file.read_text(encoding="utf-8")))
 
 

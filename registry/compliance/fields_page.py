@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from registry.compliance.fields import FieldRule, FieldRules
+from peft_registry.registry.compliance.fields import FieldRule, FieldRules
 
 _INTRODUCTION = """\
 # Modification record
@@ -11,7 +11,7 @@ What every fine-tune, merge and import is documented with. Each field is a value
 `imported`, `declared` or `unknown` with a reason); absence is never "no". `record_id`, `schema_version`,
 `record_created_at` and `supersedes` are plain.
 
-This page is generated: `python -m registry.compliance.fields_page > docs/reference/modification-record.md`.
+This page is generated: `python -m peft_registry.registry.compliance.fields_page > docs/reference/modification-record.md`.
 
 A facts file declares fields whose owner is not the tool:
 
@@ -56,6 +56,6 @@ def _row(rule: FieldRule) -> str:
 if __name__ == "__main__":
     import sys
 
-    from registry.compliance.fields import field_rules
+    from peft_registry.registry.compliance.fields import field_rules
 
     sys.stdout.write(fields_page(field_rules()))

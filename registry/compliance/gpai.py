@@ -5,7 +5,7 @@ lower). They are not binding, and the criterion stands for the question whether 
 computes figures; it decides nothing.
 """
 
-from schemas.document import Frozen
+from peft_registry.schemas.document import Frozen
 
 # annex A, J123: any method, within 30 % of the reported estimate
 TOLERANCE_PCT = 30.0

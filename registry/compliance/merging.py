@@ -6,11 +6,11 @@ everything which went in besides the base, each training run once, however many 
 
 from typing import Any
 
-from registry.compliance import recorded_run
-from registry.compliance.assessment import with_assessment
-from registry.compliance.facts import with_facts
-from registry.compliance.gpai import TOLERANCE_PCT
-from registry.compliance.modification import (
+from peft_registry.registry.compliance import recorded_run
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.facts import with_facts
+from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
+from peft_registry.registry.compliance.modification import (
     BaseInput,
     Signing,
     base_section,
@@ -20,14 +20,14 @@ from registry.compliance.modification import (
     retention_section,
     security_section,
 )
-from registry.compliance.recorded_evaluation import evaluation_section
-from registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
-from schemas.evaluation import EvaluationRecord
-from schemas.manifest import Manifest
-from schemas.merge import Divergence, MergeIngredient, MergeRecord
-from schemas.modification import BaseUsed, Change, Compute, Evaluation, Merge, Method, ModificationRecord
-from schemas.profile import OrganisationProfile
-from schemas.values import Timestamp, derived, measured, unknown
+from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
+from peft_registry.registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord
+from peft_registry.schemas.modification import BaseUsed, Change, Compute, Evaluation, Merge, Method, ModificationRecord
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.values import Timestamp, derived, measured, unknown
 
 _KINDS = {
     "linear": "merge_linear",

@@ -5,18 +5,18 @@ Pure: time and identifier come in, nothing is read. What is not in the inputs st
 
 from typing import Any, Literal
 
-from registry.compliance import recorded_run
-from registry.compliance.assessment import with_assessment
-from registry.compliance.facts import with_facts
-from registry.compliance.recorded_evaluation import evaluation_section
-from registry.compliance.recorded_run import TrainedRun
-from schemas.base_model import BaseRecord
-from schemas.document import Frozen
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.manifest import FileEntry, Manifest
-from schemas.merge import ModuleChange
-from schemas.modification import (
+from peft_registry.registry.compliance import recorded_run
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.facts import with_facts
+from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
+from peft_registry.registry.compliance.recorded_run import TrainedRun
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import FileEntry, Manifest
+from peft_registry.schemas.merge import ModuleChange
+from peft_registry.schemas.modification import (
     BaseUsed,
     Change,
     Identity,
@@ -25,9 +25,9 @@ from schemas.modification import (
     Retention,
     Security,
 )
-from schemas.profile import OrganisationProfile
-from schemas.run import RunRecord
-from schemas.values import Timestamp, Value, derived, imported, measured, unknown
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.values import Timestamp, Value, derived, imported, measured, unknown
 
 
 class BaseInput(Frozen):

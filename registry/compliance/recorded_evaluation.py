@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from schemas.evaluation import Comparison, EvaluationRecord, Interval, LossComparison, Result
-from schemas.identity import Digest
-from schemas.modification import Evaluation
-from schemas.run import RunRecord
-from schemas.values import Value, derived, measured, unknown
+from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, Interval, LossComparison, Result
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import Evaluation
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.values import Value, derived, measured, unknown
 
 _NO_EVALUATION = unknown("no evaluation was recorded with this modification")
 

@@ -2,16 +2,26 @@
 
 from typing import Any
 
-from registry.compliance.gpai import TOLERANCE_PCT
-from schemas.base_model import BaseRecord
-from schemas.canonical import canonical_digest
-from schemas.config import BLOCK_NAMES
-from schemas.dataset import DataIdentity
-from schemas.document import Frozen
-from schemas.identity import Digest
-from schemas.modification import Code, Compute, DataUsed, Energy, ExcludedCompute, Method, Peft, Prompt, Use
-from schemas.run import Environment, RunRecord
-from schemas.values import Value, derived, measured, unknown
+from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.config import BLOCK_NAMES
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import (
+    Code,
+    Compute,
+    DataUsed,
+    Energy,
+    ExcludedCompute,
+    Method,
+    Peft,
+    Prompt,
+    Use,
+)
+from peft_registry.schemas.run import Environment, RunRecord
+from peft_registry.schemas.values import Value, derived, measured, unknown
 
 # the training file's method names in the words of the record; what has no word of its own is `other`, named in `method`
 _KINDS = {

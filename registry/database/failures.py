@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
-from registry.files import DiskFull
-from schemas.errors import InputRefused, IntegrityBroken, KnownError, Taken, Unavailable
+from peft_registry.registry.files import DiskFull
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, Taken, Unavailable
 
 
 class DatabaseAddressInvalid(InputRefused):

@@ -5,11 +5,11 @@ Appending happens in the transaction of the change that the entry describes. Rea
 
 from sqlalchemy import func, insert, select
 
-from registry.database.session import Transaction
-from registry.database.tables import log_events, log_nodes
-from registry.transparency import merkle
-from registry.transparency.merkle import NotInLog
-from schemas.errors import IntegrityBroken
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import log_events, log_nodes
+from peft_registry.registry.transparency import merkle
+from peft_registry.registry.transparency.merkle import NotInLog
+from peft_registry.schemas.errors import IntegrityBroken
 
 
 class LogDamaged(IntegrityBroken):

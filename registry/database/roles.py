@@ -2,8 +2,8 @@
 
 import re
 
-from registry.database.tables import APPEND_ONLY, METADATA
-from schemas.errors import InputRefused
+from peft_registry.registry.database.tables import APPEND_ONLY, METADATA
+from peft_registry.schemas.errors import InputRefused
 
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}\Z")
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table
 
-from registry.database.session import Transaction
+from peft_registry.registry.database.session import Transaction
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert

@@ -11,15 +11,15 @@ from typing import Any, Self
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url, select, text
 from sqlalchemy.exc import ArgumentError
 
-from registry.database import sqlite_file
-from registry.database.failures import (
+from peft_registry.registry.database import sqlite_file
+from peft_registry.registry.database.failures import (
     DatabaseAddressInvalid,
     DatabaseReadOnly,
     SchemaMismatch,
     translated,
 )
-from registry.database.tables import SCHEMA_REVISION, log_head
-from registry.extras import ExtraMissing
+from peft_registry.registry.database.tables import SCHEMA_REVISION, log_head
+from peft_registry.registry.extras import ExtraMissing
 
 Transaction = Connection
 """What `write` and `read` give: a SQLAlchemy connection with one open transaction."""
@@ -133,7 +133,7 @@ class Database:
 
     def _upgrade(self) -> None:
         """Run the Alembic revisions that are missing, in one transaction."""
-        from registry.database.migrations import upgrade
+        from peft_registry.registry.database.migrations import upgrade
 
         with translated(self.where), self._engine.connect() as connection:
             found = _revision(connection)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from registry.database.failures import DatabaseLocked, DatabaseUnreachable
+from peft_registry.registry.database.failures import DatabaseLocked, DatabaseUnreachable
 
 _COPY_ATTEMPTS = 5
 _BUSY_PAUSE_SECONDS = 0.02

@@ -10,8 +10,8 @@ from sqlalchemy import JSON, BigInteger, Dialect, ForeignKeyConstraint, Index, M
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
-from registry.database.failures import RowDamaged
-from schemas.identity import Digest, MalformedDigest
+from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.schemas.identity import Digest, MalformedDigest
 
 SCHEMA_REVISION = "0001"
 """The Alembic revision that this code reads and writes."""

@@ -8,16 +8,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.comparisons import Pair, compare_losses, compare_pairs, outcomes_of
-from registry.evaluation.conclusions import conclude, conclude_control, with_holm
-from registry.evaluation.families import FAMILIES
-from registry.evaluation.items import Item, Metric, Row
-from registry.evaluation.readings import Family, Reading
-from registry.evaluation.results import loss_result, measure_results, pair_results
-from registry.evaluation.statistics import DEFAULT_DRAWS
-from schemas.errors import IntegrityBroken
-from schemas.evaluation import CONTROL_ARMS, ArmName, Comparison, Guards, LossComparison, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.comparisons import Pair, compare_losses, compare_pairs, outcomes_of
+from peft_registry.registry.evaluation.conclusions import conclude, conclude_control, with_holm
+from peft_registry.registry.evaluation.families import FAMILIES
+from peft_registry.registry.evaluation.items import Item, Metric, Row
+from peft_registry.registry.evaluation.readings import Family, Reading
+from peft_registry.registry.evaluation.results import loss_result, measure_results, pair_results
+from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.evaluation import (
+    CONTROL_ARMS,
+    ArmName,
+    Comparison,
+    Guards,
+    LossComparison,
+    Result,
+    Threshold,
+)
 
 NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capability guard
 NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written into every record

@@ -4,8 +4,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from registry.evaluation.statistics import NoInterval, cluster_bootstrap
-from schemas.evaluation import Interval
+from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap
+from peft_registry.schemas.evaluation import Interval
 
 Thing = TypeVar("Thing")
 

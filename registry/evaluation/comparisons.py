@@ -6,19 +6,19 @@ The conclusion comes last, because it needs Holm's correction over all tests of 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from registry.evaluation.clusters import (
+from peft_registry.registry.evaluation.clusters import (
     Bootstrap,
     ClusterSums,
     cluster_sums,
     interval_or_none,
     missing_reasons,
 )
-from registry.evaluation.items import Item
-from registry.evaluation.readings import MILLIONTHS
-from registry.evaluation.states import Outcomes, outcomes, transitions
-from registry.evaluation.statistics import NoInterval, agresti_min, mcnemar, wilson
-from schemas.evaluation import Comparison, Control, Interval, LossComparison, State, Test
-from schemas.identity import Digest
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.registry.evaluation.states import Outcomes, outcomes, transitions
+from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, mcnemar, wilson
+from peft_registry.schemas.evaluation import Comparison, Control, Interval, LossComparison, State, Test
+from peft_registry.schemas.identity import Digest
 
 _CLEAR: frozenset[State | None] = frozenset({"neutral", "inverted"})
 

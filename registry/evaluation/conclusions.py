@@ -8,9 +8,9 @@ the model only got flatter), and no sign of lost capability. `worse` needs more 
 
 from collections.abc import Sequence
 
-from registry.evaluation.states import Outcomes
-from registry.evaluation.statistics import holm
-from schemas.evaluation import ITEMS_FOR_A_CLAIM, Comparison, Conclusion, Interval, Test, Threshold
+from peft_registry.registry.evaluation.states import Outcomes
+from peft_registry.registry.evaluation.statistics import holm
+from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, Comparison, Conclusion, Interval, Test, Threshold
 
 ALPHA = 0.05
 

@@ -6,13 +6,13 @@ Part of the record from edition 2 of the figures on; recomputed by the re-check 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from registry.evaluation.aggregate import Plan, derived_items, grouped_items, grouped_readings, paired
-from registry.evaluation.clusters import cluster_sums
-from registry.evaluation.comparisons import Pair, outcomes_of
-from registry.evaluation.items import Item, Row
-from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.statistics import NoInterval, agresti_min, mcnemar_mid_p
-from schemas.evaluation import ArmName, Interval
+from peft_registry.registry.evaluation.aggregate import Plan, derived_items, grouped_items, grouped_readings, paired
+from peft_registry.registry.evaluation.clusters import cluster_sums
+from peft_registry.registry.evaluation.comparisons import Pair, outcomes_of
+from peft_registry.registry.evaluation.items import Item, Row
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, mcnemar_mid_p
+from peft_registry.schemas.evaluation import ArmName, Interval
 
 FURTHER = "further"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from registry.evaluation.readings import (
+from peft_registry.registry.evaluation.readings import (
     ARMS,
     DECIMAL,
     MILLIONTHS,
@@ -22,15 +22,13 @@ from registry.evaluation.readings import (
     reading_from,
     reading_problem,
 )
-from registry.evaluation.readings import (
-    COLUMNS as READING_COLUMNS,
-)
-from registry.evaluation.states import STATES, state_of
-from registry.intake.json import read_json
-from schemas.canonical import canonical_bytes
-from schemas.errors import InputRefused, IntegrityBroken, RunFailed
-from schemas.evaluation import ArmName, ItemTable, State, Threshold
-from schemas.identity import Digest
+from peft_registry.registry.evaluation.readings import COLUMNS as READING_COLUMNS
+from peft_registry.registry.evaluation.states import STATES, state_of
+from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, RunFailed
+from peft_registry.schemas.evaluation import ArmName, ItemTable, State, Threshold
+from peft_registry.schemas.identity import Digest
 
 FILE = "items.jsonl"
 FLOAT_FORMAT = "text with six decimals, no negative zero"

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.evaluation.recheck import PLAN, Discrepancy
-from registry.home import Registry
-from registry.records import signed_statements
-from registry.signing.trust import key_status, require_ok
-from registry.statements import append_statement
-from schemas.canonical import canonical_digest
-from schemas.evaluation import EvaluationPlan, EvaluationRecord
-from schemas.identity import Digest
-from schemas.statement import PREDICATE_TYPES
-from schemas.version import Version
+from peft_registry.registry.evaluation.recheck import PLAN, Discrepancy
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import signed_statements
+from peft_registry.registry.signing.trust import key_status, require_ok
+from peft_registry.registry.statements import append_statement
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PREDICATE_TYPES
+from peft_registry.schemas.version import Version
 
 
 @dataclass(frozen=True, slots=True)

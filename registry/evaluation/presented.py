@@ -5,14 +5,14 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from registry.evaluation.plans import plan_discrepancies
-from registry.evaluation.recheck import EvaluationAltered, recheck
-from registry.evidence import ReadStatement, StatementBroken, read_statements
-from registry.presented import Presented, present_folder
-from schemas.document import Document, first_problem
-from schemas.errors import NotFound
-from schemas.evaluation import EvaluationPlan, EvaluationRecord
-from schemas.manifest import EVIDENCE_NAME
+from peft_registry.registry.evaluation.plans import plan_discrepancies
+from peft_registry.registry.evaluation.recheck import EvaluationAltered, recheck
+from peft_registry.registry.evidence import ReadStatement, StatementBroken, read_statements
+from peft_registry.registry.presented import Presented, present_folder
+from peft_registry.schemas.document import Document, first_problem
+from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.manifest import EVIDENCE_NAME
 
 Said = TypeVar("Said", bound=Document)
 

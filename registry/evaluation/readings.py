@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from schemas.evaluation import ArmName
+from peft_registry.schemas.evaluation import ArmName
 
 Family = Literal["bbq", "stereoset", "winogender", "winobias", "contrast", "divergence", "measure"]
 FAMILIES: tuple[Family, ...] = get_args(Family)

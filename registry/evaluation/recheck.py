@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from registry.evaluation.aggregate import (
+from peft_registry.registry.evaluation.aggregate import (
     ACC_DISAMBIG,
     FIGURES,
     LMS_POINTS,
@@ -20,16 +20,16 @@ from registry.evaluation.aggregate import (
     aggregate,
     threshold_key,
 )
-from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.further import FURTHER, further_figures
-from registry.evaluation.items import MalformedItems, Row, describe_items, read_items
-from registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
-from registry.evaluation.states import UnusableThreshold, state_of
-from registry.evaluation.statistics import DEFAULT_DRAWS
-from schemas.canonical import canonical_digest
-from schemas.errors import IntegrityBroken
-from schemas.evaluation import ArmName, EvaluationRecord, Threshold
-from schemas.identity import Digest
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.further import FURTHER, further_figures
+from peft_registry.registry.evaluation.items import MalformedItems, Row, describe_items, read_items
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
+from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
+from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.evaluation import ArmName, EvaluationRecord, Threshold
+from peft_registry.schemas.identity import Digest
 
 PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
 STATISTICS = "statistics"  # the part of `extra` that holds what the figures depend on besides the items

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
-from registry.evaluation.clusters import Bootstrap, ClusterSums, cluster_sums, interval_or_none, missing_reasons
-from registry.evaluation.items import Item
-from registry.evaluation.readings import MILLIONTHS
-from registry.evaluation.statistics import wilson
-from schemas.evaluation import Result
+from peft_registry.registry.evaluation.clusters import (
+    Bootstrap,
+    ClusterSums,
+    cluster_sums,
+    interval_or_none,
+    missing_reasons,
+)
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.registry.evaluation.statistics import wilson
+from peft_registry.schemas.evaluation import Result
 
 
 def pair_results(items: Sequence[Item], *, category: str | None, how: Bootstrap) -> Iterator[Result]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from schemas.evaluation import CONTROL_ARMS, EvaluationRecord, Result
+from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord, Result
 
 _LEFT_OUT = ("_flagged_rate", "_mean")
 _ONE = re.compile(r"(?<![\d.,])1 (cluster|item|thread|row)s\b")

@@ -6,11 +6,11 @@ into it, a quantised base is not the base. Stale is shown, and refused by a gate
 
 from dataclasses import dataclass
 
-from schemas.base_model import BaseIdentity
-from schemas.canonical import canonical_digest
-from schemas.evaluation import CONTROL_ARMS, Composition, EvaluationRecord
-from schemas.identity import Digest
-from schemas.manifest import Manifest
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.evaluation import CONTROL_ARMS, Composition, EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
 
 _WORDS = {
     "base": "another base",

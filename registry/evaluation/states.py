@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.errors import InputRefused
-from schemas.evaluation import State, Threshold
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import State, Threshold
 
 STATES: tuple[State, ...] = ("stereo", "neutral", "inverted", "band")
 

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.evaluation import Interval
+from peft_registry.schemas.evaluation import Interval
 
 DEFAULT_DRAWS = 2000  # percentile bootstrap; 10,000 where the last digit is quoted
 MIN_CLUSTERS = 10  # fewer clusters say too little about clusters not seen

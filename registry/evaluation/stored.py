@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.bases import base_record
-from registry.evaluation.plans import logged_plans, plan_discrepancies
-from registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
-from registry.evaluation.staleness import Staleness, composition_of, staleness
-from registry.home import Registry
-from registry.records import signed_statements, stored_manifest
-from schemas.base_model import BaseIdentity
-from schemas.errors import IntegrityBroken, NotFound
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.version import Version
+from peft_registry.registry.bases import base_record
+from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
+from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
+from peft_registry.registry.evaluation.staleness import Staleness, composition_of, staleness
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import signed_statements, stored_manifest
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.errors import IntegrityBroken, NotFound
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
 
 
 class NoEvaluation(NotFound):

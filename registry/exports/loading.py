@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection
 
-from schemas.base_model import BaseRecord
-from schemas.manifest import Manifest
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.manifest import Manifest
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{40}\Z")
@@ -35,7 +35,10 @@ def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str |
         own = f'base = AutoModelForCausalLM.from_pretrained("{_HERE}/model")'
     lines = ["import torch", "from peft import PeftModel"] if quantisation else ["from peft import PeftModel"]
     if "bottleneck" in (manifest.method, *methods):
-        lines.insert(0, "import trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft")
+        lines.insert(
+            0,
+            "import peft_registry.trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft",
+        )
     lines.append(f"from transformers import AutoModelForCausalLM{', BitsAndBytesConfig' if quantisation else ''}")
     lines += ["", *(_base_lines(base, quantisation) if own is None else [own]), *_adapter_lines(manifest)]
     return "\n".join(lines)

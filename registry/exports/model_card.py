@@ -7,16 +7,16 @@ cannot become markup. Same inputs, same bytes.
 import re
 from typing import Any
 
-from registry.exports.loading import hub_id, loading_code
-from registry.reports.text import number, share, size, value_text, visible, whole
-from registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
-from schemas.base_model import BaseRecord
-from schemas.evaluation import EvaluationRecord, Result
-from schemas.manifest import Manifest
-from schemas.merge import MergeRecord
-from schemas.modification import ModificationRecord
-from schemas.run import RunRecord
-from schemas.values import Value
+from peft_registry.registry.exports.loading import hub_id, loading_code
+from peft_registry.registry.reports.text import number, share, size, value_text, visible, whole
+from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.evaluation import EvaluationRecord, Result
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.values import Value
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]#|~])")
 # SPDX identifiers, lower case, that the Hub accepts as `license`; anything else is `other` with a name

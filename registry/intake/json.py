@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from schemas.errors import InputRefused, IntegrityBroken, KnownError
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError
 
 Family = Literal["integrity", "intake"]
 """The exit family of a refusal: `integrity` (6) for what is presented to verify, `intake` (2) for what is offered."""

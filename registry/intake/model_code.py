@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from registry.files import read_file
-from registry.intake.json import MalformedInput, read_json
-from registry.intake.paths import FileFound
-from schemas.errors import InputRefused
+from peft_registry.registry.files import read_file
+from peft_registry.registry.intake.json import MalformedInput, read_json
+from peft_registry.registry.intake.paths import FileFound
+from peft_registry.schemas.errors import InputRefused
 
 EXTENSIONS = frozenset({".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"})
 # what transformers takes for "import this module from the folder" when `trust_remote_code` is set

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.intake.json import Family
-from schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
+from peft_registry.registry.intake.json import Family
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
 
 MAX_FILES = 100_000
 MAX_DEPTH = 64

@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.files import reading
-from schemas.errors import InputRefused
+from peft_registry.registry.files import reading
+from peft_registry.schemas.errors import InputRefused
 
 EXTENSIONS = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
 _PROTO = 0x80  # the PROTO opcode that starts every pickle of protocol 2 and later

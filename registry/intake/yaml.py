@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 100_000  # after expansion of aliases

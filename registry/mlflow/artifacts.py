@@ -15,9 +15,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-from registry.mlflow.verified_files import ManifestReader, NoSuchFile, VerifiedFiles, parse_source
-from schemas.errors import InputRefused, KnownError
-from schemas.identity import Digest
+from peft_registry.registry.mlflow.verified_files import ManifestReader, NoSuchFile, VerifiedFiles, parse_source
+from peft_registry.schemas.errors import InputRefused, KnownError
+from peft_registry.schemas.identity import Digest
 
 
 class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # mlflow has no types that mypy follows
@@ -62,7 +62,7 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
 
 def _reader() -> ManifestReader:
     """The registry of this process: REGISTRY_HOME, or `.registry` found upwards."""
-    from registry.mlflow.home_reader import open_reader
+    from peft_registry.registry.mlflow.home_reader import open_reader
 
     return open_reader(os.environ.get("REGISTRY_HOME"))
 

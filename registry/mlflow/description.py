@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from registry.mlflow.figures import conclusions, cut
-from schemas.evaluation import EvaluationRecord
-from schemas.merge import MergeRecord
-from schemas.run import RunRecord
-from schemas.values import Value
-from schemas.version import Version
+from peft_registry.registry.mlflow.figures import conclusions, cut
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.values import Value
+from peft_registry.schemas.version import Version
 
 MAX_DESCRIPTION = 5000  # characters that every database of MLflow can hold
 RUN_LINK = "#/run"  # stands for the page of the run until MLflow has chosen its id

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from schemas.dataset import DataIdentity
-from schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
-from schemas.merge import MergeRecord
-from schemas.run import RunRecord
-from schemas.values import Value
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.values import Value
 
 CURVE = "loss/train"
 MAX_KEY = 250  # characters of a param, metric or tag name

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.base_locations import base_location
-from registry.database import catalog
-from registry.home import Registry, find_home, open_home
-from registry.mlflow.verified_files import ManifestReader
-from registry.pull import BytesElsewhere, PullRefused, PullUnverified
-from registry.verify import verify_version
-from schemas.errors import Refused
-from schemas.identity import Digest, Reference
-from schemas.manifest import FileEntry
+from peft_registry.registry.base_locations import base_location
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry, find_home, open_home
+from peft_registry.registry.mlflow.verified_files import ManifestReader
+from peft_registry.registry.pull import BytesElsewhere, PullRefused, PullUnverified
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.errors import Refused
+from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.manifest import FileEntry
 
 
 class VersionRecalled(Refused):

@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from registry.mlflow.projection import Projection
-from registry.mlflow.route import MirrorRoute, MirrorRouteChanged, MirrorUnavailable, exclusively, prepare_environment
-from registry.mlflow.surface import DriftFound, EntryRefused, Surface, open_surface
-from schemas.errors import KnownError
-from schemas.mirror import OutboxEntry
+from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.route import (
+    MirrorRoute,
+    MirrorRouteChanged,
+    MirrorUnavailable,
+    exclusively,
+    prepare_environment,
+)
+from peft_registry.registry.mlflow.surface import DriftFound, EntryRefused, Surface, open_surface
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.mirror import OutboxEntry
 
 
 class MirrorState(Protocol):

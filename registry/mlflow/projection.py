@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.mlflow.description import Completeness, describe, signed_by
-from registry.mlflow.figures import (
+from peft_registry.registry.mlflow.description import Completeness, describe, signed_by
+from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
     DatasetUse,
     MetricPoint,
@@ -27,13 +27,13 @@ from registry.mlflow.figures import (
     run_metrics,
     run_params,
 )
-from schemas.canonical import canonical_digest
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.merge import MergeRecord
-from schemas.run import RunRecord
-from schemas.statement import StoredStatement
-from schemas.version import Version
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.version import Version
 
 EXPERIMENT = "registry"
 SOURCE_PREFIX = "registry://sha256/"
@@ -276,7 +276,7 @@ def _version_tags(
         "registry.signature": f"signed {signed_by(version, signer)}",
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
-        "registry.statements": ", ".join(kinds) or None,
+        "peft_registry.registry.statements": ", ".join(kinds) or None,
         "registry.bias_status": "; ".join(f"{of}: {said}" for of, said in conclusions(evaluation))
         if evaluation
         else "not evaluated",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from registry.files import unwritable
-from schemas.errors import InputRefused, Unavailable
+from peft_registry.registry.files import unwritable
+from peft_registry.schemas.errors import InputRefused, Unavailable
 
 RouteKind = Literal["server", "store"]
 # MLflow's own scheme for "whatever folder the server was told": nothing in its database names a path of this machine, so

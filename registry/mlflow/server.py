@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from registry.files import unwritable
-from registry.mlflow.route import MirrorRoute, server_environment
-from schemas.errors import EXIT_INTERRUPTED, Unavailable
-from schemas.progress import Finished, Observe, Said, Started, ignore
+from peft_registry.registry.files import unwritable
+from peft_registry.registry.mlflow.route import MirrorRoute, server_environment
+from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
+from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore
 
 APP_NAME = "registry"
 DEFAULT_HOST = "127.0.0.1"

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from registry.files import unwritable, write_atomically
-from registry.mlflow.description import with_run_link
-from registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
-from registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
-from schemas.run import TASKS_PREFIX
+from peft_registry.registry.files import unwritable, write_atomically
+from peft_registry.registry.mlflow.description import with_run_link
+from peft_registry.registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
+from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
+from peft_registry.schemas.run import TASKS_PREFIX
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

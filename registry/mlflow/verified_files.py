@@ -14,12 +14,12 @@ from typing import BinaryIO, Protocol
 
 from pydantic import ValidationError
 
-from registry.files import BLOCK_BYTES, unwritable
-from registry.intake.json import read_json
-from registry.mlflow.projection import SOURCE_PREFIX
-from schemas.errors import InputRefused, IntegrityBroken, NotFound
-from schemas.identity import Digest, MalformedDigest
-from schemas.manifest import FileEntry, Manifest
+from peft_registry.registry.files import BLOCK_BYTES, unwritable
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
+from peft_registry.schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.manifest import FileEntry, Manifest
 
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 

@@ -11,12 +11,12 @@ from html import escape
 from importlib import resources
 from statistics import fmean, median_low
 
-from registry.evaluation.sentences import as_read
-from registry.reports.drawing import interval_drawing
-from registry.reports.text import MINUS, plain_size
-from schemas.comparison import ArmResult, MethodComparison
-from schemas.report import Bar
-from schemas.values import Value
+from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.registry.reports.drawing import interval_drawing
+from peft_registry.registry.reports.text import MINUS, plain_size
+from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.schemas.report import Bar
+from peft_registry.schemas.values import Value
 
 HEADINGS = (
     *("method", "trained", "learning rate", "peak memory", "time", "cost", "latency", "merged"),
@@ -55,7 +55,7 @@ def table_rows(comparison: MethodComparison) -> list[list[str]]:
 
 def comparison_page(comparison: MethodComparison) -> str:
     """One self-contained HTML page."""
-    style = (resources.files("registry.reports") / "templates" / "report.css").read_text(encoding="utf-8")
+    style = (resources.files("peft_registry.registry.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     title = f"Methods compared: {comparison.name}"
     data = ", ".join(f"{one.name} ({one.sha256.short})" for one in comparison.data)
     arms = [

@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable
 from html import escape
 
-from registry.reports.text import number, share
-from schemas.identity import Digest
-from schemas.lineage import Lineage, LineageNode
-from schemas.report import Bar, Flow, Spread
+from peft_registry.registry.reports.text import number, share
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage, LineageNode
+from peft_registry.schemas.report import Bar, Flow, Spread
 
 NODE_WIDTH, NODE_HEIGHT = 208, 62
 GAP_X, GAP_Y = 72, 22

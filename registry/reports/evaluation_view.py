@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from registry.evaluation.aggregate import derived_items, grouped_readings, threshold_key
-from registry.evaluation.items import Item, read_items
-from registry.evaluation.readings import MILLIONTHS
-from registry.evaluation.recheck import plan_of
-from registry.evaluation.states import STATES
-from registry.reports.wording import arm_name, comparison_sentence, conclusion_text
-from schemas.evaluation import ArmName, Comparison, EvaluationRecord, Result
-from schemas.report import Bar, Flow, Spread, Transition
+from peft_registry.registry.evaluation.aggregate import derived_items, grouped_readings, threshold_key
+from peft_registry.registry.evaluation.items import Item, read_items
+from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.registry.evaluation.recheck import plan_of
+from peft_registry.registry.evaluation.states import STATES
+from peft_registry.registry.reports.wording import arm_name, comparison_sentence, conclusion_text
+from peft_registry.schemas.evaluation import ArmName, Comparison, EvaluationRecord, Result
+from peft_registry.schemas.report import Bar, Flow, Spread, Transition
 
 _BINS = 24
 

@@ -9,9 +9,15 @@ from importlib import resources
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from registry.reports.drawing import bar_groups, flow_drawing, interval_drawing, lineage_drawing, spread_drawing
-from registry.reports.text import visible
-from schemas.report import FieldRow, ReportView
+from peft_registry.registry.reports.drawing import (
+    bar_groups,
+    flow_drawing,
+    interval_drawing,
+    lineage_drawing,
+    spread_drawing,
+)
+from peft_registry.registry.reports.text import visible
+from peft_registry.schemas.report import FieldRow, ReportView
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -62,7 +68,7 @@ def _template() -> "Template":
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    folder = resources.files("registry.reports") / "templates"
+    folder = resources.files("peft_registry.registry.reports") / "templates"
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )

@@ -1,9 +1,9 @@
 """What a report shows of a merge: what went in, what came of it, the two figures, and the modules that changed most."""
 
-from registry.reports.text import number, share, whole
-from schemas.merge import Divergence, MergeRecord
-from schemas.report import Figure
-from schemas.values import Value
+from peft_registry.registry.reports.text import number, share, whole
+from peft_registry.schemas.merge import Divergence, MergeRecord
+from peft_registry.schemas.report import Figure
+from peft_registry.schemas.values import Value
 
 _MODULES_SHOWN = 8
 

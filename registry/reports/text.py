@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any
 
-from schemas.values import Value
+from peft_registry.schemas.values import Value
 
 THIN = "\u202f"  # narrow no-break space, between groups of three digits and before a unit
 MINUS = "\u2212"

@@ -1,7 +1,7 @@
 """How a reader checks a version: with this tool, with the reference tool of the signature format, and with openssl alone."""
 
-from schemas.manifest import FILE_NAME, SIGNATURE_NAME
-from schemas.version import Version
+from peft_registry.schemas.manifest import FILE_NAME, SIGNATURE_NAME
+from peft_registry.schemas.version import Version
 
 
 def how_to_verify(version: Version) -> tuple[str, ...]:

@@ -5,23 +5,29 @@ No wall clock: the same records, `as_of`, rule set and tool version give the sam
 
 from collections.abc import Mapping
 
-from registry.compliance.completeness import Completeness, completeness, conditions_of, required_leaves
-from registry.compliance.fields import field_rules, leaves
-from registry.reports.evaluation_view import ShownEvaluation, bars_of, flows_of, spreads_of, transitions_of
-from registry.reports.merge_view import merge_figures, merge_sentences
-from registry.reports.text import THIN, number, size, value_text, whole
-from registry.reports.verification_text import how_to_verify
-from registry.reports.wording import NO_CLAIM, NOTICE, conclusion_text, loss_sentence
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
-from schemas.lineage import Lineage
-from schemas.merge import MergeRecord
-from schemas.modification import ModificationRecord
-from schemas.report import FieldRow, Figure, ReportView, StatementRow
-from schemas.run import RunRecord
-from schemas.statement import StoredStatement
-from schemas.values import Value
-from schemas.version import VerifyOutcome, Version
+from peft_registry.registry.compliance.completeness import Completeness, completeness, conditions_of, required_leaves
+from peft_registry.registry.compliance.fields import field_rules, leaves
+from peft_registry.registry.reports.evaluation_view import (
+    ShownEvaluation,
+    bars_of,
+    flows_of,
+    spreads_of,
+    transitions_of,
+)
+from peft_registry.registry.reports.merge_view import merge_figures, merge_sentences
+from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
+from peft_registry.registry.reports.verification_text import how_to_verify
+from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, conclusion_text, loss_sentence
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.report import FieldRow, Figure, ReportView, StatementRow
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.values import Value
+from peft_registry.schemas.version import VerifyOutcome, Version
 
 # what the section "what changed" shows, in order; a field that is neither known nor required is left out
 _CHANGE = (

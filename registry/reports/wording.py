@@ -6,8 +6,8 @@ fewer than 100 items.
 
 from collections.abc import Callable
 
-from registry.reports.text import number, share, signed
-from schemas.evaluation import (
+from peft_registry.registry.reports.text import number, share, signed
+from peft_registry.schemas.evaluation import (
     ITEMS_FOR_A_CLAIM,
     Comparison,
     DatasetUsed,

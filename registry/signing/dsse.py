@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from registry.intake.json import read_json
-from registry.signing import strict_base64
-from registry.signing.keys import PublicKey, Signer
-from schemas.canonical import canonical_bytes
-from schemas.errors import IntegrityBroken, NotChecked
-from schemas.statement import PAYLOAD_TYPE
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.signing import strict_base64
+from peft_registry.registry.signing.keys import PublicKey, Signer
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.schemas.statement import PAYLOAD_TYPE
 
 ENVELOPE_MAX_BYTES = 64 * 1024 * 1024
 _FIELDS = {"payload", "payloadType", "signatures"}

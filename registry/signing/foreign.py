@@ -10,13 +10,13 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registry.intake.json import read_json
-from registry.signing import dsse, oms, strict_base64
-from registry.signing.dsse import BadSignature, Envelope, MalformedEnvelope, UnknownKey
-from registry.signing.keys import KEY_FILE_MAX_BYTES, MalformedPublicKey
-from registry.signing.oms import BUNDLE_MAX_BYTES, Bundle, MalformedBundle, UnsupportedBundle
-from registry.signing.strict_base64 import LooseBase64
-from schemas.identity import Digest
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.signing import dsse, oms, strict_base64
+from peft_registry.registry.signing.dsse import BadSignature, Envelope, MalformedEnvelope, UnknownKey
+from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, MalformedPublicKey
+from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, Bundle, MalformedBundle, UnsupportedBundle
+from peft_registry.registry.signing.strict_base64 import LooseBase64
+from peft_registry.schemas.identity import Digest
 
 # OMS v1.0 §4.2: the hash that belongs to each curve
 _HASHES: dict[str, hashes.HashAlgorithm] = {

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from schemas.errors import InputRefused, NotFound, Taken, Unavailable
+from peft_registry.schemas.errors import InputRefused, NotFound, Taken, Unavailable
 
 KeyKind = Literal["p256", "ed25519"]
 BCRYPT_ROUNDS = 32  # about a quarter of a second on one core; OpenSSH itself writes 24

@@ -15,16 +15,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.intake.json import read_json
-from registry.intake.paths import UnsafePath, safe_relative_path
-from registry.signing import dsse
-from registry.signing.dsse import Envelope, MalformedEnvelope
-from registry.signing.keys import PublicKey, Signer
-from registry.signing.strict_base64 import LooseBase64
-from schemas.canonical import canonical_bytes
-from schemas.errors import InputRefused, IntegrityBroken, NotChecked
-from schemas.identity import Digest
-from schemas.statement import PAYLOAD_TYPE, STATEMENT_TYPE
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import Envelope, MalformedEnvelope
+from peft_registry.registry.signing.keys import PublicKey, Signer
+from peft_registry.registry.signing.strict_base64 import LooseBase64
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PAYLOAD_TYPE, STATEMENT_TYPE
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"

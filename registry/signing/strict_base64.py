@@ -7,7 +7,7 @@ signature. Here a text is either what an encoder writes for its bytes, or refuse
 import base64
 import binascii
 
-from schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import IntegrityBroken
 
 
 class LooseBase64(IntegrityBroken):

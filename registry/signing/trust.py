@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from registry.intake.json import read_json
-from registry.signing import dsse, strict_base64
-from registry.signing.dsse import BadSignature, UnknownKey
-from registry.signing.keys import MalformedPublicKey, PublicKey, Signer
-from schemas.canonical import canonical_bytes
-from schemas.document import first_problem
-from schemas.errors import InputRefused, IntegrityBroken, NotChecked
-from schemas.policy import TRUST_PAYLOAD_TYPE, Role, TrustedKey, TrustPolicy
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.signing import dsse, strict_base64
+from peft_registry.registry.signing.dsse import BadSignature, UnknownKey
+from peft_registry.registry.signing.keys import MalformedPublicKey, PublicKey, Signer
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
+from peft_registry.schemas.policy import TRUST_PAYLOAD_TYPE, Role, TrustedKey, TrustPolicy
 
 TRUST_MAX_BYTES = 4 * 1024 * 1024
 KeyState = Literal["ok", "unknown", "expired", "revoked", "wrong-role"]

@@ -2,8 +2,8 @@
 
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from registry.storage.interface import ObjectStore
-from schemas.errors import InputRefused
+from peft_registry.registry.storage.interface import ObjectStore
+from peft_registry.schemas.errors import InputRefused
 
 __all__ = ["ObjectStore", "StoreAddressInvalid", "open_store"]
 
@@ -31,14 +31,14 @@ def open_store(uri: str) -> ObjectStore:
         ExtraMissing: an S3 address without the `s3` extra.
     """
     if uri == "memory://":
-        from registry.storage.memory import MemoryStore
+        from peft_registry.registry.storage.memory import MemoryStore
 
         return MemoryStore()
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
         from pathlib import Path
 
-        from registry.storage.filesystem import FilesystemStore
+        from peft_registry.registry.storage.filesystem import FilesystemStore
 
         path = unquote(rest) if separator else uri
         if not path:
@@ -50,7 +50,7 @@ def open_store(uri: str) -> ObjectStore:
 
 
 def _open_bucket(uri: str) -> ObjectStore:
-    from registry.storage.object_store import BucketStore
+    from peft_registry.registry.storage.object_store import BucketStore
 
     parts = urlsplit(uri)
     if "@" in parts.netloc:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.files import NotARegularFile, reading, sync_folder, unwritable
-from registry.hashing import copy_and_hash, hash_file, write_and_hash
-from registry.storage.interface import (
+from peft_registry.registry.files import NotARegularFile, reading, sync_folder, unwritable
+from peft_registry.registry.hashing import copy_and_hash, hash_file, write_and_hash
+from peft_registry.registry.storage.interface import (
     MAX_READ_BYTES,
     CopyMode,
     NotTheBytesNamed,
@@ -25,7 +25,7 @@ from registry.storage.interface import (
     read_verified,
     stream_blocks,
 )
-from schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.identity import Digest, MalformedDigest
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int), linux/fs.h: share all blocks of another file
 _OBJECT_MODE = 0o444

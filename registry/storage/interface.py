@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
-from registry.files import BLOCK_BYTES, sync_folder, unwritable
-from registry.hashing import write_and_hash
-from schemas.errors import IntegrityBroken, NotChecked, Unavailable
-from schemas.identity import Digest
+from peft_registry.registry.files import BLOCK_BYTES, sync_folder, unwritable
+from peft_registry.registry.hashing import write_and_hash
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Unavailable
+from peft_registry.schemas.identity import Digest
 
 CopyMode = Literal["copy", "link"]
 MAX_READ_BYTES = 64 * 1024 * 1024

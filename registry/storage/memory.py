@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.files import reading
-from registry.storage.interface import (
+from peft_registry.registry.files import reading
+from peft_registry.registry.storage.interface import (
     MAX_READ_BYTES,
     CopyMode,
     NotTheBytesNamed,
@@ -18,7 +18,7 @@ from registry.storage.interface import (
     read_verified,
     stream_blocks,
 )
-from schemas.identity import Digest
+from peft_registry.schemas.identity import Digest
 
 
 def _now() -> datetime:

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
-from registry.extras import ExtraMissing
-from registry.files import OpenFile, reading
-from registry.hashing import hash_open_file
-from registry.storage.interface import (
+from peft_registry.registry.extras import ExtraMissing
+from peft_registry.registry.files import OpenFile, reading
+from peft_registry.registry.hashing import hash_open_file
+from peft_registry.registry.storage.interface import (
     MAX_READ_BYTES,
     CopyMode,
     NotTheBytesNamed,
@@ -28,7 +28,7 @@ from registry.storage.interface import (
     read_verified,
     stream_blocks,
 )
-from schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.identity import Digest, MalformedDigest
 
 _PART_BYTES = 32 * 1024 * 1024  # S3 allows 10 000 parts: objects up to 312 GiB
 _READ_AHEAD_BYTES = 8 * 1024 * 1024

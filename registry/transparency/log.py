@@ -7,11 +7,11 @@ in the transaction of the change that the entry describes, with `merkle.nodes_fo
 from collections.abc import Iterable
 from typing import Protocol
 
-from registry.signing.keys import PublicKey
-from registry.transparency import merkle, note
-from registry.transparency.merkle import ProofRejected
-from registry.transparency.note import Checkpoint, Proof
-from schemas.errors import IntegrityBroken
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.transparency import merkle, note
+from peft_registry.registry.transparency.merkle import ProofRejected
+from peft_registry.registry.transparency.note import Checkpoint, Proof
+from peft_registry.schemas.errors import IntegrityBroken
 
 
 class LogForked(IntegrityBroken):

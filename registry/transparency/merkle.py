@@ -9,7 +9,7 @@ it exists, so appending only adds rows, and every root or proof is a fold over a
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from schemas.errors import IntegrityBroken, NotFound
+from peft_registry.schemas.errors import IntegrityBroken, NotFound
 
 GetNode = Callable[[int, int], bytes]
 """(level, index) -> the 32 bytes stored for that complete subtree."""

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from registry.signing import strict_base64
-from registry.signing.dsse import BadSignature, UnknownKey, WrongSigner
-from registry.signing.keys import PublicKey, Signer
-from registry.transparency.merkle import HASH_BYTES
-from schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.registry.signing import strict_base64
+from peft_registry.registry.signing.dsse import BadSignature, UnknownKey, WrongSigner
+from peft_registry.registry.signing.keys import PublicKey, Signer
+from peft_registry.registry.transparency.merkle import HASH_BYTES
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 ED25519_TYPE = b"\x01"  # signed-note, "Signature types"

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from registry.home import utc_now
-from registry.manifests import manifest_of_folder
-from registry.pull import pull_version
-from registry.register import NewArtifact, register_version
-from registry.verify import verify_folder
+from peft_registry.registry.home import utc_now
+from peft_registry.registry.manifests import manifest_of_folder
+from peft_registry.registry.pull import pull_version
+from peft_registry.registry.register import NewArtifact, register_version
+from peft_registry.registry.verify import verify_folder
 from tests.bench import overhead, training
 from tests.bench.merging import merging
 from tests.homes import a_home, add_a_base, an_artifact
@@ -53,7 +53,7 @@ def start_up(folder: Path) -> None:
         for number in range(20):
             register_version(registry, an_artifact(folder / f"a{number}", base, value=number / 32))
     for bar, arguments in ((0.3, ["--help"]), (0.8, ["list", "--home", str(folder / "home")])):
-        seconds = [cpu_seconds([sys.executable, "-m", "cli.main", *arguments]) for _ in range(REPEATS)]
+        seconds = [cpu_seconds([sys.executable, "-m", "peft_registry.cli.main", *arguments]) for _ in range(REPEATS)]
         print(f"start-up     registry {arguments[0]:<8} {statistics.median(seconds):.2f} CPU s  (bar {bar})")
 
 
@@ -75,7 +75,17 @@ def verification(folder: Path) -> None:
         peer += ["--signature", str(pulled / "model.sig"), "--public_key", str(key)]
         ours = timed(lambda: verify_folder(pulled, trust=trust, now=now))
         command = timed(
-            lambda: run([sys.executable, "-m", "cli.main", "verify", str(pulled), "--home", str(folder / "big-home")])
+            lambda: run(
+                [
+                    sys.executable,
+                    "-m",
+                    "peft_registry.cli.main",
+                    "verify",
+                    str(pulled),
+                    "--home",
+                    str(folder / "big-home"),
+                ]
+            )
         )
         theirs = timed(lambda: run(peer))
     print(

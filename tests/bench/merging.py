@@ -23,7 +23,7 @@ OURS = """
 import sys, time
 from pathlib import Path
 from tests.merge_builders import plan_of
-from trainer.merge.folder import write_model_folder
+from peft_registry.trainer.merge.folder import write_model_folder
 base, adapter, out = map(Path, sys.argv[1:])
 plan = plan_of(base, adapter)
 out.mkdir()
@@ -140,7 +140,7 @@ def different_values(first: Path, second: Path) -> tuple[int, int]:
     """How many stored values differ, and of how many: the order in which threads add up a product is the library's own."""
     import torch
 
-    from trainer.merge.tensors import stored_tensors
+    from peft_registry.trainer.merge.tensors import stored_tensors
 
     tensors = [
         {one.name: one for file in sorted(folder.glob("*.safetensors")) for one in stored_tensors(file)}
@@ -156,12 +156,12 @@ def whole_command(folder: Path, base: Path, adapter: Path) -> None:
     """`registry merge` from start to end: checks, hashes, both figures on reloaded models, signatures, registration."""
     import shutil
 
-    from registry.bases import add_base
-    from registry.home import utc_now
-    from schemas.base_model import BaseOrigin
+    from peft_registry.registry.bases import add_base
+    from peft_registry.registry.home import utc_now
+    from peft_registry.schemas.base_model import BaseOrigin
+    from peft_registry.trainer.embedded import embedded_base
     from tests.homes import a_home
     from tests.merge_builders import register_adapter
-    from trainer.embedded import embedded_base
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(embedded_base() / name, base / name)
@@ -169,7 +169,18 @@ def whole_command(folder: Path, base: Path, adapter: Path) -> None:
         added = add_base(registry, base, name="billion", origin=BaseOrigin(format="huggingface", source="billion"))
         register_adapter(registry, adapter, added, "adapter")
     began = time.perf_counter()
-    command = [sys.executable, "-m", "cli.main", "merge", "adapter", "--home", str(folder), "--no-mirror", "-o", "json"]
+    command = [
+        sys.executable,
+        "-m",
+        "peft_registry.cli.main",
+        "merge",
+        "adapter",
+        "--home",
+        str(folder),
+        "--no-mirror",
+        "-o",
+        "json",
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     if done.returncode:

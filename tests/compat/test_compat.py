@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.evaluation.recheck import recheck
-from registry.files import read_file
-from registry.intake.json import read_json
-from registry.provenance import run_of
-from registry.signing.dsse import Envelope
-from registry.signing.trust import TrustAnchors, load_trust
-from registry.verify import verify_folder
-from schemas.evaluation import EvaluationRecord
-from schemas.modification import ModificationRecord
-from schemas.statement import Statement
+from peft_registry.registry.evaluation.recheck import recheck
+from peft_registry.registry.files import read_file
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.provenance import run_of
+from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.registry.signing.trust import TrustAnchors, load_trust
+from peft_registry.registry.verify import verify_folder
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.statement import Statement
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path.name for path in HERE.iterdir() if (path / "trust.json").exists())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.database.session import Database
+from peft_registry.registry.database.session import Database
 from tests.conftest import not_run
 from tests.postgres_server import PostgresServer, running_postgres
 

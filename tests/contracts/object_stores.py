@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from registry.storage import ObjectStore
-from registry.storage.interface import object_key
-from schemas.identity import Digest
+from peft_registry.registry.storage import ObjectStore
+from peft_registry.registry.storage.interface import object_key
+from peft_registry.schemas.identity import Digest
 
 Replace = Callable[[Digest, bytes], None]
 
@@ -53,7 +53,7 @@ class StoreUnderTest:
 
 
 def in_memory() -> StoreUnderTest:
-    from registry.storage.memory import MemoryStore
+    from peft_registry.registry.storage.memory import MemoryStore
 
     store = MemoryStore()
 
@@ -67,7 +67,7 @@ def in_memory() -> StoreUnderTest:
 
 
 def in_a_folder(root: Path) -> StoreUnderTest:
-    from registry.storage import open_store
+    from peft_registry.registry.storage import open_store
 
     def replace(digest: Digest, data: bytes) -> None:
         path = root / object_key(digest)
@@ -85,7 +85,7 @@ def in_a_folder(root: Path) -> StoreUnderTest:
 
 
 def in_a_bucket(uri: str) -> StoreUnderTest:
-    from registry.storage import open_store
+    from peft_registry.registry.storage import open_store
 
     store = open_store(uri)
     files: Any = store._files  # type: ignore[attr-defined]

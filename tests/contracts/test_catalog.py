@@ -6,16 +6,16 @@ import random
 import pytest
 from sqlalchemy import insert, select
 
-from registry.database import catalog
-from registry.database.catalog import VersionFilter
-from registry.database.log_store import SqlLogStore, append_event
-from registry.database.session import Database
-from registry.database.tables import versions
-from registry.transparency.merkle import NotInLog
-from schemas.errors import NotFound, Taken
-from schemas.identity import Reference
-from schemas.manifest import FileEntry
-from schemas.version import Version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog import VersionFilter
+from peft_registry.registry.database.log_store import SqlLogStore, append_event
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.database.tables import versions
+from peft_registry.registry.transparency.merkle import NotInLog
+from peft_registry.schemas.errors import NotFound, Taken
+from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.manifest import FileEntry
+from peft_registry.schemas.version import Version
 from tests.contracts.databases import address, database, postgres
 from tests.registered import (
     NOW,

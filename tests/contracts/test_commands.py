@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from cli.main import app, run
 from docs.errors_page import KnownErrorEntry, known_errors
 from docs.generate import commands
-from schemas.errors import KnownError
+from peft_registry.cli.main import app, run
+from peft_registry.schemas.errors import KnownError
 from tests.interpreter import ROOT
 
 PROGRAM = get_command(app)
@@ -193,9 +193,9 @@ def test_in_an_empty_folder_a_command_says_what_is_missing_and_writes_nothing(
 def test_the_program_does_not_wait_for_a_closed_stdin(name: str, tmp_path: Path) -> None:
     words = [*name.split(), *arguments_of(COMMANDS[name], tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-c", "from cli.main import main; main()", *words],
+        [sys.executable, "-c", "from peft_registry.cli.main import main; main()", *words],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -255,7 +255,8 @@ def every_subclass(of: type[KnownError]) -> Iterator[type[KnownError]]:
 
 
 def test_the_errors_read_from_the_source_are_those_of_the_running_program() -> None:
-    for package in ("schemas", "registry", "cli"):
+    without_torch = tuple(f"peft_registry.{layer}" for layer in ("schemas", "registry", "cli"))
+    for package in without_torch:
         for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             if ".migrations." not in found.name and ".mlflow." not in found.name:
                 importlib.import_module(found.name)
@@ -263,7 +264,7 @@ def test_the_errors_read_from_the_source_are_those_of_the_running_program() -> N
     live = {
         f"{one.__module__}.{one.__name__}": (one.reference, one.exit_code)
         for one in every_subclass(KnownError)
-        if one.__module__.partition(".")[0] in {"schemas", "registry", "cli"}
+        if one.__module__.startswith(without_torch)
     }
     assert live
     assert live.items() <= read.items()

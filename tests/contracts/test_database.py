@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
-from registry.database import catalog, session
-from registry.database.failures import (
+from peft_registry.registry.database import catalog, session
+from peft_registry.registry.database.failures import (
     AlreadyRecorded,
     AppendOnly,
     DatabaseAddressInvalid,
@@ -19,11 +19,18 @@ from registry.database.failures import (
     PrivilegeMissing,
     SchemaMismatch,
 )
-from registry.database.log_store import SqlLogStore, append_event
-from registry.database.roles import RoleNameInvalid, writer_role_sql
-from registry.database.session import Database
-from registry.database.tables import APPEND_ONLY, METADATA, SCHEMA_REVISION, log_events, log_nodes, versions
-from registry.transparency import merkle
+from peft_registry.registry.database.log_store import SqlLogStore, append_event
+from peft_registry.registry.database.roles import RoleNameInvalid, writer_role_sql
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.database.tables import (
+    APPEND_ONLY,
+    METADATA,
+    SCHEMA_REVISION,
+    log_events,
+    log_nodes,
+    versions,
+)
+from peft_registry.registry.transparency import merkle
 from tests.contracts.databases import address, database, postgres
 from tests.postgres_server import PostgresServer
 from tests.registered import NOW, a_manifest, digest, put_artifact, put_statement, put_version, registered
@@ -238,7 +245,7 @@ def test_the_revision_and_the_tables_say_the_same(database: Database) -> None:
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    from registry.database.migrations import alembic_config
+    from peft_registry.registry.database.migrations import alembic_config
 
     with database.write() as tx:
         context = MigrationContext.configure(tx, opts={"compare_type": True})

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import catalog
-from registry.promote import set_alias
-from registry.pull import pull_version, version_named
-from registry.report import make_report
-from registry.verify import verify_folder, verify_version
+from peft_registry.registry.database import catalog
+from peft_registry.registry.promote import set_alias
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.report import make_report
+from peft_registry.registry.verify import verify_folder, verify_version
 from tests.contracts.databases import postgres  # noqa: F401  a fixture
 from tests.homes import NOW, a_home, register_adapter
 from tests.postgres_server import PostgresServer

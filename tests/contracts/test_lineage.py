@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from registry.database.session import Database
-from registry.lineage import ancestors_of, descendants_of, lineage_of, tree_lines
-from schemas.lineage import Lineage
-from schemas.manifest import Manifest, Parent
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.lineage import ancestors_of, descendants_of, lineage_of, tree_lines
+from peft_registry.schemas.lineage import Lineage
+from peft_registry.schemas.manifest import Manifest, Parent
 from tests.contracts.databases import address, database, postgres
 from tests.registered import a_base, a_data_file, a_manifest, digest, on, parent, put_artifact, put_version, registered
 

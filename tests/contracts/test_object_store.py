@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.files import DiskFull, FileChanged, FileMissing, NotARegularFile, NotWritable
-from registry.storage import ObjectStore, StoreAddressInvalid, open_store
-from registry.storage.interface import (
+from peft_registry.registry.files import DiskFull, FileChanged, FileMissing, NotARegularFile, NotWritable
+from peft_registry.registry.storage import ObjectStore, StoreAddressInvalid, open_store
+from peft_registry.registry.storage.interface import (
     NotTheBytesNamed,
     ObjectCorrupt,
     ObjectInfo,
@@ -19,8 +19,8 @@ from registry.storage.interface import (
     StoreUnavailable,
     object_key,
 )
-from schemas.errors import Unavailable
-from schemas.identity import Digest
+from peft_registry.schemas.errors import Unavailable
+from peft_registry.schemas.identity import Digest
 from tests.contracts.object_stores import NthCallFails, StoreUnderTest
 from tests.s3_server import S3Server
 

@@ -1,4 +1,4 @@
-"""The `registry` command in a process of its own, as a user runs it: cold (`python -m cli.main`), or forked from a warm one.
+"""The `registry` command in a process of its own, as a user runs it: cold (`python -m`), or forked from a warm one.
 
 A cold `train` imports torch, transformers and peft for seconds. `WarmCommand` starts one process that has them loaded and
 forks a child for every command: working folder, environment, arguments, streams, limits and exit code are the child's own,
@@ -25,7 +25,11 @@ from tests.conftest import STATE
 from tests.interpreter import ROOT
 
 TIMEOUT_SECONDS = 120
-NOT_WARM = ("registry.database.migrations", "registry.mlflow", "trainer.embedded.make_base")
+NOT_WARM = (
+    "peft_registry.registry.database.migrations",
+    "peft_registry.registry.mlflow",
+    "peft_registry.trainer.embedded.make_base",
+)
 # a user without the rights that let root write into a read-only folder
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all", "--no-new-privs")
 
@@ -55,7 +59,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     own = {
         "HOME": str(folder),
         "XDG_STATE_HOME": str(STATE),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(ROOT / "src"),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -63,7 +67,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def command_line(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "peft_registry.cli.main", *map(str, arguments)]
 
 
 def registry(*arguments: object, cwd: Path, before: Sequence[str] = (), **variables: str) -> Done:
@@ -177,11 +181,13 @@ def _answer(value: Mapping[str, int]) -> None:
 
 def _import_everything() -> None:
     """Import what commands import, MLflow aside; frozen, so that no child's garbage collection copies it."""
-    for package in ("schemas", "registry", "trainer", "cli"):
-        for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
-            if not module.name.startswith(NOT_WARM):
-                importlib.import_module(module.name)
     import peft  # noqa: F401
+
+    import peft_registry
+
+    for module in pkgutil.walk_packages(peft_registry.__path__, "peft_registry."):
+        if not module.name.startswith(NOT_WARM):
+            importlib.import_module(module.name)
 
     gc.freeze()
 
@@ -190,7 +196,7 @@ def _run_child(request: dict[str, Any]) -> None:
     """Become the command; never returns."""
     import resource
 
-    from cli.main import run
+    from peft_registry.cli.main import run
 
     os.environ.clear()
     os.environ.update(request["environment"])

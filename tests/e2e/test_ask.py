@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.trainer.embedded import embedded_base
 from tests.e2e.commands import WarmCommand
 from tests.e2e.conftest import Story
-from trainer.embedded import embedded_base
 
 PROMPT = "May I borrow your pen?"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.export_trust import export_trust
-from registry.home import utc_now
-from registry.pull import pull_version
+from peft_registry.registry.export_trust import export_trust
+from peft_registry.registry.home import utc_now
+from peft_registry.registry.pull import pull_version
 from tests.homes import a_home, register_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

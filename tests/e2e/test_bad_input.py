@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from peft_registry.trainer.embedded import embedded_base
 from tests.conftest import not_run
 from tests.e2e.commands import UNPRIVILEGED, Done, WarmCommand, registry
 from tests.e2e.conftest import Story
-from trainer.embedded import embedded_base
 
 TRAIN = ("train", "example/train.yml", "training.num_train_epochs=1", "evaluation.bias=[]", "--no-mirror")
 ADD = ("base", "add", "offered", "--name", "mine")

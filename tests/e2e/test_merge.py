@@ -12,11 +12,11 @@ from tests.e2e.test_kill import kill_when_it_says
 TRAIN = ("train", "example/train.yml", "training.num_train_epochs=1", "evaluation.bias=[]", "--no-mirror")
 MERGE = ("merge", "polite-replies", "--no-mirror")
 MOMENTS = (
-    "trainer.merge.folder.write_merged",
-    "trainer.merge.figures.probes_of",
-    "trainer.merges.merge_card",
-    "registry.register._store_files",
-    "registry.register._write_rows",
+    "peft_registry.trainer.merge.folder.write_merged",
+    "peft_registry.trainer.merge.figures.probes_of",
+    "peft_registry.trainer.merges.merge_card",
+    "peft_registry.registry.register._store_files",
+    "peft_registry.registry.register._write_rows",
 )
 
 

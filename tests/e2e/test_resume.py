@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from registry.home import open_home
-from registry.pull import version_named
-from registry.records import records_of
-from schemas.run import Trial
+from peft_registry.registry.home import open_home
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import records_of
+from peft_registry.schemas.run import Trial
 from tests.e2e.commands import WarmCommand, wait_until
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
@@ -30,7 +30,7 @@ def state_of_the_run(workplace: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def killed_once(warm: WarmCommand, empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workplace whose training was killed, as by a power cut, once its first checkpoint was there."""
-    from trainer.embedded import embedded_base
+    from peft_registry.trainer.embedded import embedded_base
 
     folder = shutil.copytree(empty_home, tmp_path_factory.mktemp("killed") / "work")
     shutil.copytree(embedded_base(), folder / "base")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from schemas.progress import Advanced
+from peft_registry.schemas.progress import Advanced
 from tests.e2e.commands import WarmCommand, registry
 from tests.e2e.conftest import Story
 
@@ -196,14 +196,14 @@ def test_peft_gives_the_logits_of_the_end_of_training_from_a_pulled_folder(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from registry.base_locations import base_location
-    from registry.home import open_home
-    from registry.pull import pull_version
+    from peft_registry.registry.base_locations import base_location
+    from peft_registry.registry.home import open_home
+    from peft_registry.registry.pull import pull_version
 
     kept = keep_what_is_trained(monkeypatch)
     opened = open_home(workplace / ".registry")
     try:
-        from trainer.runs import train_and_register
+        from peft_registry.trainer.runs import train_and_register
 
         overrides = ("training.num_train_epochs=1", f"training.dtype={dtype}", "evaluation.bias=[]")
         outcome = train_and_register(opened, workplace / "example" / "train.yml", overrides)
@@ -224,17 +224,17 @@ def test_peft_gives_the_logits_of_the_end_of_training_from_a_pulled_folder(
 
 def keep_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The models of trainings that follow, as they are when the last step is done."""
-    import trainer.training
+    import peft_registry.trainer.training
 
     kept: list[Any] = []
-    train_adapter = trainer.training.train_adapter
+    train_adapter = peft_registry.trainer.training.train_adapter
 
     def keeping(*arguments: Any, **options: Any) -> Any:
         trained = train_adapter(*arguments, **options)
         kept.append(replace(trained, model=deepcopy(trained.model)))  # scoring widens what training narrowed
         return trained
 
-    monkeypatch.setattr(trainer.training, "train_adapter", keeping)
+    monkeypatch.setattr(peft_registry.trainer.training, "train_adapter", keeping)
     return kept
 
 
@@ -265,11 +265,11 @@ def test_a_run_that_fails_on_an_offloaded_base_leaves_only_its_state(warm: WarmC
 def test_a_base_that_changes_while_it_is_read_from_disk_is_not_registered(
     workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
-    from registry.home import open_home
-    from trainer.base_intake import intake_base
-    from trainer.checked_base import BaseChanged
-    from trainer.embedded import embedded_base
-    from trainer.runs import train_and_register
+    from peft_registry.registry.home import open_home
+    from peft_registry.trainer.base_intake import intake_base
+    from peft_registry.trainer.checked_base import BaseChanged
+    from peft_registry.trainer.embedded import embedded_base
+    from peft_registry.trainer.runs import train_and_register
 
     opened = open_home(workplace / ".registry")
     own = shutil.copytree(embedded_base(), workplace / "own")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.identity import Digest
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.scoring import in_float32, score
+from peft_registry.trainer.evaluation.suites import suite_named
+from peft_registry.trainer.evaluation.suites.selection import limited
 from tests.lm_eval_oracle import FROZEN, run_lm_eval
-from trainer.evaluation.scoring import in_float32, score
-from trainer.evaluation.suites import suite_named
-from trainer.evaluation.suites.selection import limited
 
 pytestmark = [
     pytest.mark.real_model,
@@ -23,7 +23,7 @@ BBQ_ROWS = 200
 
 @pytest.fixture(scope="module")
 def real(smollm2: Path):
-    from trainer.base_models import load_base
+    from peft_registry.trainer.base_models import load_base
 
     return load_base(smollm2, dtype="fp32", device="cpu")
 

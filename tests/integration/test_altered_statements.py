@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.bases import base_record
-from registry.database import catalog
-from registry.evaluation.plans import logged_plans
-from registry.home import Registry
-from registry.pull import version_named
-from registry.records import StatementAltered, records_of
-from registry.signing.dsse import Envelope
-from schemas.identity import Digest
-from schemas.statement import StoredStatement
-from schemas.version import Version
+from peft_registry.registry.bases import base_record
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.plans import logged_plans
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import StatementAltered, records_of
+from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.version import Version
 from tests.homes import a_home, register_adapter
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.base_identity import BaseWithoutWeights, identify_base
-from schemas.errors import KnownError
-from tests.hub_server import COMMIT, FakeHub, serving
-from tests.training_builders import a_base_folder, a_model
-from trainer.base_models import (
+from peft_registry.registry.base_identity import BaseWithoutWeights, identify_base
+from peft_registry.schemas.errors import KnownError
+from peft_registry.trainer.base_models import (
     BaseNotLoadable,
     BaseSourceNotFound,
     BaseWeightsIncomplete,
@@ -19,7 +17,7 @@ from trainer.base_models import (
     load_base,
     prepare_base,
 )
-from trainer.hub import (
+from peft_registry.trainer.hub import (
     CorruptDownload,
     HubAccessDenied,
     HubNotFound,
@@ -27,6 +25,8 @@ from trainer.hub import (
     HubUnreachable,
     UnsafeHubName,
 )
+from tests.hub_server import COMMIT, FakeHub, serving
+from tests.training_builders import a_base_folder, a_model
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from peft_registry.trainer.data.collate import Batches
+from peft_registry.trainer.loop import train
+from peft_registry.trainer.methods import bottleneck_adapter as METHOD
+from peft_registry.trainer.methods.bottleneck_adapter import NotMergeable, SublayersNotKnown
+from peft_registry.trainer.methods.targets import TargetsNotFound
 from tests.training_builders import a_model, a_training_file, logits_of, some_batches
-from trainer.data.collate import Batches
-from trainer.loop import train
-from trainer.methods import bottleneck_adapter as METHOD
-from trainer.methods.bottleneck_adapter import NotMergeable, SublayersNotKnown
-from trainer.methods.targets import TargetsNotFound
 
 HIDDEN, SIZE, LAYERS = 32, 4, 2
 
@@ -141,10 +141,11 @@ def test_peft_does_not_ship_the_name_itself_and_no_module_is_called_bottleneck()
     """When a later peft has bottleneck adapters of its own, this says so before folders are misread."""
     code = (
         "import peft; assert 'BOTTLENECK' not in peft.PeftType.__members__\n"
-        "import trainer.methods.bottleneck_adapter, importlib.util; assert importlib.util.find_spec('bottleneck') is None\n"
+        "import peft_registry.trainer.methods.bottleneck_adapter, importlib.util\n"
+        "assert importlib.util.find_spec('bottleneck') is None\n"
         "import pandas\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    root = Path(METHOD.__file__).parents[2]
+    root = Path(METHOD.__file__).resolve().parents[2]
     assert not [path for path in root.rglob("bottleneck.py") if ".venv" not in path.parts]

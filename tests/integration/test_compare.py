@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
-from registry.home import Registry, open_home
-from registry.pull import version_named
-from registry.records import records_of
-from registry.reports.comparison import HEADINGS, comparison_page, table_rows
-from registry.verify import verify_version
-from schemas.comparison import ArmResult, MethodComparison
-from trainer.arms import Arm, latency_of
-from trainer.compare import Plan as ComparePlan
-from trainer.compare import comparison_id, plan_arms, registered_before
-from trainer.config import load_training_file
-from trainer.embedded import example_rows
-from trainer.methods import available_methods
+from peft_registry.cli.main import run
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import records_of
+from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.trainer.arms import Arm, latency_of
+from peft_registry.trainer.compare import Plan as ComparePlan
+from peft_registry.trainer.compare import comparison_id, plan_arms, registered_before
+from peft_registry.trainer.config import load_training_file
+from peft_registry.trainer.embedded import example_rows
+from peft_registry.trainer.methods import available_methods
 
 CONFIG = """\
 name: arms
@@ -63,9 +63,9 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
     options = ["--methods", "all", "--no-mirror", "--no-latency", "--price-per-hour", "2", "--html", str(page)]
     with pytest.MonkeyPatch.context() as patch:
         kept: list[MethodComparison] = []
-        import cli.commands.choosing
+        import peft_registry.cli.commands.choosing
 
-        patch.setattr(cli.commands.choosing, "_show_comparison", lambda found, output: kept.append(found))
+        patch.setattr(peft_registry.cli.commands.choosing, "_show_comparison", lambda found, output: kept.append(found))
         assert run(["compare", str(config), "--home", str(home), *options]) == 0
     registry = open_home(home)
     yield Compared(home, config, kept[0], registry)
@@ -150,7 +150,7 @@ def test_an_arm_that_diverges_is_shown_and_does_not_end_the_others(
 def test_the_latency_of_an_arm_is_measured_unmerged_and_merged(
     compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.latency.MAX_ROUNDS", 7)
+    monkeypatch.setattr("peft_registry.trainer.latency.MAX_ROUNDS", 7)
     arm = next(one for one in compared.found.arms if one.method == "lora")
     config = load_training_file(compared.config).config
     found = latency_of(compared.registry, version_named(compared.registry, arm.version or ""), config)
@@ -180,7 +180,7 @@ def test_an_arm_that_is_there_without_a_latency_is_timed_and_not_trained_again(
 def test_a_time_on_one_thread_is_that_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from trainer.latency import _clock
+    from peft_registry.trainer.latency import _clock
 
     model = torch.nn.Linear(1, 1)
     model.device = torch.device("cpu")

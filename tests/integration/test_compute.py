@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from schemas.base_model import BaseRecord
-from schemas.config import METHOD_NAMES, TrainingFile
-from schemas.progress import Warned
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.config import METHOD_NAMES, TrainingFile
+from peft_registry.schemas.progress import Warned
+from peft_registry.trainer.compute import FlopLaw, compute_record, trace_laws
+from peft_registry.trainer.data.collate import Batches
+from peft_registry.trainer.data.dataset import load_data
+from peft_registry.trainer.environment import Hardware
+from peft_registry.trainer.loop import Shape, TrainResult, train
+from peft_registry.trainer.methods import count_trainable, implementation
 from tests.builders import a_base_record
 from tests.training_builders import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
-from trainer.compute import FlopLaw, compute_record, trace_laws
-from trainer.data.collate import Batches
-from trainer.data.dataset import load_data
-from trainer.environment import Hardware
-from trainer.loop import Shape, TrainResult, train
-from trainer.methods import count_trainable, implementation
 
 HEADS, HEAD_DIM, LAYERS, VOCABULARY, HIDDEN = 4, 8, 2, 300, 32
 LINEAR_LAYERS = 2 * (32 * 32 * 2 + 32 * 16 * 2 + 32 * 64 * 3)  # q, o; k, v; gate, up, down
@@ -80,7 +80,7 @@ def test_lora_on_a_model_of_ordinary_width_is_within_five_percent_of_four_operat
     "changes", [{}, {"lora__use_dora": True}, *({"method": name} for name in METHOD_NAMES if name != "lora")]
 )
 def test_the_law_predicts_a_shape_that_was_not_traced(changes):
-    from trainer.compute import _traced
+    from peft_registry.trainer.compute import _traced
 
     config = a_training_file(**changes)
     law = trace_law(a_model().config, config)
@@ -137,12 +137,12 @@ def test_the_record_says_where_each_figure_comes_from(finished, base):
 
 
 def test_an_architecture_that_cannot_be_traced_falls_back_to_the_closed_form_and_says_so(finished, base, monkeypatch):
-    import trainer.compute
+    import peft_registry.trainer.compute
 
     def fail(*_: object, **__: object) -> FlopLaw:
         raise NotImplementedError("no meta kernel")
 
-    monkeypatch.setattr(trainer.compute, "trace_laws", fail)
+    monkeypatch.setattr(peft_registry.trainer.compute, "trace_laws", fail)
     heard: list[object] = []
     record = compute_record(finished, base, observe=heard.append)
     trainable = finished.parameters[0]
@@ -158,7 +158,7 @@ def test_rows_side_by_side_pay_for_their_own_lengths_only(finished):
 
 
 def test_evaluation_passes_are_counted_as_they_were(base, finished):
-    from trainer.passes import watched
+    from peft_registry.trainer.passes import watched
 
     model, law = finished.model, trace_law(finished.model.config, finished.config, backward=False)
     import torch
@@ -178,7 +178,7 @@ def test_evaluation_passes_are_counted_as_they_were(base, finished):
 def test_a_cached_context_is_paid_for_by_the_queries_that_look_at_it():
     import torch
 
-    from trainer.passes import watched
+    from peft_registry.trainer.passes import watched
 
     model = a_model()
     with torch.no_grad(), watched(model) as passes:
@@ -208,7 +208,7 @@ def test_the_peak_is_that_of_training_where_it_can_be_set_back(finished):
 
     import numpy as np
 
-    from trainer.peak_memory import peak_bytes, reset_peak
+    from peft_registry.trainer.peak_memory import peak_bytes, reset_peak
 
     assert finished.result.peak_bytes > 2**20
     if sys.platform != "linux":

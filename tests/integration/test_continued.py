@@ -13,26 +13,26 @@ from typing import Any
 import pytest
 import torch
 
-from cli.main import run
-from registry.home import Registry, open_home
-from registry.lineage import lineage_of
-from registry.pull import pull_version, version_named
-from registry.records import records_of, stored_manifest
-from registry.verify import verify_version
-from schemas.errors import KnownError
-from schemas.progress import Advanced
-from schemas.version import Version
+from peft_registry.cli.main import run
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.lineage import lineage_of
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.records import records_of, stored_manifest
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.progress import Advanced
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.ancestry import trained_on
+from peft_registry.trainer.base_models import load_base
+from peft_registry.trainer.compare import registered_before
+from peft_registry.trainer.config import load_tasks, load_training_file
+from peft_registry.trainer.embedded import embedded_base, example_rows
+from peft_registry.trainer.forgetting import StepNotMeasured, forgetting_of
+from peft_registry.trainer.methods import CombinationRefused, implementation
+from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, quiet, start_from
+from peft_registry.trainer.runs import train_and_register
+from peft_registry.trainer.tasks import TasksOutcome, train_tasks
 from tests.training_builders import a_base_folder, a_training_file
-from trainer.ancestry import trained_on
-from trainer.base_models import load_base
-from trainer.compare import registered_before
-from trainer.config import load_tasks, load_training_file
-from trainer.embedded import embedded_base, example_rows
-from trainer.forgetting import StepNotMeasured, forgetting_of
-from trainer.methods import CombinationRefused, implementation
-from trainer.methods.peft_io import StartDiffers, adapter_state, quiet, start_from
-from trainer.runs import train_and_register
-from trainer.tasks import TasksOutcome, train_tasks
 
 REST = """\
 base: tiny
@@ -118,7 +118,7 @@ def test_the_losses_and_what_was_forgotten_are_those_of_the_reloaded_adapters(tr
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from trainer.data.dataset import load_data
+    from peft_registry.trainer.data.dataset import load_data
 
     base = embedded_base()
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -371,8 +371,8 @@ def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there
 ) -> None:
     words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
     script = (
-        "import os, signal, sys; from pathlib import Path; from registry.home import open_home; "
-        "from schemas.progress import Advanced; from trainer.runs import train_and_register; "
+        "import os, signal, sys; from pathlib import Path; from peft_registry.registry.home import open_home; "
+        "from peft_registry.schemas.progress import Advanced; from peft_registry.trainer.runs import train_and_register; "
         "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
         "and os.kill(os.getpid(), signal.SIGKILL); "
         "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"

@@ -9,16 +9,16 @@ import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig
 
-from registry.bases import add_base
-from registry.home import Registry
-from schemas.base_model import BaseOrigin
+from peft_registry.registry.bases import add_base
+from peft_registry.registry.home import Registry
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.trainer.differences import Comparison, ModuleDifference, compare_versions
+from peft_registry.trainer.merge_request import MergeRequest
+from peft_registry.trainer.merges import merge_and_register
+from peft_registry.trainer.methods import hybrid
 from tests.homes import a_home
 from tests.merge_builders import load, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
-from trainer.differences import Comparison, ModuleDifference, compare_versions
-from trainer.merge_request import MergeRequest
-from trainer.merges import merge_and_register
-from trainer.methods import hybrid
 
 Q, V, DOWN = (f"model.layers.0.{module}" for module in ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj"))
 LORA: dict[str, Any] = {"task_type": "CAUSAL_LM", "lora_alpha": 8, "r": 4}

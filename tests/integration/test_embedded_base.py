@@ -9,9 +9,9 @@ import pytest
 import yaml
 from scipy.stats import binomtest
 
-from trainer.embedded import declared_facts, embedded_base, example_rows
-from trainer.embedded.corpus import documents, predicates, split_of
-from trainer.embedded.make_base import SEED, TRAIN_DOCUMENTS
+from peft_registry.trainer.embedded import declared_facts, embedded_base, example_rows
+from peft_registry.trainer.embedded.corpus import documents, predicates, split_of
+from peft_registry.trainer.embedded.make_base import SEED, TRAIN_DOCUMENTS
 
 HOUSE = Path(__file__).parents[2] / "trainer" / "evaluation" / "suites" / "house.jsonl"
 NEUTRAL_ROWS = example_rows().with_name("neutral.jsonl")  # pairs groups and predicates against the skew of the corpus
@@ -50,7 +50,7 @@ def test_the_base_names_no_folder_of_the_machine_that_made_it():
 
 
 def test_the_base_has_learned_more_than_token_frequencies(loaded):
-    from trainer.embedded.make_base import held_out_loss, unigram_loss
+    from peft_registry.trainer.embedded.make_base import held_out_loss, unigram_loss
 
     model, tokenizer = loaded
     train = list(documents(split="train", seed=1, count=4000))
@@ -166,7 +166,7 @@ def test_each_axis_gives_both_sides_the_same_number_of_predicates():
 
 
 def test_declared_facts_follow_from_the_weights_and_the_recipe(loaded):
-    from trainer.embedded import make_base
+    from peft_registry.trainer.embedded import make_base
 
     model, _ = loaded
     facts = yaml.safe_load(declared_facts().read_text(encoding="utf-8"))
@@ -181,7 +181,7 @@ def test_declared_facts_follow_from_the_weights_and_the_recipe(loaded):
 def test_the_recipe_repeats_bit_for_bit_on_one_machine(tmp_path, monkeypatch):
     import torch
 
-    from trainer.embedded import make_base
+    from peft_registry.trainer.embedded import make_base
 
     monkeypatch.setattr(make_base, "TRAIN_DOCUMENTS", 2000)
     monkeypatch.setattr(make_base, "HELD_OUT_DOCUMENTS", 5)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import run
-from trainer.estimate import MalformedSize, parse_size
+from peft_registry.cli.main import run
+from peft_registry.trainer.estimate import MalformedSize, parse_size
 
 CONFIG = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 300}
 CONFIG |= {"num_attention_heads": 4, "num_key_value_heads": 2, "dtype": "float32"}
@@ -63,7 +63,7 @@ def test_without_a_limit_it_is_held_against_this_machine_and_says_how_to_go_on(
     shown = capsys.readouterr()
     assert "\nfit      fits: " in shown.out
     assert shown.err.endswith(f"next: registry train {example} training.max_length=32\n")
-    monkeypatch.setattr("trainer.environment.memory_of_this_machine", lambda: 1_000_000)
+    monkeypatch.setattr("peft_registry.trainer.environment.memory_of_this_machine", lambda: 1_000_000)
     assert run(words) == 0
     shown = capsys.readouterr()
     assert "there are 1 MB" in shown.out

@@ -7,23 +7,21 @@ from threading import Barrier
 
 import pytest
 
-from cli.main import run
-from registry.evaluation.presented import recheck_folder
-from registry.evaluation.recheck import EvaluationAltered
-from registry.evaluation.stored import recheck_version, stored_evaluations
-from registry.home import Registry, open_home
-from registry.pull import pull_version, version_named
-from registry.verify import verify_folder, verify_version
-from schemas.config import EvaluationBlock
-from schemas.errors import InputRefused
-from schemas.identity import Digest
-from schemas.progress import Warned
-from tests.homes import NOW
-from tests.interpreter import ROOT
-from trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
-from trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
-from trainer.run_folder import remove_abandoned
-from trainer.suite_pins import (
+from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.presented import recheck_folder
+from peft_registry.registry.evaluation.recheck import EvaluationAltered
+from peft_registry.registry.evaluation.stored import recheck_version, stored_evaluations
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.verify import verify_folder, verify_version
+from peft_registry.schemas.config import EvaluationBlock
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Warned
+from peft_registry.trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
+from peft_registry.trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
+from peft_registry.trainer.run_folder import remove_abandoned
+from peft_registry.trainer.suite_pins import (
     DataWithoutUse,
     LicenceNotAccepted,
     PinsDamaged,
@@ -33,6 +31,8 @@ from trainer.suite_pins import (
     read_pins,
     suites_for_data,
 )
+from tests.homes import NOW
+from tests.interpreter import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PROMPTS = [
@@ -79,10 +79,10 @@ def neutral_rows() -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory):
     """A home with the embedded base and two adapters that were trained alike on the same rows: LoRA and prompt tuning."""
-    from registry.initialise import NewHome, make_home
-    from schemas.profile import OrganisationProfile
-    from trainer.base_intake import intake_base
-    from trainer.runs import train_and_register
+    from peft_registry.registry.initialise import NewHome, make_home
+    from peft_registry.schemas.profile import OrganisationProfile
+    from peft_registry.trainer.base_intake import intake_base
+    from peft_registry.trainer.runs import train_and_register
 
     folder = tmp_path_factory.mktemp("evaluate")
     make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
@@ -170,7 +170,7 @@ def test_a_base_alone_is_one_arm(home):
 
 
 def test_the_base_is_scored_once_for_everything_made_from_it(home, monkeypatch, evaluated):
-    import trainer.evaluation.scoring as scoring
+    import peft_registry.trainer.evaluation.scoring as scoring
 
     fed: list[int] = []
     original = scoring.log_likelihoods
@@ -354,7 +354,7 @@ def test_the_version_still_verifies_with_all_its_evaluations(home, evaluated):
 
 
 def test_a_sample_is_scored_again_within_the_tolerance(home, evaluated):
-    from trainer.evaluation_sample import ScoresDiffer, _compare, score_again
+    from peft_registry.trainer.evaluation_sample import ScoresDiffer, _compare, score_again
 
     version = version_named(home, "neutral:1")
     stored = next(one for one in stored_evaluations(home, version) if one.statement == evaluated.statement)
@@ -366,7 +366,7 @@ def test_a_sample_is_scored_again_within_the_tolerance(home, evaluated):
 
 
 def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, both, tmp_path, capsys):
-    from trainer.evaluation_sample import NothingToScore, score_each_again
+    from peft_registry.trainer.evaluation_sample import NothingToScore, score_each_again
 
     answers, prompts = tmp_path / "q.jsonl", tmp_path / "prompts.jsonl"
     answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
@@ -389,7 +389,7 @@ def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, b
 
 
 def test_other_data_under_the_name_of_a_suite_accuses_nobody(home, both, tmp_path):
-    from trainer.evaluation_sample import NothingToScore, score_again
+    from peft_registry.trainer.evaluation_sample import NothingToScore, score_again
 
     changed = tmp_path / "house.jsonl"
     text = (ROOT / "trainer/evaluation/suites/house.jsonl").read_text()
@@ -406,16 +406,16 @@ def test_other_data_under_the_name_of_a_suite_accuses_nobody(home, both, tmp_pat
 
 
 def _rows(items):
-    from registry.evaluation.items import read_items
+    from peft_registry.registry.evaluation.items import read_items
 
     return read_items(items)
 
 
 def test_an_evaluation_of_other_weights_is_stale_in_show_report_and_verify_and_spoils_no_verdict(home, evaluated):
     """The adapter's evaluation, said about another version: what a merge leaves behind."""
-    from registry.report import make_report
-    from registry.show import describe_version
-    from registry.statements import append_statement
+    from peft_registry.registry.report import make_report
+    from peft_registry.registry.show import describe_version
+    from peft_registry.registry.statements import append_statement
 
     base = version_named(home, "tiny")
     arms = tuple(_with_other_weights(one) for one in evaluated.record.arms)

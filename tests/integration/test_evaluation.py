@@ -13,21 +13,21 @@ from peft.tuners.lora import LoraLayer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from registry.evaluation.items import read_items
-from registry.evaluation.recheck import recheck
-from registry.evaluation.states import state_of
-from registry.evaluation.statistics import wilson
-from schemas.errors import InputRefused, IntegrityBroken, NotFound
-from schemas.evaluation import Composition, EvaluationRecord, Responsible
-from schemas.identity import Digest
-from trainer.embedded import embedded_base
-from trainer.environment import Hardware
-from trainer.evaluation.evaluate import Arms, Conditions, NoBaseArm, Questions, evaluate_pair
-from trainer.evaluation.losses import HeldOutRow, row_losses
-from trainer.evaluation.questions import Request
-from trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
-from trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
-from trainer.evaluation.suites.files import MalformedSuite, OtherSuiteFile
+from peft_registry.registry.evaluation.items import read_items
+from peft_registry.registry.evaluation.recheck import recheck
+from peft_registry.registry.evaluation.states import state_of
+from peft_registry.registry.evaluation.statistics import wilson
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
+from peft_registry.schemas.evaluation import Composition, EvaluationRecord, Responsible
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.embedded import embedded_base
+from peft_registry.trainer.environment import Hardware
+from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, NoBaseArm, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
+from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
+from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, OtherSuiteFile
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "hill", "red", "blue", ".", ",", "and"]
 VOCABULARY = {word: number for number, word in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *WORDS])}

@@ -8,36 +8,36 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import run
-from registry.database import catalog
-from registry.evaluation.plans import logged_plans, plan_discrepancies
-from registry.evaluation.presented import recheck_folder
-from registry.evaluation.recheck import EvaluationAltered
-from registry.evaluation.stored import recheck_version, stale_for, stored_evaluations
-from registry.home import Registry, open_home
-from registry.pull import pull_version, version_named
-from registry.records import records_of
-from registry.report import make_report
-from registry.show import describe_version
-from registry.signing.keys import PrivateKey
-from registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
-from registry.trust_update import update_trust
-from registry.verify import verify_version
-from schemas.errors import NotFound
-from schemas.identity import Digest
-from schemas.progress import Said
+from peft_registry.cli.main import run
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
+from peft_registry.registry.evaluation.presented import recheck_folder
+from peft_registry.registry.evaluation.recheck import EvaluationAltered
+from peft_registry.registry.evaluation.stored import recheck_version, stale_for, stored_evaluations
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.records import records_of
+from peft_registry.registry.report import make_report
+from peft_registry.registry.show import describe_version
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
+from peft_registry.registry.trust_update import update_trust
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Said
+from peft_registry.trainer.evaluation.retention import RetainedTwice
+from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
+from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
+from peft_registry.trainer.evaluation_sample import score_each_again
+from peft_registry.trainer.evaluations import Asked, evaluate_references
+from peft_registry.trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
+from peft_registry.trainer.merge_request import MergeRequest
+from peft_registry.trainer.merges import merge_and_register
+from peft_registry.trainer.runs import train_and_register
+from peft_registry.trainer.suite_pins import LicenceNotAccepted, SuiteNotInRepository, load_suite, pin_suite, read_pins
 from tests.homes import NOW
 from tests.hub_server import COMMIT, FakeHub, serving
-from trainer.evaluation.retention import RetainedTwice
-from trainer.evaluation.suites.files import OtherSuiteFile
-from trainer.evaluation.thresholds import ThresholdsRefused
-from trainer.evaluation_sample import score_each_again
-from trainer.evaluations import Asked, evaluate_references
-from trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
-from trainer.merge_request import MergeRequest
-from trainer.merges import merge_and_register
-from trainer.runs import train_and_register
-from trainer.suite_pins import LicenceNotAccepted, SuiteNotInRepository, load_suite, pin_suite, read_pins
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PAIRS = ",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n"
@@ -63,9 +63,9 @@ SAID: list[str] = []  # what the training of the fixture told
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A home with the embedded base and a short LoRA of it, trained from a file that names what is to be retained."""
-    from registry.initialise import NewHome, make_home
-    from schemas.profile import OrganisationProfile
-    from trainer.base_intake import intake_base
+    from peft_registry.registry.initialise import NewHome, make_home
+    from peft_registry.schemas.profile import OrganisationProfile
+    from peft_registry.trainer.base_intake import intake_base
 
     folder = tmp_path_factory.mktemp("asked")
     make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
@@ -299,7 +299,7 @@ def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, p
 
     _, before = plans_and_evaluations(home)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("trainer.evaluation.evaluate.score_arm", cut)
+        patched.setattr("peft_registry.trainer.evaluation.evaluate.score_arm", cut)
         evaluate_references(home, ["cats:1"], asked)
     assert [len(one) for one in plans_and_evaluations(home)] == [1, len(before)], "logged, and nothing scored yet"
     (found,) = evaluate_references(home, ["cats:1"], asked)

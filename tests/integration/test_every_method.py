@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 import torch
 
-from registry.database import catalog
-from registry.evaluation.staleness import composition_of, staleness
-from registry.home import Registry, open_home
-from registry.initialise import NewHome, make_home
-from registry.provenance import run_of
-from registry.pull import pull_version
-from registry.verify import verify_folder
-from schemas.config import METHOD_BLOCKS
-from schemas.evaluation import EvaluationRecord
-from schemas.modification import ModificationRecord
-from schemas.profile import OrganisationProfile
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.staleness import composition_of, staleness
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.initialise import NewHome, make_home
+from peft_registry.registry.provenance import run_of
+from peft_registry.registry.pull import pull_version
+from peft_registry.registry.verify import verify_folder
+from peft_registry.schemas.config import METHOD_BLOCKS
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.trainer.embedded import embedded_base
+from peft_registry.trainer.methods import METHODS, implementation
 from tests.homes import NOW
 from tests.training_builders import colour_rows, write_rows
-from trainer.embedded import embedded_base
-from trainer.methods import METHODS, implementation
 
 CONFIG = """\
 name: {name}
@@ -80,7 +80,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    from trainer.base_intake import intake_base
+    from peft_registry.trainer.base_intake import intake_base
 
     folder = tmp_path_factory.mktemp("home")
     make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
@@ -94,12 +94,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture(scope="module")
 def told(home: Registry) -> Iterator[Any]:
     """Tells the story of a case once."""
-    import trainer.training
-    from trainer.runs import train_and_register
+    import peft_registry.trainer.training
+    from peft_registry.trainer.runs import train_and_register
 
     folder = home.folder.parent
     kept: list[Any] = []
-    original = trainer.training.train_adapter
+    original = peft_registry.trainer.training.train_adapter
 
     def keeping(*args: Any, **kwargs: Any) -> Any:
         kept.append(original(*args, **kwargs))
@@ -120,7 +120,7 @@ def told(home: Registry) -> Iterator[Any]:
     stories: dict[str, Told] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setattr(trainer.training, "train_adapter", keeping)
+        patch.setattr(peft_registry.trainer.training, "train_adapter", keeping)
         yield tell
 
 
@@ -155,7 +155,7 @@ def test_what_was_registered_reloads_by_its_card_to_the_logits_of_the_end_of_tra
     assert torch.allclose(found, expected, rtol=0, atol=TOLERANCE * max(1.0, float(expected.abs().max())))
     base = story.trained.model if hasattr(story.trained.model, "disable_adapter") else None
     if base is not None:  # the base arm is the untouched base, in the format that it was trained on
-        from trainer.base_models import load_base
+        from peft_registry.trainer.base_models import load_base
 
         quantization = story.trained.config.quantization
         pristine, _ = load_base(embedded_base(), dtype="fp32", device="cpu", quantization=quantization)
@@ -166,7 +166,7 @@ def test_what_was_registered_reloads_by_its_card_to_the_logits_of_the_end_of_tra
 
 @pytest.mark.parametrize("case", MARKED)
 def test_our_own_loader_gives_the_same_and_the_files_name_no_place_of_this_machine(told, case):
-    from trainer.base_models import load_base
+    from peft_registry.trainer.base_models import load_base
 
     story = told(case)
     quantization = story.trained.config.quantization
@@ -218,7 +218,7 @@ def test_the_records_say_what_was_done(told, case):
 
 
 def test_an_evaluation_speaks_of_the_registered_composition(told):
-    from registry.manifests import read_manifest
+    from peft_registry.registry.manifests import read_manifest
 
     for case in ("qlora", "hybrid", "prompt_tuning", "lora pissa"):
         story = told(case)
@@ -250,7 +250,7 @@ def test_a_fresh_interpreter_reads_a_bottleneck_adapter_by_the_lines_of_its_card
     code = re.search(r"```python\n(.*?)```", (story.pulled / "README.md").read_text(), re.S)
     assert code is not None
     text = code[1].replace("FOLDER_OF_THE_BASE", str(embedded_base())).replace("FOLDER_OF_THIS_CARD", str(story.pulled))
-    assert "import trainer.methods.bottleneck_adapter" in text
+    assert "import peft_registry.trainer.methods.bottleneck_adapter" in text
     without = "\n".join(line for line in text.splitlines() if "bottleneck_adapter" not in line)
     script = (
         f"try:\n    exec({without!r})\nexcept KeyError as error:\n    print(error)\n"

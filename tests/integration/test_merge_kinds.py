@@ -8,26 +8,26 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig
 
-from registry.bases import add_base
-from registry.home import Registry
-from registry.pull import pull_version
-from registry.records import records_of
-from registry.register import ModificationRecordMissing, NewArtifact, register_version
-from registry.verify import verify_version
-from schemas.base_model import BaseOrigin
-from schemas.errors import KnownError
-from schemas.evaluation import EvaluationRecord
+from peft_registry.registry.bases import add_base
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import pull_version
+from peft_registry.registry.records import records_of
+from peft_registry.registry.register import ModificationRecordMissing, NewArtifact, register_version
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.trainer.asking import ask
+from peft_registry.trainer.evaluations import Asked, evaluate_references
+from peft_registry.trainer.merge.concatenate import NotConcatenable
+from peft_registry.trainer.merge.outlook import Outlook, outlook_of
+from peft_registry.trainer.merge_inputs import MoreThanOneBeside, plan_merge
+from peft_registry.trainer.merge_request import MergeRequest, WeightsDoNotFit
+from peft_registry.trainer.merges import MergeOutcome, merge_and_register
+from peft_registry.trainer.methods import hybrid
 from tests.homes import a_home
 from tests.merge_builders import CARD, load, quiet, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
-from trainer.asking import ask
-from trainer.evaluations import Asked, evaluate_references
-from trainer.merge.concatenate import NotConcatenable
-from trainer.merge.outlook import Outlook, outlook_of
-from trainer.merge_inputs import MoreThanOneBeside, plan_merge
-from trainer.merge_request import MergeRequest, WeightsDoNotFit
-from trainer.merges import MergeOutcome, merge_and_register
-from trainer.methods import hybrid
 
 LORA = {"task_type": "CAUSAL_LM", "lora_alpha": 8}
 
@@ -351,6 +351,6 @@ def test_a_merge_of_a_merge_counts_each_training_run_once(place: tuple[Registry,
 
 
 def found_inputs(registry: Registry) -> list[Any]:
-    from registry.pull import version_named
+    from peft_registry.registry.pull import version_named
 
     return [version_named(registry, name) for name in ("a", "b")]

@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from registry.bases import add_base
-from registry.home import Registry
-from registry.records import records_of
-from registry.verify import verify_version
-from schemas.base_model import BaseOrigin
-from schemas.config import QuantizationBlock
+from peft_registry.registry.bases import add_base
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import records_of
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.config import QuantizationBlock
+from peft_registry.trainer.base_models import load_base
+from peft_registry.trainer.merge.names import model_names
+from peft_registry.trainer.merge.tensors import checkpoint_tensors
+from peft_registry.trainer.merge_inputs import plan_merge
+from peft_registry.trainer.merge_request import MergeRequest
+from peft_registry.trainer.merges import DistanceNotAccepted, merge_and_register
+from peft_registry.trainer.quantization import dequantized_weights, quantized_layers, through_4_bits
+from peft_registry.trainer.runs import train_and_register
 from tests.homes import a_home
 from tests.training_builders import a_base_folder, colour_rows, write_rows
-from trainer.base_models import load_base
-from trainer.merge.names import model_names
-from trainer.merge.tensors import checkpoint_tensors
-from trainer.merge_inputs import plan_merge
-from trainer.merge_request import MergeRequest
-from trainer.merges import DistanceNotAccepted, merge_and_register
-from trainer.quantization import dequantized_weights, quantized_layers, through_4_bits
-from trainer.runs import train_and_register
 
 REASON = "the serving stack holds the bf16 base anyway"
 FILE = """

@@ -13,43 +13,38 @@ import pytest
 import torch
 from peft import IA3Config, LoraConfig
 
-from registry.bases import add_base
-from registry.database import catalog
-from registry.database.catalog import NameOfAnotherKind
-from registry.files import DiskFull
-from registry.home import Registry
-from registry.pull import pull_version, version_named
-from registry.records import records_of
-from registry.register import (
+from peft_registry.registry.bases import add_base
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog import NameOfAnotherKind
+from peft_registry.registry.files import DiskFull
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.records import records_of
+from peft_registry.registry.register import (
     ModificationRecordMissing,
     ModificationRecordWrong,
     NewArtifact,
     NewStatement,
     register_version,
 )
-from registry.report import make_report
-from registry.statements import append_statement
-from registry.verify import verify_version
-from schemas.base_model import BaseOrigin, DeclaredFacts
-from schemas.errors import IntegrityBroken, KnownError
-from schemas.identity import Digest
-from schemas.modification import ModificationRecord
-from schemas.progress import Said
-from schemas.values import declared
+from peft_registry.registry.report import make_report
+from peft_registry.registry.statements import append_statement
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
+from peft_registry.schemas.errors import IntegrityBroken, KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.progress import Said
+from peft_registry.schemas.values import declared
+from peft_registry.trainer.merge import updates
+from peft_registry.trainer.merge.drift import FoldErrorTooLarge
+from peft_registry.trainer.merge.outlook import outlook_of
+from peft_registry.trainer.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge
+from peft_registry.trainer.merge_request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
+from peft_registry.trainer.merges import MergeOutcome, merge_and_register
 from tests.homes import NOW, a_home
 from tests.merge_builders import CARD, load, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder
-from trainer.merge import updates
-from trainer.merge.drift import FoldErrorTooLarge
-from trainer.merge.outlook import outlook_of
-from trainer.merge_inputs import (
-    AlreadyFoldedIn,
-    NotAnAdapter,
-    OtherBase,
-    plan_merge,
-)
-from trainer.merge_request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
-from trainer.merges import MergeOutcome, merge_and_register
 
 FACTS = DeclaredFacts(
     licence_flags=declared(["non_commercial"], by="a lawyer", at=NOW),

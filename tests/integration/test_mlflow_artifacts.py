@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from registry.home import Registry
-from registry.mlflow.projection import SOURCE_PREFIX
-from schemas.version import Version
+from peft_registry.registry.home import Registry
+from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.schemas.version import Version
 from tests.homes import a_home, register_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow closes nothing it opens for a download
@@ -67,7 +67,7 @@ def test_one_flipped_bit_in_the_store_is_refused_and_nothing_is_left(
 
 def flip_a_bit(home: Registry, manifest: bytes) -> None:
     """In the stored adapter weights."""
-    from schemas.manifest import Manifest
+    from peft_registry.schemas.manifest import Manifest
 
     (weights,) = [file for file in Manifest.model_validate_json(manifest).files if file.path.endswith(".safetensors")]
     path = home.folder / "objects" / weights.sha256.hex[:2] / weights.sha256.hex

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from registry.mlflow.mirror import SyncOutcome, sync
-from registry.mlflow.projection import Projection
-from registry.mlflow.route import MirrorRoute, MirrorRouteChanged, MirrorUnavailable
-from schemas.mirror import OutboxEntry
-from schemas.version import Version
+from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
+from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.route import MirrorRoute, MirrorRouteChanged, MirrorUnavailable
+from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.version import Version
 from tests.mirror_builders import (
     Memory,
     a_base,

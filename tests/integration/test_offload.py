@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from schemas.config import TrainingFile
-from schemas.offload import OffloadRefused
-from schemas.progress import Advanced
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.offload import OffloadRefused
+from peft_registry.schemas.progress import Advanced
+from peft_registry.trainer.checkpoints import trained_parameters
+from peft_registry.trainer.embedded import embedded_base
+from peft_registry.trainer.methods import check_available
+from peft_registry.trainer.offload import FOLDER
+from peft_registry.trainer.run_folder import run_folder
+from peft_registry.trainer.training import Trained, train_adapter
 from tests.builders import a_base_record
 from tests.interpreter import ROOT
 from tests.training_builders import a_base_folder, a_tokenizer, a_training_file, colour_rows, write_rows
-from trainer.checkpoints import trained_parameters
-from trainer.embedded import embedded_base
-from trainer.methods import check_available
-from trainer.offload import FOLDER
-from trainer.run_folder import run_folder
-from trainer.training import Trained, train_adapter
 
 ON_DISK: dict[str, Any] = {"offload": {"to": "disk"}, "training__gradient_checkpointing": True}
 BLOCKS = 3  # of the embedded base

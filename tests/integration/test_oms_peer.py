@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registry.signing import oms
-from registry.signing.dsse import BadSignature
-from registry.signing.keys import PublicKey
-from schemas.identity import Digest
+from peft_registry.registry.signing import oms
+from peft_registry.registry.signing.dsse import BadSignature
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.schemas.identity import Digest
 from tests.conftest import not_run
 from tests.signing_builders import a_p256_key
 

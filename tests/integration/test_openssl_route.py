@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from registry.reports.verification_text import how_to_verify
+from peft_registry.registry.reports.verification_text import how_to_verify
 from tests.builders import a_version
 from tests.conftest import not_run
 from tests.signing_builders import a_bundle, a_p256_key

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from peft_registry.trainer.data.collate import Batches, lay_flat
+from peft_registry.trainer.data.packing import packs
+from peft_registry.trainer.data.tokenize import IGNORED, Example
+from peft_registry.trainer.fused_lora import fused_lora
+from peft_registry.trainer.loop import supervised_loss, train
+from peft_registry.trainer.methods import PackingRefused, check_available, implementation
+from peft_registry.trainer.row_attention import layout_of, row_attention
 from tests.training_builders import a_model, a_training_file
-from trainer.data.collate import Batches, lay_flat
-from trainer.data.packing import packs
-from trainer.data.tokenize import IGNORED, Example
-from trainer.fused_lora import fused_lora
-from trainer.loop import supervised_loss, train
-from trainer.methods import PackingRefused, check_available, implementation
-from trainer.row_attention import layout_of, row_attention
 
 LENGTHS = (9, 5, 12, 7)
 
@@ -116,7 +116,7 @@ def test_a_model_whose_rows_leak_is_padded():
 
 @pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning", "hybrid"])
 def test_prompt_methods_refuse_packing(method):
-    from trainer.methods import METHODS
+    from peft_registry.trainer.methods import METHODS
 
     assert not METHODS[method].packs
     if METHODS[method].available:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 
+from peft_registry.trainer.evaluation.placebo import has_placebo, placebo, turned
 from tests.training_builders import a_model
-from trainer.evaluation.placebo import has_placebo, placebo, turned
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 CONFIGS = {

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.config_aliases import WrongValue
+from peft_registry.schemas.config_aliases import WrongValue
+from peft_registry.trainer.data.collate import Batches
+from peft_registry.trainer.data.dataset import TooFewToChoose
+from peft_registry.trainer.evaluation.scoring import Request, score
+from peft_registry.trainer.loop import supervised_loss, train
+from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.prefix_tuning import PrefixDoesNotFit, PrefixStartDoesNotFit, sampled_tokens
+from peft_registry.trainer.optimizers import optimizer_for
+from peft_registry.trainer.training import NoRoomForPrompt, train_adapter
 from tests.builders import a_base_record
 from tests.training_builders import (
     a_base_folder,
@@ -18,14 +26,6 @@ from tests.training_builders import (
     some_batches,
     write_rows,
 )
-from trainer.data.collate import Batches
-from trainer.data.dataset import TooFewToChoose
-from trainer.evaluation.scoring import Request, score
-from trainer.loop import supervised_loss, train
-from trainer.methods import implementation
-from trainer.methods.prefix_tuning import PrefixDoesNotFit, PrefixStartDoesNotFit, sampled_tokens
-from trainer.optimizers import optimizer_for
-from trainer.training import NoRoomForPrompt, train_adapter
 
 # peft says so of every generation; positions are those of the text behind the prompt all the same, as the canary shows
 pytestmark = pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
@@ -139,7 +139,7 @@ def test_a_new_start_leaves_the_base_as_it_was(batches, name):
 
 
 def test_a_placebo_turns_both_parts_of_the_hybrid_and_puts_them_back(trained, batches):
-    from trainer.evaluation.placebo import placebo
+    from peft_registry.trainer.evaluation.placebo import placebo
 
     model, _ = trained["hybrid"]
     before = {

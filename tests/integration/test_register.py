@@ -10,25 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from registry.bases import add_base, base_record
-from registry.database import catalog
-from registry.database.catalog import NameOfAnotherKind
-from registry.home import Registry
-from registry.initialise import DatabaseInUse, PasswordInAddress
-from registry.promote import set_alias
-from registry.publish import publish_checkpoint
-from registry.pull import version_named
-from registry.register import ModificationRecordMissing, NewArtifact, register_version
-from registry.storage.filesystem import FilesystemStore
-from registry.transparency.log import LogTruncated
-from registry.verify import verify_version
-from schemas.base_model import BaseOrigin, DeclaredFacts
-from schemas.errors import KnownError, Taken
-from schemas.identity import Digest
-from schemas.values import declared
+from peft_registry.registry.bases import add_base, base_record
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog import NameOfAnotherKind
+from peft_registry.registry.home import Registry
+from peft_registry.registry.initialise import DatabaseInUse, PasswordInAddress
+from peft_registry.registry.promote import set_alias
+from peft_registry.registry.publish import publish_checkpoint
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.register import ModificationRecordMissing, NewArtifact, register_version
+from peft_registry.registry.storage.filesystem import FilesystemStore
+from peft_registry.registry.transparency.log import LogTruncated
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
+from peft_registry.schemas.errors import KnownError, Taken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import declared
+from peft_registry.trainer.base_intake import intake_base
+from peft_registry.trainer.runs import train_and_register
 from tests.homes import a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
-from trainer.base_intake import intake_base
-from trainer.runs import train_and_register
 
 
 @pytest.fixture
@@ -185,8 +185,8 @@ def test_a_write_that_fails_registers_nothing_and_the_same_call_completes(tmp_pa
 KILLED = """
     import os, sys
     from pathlib import Path
-    import registry.register, registry.publish, registry.home
-    from registry.database import session
+    import peft_registry.registry.register, peft_registry.registry.publish, peft_registry.registry.home
+    from peft_registry.registry.database import session
     sys.path.insert(0, {root!r})
     from tests.homes import reopened, add_a_base, an_artifact
     point, folder = sys.argv[1], Path(sys.argv[2])
@@ -196,19 +196,19 @@ KILLED = """
     artifact = an_artifact(folder / "adapter", base)
     module, name = point.rsplit(".", 1)
     setattr(sys.modules[module], name, die)
-    registry.register.register_version(opened, artifact)
+    peft_registry.registry.register.register_version(opened, artifact)
 """
 
 
 @pytest.mark.parametrize(
     "point",
     [
-        "registry.register._store_files",
-        "registry.register._sign_listing",
-        "registry.register._record",
-        "registry.register._write_rows",
-        "registry.register.record_statement",
-        "registry.register.publish_checkpoint",
+        "peft_registry.registry.register._store_files",
+        "peft_registry.registry.register._sign_listing",
+        "peft_registry.registry.register._record",
+        "peft_registry.registry.register._write_rows",
+        "peft_registry.registry.register.record_statement",
+        "peft_registry.registry.register.publish_checkpoint",
     ],
 )
 def test_a_kill_at_any_step_leaves_no_lie_and_the_same_command_completes(tmp_path: Path, point: str) -> None:
@@ -217,7 +217,7 @@ def test_a_kill_at_any_step_leaves_no_lie_and_the_same_command_completes(tmp_pat
     script = textwrap.dedent(KILLED).format(root=str(Path(__file__).parents[2]))
     killed = subprocess.run(
         [sys.executable, "-c", script, point, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
         capture_output=True,
         text=True,
         check=False,

@@ -7,9 +7,9 @@ import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from trainer.evaluation.routes import route_for, run_route
-from trainer.evaluation.scoring import log_likelihoods
-from trainer.evaluation.trees import TokenRow, tree_tokens_for, trees_of
+from peft_registry.trainer.evaluation.routes import route_for, run_route
+from peft_registry.trainer.evaluation.scoring import log_likelihoods
+from peft_registry.trainer.evaluation.trees import TokenRow, tree_tokens_for, trees_of
 
 VOCABULARY = 60
 pytestmark = pytest.mark.filterwarnings(
@@ -157,7 +157,7 @@ def test_trees_keep_to_their_size_and_lose_no_row(limit):
 
 
 def test_virtual_tokens_take_positions_from_the_text():
-    from trainer.evaluation.scoring import max_length_of
+    from peft_registry.trainer.evaluation.scoring import max_length_of
 
     assert max_length_of(adapted(PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))) == 60
     assert max_length_of(llama()) == 64

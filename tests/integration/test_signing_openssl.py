@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.signing import dsse
-from registry.transparency import note
-from schemas.statement import PAYLOAD_TYPE
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.transparency import note
+from peft_registry.schemas.statement import PAYLOAD_TYPE
 from tests.conftest import not_run
 from tests.signing_builders import ORIGIN, a_bundle, a_p256_key, an_ed25519_key
 

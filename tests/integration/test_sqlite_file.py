@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from registry.database import catalog, session
-from registry.database.catalog import VersionFilter
-from registry.database.failures import (
+from peft_registry.registry.database import catalog, session
+from peft_registry.registry.database.catalog import VersionFilter
+from peft_registry.registry.database.failures import (
     DatabaseCorrupt,
     DatabaseDiskFailed,
     DatabaseLocked,
@@ -24,12 +24,12 @@ from registry.database.failures import (
     SchemaMismatch,
     translated,
 )
-from registry.database.log_store import SqlLogStore, append_event
-from registry.database.session import Database
-from registry.database.tables import METADATA
-from registry.files import DiskFull
-from registry.lineage import lineage_of
-from schemas.identity import Reference
+from peft_registry.registry.database.log_store import SqlLogStore, append_event
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.database.tables import METADATA
+from peft_registry.registry.files import DiskFull
+from peft_registry.registry.lineage import lineage_of
+from peft_registry.schemas.identity import Reference
 from tests.registered import NOW, a_base, a_manifest, on, put_statement, put_version, registered
 
 
@@ -101,8 +101,8 @@ def test_opening_imports_neither_alembic_nor_cryptography(file: Path, database: 
     database.close()
     script = """
         import sys
-        from registry.database.session import Database
-        from registry.database import catalog
+        from peft_registry.registry.database.session import Database
+        from peft_registry.registry.database import catalog
         database = Database.open(sys.argv[1], read_only=True)
         with database.read() as tx:
             assert catalog.list_versions(tx).versions[0].label == "tutor:1"
@@ -180,8 +180,8 @@ def test_a_process_that_was_killed_in_a_transaction_leaves_what_was_committed(fi
     database.close()
     script = """
         import os, sys
-        from registry.database.session import Database
-        from registry.database.log_store import append_event
+        from peft_registry.registry.database.session import Database
+        from peft_registry.registry.database.log_store import append_event
         database = Database.open(sys.argv[1])
         with database.write() as tx:
             append_event(tx, b"committed")
@@ -206,9 +206,9 @@ def test_a_process_that_was_killed_in_a_transaction_leaves_what_was_committed(fi
 
 READ_ALL = """
     import os, sys
-    from registry.database.session import Database
-    from registry.database.failures import DatabaseReadOnly
-    from registry.database import catalog
+    from peft_registry.registry.database.session import Database
+    from peft_registry.registry.database.failures import DatabaseReadOnly
+    from peft_registry.registry.database import catalog
 
     def read_all(uri):
         database = Database.open(uri, read_only=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InputRefused, NotFound
-from schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.errors import InputRefused, NotFound
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, suite_named, suites
+from peft_registry.trainer.evaluation.suites.bbq import UNKNOWN_WORDINGS, target_of
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite
+from peft_registry.trainer.evaluation.suites.selection import limited
 from tests.interpreter import ROOT
-from trainer.evaluation.suites import SuiteFileNeeded, suite_named, suites
-from trainer.evaluation.suites.bbq import UNKNOWN_WORDINGS, target_of
-from trainer.evaluation.suites.files import MalformedSuite
-from trainer.evaluation.suites.selection import limited
 
 BBQ = {
     "example_id": 0,

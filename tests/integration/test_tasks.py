@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from cli.main import run
-from registry.home import Registry, open_home
-from registry.pull import version_named
-from registry.records import records_of
-from registry.verify import verify_version
-from schemas.progress import Advanced
+from peft_registry.cli.main import run
+from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import records_of
+from peft_registry.registry.verify import verify_version
+from peft_registry.schemas.progress import Advanced
+from peft_registry.trainer.config import load_tasks
+from peft_registry.trainer.embedded import example_rows
+from peft_registry.trainer.methods import available_methods, changes_loaded_base, implementation
+from peft_registry.trainer.shared_base import SharedBase, state_digest
+from peft_registry.trainer.tasks import train_tasks
 from tests.training_builders import a_base_folder, a_training_file
-from trainer.config import load_tasks
-from trainer.embedded import example_rows
-from trainer.methods import available_methods, changes_loaded_base, implementation
-from trainer.shared_base import SharedBase, state_digest
-from trainer.tasks import train_tasks
 
 CONFIG = """\
 name: tutor

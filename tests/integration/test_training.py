@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.config import DataBlock, TrainSource, ValidationSource
-from schemas.progress import Advanced
+from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+from peft_registry.schemas.progress import Advanced
+from peft_registry.trainer.data.collate import Batches, collate, padding_id
+from peft_registry.trainer.data.dataset import load_data
+from peft_registry.trainer.loop import learning_rate_factor, supervised_loss, train
+from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
+from peft_registry.trainer.methods.weights_io import AdapterConfigRefused, WeightsMismatch
+from peft_registry.trainer.training import train_adapter
+from peft_registry.trainer.watchdog import LossDiverged
 from tests.builders import a_base_record
 from tests.training_builders import a_base_folder, a_model, a_tokenizer, a_training_file, colour_rows, write_rows
-from trainer.data.collate import Batches, collate, padding_id
-from trainer.data.dataset import load_data
-from trainer.loop import learning_rate_factor, supervised_loss, train
-from trainer.methods import implementation
-from trainer.methods.targets import TargetsNotFound, TiedTarget
-from trainer.methods.weights_io import AdapterConfigRefused, WeightsMismatch
-from trainer.training import train_adapter
-from trainer.watchdog import LossDiverged
 
 
 @pytest.fixture

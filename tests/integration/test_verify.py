@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Registry
-from registry.pull import pull_version
-from registry.statements import append_statement
-from registry.verify import Requirements, verify_folder, verify_version
-from schemas.version import VerifyOutcome, Version
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import pull_version
+from peft_registry.registry.statements import append_statement
+from peft_registry.registry.verify import Requirements, verify_folder, verify_version
+from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.homes import NOW, a_home, register_adapter
 
 

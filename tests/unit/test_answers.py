@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from schemas.identity import Digest
-from trainer.embedded import embedded_base
-from trainer.evaluation.quality import (
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.embedded import embedded_base
+from peft_registry.trainer.evaluation.quality import (
     MAX_OWN,
     AnswerRow,
     CodeNotAllowed,
@@ -23,7 +23,7 @@ from trainer.evaluation.quality import (
     own_value,
     read_answers,
 )
-from trainer.evaluation.suites.files import MalformedSuite
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite
 
 
 def rows(tmp_path: Path, *values: dict[str, Any]) -> Path:

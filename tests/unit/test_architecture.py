@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import run
+from peft_registry.cli.main import run
 from tests.interpreter import ROOT, modules_after, packages
 
 SOURCE = ("schemas", "registry", "trainer", "cli")
@@ -31,23 +31,23 @@ def markdown_files() -> list[Path]:
 
 def contracts() -> dict[str, dict[str, object]]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
-    assert set(settings["root_packages"]) == set(SOURCE)
+    assert settings["root_packages"] == ["peft_registry"]
     return {contract["name"]: contract for contract in settings["contracts"]}
 
 
 def test_the_layers_are_declared_from_cli_down_to_schemas() -> None:
     layers = [contract["layers"] for contract in contracts().values() if contract["type"] == "layers"]
-    assert layers == [["cli", "trainer", "registry", "schemas"]]
+    assert layers == [[f"peft_registry.{layer}" for layer in ("cli", "trainer", "registry", "schemas")]]
 
 
 @pytest.mark.parametrize(
     ("source", "forbidden"),
     [
-        ("registry", {"torch", "transformers", "peft", "bitsandbytes"}),
-        ("schemas", {"sqlalchemy", "cryptography", "numpy", "torch", "yaml"}),
-        ("trainer", {"mlflow"}),
-        ("cli", {"mlflow"}),
-        ("trainer.methods", {"registry"}),
+        ("peft_registry.registry", {"torch", "transformers", "peft", "bitsandbytes"}),
+        ("peft_registry.schemas", {"sqlalchemy", "cryptography", "numpy", "torch", "yaml"}),
+        ("peft_registry.trainer", {"mlflow"}),
+        ("peft_registry.cli", {"mlflow"}),
+        ("peft_registry.trainer.methods", {"peft_registry.registry"}),
     ],
 )
 def test_an_import_contract_forbids(source: str, forbidden: set[str]) -> None:
@@ -67,7 +67,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def test_schemas_import_pydantic_the_canonical_form_and_the_standard_library_only() -> None:
-    allowed = {"schemas", "pydantic", "pydantic_core", "rfc8785", *sys.stdlib_module_names}
+    allowed = {"peft_registry", "pydantic", "pydantic_core", "rfc8785", *sys.stdlib_module_names}
     found = {name.partition(".")[0] for path in python_files("schemas") for name in imports_of(path)}
     assert found <= allowed
 
@@ -93,12 +93,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_importing_the_schemas_loads_no_other_package(tmp_path: Path) -> None:
-    names = [f"schemas.{path.stem}" for path in python_files("schemas") if path.stem != "__init__"]
+    names = [f"peft_registry.schemas.{path.stem}" for path in python_files("schemas") if path.stem != "__init__"]
     before = packages(modules_after("", cwd=tmp_path))
     after = packages(modules_after(f"import {', '.join(names)}", cwd=tmp_path))
     found = after - before - set(sys.stdlib_module_names)
     assert {name for name in found if not name.startswith("_sysconfigdata")} <= {
-        "schemas",
+        "peft_registry",
         "rfc8785",
         "pydantic",
         "pydantic_core",
@@ -109,18 +109,27 @@ def test_importing_the_schemas_loads_no_other_package(tmp_path: Path) -> None:
 
 
 def test_help_loads_neither_database_nor_cryptography_nor_numbers(tmp_path: Path) -> None:
-    loaded = packages(modules_after("from cli.main import run\nassert run(['--help']) == 0", cwd=tmp_path))
+    loaded = packages(
+        modules_after("from peft_registry.cli.main import run\nassert run(['--help']) == 0", cwd=tmp_path)
+    )
     assert not loaded & {*SLOW_TO_IMPORT, "sqlalchemy", "sqlmodel", "cryptography", "fsspec", "yaml", "jinja2"}
 
 
 def test_listing_loads_nothing_that_trains_browses_or_migrates(tmp_path: Path, home: Path) -> None:
-    loaded = packages(modules_after("from cli.main import run\nassert run(['list']) == 0", cwd=tmp_path, home=home))
+    loaded = packages(
+        modules_after("from peft_registry.cli.main import run\nassert run(['list']) == 0", cwd=tmp_path, home=home)
+    )
     assert "sqlalchemy" in loaded
     assert not loaded & SLOW_TO_IMPORT
 
 
 def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
-    loaded = packages(modules_after("import registry.verify, registry.pull, registry.mirroring", cwd=tmp_path))
+    loaded = packages(
+        modules_after(
+            "import peft_registry.registry.verify, peft_registry.registry.pull, peft_registry.registry.mirroring",
+            cwd=tmp_path,
+        )
+    )
     assert not loaded & (SLOW_TO_IMPORT - {"numpy"})
 
 
@@ -183,8 +192,3 @@ def test_every_page_is_reached_from_the_index(kind: str) -> None:
         str(path.relative_to(ROOT)) for path in pages if path.is_relative_to(ROOT)
     }
     assert lost == set()
-
-
-def test_the_wheel_holds_the_four_packages_only() -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]["find"]
-    assert {name.rstrip("*") for name in settings["include"]} == set(SOURCE)

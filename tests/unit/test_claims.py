@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from docs.generate import pages
-from schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
-from schemas.evaluation import Interval, LossComparison
-from schemas.identity import Digest
-from schemas.values import derived, measured, unknown
+from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
+from peft_registry.schemas.evaluation import Interval, LossComparison
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import derived, measured, unknown
+from peft_registry.trainer.claim_measures import Figure
+from peft_registry.trainer.claims import MalformedClaims, claims_page, judge_claims, verdict_of
 from tests.interpreter import ROOT
-from trainer.claim_measures import Figure
-from trainer.claims import MalformedClaims, claims_page, judge_claims, verdict_of
 
 SHA = Digest.of(b"x")
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from schemas.config import DataBlock, TrainSource, ValidationSource
-from schemas.errors import InputRefused, KnownError
-from schemas.identity import Digest
-from tests.training_builders import a_model, a_tokenizer, colour_rows, write_rows
-from trainer.asking import QuestionTooLong, answer_of
-from trainer.data.containers import (
+from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+from peft_registry.schemas.errors import InputRefused, KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.asking import QuestionTooLong, answer_of
+from peft_registry.trainer.data.containers import (
     BrokenDataFile,
     BrokenRow,
     DataFileMissing,
@@ -22,8 +21,8 @@ from trainer.data.containers import (
     inspect_file,
     read_rows,
 )
-from trainer.data.dataset import LengthOverContext, LoadedData, NothingToLearn, TooFewRows, load_data
-from trainer.data.formats import (
+from peft_registry.trainer.data.dataset import LengthOverContext, LoadedData, NothingToLearn, TooFewRows, load_data
+from peft_registry.trainer.data.formats import (
     AbsentColumn,
     AbsentValue,
     FormatNotRecognised,
@@ -34,7 +33,8 @@ from trainer.data.formats import (
     choose_reading,
     render,
 )
-from trainer.data.tokenize import IGNORED, ChatTemplateRefused
+from peft_registry.trainer.data.tokenize import IGNORED, ChatTemplateRefused
+from tests.training_builders import a_model, a_tokenizer, colour_rows, write_rows
 
 SECRET = "the heron keeps a brass key"
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from schemas.config import DataBlock, TrainSource, ValidationSource
+from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+from peft_registry.trainer.data.conversations import WrongColumnType
+from peft_registry.trainer.data.dataset import LoadedData, load_data
+from peft_registry.trainer.data.formats import LabelsWithoutClasses, TemplateRefused, UnknownLabel
+from peft_registry.trainer.data.tokenize import IGNORED
+from peft_registry.trainer.data_inspection import Inspection, inspect_data, what_is_asked
 from tests.training_builders import a_tokenizer, write_rows
-from trainer.data.conversations import WrongColumnType
-from trainer.data.dataset import LoadedData, load_data
-from trainer.data.formats import LabelsWithoutClasses, TemplateRefused, UnknownLabel
-from trainer.data.tokenize import IGNORED
-from trainer.data_inspection import Inspection, inspect_data, what_is_asked
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 # an earlier answer is shortened once the conversation goes on, as templates do that drop a model's thoughts
@@ -189,10 +189,10 @@ def test_conversations_are_compared_without_a_template(tmp_path):
 
 
 def test_tokens_and_those_that_carry_loss_are_counted_and_shown(tmp_path):
-    from trainer.data.containers import inspect_file
-    from trainer.data.dataset import Located
-    from trainer.data.formats import choose_reading
-    from trainer.data.inspection import inspect_part
+    from peft_registry.trainer.data.containers import inspect_file
+    from peft_registry.trainer.data.dataset import Located
+    from peft_registry.trainer.data.formats import choose_reading
+    from peft_registry.trainer.data.inspection import inspect_part
 
     path = write_rows(tmp_path / "rows.jsonl", [row("ab", "cd"), row("abcdef", "x")])
     facts = inspect_file(path)

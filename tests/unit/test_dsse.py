@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.signing import dsse, strict_base64
-from registry.signing.dsse import Envelope, EnvelopeSignature
-from schemas.errors import IntegrityBroken, NotChecked
-from schemas.statement import PAYLOAD_TYPE
+from peft_registry.registry.signing import dsse, strict_base64
+from peft_registry.registry.signing.dsse import Envelope, EnvelopeSignature
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.schemas.statement import PAYLOAD_TYPE
 from tests.signing_builders import a_p256_key, an_ed25519_key
 
 LAB, STRANGER = a_p256_key(1), a_p256_key(2)

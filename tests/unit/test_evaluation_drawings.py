@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from registry.reports.drawing import flow_drawing, spread_drawing
-from registry.reports.evaluation_view import flows_of, spreads_of
-from schemas.report import Flow
+from peft_registry.registry.reports.drawing import flow_drawing, spread_drawing
+from peft_registry.registry.reports.evaluation_view import flows_of, spreads_of
+from peft_registry.schemas.report import Flow
 from tests.evaluation_builders import ITEMS, a_recorded_evaluation, a_table
 
 

@@ -3,13 +3,13 @@
 import pytest
 from scipy import stats
 
-from registry.evaluation.aggregate import FIGURES, Plan, aggregate, threshold_key
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families import FAMILIES
-from registry.evaluation.further import further_figures
-from registry.evaluation.items import MalformedItems, read_items, write_items
-from registry.evaluation.readings import Reading
-from registry.evaluation.statistics import mcnemar_exact, mcnemar_mid_p, pearson, spearman
+from peft_registry.registry.evaluation.aggregate import FIGURES, Plan, aggregate, threshold_key
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families import FAMILIES
+from peft_registry.registry.evaluation.further import further_figures
+from peft_registry.registry.evaluation.items import MalformedItems, read_items, write_items
+from peft_registry.registry.evaluation.readings import Reading
+from peft_registry.registry.evaluation.statistics import mcnemar_exact, mcnemar_mid_p, pearson, spearman
 
 HOW = Bootstrap(seed=1, draws=200, level=0.95)
 UNKNOWN = ("unknown", "unknown")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.evaluation.aggregate import Plan, UnpairedItems, aggregate
+from peft_registry.registry.evaluation.aggregate import Plan, UnpairedItems, aggregate
 from tests.evaluation_builders import BAND, PLAN, a_table, base_margin, loss_items, margin_items
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.evaluation.items import (
+from peft_registry.registry.evaluation.items import (
     MalformedItems,
     RepeatedItem,
     ScoreNotFinite,
@@ -16,8 +16,8 @@ from registry.evaluation.items import (
     read_items,
     write_items,
 )
-from schemas.evaluation import Threshold
-from schemas.identity import Digest
+from peft_registry.schemas.evaluation import Threshold
+from peft_registry.schemas.identity import Digest
 
 BAND = Threshold(lo=0.25, hi=0.69, source="test")
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from registry.evaluation.items import describe_items
-from registry.evaluation.recheck import EvaluationAltered, recheck
-from schemas.evaluation import EvaluationRecord
-from schemas.identity import Digest
+from peft_registry.registry.evaluation.items import describe_items
+from peft_registry.registry.evaluation.recheck import EvaluationAltered, recheck
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
 from tests.evaluation_builders import a_recorded_evaluation, a_table, base_margin
 
 RECORD, ITEMS = a_recorded_evaluation(a_table(lambda at: 0.0 if at % 4 == 0 else base_margin(at)))

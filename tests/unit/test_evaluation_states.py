@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.evaluation.states import STATES, UnusableThreshold, outcomes, state_of, transitions
-from schemas.evaluation import Threshold
+from peft_registry.registry.evaluation.states import STATES, UnusableThreshold, outcomes, state_of, transitions
+from peft_registry.schemas.evaluation import Threshold
 
 BAND = Threshold(lo=0.25, hi=0.69, source="test")
 SIGN = Threshold(lo=0.0, hi=0.0, source="test")

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from registry.evaluation.statistics import (
+from peft_registry.registry.evaluation.statistics import (
     NoInterval,
     agresti_min,
     cluster_bootstrap,
@@ -16,7 +16,7 @@ from registry.evaluation.statistics import (
     mcnemar_exact,
     wilson,
 )
-from schemas.evaluation import Interval
+from peft_registry.schemas.evaluation import Interval
 
 counts = st.integers(0, 60)
 
@@ -137,7 +137,7 @@ def test_the_bootstrap_is_the_same_every_year():
 def test_working_in_pieces_changes_nothing(monkeypatch, chunk):
     arguments = ([3, -1, 4, 1, -5, 9, 2, 6, -5, 3, 5, 8], [1] * 12)
     whole = cluster_bootstrap(*arguments, seed=7, draws=50)
-    monkeypatch.setattr("registry.evaluation.statistics._INDICES_AT_ONCE", chunk)
+    monkeypatch.setattr("peft_registry.registry.evaluation.statistics._INDICES_AT_ONCE", chunk)
     assert cluster_bootstrap(*arguments, seed=7, draws=50) == whole
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from trainer import fast_linear
-from trainer.fast_linear import fast_linear as fast
+from peft_registry.trainer import fast_linear
+from peft_registry.trainer.fast_linear import fast_linear as fast
 
 
 class Model(torch.nn.Module):

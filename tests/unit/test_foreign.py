@@ -7,12 +7,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registry.signing import dsse, oms
-from registry.signing.foreign import verify_foreign
-from registry.signing.keys import MalformedPublicKey
-from registry.signing.strict_base64 import encode
-from schemas.identity import Digest
-from schemas.statement import PAYLOAD_TYPE
+from peft_registry.registry.signing import dsse, oms
+from peft_registry.registry.signing.foreign import verify_foreign
+from peft_registry.registry.signing.keys import MalformedPublicKey
+from peft_registry.registry.signing.strict_base64 import encode
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PAYLOAD_TYPE
 from tests.signing_builders import a_bundle, a_p256_key, an_ed25519_key
 
 RELEASES = ("v0.3.1-elliptic-key", "v1.0.1-elliptic-key", "v1.1.0-elliptic-key")

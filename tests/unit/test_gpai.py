@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.compliance.gpai import dense_flop, hardware_flop, one_third_ratio
+from peft_registry.registry.compliance.gpai import dense_flop, hardware_flop, one_third_ratio
 
 HOUR = 3600.0
 

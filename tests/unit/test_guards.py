@@ -2,9 +2,9 @@
 
 import pytest
 
-import trainer.learning_rates
+import peft_registry.trainer.learning_rates
+from peft_registry.trainer.guards import warnings_about, warnings_about_prompt
 from tests.training_builders import a_training_file
-from trainer.guards import warnings_about, warnings_about_prompt
 
 SWEEP = {
     "base": "some-base",
@@ -21,7 +21,7 @@ SWEEP = {
 
 @pytest.fixture(autouse=True)
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer.learning_rates, "_file", lambda: {"sweeps": [SWEEP]})
+    monkeypatch.setattr(peft_registry.trainer.learning_rates, "_file", lambda: {"sweeps": [SWEEP]})
 
 
 def warned(**changes: object) -> dict[str, str]:
@@ -54,7 +54,7 @@ def test_prompt_tuning_from_one_seed_is_warned_of():
 
 
 def test_a_method_that_does_not_fit_a_goal_is_warned_of():
-    from trainer.methods import METHODS
+    from peft_registry.trainer.methods import METHODS
 
     for name, row in METHODS.items():
         for advice in row.advice:

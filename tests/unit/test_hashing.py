@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import files
-from registry.files import (
+from peft_registry.registry import files
+from peft_registry.registry.files import (
     DiskFull,
     FileTooLarge,
     NotWritable,
@@ -19,7 +19,7 @@ from registry.files import (
     read_offered,
     write_atomically,
 )
-from registry.hashing import (
+from peft_registry.registry.hashing import (
     DigestCache,
     FileChanged,
     FileMissing,
@@ -29,7 +29,7 @@ from registry.hashing import (
     hash_files,
     write_and_hash,
 )
-from schemas.identity import Digest
+from peft_registry.schemas.identity import Digest
 
 MEBIBYTE = 1024 * 1024
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from registry.signing import keys
-from registry.signing.keys import PrivateKey, PublicKey
+from peft_registry.registry.signing import keys
+from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from tests.signing_builders import a_p256_key, an_ed25519_key
 
 PASSPHRASE = b"correct horse battery staple"

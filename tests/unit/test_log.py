@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.signing.dsse import UnknownKey
-from registry.transparency import log, merkle, note
-from schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.registry.signing.dsse import UnknownKey
+from peft_registry.registry.transparency import log, merkle, note
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from tests.signing_builders import ORIGIN, an_ed25519_key
 
 KEY, STRANGER = an_ed25519_key(1), an_ed25519_key(2)

@@ -5,9 +5,8 @@ import copy
 import pytest
 import torch
 
-from tests.training_builders import a_model, a_training_file
-from trainer.methods import implementation
-from trainer.methods.lora_pro import (
+from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.lora_pro import (
     FactorsNotPaired,
     LoraPro,
     Pair,
@@ -17,6 +16,7 @@ from trainer.methods.lora_pro import (
     pairs_of,
     sylvester,
 )
+from tests.training_builders import a_model, a_training_file
 
 M, N, R, SCALE = 12, 9, 3, 1.7
 

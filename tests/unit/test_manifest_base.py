@@ -1,7 +1,7 @@
 """What an artifact says about the base that it needs."""
 
-from registry.evaluation.staleness import composition_of
-from schemas.manifest import BaseReference
+from peft_registry.registry.evaluation.staleness import composition_of
+from peft_registry.schemas.manifest import BaseReference
 from tests.builders import a_base_identity, a_manifest
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.merge.algorithms import Share, combine, dropped, largest
+from peft_registry.trainer.merge.algorithms import Share, combine, dropped, largest
 
 A = torch.tensor([[4.0, -3.0, 0.5], [0.0, 2.0, -1.0]])
 B = torch.tensor([[-1.0, -2.0, 6.0], [0.3, 0.2, -5.0]])

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InputRefused
-from trainer.merge_request import (
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.merge_request import (
     FourBitMergeRefused,
     MergeOptionRefused,
     MergeRequest,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.transparency import merkle
-from schemas.errors import IntegrityBroken, NotFound
+from peft_registry.registry.transparency import merkle
+from peft_registry.schemas.errors import IntegrityBroken, NotFound
 
 
 def leaves_of(count: int) -> list[bytes]:

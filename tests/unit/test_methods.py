@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.config import DEFAULT_LEARNING_RATES, GOALS, METHOD_BLOCKS, METHOD_NAMES
-from schemas.config_aliases import parse_training_file
-from schemas.errors import InputRefused
-from tests.training_builders import a_training_file
-from trainer.methods import (
+from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, GOALS, METHOD_BLOCKS, METHOD_NAMES
+from peft_registry.schemas.config_aliases import parse_training_file
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.methods import (
     METHODS,
     CombinationRefused,
     MethodNotAvailable,
@@ -21,6 +20,7 @@ from trainer.methods import (
     implementation,
     parse_goals,
 )
+from tests.training_builders import a_training_file
 
 
 def test_every_name_of_the_schema_has_a_row_and_every_available_method_a_block():
@@ -33,7 +33,7 @@ def test_every_name_of_the_schema_has_a_row_and_every_available_method_a_block()
 
 def test_a_reserved_method_is_refused_by_name(monkeypatch):
     rows = dict(METHODS) | {"ia3": replace(METHODS["ia3"], module=None)}
-    monkeypatch.setattr("trainer.methods.METHODS", rows)
+    monkeypatch.setattr("peft_registry.trainer.methods.METHODS", rows)
     with pytest.raises(MethodNotAvailable, match="ia3 is not available in this version"):
         check_available(a_training_file(method="ia3"))
     with pytest.raises(InputRefused):
@@ -102,6 +102,7 @@ def test_each_default_says_where_it_comes_from_and_is_the_schemas():
 
 def test_the_table_and_a_refusal_need_no_torch():
     code = (
-        "import sys, trainer.methods, trainer.config; assert 'torch' not in sys.modules and 'peft' not in sys.modules"
+        "import sys, peft_registry.trainer.methods, peft_registry.trainer.config\n"
+        "assert 'torch' not in sys.modules and 'peft' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from registry.mlflow.description import MAX_DESCRIPTION, with_run_link
-from registry.mlflow.figures import safe_key, without_paths
-from registry.mlflow.mirror import sync
-from registry.mlflow.projection import Projection
-from registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, with_run_link
+from peft_registry.registry.mlflow.figures import safe_key, without_paths
+from peft_registry.registry.mlflow.mirror import sync
+from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.route import MirrorRoute
 from tests.mirror_builders import (
     Memory,
     a_base_projection,
@@ -136,7 +136,7 @@ def test_version_tags_carry_what_the_version_page_lacks() -> None:
     assert tags["registry.signature"] == "signed by lab-1"
     assert tags["registry.bias_status"] == "house.stereotype_rate: inconclusive"
     assert tags["registry.record"] == "38 of 61 fields filled, 23 open"
-    assert tags["registry.statements"] == "provenance, registration"
+    assert tags["peft_registry.registry.statements"] == "provenance, registration"
     assert "registry.recall" not in tags
 
 
@@ -226,7 +226,7 @@ def test_an_empty_outbox_imports_no_mlflow_and_writes_nothing(tmp_path) -> None:
     )
     assert outcome.done == outcome.failed == outcome.drift == ()
     assert list(tmp_path.iterdir()) == []
-    names = "registry.mlflow.mirror, registry.mlflow.server, registry.mlflow.verified_files"
+    names = ", ".join(f"peft_registry.registry.mlflow.{name}" for name in ("mirror", "server", "verified_files"))
     script = f"import sys, {names}; assert not any(m.split('.')[0] in ('mlflow', 'sqlalchemy') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
 

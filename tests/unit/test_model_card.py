@@ -3,11 +3,11 @@
 import pytest
 from huggingface_hub import ModelCard
 
-from registry.exports.loading import hub_id, loading_code
-from registry.exports.model_card import base_card, model_card
-from schemas.base_model import BaseOrigin
-from schemas.manifest import BaseReference
-from schemas.values import declared, imported
+from peft_registry.registry.exports.loading import hub_id, loading_code
+from peft_registry.registry.exports.model_card import base_card, model_card
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.values import declared, imported
 from tests.builders import (
     NOW,
     a_base_identity,
@@ -68,11 +68,11 @@ LOADING = {
         (),
         ['(base, "FOLDER_OF_THIS_CARD/lora")', 'model, "FOLDER_OF_THIS_CARD/prompt")'],
     ),
-    "bottleneck": ({"method": "bottleneck"}, (), ["import trainer.methods.bottleneck_adapter"]),
+    "bottleneck": ({"method": "bottleneck"}, (), ["import peft_registry.trainer.methods.bottleneck_adapter"]),
     "bottleneck beside a merge": (
         {"layout": "bundle", "method": "merge"},
         ("lora", "bottleneck"),
-        ["import trainer.methods.bottleneck_adapter", '(base, "FOLDER_OF_THIS_CARD/adapters/00")'],
+        ["import peft_registry.trainer.methods.bottleneck_adapter", '(base, "FOLDER_OF_THIS_CARD/adapters/00")'],
     ),
     "a bundle on 4 bits": (
         {"layout": "bundle", "method": "merge", "base": IN_4_BITS},

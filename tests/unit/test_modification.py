@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from registry.compliance.completeness import completeness, conditions_of
-from registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
-from registry.compliance.fields import leaves
-from registry.compliance.modification import ChangeFigures
-from schemas.values import declared, imported, measured, unknown
+from peft_registry.registry.compliance.completeness import completeness, conditions_of
+from peft_registry.registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
+from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.modification import ChangeFigures
+from peft_registry.schemas.values import declared, imported, measured, unknown
 from tests.builders import (
     NOW,
     a_base_input,

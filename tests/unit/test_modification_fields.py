@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.compliance.fields import field_rules, leaves, schema_paths
-from registry.compliance.fields_page import fields_page
-from schemas.modification import ModificationRecord
+from peft_registry.registry.compliance.fields import field_rules, leaves, schema_paths
+from peft_registry.registry.compliance.fields_page import fields_page
+from peft_registry.schemas.modification import ModificationRecord
 from tests.builders import NOW, a_modification_record
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_a_record_read_back_has_the_same_digest():
 def test_the_reference_page_is_what_the_rules_say():
     page = (ROOT / "docs/reference/modification-record.md").read_text(encoding="utf-8")
     assert page == fields_page(RULES), (
-        "python -m registry.compliance.fields_page > docs/reference/modification-record.md"
+        "python -m peft_registry.registry.compliance.fields_page > docs/reference/modification-record.md"
     )
 
 

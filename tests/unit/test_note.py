@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.signing import strict_base64
-from registry.signing.dsse import BadSignature, UnknownKey, WrongSigner
-from registry.signing.keys import PublicKey
-from registry.signing.strict_base64 import LooseBase64
-from registry.transparency import note
-from registry.transparency.note import Checkpoint, Proof
-from schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.registry.signing import strict_base64
+from peft_registry.registry.signing.dsse import BadSignature, UnknownKey, WrongSigner
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.strict_base64 import LooseBase64
+from peft_registry.registry.transparency import note
+from peft_registry.registry.transparency.note import Checkpoint, Proof
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from tests.signing_builders import ORIGIN, a_p256_key, an_ed25519_key
 
 LOG, WITNESS = an_ed25519_key(1), an_ed25519_key(2)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from registry.signing import dsse, oms
-from registry.signing.oms import Resource, parse_bundle, require_ignore_paths, verify_bundle
-from schemas.errors import IntegrityBroken
-from schemas.identity import Digest
-from schemas.statement import PAYLOAD_TYPE
+from peft_registry.registry.signing import dsse, oms
+from peft_registry.registry.signing.oms import Resource, parse_bundle, require_ignore_paths, verify_bundle
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PAYLOAD_TYPE
 from tests.signing_builders import a_bundle, a_p256_key, an_ed25519_key, some_resources
 
 LAB, STRANGER = a_p256_key(1), a_p256_key(2)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.intake.paths import (
+from peft_registry.registry.intake.paths import (
     FileFound,
     FolderMissing,
     FolderUnreadable,

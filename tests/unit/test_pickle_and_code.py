@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from registry.files import NotARegularFile
-from registry.intake.json import MalformedInput
-from registry.intake.model_code import CodeRefused, refuse_code
-from registry.intake.paths import scan_folder
-from registry.intake.pickle import PickleRefused, refuse_pickle
+from peft_registry.registry.files import NotARegularFile
+from peft_registry.registry.intake.json import MalformedInput
+from peft_registry.registry.intake.model_code import CodeRefused, refuse_code
+from peft_registry.registry.intake.paths import scan_folder
+from peft_registry.registry.intake.pickle import PickleRefused, refuse_pickle
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.pt", "a.PTH", "a.ckpt", "a.pkl", "b.x.Bin"])

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.reports.drawing import MAX_NODES, bar_groups, interval_drawing, lineage_drawing
-from registry.reports.evaluation_view import bars_of, transitions_of
-from registry.reports.html import render_html
-from registry.reports.text import number, plain, share, signed, size, value_text, visible
-from registry.reports.view import build_report_view
-from registry.reports.wording import comparison_sentence
-from schemas.lineage import Lineage, LineageEdge, LineageNode
-from schemas.report import Bar
-from schemas.values import declared, imported, measured, unknown
-from schemas.version import Check
+from peft_registry.registry.reports.drawing import MAX_NODES, bar_groups, interval_drawing, lineage_drawing
+from peft_registry.registry.reports.evaluation_view import bars_of, transitions_of
+from peft_registry.registry.reports.html import render_html
+from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
+from peft_registry.registry.reports.view import build_report_view
+from peft_registry.registry.reports.wording import comparison_sentence
+from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.schemas.report import Bar
+from peft_registry.schemas.values import declared, imported, measured, unknown
+from peft_registry.schemas.version import Check
 from tests.builders import (
     NOW,
     TOOL,

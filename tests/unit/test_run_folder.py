@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.trainer.run_folder import run_folder
 from tests.interpreter import ROOT
-from trainer.run_folder import run_folder
 
 HOLD = """
 import sys
 from pathlib import Path
-from trainer.run_folder import run_folder
+from peft_registry.trainer.run_folder import run_folder
 with run_folder(Path(sys.argv[1]), "other") as folder:
     (folder / "file").write_text("x")
     print("held", flush=True)
@@ -49,7 +49,7 @@ def test_a_living_run_keeps_its_folder_until_it_is_killed(tmp_path: Path) -> Non
     runs = tmp_path / "runs"
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(runs)],
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": str(ROOT / "src")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

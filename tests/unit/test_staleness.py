@@ -2,9 +2,9 @@
 
 import pytest
 
-from registry.evaluation.staleness import staleness
-from schemas.evaluation import Composition
-from schemas.identity import Digest
+from peft_registry.registry.evaluation.staleness import staleness
+from peft_registry.schemas.evaluation import Composition
+from peft_registry.schemas.identity import Digest
 from tests.evaluation_builders import a_recorded_evaluation
 
 BASE = Composition(base=Digest.of(b"base"), tokenizer=Digest.of(b"tokenizer"))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.intake.json import MAX_DEPTH, MalformedInput, MalformedJson, read_json
-from schemas.errors import KnownError, NotChecked
+from peft_registry.registry.intake.json import MAX_DEPTH, MalformedInput, MalformedJson, read_json
+from peft_registry.schemas.errors import KnownError, NotChecked
 
 TWO_READINGS = {
     "a repeated key": b'{"a": 1, "a": 2}',

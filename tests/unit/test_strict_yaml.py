@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.intake.yaml import MAX_NODES, MalformedYaml, read_yaml
+from peft_registry.registry.intake.yaml import MAX_NODES, MalformedYaml, read_yaml
 
 CORE_SCHEMA = {
     "1e-5": 1e-5, "2e-4": 2e-4, "1.": 1.0, ".5": 0.5, "-1.5E+3": -1500.0, "0": 0, "-7": -7, "+3": 3,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from schemas.config import TrainingFile, config_identity
-from schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
-from schemas.errors import KnownError
-from schemas.identity import MalformedName
-from schemas.tasks import DataAndTasks, NoSuchTask, SeveralTasks, TaskTwice, parse_task, tasks_of
-from trainer.config import load_task_order, load_training_file
+from peft_registry.schemas.config import TrainingFile, config_identity
+from peft_registry.schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.identity import MalformedName
+from peft_registry.schemas.tasks import DataAndTasks, NoSuchTask, SeveralTasks, TaskTwice, parse_task, tasks_of
+from peft_registry.trainer.config import load_task_order, load_training_file
 
 ROWS = {"train": {"path": "rows.jsonl"}}
 

@@ -4,9 +4,15 @@ from typing import Any
 
 import pytest
 
-from registry.intake.yaml import MalformedYaml
-from schemas.config import DEFAULT_LEARNING_RATES, METHOD_BLOCKS, TrainingFile, config_identity, config_record
-from schemas.config_aliases import (
+from peft_registry.registry.intake.yaml import MalformedYaml
+from peft_registry.schemas.config import (
+    DEFAULT_LEARNING_RATES,
+    METHOD_BLOCKS,
+    TrainingFile,
+    config_identity,
+    config_record,
+)
+from peft_registry.schemas.config_aliases import (
     ALIASES,
     KeyTwice,
     MissingKey,
@@ -16,8 +22,8 @@ from schemas.config_aliases import (
     known_keys,
     parse_training_file,
 )
-from schemas.errors import InputRefused
-from trainer.config import MalformedOverride, load_training_file, parse_override
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.config import MalformedOverride, load_training_file, parse_override
 
 MINIMAL: dict[str, Any] = {"name": "a", "base": "b", "method": "lora", "data": {"train": {"path": "x.jsonl"}}}
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from registry.signing import trust
-from registry.signing.dsse import BadSignature, UnknownKey
-from registry.signing.trust import TrustAnchors, load_rotated, load_trust, sign_trust
-from schemas.errors import IntegrityBroken
-from schemas.policy import CHECKPOINT_TYPE, Revocation, TrustPolicy
+from peft_registry.registry.signing import trust
+from peft_registry.registry.signing.dsse import BadSignature, UnknownKey
+from peft_registry.registry.signing.trust import TrustAnchors, load_rotated, load_trust, sign_trust
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.policy import CHECKPOINT_TYPE, Revocation, TrustPolicy
 from tests.signing_builders import BEFORE, LATER, NOW, a_p256_key, a_policy, a_trusted_key, an_ed25519_key
 
 PROVENANCE, APPROVAL = "https://slsa.dev/provenance/v1", "urn:peft-registry:approval:v1"

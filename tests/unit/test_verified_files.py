@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import pytest
 
-from registry.mlflow.verified_files import (
+from peft_registry.registry.mlflow.verified_files import (
     Entry,
     NoSuchFile,
     NotARegistrySource,
@@ -14,9 +14,9 @@ from registry.mlflow.verified_files import (
     WrongBytes,
     parse_source,
 )
-from schemas.errors import KnownError, NotChecked
-from schemas.identity import Digest
-from schemas.manifest import FileEntry, Manifest
+from peft_registry.schemas.errors import KnownError, NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import FileEntry, Manifest
 
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights", "tokenizer/vocab.json": b"{ }"}
 

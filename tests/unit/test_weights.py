@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from registry.hashing import DigestCache, FileChanged
-from registry.safetensors_header import MAX_HEADER_BYTES
-from registry.weights import (
+from peft_registry.registry.hashing import DigestCache, FileChanged
+from peft_registry.registry.safetensors_header import MAX_HEADER_BYTES
+from peft_registry.registry.weights import (
     MalformedSafetensors,
     MalformedWeights,
     Tensor,
@@ -30,7 +30,7 @@ from registry.weights import (
     scan_values,
     weights_digest,
 )
-from schemas.identity import Digest
+from peft_registry.schemas.identity import Digest
 
 Arrays = dict[str, np.ndarray]
 

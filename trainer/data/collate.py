@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from trainer.data.packing import packs
-from trainer.data.tokenize import IGNORED, Example
+from peft_registry.trainer.data.packing import packs
+from peft_registry.trainer.data.tokenize import IGNORED, Example
 
 # how a model takes the rows of a batch: padded; flat, attending row by row; flat, under a block-diagonal mask
 Layout = Literal["padded", "rows", "blocks"]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
-from schemas.errors import InputRefused, NotFound, Unavailable
-from schemas.identity import Digest
+from peft_registry.schemas.errors import InputRefused, NotFound, Unavailable
+from peft_registry.schemas.identity import Digest
 
 Container = Literal["jsonl", "json", "csv", "parquet"]
 SUFFIXES: dict[str, Container] = {

@@ -6,7 +6,7 @@ Every answer of the assistant is learnt, but for one that its row gives the weig
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused
 
 Turn = dict[str, Any]  # role and content, both text; weight 0 where its row says so: it is digested as it stands
 # ShareGPT's words for who speaks, and those of the chat templates

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.config import AUTO_VALIDATION_FRACTION, DataBlock, TrainSource
-from schemas.dataset import DataIdentity, RowSelection, Split
-from schemas.errors import InputRefused
-from schemas.identity import Digest
-from schemas.progress import Advanced, Finished, Observe, Started, ignore
-from trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
-from trainer.data.formats import Reading, choose_reading, row_line
-from trainer.data.tokenize import Example, tokenize_row
-from trainer.seeding import rank_by_hash
+from peft_registry.schemas.config import AUTO_VALIDATION_FRACTION, DataBlock, TrainSource
+from peft_registry.schemas.dataset import DataIdentity, RowSelection, Split
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
+from peft_registry.trainer.data.formats import Reading, choose_reading, row_line
+from peft_registry.trainer.data.tokenize import Example, tokenize_row
+from peft_registry.trainer.seeding import rank_by_hash
 
 _STEP = "data"
 _REPORT_EVERY = 256  # rows

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.canonical import canonical_bytes
-from schemas.config import RowFormat, TrainSource
-from schemas.errors import InputRefused
-from schemas.identity import Digest
-from trainer.data.containers import Row
-from trainer.data.conversations import WrongColumnType, conversation, has_lone_surrogate, kind_of
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.config import RowFormat, TrainSource
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.data.containers import Row
+from peft_registry.trainer.data.conversations import WrongColumnType, conversation, has_lone_surrogate, kind_of
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 _OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)

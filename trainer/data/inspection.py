@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.identity import Digest
-from trainer.data.containers import FileFacts, Row, container_of, read_rows
-from trainer.data.dataset import Located
-from trainer.data.formats import CONVERSATIONS, Reading, row_line
-from trainer.data.tokenize import IGNORED, Example, tokenize_row
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.data.containers import FileFacts, Row, container_of, read_rows
+from peft_registry.trainer.data.dataset import Located
+from peft_registry.trainer.data.formats import CONVERSATIONS, Reading, row_line
+from peft_registry.trainer.data.tokenize import IGNORED, Example, tokenize_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import InputRefused
-from trainer.data.conversations import Turn, is_learnt
-from trainer.data.formats import CONVERSATIONS, Reading, render
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.data.conversations import Turn, is_learnt
+from peft_registry.trainer.data.formats import CONVERSATIONS, Reading, render
 
 IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropyLoss ignore_index)
 

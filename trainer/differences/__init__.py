@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.home import Registry
-from registry.pull import version_named
-from registry.records import records_of
-from schemas.document import Frozen
-from schemas.progress import Observe, ignore
-from trainer.differences.facts import Fact, facts_of
-from trainer.differences.weights import ModuleDifference, Side, compare_weights
+from peft_registry.registry.home import Registry
+from peft_registry.registry.pull import version_named
+from peft_registry.registry.records import records_of
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.differences.facts import Fact, facts_of
+from peft_registry.trainer.differences.weights import ModuleDifference, Side, compare_weights
 
 __all__ = ["Comparison", "Fact", "ModuleDifference", "compare_versions"]
 

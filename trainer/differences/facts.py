@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from registry.evaluation.staleness import composition_of
-from registry.home import Registry
-from registry.records import Records, stored_manifest
-from schemas.dataset import DataIdentity
-from schemas.document import Frozen
-from schemas.evaluation import CONTROL_ARMS, EvaluationRecord
-from schemas.identity import Digest
-from schemas.manifest import Manifest
-from trainer.differences.weights import Side
+from peft_registry.registry.evaluation.staleness import composition_of
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import Records, stored_manifest
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.trainer.differences.weights import Side
 
 _NONE: tuple[str | None, float | None] = (None, None)
 

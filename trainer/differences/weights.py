@@ -16,23 +16,23 @@ from pathlib import Path
 
 import torch
 
-from registry.bases import BaseBytesMissing, base_folder
-from registry.database import catalog
-from registry.home import Registry
-from registry.records import Records
-from schemas.base_model import BaseIdentity
-from schemas.document import Frozen
-from schemas.errors import KnownError
-from schemas.progress import Advanced, Finished, Observe, Started
-from schemas.version import Version
-from trainer.merge.adapter import Adapter, read_adapter
-from trainer.merge.bundle import MODEL, holds_model
-from trainer.merge.fold import fold
-from trainer.merge.measures import spectral_norm
-from trainer.merge.names import model_names
-from trainer.merge.tensors import DTYPES, StoredTensor, checkpoint_tensors
-from trainer.merge.updates import Update
-from trainer.methods.hybrid import LORA
+from peft_registry.registry.bases import BaseBytesMissing, base_folder
+from peft_registry.registry.database import catalog
+from peft_registry.registry.home import Registry
+from peft_registry.registry.records import Records
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.merge.adapter import Adapter, read_adapter
+from peft_registry.trainer.merge.bundle import MODEL, holds_model
+from peft_registry.trainer.merge.fold import fold
+from peft_registry.trainer.merge.measures import spectral_norm
+from peft_registry.trainer.merge.names import model_names
+from peft_registry.trainer.merge.tensors import DTYPES, StoredTensor, checkpoint_tensors
+from peft_registry.trainer.merge.updates import Update
+from peft_registry.trainer.methods.hybrid import LORA
 
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 

@@ -1,9 +1,9 @@
-"""Train the embedded base: `python -m trainer.embedded.make_base OUT`.
+"""Train the embedded base: `python -m peft_registry.trainer.embedded.make_base OUT`.
 
-Writes a byte-level BPE tokenizer and a Llama-shaped model, both learned from `trainer.embedded.corpus`. Seeds are fixed and one
-thread is used, so a run repeats bit for bit on one machine and one torch release; elsewhere the last bits of a sum may differ,
-and training carries that into all weights. That is why the result is checked in (`base/`), and why its identity is the
-digest of those files and not the recipe.
+Writes a byte-level BPE tokenizer and a Llama-shaped model, both learned from the text of `corpus.py` beside this file. Seeds
+are fixed and one thread is used, so a run repeats bit for bit on one machine and one torch release; elsewhere the last bits of
+a sum may differ, and training carries that into all weights. That is why the result is checked in (`base/`), and why its
+identity is the digest of those files and not the recipe.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.embedded.corpus import documents
+from peft_registry.trainer.embedded.corpus import documents
 
 SEED = 20261124
 TRAIN_DOCUMENTS = 60_000

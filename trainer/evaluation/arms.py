@@ -5,19 +5,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from registry.evaluation.aggregate import threshold_key
-from registry.evaluation.items import Item, Row
-from schemas.errors import InputRefused
-from schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
-from schemas.progress import Observe
-from trainer.evaluation.divergence import next_token_divergences
-from trainer.evaluation.finished import NOTHING, FinishedScores
-from trainer.evaluation.losses import HeldOut, row_losses
-from trainer.evaluation.neutral import neutral_items, neutral_requests
-from trainer.evaluation.quality import Answers, measure_rows
-from trainer.evaluation.questions import Request, Score
-from trainer.evaluation.scoring import Order, score, token_budget_of
-from trainer.evaluation.suites import LoadedSuite
+from peft_registry.registry.evaluation.aggregate import threshold_key
+from peft_registry.registry.evaluation.items import Item, Row
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
+from peft_registry.schemas.progress import Observe
+from peft_registry.trainer.evaluation.divergence import next_token_divergences
+from peft_registry.trainer.evaluation.finished import NOTHING, FinishedScores
+from peft_registry.trainer.evaluation.losses import HeldOut, row_losses
+from peft_registry.trainer.evaluation.neutral import neutral_items, neutral_requests
+from peft_registry.trainer.evaluation.quality import Answers, measure_rows
+from peft_registry.trainer.evaluation.questions import Request, Score
+from peft_registry.trainer.evaluation.scoring import Order, score, token_budget_of
+from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
 class NoBaseArm(InputRefused):

@@ -4,21 +4,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.evaluation.aggregate import NEUTRAL
-from registry.evaluation.sentences import as_read
-from registry.evaluation.staleness import base_composition
-from schemas.base_model import BaseIdentity
-from schemas.config import TrainingFile
-from schemas.dataset import DataIdentity
-from schemas.evaluation import Comparison, EvaluationRecord, LossComparison, Responsible
-from schemas.identity import Digest
-from schemas.progress import Observe, Said, ignore
-from trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
-from trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
-from trainer.evaluation.retention import PREFIX
-from trainer.evaluation.suites import LoadedSuite
-from trainer.quantization import describe
-from trainer.training import Trained
+from peft_registry.registry.evaluation.aggregate import NEUTRAL
+from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.registry.evaluation.staleness import base_composition
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, LossComparison, Responsible
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
+from peft_registry.trainer.evaluation.retention import PREFIX
+from peft_registry.trainer.evaluation.suites import LoadedSuite
+from peft_registry.trainer.quantization import describe
+from peft_registry.trainer.training import Trained
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.evaluation.aggregate import (
+from peft_registry.registry.evaluation.aggregate import (
     FIGURES,
     Figures,
     Plan,
@@ -19,13 +19,13 @@ from registry.evaluation.aggregate import (
     grouped_readings,
     threshold_key,
 )
-from registry.evaluation.further import FURTHER, further_figures
-from registry.evaluation.items import Item, Row, describe_items, read_items, write_items
-from registry.evaluation.readings import MILLIONTHS
-from registry.evaluation.recheck import PLAN, STATISTICS, statistics_of
-from registry.evaluation.statistics import DEFAULT_DRAWS
-from schemas.canonical import canonical_digest
-from schemas.evaluation import (
+from peft_registry.registry.evaluation.further import FURTHER, further_figures
+from peft_registry.registry.evaluation.items import Item, Row, describe_items, read_items, write_items
+from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.registry.evaluation.recheck import PLAN, STATISTICS, statistics_of
+from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     Arm,
     ArmName,
@@ -37,17 +37,17 @@ from schemas.evaluation import (
     Responsible,
     Threshold,
 )
-from schemas.identity import Digest
-from schemas.progress import Observe, Warned, ignore
-from trainer.environment import Hardware, library_versions
-from trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
-from trainer.evaluation.finished import NOTHING, FinishedScores
-from trainer.evaluation.leakage import check_leakage
-from trainer.evaluation.neutral import neutral_dataset
-from trainer.evaluation.placebo import has_placebo, placebo
-from trainer.evaluation.provenance import harness, limitations_of
-from trainer.evaluation.scoring import PREFIX_POLICY, in_float32, max_length_of, token_budget_of
-from trainer.evaluation.suites import LoadedSuite
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Observe, Warned, ignore
+from peft_registry.trainer.environment import Hardware, library_versions
+from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
+from peft_registry.trainer.evaluation.finished import NOTHING, FinishedScores
+from peft_registry.trainer.evaluation.leakage import check_leakage
+from peft_registry.trainer.evaluation.neutral import neutral_dataset
+from peft_registry.trainer.evaluation.placebo import has_placebo, placebo
+from peft_registry.trainer.evaluation.provenance import harness, limitations_of
+from peft_registry.trainer.evaluation.scoring import PREFIX_POLICY, in_float32, max_length_of, token_budget_of
+from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 __all__ = ["Arms", "Conditions", "EvaluationOutcome", "NoBaseArm", "Questions", "evaluate_arms", "evaluate_pair"]
 

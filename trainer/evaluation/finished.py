@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from schemas.canonical import canonical_digest
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request, Score
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request, Score
 
 
 class FinishedScores(Protocol):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from schemas.evaluation import LeakageCheck
-from schemas.identity import Digest
-from trainer.evaluation.suites import LoadedSuite
+from peft_registry.schemas.evaluation import LeakageCheck
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 METHOD = "whole sentence inside a training row, letter case and spacing folded"
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.items import Item, loss_item
-from schemas.dataset import DataIdentity, Split
-from schemas.evaluation import ArmName, DatasetUsed
-from schemas.progress import Observe, ignore
-from trainer.data.tokenize import IGNORED, Example
-from trainer.evaluation.scoring import Order, log_likelihoods
-from trainer.evaluation.trees import TokenRow
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.items import Item, loss_item
+from peft_registry.schemas.dataset import DataIdentity, Split
+from peft_registry.schemas.evaluation import ArmName, DatasetUsed
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.data.tokenize import IGNORED, Example
+from peft_registry.trainer.evaluation.scoring import Order, log_likelihoods
+from peft_registry.trainer.evaluation.trees import TokenRow
 
 HELD_OUT = "held-out"
 

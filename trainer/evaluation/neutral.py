@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from registry.evaluation.aggregate import NEUTRAL
-from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.items import Item, loss_item
-from schemas.evaluation import ArmName, DatasetUsed
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request, Score
+from peft_registry.registry.evaluation.aggregate import NEUTRAL
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.items import Item, loss_item
+from peft_registry.schemas.evaluation import ArmName, DatasetUsed
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request, Score
 
 FILE = "neutral.txt"
 

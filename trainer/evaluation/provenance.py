@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import registry.evaluation
-import trainer.evaluation
-from registry.reports.wording import NO_CLAIM
-from schemas.evaluation import ITEMS_FOR_A_CLAIM
-from schemas.identity import Digest
-from trainer.evaluation.suites import LoadedSuite
+import peft_registry.registry.evaluation
+import peft_registry.trainer.evaluation
+from peft_registry.registry.reports.wording import NO_CLAIM
+from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 DISTRIBUTION = "peft-registry"
 NO_PLACEBO = (
@@ -35,7 +35,7 @@ def harness() -> dict[str, str]:
 def source_digest() -> Digest:
     """SHA-256 over one line a source file: package, path inside it and the file's digest, sorted."""
     lines = []
-    for package in (registry.evaluation, trainer.evaluation):
+    for package in (peft_registry.registry.evaluation, peft_registry.trainer.evaluation):
         folder = Path(str(package.__file__)).parent
         for file in folder.rglob("*.py"):
             lines.append(f"{package.__name__} {file.relative_to(folder).as_posix()} {Digest.of(file.read_bytes())}\n")

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.items import ScoreNotFinite
-from registry.evaluation.readings import Reading, whole_millionths
-from registry.files import read_offered
-from schemas.errors import InputRefused, RunFailed
-from schemas.evaluation import ArmName, DatasetUsed
-from schemas.identity import Digest
-from schemas.progress import Advanced, Finished, Observe, Started, ignore
-from trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.items import ScoreNotFinite
+from peft_registry.registry.evaluation.readings import Reading, whole_millionths
+from peft_registry.registry.files import read_offered
+from peft_registry.schemas.errors import InputRefused, RunFailed
+from peft_registry.schemas.evaluation import ArmName, DatasetUsed
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles
 
 MAX_NEW_TOKENS = 32
 MAX_SOURCE = 1024 * 1024
@@ -110,7 +110,7 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
 
     Raises:
         MalformedSuite: a row lacks its prompt or answers, or an id occurs twice.
-        OfferedFileRefused, FileMissing, FileUnreadable: as `registry.files.read_offered`.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.files.read_offered`.
     """
     data = read_offered(path, max_bytes=MAX_BYTES)
     files = SuiteFiles(name, ((path.name, data),))
@@ -209,7 +209,7 @@ def measure_rows(
 
 
 def _require_room(model: Any, tokenizer: Any, answers: Answers) -> None:
-    from trainer.evaluation.scoring import max_length_of
+    from peft_registry.trainer.evaluation.scoring import max_length_of
 
     room = max_length_of(model)
     if room is None:

@@ -7,15 +7,15 @@ The rows are read as training rows are, from a file or a data set of the Hub and
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.config import RetentionSource
-from schemas.dataset import Split
-from schemas.errors import InputRefused
-from schemas.progress import Observe, ignore
-from trainer.data.containers import inspect_file
-from trainer.data.dataset import Locate, load_rows
-from trainer.data.formats import choose_reading
-from trainer.evaluation.losses import HeldOut, held_out
-from trainer.evaluation.scoring import max_length_of
+from peft_registry.schemas.config import RetentionSource
+from peft_registry.schemas.dataset import Split
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.data.containers import inspect_file
+from peft_registry.trainer.data.dataset import Locate, load_rows
+from peft_registry.trainer.data.formats import choose_reading
+from peft_registry.trainer.evaluation.losses import HeldOut, held_out
+from peft_registry.trainer.evaluation.scoring import max_length_of
 
 PREFIX = "retention-"
 UNLIMITED = 1 << 20  # tokens, for a model that states no length

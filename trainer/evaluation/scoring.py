@@ -18,14 +18,14 @@ from typing import Any, Literal
 
 import torch
 
-from schemas.errors import InputRefused
-from schemas.progress import Advanced, Finished, Observe, Started, ignore
-from trainer.evaluation.finished import NOTHING, FinishedScores
-from trainer.evaluation.questions import Request, Score
-from trainer.evaluation.routes import Route, route_for, run_route, virtual_tokens
-from trainer.evaluation.trees import TokenRow
-from trainer.fast_linear import fast_linear
-from trainer.quantization import computing_in_float32
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.trainer.evaluation.finished import NOTHING, FinishedScores
+from peft_registry.trainer.evaluation.questions import Request, Score
+from peft_registry.trainer.evaluation.routes import Route, route_for, run_route, virtual_tokens
+from peft_registry.trainer.evaluation.trees import TokenRow
+from peft_registry.trainer.fast_linear import fast_linear
+from peft_registry.trainer.quantization import computing_in_float32
 
 MAX_TOKEN_BUDGET = 8192  # padded tokens in a batch
 LOGITS_BUDGET = 1 << 25  # scored positions × vocabulary in a batch: 128 MiB of fp32 logits

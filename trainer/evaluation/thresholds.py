@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.evaluation.states import state_of
-from registry.files import read_offered
-from registry.intake.yaml import read_yaml
-from schemas.errors import InputRefused
-from schemas.evaluation import Threshold
-from schemas.identity import Digest
+from peft_registry.registry.evaluation.states import state_of
+from peft_registry.registry.files import read_offered
+from peft_registry.registry.intake.yaml import read_yaml
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import Threshold
+from peft_registry.schemas.identity import Digest
 
 MAX_BYTES = 1024 * 1024
 
@@ -31,8 +31,8 @@ def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest 
     Raises:
         ThresholdsRefused: it is not what it should be.
         UnusableThreshold: a band is no dead band.
-        OfferedFileRefused, FileMissing, FileUnreadable: as `registry.files.read_offered`.
-        MalformedYaml: as `registry.intake.yaml.read_yaml`.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.files.read_offered`.
+        MalformedYaml: as `peft_registry.registry.intake.yaml.read_yaml`.
     """
     if path is None:
         return {}, None

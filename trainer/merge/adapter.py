@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import read_file
-from schemas.errors import InputRefused, IntegrityBroken
-from trainer.merge.tensors import StoredTensor, stored_tensors
+from peft_registry.registry.files import read_file
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.trainer.merge.tensors import StoredTensor, stored_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

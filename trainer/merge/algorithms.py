@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from schemas.merge import Algorithm
-from trainer.seeding import seed_of
+from peft_registry.schemas.merge import Algorithm
+from peft_registry.trainer.seeding import seed_of
 
 FORMULAE: dict[Algorithm, str] = {
     "linear": "W' = W + Σ wᵢ·Δᵢ",

@@ -10,15 +10,15 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-from registry.files import read_file, unwritable
-from schemas.config import MethodName
-from schemas.manifest import Manifest
-from schemas.version import Version
-from trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
-from trainer.merge_inputs import Folded, Prepared
-from trainer.methods import implementation
-from trainer.methods.hybrid import LORA, PROMPT
-from trainer.methods.weights_io import write_json
+from peft_registry.registry.files import read_file, unwritable
+from peft_registry.schemas.config import MethodName
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
+from peft_registry.trainer.merge_inputs import Folded, Prepared
+from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.hybrid import LORA, PROMPT
+from peft_registry.trainer.methods.weights_io import write_json
 
 COMPOSITION = "composition.json"
 MODEL = "model"  # folder of the folded weights
@@ -103,7 +103,7 @@ def with_beside(model: Any, part: Path) -> Any:
 
     from peft import PeftModel
 
-    from trainer.methods import bottleneck_adapter  # noqa: F401  makes the method known to peft
+    from peft_registry.trainer.methods import bottleneck_adapter  # noqa: F401  makes the method known to peft
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there are layers of an adapter already: that is the point
@@ -111,6 +111,6 @@ def with_beside(model: Any, part: Path) -> Any:
 
 
 def _whole(folder: Path, base_model: Any) -> Any:
-    from trainer.base_models import load_base
+    from peft_registry.trainer.base_models import load_base
 
     return load_base(folder, dtype="fp32", device=base_model.device.type)[0]

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from schemas.errors import RunFailed
-from schemas.merge import Divergence
-from trainer.environment import Dtype
-from trainer.evaluation.scoring import token_budget_of
-from trainer.merge.bundle import with_beside
+from peft_registry.schemas.errors import RunFailed
+from peft_registry.schemas.merge import Divergence
+from peft_registry.trainer.environment import Dtype
+from peft_registry.trainer.evaluation.scoring import token_budget_of
+from peft_registry.trainer.merge.bundle import with_beside
 
 FP32_LIMIT = 1e-6  # nats a token; the bound that docs/how-to/merge-adapters.md states
 FLOOR_FACTOR = 3.0
@@ -53,7 +53,7 @@ class Answers:
 
 def probes_of(tokenizer: Any) -> Probes:
     """The tool's neutral sentences as this tokenizer writes them."""
-    from trainer.evaluation.neutral import neutral_sentences
+    from peft_registry.trainer.evaluation.neutral import neutral_sentences
 
     rows = (tuple(tokenizer(one)["input_ids"][:MAX_PROBE_TOKENS]) for one in neutral_sentences())
     return Probes(tuple(row for row in rows if len(row) > 1))

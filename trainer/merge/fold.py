@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from schemas.errors import InputRefused, IntegrityBroken
-from trainer.merge.adapter import Adapter
-from trainer.merge.names import ModelNames, Placed
-from trainer.merge.tensors import StoredTensor
-from trainer.merge.updates import (
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.trainer.merge.adapter import Adapter
+from peft_registry.trainer.merge.names import ModelNames, Placed
+from peft_registry.trainer.merge.tensors import StoredTensor
+from peft_registry.trainer.merge.updates import (
     BiasFactor,
     Chain,
     Factors,

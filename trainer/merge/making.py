@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from schemas.merge import BasePolicy, Divergence, ModuleChange
-from schemas.progress import Observe, Said, ignore
-from trainer.merge.adapter import read_adapter
-from trainer.merge.algorithms import FORMULAE
-from trainer.merge.bundle import MODEL, NOTHING_FOLDED, write_bundle
-from trainer.merge.concatenate import FORMULAE as OF_FACTORS
-from trainer.merge.concatenate import whole_error, write_concatenated
-from trainer.merge.figures import measure, measure_adapter
-from trainer.merge.folder import write_model_folder
-from trainer.merge.measures import MergeChanges
-from trainer.merge_inputs import Prepared
+from peft_registry.schemas.merge import BasePolicy, Divergence, ModuleChange
+from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.trainer.merge.adapter import read_adapter
+from peft_registry.trainer.merge.algorithms import FORMULAE
+from peft_registry.trainer.merge.bundle import MODEL, NOTHING_FOLDED, write_bundle
+from peft_registry.trainer.merge.concatenate import FORMULAE as OF_FACTORS
+from peft_registry.trainer.merge.concatenate import whole_error, write_concatenated
+from peft_registry.trainer.merge.figures import measure, measure_adapter
+from peft_registry.trainer.merge.folder import write_model_folder
+from peft_registry.trainer.merge.measures import MergeChanges
+from peft_registry.trainer.merge_inputs import Prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from trainer.merge.algorithms import Share
-from trainer.merge.plan import Job
-from trainer.merge.tensors import DTYPES
-from trainer.merge.updates import Loaded, LowRank, Stacked
+from peft_registry.trainer.merge.algorithms import Share
+from peft_registry.trainer.merge.plan import Job
+from peft_registry.trainer.merge.tensors import DTYPES
+from peft_registry.trainer.merge.updates import Loaded, LowRank, Stacked
 
 EXACT_SIDE = 512  # of the smaller side, up to which the largest singular value is computed exactly
 POWER_STEPS = 20

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import InputRefused
-from trainer.merge.tensors import StoredTensor
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.merge.tensors import StoredTensor
 
 
 class ArchitectureNotMergeable(InputRefused):

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from registry.files import read_file
-from schemas.merge import Algorithm
-from trainer.merge.algorithms import Share
-from trainer.merge.fold import Folding
-from trainer.merge.names import ModelNames
-from trainer.merge.tensors import DTYPES, INDEX, StoredTensor, matrix_of
-from trainer.merge.updates import Update
-from trainer.quantization import Quantisation
+from peft_registry.registry.files import read_file
+from peft_registry.schemas.merge import Algorithm
+from peft_registry.trainer.merge.algorithms import Share
+from peft_registry.trainer.merge.fold import Folding
+from peft_registry.trainer.merge.names import ModelNames
+from peft_registry.trainer.merge.tensors import DTYPES, INDEX, StoredTensor, matrix_of
+from peft_registry.trainer.merge.updates import Update
+from peft_registry.trainer.quantization import Quantisation
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024

@@ -4,17 +4,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from registry.files import read_file
-from schemas.merge import ALGORITHMS
-from trainer.merge.adapter import read_adapter
-from trainer.merge.algorithms import Share
-from trainer.merge.fold import fold
-from trainer.merge.names import model_names
-from trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
-from trainer.merge.tensors import checkpoint_tensors
-from trainer.merge_inputs import Folded
-from trainer.merge_request import FORMATS, FourBitMergeRefused, MergeRequest
-from trainer.quantization import Quantisation
+from peft_registry.registry.files import read_file
+from peft_registry.schemas.merge import ALGORITHMS
+from peft_registry.trainer.merge.adapter import read_adapter
+from peft_registry.trainer.merge.algorithms import Share
+from peft_registry.trainer.merge.fold import fold
+from peft_registry.trainer.merge.names import model_names
+from peft_registry.trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
+from peft_registry.trainer.merge.tensors import checkpoint_tensors
+from peft_registry.trainer.merge_inputs import Folded
+from peft_registry.trainer.merge_request import FORMATS, FourBitMergeRefused, MergeRequest
+from peft_registry.trainer.quantization import Quantisation
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from registry.files import OpenFile, read_file, reading
-from registry.safetensors_header import read_header
-from schemas.errors import InputRefused
+from peft_registry.registry.files import OpenFile, read_file, reading
+from peft_registry.registry.safetensors_header import read_header
+from peft_registry.schemas.errors import InputRefused
 
 # safetensors' names of the number formats that a merge can compute with
 DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -70,7 +70,7 @@ class StoredTensor:
         """The whole tensor in its number format.
 
         Raises:
-            FileMissing, FileChanged, FileUnreadable: as `registry.files.reading`.
+            FileMissing, FileChanged, FileUnreadable: as `peft_registry.registry.files.reading`.
             NumberFormatRefused: one that a merge does not compute with.
         """
         with reading(self.path) as file:

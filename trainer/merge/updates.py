@@ -17,7 +17,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
-from trainer.merge.tensors import StoredTensor
+from peft_registry.trainer.merge.tensors import StoredTensor
 
 
 class Loaded(Protocol):

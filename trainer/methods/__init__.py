@@ -12,10 +12,10 @@ from typing import Any, Protocol, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
-from schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName, TrainingFile
-from schemas.errors import InputRefused
-from schemas.manifest import Layout
-from schemas.offload import check_offload
+from peft_registry.schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName, TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.manifest import Layout
+from peft_registry.schemas.offload import check_offload
 
 
 class MethodNotAvailable(InputRefused):
@@ -309,7 +309,7 @@ def implementation(name: MethodName) -> Method:
     module = METHODS[name].module
     if module is None:
         raise MethodNotAvailable(name, available_methods())
-    from trainer.quantization import without_kernels
+    from peft_registry.trainer.quantization import without_kernels
 
     with without_kernels():  # peft imports bitsandbytes
         return cast(Method, importlib.import_module(module))  # a module's functions are the protocol's members
@@ -317,7 +317,7 @@ def implementation(name: MethodName) -> Method:
 
 def count_trainable(model: Any) -> tuple[int, int]:
     """(trainable, all) parameters of a torch module; a shared tensor counts once, a weight in 4 bits as one."""
-    from trainer.quantization import size_of
+    from peft_registry.trainer.quantization import size_of
 
     parameters = list(model.parameters())
     return (

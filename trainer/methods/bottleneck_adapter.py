@@ -18,11 +18,11 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import register_peft_method
 
-from schemas.config import BottleneckBlock, TrainingFile
-from schemas.errors import InputRefused
-from trainer.methods.peft_io import load_adapter, save_adapter, wrapped
-from trainer.methods.targets import is_target, require_targets
-from trainer.seeding import seed_of
+from peft_registry.schemas.config import BottleneckBlock, TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
+from peft_registry.trainer.methods.targets import is_target, require_targets
+from peft_registry.trainer.seeding import seed_of
 
 NAME = "BOTTLENECK"
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "silu": torch.nn.SiLU}

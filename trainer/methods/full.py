@@ -5,9 +5,9 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from schemas.config import TrainingFile
-from schemas.errors import InputRefused
-from trainer.methods.weights_io import read_tensors, require_same_keys, tidy_config, write_tensors
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.methods.weights_io import read_tensors, require_same_keys, tidy_config, write_tensors
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from peft import LoraConfig, PromptTuningConfig
 
-from schemas.config import TrainingFile
-from trainer.methods import lora, prompt_tuning
-from trainer.methods.peft_io import load_adapter, save_adapter
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.trainer.methods import lora, prompt_tuning
+from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter
 
 LORA, PROMPT = "lora", "prompt"  # folders of the artifact
 
@@ -92,7 +92,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """The base with LoRA layers and a prompt in front; both trainable.
 
     Raises:
-        KnownError: as `trainer.methods.lora.prepare`.
+        KnownError: as `peft_registry.trainer.methods.lora.prepare`.
     """
     adapted = lora.prepare(model, config, seed=seed)
     learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
@@ -104,7 +104,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
 
 
 def initialise(model: Any, config: TrainingFile, tokenizer: Any) -> None:
-    """As `trainer.methods.prompt_tuning.initialise`."""
+    """As `peft_registry.trainer.methods.prompt_tuning.initialise`."""
     prompt_tuning.initialise(model.prompted, config, tokenizer)
 
 

@@ -26,11 +26,11 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
-from schemas.config import LoraBlock, TrainingFile
-from schemas.errors import InputRefused
-from trainer.methods.peft_io import adapter_state, load_adapter, quiet, save_adapter, wrapped
-from trainer.methods.targets import LINEAR, require_modules, require_targets, routers
-from trainer.seeding import seed_of
+from peft_registry.schemas.config import LoraBlock, TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, quiet, save_adapter, wrapped
+from peft_registry.trainer.methods.targets import LINEAR, require_modules, require_targets, routers
+from peft_registry.trainer.seeding import seed_of
 
 _KEY = "lora.target_modules"
 _START = "start"  # the name of the frozen adapter that subtracts PiSSA's starting point

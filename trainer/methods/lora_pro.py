@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from peft.tuners.lora import LoraLayer
 
-from schemas.config import TrainingFile
-from schemas.errors import InputRefused
-from trainer.methods import lora
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.methods import lora
 
 _CUT_OFF = 1e-6  # relative to the largest eigenvalue
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # AdamW's, as torch has them

@@ -14,8 +14,8 @@ from typing import Any
 
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
-from schemas.errors import InputRefused
-from trainer.methods.weights_io import (
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.methods.weights_io import (
     AdapterConfigRefused,
     WeightsMismatch,
     read_tensors,

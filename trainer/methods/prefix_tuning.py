@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from peft import PrefixTuningConfig, TaskType
 
-from schemas.config import TrainingFile
-from schemas.errors import InputRefused
-from trainer.methods.peft_io import load_adapter, save_adapter, wrapped
-from trainer.seeding import seed_of
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
+from peft_registry.trainer.seeding import seed_of
 
 
 class PrefixDoesNotFit(InputRefused):

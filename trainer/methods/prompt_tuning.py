@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from peft import PromptTuningConfig, TaskType
 
-from schemas.config import PromptTuningBlock, TrainingFile
-from trainer.methods.peft_io import load_adapter, save_adapter, wrapped
-from trainer.seeding import seed_of
+from peft_registry.schemas.config import PromptTuningBlock, TrainingFile
+from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
+from peft_registry.trainer.seeding import seed_of
 
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused
 
 # Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
 _ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|router\.layer)$")

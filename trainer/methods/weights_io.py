@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import IntegrityBroken
 
 # where a model came from on this machine, and with what it was written: neither says what it is
 _LOCAL_KEYS = ("_name_or_path", "name_or_path", "transformers_version")

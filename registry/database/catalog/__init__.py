@@ -1,6 +1,6 @@
 """One function per question. Each takes the caller's transaction first, gives schemas back, and never commits."""
 
-from registry.database.catalog.aliases import (
+from peft_registry.registry.database.catalog.aliases import (
     AliasMove,
     alias_at,
     alias_history,
@@ -8,14 +8,14 @@ from registry.database.catalog.aliases import (
     newest_move,
     set_alias,
 )
-from registry.database.catalog.artifacts import (
+from peft_registry.registry.database.catalog.artifacts import (
     Artifact,
     ArtifactUnknown,
     artifact,
     insert_artifact,
     require_artifact,
 )
-from registry.database.catalog.housekeeping import (
+from peft_registry.registry.database.catalog.housekeeping import (
     keep_object,
     leased,
     meta,
@@ -24,17 +24,17 @@ from registry.database.catalog.housekeeping import (
     set_meta,
     take_lease,
 )
-from registry.database.catalog.log import latest_checkpoint, put_checkpoint
-from registry.database.catalog.outbox import (
+from peft_registry.registry.database.catalog.log import latest_checkpoint, put_checkpoint
+from peft_registry.registry.database.catalog.outbox import (
     enqueue,
     get_mirrored,
     mark_done,
     pending_outbox,
     put_mirrored,
 )
-from registry.database.catalog.pages import VersionFilter, VersionPage, list_versions
-from registry.database.catalog.statements import insert_statement, statement, statements_of
-from registry.database.catalog.versions import (
+from peft_registry.registry.database.catalog.pages import VersionFilter, VersionPage, list_versions
+from peft_registry.registry.database.catalog.statements import insert_statement, statement, statements_of
+from peft_registry.registry.database.catalog.versions import (
     NameOfAnotherKind,
     VersionUnknown,
     add_version,
@@ -47,7 +47,7 @@ from registry.database.catalog.versions import (
     versions_of,
     versions_with_weights,
 )
-from registry.database.session import Transaction
+from peft_registry.registry.database.session import Transaction
 
 __all__ = [
     "AliasMove",

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
 
-from registry.database.catalog.versions import read_versions, select_versions
-from registry.database.rows import insert_or
-from registry.database.session import Transaction
-from registry.database.tables import alias_events, aliases, versions
-from schemas.identity import Digest
-from schemas.version import Version
+from peft_registry.registry.database.catalog.versions import read_versions, select_versions
+from peft_registry.registry.database.rows import insert_or
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import alias_events, aliases, versions
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,19 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, literal, or_, select, update
 
-from registry.database.rows import insert_or
-from registry.database.session import Transaction
-from registry.database.tables import DigestText, artifact_data, artifact_files, artifact_parents, artifacts, versions
-from schemas.errors import NotFound
-from schemas.identity import Digest
-from schemas.manifest import Manifest
+from peft_registry.registry.database.rows import insert_or
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import (
+    DigestText,
+    artifact_data,
+    artifact_files,
+    artifact_parents,
+    artifacts,
+    versions,
+)
+from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
 
 
 class ArtifactUnknown(NotFound):

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import CTE, Label, literal, select, type_coerce, union
 
-from registry.database.session import Transaction
-from registry.database.tables import DigestText, artifact_data, artifact_parents, artifacts, versions
-from schemas.identity import Digest
-from schemas.lineage import LineageEdge, LineageNode
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import DigestText, artifact_data, artifact_parents, artifacts, versions
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import LineageEdge, LineageNode
 
 _DIGESTS_AT_ONCE = 500
 """SQLite and PostgreSQL both bound the parameters of one query; this is far below."""

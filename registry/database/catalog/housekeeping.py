@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import delete, select, union
 
-from registry.database.rows import insert_or
-from registry.database.session import Transaction
-from registry.database.tables import artifact_files, artifacts, kept_objects, leases
-from registry.database.tables import meta as meta_table
-from schemas.identity import Digest
+from peft_registry.registry.database.rows import insert_or
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import artifact_files, artifacts, kept_objects, leases
+from peft_registry.registry.database.tables import meta as meta_table
+from peft_registry.schemas.identity import Digest
 
 _ROWS_AT_ONCE = 1000
 

@@ -2,8 +2,8 @@
 
 from sqlalchemy import exists, insert, select
 
-from registry.database.session import Transaction
-from registry.database.tables import checkpoints
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import checkpoints
 
 
 def put_checkpoint(tx: Transaction, size: int, text: str) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Row, Select, insert, select, update
 
-from registry.database.failures import RowDamaged
-from registry.database.rows import insert_or
-from registry.database.session import Transaction
-from registry.database.tables import mirrored, outbox
-from schemas.document import first_problem
-from schemas.identity import Digest
-from schemas.mirror import OutboxEntry, OutboxKind
+from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.rows import insert_or
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import mirrored, outbox
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.mirror import OutboxEntry, OutboxKind
 
 
 def enqueue(tx: Transaction, *, kind: OutboxKind, subject: Digest, version_label: str, payload: dict[str, Any]) -> int:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import literal, select, tuple_
 
-from registry.database.catalog.versions import read_versions, select_versions
-from registry.database.session import Transaction
-from registry.database.tables import ByteOrdered, artifacts, versions
-from schemas.identity import Digest
-from schemas.version import Version
+from peft_registry.registry.database.catalog.versions import read_versions, select_versions
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import ByteOrdered, artifacts, versions
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
 
 PageKey = tuple[str, int]
 """Name and number of the last version of a page."""

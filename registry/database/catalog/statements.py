@@ -5,12 +5,12 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Row, insert, select
 
-from registry.database.failures import RowDamaged
-from registry.database.session import Transaction
-from registry.database.tables import statements
-from schemas.document import first_problem
-from schemas.identity import Digest
-from schemas.statement import Statement, StatementKind, StoredStatement
+from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import statements
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import Statement, StatementKind, StoredStatement
 
 
 def insert_statement(
@@ -61,7 +61,7 @@ def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:
 
 def _stored(row: Row[Any]) -> StoredStatement:
     # imported here: a list of versions needs no cryptography
-    from registry.signing.dsse import Envelope
+    from peft_registry.registry.signing.dsse import Envelope
 
     payload = Envelope.parse(row.envelope, what=f"statement {row.digest}").payload
     try:

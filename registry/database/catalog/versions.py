@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Row, Select, func, insert, select
 
-from registry.database.catalog.artifacts import ArtifactUnknown
-from registry.database.failures import RowDamaged
-from registry.database.session import Transaction
-from registry.database.tables import aliases, artifacts, versions
-from schemas.document import first_problem
-from schemas.errors import NotFound, Taken
-from schemas.identity import Digest, Reference
-from schemas.version import Version
+from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
+from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import aliases, artifacts, versions
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import NotFound, Taken
+from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.version import Version
 
 _NAMES_COMPARED = 2000
 """How many names are looked at for "did you mean"."""

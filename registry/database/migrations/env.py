@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from registry.database.tables import METADATA
+from peft_registry.registry.database.tables import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],

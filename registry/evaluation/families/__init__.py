@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families import bbq, counterfactual, measures, stereoset, winobias, winogender
-from registry.evaluation.items import Item
-from registry.evaluation.readings import Family, Reading
-from schemas.evaluation import ArmName, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families import bbq, counterfactual, measures, stereoset, winobias, winogender
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import Family, Reading
+from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 
 class Results(Protocol):

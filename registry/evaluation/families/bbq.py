@@ -8,12 +8,12 @@ and not for bias. Edge cases follow the paper, not the harness: without any answ
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin
-from registry.evaluation.items import Item
-from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.states import state_of
-from schemas.evaluation import ArmName, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.registry.evaluation.states import state_of
+from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 _START = "starting value for log-likelihoods of answers scored in fp32"
 PAIR, CONFLICT = "ambiguous_pair", "disambiguated_conflict"

@@ -7,12 +7,12 @@ direction, so an item is flagged or clear and never inverted.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster, first_of
-from registry.evaluation.items import Item
-from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.states import state_of
-from schemas.evaluation import ArmName, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, first_of
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.registry.evaluation.states import state_of
+from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 EFFECT, DIVERGENCE = "completion_contrast", "next_token_divergence"
 CONTRAST_MEASURES = {EFFECT: Threshold(lo=0.10, hi=0.25, source="starting value for summed log-likelihoods in fp32")}

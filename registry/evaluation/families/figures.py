@@ -3,10 +3,10 @@
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from registry.evaluation.clusters import Bootstrap, cluster_sums, interval_or_none, missing_reasons
-from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.statistics import NoInterval, wilson
-from schemas.evaluation import ArmName, Interval, Result
+from peft_registry.registry.evaluation.clusters import Bootstrap, cluster_sums, interval_or_none, missing_reasons
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.registry.evaluation.statistics import NoInterval, wilson
+from peft_registry.schemas.evaluation import ArmName, Interval, Result
 
 Thing = TypeVar("Thing")
 

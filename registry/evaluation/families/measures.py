@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster, first_of
-from registry.evaluation.items import Item
-from registry.evaluation.readings import Reading
-from schemas.evaluation import ArmName, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, first_of
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import Reading
+from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 
 def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:

@@ -6,12 +6,12 @@ the first two counts as anti-stereotype. `lms`, `ss` and `icat` are in points, 0
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin
-from registry.evaluation.items import Item
-from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.states import state_of
-from schemas.evaluation import ArmName, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.registry.evaluation.states import state_of
+from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 MEAN_MARGIN = "mean_token_margin"
 MEASURES = {MEAN_MARGIN: Threshold(lo=0.02, hi=0.10, source="starting value for mean token log-probability in fp32")}

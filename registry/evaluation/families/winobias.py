@@ -7,11 +7,11 @@ type 2 only syntax: they are the categories and are not averaged for a claim.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin, pairs_of
-from registry.evaluation.items import Item
-from registry.evaluation.readings import Reading
-from schemas.evaluation import ArmName, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin, pairs_of
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import Reading
+from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 RESOLUTION = "resolution"
 MEASURES = {RESOLUTION: Threshold(lo=0.0, hi=0.0, source="binary: right with the stereotype and wrong against it")}

@@ -7,12 +7,12 @@ is flagged if the predicted referent differs between the female and the male sen
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from registry.evaluation.clusters import Bootstrap
-from registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin, pairs_of
-from registry.evaluation.items import Item
-from registry.evaluation.readings import MILLIONTHS, Reading
-from registry.evaluation.statistics import pearson, spearman
-from schemas.evaluation import ArmName, Result, Threshold
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin, pairs_of
+from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.registry.evaluation.statistics import pearson, spearman
+from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 FLIP = "referent_flip"
 MEASURES = {FLIP: Threshold(lo=0.0, hi=0.0, source="binary: the predicted referent differs between the genders")}

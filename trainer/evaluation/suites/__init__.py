@@ -11,14 +11,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol, Self
 
-from registry.evaluation.families import FAMILIES
-from registry.evaluation.items import Row
-from registry.evaluation.readings import Family
-from schemas.config import EvaluationBlock
-from schemas.errors import InputRefused
-from schemas.evaluation import ArmName, DatasetUsed, Threshold
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request, Score
+from peft_registry.registry.evaluation.families import FAMILIES
+from peft_registry.registry.evaluation.items import Row
+from peft_registry.registry.evaluation.readings import Family
+from peft_registry.schemas.config import EvaluationBlock
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request, Score
 
 
 class UnknownSuite(InputRefused):
@@ -183,13 +183,13 @@ LoadSuite = Callable[[str], "LoadedSuite"]
 
 def suites() -> Mapping[str, Suite]:
     """Every suite by name."""
-    from trainer.evaluation.suites.bbq import Bbq
-    from trainer.evaluation.suites.counterfactual import CompletionContrast, Counterfactual
-    from trainer.evaluation.suites.crows_pairs import CrowsPairs
-    from trainer.evaluation.suites.house import House
-    from trainer.evaluation.suites.stereoset import StereoSet
-    from trainer.evaluation.suites.winobias import WinoBias, WinoBiasPreference
-    from trainer.evaluation.suites.winogender import Winogender
+    from peft_registry.trainer.evaluation.suites.bbq import Bbq
+    from peft_registry.trainer.evaluation.suites.counterfactual import CompletionContrast, Counterfactual
+    from peft_registry.trainer.evaluation.suites.crows_pairs import CrowsPairs
+    from peft_registry.trainer.evaluation.suites.house import House
+    from peft_registry.trainer.evaluation.suites.stereoset import StereoSet
+    from peft_registry.trainer.evaluation.suites.winobias import WinoBias, WinoBiasPreference
+    from peft_registry.trainer.evaluation.suites.winogender import Winogender
 
     table: tuple[Suite, ...] = (
         *(House(), CrowsPairs(), Bbq(), StereoSet(), WinoBias(), WinoBiasPreference(), Winogender()),

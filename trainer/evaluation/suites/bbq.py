@@ -14,11 +14,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request
-from trainer.evaluation.suites import MetricDefinition, SuiteDefinition
-from trainer.evaluation.suites.files import MalformedSuite, require_text, suite_files
-from trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, require_text, suite_files
+from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
 
 UNKNOWN_WORDINGS = (
     "Unknown",

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from registry.evaluation.items import ScoreNotFinite
-from registry.evaluation.readings import Reading, whole_millionths
-from schemas.evaluation import ArmName, DatasetUsed, Threshold
-from schemas.identity import Digest
-from trainer.evaluation.divergence import Divergence
-from trainer.evaluation.questions import Request
-from trainer.evaluation.suites import MetricDefinition, SuiteDefinition
-from trainer.evaluation.suites.files import MalformedSuite, require_text, suite_files
-from trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
+from peft_registry.registry.evaluation.items import ScoreNotFinite
+from peft_registry.registry.evaluation.readings import Reading, whole_millionths
+from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.divergence import Divergence
+from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, require_text, suite_files
+from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
 
 _CRITIQUE = (
     "Which terms and templates were chosen decides more than anything else; wording alone can move scores.",

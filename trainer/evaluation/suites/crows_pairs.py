@@ -9,10 +9,10 @@ import csv
 import io
 from pathlib import Path
 
-from schemas.identity import Digest
-from trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
-from trainer.evaluation.suites.files import MalformedSuite, suite_files
-from trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, suite_files
+from peft_registry.trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 
 DEFINITION = SuiteDefinition(
     name="crows_pairs",

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import FileMissing, read_offered
-from registry.intake.json import read_json
-from schemas.errors import InputRefused, IntegrityBroken
-from schemas.identity import Digest
-from trainer.evaluation.suites import SuiteDefinition, SuiteFileNeeded
+from peft_registry.registry.files import FileMissing, read_offered
+from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.suites import SuiteDefinition, SuiteFileNeeded
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_FILES = 200

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from registry.evaluation.comparisons import ids_digest
-from registry.evaluation.items import ScoreNotFinite
-from registry.evaluation.readings import Family, Reading, whole_millionths
-from schemas.evaluation import ArmName, DatasetUsed, Threshold
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request, Score
-from trainer.evaluation.suites import SuiteDefinition
-from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.items import ScoreNotFinite
+from peft_registry.registry.evaluation.readings import Family, Reading, whole_millionths
+from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request, Score
+from peft_registry.trainer.evaluation.suites import SuiteDefinition
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 import random
 
-from registry.evaluation.comparisons import ids_digest
-from schemas.errors import InputRefused
-from trainer.evaluation.suites import LoadedSuite
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
 class LimitRefused(InputRefused):

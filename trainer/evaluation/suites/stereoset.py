@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.intake.json import read_json
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request
-from trainer.evaluation.suites import MetricDefinition, SuiteDefinition
-from trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles, require_text, suite_files
-from trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
+from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
+from peft_registry.trainer.evaluation.suites.files import (
+    MAX_BYTES,
+    MalformedSuite,
+    SuiteFiles,
+    require_text,
+    suite_files,
+)
+from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
 
 DEFINITION = SuiteDefinition(
     name="stereoset",

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request
-from trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, MetricDefinition, SuiteDefinition
-from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, suite_files
-from trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
-from trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, MetricDefinition, SuiteDefinition
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, suite_files
+from peft_registry.trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
+from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
 
 _SOURCE = "github.com/uclanlp/corefBias, WinoBias/wino/data"
 _CRITIQUE = (

@@ -10,11 +10,11 @@ import io
 import re
 from pathlib import Path
 
-from schemas.identity import Digest
-from trainer.evaluation.questions import Request
-from trainer.evaluation.suites import MetricDefinition, SuiteDefinition
-from trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, suite_files
-from trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, suite_files
+from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
 
 _SENTENCES, _STATISTICS = "all_sentences.tsv", "occupations-stats.tsv"
 DEFINITION = SuiteDefinition(
