@@ -195,6 +195,6 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Everything is written under this folder.")] = Path("demo"),
 ) -> None:
     """Tell the whole story on a small model. Base, train, verify, tamper, refuse, report."""
-    from peft_registry.cli.demo import run_demo
+    from peft_registry.cli.commands.demo import run_demo
 
     raise typer.Exit(run_demo(folder))
