@@ -60,7 +60,7 @@ def new_passphrase(file: Path | None, *, unencrypted: bool) -> bytes | None:
 
 
 def _read_passphrase(file: Path | None, prompt: str) -> bytes:
-    from peft_registry.registry.files import read_file
+    from peft_registry.registry.disk.files import read_file
 
     if file is not None:
         return read_file(file, max_bytes=4096).rstrip(b"\r\n")

@@ -44,7 +44,7 @@ def chosen_trust(
 
     A home counts as the user's own if they name it now (`home`), named it before, or made it.
     """
-    from peft_registry.registry.files import read_file
+    from peft_registry.registry.disk.files import read_file
     from peft_registry.registry.home import utc_now
     from peft_registry.registry.known_roots import HomeNotNamed, is_known, remember
     from peft_registry.registry.signing.trust import TRUST_MAX_BYTES, TrustAnchors, load_trust

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.base_parameters import architecture, context_length, count_parameters
-from peft_registry.registry.files import StatKey, read_file
-from peft_registry.registry.hashing import DigestCache, OnBytes, hash_file
+from peft_registry.registry.disk.files import StatKey, read_file
+from peft_registry.registry.disk.hashing import DigestCache, OnBytes, hash_file
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code
 from peft_registry.registry.intake.paths import FileFound, scan_folder

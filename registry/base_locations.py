@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from peft_registry.registry.files import read_file, write_atomically
+from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.intake.json import read_json
 from peft_registry.schemas.identity import Digest
 

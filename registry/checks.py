@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peft_registry.registry.base_identity import BaseFolder, identify_base
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evidence_checks import dated_by_log
 from peft_registry.registry.findings import Findings, failed, ok, unchecked
-from peft_registry.registry.hashing import hash_file
 from peft_registry.registry.manifests import listed_tensors, read_manifest
 from peft_registry.registry.register import listed_resources
 from peft_registry.registry.signing import oms

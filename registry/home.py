@@ -25,8 +25,8 @@ from pydantic import BaseModel, ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.session import Database
-from peft_registry.registry.files import write_atomically
-from peft_registry.registry.hashing import DigestCache
+from peft_registry.registry.disk.files import write_atomically
+from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from peft_registry.registry.signing.trust import TrustAnchors, load_trust

@@ -8,7 +8,7 @@ user all the same. So its trust file is authority only if the user made it (`ini
 import os
 from pathlib import Path
 
-from peft_registry.registry.files import read_file
+from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.errors import NotChecked
 
 FILE_NAME = "roots"

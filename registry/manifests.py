@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from peft_registry.registry.hashing import hash_file
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.weights import Tensor, hash_weights

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.base_locations import base_location
 from peft_registry.registry.database import catalog
-from peft_registry.registry.hashing import hash_file
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.home import Registry
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.manifests import read_manifest
@@ -76,7 +76,7 @@ class Presented:
         Raises:
             FileAbsent: it is not there.
         """
-        from peft_registry.registry.files import read_file
+        from peft_registry.registry.disk.files import read_file
 
         found = self.files.get(name)
         if found is None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import OpenFile, reading
+from peft_registry.registry.disk.files import OpenFile, reading
 from peft_registry.registry.intake.json import Family, read_json
 from peft_registry.registry.intake.paths import control_character
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError
@@ -118,7 +118,7 @@ def read_header(path: Path, *, family: Family = "integrity") -> Header:
 
     Raises:
         MalformedSafetensors: as the module says, naming the tensor at fault; for intake, `MalformedWeights`.
-        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `peft_registry.registry.files.reading`.
+        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `peft_registry.registry.disk.files.reading`.
     """
     with reading(path) as file:
         return read_open_header(file, family=family)

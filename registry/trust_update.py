@@ -4,7 +4,7 @@ A trust file lists the kinds of statements of each key. One that was issued befo
 and nobody but the holder of the root may change that. Validity, persons, other keys and revocations stay as they are.
 """
 
-from peft_registry.registry.files import read_file, write_atomically
+from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.home import Registry
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
 from peft_registry.registry.signing.trust import load_rotated, sign_trust

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import OpenFile, reading
+from peft_registry.registry.disk.files import OpenFile, reading
 from peft_registry.registry.intake.json import Family
 from peft_registry.registry.safetensors_header import TensorSpan, read_open_header
 
@@ -37,7 +37,7 @@ def scan_values(path: Path, *, family: Family = "intake") -> tuple[TensorValues,
 
     Raises:
         MalformedWeights: the header is not sound (`MalformedSafetensors` for integrity).
-        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `peft_registry.registry.files.reading`.
+        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `peft_registry.registry.disk.files.reading`.
     """
     with reading(path) as file:
         header = read_open_header(file, family=family)

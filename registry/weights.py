@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.files import FileChanged, OpenFile, reading
-from peft_registry.registry.hashing import DigestCache, OnBytes
+from peft_registry.registry.disk.files import FileChanged, OpenFile, reading
+from peft_registry.registry.disk.hashing import DigestCache, OnBytes
 from peft_registry.registry.intake.json import Family
 from peft_registry.registry.safetensors_header import (
     MAX_DIMENSION,
@@ -161,7 +161,7 @@ def hash_tensors(
     Raises:
         MalformedSafetensors: the header is not sound (`MalformedWeights` for intake).
         FileChanged: the file changed meanwhile.
-        FileMissing, NotARegularFile, FileUnreadable: as `peft_registry.registry.files.reading`.
+        FileMissing, NotARegularFile, FileUnreadable: as `peft_registry.registry.disk.files.reading`.
     """
     with reading(path) as file:
         header = read_open_header(file, family=family)

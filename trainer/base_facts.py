@@ -6,7 +6,7 @@ A facts file of the user's is laid over this; what neither says stays unknown.
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import read_file
+from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.intake.yaml import MalformedYaml, read_yaml
 from peft_registry.schemas.values import Value, imported
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from peft_registry.registry.files import read_file
+from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.comparison import MethodComparison
 from peft_registry.schemas.document import Frozen, first_problem

@@ -15,10 +15,10 @@ from typing import Any
 
 from peft_registry.registry.bases import base_record
 from peft_registry.registry.database.catalog import VersionFilter, list_versions
+from peft_registry.registry.disk.files import read_file, write_atomically
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.recheck import plan_of
-from peft_registry.registry.files import read_file, write_atomically
-from peft_registry.registry.hashing import hash_file
 from peft_registry.registry.home import Registry
 from peft_registry.registry.pull import version_named
 from peft_registry.registry.records import Records, records_of

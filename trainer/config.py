@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import OfferedFileRefused, read_offered
+from peft_registry.registry.disk.files import OfferedFileRefused, read_offered
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
@@ -54,7 +54,7 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
     """The training file at `path`, with overrides such as `training.seed=8` (the value is strict YAML).
 
     Raises:
-        FileMissing, FileUnreadable: as `peft_registry.registry.files.read_offered`.
+        FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
         NotATrainingFile: a folder, a device, or far too large.
         MalformedYaml: the file or an override's value is no strict YAML.
         MalformedOverride: no key or no equals sign.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.hashing import write_and_hash
+from peft_registry.registry.disk.hashing import write_and_hash
 from peft_registry.trainer.embedded import example_rows
 
 CONFIG = """\

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import read_offered
+from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.errors import InputRefused
 
@@ -27,7 +27,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         FactsNotAMapping: it is a list, a text or empty.
         MalformedYaml: it is no strict YAML.
-        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.files.read_offered`.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
     """
     facts = read_yaml(read_offered(path, max_bytes=MAX_BYTES), what=path.name)
     if not isinstance(facts, dict):

@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import unwritable
-from peft_registry.registry.hashing import hash_file
+from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Finished, Observe, Started, ignore

@@ -24,7 +24,7 @@ from peft_registry.registry.base_identity import (
     WEIGHTS_NAME,
     BaseWithoutWeights,
 )
-from peft_registry.registry.files import unwritable
+from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound, Unavailable
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 

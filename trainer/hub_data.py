@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
-from peft_registry.registry.files import unwritable
+from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.errors import InputRefused

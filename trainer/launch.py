@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from peft_registry.registry.files import write_atomically
+from peft_registry.registry.disk.files import write_atomically
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.document import Frozen

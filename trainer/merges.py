@@ -18,9 +18,9 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.compliance.modification import Signing
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import DiskFull, unwritable
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.exports.model_card import merge_card
-from peft_registry.registry.files import DiskFull, unwritable
 from peft_registry.registry.home import Registry
 from peft_registry.registry.manifests import manifest_of_folder
 from peft_registry.registry.organisation import read_profile

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from peft_registry.registry.files import write_atomically
+from peft_registry.registry.disk.files import write_atomically
 from peft_registry.schemas.errors import InputRefused, NotFound, RunFailed
 from peft_registry.schemas.run import KeptRun
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.exports.model_card import model_card
-from peft_registry.registry.files import unwritable
 from peft_registry.registry.home import Registry
 from peft_registry.registry.manifests import manifest_of_folder
 from peft_registry.registry.organisation import read_profile

@@ -193,7 +193,7 @@ def _sweep(
 
 
 def _write_page(path: Path, found: "MethodComparison") -> None:
-    from peft_registry.registry.files import unwritable, write_atomically
+    from peft_registry.registry.disk.files import unwritable, write_atomically
     from peft_registry.registry.reports.comparison import comparison_page
 
     try:

@@ -290,7 +290,7 @@ def _row(version: "Version") -> list[Any]:
 
 
 def _write_page(path: Path, page: bytes) -> None:
-    from peft_registry.registry.files import unwritable, write_atomically
+    from peft_registry.registry.disk.files import unwritable, write_atomically
 
     if path.is_file() or not path.exists():
         write_atomically(path, page)

@@ -153,7 +153,7 @@ def _asked(key: str, question: str) -> str:
 
 
 def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
-    from peft_registry.registry.files import read_file
+    from peft_registry.registry.disk.files import read_file
     from peft_registry.registry.intake.yaml import read_yaml
     from peft_registry.registry.organisation import profile_from_answers
 

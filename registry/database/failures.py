@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
-from peft_registry.registry.files import DiskFull
+from peft_registry.registry.disk.files import DiskFull
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, Taken, Unavailable
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from peft_registry.registry.files import read_file
+from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.intake.json import MalformedInput, read_json
 from peft_registry.registry.intake.paths import FileFound
 from peft_registry.schemas.errors import InputRefused

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from peft_registry.registry.files import reading
+from peft_registry.registry.disk.files import reading
 from peft_registry.schemas.errors import InputRefused
 
 EXTENSIONS = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from peft_registry.registry.files import unwritable
+from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.errors import InputRefused, Unavailable
 
 RouteKind = Literal["server", "store"]

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from peft_registry.registry.files import unwritable
+from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.mlflow.route import MirrorRoute, server_environment
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
 from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from peft_registry.registry.files import unwritable, write_atomically
+from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.mlflow.description import with_run_link
 from peft_registry.registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from pydantic import ValidationError
 
-from peft_registry.registry.files import BLOCK_BYTES, unwritable
+from peft_registry.registry.disk.files import BLOCK_BYTES, unwritable
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from peft_registry.registry.files import NotARegularFile, reading, sync_folder, unwritable
-from peft_registry.registry.hashing import copy_and_hash, hash_file, write_and_hash
+from peft_registry.registry.disk.files import NotARegularFile, reading, sync_folder, unwritable
+from peft_registry.registry.disk.hashing import copy_and_hash, hash_file, write_and_hash
 from peft_registry.registry.storage.interface import (
     MAX_READ_BYTES,
     CopyMode,

@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
-from peft_registry.registry.files import BLOCK_BYTES, sync_folder, unwritable
-from peft_registry.registry.hashing import write_and_hash
+from peft_registry.registry.disk.files import BLOCK_BYTES, sync_folder, unwritable
+from peft_registry.registry.disk.hashing import write_and_hash
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Unavailable
 from peft_registry.schemas.identity import Digest
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from peft_registry.registry.files import reading
+from peft_registry.registry.disk.files import reading
 from peft_registry.registry.storage.interface import (
     MAX_READ_BYTES,
     CopyMode,

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
+from peft_registry.registry.disk.files import OpenFile, reading
+from peft_registry.registry.disk.hashing import hash_open_file
 from peft_registry.registry.extras import ExtraMissing
-from peft_registry.registry.files import OpenFile, reading
-from peft_registry.registry.hashing import hash_open_file
 from peft_registry.registry.storage.interface import (
     MAX_READ_BYTES,
     CopyMode,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.evaluation.recheck import recheck
-from peft_registry.registry.files import read_file
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.provenance import run_of
 from peft_registry.registry.signing.dsse import Envelope

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.files import DiskFull, FileChanged, FileMissing, NotARegularFile, NotWritable
+from peft_registry.registry.disk.files import DiskFull, FileChanged, FileMissing, NotARegularFile, NotWritable
 from peft_registry.registry.storage import ObjectStore, StoreAddressInvalid, open_store
 from peft_registry.registry.storage.interface import (
     NotTheBytesNamed,

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from peft_registry.registry.files import DiskFull, FileChanged
+from peft_registry.registry.disk.files import DiskFull, FileChanged
 from peft_registry.registry.weights import read_header
 from peft_registry.trainer.merge import stream
 from peft_registry.trainer.merge.adapter import AdapterOptionRefused

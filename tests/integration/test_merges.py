@@ -16,7 +16,7 @@ from peft import IA3Config, LoraConfig
 from peft_registry.registry.bases import add_base
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
-from peft_registry.registry.files import DiskFull
+from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.home import Registry
 from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records import records_of

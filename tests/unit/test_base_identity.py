@@ -11,7 +11,7 @@ import pytest
 
 from peft_registry.registry.base_identity import BaseFileMissing, BaseWithoutWeights, IndexInconsistent, identify_base
 from peft_registry.registry.base_parameters import count_parameters
-from peft_registry.registry.hashing import DigestCache
+from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import CodeRefused
 from peft_registry.registry.intake.paths import UnsafeInputPath

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry import files
-from peft_registry.registry.files import (
+from peft_registry.registry.disk import files
+from peft_registry.registry.disk.files import (
     DiskFull,
     FileTooLarge,
     NotWritable,
@@ -19,7 +19,7 @@ from peft_registry.registry.files import (
     read_offered,
     write_atomically,
 )
-from peft_registry.registry.hashing import (
+from peft_registry.registry.disk.hashing import (
     DigestCache,
     FileChanged,
     FileMissing,

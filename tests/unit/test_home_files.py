@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.files import write_atomically
+from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.home import HomeDamaged, HomeSettings, read_own, write_settings
 
 

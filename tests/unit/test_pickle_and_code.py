@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from peft_registry.registry.files import NotARegularFile
+from peft_registry.registry.disk.files import NotARegularFile
 from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import CodeRefused, refuse_code
 from peft_registry.registry.intake.paths import scan_folder

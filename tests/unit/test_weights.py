@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from peft_registry.registry.hashing import DigestCache, FileChanged
+from peft_registry.registry.disk.hashing import DigestCache, FileChanged
 from peft_registry.registry.safetensors_header import MAX_HEADER_BYTES
 from peft_registry.registry.weights import (
     MalformedSafetensors,

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.readings import Reading, whole_millionths
-from peft_registry.registry.files import read_offered
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
@@ -110,7 +110,7 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
 
     Raises:
         MalformedSuite: a row lacks its prompt or answers, or an id occurs twice.
-        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.files.read_offered`.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
     """
     data = read_offered(path, max_bytes=MAX_BYTES)
     files = SuiteFiles(name, ((path.name, data),))

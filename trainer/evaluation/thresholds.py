@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.evaluation.states import state_of
-from peft_registry.registry.files import read_offered
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import Threshold
@@ -31,7 +31,7 @@ def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest 
     Raises:
         ThresholdsRefused: it is not what it should be.
         UnusableThreshold: a band is no dead band.
-        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.files.read_offered`.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
         MalformedYaml: as `peft_registry.registry.intake.yaml.read_yaml`.
     """
     if path is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import read_file
+from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.trainer.merge.tensors import StoredTensor, stored_tensors
 

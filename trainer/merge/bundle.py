@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-from peft_registry.registry.files import read_file, unwritable
+from peft_registry.registry.disk.files import read_file, unwritable
 from peft_registry.schemas.config import MethodName
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from peft_registry.registry.files import unwritable
+from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.merge.measures import MergeChanges
 from peft_registry.trainer.merge.plan import CONFIG, MergePlan

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import read_file
+from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.merge import Algorithm
 from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import Folding

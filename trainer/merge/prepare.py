@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from peft_registry.registry.files import read_file
+from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.merge import ALGORITHMS
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import Share

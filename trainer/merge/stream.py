@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from peft_registry.registry.files import OpenFile, reading, unwritable
+from peft_registry.registry.disk.files import OpenFile, reading, unwritable
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.environment import cores

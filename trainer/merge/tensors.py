@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from peft_registry.registry.files import OpenFile, read_file, reading
+from peft_registry.registry.disk.files import OpenFile, read_file, reading
 from peft_registry.registry.safetensors_header import read_header
 from peft_registry.schemas.errors import InputRefused
 
@@ -70,7 +70,7 @@ class StoredTensor:
         """The whole tensor in its number format.
 
         Raises:
-            FileMissing, FileChanged, FileUnreadable: as `peft_registry.registry.files.reading`.
+            FileMissing, FileChanged, FileUnreadable: as `peft_registry.registry.disk.files.reading`.
             NumberFormatRefused: one that a merge does not compute with.
         """
         with reading(self.path) as file:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.files import FileMissing, read_offered
+from peft_registry.registry.disk.files import FileMissing, read_offered
 from peft_registry.registry.intake.json import read_json
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest

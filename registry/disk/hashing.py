@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.files import (
+from peft_registry.registry.disk.files import (
     FileChanged,
     FileMissing,
     FileUnreadable,
@@ -133,7 +133,7 @@ def hash_file(
 
     Raises:
         FileChanged: it changed during the read, or since `expected`.
-        FileMissing, NotARegularFile, FileUnreadable: as `peft_registry.registry.files.reading`.
+        FileMissing, NotARegularFile, FileUnreadable: as `peft_registry.registry.disk.files.reading`.
     """
     with reading(path) as file:
         if expected is not None and not expected.same_content(file.key):

@@ -1,0 +1,1 @@
+"""Files and bytes on this machine: reading, writing and hashing them safely."""
