@@ -6,7 +6,7 @@ from peft_registry.cli import console
 from peft_registry.schemas.errors import KnownError
 
 if TYPE_CHECKING:
-    from peft_registry.registry.home import Registry
+    from peft_registry.registry.homes.home import Registry
 
 
 def mirror_after(registry: "Registry") -> str:

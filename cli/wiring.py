@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from peft_registry.cli.settings import passphrase_source, state_folder
 
 if TYPE_CHECKING:
-    from peft_registry.registry.home import Registry
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @contextmanager
 def opened(home: Path | None, passphrase_file: Path | None = None) -> "Iterator[Registry]":
     """The registry that the options mean, closed afterwards."""
-    from peft_registry.registry.home import find_home, open_home
+    from peft_registry.registry.homes.home import find_home, open_home
 
     registry = open_home(find_home(Path.cwd(), home), passphrase=passphrase_source(passphrase_file))
     try:
@@ -27,7 +27,7 @@ def opened(home: Path | None, passphrase_file: Path | None = None) -> "Iterator[
 
 def home_if_any(home: Path | None) -> "Registry | None":
     """The registry, or None where there is none and none was asked for by name."""
-    from peft_registry.registry.home import HomeNotFound, find_home, open_home
+    from peft_registry.registry.homes.home import HomeNotFound, find_home, open_home
 
     try:
         return open_home(find_home(Path.cwd(), home), passphrase=passphrase_source())
@@ -45,8 +45,8 @@ def chosen_trust(
     A home counts as the user's own if they name it now (`home`), named it before, or made it.
     """
     from peft_registry.registry.disk.files import read_file
-    from peft_registry.registry.home import utc_now
-    from peft_registry.registry.known_roots import HomeNotNamed, is_known, remember
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.homes.known_roots import HomeNotNamed, is_known, remember
     from peft_registry.registry.signing.trust import TRUST_MAX_BYTES, TrustAnchors, load_trust
     from peft_registry.schemas.errors import IntegrityBroken, NotChecked
     from peft_registry.schemas.identity import Digest

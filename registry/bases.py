@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from peft_registry.registry.base_identity import BaseFolder, identify_base
-from peft_registry.registry.base_locations import base_location, remember_base_location
 from peft_registry.registry.exports.model_card import base_card
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.base_locations import base_location, remember_base_location
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.manifests import listed_tensors
 from peft_registry.registry.presented import local_object
 from peft_registry.registry.records import signed_statements, stored_manifest

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
-from peft_registry.registry.home import KEY_ROLES, SETTINGS_NAME, HomeSettings, new_nonce, write_settings
+from peft_registry.registry.homes.home import KEY_ROLES, SETTINGS_NAME, HomeSettings, new_nonce, write_settings
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.oms import PREDICATE_TYPE as OMS_PREDICATE
 from peft_registry.registry.signing.trust import sign_trust

@@ -8,7 +8,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.database import catalog
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import Completeness
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Projection, project_version

@@ -5,7 +5,7 @@ Until a checkpoint covers an entry the entry is `pending`. Publishing is idempot
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.transparency import log, note
 from peft_registry.schemas.version import Version
 

@@ -8,7 +8,7 @@ from importlib.metadata import version as package_version
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.stored import newest_of_each, stale_for
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.lineage import lineage_of
 from peft_registry.registry.records import records_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.database.session import Transaction
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.publish import publish_checkpoint
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer

@@ -5,7 +5,7 @@ and nobody but the holder of the root may change that. Validity, persons, other 
 """
 
 from peft_registry.registry.disk.files import read_file, write_atomically
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
 from peft_registry.registry.signing.trust import load_rotated, sign_trust
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS

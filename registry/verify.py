@@ -25,7 +25,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from peft_registry.registry.base_locations import base_location
 from peft_registry.registry.checks import (
     BaseFinder,
     BaseTensors,
@@ -41,7 +40,8 @@ from peft_registry.registry.checks import (
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statements
 from peft_registry.registry.findings import Claimed, Findings
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.base_locations import base_location
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.manifests import listed_tensors, read_manifest
 from peft_registry.registry.presented import Presented, present_folder, present_version
 from peft_registry.registry.weights import Tensor

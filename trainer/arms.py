@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.bases import base_folder
-from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.schemas.comparison import Latency
 from peft_registry.schemas.config import TrainingFile

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from peft_registry.registry.bases import AddedBase, add_base
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.register import require_name
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import InputRefused

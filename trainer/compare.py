@@ -19,7 +19,7 @@ from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.recheck import plan_of
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import version_named
 from peft_registry.registry.records import Records, records_of
 from peft_registry.schemas.canonical import canonical_digest

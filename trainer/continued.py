@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.version import Version

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from peft_registry.registry.bases import base_folder, base_record
 from peft_registry.registry.database.catalog import VersionFilter, list_versions
 from peft_registry.registry.disk.files import read_offered
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
 from peft_registry.registry.pull import version_named

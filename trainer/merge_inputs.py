@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.bases import BaseBytesMissing
 from peft_registry.registry.compliance.modification import BaseInput
 from peft_registry.registry.database import catalog
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.lineage import ancestors_of
 from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records import Records, records_of

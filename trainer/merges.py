@@ -21,9 +21,9 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import DiskFull, unwritable
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.exports.model_card import merge_card
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.manifests import manifest_of_folder
-from peft_registry.registry.organisation import read_profile
 from peft_registry.registry.provenance import merge_provenance
 from peft_registry.registry.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.statements import append_statement

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.bases import base_folder, base_record, check_base_folder
 from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.readings import MILLIONTHS
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import version_named
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile

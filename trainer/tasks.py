@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import records_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import config_identity

@@ -119,7 +119,7 @@ class _Story:
 
     def has(self, name: str) -> bool:
         from peft_registry.registry.database import catalog
-        from peft_registry.registry.home import open_home
+        from peft_registry.registry.homes.home import open_home
         from peft_registry.registry.pull import version_named
         from peft_registry.schemas.errors import NotFound
 

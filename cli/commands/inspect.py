@@ -210,7 +210,7 @@ def _verified(
     target: str, home: Path | None, trust: Path | None, root: list[str] | None, base: Path | None, require: list[str]
 ) -> "VerifyOutcome":
     from peft_registry.cli.wiring import chosen_trust, home_if_any
-    from peft_registry.registry.home import FOLDER_NAME, HomeNotFound
+    from peft_registry.registry.homes.home import FOLDER_NAME, HomeNotFound
     from peft_registry.registry.pull import version_named
     from peft_registry.registry.verify import Requirements, verify_folder, verify_version
     from peft_registry.schemas.errors import InputRefused
@@ -227,7 +227,7 @@ def _verified(
         if registry is None and not _is_folder(target):
             raise HomeNotFound(f"a folder {target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above")
         if registry is None or _is_folder(target):
-            from peft_registry.registry.home import utc_now
+            from peft_registry.registry.homes.home import utc_now
 
             return verify_folder(
                 Path(target),

@@ -10,7 +10,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
-    from peft_registry.registry.home import Registry
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.trainer.merge_request import MergeRequest
 
 

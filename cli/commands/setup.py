@@ -45,9 +45,9 @@ def init(
 ) -> None:
     """Make a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
-    from peft_registry.registry.home import FOLDER_NAME, utc_now
+    from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
+    from peft_registry.registry.homes.known_roots import remember
     from peft_registry.registry.initialise import NewHome, make_home
-    from peft_registry.registry.known_roots import remember
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.trainer.example import write_example
 
@@ -142,7 +142,7 @@ def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption 
 
 def _asked(key: str, question: str) -> str:
     """The answer to one question; one that cannot be used is asked for again."""
-    from peft_registry.registry.organisation import ProfileAnswerRefused, answer_text
+    from peft_registry.registry.homes.organisation import ProfileAnswerRefused, answer_text
 
     while True:
         answer = typer.prompt(question, default="", show_default=False, err=True)
@@ -154,8 +154,8 @@ def _asked(key: str, question: str) -> str:
 
 def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
     from peft_registry.registry.disk.files import read_file
+    from peft_registry.registry.homes.organisation import profile_from_answers
     from peft_registry.registry.intake.yaml import read_yaml
-    from peft_registry.registry.organisation import profile_from_answers
 
     if file is not None:
         answers = read_yaml(read_file(file, max_bytes=1 << 20), what=str(file))

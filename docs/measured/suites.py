@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.evaluation.stored import stored_evaluations
-from peft_registry.registry.home import open_home
+from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.pull import version_named
 from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, EvaluationRecord
 

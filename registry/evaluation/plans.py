@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.evaluation.recheck import PLAN, Discrepancy
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import signed_statements
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.statements import append_statement

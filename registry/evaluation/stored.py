@@ -7,7 +7,7 @@ from peft_registry.registry.bases import base_record
 from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
 from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
 from peft_registry.registry.evaluation.staleness import Staleness, composition_of, staleness
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import signed_statements, stored_manifest
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.errors import IntegrityBroken, NotFound

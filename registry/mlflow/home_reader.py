@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from peft_registry.registry.base_locations import base_location
 from peft_registry.registry.database import catalog
-from peft_registry.registry.home import Registry, find_home, open_home
+from peft_registry.registry.homes.base_locations import base_location
+from peft_registry.registry.homes.home import Registry, find_home, open_home
 from peft_registry.registry.mlflow.verified_files import ManifestReader
 from peft_registry.registry.pull import BytesElsewhere, PullRefused, PullUnverified
 from peft_registry.registry.verify import verify_version

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from peft_registry.registry.home import utc_now
+from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.manifests import manifest_of_folder
 from peft_registry.registry.pull import pull_version
 from peft_registry.registry.register import NewArtifact, register_version

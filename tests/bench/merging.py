@@ -157,7 +157,7 @@ def whole_command(folder: Path, base: Path, adapter: Path) -> None:
     import shutil
 
     from peft_registry.registry.bases import add_base
-    from peft_registry.registry.home import utc_now
+    from peft_registry.registry.homes.home import utc_now
     from peft_registry.schemas.base_model import BaseOrigin
     from peft_registry.trainer.embedded import embedded_base
     from tests.homes import a_home

@@ -38,7 +38,7 @@ def main() -> None:
         print(f"overhead     not run: {why}")
         return
     from peft_registry.registry.bases import add_base
-    from peft_registry.registry.home import utc_now
+    from peft_registry.registry.homes.home import utc_now
     from peft_registry.schemas.base_model import BaseOrigin
     from peft_registry.trainer.runs import train_and_register
     from tests.homes import a_home

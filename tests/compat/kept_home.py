@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 from peft_registry.cli.main import run
-from peft_registry.registry.home import utc_now
+from peft_registry.registry.homes.home import utc_now
 
 KEPT = Path(__file__).parent / "0.1.0-home"
 EXPECTED = KEPT / "expected"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.export_trust import export_trust
-from peft_registry.registry.home import utc_now
+from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.pull import pull_version
 from tests.homes import a_home, register_adapter
 

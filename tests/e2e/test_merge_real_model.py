@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from peft_registry.registry.base_locations import base_location
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.base_locations import base_location
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import pull_version
 from peft_registry.trainer.base_intake import intake_base
 from peft_registry.trainer.merge_request import MergeRequest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.initialise import NewHome, make_home
 from peft_registry.schemas.config import METHOD_NAMES
 from peft_registry.schemas.profile import OrganisationProfile

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.initialise import NewHome, make_home
 from peft_registry.registry.pull import pull_version
 from peft_registry.registry.verify import verify_folder
@@ -57,7 +57,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     import peft_registry.trainer.training
-    from peft_registry.registry.base_locations import base_location
+    from peft_registry.registry.homes.base_locations import base_location
     from peft_registry.trainer.base_intake import intake_base
     from peft_registry.trainer.runs import train_and_register
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from peft_registry.registry.home import open_home
+from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.pull import version_named
 from peft_registry.registry.records import records_of
 from peft_registry.schemas.run import Trial

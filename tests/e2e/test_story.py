@@ -196,8 +196,8 @@ def test_peft_gives_the_logits_of_the_end_of_training_from_a_pulled_folder(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from peft_registry.registry.base_locations import base_location
-    from peft_registry.registry.home import open_home
+    from peft_registry.registry.homes.base_locations import base_location
+    from peft_registry.registry.homes.home import open_home
     from peft_registry.registry.pull import pull_version
 
     kept = keep_what_is_trained(monkeypatch)
@@ -265,7 +265,7 @@ def test_a_run_that_fails_on_an_offloaded_base_leaves_only_its_state(warm: WarmC
 def test_a_base_that_changes_while_it_is_read_from_disk_is_not_registered(
     workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
-    from peft_registry.registry.home import open_home
+    from peft_registry.registry.homes.home import open_home
     from peft_registry.trainer.base_intake import intake_base
     from peft_registry.trainer.checked_base import BaseChanged
     from peft_registry.trainer.embedded import embedded_base

@@ -10,7 +10,7 @@ import pytest
 from peft_registry.registry.bases import base_record
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.plans import logged_plans
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import version_named
 from peft_registry.registry.records import StatementAltered, records_of
 from peft_registry.registry.signing.dsse import Envelope

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.pull import version_named
 from peft_registry.registry.records import records_of
 from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from peft_registry.cli.main import run
-from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.lineage import lineage_of
 from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records import records_of, stored_manifest
@@ -371,7 +371,7 @@ def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there
 ) -> None:
     words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
     script = (
-        "import os, signal, sys; from pathlib import Path; from peft_registry.registry.home import open_home; "
+        "import os, signal, sys; from pathlib import Path; from peft_registry.registry.homes.home import open_home; "
         "from peft_registry.schemas.progress import Advanced; from peft_registry.trainer.runs import train_and_register; "
         "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
         "and os.kill(os.getpid(), signal.SIGKILL); "

@@ -14,7 +14,7 @@ import torch
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
-from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.initialise import NewHome, make_home
 from peft_registry.registry.provenance import run_of
 from peft_registry.registry.pull import pull_version

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from peft_registry.registry.bases import add_base
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import records_of
 from peft_registry.registry.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.schemas.version import Version
 from tests.homes import a_home, register_adapter

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from peft_registry.cli.main import run
-from peft_registry.registry.home import Registry, open_home
+from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.pull import version_named
 from peft_registry.registry.records import records_of
 from peft_registry.registry.verify import verify_version

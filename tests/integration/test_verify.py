@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import pull_version
 from peft_registry.registry.statements import append_statement
 from peft_registry.registry.verify import Requirements, verify_folder, verify_version

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.disk.files import write_atomically
-from peft_registry.registry.home import HomeDamaged, HomeSettings, read_own, write_settings
+from peft_registry.registry.homes.home import HomeDamaged, HomeSettings, read_own, write_settings
 
 
 def test_settings_are_read_back_as_they_were_written(tmp_path: Path) -> None:

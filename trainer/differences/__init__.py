@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import version_named
 from peft_registry.registry.records import records_of
 from peft_registry.schemas.document import Frozen

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from peft_registry.registry.evaluation.staleness import composition_of
-from peft_registry.registry.home import Registry
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import Records, stored_manifest
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import Frozen

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from peft_registry.registry.home import Registry, read_own
+from peft_registry.registry.homes.home import Registry, read_own
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import Value, declared, unknown
