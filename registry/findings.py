@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from peft_registry.registry.evidence import LoggedEntry, ReadStatement, presented_keys, read_entry, read_statements
-from peft_registry.registry.manifests import ManifestMalformed
+from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.presented import Presented
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle

@@ -14,8 +14,8 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
-from peft_registry.registry.manifests import read_manifest
 from peft_registry.registry.storage.interface import ObjectStore
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable

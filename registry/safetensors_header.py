@@ -9,7 +9,7 @@ repeated names, unknown fields, spaces before the JSON and headers of 100 MB; he
   overlap, and each is as long as its dtype and shape say. Tensors without elements are allowed at any boundary.
 - Names are not empty and hold no control characters; there are 1 to 200 000 tensors.
 
-Values are not looked at; `peft_registry.registry.weights` hashes them.
+Values are not looked at; `peft_registry.registry.identity.weights` hashes them.
 """
 
 import math

@@ -42,9 +42,9 @@ from peft_registry.registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log
 from peft_registry.registry.findings import Claimed, Findings
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.manifests import listed_tensors, read_manifest
+from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
+from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.presented import Presented, present_folder, present_version
-from peft_registry.registry.weights import Tensor
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest

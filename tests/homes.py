@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 
 from peft_registry.registry.bases import AddedBase, add_base
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.initialise import NewHome, make_home
-from peft_registry.registry.manifests import manifest_of_folder
 from peft_registry.registry.register import NewArtifact, NewStatement, register_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.manifests import manifest_of_folder
+from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.register import NewArtifact, NewStatement, register_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.base_identity import BaseFolder
 from peft_registry.registry.bases import base_folder, base_record, check_base_folder
 from peft_registry.registry.disk.files import StatKey
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.base import BaseFolder
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.pull import version_named
 from peft_registry.schemas.base_model import BaseRecord

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from peft_registry.registry.base_identity import (
+from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.identity.base import (
     CHAT_TEMPLATE_NAMES,
     CONFIG_NAME,
     GENERATION_CONFIG_NAME,
@@ -24,7 +25,6 @@ from peft_registry.registry.base_identity import (
     WEIGHTS_NAME,
     BaseWithoutWeights,
 )
-from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound, Unavailable
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from peft_registry.registry.homes.home import utc_now
-from peft_registry.registry.manifests import manifest_of_folder
+from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.pull import pull_version
 from peft_registry.registry.register import NewArtifact, register_version
 from peft_registry.registry.verify import verify_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.base_identity import BaseWithoutWeights, identify_base
+from peft_registry.registry.identity.base import BaseWithoutWeights, identify_base
 from peft_registry.schemas.errors import KnownError
 from peft_registry.trainer.base_models import (
     BaseNotLoadable,

@@ -218,7 +218,7 @@ def test_the_records_say_what_was_done(told, case):
 
 
 def test_an_evaluation_speaks_of_the_registered_composition(told):
-    from peft_registry.registry.manifests import read_manifest
+    from peft_registry.registry.identity.manifests import read_manifest
 
     for case in ("qlora", "hybrid", "prompt_tuning", "lora pissa"):
         story = told(case)

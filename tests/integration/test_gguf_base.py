@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from peft_registry.registry.base_identity import identify_base
+from peft_registry.registry.identity.base import identify_base
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.base_models import load_base, prepare_base
 from peft_registry.trainer.gguf_base import GgufRefused

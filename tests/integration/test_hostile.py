@@ -19,11 +19,11 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.aliases import AliasUnsigned
-from peft_registry.registry.base_identity import AdapterInBase
 from peft_registry.registry.bases import add_base, check_base_folder
 from peft_registry.registry.evidence import MAX_KEYS
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.manifests import ManifestMalformed
+from peft_registry.registry.identity.base import AdapterInBase
+from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.presented import EvidenceBroken
 from peft_registry.registry.promote import set_alias
 from peft_registry.registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named

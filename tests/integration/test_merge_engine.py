@@ -12,7 +12,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from peft_registry.registry.disk.files import DiskFull, FileChanged
-from peft_registry.registry.weights import read_header
+from peft_registry.registry.identity.weights import read_header
 from peft_registry.trainer.merge import stream
 from peft_registry.trainer.merge.adapter import AdapterOptionRefused
 from peft_registry.trainer.merge.fold import AdapterTensorUnmatched, TiedMergeRefused, VocabularyResized

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.base_identity import BaseFileMissing, BaseWithoutWeights, IndexInconsistent, identify_base
-from peft_registry.registry.base_parameters import count_parameters
 from peft_registry.registry.disk.hashing import DigestCache
+from peft_registry.registry.identity.base import BaseFileMissing, BaseWithoutWeights, IndexInconsistent, identify_base
+from peft_registry.registry.identity.parameters import count_parameters
+from peft_registry.registry.identity.weights import MalformedWeights, Tensor
 from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import CodeRefused
 from peft_registry.registry.intake.paths import UnsafeInputPath
 from peft_registry.registry.intake.pickle import PickleRefused
-from peft_registry.registry.weights import MalformedWeights, Tensor
 from peft_registry.schemas.identity import Digest
 
 CONFIG = {"architectures": ["TinyForCausalLM"], "max_position_embeddings": 64, "tie_word_embeddings": True}

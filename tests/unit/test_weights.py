@@ -15,8 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from peft_registry.registry.disk.hashing import DigestCache, FileChanged
-from peft_registry.registry.safetensors_header import MAX_HEADER_BYTES
-from peft_registry.registry.weights import (
+from peft_registry.registry.identity.weights import (
     MalformedSafetensors,
     MalformedWeights,
     Tensor,
@@ -30,6 +29,7 @@ from peft_registry.registry.weights import (
     scan_values,
     weights_digest,
 )
+from peft_registry.registry.safetensors_header import MAX_HEADER_BYTES
 from peft_registry.schemas.identity import Digest
 
 Arrays = dict[str, np.ndarray]

@@ -1,7 +1,7 @@
 """The identity of a base from its folder: weights, config, tokenizer, chat template, generation config. Needs no torch.
 
 What each digest covers:
-- `weights`: the tensors (`registry/weights.py`); shards and order do not matter.
+- `weights`: the tensors (`registry/identity/weights.py`); shards and order do not matter.
 - `config`, `generation_config`: RFC 8785 of the JSON object without the keys of `_VOLATILE`, which whoever saves writes
   anew. Integers beyond 2^53 − 1, which that form cannot hold, count as decimal text.
 - `chat_template`: the UTF-8 bytes of the template wherever it lies: `chat_template.jinja`, `chat_template.json`, or the
@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.base_parameters import architecture, context_length, count_parameters
 from peft_registry.registry.disk.files import StatKey, read_file
 from peft_registry.registry.disk.hashing import DigestCache, OnBytes, hash_file
+from peft_registry.registry.identity.manifests import weights_entry
+from peft_registry.registry.identity.parameters import architecture, context_length, count_parameters
+from peft_registry.registry.identity.weights import WeightsFile as HashedWeights
+from peft_registry.registry.identity.weights import hash_weights
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code
 from peft_registry.registry.intake.paths import FileFound, scan_folder
 from peft_registry.registry.intake.pickle import refuse_pickle
-from peft_registry.registry.manifests import weights_entry
-from peft_registry.registry.weights import WeightsFile as HashedWeights
-from peft_registry.registry.weights import hash_weights
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused
@@ -130,7 +130,7 @@ class BaseFolder:
     """What a base's folder is: its identity, its files and tensors, and what its config says.
 
     `files` and `weights` are sorted by the UTF-8 bytes of the path. The parameter counts are those of
-    `peft_registry.registry.base_parameters.count_parameters`.
+    `peft_registry.registry.identity.parameters.count_parameters`.
     """
 
     identity: BaseIdentity

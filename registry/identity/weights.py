@@ -18,6 +18,7 @@ from typing import Literal
 
 from peft_registry.registry.disk.files import FileChanged, OpenFile, reading
 from peft_registry.registry.disk.hashing import DigestCache, OnBytes
+from peft_registry.registry.identity.weight_values import TensorValues, scan_values
 from peft_registry.registry.intake.json import Family
 from peft_registry.registry.safetensors_header import (
     MAX_DIMENSION,
@@ -29,7 +30,6 @@ from peft_registry.registry.safetensors_header import (
     read_header,
     read_open_header,
 )
-from peft_registry.registry.weight_values import TensorValues, scan_values
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest, MalformedDigest

@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.identity.weights import Tensor, hash_weights
+from peft_registry.registry.identity.weights import WeightsFile as HashedWeights
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
-from peft_registry.registry.weights import Tensor, hash_weights
-from peft_registry.registry.weights import WeightsFile as HashedWeights
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken

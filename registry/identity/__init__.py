@@ -1,0 +1,1 @@
+"""What an artifact is: digests of tensors, the identity of a base, its parameters, the manifest."""
