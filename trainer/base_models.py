@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.safetensors_header import read_header
+from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.config import OffloadBlock, QuantizationBlock
 from peft_registry.schemas.errors import InputRefused, NotFound

@@ -6,7 +6,7 @@ from typing import Any
 
 from peft_registry.registry.disk.files import OpenFile, reading
 from peft_registry.registry.intake.json import Family
-from peft_registry.registry.safetensors_header import TensorSpan, read_open_header
+from peft_registry.registry.intake.safetensors import TensorSpan, read_open_header
 
 # dtype → little-endian numpy type of the raw bits, bits of the exponent, bits of the mantissa (IEEE 754; bfloat16)
 _LAYOUT = {

@@ -20,7 +20,7 @@ from peft_registry.registry.disk.files import FileChanged, OpenFile, reading
 from peft_registry.registry.disk.hashing import DigestCache, OnBytes
 from peft_registry.registry.identity.weight_values import TensorValues, scan_values
 from peft_registry.registry.intake.json import Family
-from peft_registry.registry.safetensors_header import (
+from peft_registry.registry.intake.safetensors import (
     MAX_DIMENSION,
     Header,
     MalformedSafetensors,

@@ -29,7 +29,7 @@ from peft_registry.registry.identity.weights import (
     scan_values,
     weights_digest,
 )
-from peft_registry.registry.safetensors_header import MAX_HEADER_BYTES
+from peft_registry.registry.intake.safetensors import MAX_HEADER_BYTES
 from peft_registry.schemas.identity import Digest
 
 Arrays = dict[str, np.ndarray]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from peft_registry.registry.disk.files import OpenFile, read_file, reading
-from peft_registry.registry.safetensors_header import read_header
+from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.schemas.errors import InputRefused
 
 # safetensors' names of the number formats that a merge can compute with
