@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def mirror_after(registry: "Registry") -> str:
     """What became of the mirror; the version is registered whatever MLflow says, and the outbox keeps the entry."""
-    from peft_registry.registry.mirroring import sync_mirror
+    from peft_registry.registry.mlflow.draining import sync_mirror
 
     try:
         if sync_mirror(registry).clean:

@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 def mirror_sync(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Write what MLflow does not show yet."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.mirroring import sync_mirror
+    from peft_registry.registry.mlflow.draining import sync_mirror
 
     with opened(home) as registry:
         outcome = sync_mirror(registry)
@@ -42,7 +42,7 @@ def ui(
     """Browse in MLflow's own pages. Ctrl-C ends it and leaves no process."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.mirroring import mirror_route, sync_mirror
+    from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
     from peft_registry.registry.mlflow.server import serve
 
     with opened(home) as registry:
