@@ -16,7 +16,7 @@ from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors
 from peft_registry.registry.identity.weights import TensorDifference, diff_tensors
 from peft_registry.registry.presented import local_object
-from peft_registry.registry.records import signed_statements, stored_manifest
+from peft_registry.registry.records.signed_records import signed_statements, stored_manifest
 from peft_registry.registry.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.statements import append_statement
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts

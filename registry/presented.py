@@ -126,7 +126,7 @@ def present_version(registry: Registry, version: Version, scratch: Path) -> Pres
 
 def evidence(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> dict[str, bytes]:
     """The files of `evidence/`: statements one a line in log order, the signers' public keys, item tables, the log proof."""
-    from peft_registry.registry.publish import registration_proof
+    from peft_registry.registry.records.checkpoints import registration_proof
 
     files = {STATEMENTS_FILE: b"".join(stored.envelope + b"\n" for stored in statements)}
     files |= _signers_keys(registry, {stored.key_id for stored in statements})

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import path_problem
-from peft_registry.registry.publish import publish_checkpoint
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.oms import Resource, UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.statements import SignedStatement, record_statement, sign_statement
 from peft_registry.schemas.document import first_problem

@@ -7,10 +7,10 @@ import re
 from importlib.metadata import version as package_version
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.evaluation.stored import newest_of_each, stale_for
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.lineage import lineage_of
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.evaluations import newest_of_each, stale_for
+from peft_registry.registry.records.lineage import lineage_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view

@@ -13,7 +13,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.publish import publish_checkpoint
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.schemas.document import Document, first_problem

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.identity import Digest
 
 

@@ -21,7 +21,7 @@ from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.recheck import plan_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import version_named
-from peft_registry.registry.records import Records, records_of
+from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity

@@ -20,7 +20,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
 from peft_registry.registry.pull import version_named
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload

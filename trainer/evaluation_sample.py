@@ -7,8 +7,8 @@ from pathlib import Path
 
 from peft_registry.registry.evaluation.items import Item, Row, read_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
-from peft_registry.registry.evaluation.stored import StoredEvaluation
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.evaluations import StoredEvaluation
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.progress import Observe, ignore

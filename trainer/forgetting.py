@@ -14,7 +14,7 @@ from peft_registry.registry.evaluation.comparisons import Pair, compare_losses
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.errors import NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest

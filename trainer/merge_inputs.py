@@ -13,9 +13,9 @@ from peft_registry.registry.bases import BaseBytesMissing
 from peft_registry.registry.compliance.modification import BaseInput
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.lineage import ancestors_of
 from peft_registry.registry.pull import pull_version, version_named
-from peft_registry.registry.records import Records, records_of
+from peft_registry.registry.records.lineage import ancestors_of
+from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.register import require_name
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken

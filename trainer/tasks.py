@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import config_identity
 from peft_registry.schemas.progress import Observe, Said, ignore

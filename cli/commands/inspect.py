@@ -100,7 +100,7 @@ def lineage(reference: ReferenceArgument, home: HomeOption = None, output: Outpu
     """Draw what a version came from and what came from it."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.database import catalog
-    from peft_registry.registry.lineage import lineage_of, tree_lines
+    from peft_registry.registry.records.lineage import lineage_of, tree_lines
     from peft_registry.schemas.identity import Reference
 
     with opened(home) as registry, registry.database.read() as tx:

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.evaluation.stored import stored_evaluations
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.pull import version_named
+from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, EvaluationRecord
 
 

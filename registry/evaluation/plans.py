@@ -10,7 +10,7 @@ from typing import Any
 
 from peft_registry.registry.evaluation.recheck import PLAN, Discrepancy
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records import signed_statements
+from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.statements import append_statement
 from peft_registry.schemas.canonical import canonical_digest

@@ -7,7 +7,7 @@ import pytest
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.provenance import run_of
+from peft_registry.registry.records.provenance import run_of
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import TrustAnchors, load_trust
 from peft_registry.registry.verify import verify_folder

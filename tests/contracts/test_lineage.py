@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from peft_registry.registry.database.session import Database
-from peft_registry.registry.lineage import ancestors_of, descendants_of, lineage_of, tree_lines
+from peft_registry.registry.records.lineage import ancestors_of, descendants_of, lineage_of, tree_lines
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.manifest import Manifest, Parent
 from tests.contracts.databases import address, database, postgres

@@ -12,7 +12,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.plans import logged_plans
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import version_named
-from peft_registry.registry.records import StatementAltered, records_of
+from peft_registry.registry.records.signed_records import StatementAltered, records_of
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement

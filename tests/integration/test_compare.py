@@ -13,7 +13,7 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.pull import version_named
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows
 from peft_registry.registry.verify import verify_version
 from peft_registry.schemas.comparison import ArmResult, MethodComparison

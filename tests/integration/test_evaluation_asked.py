@@ -13,10 +13,10 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
 from peft_registry.registry.evaluation.presented import recheck_folder
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
-from peft_registry.registry.evaluation.stored import recheck_version, stale_for, stored_evaluations
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.pull import pull_version, version_named
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.evaluations import recheck_version, stale_for, stored_evaluations
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.report import make_report
 from peft_registry.registry.show import describe_version
 from peft_registry.registry.signing.keys import PrivateKey

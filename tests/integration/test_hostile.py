@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.aliases import AliasUnsigned
 from peft_registry.registry.bases import add_base, check_base_folder
 from peft_registry.registry.evidence import MAX_KEYS
 from peft_registry.registry.homes.home import Registry, open_home
@@ -27,6 +26,7 @@ from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.presented import EvidenceBroken
 from peft_registry.registry.promote import set_alias
 from peft_registry.registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named
+from peft_registry.registry.records.references import AliasUnsigned
 from peft_registry.registry.register import register_version
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import PrivateKey

@@ -8,7 +8,7 @@ import torch
 
 from peft_registry.registry.bases import add_base
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.config import QuantizationBlock

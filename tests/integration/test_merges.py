@@ -19,7 +19,7 @@ from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.pull import pull_version, version_named
-from peft_registry.registry.records import records_of
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.register import (
     ModificationRecordMissing,
     ModificationRecordWrong,

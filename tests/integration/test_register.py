@@ -16,8 +16,8 @@ from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.initialise import DatabaseInUse, PasswordInAddress
 from peft_registry.registry.promote import set_alias
-from peft_registry.registry.publish import publish_checkpoint
 from peft_registry.registry.pull import version_named
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.register import ModificationRecordMissing, NewArtifact, register_version
 from peft_registry.registry.storage.filesystem import FilesystemStore
 from peft_registry.registry.transparency.log import LogTruncated
@@ -185,7 +185,7 @@ def test_a_write_that_fails_registers_nothing_and_the_same_call_completes(tmp_pa
 KILLED = """
     import os, sys
     from pathlib import Path
-    import peft_registry.registry.register, peft_registry.registry.publish, peft_registry.registry.homes.home
+    import peft_registry.registry.register, peft_registry.registry.records.checkpoints, peft_registry.registry.homes.home
     from peft_registry.registry.database import session
     sys.path.insert(0, {root!r})
     from tests.homes import reopened, add_a_base, an_artifact

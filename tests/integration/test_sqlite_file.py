@@ -28,7 +28,7 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import METADATA
 from peft_registry.registry.disk.files import DiskFull
-from peft_registry.registry.lineage import lineage_of
+from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.schemas.identity import Reference
 from tests.registered import NOW, a_base, a_manifest, on, put_statement, put_version, registered
 

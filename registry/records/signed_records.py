@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
-from peft_registry.registry.provenance import merge_of, run_of
+from peft_registry.registry.records.provenance import merge_of, run_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.base_model import BaseRecord

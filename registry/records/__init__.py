@@ -1,0 +1,1 @@
+"""What the catalogue holds, read as values: references, statements, evaluations, lineage, checkpoints."""
