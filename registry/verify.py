@@ -25,7 +25,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from peft_registry.registry.checks import (
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.base_locations import base_location
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
+from peft_registry.registry.identity.weights import Tensor
+from peft_registry.registry.verification.checks import (
     BaseFinder,
     BaseTensors,
     check_base,
@@ -37,14 +42,9 @@ from peft_registry.registry.checks import (
     check_tensors,
     check_trust,
 )
-from peft_registry.registry.database import catalog
-from peft_registry.registry.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statements
-from peft_registry.registry.findings import Claimed, Findings
-from peft_registry.registry.homes.base_locations import base_location
-from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
-from peft_registry.registry.identity.weights import Tensor
-from peft_registry.registry.presented import Presented, present_folder, present_version
+from peft_registry.registry.verification.evidence_checks import LOG_SIGNER_UNKNOWN, check_log, check_statements
+from peft_registry.registry.verification.findings import Claimed, Findings
+from peft_registry.registry.verification.presented import Presented, present_folder, present_version
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest

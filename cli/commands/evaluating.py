@@ -223,7 +223,7 @@ def _recheck(references: list[str], sample: int | None, home: Path | None, outpu
 
 
 def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
-    from peft_registry.registry.evaluation.presented import recheck_folder
+    from peft_registry.registry.verification.evaluations import recheck_folder
 
     return [_rechecked(str(folder), record, "") for record in recheck_folder(folder)]
 

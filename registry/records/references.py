@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.evidence import checkpoint_over, parse_entry
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log
+from peft_registry.registry.verification.evidence import checkpoint_over, parse_entry
 from peft_registry.schemas.errors import KnownError, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import TrustPolicy

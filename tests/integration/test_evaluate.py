@@ -8,11 +8,11 @@ from threading import Barrier
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.evaluation.presented import recheck_folder
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records.evaluations import recheck_version, stored_evaluations
+from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.registry.verify import verify_folder, verify_version
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused

@@ -11,7 +11,6 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
-from peft_registry.registry.evaluation.presented import recheck_folder
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.pull import pull_version, version_named
@@ -22,6 +21,7 @@ from peft_registry.registry.show import describe_version
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
 from peft_registry.registry.trust_update import update_trust
+from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.registry.verify import verify_version
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest

@@ -19,11 +19,9 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.bases import add_base, check_base_folder
-from peft_registry.registry.evidence import MAX_KEYS
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.identity.base import AdapterInBase
 from peft_registry.registry.identity.manifests import ManifestMalformed
-from peft_registry.registry.presented import EvidenceBroken
 from peft_registry.registry.promote import set_alias
 from peft_registry.registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named
 from peft_registry.registry.records.references import AliasUnsigned
@@ -35,6 +33,8 @@ from peft_registry.registry.statements import PredicateMalformed, append_stateme
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.log import LogTruncated
 from peft_registry.registry.transparency.note import WrongOrigin
+from peft_registry.registry.verification.evidence import MAX_KEYS
+from peft_registry.registry.verification.presented import EvidenceBroken
 from peft_registry.registry.verify import verify_folder, verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError, NotChecked

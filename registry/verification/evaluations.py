@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import EvaluationAltered, recheck
-from peft_registry.registry.evidence import ReadStatement, StatementBroken, read_statements
-from peft_registry.registry.presented import Presented, present_folder
+from peft_registry.registry.verification.evidence import ReadStatement, StatementBroken, read_statements
+from peft_registry.registry.verification.presented import Presented, present_folder
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.presented import EvidenceBroken, Presented
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.keys import MalformedPublicKey, PublicKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log, note
+from peft_registry.registry.verification.presented import EvidenceBroken, Presented
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest

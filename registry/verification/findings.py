@@ -4,12 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from peft_registry.registry.evidence import LoggedEntry, ReadStatement, presented_keys, read_entry, read_statements
 from peft_registry.registry.identity.manifests import ManifestMalformed
-from peft_registry.registry.presented import Presented
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
 from peft_registry.registry.signing.trust import public_keys
+from peft_registry.registry.verification.evidence import (
+    LoggedEntry,
+    ReadStatement,
+    presented_keys,
+    read_entry,
+    read_statements,
+)
+from peft_registry.registry.verification.presented import Presented
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy

@@ -8,7 +8,10 @@ otherwise add a registration of its own beside the logged one and borrow its dat
 from collections.abc import Iterator
 
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
-from peft_registry.registry.evidence import (
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.verification.evidence import (
     PROOF_PATH,
     STATEMENTS_PATH,
     LoggedEntry,
@@ -17,10 +20,7 @@ from peft_registry.registry.evidence import (
     checkpoint_over,
     origin_of,
 )
-from peft_registry.registry.findings import Dated, Findings, failed, ok, unchecked
-from peft_registry.registry.signing import dsse
-from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.verification.findings import Dated, Findings, failed, ok, unchecked
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
