@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from peft_registry.registry.bases import AddedBase, add_base
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.initialise import NewHome, make_home
-from peft_registry.registry.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.make_home import NewHome, make_home
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent

@@ -6,7 +6,7 @@ from typing import Any
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.merge import Algorithm

@@ -11,9 +11,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.bases import base_folder
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.pull import pull_version, version_named
+from peft_registry.registry.use_cases.add_base import base_folder
+from peft_registry.registry.use_cases.pull import pull_version, version_named
 from peft_registry.schemas.comparison import Latency
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed

@@ -6,9 +6,9 @@ What has to be fetched or converted lies under HOME/bases afterwards; a folder o
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.bases import AddedBase, add_base
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.register import require_name
+from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Observe, ignore

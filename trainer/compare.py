@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.bases import base_record
 from peft_registry.registry.database.catalog import VersionFilter, list_versions
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.recheck import plan_of
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.pull import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.use_cases.add_base import base_record
+from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from peft_registry.registry.bases import base_folder, base_record
 from peft_registry.registry.database.catalog import VersionFilter, list_versions
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
-from peft_registry.registry.pull import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases.add_base import base_folder, base_record
+from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.bases import BaseBytesMissing
 from peft_registry.registry.compliance.modification import BaseInput
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.signed_records import Records, records_of
-from peft_registry.registry.register import require_name
+from peft_registry.registry.use_cases.add_base import BaseBytesMissing
+from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest

@@ -25,8 +25,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.provenance import merge_provenance
-from peft_registry.registry.register import NewArtifact, NewStatement, register_version
-from peft_registry.registry.statements import append_statement
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest

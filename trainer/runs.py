@@ -21,7 +21,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.provenance import provenance_predicate
-from peft_registry.registry.register import NewArtifact, NewStatement, register_version, require_name
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version, require_name
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import TrainingFile, config_identity, config_record
 from peft_registry.schemas.evaluation import EvaluationRecord

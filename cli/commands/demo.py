@@ -120,7 +120,7 @@ class _Story:
     def has(self, name: str) -> bool:
         from peft_registry.registry.database import catalog
         from peft_registry.registry.homes.home import open_home
-        from peft_registry.registry.pull import version_named
+        from peft_registry.registry.use_cases.pull import version_named
         from peft_registry.schemas.errors import NotFound
 
         registry = open_home(self.home)

@@ -84,7 +84,7 @@ def list_command(
 def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Show one version. What it is, what it was made from, and everything said about it."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.show import describe_version
+    from peft_registry.registry.use_cases.show import describe_version
 
     with opened(home) as registry:
         described = describe_version(registry, reference)
@@ -145,7 +145,7 @@ def pull(
 ) -> None:
     """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
     from peft_registry.cli.wiring import chosen_trust, opened
-    from peft_registry.registry.pull import pull_version, version_named
+    from peft_registry.registry.use_cases.pull import pull_version, version_named
 
     with opened(home) as registry:
         policy, problem = chosen_trust(registry, trust, root, home=home)
@@ -171,8 +171,8 @@ def report(
 ) -> None:
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
     from peft_registry.cli.wiring import chosen_trust, opened
-    from peft_registry.registry.pull import version_named
-    from peft_registry.registry.report import make_report
+    from peft_registry.registry.use_cases.pull import version_named
+    from peft_registry.registry.use_cases.report import make_report
 
     with opened(home) as registry:
         version = version_named(registry, reference)
@@ -196,8 +196,8 @@ def promote(
 ) -> None:
     """Point an alias at a version. The move is signed and logged."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.promote import set_alias
-    from peft_registry.registry.pull import version_named
+    from peft_registry.registry.use_cases.promote import set_alias
+    from peft_registry.registry.use_cases.pull import version_named
 
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
@@ -211,8 +211,8 @@ def _verified(
 ) -> "VerifyOutcome":
     from peft_registry.cli.wiring import chosen_trust, home_if_any
     from peft_registry.registry.homes.home import FOLDER_NAME, HomeNotFound
-    from peft_registry.registry.pull import version_named
-    from peft_registry.registry.verify import Requirements, verify_folder, verify_version
+    from peft_registry.registry.use_cases.pull import version_named
+    from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
     from peft_registry.schemas.errors import InputRefused
 
     unknown = sorted(set(require) - {"base-bytes", "log-proof"})

@@ -47,8 +47,8 @@ def init(
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
     from peft_registry.registry.homes.known_roots import remember
-    from peft_registry.registry.initialise import NewHome, make_home
     from peft_registry.registry.signing.keys import PublicKey
+    from peft_registry.registry.use_cases.make_home import NewHome, make_home
     from peft_registry.trainer.example import write_example
 
     folder = home or Path.cwd() / FOLDER_NAME
@@ -115,7 +115,7 @@ def trust_export(
 ) -> None:
     """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.export_trust import export_trust
+    from peft_registry.registry.use_cases.export_trust import export_trust
 
     with opened(home) as registry:
         for path in export_trust(registry, folder):
@@ -127,7 +127,7 @@ def trust_export(
 def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption = None) -> None:
     """Let the trainer key sign kinds of statements that came later. The root key signs the next version of the file."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.trust_update import update_trust
+    from peft_registry.registry.use_cases.update_trust import update_trust
 
     with opened(home, passphrase_file) as registry:
         before = registry.trust.version

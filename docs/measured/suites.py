@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import open_home
-from peft_registry.registry.pull import version_named
 from peft_registry.registry.records.evaluations import stored_evaluations
+from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, EvaluationRecord
 
 

@@ -12,7 +12,7 @@ from peft_registry.registry.evaluation.recheck import PLAN, Discrepancy
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.signing.trust import key_status, require_ok
-from peft_registry.registry.statements import append_statement
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest

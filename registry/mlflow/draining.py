@@ -14,7 +14,7 @@ from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Projection, project_version
 from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.report import make_report
+from peft_registry.registry.use_cases.report import make_report
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry

@@ -276,7 +276,7 @@ def _version_tags(
         "registry.signature": f"signed {signed_by(version, signer)}",
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
-        "peft_registry.registry.statements": ", ".join(kinds) or None,
+        "peft_registry.registry.use_cases.statements": ", ".join(kinds) or None,
         "registry.bias_status": "; ".join(f"{of}: {said}" for of, said in conclusions(evaluation))
         if evaluation
         else "not evaluated",

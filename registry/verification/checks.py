@@ -12,10 +12,10 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor, diff_tensors, hash_tensors, weights_digest
-from peft_registry.registry.register import listed_resources
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.trust import key_status, require_ok
+from peft_registry.registry.use_cases.register import listed_resources
 from peft_registry.registry.verification.evidence_checks import dated_by_log
 from peft_registry.registry.verification.findings import Findings, failed, ok, unchecked
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked

@@ -17,9 +17,9 @@ from safetensors.numpy import save_file
 
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.pull import pull_version
-from peft_registry.registry.register import NewArtifact, register_version
-from peft_registry.registry.verify import verify_folder
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import NewArtifact, register_version
+from peft_registry.registry.use_cases.verify import verify_folder
 from tests.bench import overhead, training
 from tests.bench.merging import merging
 from tests.homes import a_home, add_a_base, an_artifact

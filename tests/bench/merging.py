@@ -156,8 +156,8 @@ def whole_command(folder: Path, base: Path, adapter: Path) -> None:
     """`registry merge` from start to end: checks, hashes, both figures on reloaded models, signatures, registration."""
     import shutil
 
-    from peft_registry.registry.bases import add_base
     from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.add_base import add_base
     from peft_registry.schemas.base_model import BaseOrigin
     from peft_registry.trainer.embedded import embedded_base
     from tests.homes import a_home

@@ -37,8 +37,8 @@ def main() -> None:
     if why:
         print(f"overhead     not run: {why}")
         return
-    from peft_registry.registry.bases import add_base
     from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.add_base import add_base
     from peft_registry.schemas.base_model import BaseOrigin
     from peft_registry.trainer.runs import train_and_register
     from tests.homes import a_home

@@ -10,7 +10,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.provenance import run_of
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import TrustAnchors, load_trust
-from peft_registry.registry.verify import verify_folder
+from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import Statement

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.bases import AddedBase, base_record
 from peft_registry.registry.homes.home import open_home
-from peft_registry.registry.pull import version_named
-from peft_registry.registry.register import register_version
+from peft_registry.registry.use_cases.add_base import AddedBase, base_record
+from peft_registry.registry.use_cases.pull import version_named
+from peft_registry.registry.use_cases.register import register_version
 from tests.compat.kept_home import (
     COMMANDS,
     EXPECTED,

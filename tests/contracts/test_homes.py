@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.promote import set_alias
-from peft_registry.registry.pull import pull_version, version_named
-from peft_registry.registry.report import make_report
-from peft_registry.registry.verify import verify_folder, verify_version
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from tests.contracts.databases import postgres  # noqa: F401  a fixture
 from tests.homes import NOW, a_home, register_adapter
 from tests.postgres_server import PostgresServer

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.export_trust import export_trust
 from peft_registry.registry.homes.home import utc_now
-from peft_registry.registry.pull import pull_version
+from peft_registry.registry.use_cases.export_trust import export_trust
+from peft_registry.registry.use_cases.pull import pull_version
 from tests.homes import a_home, register_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

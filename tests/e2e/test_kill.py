@@ -12,8 +12,8 @@ KILLED = -9
 MOMENTS = (
     "peft_registry.trainer.training.load_base",
     "peft_registry.trainer.evaluation.before_after.evaluate_before_after",
-    "peft_registry.registry.register._store_files",
-    "peft_registry.registry.register._write_rows",  # tests/integration/test_register.py stops at each step between these two
+    "peft_registry.registry.use_cases.register._store_files",
+    "peft_registry.registry.use_cases.register._write_rows",  # tests/integration/test_register.py stops at each step between these two
 )
 
 
@@ -55,7 +55,9 @@ def test_a_training_killed_at_any_moment_leaves_the_home_as_it_was(
 def test_killed_after_its_transaction_the_version_is_whole_and_the_same_command_completes_it(
     warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
-    kill_when_it_says(warm, workplace, "paused", *TRAIN, pause="peft_registry.registry.register.publish_checkpoint")
+    kill_when_it_says(
+        warm, workplace, "paused", *TRAIN, pause="peft_registry.registry.use_cases.register.publish_checkpoint"
+    )
     assert listed(workplace) == ["polite-replies:1", "tiny:1"]
     found = warm("verify", "polite-replies", "-o", "json", cwd=workplace).ok().value
     assert [one["error"] for one in found["checks"] if one["status"] != "ok"] == ["log-pending"]
@@ -68,7 +70,10 @@ def test_a_base_add_that_is_killed_adds_nothing_and_can_be_repeated(
     warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
     add = ("base", "add", "embedded", "--name", "copied", "--store", "copy")
-    for point in ("peft_registry.registry.register._store_files", "peft_registry.registry.register._record"):
+    for point in (
+        "peft_registry.registry.use_cases.register._store_files",
+        "peft_registry.registry.use_cases.register._record",
+    ):
         kill_when_it_says(warm, workplace, "paused", *add, pause=point)
         assert listed(workplace) == ["tiny:1"]
     assert "copied:1" in warm(*add, cwd=workplace).ok().out
@@ -80,7 +85,7 @@ def test_an_init_that_is_killed_leaves_no_home_and_can_be_repeated(
     point: str, warm: WarmCommand, tmp_path: Path
 ) -> None:
     kill_when_it_says(
-        warm, tmp_path, "paused", "init", "--unencrypted", pause=f"peft_registry.registry.initialise.{point}"
+        warm, tmp_path, "paused", "init", "--unencrypted", pause=f"peft_registry.registry.use_cases.make_home.{point}"
     )
     assert not (tmp_path / ".registry").exists()
     assert warm("list", cwd=tmp_path).code == 7
@@ -90,7 +95,7 @@ def test_an_init_that_is_killed_leaves_no_home_and_can_be_repeated(
 
 def test_a_pull_that_is_killed_leaves_no_folder_and_can_be_repeated(warm: WarmCommand, workplace: Path) -> None:
     pull = ("pull", "tiny", "pulled")
-    kill_when_it_says(warm, workplace, "paused", *pull, pause="peft_registry.registry.pull.verify_folder")
+    kill_when_it_says(warm, workplace, "paused", *pull, pause="peft_registry.registry.use_cases.pull.verify_folder")
     assert not (workplace / "pulled").exists()
     warm(*pull, cwd=workplace).ok()
     assert warm("verify", "pulled", cwd=workplace).code == 0

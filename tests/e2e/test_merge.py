@@ -15,8 +15,8 @@ MOMENTS = (
     "peft_registry.trainer.merge.folder.write_merged",
     "peft_registry.trainer.merge.figures.probes_of",
     "peft_registry.trainer.merges.merge_card",
-    "peft_registry.registry.register._store_files",
-    "peft_registry.registry.register._write_rows",
+    "peft_registry.registry.use_cases.register._store_files",
+    "peft_registry.registry.use_cases.register._write_rows",
 )
 
 

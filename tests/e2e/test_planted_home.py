@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from peft_registry.registry.homes.home import utc_now
-from peft_registry.registry.pull import pull_version
+from peft_registry.registry.use_cases.pull import pull_version
 from tests.e2e.commands import registry
 from tests.homes import a_home, register_adapter
 

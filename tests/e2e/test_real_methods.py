@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.initialise import NewHome, make_home
+from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.schemas.config import METHOD_NAMES
 from peft_registry.schemas.profile import OrganisationProfile
 from tests.homes import NOW

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.initialise import NewHome, make_home
-from peft_registry.registry.pull import pull_version
-from peft_registry.registry.verify import verify_folder
+from peft_registry.registry.use_cases.make_home import NewHome, make_home
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.profile import OrganisationProfile
 from tests.homes import NOW
 

@@ -198,7 +198,7 @@ def test_peft_gives_the_logits_of_the_end_of_training_from_a_pulled_folder(
 
     from peft_registry.registry.homes.base_locations import base_location
     from peft_registry.registry.homes.home import open_home
-    from peft_registry.registry.pull import pull_version
+    from peft_registry.registry.use_cases.pull import pull_version
 
     kept = keep_what_is_trained(monkeypatch)
     opened = open_home(workplace / ".registry")

@@ -15,10 +15,10 @@ import torch
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
-from peft_registry.registry.verify import verify_version
+from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version

@@ -9,8 +9,8 @@ import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig
 
-from peft_registry.registry.bases import add_base
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.trainer.differences import Comparison, ModuleDifference, compare_versions
 from peft_registry.trainer.merge_request import MergeRequest

@@ -10,10 +10,10 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records.evaluations import recheck_version, stored_evaluations
+from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
-from peft_registry.registry.verify import verify_folder, verify_version
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
@@ -79,7 +79,7 @@ def neutral_rows() -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory):
     """A home with the embedded base and two adapters that were trained alike on the same rows: LoRA and prompt tuning."""
-    from peft_registry.registry.initialise import NewHome, make_home
+    from peft_registry.registry.use_cases.make_home import NewHome, make_home
     from peft_registry.schemas.profile import OrganisationProfile
     from peft_registry.trainer.base_intake import intake_base
     from peft_registry.trainer.runs import train_and_register
@@ -413,9 +413,9 @@ def _rows(items):
 
 def test_an_evaluation_of_other_weights_is_stale_in_show_report_and_verify_and_spoils_no_verdict(home, evaluated):
     """The adapter's evaluation, said about another version: what a merge leaves behind."""
-    from peft_registry.registry.report import make_report
-    from peft_registry.registry.show import describe_version
-    from peft_registry.registry.statements import append_statement
+    from peft_registry.registry.use_cases.report import make_report
+    from peft_registry.registry.use_cases.show import describe_version
+    from peft_registry.registry.use_cases.statements import append_statement
 
     base = version_named(home, "tiny")
     arms = tuple(_with_other_weights(one) for one in evaluated.record.arms)

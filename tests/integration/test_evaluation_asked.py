@@ -13,16 +13,16 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records.evaluations import recheck_version, stale_for, stored_evaluations
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.report import make_report
-from peft_registry.registry.show import describe_version
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
-from peft_registry.registry.trust_update import update_trust
+from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.update_trust import update_trust
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
-from peft_registry.registry.verify import verify_version
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Said
@@ -63,7 +63,7 @@ SAID: list[str] = []  # what the training of the fixture told
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A home with the embedded base and a short LoRA of it, trained from a file that names what is to be retained."""
-    from peft_registry.registry.initialise import NewHome, make_home
+    from peft_registry.registry.use_cases.make_home import NewHome, make_home
     from peft_registry.schemas.profile import OrganisationProfile
     from peft_registry.trainer.base_intake import intake_base
 

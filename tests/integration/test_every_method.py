@@ -15,10 +15,10 @@ import torch
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.initialise import NewHome, make_home
-from peft_registry.registry.pull import pull_version
 from peft_registry.registry.records.provenance import run_of
-from peft_registry.registry.verify import verify_folder
+from peft_registry.registry.use_cases.make_home import NewHome, make_home
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.modification import ModificationRecord

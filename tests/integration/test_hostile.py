@@ -18,24 +18,30 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.bases import add_base, check_base_folder
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.identity.base import AdapterInBase
 from peft_registry.registry.identity.manifests import ManifestMalformed
-from peft_registry.registry.promote import set_alias
-from peft_registry.registry.pull import DestinationTaken, PullRefused, PullUnverified, pull_version, version_named
 from peft_registry.registry.records.references import AliasUnsigned
-from peft_registry.registry.register import register_version
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle
-from peft_registry.registry.statements import PredicateMalformed, append_statement, sign_statement
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.log import LogTruncated
 from peft_registry.registry.transparency.note import WrongOrigin
+from peft_registry.registry.use_cases.add_base import add_base, check_base_folder
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.pull import (
+    DestinationTaken,
+    PullRefused,
+    PullUnverified,
+    pull_version,
+    version_named,
+)
+from peft_registry.registry.use_cases.register import register_version
+from peft_registry.registry.use_cases.statements import PredicateMalformed, append_statement, sign_statement
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.evidence import MAX_KEYS
 from peft_registry.registry.verification.presented import EvidenceBroken
-from peft_registry.registry.verify import verify_folder, verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
@@ -155,7 +161,7 @@ def test_a_checkpoint_of_another_log_by_our_own_log_key_is_broken(registry: Regi
 
 
 def test_a_removed_proof_is_not_proof(registry: Registry, pulled: Path) -> None:
-    from peft_registry.registry.verify import Requirements
+    from peft_registry.registry.use_cases.verify import Requirements
 
     (pulled / PROOF).unlink()
     assert step(check(registry, pulled), "log").error == "log-pending"

@@ -8,12 +8,12 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig
 
-from peft_registry.registry.bases import add_base
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.pull import pull_version
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.register import ModificationRecordMissing, NewArtifact, register_version
-from peft_registry.registry.verify import verify_version
+from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import ModificationRecordMissing, NewArtifact, register_version
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -351,6 +351,6 @@ def test_a_merge_of_a_merge_counts_each_training_run_once(place: tuple[Registry,
 
 
 def found_inputs(registry: Registry) -> list[Any]:
-    from peft_registry.registry.pull import version_named
+    from peft_registry.registry.use_cases.pull import version_named
 
     return [version_named(registry, name) for name in ("a", "b")]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from peft_registry.registry.bases import add_base
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.verify import verify_version
+from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.trainer.base_models import load_base

@@ -13,23 +13,23 @@ import pytest
 import torch
 from peft import IA3Config, LoraConfig
 
-from peft_registry.registry.bases import add_base
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.pull import pull_version, version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.register import (
+from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.register import (
     ModificationRecordMissing,
     ModificationRecordWrong,
     NewArtifact,
     NewStatement,
     register_version,
 )
-from peft_registry.registry.report import make_report
-from peft_registry.registry.statements import append_statement
-from peft_registry.registry.verify import verify_version
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest

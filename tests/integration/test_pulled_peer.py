@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.pull import pull_version
-from peft_registry.registry.statements import append_statement
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.statements import append_statement
 from tests.homes import a_home, register_adapter
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.bases import add_base, base_record
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.initialise import DatabaseInUse, PasswordInAddress
-from peft_registry.registry.promote import set_alias
-from peft_registry.registry.pull import version_named
 from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.register import ModificationRecordMissing, NewArtifact, register_version
 from peft_registry.registry.storage.filesystem import FilesystemStore
 from peft_registry.registry.transparency.log import LogTruncated
-from peft_registry.registry.verify import verify_version
+from peft_registry.registry.use_cases.add_base import add_base, base_record
+from peft_registry.registry.use_cases.make_home import DatabaseInUse, PasswordInAddress
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.pull import version_named
+from peft_registry.registry.use_cases.register import ModificationRecordMissing, NewArtifact, register_version
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import KnownError, Taken
 from peft_registry.schemas.identity import Digest
@@ -185,7 +185,7 @@ def test_a_write_that_fails_registers_nothing_and_the_same_call_completes(tmp_pa
 KILLED = """
     import os, sys
     from pathlib import Path
-    import peft_registry.registry.register, peft_registry.registry.records.checkpoints, peft_registry.registry.homes.home
+    import peft_registry.registry.use_cases.register, peft_registry.registry.records.checkpoints, peft_registry.registry.homes.home
     from peft_registry.registry.database import session
     sys.path.insert(0, {root!r})
     from tests.homes import reopened, add_a_base, an_artifact
@@ -196,19 +196,19 @@ KILLED = """
     artifact = an_artifact(folder / "adapter", base)
     module, name = point.rsplit(".", 1)
     setattr(sys.modules[module], name, die)
-    peft_registry.registry.register.register_version(opened, artifact)
+    peft_registry.registry.use_cases.register.register_version(opened, artifact)
 """
 
 
 @pytest.mark.parametrize(
     "point",
     [
-        "peft_registry.registry.register._store_files",
-        "peft_registry.registry.register._sign_listing",
-        "peft_registry.registry.register._record",
-        "peft_registry.registry.register._write_rows",
-        "peft_registry.registry.register.record_statement",
-        "peft_registry.registry.register.publish_checkpoint",
+        "peft_registry.registry.use_cases.register._store_files",
+        "peft_registry.registry.use_cases.register._sign_listing",
+        "peft_registry.registry.use_cases.register._record",
+        "peft_registry.registry.use_cases.register._write_rows",
+        "peft_registry.registry.use_cases.register.record_statement",
+        "peft_registry.registry.use_cases.register.publish_checkpoint",
     ],
 )
 def test_a_kill_at_any_step_leaves_no_lie_and_the_same_command_completes(tmp_path: Path, point: str) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.pull import pull_version
-from peft_registry.registry.statements import append_statement
-from peft_registry.registry.verify import Requirements, verify_folder, verify_version
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.homes import NOW, a_home, register_adapter
 

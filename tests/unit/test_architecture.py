@@ -126,7 +126,7 @@ def test_listing_loads_nothing_that_trains_browses_or_migrates(tmp_path: Path, h
 def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
     loaded = packages(
         modules_after(
-            "import peft_registry.registry.verify, peft_registry.registry.pull, peft_registry.registry.mlflow.draining",
+            "import peft_registry.registry.use_cases.verify, peft_registry.registry.use_cases.pull, peft_registry.registry.mlflow.draining",
             cwd=tmp_path,
         )
     )

@@ -136,7 +136,7 @@ def test_version_tags_carry_what_the_version_page_lacks() -> None:
     assert tags["registry.signature"] == "signed by lab-1"
     assert tags["registry.bias_status"] == "house.stereotype_rate: inconclusive"
     assert tags["registry.record"] == "38 of 61 fields filled, 23 open"
-    assert tags["peft_registry.registry.statements"] == "provenance, registration"
+    assert tags["peft_registry.registry.use_cases.statements"] == "provenance, registration"
     assert "registry.recall" not in tags
 
 

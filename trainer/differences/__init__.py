@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.pull import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.differences.facts import Fact, facts_of

@@ -11,8 +11,8 @@ from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.disk.hashing import copy_and_hash, write_and_hash
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import require_signed_alias
+from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.registry.verification.presented import Presented, present_version
-from peft_registry.registry.verify import verify_folder
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Taken
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.version import VerifyOutcome, Version

@@ -6,7 +6,7 @@ No gate guards an alias yet; every move is signed, logged and can be read back f
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.schemas.identity import check_alias
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version

@@ -17,7 +17,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import path_problem
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.oms import Resource, UnsignableListing, parse_bundle, sign_folder_listing
-from peft_registry.registry.statements import SignedStatement, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import SignedStatement, record_statement, sign_statement
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name

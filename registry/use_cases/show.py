@@ -4,9 +4,9 @@ from typing import Any
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.pull import version_named
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.registry.verification.checks import human_bytes
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord

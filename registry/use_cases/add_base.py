@@ -16,8 +16,8 @@ from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors
 from peft_registry.registry.identity.weights import TensorDifference, diff_tensors
 from peft_registry.registry.records.signed_records import signed_statements, stored_manifest
-from peft_registry.registry.register import NewArtifact, NewStatement, register_version
-from peft_registry.registry.statements import append_statement
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.verification.presented import local_object
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked

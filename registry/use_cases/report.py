@@ -14,7 +14,7 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
-from peft_registry.registry.verify import verify_version
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Reference
