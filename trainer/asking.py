@@ -130,10 +130,10 @@ def _asked(
 
 def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observe) -> tuple[Any, Any, Version | None]:
     """(model, tokenizer, its base) of a version, from bytes that were checked a moment ago; a base has no base."""
-    from peft_registry.trainer.base_models import load_base, load_tokenizer
+    from peft_registry.trainer.bases.loading import load_base, load_tokenizer
+    from peft_registry.trainer.bases.quantization import described
     from peft_registry.trainer.merge.bundle import load_artifact
     from peft_registry.trainer.methods import full
-    from peft_registry.trainer.quantization import described
 
     if version.kind == "base":
         base = checked_base(registry, version, scratch, observe)

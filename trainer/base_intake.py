@@ -13,7 +13,7 @@ from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.values import Value, declared
-from peft_registry.trainer.base_facts import stated_by_gguf, stated_by_readme
+from peft_registry.trainer.bases.stated_facts import stated_by_gguf, stated_by_readme
 from peft_registry.trainer.embedded import declared_facts, embedded_base
 from peft_registry.trainer.facts_file import read_facts
 
@@ -69,7 +69,7 @@ def intake_base(
         return add_base(
             registry, embedded_base(), name=chosen, origin=origin, facts=known, mode=_MODES[mode], observe=observe
         )
-    from peft_registry.trainer.base_models import prepare_base
+    from peft_registry.trainer.bases.loading import prepare_base
 
     prepared = prepare_base(source, revision=revision, destination=registry.folder / "bases" / chosen, observe=observe)
     return add_base(

@@ -15,7 +15,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.progress import Observe, Said
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.quantization import describe
+from peft_registry.trainer.bases.quantization import describe
 
 
 class NotABase(InputRefused):

@@ -9,7 +9,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.progress import Observe, ignore
-from peft_registry.trainer.base_models import load_tokenizer
+from peft_registry.trainer.bases.loading import load_tokenizer
 from peft_registry.trainer.checked_base import base_named
 from peft_registry.trainer.config import load_training_file
 from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, inspect_file

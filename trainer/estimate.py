@@ -376,7 +376,7 @@ def _assumed(config: TrainingFile) -> _Workload:
 
 def _workload(loaded: LoadedConfig, folder: Path, context_length: int | None, observe: Observe) -> _Workload:
     """The data as the run would read them: the largest batch, and the tokens of all epochs."""
-    from peft_registry.trainer.base_models import load_tokenizer
+    from peft_registry.trainer.bases.loading import load_tokenizer
     from peft_registry.trainer.data.collate import Batches, Layout, padding_id
     from peft_registry.trainer.data.dataset import load_data
     from peft_registry.trainer.memory import Shape

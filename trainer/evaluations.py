@@ -237,7 +237,7 @@ def _evaluate(
 
 def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
     """The base of a version, checked and loaded once for all references that share it."""
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
     from peft_registry.trainer.environment import choose_hardware
 
     needed = None if manifest.base is None else manifest.base.manifest
@@ -343,7 +343,7 @@ def _beside_parent(
 
 
 def _loaded_again(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Any:
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
 
     quantised = manifest.base is not None and manifest.base.quantisation is not None
     block = _quantisation(session.registry, version) if quantised else None

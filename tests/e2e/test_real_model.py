@@ -98,7 +98,7 @@ def test_the_pulled_adapter_gives_the_logits_of_the_end_of_training(story: Story
     import torch
     from peft import PeftModel
 
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
 
     base, _ = load_base(story.base, dtype=story.outcome.run.environment.dtype, device="cpu")
     reloaded = PeftModel.from_pretrained(base, str(story.pulled)).eval()

@@ -23,7 +23,7 @@ BBQ_ROWS = 200
 
 @pytest.fixture(scope="module")
 def real(smollm2: Path):
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
 
     return load_base(smollm2, dtype="fp32", device="cpu")
 

@@ -9,7 +9,7 @@ import pytest
 
 from peft_registry.registry.identity.base import BaseWithoutWeights, identify_base
 from peft_registry.schemas.errors import KnownError
-from peft_registry.trainer.base_models import (
+from peft_registry.trainer.bases.loading import (
     BaseNotLoadable,
     BaseSourceNotFound,
     BaseWeightsIncomplete,

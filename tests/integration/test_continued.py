@@ -23,7 +23,7 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.ancestry import trained_on
-from peft_registry.trainer.base_models import load_base
+from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.compare import registered_before
 from peft_registry.trainer.config import load_tasks, load_training_file
 from peft_registry.trainer.embedded import embedded_base, example_rows

@@ -155,7 +155,7 @@ def test_what_was_registered_reloads_by_its_card_to_the_logits_of_the_end_of_tra
     assert torch.allclose(found, expected, rtol=0, atol=TOLERANCE * max(1.0, float(expected.abs().max())))
     base = story.trained.model if hasattr(story.trained.model, "disable_adapter") else None
     if base is not None:  # the base arm is the untouched base, in the format that it was trained on
-        from peft_registry.trainer.base_models import load_base
+        from peft_registry.trainer.bases.loading import load_base
 
         quantization = story.trained.config.quantization
         pristine, _ = load_base(embedded_base(), dtype="fp32", device="cpu", quantization=quantization)
@@ -166,7 +166,7 @@ def test_what_was_registered_reloads_by_its_card_to_the_logits_of_the_end_of_tra
 
 @pytest.mark.parametrize("case", MARKED)
 def test_our_own_loader_gives_the_same_and_the_files_name_no_place_of_this_machine(told, case):
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
 
     story = told(case)
     quantization = story.trained.config.quantization

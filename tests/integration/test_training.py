@@ -10,12 +10,12 @@ import torch
 
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.progress import Advanced
+from peft_registry.trainer.bases.tensor_files import AdapterConfigRefused, WeightsMismatch
 from peft_registry.trainer.data.collate import Batches, collate, padding_id
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.loop import learning_rate_factor, supervised_loss, train
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
-from peft_registry.trainer.methods.weights_io import AdapterConfigRefused, WeightsMismatch
 from peft_registry.trainer.training import train_adapter
 from peft_registry.trainer.watchdog import LossDiverged
 from tests.builders import a_base_record

@@ -13,11 +13,11 @@ from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, LossComparison, Responsible
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.trainer.bases.quantization import describe
 from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.suites import LoadedSuite
-from peft_registry.trainer.quantization import describe
 from peft_registry.trainer.training import Trained
 
 

@@ -14,11 +14,11 @@ from peft_registry.registry.disk.files import read_file, unwritable
 from peft_registry.schemas.config import MethodName
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.bases.tensor_files import write_json
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
 from peft_registry.trainer.merge_inputs import Folded, Prepared
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.hybrid import LORA, PROMPT
-from peft_registry.trainer.methods.weights_io import write_json
 
 COMPOSITION = "composition.json"
 MODEL = "model"  # folder of the folded weights
@@ -111,6 +111,6 @@ def with_beside(model: Any, part: Path) -> Any:
 
 
 def _whole(folder: Path, base_model: Any) -> Any:
-    from peft_registry.trainer.base_models import load_base
+    from peft_registry.trainer.bases.loading import load_base
 
     return load_base(folder, dtype="fp32", device=base_model.device.type)[0]

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.bases.tensor_files import write_json, write_tensors
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, Adapter
-from peft_registry.trainer.methods.weights_io import write_json, write_tensors
 
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"

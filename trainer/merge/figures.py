@@ -8,7 +8,8 @@ from typing import Any
 
 from peft_registry.schemas.merge import BasePolicy, Divergence
 from peft_registry.schemas.progress import Observe, Said, ignore
-from peft_registry.trainer.base_models import load_base, load_tokenizer
+from peft_registry.trainer.bases.loading import load_base, load_tokenizer
+from peft_registry.trainer.bases.quantization import Quantisation, dequantized_weights, described
 from peft_registry.trainer.environment import Dtype
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.merge.adapter import read_adapter
@@ -16,7 +17,6 @@ from peft_registry.trainer.merge.bundle import with_beside
 from peft_registry.trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters
 from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge_inputs import Prepared
-from peft_registry.trainer.quantization import Quantisation, dequantized_weights, described
 
 
 @dataclass(frozen=True, slots=True)

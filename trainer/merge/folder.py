@@ -5,11 +5,11 @@ from pathlib import Path
 
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.bases.tensor_files import write_json
 from peft_registry.trainer.merge.measures import MergeChanges
 from peft_registry.trainer.merge.plan import CONFIG, MergePlan
 from peft_registry.trainer.merge.stream import write_merged
 from peft_registry.trainer.merge.tensors import INDEX
-from peft_registry.trainer.methods.weights_io import write_json
 
 # what belongs to a model besides its weights: configuration, tokenizer, template, licence and policy texts
 _SUFFIXES = (".json", ".txt", ".model", ".jinja", ".spm")

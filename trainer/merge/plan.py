@@ -12,12 +12,12 @@ from typing import Any
 
 from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.merge import Algorithm
+from peft_registry.trainer.bases.quantization import Quantisation
 from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import Folding
 from peft_registry.trainer.merge.names import ModelNames
 from peft_registry.trainer.merge.tensors import DTYPES, INDEX, StoredTensor, matrix_of
 from peft_registry.trainer.merge.updates import Update
-from peft_registry.trainer.quantization import Quantisation
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.merge import ALGORITHMS
+from peft_registry.trainer.bases.quantization import Quantisation
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import fold
@@ -14,7 +15,6 @@ from peft_registry.trainer.merge.plan import CONFIG, Ingredient, MergePlan, make
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from peft_registry.trainer.merge_inputs import Folded
 from peft_registry.trainer.merge_request import FORMATS, FourBitMergeRefused, MergeRequest
-from peft_registry.trainer.quantization import Quantisation
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 

@@ -309,7 +309,7 @@ def implementation(name: MethodName) -> Method:
     module = METHODS[name].module
     if module is None:
         raise MethodNotAvailable(name, available_methods())
-    from peft_registry.trainer.quantization import without_kernels
+    from peft_registry.trainer.bases.quantization import without_kernels
 
     with without_kernels():  # peft imports bitsandbytes
         return cast(Method, importlib.import_module(module))  # a module's functions are the protocol's members
@@ -317,7 +317,7 @@ def implementation(name: MethodName) -> Method:
 
 def count_trainable(model: Any) -> tuple[int, int]:
     """(trainable, all) parameters of a torch module; a shared tensor counts once, a weight in 4 bits as one."""
-    from peft_registry.trainer.quantization import size_of
+    from peft_registry.trainer.bases.quantization import size_of
 
     parameters = list(model.parameters())
     return (

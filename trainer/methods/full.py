@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.trainer.methods.weights_io import read_tensors, require_same_keys, tidy_config, write_tensors
+from peft_registry.trainer.bases.tensor_files import read_tensors, require_same_keys, tidy_config, write_tensors
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"

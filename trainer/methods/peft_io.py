@@ -15,7 +15,7 @@ from typing import Any
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.trainer.methods.weights_io import (
+from peft_registry.trainer.bases.tensor_files import (
     AdapterConfigRefused,
     WeightsMismatch,
     read_tensors,

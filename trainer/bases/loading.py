@@ -1,6 +1,6 @@
 """Bringing a base into a folder of safetensors, and loading one from it. Remote code is never run.
 
-A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/gguf_base.py`) or a Hub id (fetched,
+A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/bases/gguf.py`) or a Hub id (fetched,
 `trainer/hub.py`).
 """
 
@@ -16,11 +16,11 @@ from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.config import OffloadBlock, QuantizationBlock
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.bases.offload import forget_shared_addresses
+from peft_registry.trainer.bases.offload import loading_arguments as offloading_arguments
+from peft_registry.trainer.bases.quantization import keep_gradients, loading_arguments
 from peft_registry.trainer.environment import Dtype
 from peft_registry.trainer.hub import HUB_ID, fetch_from_hub
-from peft_registry.trainer.offload import forget_shared_addresses
-from peft_registry.trainer.offload import loading_arguments as offloading_arguments
-from peft_registry.trainer.quantization import keep_gradients, loading_arguments
 
 _MAX_NAMED = 3  # tensors named in one error
 # what peft and our own layers put into the names of the parameters that they wrap
@@ -117,7 +117,7 @@ def prepare_base(
             return PreparedBase(path, BaseOrigin(format="huggingface", source=path.resolve().name))
         if path.suffix.lower() != ".gguf":
             raise BaseSourceNotFound(source)
-        from peft_registry.trainer.gguf_base import convert_gguf
+        from peft_registry.trainer.bases.gguf import convert_gguf
 
         folder, origin, notes = convert_gguf(path, destination=destination, observe=observe)
         return PreparedBase(folder, origin, notes=notes)
@@ -148,8 +148,8 @@ def load_base(
     Raises:
         BaseNotLoadable: transformers does not know the architecture, or the configuration contradicts the weights.
         BaseWeightsIncomplete: a tensor of the model is not in the files.
-        QuantizationUnavailable: of `trainer/quantization.py`.
-        OffloadRefused: of `trainer/offload.py`.
+        QuantizationUnavailable: of `trainer/bases/quantization.py`.
+        OffloadRefused: of `trainer/bases/offload.py`.
     """
     import torch
     from transformers import AutoModelForCausalLM

@@ -18,7 +18,7 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Finished, Observe, Started, ignore
-from peft_registry.trainer.base_models import bare_exceptions_as_values, first_line
+from peft_registry.trainer.bases.loading import bare_exceptions_as_values, first_line
 
 _STEP = "convert"
 _MAGIC = b"GGUF"
@@ -115,7 +115,7 @@ def _convert(path: Path, folder: Path, facts: _Facts) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    from peft_registry.trainer.methods.weights_io import tidy_config
+    from peft_registry.trainer.bases.tensor_files import tidy_config
 
     disable_progress_bar()
     try:

@@ -1,0 +1,1 @@
+"""Base models: prepared from what the user has, loaded, quantised, offloaded, described."""
