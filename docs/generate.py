@@ -197,7 +197,7 @@ def methods_page() -> str:
 
 def claims() -> str:
     """What kept results say about popular claims: `registry compare --claims` prints the same."""
-    from peft_registry.trainer.claims import claims_page, judge_claims
+    from peft_registry.trainer.claims.judging import claims_page, judge_claims
 
     return claims_page(judge_claims(MEASURED / "claims.yml"))
 

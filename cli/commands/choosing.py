@@ -170,7 +170,7 @@ def compare(
 
 
 def _judge(path: Path, output: Output) -> None:
-    from peft_registry.trainer.claims import claims_page, judge_claims
+    from peft_registry.trainer.claims.judging import claims_page, judge_claims
 
     judged = judge_claims(path)
     if output is Output.json:

@@ -10,8 +10,8 @@ from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, Met
 from peft_registry.schemas.evaluation import Interval, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import derived, measured, unknown
-from peft_registry.trainer.claim_measures import Figure
-from peft_registry.trainer.claims import MalformedClaims, claims_page, judge_claims, verdict_of
+from peft_registry.trainer.claims.judging import MalformedClaims, claims_page, judge_claims, verdict_of
+from peft_registry.trainer.claims.measures import Figure
 from tests.interpreter import ROOT
 
 SHA = Digest.of(b"x")

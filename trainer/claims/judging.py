@@ -1,6 +1,6 @@
 """Popular claims about adaptation methods against figures that were measured here: `registry compare --claims FILE`.
 
-A file lists claims, each with the range that is claimed and the measure that answers it (`trainer/claim_measures.py`); measures
+A file lists claims, each with the range that is claimed and the measure that answers it (`trainer/claims/measures.py`); measures
 read stored results and type nothing by hand. One rule gives every verdict:
 
     ours wholly inside the claimed range   confirmed
@@ -21,7 +21,7 @@ from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.comparison import MethodComparison
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.trainer.claim_measures import MEASURES, Figure, NotMeasured, Results, number_text
+from peft_registry.trainer.claims.measures import MEASURES, Figure, NotMeasured, Results, number_text
 
 _MAX_BYTES = 16 * 1024 * 1024
 

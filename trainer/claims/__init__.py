@@ -1,0 +1,1 @@
+"""Popular claims about adaptation methods, held against measured figures."""
