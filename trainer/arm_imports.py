@@ -3,7 +3,7 @@
 import tqdm.std
 import transformers.models.llama.modeling_llama  # noqa: F401
 
-import peft_registry.trainer.compute
+import peft_registry.trainer.costs.compute
 import peft_registry.trainer.evaluation.before_after
 import peft_registry.trainer.runs
 import peft_registry.trainer.training  # noqa: F401

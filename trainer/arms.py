@@ -136,7 +136,7 @@ def _work(
 def latency_of(registry: Registry, version: Version, config: TrainingFile) -> Latency:
     """The latency of a registered version beside its base, both loaded in fp32 from verified bytes."""
     from peft_registry.trainer.bases.loading import load_base
-    from peft_registry.trainer.latency import measure_latency
+    from peft_registry.trainer.costs.latency import measure_latency
 
     row = METHODS[config.method]
     with run_folder(registry.folder / "runs", f"arm-{registry.nonce()}") as scratch:

@@ -1,6 +1,6 @@
 """`registry estimate` and `train --dry-run`: what a run needs before anything is loaded, from the base's config.json.
 
-Memory is traced (`trainer/memory.py`); what the trace cannot see is added here, each with its source: the libraries' own
+Memory is traced (`trainer/costs/memory.py`); what the trace cannot see is added here, each with its source: the libraries' own
 memory, the tokenizer, and what the allocator keeps of freed blocks. Then the limits: does it fit, only with the frozen base
 offloaded, or not at all, and which part binds. A figure below the floor, the base's weights alone, is impossible.
 Time and cost follow from tokens a second, given or measured by a registered run of this method on this base.
@@ -34,7 +34,7 @@ from peft_registry.trainer.environment import Hardware, choose_hardware
 from peft_registry.trainer.methods import METHODS, check_available, implementation
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.memory import Shape, Trace
+    from peft_registry.trainer.costs.memory import Shape, Trace
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
@@ -265,7 +265,7 @@ def judge_claim(claim: int, trace: "Trace") -> Fit:
 def _estimate(
     loaded: LoadedConfig, hf_config: Any, work: "_Workload", question: Question, *, rate: Value | None
 ) -> Estimate:
-    from peft_registry.trainer.memory import trace_memory
+    from peft_registry.trainer.costs.memory import trace_memory
     from peft_registry.trainer.training import weights_dtype
 
     config = loaded.config
@@ -313,7 +313,7 @@ def _estimate(
 
 def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool = False) -> tuple[Column, ...]:
     """The traced moments with what the trace cannot see, in bytes."""
-    from peft_registry.trainer.memory import COMPONENTS
+    from peft_registry.trainer.costs.memory import COMPONENTS
 
     backward = next(one for one in trace.moments if one.name == "backward")
     columns = []
@@ -364,7 +364,7 @@ def _read_config(path: Path) -> Any:
 
 
 def _assumed(config: TrainingFile) -> _Workload:
-    from peft_registry.trainer.memory import Shape
+    from peft_registry.trainer.costs.memory import Shape
 
     rows, tokens = config.training.per_device_train_batch_size, config.training.max_length
     return _Workload(
@@ -377,9 +377,9 @@ def _assumed(config: TrainingFile) -> _Workload:
 def _workload(loaded: LoadedConfig, folder: Path, context_length: int | None, observe: Observe) -> _Workload:
     """The data as the run would read them: the largest batch, and the tokens of all epochs."""
     from peft_registry.trainer.bases.loading import load_tokenizer
+    from peft_registry.trainer.costs.memory import Shape
     from peft_registry.trainer.data.collate import Batches, Layout, padding_id
     from peft_registry.trainer.data.dataset import load_data
-    from peft_registry.trainer.memory import Shape
 
     config = loaded.config
     tokenizer, training = load_tokenizer(folder), config.training

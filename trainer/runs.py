@@ -54,8 +54,8 @@ from peft_registry.trainer.run_folder import has_checkpoint, read_state, remove_
 from peft_registry.trainer.suite_pins import accepted_licences, load_suite
 
 if TYPE_CHECKING:
+    from peft_registry.trainer.costs.passes import Passes
     from peft_registry.trainer.evaluation.before_after import AskedOfResult, Evaluated
-    from peft_registry.trainer.passes import Passes
     from peft_registry.trainer.shared_base import SharedBase
     from peft_registry.trainer.training import Trained
 
@@ -202,8 +202,8 @@ class _Run:
 
     def complete(self, facts: dict[str, Any] | None, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
+        from peft_registry.trainer.costs.passes import watched
         from peft_registry.trainer.evaluation.before_after import evaluate_before_after
-        from peft_registry.trainer.passes import watched
         from peft_registry.trainer.training import train_adapter
 
         start = self._start()
@@ -352,7 +352,7 @@ class _Run:
     def _run_record(
         self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated", passes: "Passes"
     ) -> RunRecord:
-        from peft_registry.trainer.compute import compute_record
+        from peft_registry.trainer.costs.compute import compute_record
         from peft_registry.trainer.environment import describe_environment
 
         losses = evaluated.loss

@@ -150,7 +150,7 @@ def test_an_arm_that_diverges_is_shown_and_does_not_end_the_others(
 def test_the_latency_of_an_arm_is_measured_unmerged_and_merged(
     compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peft_registry.trainer.latency.MAX_ROUNDS", 7)
+    monkeypatch.setattr("peft_registry.trainer.costs.latency.MAX_ROUNDS", 7)
     arm = next(one for one in compared.found.arms if one.method == "lora")
     config = load_training_file(compared.config).config
     found = latency_of(compared.registry, version_named(compared.registry, arm.version or ""), config)
@@ -180,7 +180,7 @@ def test_an_arm_that_is_there_without_a_latency_is_timed_and_not_trained_again(
 def test_a_time_on_one_thread_is_that_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from peft_registry.trainer.latency import _clock
+    from peft_registry.trainer.costs.latency import _clock
 
     model = torch.nn.Linear(1, 1)
     model.device = torch.device("cpu")

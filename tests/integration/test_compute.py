@@ -9,7 +9,7 @@ import pytest
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import METHOD_NAMES, TrainingFile
 from peft_registry.schemas.progress import Warned
-from peft_registry.trainer.compute import FlopLaw, compute_record, trace_laws
+from peft_registry.trainer.costs.compute import FlopLaw, compute_record, trace_laws
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.environment import Hardware
@@ -80,7 +80,7 @@ def test_lora_on_a_model_of_ordinary_width_is_within_five_percent_of_four_operat
     "changes", [{}, {"lora__use_dora": True}, *({"method": name} for name in METHOD_NAMES if name != "lora")]
 )
 def test_the_law_predicts_a_shape_that_was_not_traced(changes):
-    from peft_registry.trainer.compute import _traced
+    from peft_registry.trainer.costs.compute import _traced
 
     config = a_training_file(**changes)
     law = trace_law(a_model().config, config)
@@ -137,12 +137,12 @@ def test_the_record_says_where_each_figure_comes_from(finished, base):
 
 
 def test_an_architecture_that_cannot_be_traced_falls_back_to_the_closed_form_and_says_so(finished, base, monkeypatch):
-    import peft_registry.trainer.compute
+    import peft_registry.trainer.costs.compute
 
     def fail(*_: object, **__: object) -> FlopLaw:
         raise NotImplementedError("no meta kernel")
 
-    monkeypatch.setattr(peft_registry.trainer.compute, "trace_laws", fail)
+    monkeypatch.setattr(peft_registry.trainer.costs.compute, "trace_laws", fail)
     heard: list[object] = []
     record = compute_record(finished, base, observe=heard.append)
     trainable = finished.parameters[0]
@@ -158,7 +158,7 @@ def test_rows_side_by_side_pay_for_their_own_lengths_only(finished):
 
 
 def test_evaluation_passes_are_counted_as_they_were(base, finished):
-    from peft_registry.trainer.passes import watched
+    from peft_registry.trainer.costs.passes import watched
 
     model, law = finished.model, trace_law(finished.model.config, finished.config, backward=False)
     import torch
@@ -178,7 +178,7 @@ def test_evaluation_passes_are_counted_as_they_were(base, finished):
 def test_a_cached_context_is_paid_for_by_the_queries_that_look_at_it():
     import torch
 
-    from peft_registry.trainer.passes import watched
+    from peft_registry.trainer.costs.passes import watched
 
     model = a_model()
     with torch.no_grad(), watched(model) as passes:

@@ -11,7 +11,7 @@ from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.progress import Said
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.quantization import bits_a_weight, quantized_layers, size_of
-from peft_registry.trainer.compute import compute_record
+from peft_registry.trainer.costs.compute import compute_record
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.loop import supervised_loss, train

@@ -1,6 +1,6 @@
 """The memory of a run, moment by moment, from a configuration alone: no weight is read and nothing large is allocated.
 
-A twin of the model is built on torch's meta device, as for counting operations (`trainer/compute.py`); then its tensors are
+A twin of the model is built on torch's meta device, as for counting operations (`trainer/costs/compute.py`); then its tensors are
 exchanged for fake ones on the CPU, which have a shape, a number format and no bytes. One step runs on them, forward, loss,
 backward and optimizer, through the very operations that a CPU would choose, and one scoring pass. A dispatch mode adds up
 the storages that are alive after each operation. So checkpointing, number formats, tied weights and whatever a method or an

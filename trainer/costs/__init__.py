@@ -1,0 +1,1 @@
+"""What a run takes: operations, memory, time, latency; and whether it fits."""
