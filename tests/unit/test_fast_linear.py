@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from peft_registry.trainer import fast_linear
-from peft_registry.trainer.fast_linear import fast_linear as fast
+from peft_registry.trainer.evaluation import fast_linear
+from peft_registry.trainer.evaluation.fast_linear import fast_linear as fast
 
 
 class Model(torch.nn.Module):
