@@ -16,7 +16,7 @@ from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, in
 from peft_registry.trainer.data.dataset import Located
 from peft_registry.trainer.data.formats import Reading, choose_reading
 from peft_registry.trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
-from peft_registry.trainer.hub_data import here_or_on_the_hub, is_hub_id
+from peft_registry.trainer.hub.data_sets import here_or_on_the_hub, is_hub_id
 
 TRAINING_FILES = (".yml", ".yaml")
 

@@ -189,7 +189,7 @@ def _check_once(asked: Asked) -> None:
 
 def _check_retained(asked: Asked) -> None:
     from peft_registry.trainer.evaluation.retention import check_retained, sources_of
-    from peft_registry.trainer.hub_data import here_or_on_the_hub
+    from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
 
     check_retained(sources_of(asked.retain), locate=here_or_on_the_hub(Path.cwd()))
 
@@ -421,7 +421,7 @@ def _questions(
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.quality import load_metric, read_answers
     from peft_registry.trainer.evaluation.retention import retained, sources_of
-    from peft_registry.trainer.hub_data import here_or_on_the_hub
+    from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
 
     asked = session.asked
     own = None if asked.metric is None else load_metric(asked.metric, allow_code=asked.allow_code)

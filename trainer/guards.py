@@ -73,7 +73,7 @@ def refuse_absent(loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ig
     from peft_registry.trainer.data.containers import DataFileMissing
     from peft_registry.trainer.evaluation.retention import check_retained
     from peft_registry.trainer.evaluation.suites import check_asked
-    from peft_registry.trainer.hub_data import here_or_on_the_hub, is_hub_id
+    from peft_registry.trainer.hub.data_sets import here_or_on_the_hub, is_hub_id
 
     data, retention = loaded.config.data, loaded.config.evaluation.retention
     named = [("data.train.path", data.train.path), ("data.validation.path", data.validation.path)]

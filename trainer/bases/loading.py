@@ -1,7 +1,7 @@
 """Bringing a base into a folder of safetensors, and loading one from it. Remote code is never run.
 
 A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/bases/gguf.py`) or a Hub id (fetched,
-`trainer/hub.py`).
+`trainer/hub/fetching.py`).
 """
 
 import re
@@ -20,7 +20,7 @@ from peft_registry.trainer.bases.offload import forget_shared_addresses
 from peft_registry.trainer.bases.offload import loading_arguments as offloading_arguments
 from peft_registry.trainer.bases.quantization import keep_gradients, loading_arguments
 from peft_registry.trainer.environment import Dtype
-from peft_registry.trainer.hub import HUB_ID, fetch_from_hub
+from peft_registry.trainer.hub.fetching import HUB_ID, fetch_from_hub
 
 _MAX_NAMED = 3  # tensors named in one error
 # what peft and our own layers put into the names of the parameters that they wrap

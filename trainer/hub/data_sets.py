@@ -14,7 +14,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.data.containers import SUFFIXES
 from peft_registry.trainer.data.dataset import Locate, Located, in_folder
-from peft_registry.trainer.hub import HUB_ID, CheckedFetch, Sibling, answers_of_the_hub
+from peft_registry.trainer.hub.fetching import HUB_ID, CheckedFetch, Sibling, answers_of_the_hub
 
 # the words for each split in the names of files, the one that is looked for first in front
 _SPLIT_WORDS: Mapping[Split, tuple[str, ...]] = {
@@ -84,7 +84,7 @@ def fetch_data(
 
     Raises:
         NoSuchDataFiles, AmbiguousDataFiles: nothing, or too much, fits.
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub.fetching`.
     """
     return fetch_files(
         source.path,
@@ -116,7 +116,7 @@ def fetch_files(
         destination, endpoint, token, observe: as for `fetch_data`.
 
     Raises:
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub.fetching`.
     """
     from huggingface_hub import HfApi, constants
 

@@ -1,0 +1,1 @@
+"""Model and data repositories on the Hugging Face Hub."""
