@@ -19,7 +19,7 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
 from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.config import load_training_file
+from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.methods import METHODS, implementation
 from peft_registry.trainer.run_folder import run_folder
 

@@ -19,8 +19,8 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import FILE_NAME
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.checked_base import base_named, checked_base
 from peft_registry.trainer.data.tokenize import ChatTemplateRefused, template_failures
+from peft_registry.trainer.inputs.base import base_named, checked_base
 
 BASE = "base"  # what `--against base` means: the base of the version that is asked
 

@@ -15,7 +15,7 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.values import Value, declared
 from peft_registry.trainer.bases.stated_facts import stated_by_gguf, stated_by_readme
 from peft_registry.trainer.embedded import declared_facts, embedded_base
-from peft_registry.trainer.facts_file import read_facts
+from peft_registry.trainer.inputs.facts_file import read_facts
 
 EMBEDDED = "embedded"
 _MODES: dict[str, Literal["reference", "copy", "link"]] = {"reference": "reference", "copy": "copy", "link": "link"}

@@ -10,13 +10,13 @@ from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.bases.loading import load_tokenizer
-from peft_registry.trainer.checked_base import base_named
-from peft_registry.trainer.config import load_training_file
 from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, inspect_file
 from peft_registry.trainer.data.dataset import Located
 from peft_registry.trainer.data.formats import Reading, choose_reading
 from peft_registry.trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
 from peft_registry.trainer.hub.data_sets import here_or_on_the_hub, is_hub_id
+from peft_registry.trainer.inputs.base import base_named
+from peft_registry.trainer.inputs.training_file import load_training_file
 
 TRAINING_FILES = (".yml", ".yaml")
 

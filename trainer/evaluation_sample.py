@@ -131,7 +131,7 @@ def _suites_here(registry: Registry, version: Version, record: EvaluationRecord)
         NothingToScore: there is none.
     """
     from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, suites
-    from peft_registry.trainer.suite_pins import load_suite
+    from peft_registry.trainer.inputs.suites import load_suite
 
     names, why = [], ["it holds no suite of this tool"]
     for used in record.datasets:

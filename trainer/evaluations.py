@@ -30,7 +30,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.checked_base import CheckedBase, checked_base
+from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.run_folder import run_folder
 
 SCORES = "scores"  # under the home
@@ -196,7 +196,7 @@ def _check_retained(asked: Asked) -> None:
 
 def _accept(registry: Registry, asked: Asked, key_id: str) -> None:
     """Record that whoever evaluates accepts the licences of the suites, and refuse names that are none."""
-    from peft_registry.trainer.suite_pins import accept_licence
+    from peft_registry.trainer.inputs.suites import accept_licence
 
     person = registry.trust.person_of(key_id)
     for name in asked.suites:
@@ -207,7 +207,7 @@ def _loaded_suites(
     registry: Registry, asked: Asked
 ) -> tuple[Any, ...]:  # peft_registry.trainer.evaluation.suites.LoadedSuite
     from peft_registry.trainer.evaluation.suites.selection import limited
-    from peft_registry.trainer.suite_pins import load_suite, suites_for_data
+    from peft_registry.trainer.inputs.suites import load_suite, suites_for_data
 
     takers = frozenset[str]() if asked.data is None else suites_for_data(registry, asked.suites)
     loaded = (load_suite(registry, name, asked.data if name in takers else None) for name in asked.suites)
@@ -443,7 +443,7 @@ def _conditions(
 ) -> Any:  # peft_registry.trainer.evaluation.evaluate.Conditions
     from peft_registry.trainer.evaluation.evaluate import Conditions
     from peft_registry.trainer.evaluation.thresholds import read_thresholds
-    from peft_registry.trainer.suite_pins import accepted_licences
+    from peft_registry.trainer.inputs.suites import accepted_licences
 
     person = session.registry.trust.person_of(key_id)
     thresholds, policy = read_thresholds(session.asked.policy)

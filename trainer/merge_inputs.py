@@ -26,7 +26,7 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import Quantisation
-from peft_registry.trainer.checked_base import CheckedBase, checked_base
+from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.merge_request import MergeOptionRefused, MergeRequest, WeightsDoNotFit
 
 if TYPE_CHECKING:

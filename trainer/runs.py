@@ -33,12 +33,13 @@ from peft_registry.schemas.run import KeptRun, RunRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.ancestry import trained_on
-from peft_registry.trainer.checked_base import CheckedBase, base_named, checked_base
-from peft_registry.trainer.config import LoadedConfig, load_training_file
-from peft_registry.trainer.continued import fetched, pinned
-from peft_registry.trainer.facts_file import read_facts
-from peft_registry.trainer.guards import refuse_absent, warnings_about, warnings_about_prompt
+from peft_registry.trainer.inputs.ancestry import trained_on
+from peft_registry.trainer.inputs.base import CheckedBase, base_named, checked_base
+from peft_registry.trainer.inputs.facts_file import read_facts
+from peft_registry.trainer.inputs.guards import refuse_absent, warnings_about, warnings_about_prompt
+from peft_registry.trainer.inputs.start import fetched, pinned
+from peft_registry.trainer.inputs.suites import accepted_licences, load_suite
+from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
 from peft_registry.trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
 from peft_registry.trainer.processes import Processes
@@ -51,7 +52,6 @@ from peft_registry.trainer.resume import (
     say_what_waits,
 )
 from peft_registry.trainer.run_folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
-from peft_registry.trainer.suite_pins import accepted_licences, load_suite
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.passes import Passes

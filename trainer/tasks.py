@@ -20,10 +20,10 @@ from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, KeptRun
 from peft_registry.schemas.tasks import TASK
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.checked_base import base_named
 from peft_registry.trainer.compare import registered_before, same_data
-from peft_registry.trainer.config import LoadedConfig, load_task_order, load_training_file, parse_override
 from peft_registry.trainer.forgetting import Forgetting, forgetting_of
+from peft_registry.trainer.inputs.base import base_named
+from peft_registry.trainer.inputs.training_file import LoadedConfig, load_task_order, load_training_file, parse_override
 from peft_registry.trainer.launch import Launch
 from peft_registry.trainer.methods import check_available
 from peft_registry.trainer.run_folder import kept_runs

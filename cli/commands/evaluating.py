@@ -107,7 +107,7 @@ def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> 
     """List the suites, their licences, and which are pinned here."""
     from peft_registry.cli.wiring import home_if_any
     from peft_registry.trainer.evaluation.suites import suites
-    from peft_registry.trainer.suite_pins import SuitePins, read_pins
+    from peft_registry.trainer.inputs.suites import SuitePins, read_pins
 
     registry = home_if_any(home)
     pins = SuitePins() if registry is None else read_pins(registry)
@@ -139,7 +139,7 @@ def suites_show(
     """Show what a suite measures, its neutral point and its defects."""
     from peft_registry.cli.wiring import home_if_any
     from peft_registry.trainer.evaluation.suites import suite_named
-    from peft_registry.trainer.suite_pins import read_pins
+    from peft_registry.trainer.inputs.suites import read_pins
 
     definition = suite_named(name).definition
     registry = home_if_any(home)
@@ -184,7 +184,7 @@ def suites_add(
     """Pin a suite's data by digest. The bytes stay where they are; those of the Hub are kept in its cache."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.suite_pins import pin_suite
+    from peft_registry.trainer.inputs.suites import pin_suite
 
     with opened(home) as registry:
         person = next((key.person for key in registry.trust.keys if key.role == "trainer"), None)

@@ -90,7 +90,7 @@ def train(
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.config import load_tasks
+    from peft_registry.trainer.inputs.training_file import load_tasks
     from peft_registry.trainer.launch import Launch, RegisteredElsewhere
     from peft_registry.trainer.run_folder import run_to_resume
     from peft_registry.trainer.runs import train_and_register

@@ -267,8 +267,8 @@ def test_a_base_that_changes_while_it_is_read_from_disk_is_not_registered(
 ) -> None:
     from peft_registry.registry.homes.home import open_home
     from peft_registry.trainer.base_intake import intake_base
-    from peft_registry.trainer.checked_base import BaseChanged
     from peft_registry.trainer.embedded import embedded_base
+    from peft_registry.trainer.inputs.base import BaseChanged
     from peft_registry.trainer.runs import train_and_register
 
     opened = open_home(workplace / ".registry")

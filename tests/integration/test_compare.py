@@ -20,8 +20,8 @@ from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.trainer.arms import Arm, latency_of
 from peft_registry.trainer.compare import Plan as ComparePlan
 from peft_registry.trainer.compare import comparison_id, plan_arms, registered_before
-from peft_registry.trainer.config import load_training_file
 from peft_registry.trainer.embedded import example_rows
+from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.methods import available_methods
 
 CONFIG = """\

@@ -22,12 +22,12 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.ancestry import trained_on
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.compare import registered_before
-from peft_registry.trainer.config import load_tasks, load_training_file
 from peft_registry.trainer.embedded import embedded_base, example_rows
 from peft_registry.trainer.forgetting import StepNotMeasured, forgetting_of
+from peft_registry.trainer.inputs.ancestry import trained_on
+from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
 from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, quiet, start_from
 from peft_registry.trainer.runs import train_and_register

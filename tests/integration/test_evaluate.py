@@ -20,8 +20,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Warned
 from peft_registry.trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
 from peft_registry.trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
-from peft_registry.trainer.run_folder import remove_abandoned
-from peft_registry.trainer.suite_pins import (
+from peft_registry.trainer.inputs.suites import (
     DataWithoutUse,
     LicenceNotAccepted,
     PinsDamaged,
@@ -31,6 +30,7 @@ from peft_registry.trainer.suite_pins import (
     read_pins,
     suites_for_data,
 )
+from peft_registry.trainer.run_folder import remove_abandoned
 from tests.homes import NOW
 from tests.interpreter import ROOT
 

@@ -32,10 +32,16 @@ from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
 from peft_registry.trainer.evaluation_sample import score_each_again
 from peft_registry.trainer.evaluations import Asked, evaluate_references
 from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound, HubUnreachable
+from peft_registry.trainer.inputs.suites import (
+    LicenceNotAccepted,
+    SuiteNotInRepository,
+    load_suite,
+    pin_suite,
+    read_pins,
+)
 from peft_registry.trainer.merge_request import MergeRequest
 from peft_registry.trainer.merges import merge_and_register
 from peft_registry.trainer.runs import train_and_register
-from peft_registry.trainer.suite_pins import LicenceNotAccepted, SuiteNotInRepository, load_suite, pin_suite, read_pins
 from tests.homes import NOW
 from tests.hub_server import COMMIT, FakeHub, serving
 

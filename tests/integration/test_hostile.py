@@ -49,7 +49,7 @@ from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import PAYLOAD_TYPE, RegistrationPredicate, statement_about
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
-from peft_registry.trainer.checked_base import BaseChanged, CheckedBase, file_states
+from peft_registry.trainer.inputs.base import BaseChanged, CheckedBase, file_states
 from tests.builders import an_evaluation
 from tests.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.signing_builders import a_p256_key, an_ed25519_key

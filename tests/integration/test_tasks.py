@@ -15,8 +15,8 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.progress import Advanced
-from peft_registry.trainer.config import load_tasks
 from peft_registry.trainer.embedded import example_rows
+from peft_registry.trainer.inputs.training_file import load_tasks
 from peft_registry.trainer.methods import available_methods, changes_loaded_base, implementation
 from peft_registry.trainer.shared_base import SharedBase, state_digest
 from peft_registry.trainer.tasks import train_tasks

@@ -3,7 +3,7 @@
 import pytest
 
 import peft_registry.trainer.learning_rates
-from peft_registry.trainer.guards import warnings_about, warnings_about_prompt
+from peft_registry.trainer.inputs.guards import warnings_about, warnings_about_prompt
 from tests.training_builders import a_training_file
 
 SWEEP = {

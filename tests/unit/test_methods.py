@@ -102,7 +102,7 @@ def test_each_default_says_where_it_comes_from_and_is_the_schemas():
 
 def test_the_table_and_a_refusal_need_no_torch():
     code = (
-        "import sys, peft_registry.trainer.methods, peft_registry.trainer.config\n"
+        "import sys, peft_registry.trainer.methods, peft_registry.trainer.inputs.training_file\n"
         "assert 'torch' not in sys.modules and 'peft' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ from peft_registry.schemas.config_aliases import MissingKey, UnknownKey, WrongVa
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import MalformedName
 from peft_registry.schemas.tasks import DataAndTasks, NoSuchTask, SeveralTasks, TaskTwice, parse_task, tasks_of
-from peft_registry.trainer.config import load_task_order, load_training_file
+from peft_registry.trainer.inputs.training_file import load_task_order, load_training_file
 
 ROWS = {"train": {"path": "rows.jsonl"}}
 

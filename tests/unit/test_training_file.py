@@ -23,7 +23,7 @@ from peft_registry.schemas.config_aliases import (
     parse_training_file,
 )
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.trainer.config import MalformedOverride, load_training_file, parse_override
+from peft_registry.trainer.inputs.training_file import MalformedOverride, load_training_file, parse_override
 
 MINIMAL: dict[str, Any] = {"name": "a", "base": "b", "method": "lora", "data": {"train": {"path": "x.jsonl"}}}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
 from peft_registry.schemas.progress import Observe, ignore
-from peft_registry.trainer.config import LoadedConfig
+from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.learning_rates import advice
 from peft_registry.trainer.methods import METHODS
 
