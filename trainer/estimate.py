@@ -28,9 +28,9 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.environment import Hardware, choose_hardware
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
+from peft_registry.trainer.machine.environment import Hardware, choose_hardware
 from peft_registry.trainer.methods import METHODS, check_available, implementation
 
 if TYPE_CHECKING:

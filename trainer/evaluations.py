@@ -91,7 +91,7 @@ class _Base:
     checked: CheckedBase
     model: Any
     tokenizer: Any
-    hardware: Any  # peft_registry.trainer.environment.Hardware
+    hardware: Any  # peft_registry.trainer.machine.environment.Hardware
 
 
 @dataclass(eq=False)
@@ -238,7 +238,7 @@ def _evaluate(
 def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
     """The base of a version, checked and loaded once for all references that share it."""
     from peft_registry.trainer.bases.loading import load_base
-    from peft_registry.trainer.environment import choose_hardware
+    from peft_registry.trainer.machine.environment import choose_hardware
 
     needed = None if manifest.base is None else manifest.base.manifest
     reference = version.manifest_digest if manifest.kind == "base" else needed
@@ -391,9 +391,9 @@ def _given(
 
 def _keeper(session: _Session, base: _Base) -> Any:  # peft_registry.trainer.evaluation.evaluate.Keep
     """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""
-    from peft_registry.trainer.environment import library_versions
     from peft_registry.trainer.evaluation.finished import NOTHING, ScoreFile, score_key
     from peft_registry.trainer.evaluation.provenance import harness
+    from peft_registry.trainer.machine.environment import library_versions
 
     def keep(name: ArmName, composition: Composition) -> Any:
         if not session.asked.reuse:

@@ -33,7 +33,7 @@ from peft_registry.schemas.errors import (
 )
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, Warned
 from peft_registry.schemas.run import KeptRun
-from peft_registry.trainer.environment import cores
+from peft_registry.trainer.machine.environment import cores
 
 _PATIENCE_SECONDS = 20.0  # torchrun gives its workers 30; then nothing is waited for
 _FAMILIES: dict[int, type[KnownError]] = {

@@ -24,11 +24,11 @@ from peft_registry.schemas.run import LossCurve
 from peft_registry.trainer.checkpoints import FAILED_NAME, Checkpoints, Progress, load_state, random_state, save_state
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
 from peft_registry.trainer.data.tokenize import IGNORED
-from peft_registry.trainer.energy import kilowatt_hours, read_counters
 from peft_registry.trainer.fused_lora import fused_lora
+from peft_registry.trainer.machine.energy import kilowatt_hours, read_counters
+from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
+from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.optimizers import plain_adamw
-from peft_registry.trainer.peak_memory import peak_bytes, reset_peak
-from peft_registry.trainer.processes import ALONE, Processes
 from peft_registry.trainer.row_attention import RowAttention, layout_of, row_attention
 from peft_registry.trainer.watchdog import LossDiverged, check_loss
 

@@ -234,7 +234,7 @@ class _Merge:
         accepted: AcceptedDistance | None,
         began: tuple[str, float],
     ) -> MergeRecord:
-        from peft_registry.trainer.environment import choose_hardware, describe_environment
+        from peft_registry.trainer.machine.environment import choose_hardware, describe_environment
 
         prepared = self.prepared
         return MergeRecord(

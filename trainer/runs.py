@@ -41,8 +41,8 @@ from peft_registry.trainer.inputs.start import fetched, pinned
 from peft_registry.trainer.inputs.suites import accepted_licences, load_suite
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
+from peft_registry.trainer.machine.processes import Processes
 from peft_registry.trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
-from peft_registry.trainer.processes import Processes
 from peft_registry.trainer.resume import (
     Keeper,
     changed_libraries,
@@ -353,7 +353,7 @@ class _Run:
         self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated", passes: "Passes"
     ) -> RunRecord:
         from peft_registry.trainer.costs.compute import compute_record
-        from peft_registry.trainer.environment import describe_environment
+        from peft_registry.trainer.machine.environment import describe_environment
 
         losses = evaluated.loss
         trainable, total = trained.parameters

@@ -21,8 +21,8 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.progress import Observe, Said, ignore
-from peft_registry.trainer.environment import cut_paths
 from peft_registry.trainer.inputs.training_file import load_training_file
+from peft_registry.trainer.machine.environment import cut_paths
 
 if TYPE_CHECKING:
     from peft_registry.trainer.data.tokenize import Example

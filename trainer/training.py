@@ -20,11 +20,11 @@ from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.checkpoints import Checkpoints
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data
-from peft_registry.trainer.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
 from peft_registry.trainer.loop import TrainResult
+from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
+from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.methods import METHODS, count_trainable, implementation
-from peft_registry.trainer.processes import ALONE, Processes
 from peft_registry.trainer.trials import Setting, train_all_seeds
 
 Load = Callable[..., tuple[Any, Any]]  # as `peft_registry.trainer.bases.loading.load_base`

@@ -21,12 +21,12 @@ from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.tokenize import Example
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.loop import Shape, TrainResult, allocating, supervised_loss, train
+from peft_registry.trainer.machine.processes import ALONE, Processes
+from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from peft_registry.trainer.methods.peft_io import start_from
 from peft_registry.trainer.optimizers import optimizer_for
-from peft_registry.trainer.processes import ALONE, Processes
 from peft_registry.trainer.row_attention import layout_of
-from peft_registry.trainer.seeding import seed_everything, seed_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from peft_registry.schemas.progress import Advanced, Event, Finished, Started, W
 from peft_registry.trainer.launch import Job, LaunchRefused
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.processes import Processes
+    from peft_registry.trainer.machine.processes import Processes
 
 _LOOK_SECONDS = 1.0
 _KINDS: dict[type, str] = {Started: "started", Advanced: "advanced", Finished: "finished", Warned: "warned"}
@@ -43,7 +43,7 @@ def main() -> None:
 def _train(job: Job) -> None:
     import torch
 
-    from peft_registry.trainer.processes import under_torchrun
+    from peft_registry.trainer.machine.processes import under_torchrun
     from peft_registry.trainer.resume import Keeper
     from peft_registry.trainer.training import train_adapter
 

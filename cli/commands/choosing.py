@@ -50,9 +50,9 @@ def estimate(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.schemas.tasks import TASK
-    from peft_registry.trainer.environment import memory_of_this_machine
     from peft_registry.trainer.estimate import Question, estimate_run, parse_size
     from peft_registry.trainer.inputs.training_file import load_tasks
+    from peft_registry.trainer.machine.environment import memory_of_this_machine
 
     question = Question(
         vram=None if vram is None else parse_size(vram),

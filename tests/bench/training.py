@@ -149,8 +149,8 @@ def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
 
     from peft_registry.trainer.bases.loading import load_base
     from peft_registry.trainer.data.tokenize import Example
-    from peft_registry.trainer.environment import choose_hardware
-    from peft_registry.trainer.peak_memory import peak_bytes, reset_peak
+    from peft_registry.trainer.machine.environment import choose_hardware
+    from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 
     hardware = choose_hardware()
     model, tokenizer = load_base(base, dtype=hardware.dtype, device=hardware.device)

@@ -12,8 +12,8 @@ from peft_registry.schemas.progress import Warned
 from peft_registry.trainer.costs.compute import FlopLaw, compute_record, trace_laws
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.dataset import load_data
-from peft_registry.trainer.environment import Hardware
 from peft_registry.trainer.loop import Shape, TrainResult, train
+from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.methods import count_trainable, implementation
 from tests.builders import a_base_record
 from tests.training_builders import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
@@ -208,7 +208,7 @@ def test_the_peak_is_that_of_training_where_it_can_be_set_back(finished):
 
     import numpy as np
 
-    from peft_registry.trainer.peak_memory import peak_bytes, reset_peak
+    from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 
     assert finished.result.peak_bytes > 2**20
     if sys.platform != "linux":

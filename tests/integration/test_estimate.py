@@ -63,7 +63,7 @@ def test_without_a_limit_it_is_held_against_this_machine_and_says_how_to_go_on(
     shown = capsys.readouterr()
     assert "\nfit      fits: " in shown.out
     assert shown.err.endswith(f"next: registry train {example} training.max_length=32\n")
-    monkeypatch.setattr("peft_registry.trainer.environment.memory_of_this_machine", lambda: 1_000_000)
+    monkeypatch.setattr("peft_registry.trainer.machine.environment.memory_of_this_machine", lambda: 1_000_000)
     assert run(words) == 0
     shown = capsys.readouterr()
     assert "there are 1 MB" in shown.out

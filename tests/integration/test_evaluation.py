@@ -21,13 +21,13 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
 from peft_registry.schemas.evaluation import Composition, EvaluationRecord, Responsible
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded import embedded_base
-from peft_registry.trainer.environment import Hardware
 from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, NoBaseArm, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
 from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, OtherSuiteFile
+from peft_registry.trainer.machine.environment import Hardware
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "hill", "red", "blue", ".", ",", "and"]
 VOCABULARY = {word: number for number, word in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *WORDS])}

@@ -13,8 +13,8 @@ from transformers import AutoConfig, LlamaConfig
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.offload import obstacle_to_offload
 from peft_registry.trainer.costs.memory import Moment, NotTraceable, Shape, Trace, trace_memory
-from peft_registry.trainer.environment import Dtype, Hardware
 from peft_registry.trainer.estimate import FIRST_BATCH_BYTES, Column, columns_of, fits, judge_claim, tokenizer_bytes
+from peft_registry.trainer.machine.environment import Dtype, Hardware
 from peft_registry.trainer.methods import METHODS, available_methods, implementation
 from peft_registry.trainer.training import weights_dtype
 from tests.interpreter import ROOT

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from peft_registry.trainer.energy import kilowatt_hours, read_counters
-from peft_registry.trainer.environment import Hardware, cut_paths, describe_environment
-from peft_registry.trainer.seeding import rank_by_hash, seed_of
+from peft_registry.trainer.machine.energy import kilowatt_hours, read_counters
+from peft_registry.trainer.machine.environment import Hardware, cut_paths, describe_environment
+from peft_registry.trainer.machine.seeding import rank_by_hash, seed_of
 
 
 def test_paths_and_secrets_do_not_enter_the_record():

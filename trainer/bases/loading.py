@@ -19,8 +19,8 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.bases.offload import forget_shared_addresses
 from peft_registry.trainer.bases.offload import loading_arguments as offloading_arguments
 from peft_registry.trainer.bases.quantization import keep_gradients, loading_arguments
-from peft_registry.trainer.environment import Dtype
 from peft_registry.trainer.hub.fetching import HUB_ID, fetch_from_hub
+from peft_registry.trainer.machine.environment import Dtype
 
 _MAX_NAMED = 3  # tensors named in one error
 # what peft and our own layers put into the names of the parameters that they wrap

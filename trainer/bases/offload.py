@@ -22,7 +22,7 @@ from peft_registry.schemas.offload import LOOKS_AT_WEIGHTS, SUFFICES, OffloadRef
 from peft_registry.schemas.sizes import bytes_of
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.environment import Dtype
+    from peft_registry.trainer.machine.environment import Dtype
 
 FOLDER = "offload"  # within a run's folder; what is converted while loading is written there
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import Unavailable
-from peft_registry.trainer.environment import Dtype
+from peft_registry.trainer.machine.environment import Dtype
 
 
 class QuantizationUnavailable(Unavailable):

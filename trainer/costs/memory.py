@@ -22,9 +22,9 @@ from torch.utils._pytree import tree_leaves
 
 from peft_registry.schemas.config import QuantizationBlock, TrainingFile
 from peft_registry.schemas.errors import NotChecked
-from peft_registry.trainer.environment import Dtype
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.loop import ready
+from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.methods import METHODS, implementation
 from peft_registry.trainer.optimizers import optimizer_for
 

@@ -20,7 +20,7 @@ from peft_registry.schemas.progress import Advanced, Finished, Observe, Started,
 from peft_registry.trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
 from peft_registry.trainer.data.formats import Reading, choose_reading, row_line
 from peft_registry.trainer.data.tokenize import Example, tokenize_row
-from peft_registry.trainer.seeding import rank_by_hash
+from peft_registry.trainer.machine.seeding import rank_by_hash
 
 _STEP = "data"
 _REPORT_EVERY = 256  # rows

@@ -39,7 +39,6 @@ from peft_registry.schemas.evaluation import (
 )
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Warned, ignore
-from peft_registry.trainer.environment import Hardware, library_versions
 from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
 from peft_registry.trainer.evaluation.finished import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.leakage import check_leakage
@@ -48,6 +47,7 @@ from peft_registry.trainer.evaluation.placebo import has_placebo, placebo
 from peft_registry.trainer.evaluation.provenance import harness, limitations_of
 from peft_registry.trainer.evaluation.scoring import PREFIX_POLICY, in_float32, max_length_of, token_budget_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
+from peft_registry.trainer.machine.environment import Hardware, library_versions
 
 __all__ = ["Arms", "Conditions", "EvaluationOutcome", "NoBaseArm", "Questions", "evaluate_arms", "evaluate_pair"]
 

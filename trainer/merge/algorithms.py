@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from peft_registry.schemas.merge import Algorithm
-from peft_registry.trainer.seeding import seed_of
+from peft_registry.trainer.machine.seeding import seed_of
 
 FORMULAE: dict[Algorithm, str] = {
     "linear": "W' = W + Σ wᵢ·Δᵢ",

@@ -17,8 +17,8 @@ import torch
 
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.merge import Divergence
-from peft_registry.trainer.environment import Dtype
 from peft_registry.trainer.evaluation.scoring import token_budget_of
+from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.merge.bundle import with_beside
 
 FP32_LIMIT = 1e-6  # nats a token; the bound that docs/how-to/merge-adapters.md states

@@ -10,8 +10,8 @@ from peft_registry.schemas.merge import BasePolicy, Divergence
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.quantization import Quantisation, dequantized_weights, described
-from peft_registry.trainer.environment import Dtype
 from peft_registry.trainer.evaluation.scoring import in_float32
+from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.bundle import with_beside
 from peft_registry.trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters

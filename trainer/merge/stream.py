@@ -22,7 +22,7 @@ from peft_registry.registry.disk.files import OpenFile, reading, unwritable
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.bases.quantization import Quantisation, through_4_bits
-from peft_registry.trainer.environment import cores
+from peft_registry.trainer.machine.environment import cores
 from peft_registry.trainer.merge.algorithms import Share, combine
 from peft_registry.trainer.merge.measures import BlockSums, MergeChanges, change_of, spectral_norm, spectral_norm_of_sum
 from peft_registry.trainer.merge.plan import BLOCK_ELEMENTS, Job, MergePlan, OutputFile

@@ -20,9 +20,9 @@ from peft.utils import register_peft_method
 
 from peft_registry.schemas.config import BottleneckBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
 from peft_registry.trainer.methods.targets import is_target, require_targets
-from peft_registry.trainer.seeding import seed_of
 
 NAME = "BOTTLENECK"
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "silu": torch.nn.SiLU}

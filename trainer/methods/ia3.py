@@ -17,9 +17,9 @@ from peft.utils.constants import (
 
 from peft_registry.schemas.config import Ia3Block, TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
 from peft_registry.trainer.methods.targets import LINEAR, is_target, require_targets
-from peft_registry.trainer.seeding import seed_of
 
 # keys, values and the MLP's last layer under the names of Llama and its many relatives
 _PAPER = ("k_proj", "v_proj", "down_proj")

@@ -28,9 +28,9 @@ from transformers.pytorch_utils import Conv1D
 
 from peft_registry.schemas.config import LoraBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, quiet, save_adapter, wrapped
 from peft_registry.trainer.methods.targets import LINEAR, require_modules, require_targets, routers
-from peft_registry.trainer.seeding import seed_of
 
 _KEY = "lora.target_modules"
 _START = "start"  # the name of the frozen adapter that subtracts PiSSA's starting point

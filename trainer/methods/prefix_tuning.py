@@ -16,8 +16,8 @@ from peft import PrefixTuningConfig, TaskType
 
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
-from peft_registry.trainer.seeding import seed_of
 
 
 class PrefixDoesNotFit(InputRefused):

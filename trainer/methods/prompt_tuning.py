@@ -11,8 +11,8 @@ import torch
 from peft import PromptTuningConfig, TaskType
 
 from peft_registry.schemas.config import PromptTuningBlock, TrainingFile
+from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
-from peft_registry.trainer.seeding import seed_of
 
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:

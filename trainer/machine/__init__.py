@@ -1,0 +1,1 @@
+"""This machine: its devices, memory, energy, processes and seeds."""
