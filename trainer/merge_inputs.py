@@ -1,6 +1,6 @@
 """What goes into a merge: adapters and base, found, verified and checked against each other, and the plan that follows.
 
-What is asked is a `MergeRequest` (`trainer/merge_request.py`). Refused before anything is written: what is no adapter, the same
+What is asked is a `MergeRequest` (`trainer/merge/request.py`). Refused before anything is written: what is no adapter, the same
 adapter twice, adapters of different bases, a base that is not theirs or whose bytes changed, and an adapter that does not verify.
 """
 
@@ -27,7 +27,7 @@ from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import Quantisation
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
-from peft_registry.trainer.merge_request import MergeOptionRefused, MergeRequest, WeightsDoNotFit
+from peft_registry.trainer.merge.request import MergeOptionRefused, MergeRequest, WeightsDoNotFit
 
 if TYPE_CHECKING:
     from peft_registry.trainer.merge.plan import MergePlan

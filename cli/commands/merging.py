@@ -11,7 +11,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption, Passphra
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
-    from peft_registry.trainer.merge_request import MergeRequest
+    from peft_registry.trainer.merge.request import MergeRequest
 
 
 class Policy(StrEnum):
@@ -68,7 +68,7 @@ def merge(
 ) -> None:
     """Fold adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.merge_request import MergeRequest
+    from peft_registry.trainer.merge.request import MergeRequest
 
     request = MergeRequest(
         references=tuple(references),
@@ -181,7 +181,7 @@ def _command(request: "MergeRequest") -> str:
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:
-    from peft_registry.trainer.merge_request import WeightsDoNotFit
+    from peft_registry.trainer.merge.request import WeightsDoNotFit
 
     if text is None:
         return ()

@@ -13,7 +13,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.trainer.differences import Comparison, ModuleDifference, compare_versions
-from peft_registry.trainer.merge_request import MergeRequest
+from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.merges import merge_and_register
 from peft_registry.trainer.methods import hybrid
 from tests.homes import a_home

@@ -39,7 +39,7 @@ from peft_registry.trainer.inputs.suites import (
     pin_suite,
     read_pins,
 )
-from peft_registry.trainer.merge_request import MergeRequest
+from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.merges import merge_and_register
 from peft_registry.trainer.runs import train_and_register
 from tests.homes import NOW

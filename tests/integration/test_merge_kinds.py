@@ -21,8 +21,8 @@ from peft_registry.trainer.asking import ask
 from peft_registry.trainer.evaluations import Asked, evaluate_references
 from peft_registry.trainer.merge.concatenate import NotConcatenable
 from peft_registry.trainer.merge.outlook import Outlook, outlook_of
+from peft_registry.trainer.merge.request import MergeRequest, WeightsDoNotFit
 from peft_registry.trainer.merge_inputs import MoreThanOneBeside, plan_merge
-from peft_registry.trainer.merge_request import MergeRequest, WeightsDoNotFit
 from peft_registry.trainer.merges import MergeOutcome, merge_and_register
 from peft_registry.trainer.methods import hybrid
 from tests.homes import a_home

@@ -15,9 +15,9 @@ from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.quantization import dequantized_weights, quantized_layers, through_4_bits
 from peft_registry.trainer.merge.names import model_names
+from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from peft_registry.trainer.merge_inputs import plan_merge
-from peft_registry.trainer.merge_request import MergeRequest
 from peft_registry.trainer.merges import DistanceNotAccepted, merge_and_register
 from peft_registry.trainer.runs import train_and_register
 from tests.homes import a_home

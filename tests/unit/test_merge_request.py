@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.trainer.merge_request import (
+from peft_registry.trainer.merge.request import (
     FourBitMergeRefused,
     MergeOptionRefused,
     MergeRequest,

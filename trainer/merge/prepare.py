@@ -12,9 +12,9 @@ from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import fold
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
+from peft_registry.trainer.merge.request import FORMATS, FourBitMergeRefused, MergeRequest
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from peft_registry.trainer.merge_inputs import Folded
-from peft_registry.trainer.merge_request import FORMATS, FourBitMergeRefused, MergeRequest
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
