@@ -207,7 +207,7 @@ def comparisons_page() -> str:
     from peft_registry.registry.evaluation.sentences import as_read
     from peft_registry.registry.reports.comparison import HEADINGS, table_rows
     from peft_registry.schemas.comparison import MethodComparison
-    from peft_registry.trainer.learning_rates import against_full, measured_rates
+    from peft_registry.trainer.methods.learning_rates import against_full, measured_rates
 
     lines = [
         "# Methods compared on a real model",

@@ -34,9 +34,9 @@ from peft_registry.schemas.version import Version
 from peft_registry.trainer.arms import Arm, run_arm
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
-from peft_registry.trainer.learning_rates import best_rate
 from peft_registry.trainer.machine.environment import cut_paths
 from peft_registry.trainer.methods import METHODS, available_methods
+from peft_registry.trainer.methods.learning_rates import best_rate
 
 _LIMIT = 1000  # versions of one method on one base that are looked at for arms that are there
 

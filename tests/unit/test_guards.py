@@ -2,7 +2,7 @@
 
 import pytest
 
-import peft_registry.trainer.learning_rates
+import peft_registry.trainer.methods.learning_rates
 from peft_registry.trainer.inputs.guards import warnings_about, warnings_about_prompt
 from tests.training_builders import a_training_file
 
@@ -21,7 +21,7 @@ SWEEP = {
 
 @pytest.fixture(autouse=True)
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peft_registry.trainer.learning_rates, "_file", lambda: {"sweeps": [SWEEP]})
+    monkeypatch.setattr(peft_registry.trainer.methods.learning_rates, "_file", lambda: {"sweeps": [SWEEP]})
 
 
 def warned(**changes: object) -> dict[str, str]:

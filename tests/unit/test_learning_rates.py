@@ -5,8 +5,8 @@ import json
 import pytest
 
 from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, METHOD_NAMES
-from peft_registry.trainer import learning_rates
-from peft_registry.trainer.learning_rates import advice, against_full, best_rate, measured_rates, rates_of
+from peft_registry.trainer.methods import learning_rates
+from peft_registry.trainer.methods.learning_rates import advice, against_full, best_rate, measured_rates, rates_of
 
 SWEEP = {
     "lora": {1e-5: 1.99, 1e-4: 1.6, 1e-3: 1.0, 1e-2: 1.15, 1e-1: None},

@@ -11,7 +11,7 @@ from typing import Any
 
 from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
-from peft_registry.trainer.learning_rates import FAR, rates_of
+from peft_registry.trainer.methods.learning_rates import FAR, rates_of
 
 _ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.inputs.training_file import LoadedConfig
-from peft_registry.trainer.learning_rates import advice
 from peft_registry.trainer.methods import METHODS
+from peft_registry.trainer.methods.learning_rates import advice
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.suites import LoadSuite
