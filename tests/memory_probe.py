@@ -28,7 +28,7 @@ def imported(method: str) -> None:
     from peft_registry.trainer.methods import implementation
 
     for name in (
-        "peft_registry.trainer.training",
+        "peft_registry.trainer.training.train_adapter",
         "transformers.models.llama.modeling_llama",
         "peft.tuners.lora.layer",
     ):
@@ -41,7 +41,7 @@ def imported(method: str) -> None:
 def measure(base: Path, changes: dict[str, object]) -> dict[str, int]:
     config = a_training_file(**changes)
     imported(config.method)
-    from peft_registry.trainer.training import train_adapter
+    from peft_registry.trainer.training.train_adapter import train_adapter
 
     rows = config.training.per_device_train_batch_size * STEPS
     text = "one two three four five six seven eight " * (config.training.max_length // 8 + 1)

@@ -266,7 +266,7 @@ def _estimate(
     loaded: LoadedConfig, hf_config: Any, work: "_Workload", question: Question, *, rate: Value | None
 ) -> Estimate:
     from peft_registry.trainer.costs.memory import trace_memory
-    from peft_registry.trainer.training import weights_dtype
+    from peft_registry.trainer.training.train_adapter import weights_dtype
 
     config = loaded.config
     hardware = _hardware(config, on_gpu=question.vram is not None)

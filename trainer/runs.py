@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from peft_registry.trainer.costs.passes import Passes
     from peft_registry.trainer.evaluation.before_after import AskedOfResult, Evaluated
     from peft_registry.trainer.shared_base import SharedBase
-    from peft_registry.trainer.training import Trained
+    from peft_registry.trainer.training.train_adapter import Trained
 
 _KINDS: dict[Layout, Kind] = {"peft": "adapter", "model": "model", "bundle": "bundle"}
 LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"
@@ -204,7 +204,7 @@ class _Run:
         """Train, evaluate, describe, register."""
         from peft_registry.trainer.costs.passes import watched
         from peft_registry.trainer.evaluation.before_after import evaluate_before_after
-        from peft_registry.trainer.training import train_adapter
+        from peft_registry.trainer.training.train_adapter import train_adapter
 
         start = self._start()
         keeper = self._keeper(start)

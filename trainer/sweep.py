@@ -128,7 +128,7 @@ class _Sweep:
 
     def point(self, config: TrainingFile) -> dict[str, Any]:
         """Held-out loss after a training; null, with the reason, where it failed."""
-        from peft_registry.trainer.training import train_adapter
+        from peft_registry.trainer.training.train_adapter import train_adapter
 
         try:
             trained = train_adapter(

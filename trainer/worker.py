@@ -45,7 +45,7 @@ def _train(job: Job) -> None:
 
     from peft_registry.trainer.machine.processes import under_torchrun
     from peft_registry.trainer.resume import Keeper
-    from peft_registry.trainer.training import train_adapter
+    from peft_registry.trainer.training.train_adapter import train_adapter
 
     device = "cpu"
     if torch.cuda.is_available():

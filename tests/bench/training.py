@@ -174,8 +174,8 @@ def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
 
 def prepared_ours(model: Any, examples: Any, device: str) -> Any:
     from peft_registry.trainer.data.collate import Batches
-    from peft_registry.trainer.loop import train
     from peft_registry.trainer.methods import implementation
+    from peft_registry.trainer.training.loop import train
     from tests.training_builders import a_training_file
 
     class InOrder(Batches):

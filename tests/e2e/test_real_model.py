@@ -56,7 +56,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    import peft_registry.trainer.training
+    import peft_registry.trainer.training.train_adapter
     from peft_registry.registry.homes.base_locations import base_location
     from peft_registry.trainer.base_intake import intake_base
     from peft_registry.trainer.runs import train_and_register
@@ -71,14 +71,14 @@ def story(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     config.write_text(CONFIG.format(rows=test_data / "tasks" / "gsm8k-train.jsonl"))
     added = intake_base(registry, str(gguf), name="smollm2")
     kept: list[Any] = []
-    original = peft_registry.trainer.training.train_adapter
+    original = peft_registry.trainer.training.train_adapter.train_adapter
 
     def keeping(*args: Any, **kwargs: Any) -> Any:
         kept.append(original(*args, **kwargs))
         return kept[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(peft_registry.trainer.training, "train_adapter", keeping)
+        patch.setattr(peft_registry.trainer.training.train_adapter, "train_adapter", keeping)
         lines: list[str] = []
         outcome = train_and_register(registry, config, observe=lambda event: lines.append(str(event)))
     pull_version(registry, outcome.version, folder / "pulled")

@@ -224,17 +224,17 @@ def test_peft_gives_the_logits_of_the_end_of_training_from_a_pulled_folder(
 
 def keep_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The models of trainings that follow, as they are when the last step is done."""
-    import peft_registry.trainer.training
+    import peft_registry.trainer.training.train_adapter
 
     kept: list[Any] = []
-    train_adapter = peft_registry.trainer.training.train_adapter
+    train_adapter = peft_registry.trainer.training.train_adapter.train_adapter
 
     def keeping(*arguments: Any, **options: Any) -> Any:
         trained = train_adapter(*arguments, **options)
         kept.append(replace(trained, model=deepcopy(trained.model)))  # scoring widens what training narrowed
         return trained
 
-    monkeypatch.setattr(peft_registry.trainer.training, "train_adapter", keeping)
+    monkeypatch.setattr(peft_registry.trainer.training.train_adapter, "train_adapter", keeping)
     return kept
 
 

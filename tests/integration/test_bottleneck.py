@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from peft_registry.trainer.data.collate import Batches
-from peft_registry.trainer.loop import train
 from peft_registry.trainer.methods import bottleneck_adapter as METHOD
 from peft_registry.trainer.methods.bottleneck_adapter import NotMergeable, SublayersNotKnown
 from peft_registry.trainer.methods.targets import TargetsNotFound
+from peft_registry.trainer.training.loop import train
 from tests.training_builders import a_model, a_training_file, logits_of, some_batches
 
 HIDDEN, SIZE, LAYERS = 32, 4, 2

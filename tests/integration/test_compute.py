@@ -12,9 +12,9 @@ from peft_registry.schemas.progress import Warned
 from peft_registry.trainer.costs.compute import FlopLaw, compute_record, trace_laws
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.dataset import load_data
-from peft_registry.trainer.loop import Shape, TrainResult, train
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.methods import count_trainable, implementation
+from peft_registry.trainer.training.loop import Shape, TrainResult, train
 from tests.builders import a_base_record
 from tests.training_builders import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 

@@ -94,12 +94,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture(scope="module")
 def told(home: Registry) -> Iterator[Any]:
     """Tells the story of a case once."""
-    import peft_registry.trainer.training
+    import peft_registry.trainer.training.train_adapter
     from peft_registry.trainer.runs import train_and_register
 
     folder = home.folder.parent
     kept: list[Any] = []
-    original = peft_registry.trainer.training.train_adapter
+    original = peft_registry.trainer.training.train_adapter.train_adapter
 
     def keeping(*args: Any, **kwargs: Any) -> Any:
         kept.append(original(*args, **kwargs))
@@ -120,7 +120,7 @@ def told(home: Registry) -> Iterator[Any]:
     stories: dict[str, Told] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setattr(peft_registry.trainer.training, "train_adapter", keeping)
+        patch.setattr(peft_registry.trainer.training.train_adapter, "train_adapter", keeping)
         yield tell
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from peft_registry.trainer.data.collate import Batches
-from peft_registry.trainer.loop import supervised_loss, train
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.lora_pro import LoraPro, corrected, moved
-from peft_registry.trainer.optimizers import optimizer_for
+from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.optimizers import optimizer_for
 from tests.training_builders import a_model, a_training_file, some_batches
 
 

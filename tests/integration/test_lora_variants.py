@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from peft_registry.trainer.data.collate import Batches
-from peft_registry.trainer.loop import train
 from peft_registry.trainer.methods import changes_loaded_base, implementation
 from peft_registry.trainer.methods.lora import PatternUnmatched, PissaOnExperts
 from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
-from peft_registry.trainer.optimizers import optimizer_for
+from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.optimizers import optimizer_for
 from tests.training_builders import a_model, a_training_file, logits_of, some_batches
 
 METHOD = implementation("lora")

@@ -16,7 +16,7 @@ from peft_registry.trainer.costs.memory import Moment, NotTraceable, Shape, Trac
 from peft_registry.trainer.estimate import FIRST_BATCH_BYTES, Column, columns_of, fits, judge_claim, tokenizer_bytes
 from peft_registry.trainer.machine.environment import Dtype, Hardware
 from peft_registry.trainer.methods import METHODS, available_methods, implementation
-from peft_registry.trainer.training import weights_dtype
+from peft_registry.trainer.training.train_adapter import weights_dtype
 from tests.interpreter import ROOT
 from tests.training_builders import a_base_folder, a_model, a_training_file
 

@@ -14,11 +14,11 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.offload import OffloadRefused
 from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.bases.offload import FOLDER
-from peft_registry.trainer.checkpoints import trained_parameters
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.methods import check_available
 from peft_registry.trainer.run_folder import run_folder
-from peft_registry.trainer.training import Trained, train_adapter
+from peft_registry.trainer.training.checkpoints import trained_parameters
+from peft_registry.trainer.training.train_adapter import Trained, train_adapter
 from tests.builders import a_base_record
 from tests.interpreter import ROOT
 from tests.training_builders import a_base_folder, a_tokenizer, a_training_file, colour_rows, write_rows

@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 from peft_registry.trainer.data.collate import Batches, lay_flat
 from peft_registry.trainer.data.packing import packs
 from peft_registry.trainer.data.tokenize import IGNORED, Example
-from peft_registry.trainer.fused_lora import fused_lora
-from peft_registry.trainer.loop import supervised_loss, train
 from peft_registry.trainer.methods import PackingRefused, check_available, implementation
-from peft_registry.trainer.row_attention import layout_of, row_attention
+from peft_registry.trainer.training.fused_lora import fused_lora
+from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.row_attention import layout_of, row_attention
 from tests.training_builders import a_model, a_training_file
 
 LENGTHS = (9, 5, 12, 7)

@@ -10,11 +10,11 @@ from peft_registry.schemas.config_aliases import WrongValue
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.dataset import TooFewToChoose
 from peft_registry.trainer.evaluation.scoring import Request, score
-from peft_registry.trainer.loop import supervised_loss, train
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.prefix_tuning import PrefixDoesNotFit, PrefixStartDoesNotFit, sampled_tokens
-from peft_registry.trainer.optimizers import optimizer_for
-from peft_registry.trainer.training import NoRoomForPrompt, train_adapter
+from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.optimizers import optimizer_for
+from peft_registry.trainer.training.train_adapter import NoRoomForPrompt, train_adapter
 from tests.builders import a_base_record
 from tests.training_builders import (
     a_base_folder,

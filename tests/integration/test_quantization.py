@@ -14,9 +14,9 @@ from peft_registry.trainer.bases.quantization import bits_a_weight, quantized_la
 from peft_registry.trainer.costs.compute import compute_record
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.evaluation.scoring import in_float32
-from peft_registry.trainer.loop import supervised_loss, train
 from peft_registry.trainer.methods import count_trainable, implementation
-from peft_registry.trainer.training import train_adapter
+from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.train_adapter import train_adapter
 from tests.builders import a_base_record
 from tests.training_builders import a_base_folder, a_training_file, colour_rows, logits_of, some_batches, write_rows
 

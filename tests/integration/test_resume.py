@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from peft_registry.schemas.progress import Advanced
-from peft_registry.trainer.checkpoints import FAILED_NAME, CheckpointBroken, Checkpoints, trained_parameters
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import load_data
-from peft_registry.trainer.loop import TrainResult, train
 from peft_registry.trainer.machine.seeding import seed_everything
 from peft_registry.trainer.methods import METHODS, available_methods, implementation
-from peft_registry.trainer.optimizers import optimizer_for
-from peft_registry.trainer.trials import Setting, train_all_seeds
-from peft_registry.trainer.watchdog import LossDiverged, check_loss
+from peft_registry.trainer.training.checkpoints import FAILED_NAME, CheckpointBroken, Checkpoints, trained_parameters
+from peft_registry.trainer.training.loop import TrainResult, train
+from peft_registry.trainer.training.optimizers import optimizer_for
+from peft_registry.trainer.training.trials import Setting, train_all_seeds
+from peft_registry.trainer.training.watchdog import LossDiverged, check_loss
 from tests.training_builders import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 
 

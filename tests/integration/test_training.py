@@ -13,11 +13,11 @@ from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.bases.tensor_files import AdapterConfigRefused, WeightsMismatch
 from peft_registry.trainer.data.collate import Batches, collate, padding_id
 from peft_registry.trainer.data.dataset import load_data
-from peft_registry.trainer.loop import learning_rate_factor, supervised_loss, train
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
-from peft_registry.trainer.training import train_adapter
-from peft_registry.trainer.watchdog import LossDiverged
+from peft_registry.trainer.training.loop import learning_rate_factor, supervised_loss, train
+from peft_registry.trainer.training.train_adapter import train_adapter
+from peft_registry.trainer.training.watchdog import LossDiverged
 from tests.builders import a_base_record
 from tests.training_builders import a_base_folder, a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 

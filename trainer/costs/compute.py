@@ -21,10 +21,10 @@ from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.schemas.run import Compute
 from peft_registry.schemas.values import Value, derived, measured, unknown
-from peft_registry.trainer.loop import Shape, TrainResult
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.machine.peak_memory import peak_value
 from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.training.loop import Shape, TrainResult
 
 _LENGTHS = (16, 32, 48)  # tokens of the traces, equally spaced; the law is exact, so short ones will do
 _TRACE_METHOD = (

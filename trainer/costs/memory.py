@@ -23,10 +23,10 @@ from torch.utils._pytree import tree_leaves
 from peft_registry.schemas.config import QuantizationBlock, TrainingFile
 from peft_registry.schemas.errors import NotChecked
 from peft_registry.trainer.evaluation.scoring import token_budget_of
-from peft_registry.trainer.loop import ready
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.methods import METHODS, implementation
-from peft_registry.trainer.optimizers import optimizer_for
+from peft_registry.trainer.training.loop import ready
+from peft_registry.trainer.training.optimizers import optimizer_for
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # bits a weight: 4, a scale of 8 bits (double) or 32 for each block of 64, and 32 bits for each 256 of those scales

@@ -18,7 +18,7 @@ from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, Question
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.suites import LoadedSuite
-from peft_registry.trainer.training import Trained
+from peft_registry.trainer.training.train_adapter import Trained
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,16 +21,23 @@ from peft_registry.schemas.config import TrainingBlock
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, ignore
 from peft_registry.schemas.run import LossCurve
-from peft_registry.trainer.checkpoints import FAILED_NAME, Checkpoints, Progress, load_state, random_state, save_state
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
 from peft_registry.trainer.data.tokenize import IGNORED
-from peft_registry.trainer.fused_lora import fused_lora
 from peft_registry.trainer.machine.energy import kilowatt_hours, read_counters
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.processes import ALONE, Processes
-from peft_registry.trainer.optimizers import plain_adamw
-from peft_registry.trainer.row_attention import RowAttention, layout_of, row_attention
-from peft_registry.trainer.watchdog import LossDiverged, check_loss
+from peft_registry.trainer.training.checkpoints import (
+    FAILED_NAME,
+    Checkpoints,
+    Progress,
+    load_state,
+    random_state,
+    save_state,
+)
+from peft_registry.trainer.training.fused_lora import fused_lora
+from peft_registry.trainer.training.optimizers import plain_adamw
+from peft_registry.trainer.training.row_attention import RowAttention, layout_of, row_attention
+from peft_registry.trainer.training.watchdog import LossDiverged, check_loss
 
 _STEP = "train"
 

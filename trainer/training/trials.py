@@ -16,17 +16,17 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run import Trial
 from peft_registry.trainer.bases.offload import refuse_what_looks_at_weights, standing_in
-from peft_registry.trainer.checkpoints import Checkpoints
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.tokenize import Example
 from peft_registry.trainer.evaluation.scoring import in_float32
-from peft_registry.trainer.loop import Shape, TrainResult, allocating, supervised_loss, train
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from peft_registry.trainer.methods.peft_io import start_from
-from peft_registry.trainer.optimizers import optimizer_for
-from peft_registry.trainer.row_attention import layout_of
+from peft_registry.trainer.training.checkpoints import Checkpoints
+from peft_registry.trainer.training.loop import Shape, TrainResult, allocating, supervised_loss, train
+from peft_registry.trainer.training.optimizers import optimizer_for
+from peft_registry.trainer.training.row_attention import layout_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,15 +17,15 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import Trial
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
-from peft_registry.trainer.checkpoints import Checkpoints
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data
 from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
-from peft_registry.trainer.loop import TrainResult
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.methods import METHODS, count_trainable, implementation
-from peft_registry.trainer.trials import Setting, train_all_seeds
+from peft_registry.trainer.training.checkpoints import Checkpoints
+from peft_registry.trainer.training.loop import TrainResult
+from peft_registry.trainer.training.trials import Setting, train_all_seeds
 
 Load = Callable[..., tuple[Any, Any]]  # as `peft_registry.trainer.bases.loading.load_base`
 

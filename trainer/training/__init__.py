@@ -1,0 +1,1 @@
+"""Training itself: the loop, optimizers, checkpoints, trials, and fast paths with the same result."""
