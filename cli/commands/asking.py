@@ -26,7 +26,7 @@ def ask(
     """Ask a version something, beside its base if you like. Every model is loaded from a verified copy."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.asking import ask as ask_versions
+    from peft_registry.trainer.use_cases.ask import ask as ask_versions
 
     with opened(home) as registry:
         answers = ask_versions(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from peft_registry.schemas.comparison import MethodComparison
     from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.values import Value
-    from peft_registry.trainer.estimate import Estimate, Fit
+    from peft_registry.trainer.use_cases.estimate import Estimate, Fit
 
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
@@ -50,9 +50,9 @@ def estimate(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.schemas.tasks import TASK
-    from peft_registry.trainer.estimate import Question, estimate_run, parse_size
     from peft_registry.trainer.inputs.training_file import load_tasks
     from peft_registry.trainer.machine.environment import memory_of_this_machine
+    from peft_registry.trainer.use_cases.estimate import Question, estimate_run, parse_size
 
     question = Question(
         vram=None if vram is None else parse_size(vram),
@@ -87,7 +87,7 @@ def show_estimate(found: "Estimate", output: Output) -> None:
         console.out_json(found.to_json())
         return
     from peft_registry.registry.reports.text import plain_size
-    from peft_registry.trainer.estimate import count_text
+    from peft_registry.trainer.use_cases.estimate import count_text
 
     shape, trace = found.shape, found.trace
     share = trace.trainable / trace.total
@@ -145,7 +145,7 @@ def compare(
     """Train several methods on the same rows, side by side. One arm for each method and seed, all registered."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.compare import Plan, chosen_methods, compare_methods, parse_rates
+    from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates
 
     if claims is not None:
         _judge(claims, output)
@@ -187,7 +187,7 @@ def _sweep(
     key: str,
     observe: "Observe",
 ) -> None:
-    from peft_registry.trainer.sweep import parse_sweep, sweep_rates
+    from peft_registry.trainer.use_cases.sweep import parse_sweep, sweep_rates
 
     console.out_json(sweep_rates(registry, config, overrides, methods, parse_sweep(key), observe=observe))
 

@@ -39,7 +39,7 @@ def data_inspect(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.schemas.config import ROW_FORMATS
-    from peft_registry.trainer.data_inspection import TRAINING_FILES, inspect_data, what_is_asked
+    from peft_registry.trainer.use_cases.inspect_data import TRAINING_FILES, inspect_data, what_is_asked
 
     if data_format is not None and data_format not in ROW_FORMATS:
         raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")

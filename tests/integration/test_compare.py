@@ -17,12 +17,12 @@ from peft_registry.registry.reports.comparison import HEADINGS, comparison_page,
 from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
-from peft_registry.trainer.arms import Arm, latency_of
-from peft_registry.trainer.compare import Plan as ComparePlan
-from peft_registry.trainer.compare import comparison_id, plan_arms, registered_before
 from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.methods import available_methods
+from peft_registry.trainer.use_cases.compare import Plan as ComparePlan
+from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms, registered_before
+from peft_registry.trainer.use_cases.compare_arm import Arm, latency_of
 
 CONFIG = """\
 name: arms

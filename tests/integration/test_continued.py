@@ -23,15 +23,15 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
-from peft_registry.trainer.compare import registered_before
 from peft_registry.trainer.embedded import embedded_base, example_rows
-from peft_registry.trainer.forgetting import StepNotMeasured, forgetting_of
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
 from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, quiet, start_from
-from peft_registry.trainer.runs import train_and_register
-from peft_registry.trainer.tasks import TasksOutcome, train_tasks
+from peft_registry.trainer.use_cases.compare import registered_before
+from peft_registry.trainer.use_cases.forgetting import StepNotMeasured, forgetting_of
+from peft_registry.trainer.use_cases.train import train_and_register
+from peft_registry.trainer.use_cases.train_tasks import TasksOutcome, train_tasks
 from tests.training_builders import a_base_folder, a_training_file
 
 REST = """\
@@ -372,7 +372,7 @@ def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there
     words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
     script = (
         "import os, signal, sys; from pathlib import Path; from peft_registry.registry.homes.home import open_home; "
-        "from peft_registry.schemas.progress import Advanced; from peft_registry.trainer.runs import train_and_register; "
+        "from peft_registry.schemas.progress import Advanced; from peft_registry.trainer.use_cases.train import train_and_register; "
         "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
         "and os.kill(os.getpid(), signal.SIGKILL); "
         "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"

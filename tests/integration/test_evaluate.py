@@ -19,7 +19,6 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Warned
 from peft_registry.trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
-from peft_registry.trainer.evaluations import Asked, NothingToEvaluate, evaluate_references
 from peft_registry.trainer.inputs.suites import (
     DataWithoutUse,
     LicenceNotAccepted,
@@ -31,6 +30,7 @@ from peft_registry.trainer.inputs.suites import (
     suites_for_data,
 )
 from peft_registry.trainer.run_folder import remove_abandoned
+from peft_registry.trainer.use_cases.evaluate import Asked, NothingToEvaluate, evaluate_references
 from tests.homes import NOW
 from tests.interpreter import ROOT
 
@@ -81,8 +81,8 @@ def home(tmp_path_factory: pytest.TempPathFactory):
     """A home with the embedded base and two adapters that were trained alike on the same rows: LoRA and prompt tuning."""
     from peft_registry.registry.use_cases.make_home import NewHome, make_home
     from peft_registry.schemas.profile import OrganisationProfile
-    from peft_registry.trainer.base_intake import intake_base
-    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.use_cases.add_base import intake_base
+    from peft_registry.trainer.use_cases.train import train_and_register
 
     folder = tmp_path_factory.mktemp("evaluate")
     make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
@@ -354,7 +354,7 @@ def test_the_version_still_verifies_with_all_its_evaluations(home, evaluated):
 
 
 def test_a_sample_is_scored_again_within_the_tolerance(home, evaluated):
-    from peft_registry.trainer.evaluation_sample import ScoresDiffer, _compare, score_again
+    from peft_registry.trainer.use_cases.score_again import ScoresDiffer, _compare, score_again
 
     version = version_named(home, "neutral:1")
     stored = next(one for one in stored_evaluations(home, version) if one.statement == evaluated.statement)
@@ -366,7 +366,7 @@ def test_a_sample_is_scored_again_within_the_tolerance(home, evaluated):
 
 
 def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, both, tmp_path, capsys):
-    from peft_registry.trainer.evaluation_sample import NothingToScore, score_each_again
+    from peft_registry.trainer.use_cases.score_again import NothingToScore, score_each_again
 
     answers, prompts = tmp_path / "q.jsonl", tmp_path / "prompts.jsonl"
     answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
@@ -389,7 +389,7 @@ def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, b
 
 
 def test_other_data_under_the_name_of_a_suite_accuses_nobody(home, both, tmp_path):
-    from peft_registry.trainer.evaluation_sample import NothingToScore, score_again
+    from peft_registry.trainer.use_cases.score_again import NothingToScore, score_again
 
     changed = tmp_path / "house.jsonl"
     text = (ROOT / "trainer/evaluation/suites/house.jsonl").read_text()

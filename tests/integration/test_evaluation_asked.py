@@ -29,8 +29,6 @@ from peft_registry.schemas.progress import Said
 from peft_registry.trainer.evaluation.retention import RetainedTwice
 from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
 from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
-from peft_registry.trainer.evaluation_sample import score_each_again
-from peft_registry.trainer.evaluations import Asked, evaluate_references
 from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound, HubUnreachable
 from peft_registry.trainer.inputs.suites import (
     LicenceNotAccepted,
@@ -40,8 +38,10 @@ from peft_registry.trainer.inputs.suites import (
     read_pins,
 )
 from peft_registry.trainer.merge.request import MergeRequest
-from peft_registry.trainer.merges import merge_and_register
-from peft_registry.trainer.runs import train_and_register
+from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
+from peft_registry.trainer.use_cases.merge import merge_and_register
+from peft_registry.trainer.use_cases.score_again import score_each_again
+from peft_registry.trainer.use_cases.train import train_and_register
 from tests.homes import NOW
 from tests.hub_server import COMMIT, FakeHub, serving
 
@@ -71,7 +71,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A home with the embedded base and a short LoRA of it, trained from a file that names what is to be retained."""
     from peft_registry.registry.use_cases.make_home import NewHome, make_home
     from peft_registry.schemas.profile import OrganisationProfile
-    from peft_registry.trainer.base_intake import intake_base
+    from peft_registry.trainer.use_cases.add_base import intake_base
 
     folder = tmp_path_factory.mktemp("asked")
     make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)

@@ -80,7 +80,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    from peft_registry.trainer.base_intake import intake_base
+    from peft_registry.trainer.use_cases.add_base import intake_base
 
     folder = tmp_path_factory.mktemp("home")
     make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
@@ -95,7 +95,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def told(home: Registry) -> Iterator[Any]:
     """Tells the story of a case once."""
     import peft_registry.trainer.training.train_adapter
-    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.use_cases.train import train_and_register
 
     folder = home.folder.parent
     kept: list[Any] = []

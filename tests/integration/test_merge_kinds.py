@@ -17,14 +17,14 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
-from peft_registry.trainer.asking import ask
-from peft_registry.trainer.evaluations import Asked, evaluate_references
 from peft_registry.trainer.merge.concatenate import NotConcatenable
 from peft_registry.trainer.merge.outlook import Outlook, outlook_of
 from peft_registry.trainer.merge.request import MergeRequest, WeightsDoNotFit
-from peft_registry.trainer.merge_inputs import MoreThanOneBeside, plan_merge
-from peft_registry.trainer.merges import MergeOutcome, merge_and_register
 from peft_registry.trainer.methods import hybrid
+from peft_registry.trainer.use_cases.ask import ask
+from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
+from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
+from peft_registry.trainer.use_cases.merge_inputs import MoreThanOneBeside, plan_merge
 from tests.homes import a_home
 from tests.merge_builders import CARD, load, quiet, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder

@@ -17,9 +17,9 @@ from peft_registry.trainer.bases.quantization import dequantized_weights, quanti
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
-from peft_registry.trainer.merge_inputs import plan_merge
-from peft_registry.trainer.merges import DistanceNotAccepted, merge_and_register
-from peft_registry.trainer.runs import train_and_register
+from peft_registry.trainer.use_cases.merge import DistanceNotAccepted, merge_and_register
+from peft_registry.trainer.use_cases.merge_inputs import plan_merge
+from peft_registry.trainer.use_cases.train import train_and_register
 from tests.homes import a_home
 from tests.training_builders import a_base_folder, colour_rows, write_rows
 

@@ -40,8 +40,8 @@ from peft_registry.trainer.merge import updates
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
 from peft_registry.trainer.merge.outlook import outlook_of
 from peft_registry.trainer.merge.request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
-from peft_registry.trainer.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge
-from peft_registry.trainer.merges import MergeOutcome, merge_and_register
+from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
+from peft_registry.trainer.use_cases.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge
 from tests.homes import NOW, a_home
 from tests.merge_builders import CARD, load, register_adapter, unmerged, write_adapter
 from tests.training_builders import a_base_folder

@@ -26,8 +26,8 @@ from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import KnownError, Taken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import declared
-from peft_registry.trainer.base_intake import intake_base
-from peft_registry.trainer.runs import train_and_register
+from peft_registry.trainer.use_cases.add_base import intake_base
+from peft_registry.trainer.use_cases.train import train_and_register
 from tests.homes import a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 
 

@@ -10,7 +10,6 @@ import pytest
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.asking import QuestionTooLong, answer_of
 from peft_registry.trainer.data.containers import (
     BrokenDataFile,
     BrokenRow,
@@ -34,6 +33,7 @@ from peft_registry.trainer.data.formats import (
     render,
 )
 from peft_registry.trainer.data.tokenize import IGNORED, ChatTemplateRefused
+from peft_registry.trainer.use_cases.ask import QuestionTooLong, answer_of
 from tests.training_builders import a_model, a_tokenizer, colour_rows, write_rows
 
 SECRET = "the heron keeps a brass key"

@@ -11,7 +11,7 @@ from peft_registry.trainer.data.conversations import WrongColumnType
 from peft_registry.trainer.data.dataset import LoadedData, load_data
 from peft_registry.trainer.data.formats import LabelsWithoutClasses, TemplateRefused, UnknownLabel
 from peft_registry.trainer.data.tokenize import IGNORED
-from peft_registry.trainer.data_inspection import Inspection, inspect_data, what_is_asked
+from peft_registry.trainer.use_cases.inspect_data import Inspection, inspect_data, what_is_asked
 from tests.training_builders import a_tokenizer, write_rows
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"

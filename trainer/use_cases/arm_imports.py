@@ -1,12 +1,12 @@
-"""What the server process of `trainer/arms.py` imports once, before it forks an arm. Nothing is computed here."""
+"""What the server process of `trainer/use_cases/compare_arm.py` imports once, before it forks an arm. Nothing is computed here."""
 
 import tqdm.std
 import transformers.models.llama.modeling_llama  # noqa: F401
 
 import peft_registry.trainer.costs.compute
 import peft_registry.trainer.evaluation.before_after
-import peft_registry.trainer.runs
 import peft_registry.trainer.training.train_adapter  # noqa: F401
+import peft_registry.trainer.use_cases.train
 from peft_registry.trainer.bases.quantization import without_kernels
 
 with without_kernels():  # peft imports bitsandbytes

@@ -23,7 +23,7 @@ from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.methods import METHODS, implementation
 from peft_registry.trainer.run_folder import run_folder
 
-_IMPORTED_ONCE = ["peft_registry.trainer.arm_imports"]
+_IMPORTED_ONCE = ["peft_registry.trainer.use_cases.arm_imports"]
 
 
 class ArmLost(RunFailed):
@@ -111,7 +111,7 @@ def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutco
 def _work(
     pipe: Connection, home: Path, passphrase: bytes | None, asked: tuple[Arm, str, str | None, bool, list[str]]
 ) -> None:
-    from peft_registry.trainer.runs import train_and_register
+    from peft_registry.trainer.use_cases.train import train_and_register
 
     arm, comparison, label, with_latency, sys.argv = asked
     registry = open_home(home, passphrase=None if passphrase is None else lambda: passphrase)

@@ -74,7 +74,7 @@ def score_again(
         ScoresDiffer: a value is farther from its record than the tolerance.
         NothingToScore: the data of no suite is here, or the evaluation is of something else than the version.
     """
-    from peft_registry.trainer.evaluations import Asked, evaluate_references_again
+    from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references_again
 
     record = stored.record
     if stored.stale is not None:

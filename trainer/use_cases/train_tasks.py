@@ -2,7 +2,7 @@
 
 In a sequence each goes on from the adapter of the one before, and what that cost the earlier tasks is measured.
 
-Every task takes the one registration path (`trainer/runs.py`). A task that is registered already, by an earlier call that was
+Every task takes the one registration path (`trainer/use_cases/train.py`). A task that is registered already, by an earlier call that was
 cut short or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing is trained
 twice; and a task that was stopped in its middle goes on from its state.
 """
@@ -20,14 +20,14 @@ from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, KeptRun
 from peft_registry.schemas.tasks import TASK
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.compare import registered_before, same_data
-from peft_registry.trainer.forgetting import Forgetting, forgetting_of
 from peft_registry.trainer.inputs.base import base_named
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_task_order, load_training_file, parse_override
 from peft_registry.trainer.launch import Launch
 from peft_registry.trainer.methods import check_available
 from peft_registry.trainer.run_folder import kept_runs
-from peft_registry.trainer.runs import train_and_register
+from peft_registry.trainer.use_cases.compare import registered_before, same_data
+from peft_registry.trainer.use_cases.forgetting import Forgetting, forgetting_of
+from peft_registry.trainer.use_cases.train import train_and_register
 
 if TYPE_CHECKING:
     from peft_registry.trainer.shared_base import SharedBase

@@ -1,6 +1,6 @@
 """`registry compare`: one training for each method and seed, on one base and one set of data, and what came of each.
 
-Every arm takes the one registration path (`trainer/runs.py`) in a process of its own (`trainer/arms.py`). The held-out rows
+Every arm takes the one registration path (`trainer/use_cases/train.py`) in a process of its own (`trainer/use_cases/compare_arm.py`). The held-out rows
 stay the same over all arms. An arm that is registered already, by an earlier comparison of the same file that was cut short
 or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing is trained twice.
 """
@@ -31,12 +31,12 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.arms import Arm, run_arm
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import cut_paths
 from peft_registry.trainer.methods import METHODS, available_methods
 from peft_registry.trainer.methods.learning_rates import best_rate
+from peft_registry.trainer.use_cases.compare_arm import Arm, run_arm
 
 _LIMIT = 1000  # versions of one method on one base that are looked at for arms that are there
 

@@ -1,0 +1,1 @@
+"""One file a command that needs torch: what a person asks the trainer to do."""
