@@ -91,8 +91,8 @@ def train(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.inputs.training_file import load_tasks
-    from peft_registry.trainer.launch import Launch, RegisteredElsewhere
-    from peft_registry.trainer.run_folder import run_to_resume
+    from peft_registry.trainer.runs.folder import run_to_resume
+    from peft_registry.trainer.runs.launch import Launch, RegisteredElsewhere
     from peft_registry.trainer.use_cases.train import train_and_register
     from peft_registry.trainer.use_cases.train_tasks import train_tasks
 
@@ -148,7 +148,7 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
 
 
 def _show_forgetting(found: "Forgetting") -> None:
-    from peft_registry.trainer.evaluation.before_after import loss_line
+    from peft_registry.trainer.runs.before_after import loss_line
 
     tasks = list(found.base)
     rows = [["the base", *(f"{loss:.3f}" for loss in found.base.values())]]

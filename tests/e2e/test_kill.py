@@ -11,7 +11,7 @@ TRAIN = ("train", "example/train.yml", "training.num_train_epochs=1", "evaluatio
 KILLED = -9
 MOMENTS = (
     "peft_registry.trainer.training.train_adapter.load_base",
-    "peft_registry.trainer.evaluation.before_after.evaluate_before_after",
+    "peft_registry.trainer.runs.before_after.evaluate_before_after",
     "peft_registry.registry.use_cases.register._store_files",
     "peft_registry.registry.use_cases.register._write_rows",  # tests/integration/test_register.py stops at each step between these two
 )

@@ -38,7 +38,7 @@ def processes_of(workplace: Path) -> dict[int, str]:
             line = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:  # it ended meanwhile
             continue
-        if str(workplace) in line and "peft_registry.trainer.worker" in line:
+        if str(workplace) in line and "peft_registry.trainer.runs.worker" in line:
             found[int(path.parent.name)] = line
     return found
 

@@ -29,7 +29,7 @@ from peft_registry.trainer.inputs.suites import (
     read_pins,
     suites_for_data,
 )
-from peft_registry.trainer.run_folder import remove_abandoned
+from peft_registry.trainer.runs.folder import remove_abandoned
 from peft_registry.trainer.use_cases.evaluate import Asked, NothingToEvaluate, evaluate_references
 from tests.homes import NOW
 from tests.interpreter import ROOT

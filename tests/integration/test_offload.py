@@ -16,7 +16,7 @@ from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.bases.offload import FOLDER
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.methods import check_available
-from peft_registry.trainer.run_folder import run_folder
+from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.training.checkpoints import trained_parameters
 from peft_registry.trainer.training.train_adapter import Trained, train_adapter
 from tests.builders import a_base_record

@@ -18,7 +18,7 @@ from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.inputs.training_file import load_tasks
 from peft_registry.trainer.methods import available_methods, changes_loaded_base, implementation
-from peft_registry.trainer.shared_base import SharedBase, state_digest
+from peft_registry.trainer.runs.shared_base import SharedBase, state_digest
 from peft_registry.trainer.use_cases.train_tasks import train_tasks
 from tests.training_builders import a_base_folder, a_training_file
 

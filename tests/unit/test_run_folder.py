@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.trainer.run_folder import run_folder
+from peft_registry.trainer.runs.folder import run_folder
 from tests.interpreter import ROOT
 
 HOLD = """
 import sys
 from pathlib import Path
-from peft_registry.trainer.run_folder import run_folder
+from peft_registry.trainer.runs.folder import run_folder
 with run_folder(Path(sys.argv[1]), "other") as folder:
     (folder / "file").write_text("x")
     print("held", flush=True)

@@ -21,7 +21,7 @@ from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.methods import METHODS, implementation
-from peft_registry.trainer.run_folder import run_folder
+from peft_registry.trainer.runs.folder import run_folder
 
 _IMPORTED_ONCE = ["peft_registry.trainer.use_cases.arm_imports"]
 

@@ -31,7 +31,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
-from peft_registry.trainer.run_folder import run_folder
+from peft_registry.trainer.runs.folder import run_folder
 
 SCORES = "scores"  # under the home
 
@@ -476,7 +476,7 @@ def _announcer(session: _Session, version: Version) -> Any:  # peft_registry.tra
 
 
 def _say(version: Version, record: EvaluationRecord, observe: Observe) -> None:
-    from peft_registry.trainer.evaluation.before_after import comparison_line
+    from peft_registry.trainer.runs.before_after import comparison_line
 
     for one in record.findings:
         if one.category is None:

@@ -39,7 +39,7 @@ from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.facts_file import read_facts
 from peft_registry.trainer.merge.request import MergeRequest
-from peft_registry.trainer.run_folder import run_folder
+from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.use_cases.merge_inputs import (
     Prepared,
     algorithm_of,

@@ -40,10 +40,11 @@ from peft_registry.trainer.inputs.guards import refuse_absent, warnings_about, w
 from peft_registry.trainer.inputs.start import fetched, pinned
 from peft_registry.trainer.inputs.suites import accepted_licences, load_suite
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
-from peft_registry.trainer.launch import Job, Launch, RegisteredElsewhere, run_workers
 from peft_registry.trainer.machine.processes import Processes
 from peft_registry.trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
-from peft_registry.trainer.resume import (
+from peft_registry.trainer.runs.folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
+from peft_registry.trainer.runs.launch import Job, Launch, RegisteredElsewhere, run_workers
+from peft_registry.trainer.runs.resume import (
     Keeper,
     changed_libraries,
     new_run,
@@ -51,12 +52,11 @@ from peft_registry.trainer.resume import (
     say_how_to_go_on,
     say_what_waits,
 )
-from peft_registry.trainer.run_folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.passes import Passes
-    from peft_registry.trainer.evaluation.before_after import AskedOfResult, Evaluated
-    from peft_registry.trainer.shared_base import SharedBase
+    from peft_registry.trainer.runs.before_after import AskedOfResult, Evaluated
+    from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
 
 _KINDS: dict[Layout, Kind] = {"peft": "adapter", "model": "model", "bundle": "bundle"}
@@ -203,7 +203,7 @@ class _Run:
     def complete(self, facts: dict[str, Any] | None, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
         from peft_registry.trainer.costs.passes import watched
-        from peft_registry.trainer.evaluation.before_after import evaluate_before_after
+        from peft_registry.trainer.runs.before_after import evaluate_before_after
         from peft_registry.trainer.training.train_adapter import train_adapter
 
         start = self._start()
@@ -263,9 +263,9 @@ class _Run:
 
     def _asked(self, trained: "Trained") -> "AskedOfResult":
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
-        from peft_registry.trainer.evaluation.before_after import AskedOfResult
         from peft_registry.trainer.evaluation.retention import retained
         from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
+        from peft_registry.trainer.runs.before_after import AskedOfResult
 
         asked = self.config.evaluation
         return AskedOfResult(

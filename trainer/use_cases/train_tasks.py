@@ -22,15 +22,15 @@ from peft_registry.schemas.tasks import TASK
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.base import base_named
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_task_order, load_training_file, parse_override
-from peft_registry.trainer.launch import Launch
 from peft_registry.trainer.methods import check_available
-from peft_registry.trainer.run_folder import kept_runs
+from peft_registry.trainer.runs.folder import kept_runs
+from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.use_cases.compare import registered_before, same_data
 from peft_registry.trainer.use_cases.forgetting import Forgetting, forgetting_of
 from peft_registry.trainer.use_cases.train import train_and_register
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.shared_base import SharedBase
+    from peft_registry.trainer.runs.shared_base import SharedBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def train_tasks(
         CombinationRefused: the tasks follow each other, and the method cannot go on from what it registered.
         KnownError: as `train_and_register`; tasks that are registered stay, and the next call finds them.
     """
-    from peft_registry.trainer.shared_base import SharedBase
+    from peft_registry.trainer.runs.shared_base import SharedBase
 
     registry.require_writable()
     in_sequence = load_task_order(path, overrides) == "sequential"

@@ -10,7 +10,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Warned
 from peft_registry.schemas.run import KeptRun
 from peft_registry.trainer.machine.environment import library_versions
-from peft_registry.trainer.run_folder import TRAINING, change_state, kept_runs
+from peft_registry.trainer.runs.folder import TRAINING, change_state, kept_runs
 from peft_registry.trainer.training.checkpoints import Checkpoints
 
 _ANEW = "undo the change and resume again, or start anew with `registry train CONFIG`"

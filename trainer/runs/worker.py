@@ -18,7 +18,7 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.progress import Advanced, Event, Finished, Started, Warned
-from peft_registry.trainer.launch import Job, LaunchRefused
+from peft_registry.trainer.runs.launch import Job, LaunchRefused
 
 if TYPE_CHECKING:
     from peft_registry.trainer.machine.processes import Processes
@@ -44,7 +44,7 @@ def _train(job: Job) -> None:
     import torch
 
     from peft_registry.trainer.machine.processes import under_torchrun
-    from peft_registry.trainer.resume import Keeper
+    from peft_registry.trainer.runs.resume import Keeper
     from peft_registry.trainer.training.train_adapter import train_adapter
 
     device = "cpu"

@@ -1,6 +1,6 @@
 """One training in several processes: torchrun starts them, this process waits, goes on with what they left, and registers it.
 
-The workers (`trainer/worker.py`) train and keep checkpoints in the run's folder; they never see the registry. When all of
+The workers (`trainer/runs/worker.py`) train and keep checkpoints in the run's folder; they never see the registry. When all of
 them end well the last checkpoint is the trained state, which is gone on from like any other. However this process ends,
 none of them stays: they are stopped with it, and each looks whether it is still there.
 """
@@ -175,7 +175,7 @@ def _torchrun(arguments: list[str], job: Path, nproc: int) -> "Iterator[subproce
         "torch.distributed.run",
         *arguments,
         "-m",
-        "peft_registry.trainer.worker",
+        "peft_registry.trainer.runs.worker",
         str(job),
     ]
     process = subprocess.Popen(  # noqa: S603 - our own module, through torch's launcher
