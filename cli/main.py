@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from peft_registry.cli import console
-from peft_registry.cli.commands import asking, browse, choosing, data, evaluating, inspect, merging, setup, training
+from peft_registry.cli.commands import (
+    asking,
+    browse,
+    choosing,
+    data,
+    demo,
+    evaluating,
+    inspect,
+    merging,
+    setup,
+    training,
+    verifying,
+)
 from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
 
 EXIT_CODES = (
@@ -98,17 +110,6 @@ def program(
     """Register fine-tuned models with their base, data, evaluation and signatures; verify and document them."""
 
 
-setup.add_to(app)
-data.add_to(app)
-training.add_to(app)
-asking.add_to(app)
-choosing.add_to(app)
-evaluating.add_to(app)
-merging.add_to(app)
-inspect.add_to(app)
-browse.add_to(app)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
@@ -156,6 +157,19 @@ def _usage_or_bug(error: Exception) -> int:
 def _speaks_json(arguments: list[str]) -> bool:
     pairs = itertools.pairwise(arguments)
     return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs) or "--output=json" in arguments
+
+
+setup.add_to(app)
+data.add_to(app)
+training.add_to(app)
+asking.add_to(app)
+choosing.add_to(app)
+evaluating.add_to(app)
+merging.add_to(app)
+inspect.add_to(app)
+verifying.add_to(app)
+demo.add_to(app, run)
+browse.add_to(app)
 
 
 if __name__ == "__main__":

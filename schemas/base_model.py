@@ -17,9 +17,9 @@ BaseFormat = Literal["huggingface", "gguf"]
 class BaseIdentity(Document):
     """What the base *is*: digests of weights, config, tokenizer, chat template and generation config, and the revision.
 
-    `weights` is the weights digest of `registry/identity/weights.py`: it survives re-sharding. The other digests cover the canonical
-    JSON of a JSON file, or the exact bytes of any other file. `revision` is the resolved 40-hex commit when it came from a
-    hub, else null. A null digest means that the base has no such file.
+    `weights` is the weights digest of `registry/identity/weights.py`: it survives re-sharding. The other digests cover the
+    canonical JSON of a JSON file, or the exact bytes of any other file. `revision` is the resolved 40-hex commit when it came
+    from a hub, else null. A null digest means that the base has no such file.
     """
 
     weights: Digest

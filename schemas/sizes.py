@@ -20,3 +20,13 @@ def bytes_of(text: str) -> int:
     if found is None or found[2] not in _UNITS:
         raise ValueError(f"{text[:40]!r} is no amount of memory: write it like 12GiB or 14.7GB")
     return round(float(found[1]) * int(_UNITS[found[2]]))
+
+
+def human_bytes(size: int) -> str:
+    """A size for people, decimal units."""
+    amount, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from peft_registry.schemas.comparison import MethodComparison
     from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.values import Value
-    from peft_registry.trainer.use_cases.estimate import Estimate, Fit
+    from peft_registry.trainer.costs.fit import Estimate, Fit
 
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
@@ -50,9 +50,10 @@ def estimate(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.schemas.tasks import TASK
+    from peft_registry.trainer.costs.fit import Question, parse_size
     from peft_registry.trainer.inputs.training_file import load_tasks
     from peft_registry.trainer.machine.environment import memory_of_this_machine
-    from peft_registry.trainer.use_cases.estimate import Question, estimate_run, parse_size
+    from peft_registry.trainer.use_cases.estimate import estimate_run
 
     question = Question(
         vram=None if vram is None else parse_size(vram),
@@ -87,7 +88,7 @@ def show_estimate(found: "Estimate", output: Output) -> None:
         console.out_json(found.to_json())
         return
     from peft_registry.registry.reports.text import plain_size
-    from peft_registry.trainer.use_cases.estimate import count_text
+    from peft_registry.trainer.costs.fit import count_text
 
     shape, trace = found.shape, found.trace
     share = trace.trainable / trace.total

@@ -5,11 +5,16 @@ of the tampered copy is the real exit code of `registry verify`.
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from peft_registry.cli import console
 from peft_registry.schemas.errors import RunFailed
 
+Run = Callable[[list[str]], int]
 NAME = "polite-replies"
 MERGED = "polite-replies-merged"
 TAMPERED = "adapter_model.safetensors"
@@ -26,15 +31,30 @@ class DemoFailed(RunFailed):
         )
 
 
-def run_demo(folder: Path) -> int:
+def add_to(app: typer.Typer, run: Run) -> None:
+    """`run` runs a command line of this program: the demo types what a user would."""
+
+    @app.command()
+    def demo(
+        folder: Annotated[Path, typer.Option(help="Everything is written under this folder.")] = Path("demo"),
+    ) -> None:
+        """Tell the whole story on a small model. Base, train, verify, tamper, refuse, report."""
+        raise typer.Exit(run_demo(folder, run))
+
+
+def run_demo(folder: Path, run: Run) -> int:
     """Tell the story under `folder`; returns the exit code.
+
+    Args:
+        folder: created if needed.
+        run: runs one command line and returns its exit code.
 
     Raises:
         DemoFailed: a command ended otherwise than told.
     """
     folder.mkdir(parents=True, exist_ok=True)
     home = folder / ".registry"
-    story = _Story(folder, home)
+    story = _Story(folder, home, run)
     console.out(f"Everything lies under {folder}: each command below has --home {home}, unless you type it there.")
     story.chapter("A registry", "Keys, a trust file, a database and a store, all in one folder.")
     story.once(
@@ -87,9 +107,10 @@ def flip_one_bit(source: Path, copy: Path) -> None:
 class _Story:
     """Prints each command before it runs it, and holds it to its expected exit code."""
 
-    def __init__(self, folder: Path, home: Path) -> None:
+    def __init__(self, folder: Path, home: Path, run: Run) -> None:
         self.folder = folder
         self.home = home
+        self._run = run
         self.number = 0
 
     def chapter(self, title: str, text: str) -> None:
@@ -105,13 +126,11 @@ class _Story:
             self.type(*arguments)
 
     def type(self, *arguments: str, expected: int = 0) -> None:
-        from peft_registry.cli.main import run
-
         command = " ".join(("registry", *arguments))
         console.out(f"$ {command}")
         # the story tells what comes next itself, and the home of each command is said at its beginning
         with console.without_next_steps():
-            code = run([*arguments, "--home", str(self.home)])
+            code = self._run([*arguments, "--home", str(self.home)])
         if code != expected:
             raise DemoFailed(command, code, expected)
         if expected:
@@ -120,7 +139,7 @@ class _Story:
     def has(self, name: str) -> bool:
         from peft_registry.registry.database import catalog
         from peft_registry.registry.homes.home import open_home
-        from peft_registry.registry.use_cases.pull import version_named
+        from peft_registry.registry.records.references import version_named
         from peft_registry.schemas.errors import NotFound
 
         registry = open_home(self.home)

@@ -231,7 +231,7 @@ def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
 def _recheck_version(reference: str, sample: int | None, home: Path | None) -> list[dict[str, Any]]:
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.evaluations import recheck_version
-    from peft_registry.registry.use_cases.pull import version_named
+    from peft_registry.registry.records.references import version_named
 
     with opened(home) as registry:
         version = version_named(registry, reference)

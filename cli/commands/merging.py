@@ -102,7 +102,7 @@ def diff(
     """Compare two versions. Configuration, data, evaluations, and the weights module by module."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.differences import compare_versions
+    from peft_registry.trainer.use_cases.diff import compare_versions
 
     with opened(home) as registry:
         found = compare_versions(registry, first, second, observe=Progress(story_on_stdout=False))

@@ -1,4 +1,4 @@
-"""base, train, methods, demo: bringing a base in and adapting it."""
+"""base, train, methods: bringing a base in and adapting it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,6 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(base, name="base")
     app.command()(train)
     app.command()(methods)
-    app.command()(demo)
 
 
 def base_add(
@@ -189,12 +188,3 @@ def methods(
             for row, advice in found
         ],
     )
-
-
-def demo(
-    folder: Annotated[Path, typer.Option(help="Everything is written under this folder.")] = Path("demo"),
-) -> None:
-    """Tell the whole story on a small model. Base, train, verify, tamper, refuse, report."""
-    from peft_registry.cli.commands.demo import run_demo
-
-    raise typer.Exit(run_demo(folder))

@@ -11,7 +11,7 @@ from typing import Any
 
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.evaluations import stored_evaluations
-from peft_registry.registry.use_cases.pull import version_named
+from peft_registry.registry.records.references import version_named
 from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, EvaluationRecord
 
 

@@ -1,72 +1,16 @@
-"""Plans that stand in the log before the scores that they judge, and whether an evaluation kept to its own.
+"""Whether an evaluation kept to the plan that stands in the log before its scores.
 
 Only thresholds that were set beforehand can gate anything. What proves `beforehand` is the log and no clock: the entry of the
 plan is older than that of the evaluation.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.evaluation.recheck import PLAN, Discrepancy
-from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.registry.signing.trust import key_status, require_ok
-from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import PREDICATE_TYPES
-from peft_registry.schemas.version import Version
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedPlan:
-    """A plan as it stands in the log: digest of its statement, entry, time (RFC 3339), and what it says."""
-
-    digest: Digest
-    log_index: int
-    appended_at: str
-    plan: EvaluationPlan
-
-
-def log_plan(registry: Registry, version: Version, plan: dict[str, Any], *, policy: Digest) -> LoggedPlan:
-    """Sign the plan and append it to the log; the same plan twice stands there once, at its first place.
-
-    Args:
-        registry: open and writable.
-        version: what is going to be evaluated.
-        plan: any JSON object.
-        policy: digest of the file that sets the thresholds.
-
-    Raises:
-        KeyLacksRole: the trust file, written before there were plans, does not let the key sign one.
-    """
-    signer = registry.trainer_key
-    predicate_type = PREDICATE_TYPES["evaluation-plan"]
-    now = registry.clock()
-    # never sign what every later check of the version would have to call broken
-    status = key_status(
-        registry.trust, signer.public.key_id, predicate_type=predicate_type, signed_at_proven=None, now=now
-    )
-    require_ok(status)
-    said = EvaluationPlan(plan_sha256=canonical_digest(plan), policy_sha256=policy, plan=plan)
-    signed = append_statement(
-        registry, subject=version.manifest_digest, kind="evaluation-plan", predicate=said.to_json(), signer=signer
-    )
-    return logged_plans(registry, version)[signed.digest]
-
-
-def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, LoggedPlan]:
-    """The plans that were logged about a version, by the digest of their statement."""
-    stored = signed_statements(registry, version.manifest_digest)
-    return {
-        one.digest: LoggedPlan(
-            one.digest, one.log_index, one.appended_at, EvaluationPlan.from_json(one.statement.predicate)
-        )
-        for one in stored
-        if one.kind == "evaluation-plan" and one.log_index is not None and one.appended_at is not None
-    }
 
 
 def plan_discrepancies(

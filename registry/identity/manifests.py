@@ -9,6 +9,7 @@ from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.identity.weights import WeightsFile as HashedWeights
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
+from peft_registry.registry.signing.oms import Resource
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
@@ -132,3 +133,9 @@ def tensor_entry(tensor: Tensor) -> TensorEntry:
 def _file_entry(folder: Path, path: str) -> FileEntry:
     hashed = hash_file(folder / path)
     return FileEntry(path=path, size=hashed.size, sha256=hashed.sha256)
+
+
+def listed_resources(manifest: Manifest, manifest_digest: Digest) -> tuple[Resource, ...]:
+    """What `model.sig` lists: every file of the manifest, and the manifest itself."""
+    files = tuple(Resource(entry.path, entry.sha256) for entry in manifest.files)
+    return (*files, Resource(FILE_NAME, manifest_digest))

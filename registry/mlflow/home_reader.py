@@ -8,8 +8,9 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry, find_home, open_home
 from peft_registry.registry.mlflow.verified_files import ManifestReader
-from peft_registry.registry.use_cases.pull import BytesElsewhere, PullRefused, PullUnverified
+from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.verification.presented import BytesElsewhere
 from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.manifest import FileEntry

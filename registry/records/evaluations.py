@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
+from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
 from peft_registry.registry.evaluation.staleness import Staleness, composition_of, staleness
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.plans import logged_plans
 from peft_registry.registry.records.signed_records import signed_statements, stored_manifest
-from peft_registry.registry.use_cases.add_base import base_record
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord

@@ -1,4 +1,4 @@
-"""Whether an alias may be believed: its newest move is a signed, logged statement that says exactly this.
+"""What a user's reference means, and whether an alias may be believed: its newest move is a signed, logged statement.
 
 The catalog's row is a convenience that whoever can write the database can change. An alias without its signed move is treated
 as if it did not exist. A move that was cut out of the log together with its statement cannot be seen from here; the
@@ -14,9 +14,9 @@ from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log
-from peft_registry.registry.verification.evidence import checkpoint_over, parse_entry
+from peft_registry.registry.transparency.entries import checkpoint_over, parse_entry
 from peft_registry.schemas.errors import KnownError, NotFound
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -91,3 +91,19 @@ def _logged_at(tx: catalog.Transaction, said: StoredStatement, policy: TrustPoli
     except KnownError:
         return None
     return entry.event.at if entry.event.statement == Digest.of(Envelope.parse(said.envelope).payload) else None
+
+
+def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = None) -> Version:
+    """The version that a user's reference means; an alias counts only by its signed move.
+
+    Raises:
+        MalformedReference: the text is no reference.
+        NotFound: there is no such version.
+        AliasUnsigned: the alias is recorded, and nobody who may has signed that.
+    """
+    reference = Reference.parse(text)
+    with registry.database.read() as tx:
+        version = catalog.resolve(tx, reference)
+    if reference.alias is not None:
+        require_signed_alias(registry, version, reference.alias, trust=trust)
+    return version

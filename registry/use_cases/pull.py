@@ -6,13 +6,10 @@ The copy is assembled beside its destination, verified as a folder like any othe
 import tempfile
 from pathlib import Path
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import unwritable
-from peft_registry.registry.disk.hashing import copy_and_hash, write_and_hash
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.references import require_signed_alias
 from peft_registry.registry.use_cases.verify import verify_folder
-from peft_registry.registry.verification.presented import Presented, present_version
+from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Taken
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.version import VerifyOutcome, Version
@@ -55,17 +52,6 @@ class PullUnverified(NotChecked):
         )
 
 
-class BytesElsewhere(NotChecked):
-    reference = "bytes-elsewhere"
-
-    def __init__(self, label: str, path: str) -> None:
-        super().__init__(
-            what=f"the bytes of {label} are not in this registry",
-            why=f"it was added by reference, and {path} does not lie where it did",
-            fix="add the base again from where it is now, or with --store copy",
-        )
-
-
 def pull_version(
     registry: Registry,
     version: Version,
@@ -99,19 +85,6 @@ def pull_version(
     return outcome
 
 
-def write_presented(presented: Presented, folder: Path) -> None:
-    """Write what is presented into an empty folder; large files are hashed on the way by whoever verifies them next."""
-    for name, found in sorted(presented.files.items()):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(found, bytes):
-            write_and_hash([found], target, mode=0o644)
-        elif found is not None and found.is_file():
-            copy_and_hash(found, target, mode=0o644)
-        else:
-            raise BytesElsewhere(presented.label, name)
-
-
 def _verified_copy(
     registry: Registry, version: Version, part: Path, trust: TrustPolicy | None, look_for_base: bool
 ) -> VerifyOutcome:
@@ -135,21 +108,3 @@ def _require_free(destination: Path) -> None:
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
-
-
-def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = None) -> Version:
-    """The version that a user's reference means; an alias counts only by its signed move.
-
-    Raises:
-        MalformedReference: the text is no reference.
-        NotFound: there is no such version.
-        AliasUnsigned: the alias is recorded, and nobody who may has signed that.
-    """
-    from peft_registry.schemas.identity import Reference
-
-    reference = Reference.parse(text)
-    with registry.database.read() as tx:
-        version = catalog.resolve(tx, reference)
-    if reference.alias is not None:
-        require_signed_alias(registry, version, reference.alias, trust=trust)
-    return version

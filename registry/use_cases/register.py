@@ -14,14 +14,14 @@ from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import path_problem
+from peft_registry.registry.identity.manifests import listed_resources, path_problem
 from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.signing.oms import Resource, UnsignableListing, parse_bundle, sign_folder_listing
+from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import SignedStatement, record_statement, sign_statement
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
-from peft_registry.schemas.manifest import FILE_NAME, UNSIGNED_PATHS, Manifest
+from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.schemas.statement import RegistrationPredicate, StatementKind
@@ -127,12 +127,6 @@ def require_name(registry: Registry, name: str, *, is_base: bool) -> None:
     check_name(name)
     with registry.database.read() as tx:
         catalog.require_kind(tx, name, is_base=is_base)
-
-
-def listed_resources(manifest: Manifest, manifest_digest: Digest) -> tuple[Resource, ...]:
-    """What `model.sig` lists: every file of the manifest, and the manifest itself."""
-    files = tuple(Resource(entry.path, entry.sha256) for entry in manifest.files)
-    return (*files, Resource(FILE_NAME, manifest_digest))
 
 
 def _require_modification(artifact: NewArtifact, digest: Digest) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import stale_for
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import stored_manifest
-from peft_registry.registry.use_cases.pull import version_named
-from peft_registry.registry.verification.checks import human_bytes
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.statement import PREDICATE_TYPES, StatementKind
 from peft_registry.schemas.version import Version
 

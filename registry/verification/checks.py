@@ -10,12 +10,11 @@ from pathlib import Path
 
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.identity.base import BaseFolder, identify_base
-from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
+from peft_registry.registry.identity.manifests import listed_resources, listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor, diff_tensors, hash_tensors, weights_digest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.trust import key_status, require_ok
-from peft_registry.registry.use_cases.register import listed_resources
 from peft_registry.registry.verification.evidence_checks import dated_by_log
 from peft_registry.registry.verification.findings import Findings, failed, ok, unchecked
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
@@ -30,6 +29,7 @@ from peft_registry.schemas.manifest import (
     Manifest,
     WeightsFile,
 )
+from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.version import Check
 
 BaseFinder = Callable[[Digest | None], Path | None]
@@ -216,16 +216,6 @@ def check_parents(findings: Findings, is_registered: Callable[[Digest], bool] | 
             detail=tuple(missing),
         )
     return ok("parents", f"{len(parents)} registered here")
-
-
-def human_bytes(size: int) -> str:
-    """A size for people, decimal units."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
 def _is_unlisted(name: str) -> bool:

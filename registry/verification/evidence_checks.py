@@ -11,15 +11,8 @@ from peft_registry.registry.evaluation.staleness import composition_of, stalenes
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
-from peft_registry.registry.verification.evidence import (
-    PROOF_PATH,
-    STATEMENTS_PATH,
-    LoggedEntry,
-    ReadStatement,
-    StatementBroken,
-    checkpoint_over,
-    origin_of,
-)
+from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, origin_of
+from peft_registry.registry.verification.evidence import PROOF_PATH, STATEMENTS_PATH, ReadStatement, StatementBroken
 from peft_registry.registry.verification.findings import Dated, Findings, failed, ok, unchecked
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError

@@ -8,13 +8,8 @@ from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
 from peft_registry.registry.signing.trust import public_keys
-from peft_registry.registry.verification.evidence import (
-    LoggedEntry,
-    ReadStatement,
-    presented_keys,
-    read_entry,
-    read_statements,
-)
+from peft_registry.registry.transparency.entries import LoggedEntry
+from peft_registry.registry.verification.evidence import ReadStatement, presented_keys, read_entry, read_statements
 from peft_registry.registry.verification.presented import Presented
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest

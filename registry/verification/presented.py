@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.disk.hashing import copy_and_hash, hash_file, write_and_hash
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
@@ -173,3 +173,27 @@ def local_object(store: ObjectStore, digest: Digest, scratch: Path) -> Path | No
     if not destination.exists():
         store.fetch(digest, destination)
     return destination
+
+
+class BytesElsewhere(NotChecked):
+    reference = "bytes-elsewhere"
+
+    def __init__(self, label: str, path: str) -> None:
+        super().__init__(
+            what=f"the bytes of {label} are not in this registry",
+            why=f"it was added by reference, and {path} does not lie where it did",
+            fix="add the base again from where it is now, or with --store copy",
+        )
+
+
+def write_presented(presented: Presented, folder: Path) -> None:
+    """Write what is presented into an empty folder; large files are hashed on the way by whoever verifies them next."""
+    for name, found in sorted(presented.files.items()):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(found, bytes):
+            write_and_hash([found], target, mode=0o644)
+        elif found is not None and found.is_file():
+            copy_and_hash(found, target, mode=0o644)
+        else:
+            raise BytesElsewhere(presented.label, name)

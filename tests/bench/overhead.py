@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def sum_of(stack: ExitStack, names: tuple[str, ...]) -> Callable[[], float]:
-    """Time these functions of `peft_registry.trainer.use_cases.train` while the stack is open; what comes back gives the seconds so far."""
+    """Time these functions of the train use case while the stack is open; what comes back gives the seconds so far."""
     seconds: list[float] = []
     for name in names:
         stack.enter_context(timed(f"peft_registry.trainer.use_cases.train.{name}", seconds))

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import open_home
-from peft_registry.registry.use_cases.add_base import AddedBase, base_record
-from peft_registry.registry.use_cases.pull import version_named
+from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import register_version
 from tests.compat.kept_home import (
     COMMANDS,

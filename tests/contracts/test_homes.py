@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from tests.contracts.databases import postgres  # noqa: F401  a fixture

@@ -13,7 +13,7 @@ MOMENTS = (
     "peft_registry.trainer.training.train_adapter.load_base",
     "peft_registry.trainer.runs.before_after.evaluate_before_after",
     "peft_registry.registry.use_cases.register._store_files",
-    "peft_registry.registry.use_cases.register._write_rows",  # tests/integration/test_register.py stops at each step between these two
+    "peft_registry.registry.use_cases.register._write_rows",  # test_register.py stops at each step between these two
 )
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import open_home
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.pull import version_named
 from tests.e2e.commands import Done, WarmCommand, command_line, environment, wait_until
 
 SHARE = (

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from peft_registry.registry.homes.home import open_home
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.schemas.run import Trial
 from tests.e2e.commands import WarmCommand, wait_until
 

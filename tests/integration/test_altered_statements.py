@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.evaluation.plans import logged_plans
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.plans import logged_plans
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered, records_of
 from peft_registry.registry.signing.dsse import Envelope
-from peft_registry.registry.use_cases.add_base import base_record
-from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version

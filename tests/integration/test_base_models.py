@@ -9,14 +9,8 @@ import pytest
 
 from peft_registry.registry.identity.base import BaseWithoutWeights, identify_base
 from peft_registry.schemas.errors import KnownError
-from peft_registry.trainer.bases.loading import (
-    BaseNotLoadable,
-    BaseSourceNotFound,
-    BaseWeightsIncomplete,
-    RevisionWithoutHub,
-    load_base,
-    prepare_base,
-)
+from peft_registry.trainer.bases.loading import BaseNotLoadable, BaseWeightsIncomplete, load_base
+from peft_registry.trainer.bases.preparing import BaseSourceNotFound, RevisionWithoutHub, prepare_base
 from peft_registry.trainer.hub.fetching import (
     CorruptDownload,
     HubAccessDenied,

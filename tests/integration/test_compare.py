@@ -12,9 +12,9 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows
-from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.trainer.embedded import example_rows

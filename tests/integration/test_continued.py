@@ -16,8 +16,9 @@ import torch
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.lineage import lineage_of
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.progress import Advanced
@@ -372,7 +373,8 @@ def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there
     words = ["name=killed", "continue_from=tutor-first:1", "--home", str(trained.home)]
     script = (
         "import os, signal, sys; from pathlib import Path; from peft_registry.registry.homes.home import open_home; "
-        "from peft_registry.schemas.progress import Advanced; from peft_registry.trainer.use_cases.train import train_and_register; "
+        "from peft_registry.schemas.progress import Advanced; "
+        "from peft_registry.trainer.use_cases.train import train_and_register; "
         "stop = lambda event: isinstance(event, Advanced) and event.step == 'train' and event.done == 2 "
         "and os.kill(os.getpid(), signal.SIGKILL); "
         "train_and_register(open_home(Path(sys.argv[1])), Path(sys.argv[2]), tuple(sys.argv[3:]), observe=stop)"

@@ -12,9 +12,10 @@ from peft import LoraConfig, PromptTuningConfig
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.schemas.base_model import BaseOrigin
-from peft_registry.trainer.differences import Comparison, ModuleDifference, compare_versions
+from peft_registry.trainer.differences.weights import ModuleDifference
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.methods import hybrid
+from peft_registry.trainer.use_cases.diff import Comparison, compare_versions
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from tests.homes import a_home
 from tests.merge_builders import load, register_adapter, unmerged, write_adapter

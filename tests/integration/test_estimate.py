@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.trainer.use_cases.estimate import MalformedSize, parse_size
+from peft_registry.trainer.costs.fit import MalformedSize, parse_size
 
 CONFIG = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 300}
 CONFIG |= {"num_attention_heads": 4, "num_key_value_heads": 2, "dtype": "float32"}

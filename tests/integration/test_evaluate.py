@@ -11,7 +11,8 @@ from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.evaluations import recheck_version, stored_evaluations
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.schemas.config import EvaluationBlock

@@ -10,14 +10,16 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
-from peft_registry.registry.evaluation.plans import logged_plans, plan_discrepancies
+from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.evaluations import recheck_version, stale_for, stored_evaluations
+from peft_registry.registry.records.plans import logged_plans
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.update_trust import update_trust

@@ -8,7 +8,8 @@ import pytest
 from peft_registry.registry.identity.base import identify_base
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.bases.gguf import GgufRefused
-from peft_registry.trainer.bases.loading import load_base, prepare_base
+from peft_registry.trainer.bases.loading import load_base
+from peft_registry.trainer.bases.preparing import prepare_base
 from tests.training_builders import a_model
 
 # our name → GGUF's

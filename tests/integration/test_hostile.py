@@ -21,22 +21,17 @@ from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.identity.base import AdapterInBase
 from peft_registry.registry.identity.manifests import ManifestMalformed
-from peft_registry.registry.records.references import AliasUnsigned
+from peft_registry.registry.records.references import AliasUnsigned, version_named
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.log import LogTruncated
 from peft_registry.registry.transparency.note import WrongOrigin
-from peft_registry.registry.use_cases.add_base import add_base, check_base_folder
+from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.pull import (
-    DestinationTaken,
-    PullRefused,
-    PullUnverified,
-    pull_version,
-    version_named,
-)
+from peft_registry.registry.use_cases.pull import DestinationTaken, PullRefused, PullUnverified, pull_version
+from peft_registry.registry.use_cases.pull_base import check_base_folder
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.statements import PredicateMalformed, append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version

@@ -12,18 +12,12 @@ from transformers import AutoConfig, LlamaConfig
 
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.offload import obstacle_to_offload
+from peft_registry.trainer.costs.fit import Column, columns_of, fits, judge_claim
 from peft_registry.trainer.costs.memory import Moment, NotTraceable, Shape, Trace, trace_memory
 from peft_registry.trainer.machine.environment import Dtype, Hardware
 from peft_registry.trainer.methods import METHODS, available_methods, implementation
 from peft_registry.trainer.training.train_adapter import weights_dtype
-from peft_registry.trainer.use_cases.estimate import (
-    FIRST_BATCH_BYTES,
-    Column,
-    columns_of,
-    fits,
-    judge_claim,
-    tokenizer_bytes,
-)
+from peft_registry.trainer.use_cases.estimate import FIRST_BATCH_BYTES, tokenizer_bytes
 from tests.interpreter import ROOT
 from tests.training_builders import a_base_folder, a_model, a_training_file
 

@@ -351,6 +351,6 @@ def test_a_merge_of_a_merge_counts_each_training_run_once(place: tuple[Registry,
 
 
 def found_inputs(registry: Registry) -> list[Any]:
-    from peft_registry.registry.use_cases.pull import version_named
+    from peft_registry.registry.records.references import version_named
 
     return [version_named(registry, name) for name in ("a", "b")]

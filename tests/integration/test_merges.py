@@ -17,9 +17,10 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import add_base
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordMissing,
     ModificationRecordWrong,

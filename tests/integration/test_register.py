@@ -13,13 +13,14 @@ import pytest
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.storage.filesystem import FilesystemStore
 from peft_registry.registry.transparency.log import LogTruncated
-from peft_registry.registry.use_cases.add_base import add_base, base_record
+from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.make_home import DatabaseInUse, PasswordInAddress
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.registry.use_cases.register import ModificationRecordMissing, NewArtifact, register_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts

@@ -11,8 +11,8 @@ import torch
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.embedded import example_rows

@@ -18,7 +18,7 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Finished, Observe, Started, ignore
-from peft_registry.trainer.bases.loading import bare_exceptions_as_values, first_line
+from peft_registry.trainer.bases.foreign_errors import bare_exceptions_as_values, first_line
 
 _STEP = "convert"
 _MAGIC = b"GGUF"

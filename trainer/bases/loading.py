@@ -1,52 +1,21 @@
-"""Bringing a base into a folder of safetensors, and loading one from it. Remote code is never run.
-
-A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/bases/gguf.py`) or a Hub id (fetched,
-`trainer/hub/fetching.py`).
-"""
+"""Loading a base from its folder of safetensors. Remote code is never run."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.intake.safetensors import read_header
-from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.config import OffloadBlock, QuantizationBlock
-from peft_registry.schemas.errors import InputRefused, NotFound
-from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.bases.foreign_errors import bare_exceptions_as_values, first_line
 from peft_registry.trainer.bases.offload import forget_shared_addresses
 from peft_registry.trainer.bases.offload import loading_arguments as offloading_arguments
 from peft_registry.trainer.bases.quantization import keep_gradients, loading_arguments
-from peft_registry.trainer.hub.fetching import HUB_ID, fetch_from_hub
 from peft_registry.trainer.machine.environment import Dtype
 
 _MAX_NAMED = 3  # tensors named in one error
 # what peft and our own layers put into the names of the parameters that they wrap
 _WRAPPERS = re.compile(r"(?<=\.)(?:base_layer|original_module)\.")
-
-
-class BaseSourceNotFound(NotFound):
-    reference = "base-source-not-found"
-
-    def __init__(self, source: str) -> None:
-        super().__init__(
-            what=f"there is no base at {source[:200]!r}",
-            why="it is no folder, no .gguf file and no Hub id (owner/name)",
-            fix="check the path, or write the id as on the Hub",
-        )
-
-
-class RevisionWithoutHub(InputRefused):
-    reference = "revision-without-hub"
-
-    def __init__(self, source: str) -> None:
-        super().__init__(
-            what=f"--revision means nothing for {source[:200]!r}",
-            why="only a Hub id has revisions; a folder or a file is pinned by its digests",
-            fix="leave --revision out",
-        )
 
 
 class BaseWeightsIncomplete(InputRefused):
@@ -70,64 +39,6 @@ class BaseNotLoadable(InputRefused):
             why=why,
             fix="use a causal language model whose architecture the installed transformers has built in",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedBase:
-    """A folder of safetensors, configuration and tokenizer, and where it came from.
-
-    `revision` is the resolved 40-hex commit, None when it did not come from a hub. `notes` are worth a warning.
-    """
-
-    folder: Path
-    origin: BaseOrigin
-    revision: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-def prepare_base(
-    source: str,
-    *,
-    revision: str | None = None,
-    destination: Path,
-    endpoint: str | None = None,
-    token: str | None = None,
-    observe: Observe = ignore,
-) -> PreparedBase:
-    """The base as a folder. What is fetched or converted goes under `destination`, in a folder named after its digest;
-    there it is found again by a second call.
-
-    Args:
-        source: folder, .gguf file or Hub id; what exists on disk wins.
-        revision: of a Hub id: branch, tag or commit.
-        destination: created when needed.
-        endpoint: of the Hub; None for HF_ENDPOINT or the public one.
-        token: for the Hub; None for HF_TOKEN or the stored login.
-        observe: hears of progress.
-
-    Raises:
-        BaseSourceNotFound, RevisionWithoutHub: as they say.
-        HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, GgufRefused: of the two modules.
-    """
-    path = Path(source)
-    if path.is_dir() or path.is_file():
-        if revision is not None:
-            raise RevisionWithoutHub(source)
-        if path.is_dir():
-            return PreparedBase(path, BaseOrigin(format="huggingface", source=path.resolve().name))
-        if path.suffix.lower() != ".gguf":
-            raise BaseSourceNotFound(source)
-        from peft_registry.trainer.bases.gguf import convert_gguf
-
-        folder, origin, notes = convert_gguf(path, destination=destination, observe=observe)
-        return PreparedBase(folder, origin, notes=notes)
-    if not HUB_ID.match(source) or source.lower().endswith(".gguf"):
-        raise BaseSourceNotFound(source)
-    fetched = fetch_from_hub(
-        source, revision=revision, destination=destination, endpoint=endpoint, token=token, observe=observe
-    )
-    origin = BaseOrigin(format="huggingface", source=source, requested_revision=revision)
-    return PreparedBase(fetched.folder, origin, revision=fetched.commit)
 
 
 def load_base(
@@ -223,24 +134,3 @@ def load_tokenizer(folder: Path) -> Any:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaseNotLoadable(folder, "tokenizer", first_line(error, folder, shown=folder.name)) from error
-
-
-@contextmanager
-def bare_exceptions_as_values() -> Iterator[None]:
-    """The library `tokenizers` raises `Exception` itself for a malformed tokenizer; here it becomes a ValueError.
-
-    Raises:
-        ValueError: for an exception of exactly that type; every other passes.
-    """
-    try:
-        yield
-    except Exception as error:
-        if type(error) is not Exception:
-            raise
-        raise ValueError(str(error)) from error
-
-
-def first_line(error: Exception, folder: Path, *, shown: str) -> str:
-    """What a library said, at most 300 characters, with `shown` in the place of the folder's path."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).replace(str(folder), shown)[:300]

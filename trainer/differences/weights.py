@@ -19,7 +19,7 @@ import torch
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import Records
-from peft_registry.registry.use_cases.add_base import BaseBytesMissing, base_folder
+from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, base_folder
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import KnownError

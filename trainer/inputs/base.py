@@ -7,8 +7,9 @@ from peft_registry.registry.disk.files import StatKey
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder
 from peft_registry.registry.intake.paths import scan_folder
-from peft_registry.registry.use_cases.add_base import base_folder, base_record, check_base_folder
-from peft_registry.registry.use_cases.pull import version_named
+from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.pull_base import base_folder, check_base_folder
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
@@ -81,7 +82,7 @@ def base_named(registry: Registry, reference: str) -> Version:
 
     Raises:
         NotABase: it means a version of another kind.
-        MalformedReference, NotFound, AliasUnsigned: as `peft_registry.registry.use_cases.pull.version_named`.
+        MalformedReference, NotFound, AliasUnsigned: as `peft_registry.registry.records.references.version_named`.
     """
     version = version_named(registry, reference)
     if version.kind != "base":

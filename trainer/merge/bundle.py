@@ -16,9 +16,9 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.tensor_files import write_json
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
+from peft_registry.trainer.merge.ingredients import Folded, Prepared
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.hybrid import LORA, PROMPT
-from peft_registry.trainer.use_cases.merge_inputs import Folded, Prepared
 
 COMPOSITION = "composition.json"
 MODEL = "model"  # folder of the folded weights

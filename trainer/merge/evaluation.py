@@ -14,8 +14,8 @@ from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, Evaluati
 from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suite_named, suites
 from peft_registry.trainer.machine.environment import choose_hardware
 from peft_registry.trainer.merge.bundle import load_artifact
+from peft_registry.trainer.merge.ingredients import Folded, Prepared
 from peft_registry.trainer.runs.before_after import comparison_line
-from peft_registry.trainer.use_cases.merge_inputs import Folded, Prepared
 
 DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an evaluation of their own
 

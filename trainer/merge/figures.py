@@ -16,7 +16,7 @@ from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.bundle import with_beside
 from peft_registry.trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters
 from peft_registry.trainer.merge.folder import write_model_folder
-from peft_registry.trainer.use_cases.merge_inputs import Prepared
+from peft_registry.trainer.merge.ingredients import Prepared
 
 
 @dataclass(frozen=True, slots=True)

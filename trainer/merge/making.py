@@ -14,8 +14,8 @@ from peft_registry.trainer.merge.concatenate import FORMULAE as OF_FACTORS
 from peft_registry.trainer.merge.concatenate import whole_error, write_concatenated
 from peft_registry.trainer.merge.figures import measure, measure_adapter
 from peft_registry.trainer.merge.folder import write_model_folder
+from peft_registry.trainer.merge.ingredients import Prepared
 from peft_registry.trainer.merge.measures import MergeChanges
-from peft_registry.trainer.use_cases.merge_inputs import Prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from peft_registry.trainer.machine.environment import cores
 from peft_registry.trainer.machine.peak_memory import peak_bytes
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
 from peft_registry.trainer.merge.concatenate import require_plain, result_shapes
+from peft_registry.trainer.merge.ingredients import Folded, Prepared, algorithm_of, ingredients_of
 from peft_registry.trainer.merge.plan import BLOCK_ELEMENTS, MergePlan, count_by_kind
-from peft_registry.trainer.use_cases.merge_inputs import Folded, Prepared, algorithm_of, ingredients_of
 
 _COPY_BYTES_A_SECOND = 1e9  # through the page cache, one core; only for the estimate of time
 _FLOP_A_SECOND = 1e9  # of a factorisation in fp64 on one core; only for the estimate of time

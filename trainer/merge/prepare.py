@@ -10,11 +10,11 @@ from peft_registry.trainer.bases.quantization import Quantisation
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import fold
+from peft_registry.trainer.merge.ingredients import Folded
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
 from peft_registry.trainer.merge.request import FORMATS, FourBitMergeRefused, MergeRequest
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
-from peft_registry.trainer.use_cases.merge_inputs import Folded
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 

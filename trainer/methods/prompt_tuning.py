@@ -1,7 +1,7 @@
 """Prompt tuning (Lester et al. 2021) through peft: P learned embeddings of the base's size in front of every text.
 
-What comes out depends on where they start, so several starts are trained (`trainer/training/trials.py`). They start at embeddings of
-the base: peft's own random start has several times their spread and costs steps.
+What comes out depends on where they start, so several starts are trained (`trainer/training/trials.py`). They start at
+embeddings of the base: peft's own random start has several times their spread and costs steps.
 """
 
 from pathlib import Path

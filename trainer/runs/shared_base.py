@@ -36,7 +36,7 @@ class SharedBase:
         self.loads = 0  # how often a base was read from its files
 
     def load(self, folder: Path, **how: Any) -> tuple[Any, Any]:  # keywords of load_base
-        """As `peft_registry.trainer.bases.loading.load_base`, from memory where the very same was asked for before and is as it was.
+        """As `load_base`, from memory where the very same was asked for before and is as it was.
 
         A base that is offloaded lies in the scratch of one run, and is loaded for each.
         """

@@ -69,7 +69,7 @@ def intake_base(
         return add_base(
             registry, embedded_base(), name=chosen, origin=origin, facts=known, mode=_MODES[mode], observe=observe
         )
-    from peft_registry.trainer.bases.loading import prepare_base
+    from peft_registry.trainer.bases.preparing import prepare_base
 
     prepared = prepare_base(source, revision=revision, destination=registry.folder / "bases" / chosen, observe=observe)
     return add_base(

@@ -6,7 +6,6 @@ import transformers.models.llama.modeling_llama  # noqa: F401
 import peft_registry.trainer.costs.compute
 import peft_registry.trainer.runs.before_after
 import peft_registry.trainer.training.train_adapter  # noqa: F401
-import peft_registry.trainer.use_cases.train
 from peft_registry.trainer.bases.quantization import without_kernels
 
 with without_kernels():  # peft imports bitsandbytes

@@ -14,7 +14,8 @@ from typing import Any
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import FILE_NAME
 from peft_registry.schemas.progress import Observe, ignore

@@ -1,8 +1,9 @@
 """`registry compare`: one training for each method and seed, on one base and one set of data, and what came of each.
 
-Every arm takes the one registration path (`trainer/use_cases/train.py`) in a process of its own (`trainer/use_cases/compare_arm.py`). The held-out rows
-stay the same over all arms. An arm that is registered already, by an earlier comparison of the same file that was cut short
-or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing is trained twice.
+Every arm takes the one registration path (`trainer/use_cases/train.py`) in a process of its own
+(`trainer/use_cases/compare_arm.py`). The held-out rows stay the same over all arms. An arm that is registered already, by an
+earlier comparison of the same file that was cut short or by hand, is taken as it is: its key is what decides a result
+(configuration, base, data), so nothing is trained twice.
 """
 
 import json
@@ -19,9 +20,9 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.recheck import plan_of
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
-from peft_registry.registry.use_cases.add_base import base_record
-from peft_registry.registry.use_cases.pull import version_named
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity

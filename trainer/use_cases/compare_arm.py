@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.use_cases.add_base import base_folder
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.pull_base import base_folder
 from peft_registry.schemas.comparison import Latency
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed

@@ -8,19 +8,19 @@ Time and cost follow from tokens a second, given or measured by a registered run
 
 import importlib
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.database.catalog import VersionFilter, list_versions
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
+from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.add_base import base_folder, base_record
-from peft_registry.registry.use_cases.pull import version_named
+from peft_registry.registry.use_cases.pull_base import base_folder
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
@@ -28,6 +28,7 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.costs.fit import NO_QUESTION, Column, Estimate, Question, columns_of, fits, judge_claim
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
@@ -39,26 +40,9 @@ if TYPE_CHECKING:
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
-# Freed blocks that the allocator does not give back, over the activations and transients of the backward pass. While it
-# runs they are used again; at the optimizer's step gradients lie between the holes that activations left. Both were found on
-# SmolLM2 and on a random model a fifth of its size (tests/integration/test_memory_estimate.py holds them to measured peaks).
-_KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
 _RUNS_LOOKED_AT = 50
-MAPPED = "mapped file"
-Verdict = Literal["fits", "only with offload", "cannot"]
-
-
-class MalformedSize(InputRefused):
-    reference = "malformed-size"
-
-    def __init__(self, text: str) -> None:
-        super().__init__(
-            what=f"{text[:40]!r} is no amount of memory",
-            why="it is a number with a unit: GiB counts in powers of 1024, GB in powers of 1000",
-            fix="write it like 12GiB or 14.7GB",
-        )
 
 
 class UnknownArchitecture(InputRefused):
@@ -72,107 +56,13 @@ class UnknownArchitecture(InputRefused):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What the estimate is asked. Bytes; `price` is for one hour of the machine, in any currency."""
-
-    vram: int | None = None
-    ram: int | None = None
-    claim: int | None = None
-    price: float | None = None
-    tokens_per_second: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Whether a run fits, and the part that binds: the largest one at the moment that needs most."""
-
-    verdict: Verdict
-    binding: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A moment of the run with everything that is resident then, in bytes by component."""
-
-    name: str
-    parts: Mapping[str, int]
-    frozen: int = 0  # of the weights: what could wait in other memory
-
-    @property
-    def total(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def needed(self) -> int:
-        """What must be there: a mapped file's pages need not."""
-        return self.total - self.parts.get(MAPPED, 0)
-
-    @property
-    def largest(self) -> str:
-        return max(self.parts, key=lambda name: self.parts[name])
-
-    def offloaded(self, trace: "Trace", *, kept: int = 0) -> "Column":
-        """With the frozen blocks elsewhere but for `kept` bytes of them and two more: one computes, and what was fetched for
-        another may not be free yet."""
-        scale = self.frozen / trace.frozen if trace.frozen else 0.0  # a score holds them in fp32
-        blocks, there = round(trace.in_blocks * scale), round((2 * trace.largest_block + kept) * scale)
-        weights = self.parts["weights"] - blocks + min(there, blocks)
-        return Column(self.name, {**self.parts, "weights": weights}, frozen=self.frozen)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The answer. `peak` is the column with the highest total."""
-
-    method: str
-    device: str
-    dtype: str
-    shape: "Shape"
-    shape_source: str
-    trace: "Trace"
-    columns: tuple[Column, ...]
-    question: Question
-    fit: Fit | None
-    claim: Fit | None
-    tokens: Value
-    tokens_per_second: Value
-    hours: Value
-    cost: Value
-
-    @property
-    def peak(self) -> Column:
-        return max(self.columns, key=lambda one: one.total)
-
-    def to_json(self) -> dict[str, Any]:
-        """What `--output json` prints."""
-        trace = self.trace
-        return {
-            "method": self.method,
-            "device": self.device,
-            "dtype": self.dtype,
-            "batch": {"rows": self.shape.rows, "tokens": self.shape.tokens, "supervised": self.shape.supervised},
-            "batch_source": self.shape_source,
-            "parameters": {"base": trace.parameters, "trainable": trace.trainable, "all": trace.total},
-            "peak_bytes": self.peak.total,
-            "peak_moment": self.peak.name,
-            "moments": {one.name: {**one.parts, "total": one.total} for one in self.columns},
-            "floor": {"bytes": trace.floor, "bits_a_weight": trace.floor_bits},
-            "limits": {"vram": self.question.vram, "ram": self.question.ram},
-            "fit": None if self.fit is None else asdict(self.fit),
-            "claim": None if self.claim is None else asdict(self.claim),
-            **{name: getattr(self, name).to_json() for name in ("tokens", "tokens_per_second", "hours", "cost")},
-        }
-
-
 def estimate_run(
     registry: Registry | None,
     config_path: Path,
     overrides: tuple[str, ...] = (),
     *,
     model_config: Path | None = None,
-    question: Question = Question(),
+    question: Question = NO_QUESTION,
     observe: Observe = ignore,
 ) -> Estimate:
     """What the file's run needs, without reading a weight.
@@ -201,65 +91,6 @@ def estimate_run(
         folder = base_folder(registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(".safetensors"))
         work = _workload(loaded, folder, base_record(registry, base).context_length, observe)
         return _estimate(loaded, _read_config(folder / CONFIG_FILE), work, question, rate=_rate(registry, base, loaded))
-
-
-def parse_size(text: str) -> int:
-    """`12GiB`, `14.7 GB` or a number of bytes, in bytes.
-
-    Raises:
-        MalformedSize: anything else.
-    """
-    try:
-        return bytes_of(text)
-    except ValueError:
-        raise MalformedSize(text) from None
-
-
-def fits(
-    columns: tuple[Column, ...],
-    *,
-    vram: int | None,
-    ram: int | None,
-    offloaded: Callable[[], tuple[Column, ...] | OffloadRefused],
-) -> Fit | None:
-    """Against a GPU's memory, or against `ram` where there is none; None without limits.
-
-    Args:
-        columns: the run as the file says.
-        vram: bytes.
-        ram: bytes; with `vram`, where the frozen base can wait. It can wait on disk whatever there is.
-        offloaded: asked for the columns with the frozen base offloaded, or for the reason why it cannot be.
-    """
-    peak = max(columns, key=lambda one: one.needed)
-    limit = ram if vram is None else vram
-    if limit is None:
-        return None
-    if peak.needed <= limit:
-        return Fit("fits", peak.largest, f"{_gb(peak.needed)} of {_gb(limit)} while it runs `{peak.name}`")
-    short = f"`{peak.name}` needs {_gb(peak.needed)} and there are {_gb(limit)}"
-    away = offloaded()
-    if isinstance(away, OffloadRefused):
-        return Fit("cannot", peak.largest, f"{short}; {away.what}: {away.why}")
-    beside = max(away, key=lambda one: one.needed)
-    if beside.needed > limit:
-        why = f"{short}; with the frozen base elsewhere `{beside.name}` still needs {_gb(beside.needed)}"
-        return Fit("cannot", beside.largest, why)
-    to_disk = vram is None or (ram is not None and max(one.frozen for one in columns) > ram)
-    place, words = ("disk", "on disk") if to_disk else ("cpu", "in RAM")
-    why = (
-        f"{short}; {_gb(beside.needed)} with the frozen base {words}: "
-        f"set offload.to={place} training.gradient_checkpointing=true"
-    )
-    return Fit("only with offload", peak.largest, why)
-
-
-def judge_claim(claim: int, trace: "Trace") -> Fit:
-    """A claimed memory against the floor: the base's weights in the format they are held in, without anything else."""
-    floor = f"{count_text(trace.parameters)} weights at {trace.floor_bits} bits are {_gb(trace.floor)}"
-    if claim < trace.floor:
-        bits = 8 * claim / trace.parameters
-        return Fit("cannot", "weights", f"{floor}; {_gb(claim)} would be {bits:.2g} bits a weight, which is impossible")
-    return Fit("fits", "weights", f"not below the floor: {floor}")
 
 
 def _estimate(
@@ -309,22 +140,6 @@ def _estimate(
         hours=hours,
         cost=cost,
     )
-
-
-def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool = False) -> tuple[Column, ...]:
-    """The traced moments with what the trace cannot see, in bytes."""
-    from peft_registry.trainer.costs.memory import COMPONENTS
-
-    backward = next(one for one in trace.moments if one.name == "backward")
-    columns = []
-    for moment in trace.moments:
-        freed = moment if moment.name == "score" else backward
-        parts = {name: int(getattr(moment, name)) for name in COMPONENTS}
-        parts["allocator"] = round(_KEPT[moment.name] * (freed.activations + freed.transients))
-        parts |= {MAPPED: 0 if on_gpu else trace.mapped, "tokenizer": tokenizer, "libraries": libraries}
-        trained = trace.trained_bytes if moment.name != "score" else 4 * trace.trainable
-        columns.append(Column(moment.name, parts, frozen=max(0, moment.weights - trained)))
-    return tuple(columns)
 
 
 def _hardware(config: TrainingFile, *, on_gpu: bool) -> Hardware:
@@ -463,12 +278,3 @@ def _hours_and_cost(tokens: Value, speed: Value, price: float | None) -> tuple[V
     if price is None:
         return time, unknown("no price was given")
     return time, derived(round(hours * price, 4), "of the price's currency", method=f"hours × {price:g}")
-
-
-def count_text(parameters: int) -> str:
-    """`65.29 G` or `134.5 M`."""
-    return f"{parameters / 1e9:.2f} G" if parameters >= 10**9 else f"{parameters / 1e6:.1f} M"
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"

@@ -17,11 +17,12 @@ from typing import Any
 
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import Row, table_file
-from peft_registry.registry.evaluation.plans import log_plan
 from peft_registry.registry.evaluation.staleness import composition_of
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
-from peft_registry.registry.use_cases.pull import pull_version, version_named
+from peft_registry.registry.use_cases.plan_evaluation import log_plan
+from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused

@@ -92,7 +92,7 @@ def inspect_data(
     """
     tokenizer = None
     if asked.base is not None and registry is not None:
-        from peft_registry.registry.use_cases.add_base import base_folder
+        from peft_registry.registry.use_cases.pull_base import base_folder
 
         version = base_named(registry, asked.base)
         with tempfile.TemporaryDirectory() as scratch:

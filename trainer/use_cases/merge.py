@@ -38,15 +38,10 @@ from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.facts_file import read_facts
+from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import run_folder
-from peft_registry.trainer.use_cases.merge_inputs import (
-    Prepared,
-    algorithm_of,
-    ingredients_of,
-    plan_identity,
-    plan_merge,
-)
+from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.use_cases.add_base import base_folder, base_record, check_base_folder
-from peft_registry.registry.use_cases.pull import version_named
+from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.pull_base import base_folder, check_base_folder
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, RunFailed

@@ -2,9 +2,9 @@
 
 In a sequence each goes on from the adapter of the one before, and what that cost the earlier tasks is measured.
 
-Every task takes the one registration path (`trainer/use_cases/train.py`). A task that is registered already, by an earlier call that was
-cut short or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing is trained
-twice; and a task that was stopped in its middle goes on from its state.
+Every task takes the one registration path (`trainer/use_cases/train.py`). A task that is registered already, by an earlier
+call that was cut short or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing
+is trained twice; and a task that was stopped in its middle goes on from its state.
 """
 
 from collections.abc import Sequence

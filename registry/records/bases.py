@@ -1,0 +1,38 @@
+"""What is recorded about a base: the newest statement of kind `base` about its manifest."""
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.errors import NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+
+
+class BaseRecordMissing(NotChecked):
+    reference = "base-record-missing"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            what=f"nothing is recorded about the base {label}",
+            why="its version has no statement of kind base, which every base is registered with",
+            fix="restore the home from a backup",
+        )
+
+
+def base_record(registry: Registry, version: Version) -> BaseRecord:
+    """What is recorded about a base.
+
+    Raises:
+        BaseRecordMissing: the version has no base statement.
+    """
+    record = newest_base_record(registry, version.manifest_digest)
+    if record is None:
+        raise BaseRecordMissing(version.label)
+    return record
+
+
+def newest_base_record(registry: Registry, manifest: Digest) -> BaseRecord | None:
+    """The newest record about a manifest as a base; None where nobody has recorded any."""
+    said = (one for one in reversed(signed_statements(registry, manifest)) if one.kind == "base")
+    newest = next(said, None)
+    return None if newest is None else BaseRecord.from_json(newest.statement.predicate)

@@ -1,0 +1,32 @@
+"""The evaluation plans that stand in the log. `use_cases/plan_evaluation.py` logs them, `evaluation/plans.py` judges by them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.schemas.evaluation import EvaluationPlan
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedPlan:
+    """A plan as it stands in the log: digest of its statement, entry, time (RFC 3339), and what it says."""
+
+    digest: Digest
+    log_index: int
+    appended_at: str
+    plan: EvaluationPlan
+
+
+def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, LoggedPlan]:
+    """The plans that were logged about a version, by the digest of their statement."""
+    stored = signed_statements(registry, version.manifest_digest)
+    return {
+        one.digest: LoggedPlan(
+            one.digest, one.log_index, one.appended_at, EvaluationPlan.from_json(one.statement.predicate)
+        )
+        for one in stored
+        if one.kind == "evaluation-plan" and one.log_index is not None and one.appended_at is not None
+    }

@@ -1,0 +1,40 @@
+"""Logging the plan of an evaluation before anything is scored, so that its thresholds can decide something."""
+
+from typing import Any
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.plans import LoggedPlan, logged_plans
+from peft_registry.registry.signing.trust import key_status, require_ok
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.evaluation import EvaluationPlan
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PREDICATE_TYPES
+from peft_registry.schemas.version import Version
+
+
+def log_plan(registry: Registry, version: Version, plan: dict[str, Any], *, policy: Digest) -> LoggedPlan:
+    """Sign the plan and append it to the log; the same plan twice stands there once, at its first place.
+
+    Args:
+        registry: open and writable.
+        version: what is going to be evaluated.
+        plan: any JSON object.
+        policy: digest of the file that sets the thresholds.
+
+    Raises:
+        KeyLacksRole: the trust file, written before there were plans, does not let the key sign one.
+    """
+    signer = registry.trainer_key
+    predicate_type = PREDICATE_TYPES["evaluation-plan"]
+    now = registry.clock()
+    # never sign what every later check of the version would have to call broken
+    status = key_status(
+        registry.trust, signer.public.key_id, predicate_type=predicate_type, signed_at_proven=None, now=now
+    )
+    require_ok(status)
+    said = EvaluationPlan(plan_sha256=canonical_digest(plan), policy_sha256=policy, plan=plan)
+    signed = append_statement(
+        registry, subject=version.manifest_digest, kind="evaluation-plan", predicate=said.to_json(), signer=signer
+    )
+    return logged_plans(registry, version)[signed.digest]

@@ -1,0 +1,93 @@
+"""Bringing a base into a folder of safetensors, from wherever the user has it.
+
+A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/bases/gguf.py`) or a Hub id (fetched,
+`trainer/hub/fetching.py`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.errors import InputRefused, NotFound
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.hub.fetching import HUB_ID, fetch_from_hub
+
+
+class BaseSourceNotFound(NotFound):
+    reference = "base-source-not-found"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            what=f"there is no base at {source[:200]!r}",
+            why="it is no folder, no .gguf file and no Hub id (owner/name)",
+            fix="check the path, or write the id as on the Hub",
+        )
+
+
+class RevisionWithoutHub(InputRefused):
+    reference = "revision-without-hub"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            what=f"--revision means nothing for {source[:200]!r}",
+            why="only a Hub id has revisions; a folder or a file is pinned by its digests",
+            fix="leave --revision out",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBase:
+    """A folder of safetensors, configuration and tokenizer, and where it came from.
+
+    `revision` is the resolved 40-hex commit, None when it did not come from a hub. `notes` are worth a warning.
+    """
+
+    folder: Path
+    origin: BaseOrigin
+    revision: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare_base(
+    source: str,
+    *,
+    revision: str | None = None,
+    destination: Path,
+    endpoint: str | None = None,
+    token: str | None = None,
+    observe: Observe = ignore,
+) -> PreparedBase:
+    """The base as a folder. What is fetched or converted goes under `destination`, in a folder named after its digest;
+    there it is found again by a second call.
+
+    Args:
+        source: folder, .gguf file or Hub id; what exists on disk wins.
+        revision: of a Hub id: branch, tag or commit.
+        destination: created when needed.
+        endpoint: of the Hub; None for HF_ENDPOINT or the public one.
+        token: for the Hub; None for HF_TOKEN or the stored login.
+        observe: hears of progress.
+
+    Raises:
+        BaseSourceNotFound, RevisionWithoutHub: as they say.
+        HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, GgufRefused: of the two modules.
+    """
+    path = Path(source)
+    if path.is_dir() or path.is_file():
+        if revision is not None:
+            raise RevisionWithoutHub(source)
+        if path.is_dir():
+            return PreparedBase(path, BaseOrigin(format="huggingface", source=path.resolve().name))
+        if path.suffix.lower() != ".gguf":
+            raise BaseSourceNotFound(source)
+        from peft_registry.trainer.bases.gguf import convert_gguf
+
+        folder, origin, notes = convert_gguf(path, destination=destination, observe=observe)
+        return PreparedBase(folder, origin, notes=notes)
+    if not HUB_ID.match(source) or source.lower().endswith(".gguf"):
+        raise BaseSourceNotFound(source)
+    fetched = fetch_from_hub(
+        source, revision=revision, destination=destination, endpoint=endpoint, token=token, observe=observe
+    )
+    origin = BaseOrigin(format="huggingface", source=source, requested_revision=revision)
+    return PreparedBase(fetched.folder, origin, revision=fetched.commit)

@@ -1,0 +1,151 @@
+"""The ingredients of a merge, checked, and what of them decides its bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft_registry.registry.compliance.modification import BaseInput
+from peft_registry.registry.records.signed_records import Records
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.merge import BasePolicy, MergeIngredient
+from peft_registry.schemas.values import Value
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.bases.quantization import Quantisation
+from peft_registry.trainer.inputs.base import CheckedBase
+from peft_registry.trainer.merge.request import MergeRequest
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.merge.plan import MergePlan
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One adapter of the request, verified: version, records, and a private copy of its files.
+
+    `folds` is the part that goes into weights, `keeps` the part that no weights can do, each a folder of peft; a hybrid has
+    both. `why_kept` says why of the second.
+    """
+
+    version: Version
+    records: Records
+    folder: Path
+    weight: float
+    density: float
+    folds: Path | None
+    keeps: Path | None = None
+    why_kept: str | None = None
+
+    @property
+    def quantisation(self) -> str | None:
+        return self.records.manifest.base.quantisation if self.records.manifest.base else None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A merge whose ingredients are checked and whose plan is made; nothing is written yet."""
+
+    request: MergeRequest
+    name: str
+    adapters: tuple[Folded, ...]
+    base: CheckedBase
+    policy: BasePolicy
+    plan: "MergePlan | None"  # None where nothing is folded: the result is an adapter or a bundle
+    licence_flags: Value
+    why_bundled: str | None = None  # why something stays beside the weights
+
+    @property
+    def folded(self) -> tuple[Folded, ...]:
+        """The adapters with a part that goes into weights."""
+        return tuple(one for one in self.adapters if one.folds is not None)
+
+    @property
+    def beside(self) -> Folded | None:
+        """The adapter with a part that stays beside the folded weights."""
+        return None if self.plan is None else next((one for one in self.adapters if one.keeps is not None), None)
+
+    def require_plan(self) -> "MergePlan":
+        """The plan, for who knows that something is folded."""
+        assert self.plan is not None
+        return self.plan
+
+    @property
+    def seed(self) -> int | None:
+        """Of the random choice; None where nothing is random."""
+        return self.plan.seed if self.plan is not None and self.plan.is_random else None
+
+    @property
+    def base_input(self) -> BaseInput:
+        """The base as the modification record describes it."""
+        version = self.base.version
+        return BaseInput(
+            name=version.name,
+            record=self.base.record,
+            number=version.number,
+            manifest=version.manifest_digest,
+            files=tuple(self.base.found.files),
+            added_at=version.registered_at,
+        )
+
+    @property
+    def base_reference(self) -> BaseReference:
+        """The base as the result's manifest names it; an adapter or a bundle still stands on it as the adapters did."""
+        how = self.quantisation if self.plan is None else None
+        return BaseReference(
+            identity=self.base.record.identity,
+            manifest=self.base.version.manifest_digest,
+            quantisation=None if how is None else how.settings,
+        )
+
+    @property
+    def quantisation(self) -> Quantisation | None:
+        """How the base was quantised while the adapters were trained, if it was for any."""
+        return quantisation_of(self.adapters)
+
+
+def plan_identity(prepared: Prepared) -> dict[str, Any]:
+    """What decides the bytes of the result, without names and paths: equal requests have one digest."""
+    ingredients = [
+        {"weights": str(one.weights_digest), "weight": one.weight, "density": one.density}
+        for one in ingredients_of(prepared)
+    ]
+    return {
+        "base": str(prepared.base.record.identity.weights),
+        "base_policy": prepared.policy,
+        "algorithm": algorithm_of(prepared),
+        "rank": prepared.request.rank if prepared.request.algorithm == "svd" else None,
+        "ingredients": ingredients,
+        "seed": prepared.seed,
+        "dtype": None if prepared.plan is None else prepared.plan.dtype,
+    }
+
+
+def algorithm_of(prepared: Prepared) -> str:
+    """The word for how the result was made."""
+    return "bundle" if prepared.why_bundled and prepared.plan is None else prepared.request.algorithm
+
+
+def ingredients_of(prepared: Prepared) -> tuple[MergeIngredient, ...]:
+    """In the order of the sum: by weights digest."""
+    ordered = sorted(prepared.adapters, key=lambda one: one.version.weights_digest)
+    return tuple(
+        MergeIngredient(
+            label=one.version.label,
+            manifest=one.version.manifest_digest,
+            weights_digest=one.version.weights_digest,
+            method=one.version.method,
+            weight=one.weight,
+            density=one.density,
+            quantisation=one.quantisation,
+        )
+        for one in ordered
+    )
+
+
+def quantisation_of(adapters: Sequence[Folded]) -> Quantisation | None:
+    """How the base of these adapters was quantised, and in which number format it was loaded before, as the run recorded."""
+    for one in adapters:
+        if one.quantisation:
+            run = one.records.run
+            return Quantisation(one.quantisation, "BF16" if run is None or run.environment.dtype == "bf16" else "F32")
+    return None

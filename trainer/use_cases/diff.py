@@ -1,0 +1,93 @@
+"""What is different between two versions: configuration, data, evaluations, and the weights module by module.
+
+A number alone decides nothing: figures stand side by side, with the rows that they were measured on.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.differences.facts import Fact, facts_of
+from peft_registry.trainer.differences.weights import ModuleDifference, Side, compare_weights
+
+
+class Comparison(Frozen):
+    """Two versions side by side. `weights_note` says how weights were compared, or why they were not."""
+
+    first: str
+    second: str
+    facts: tuple[Fact, ...]
+    modules: tuple[ModuleDifference, ...]
+    weights_note: str
+
+    @property
+    def relative_norm(self) -> float | None:
+        """‖second − first‖ / ‖first‖ over all compared modules."""
+        before = math.hypot(*(one.first_norm for one in self.modules))
+        return math.hypot(*(one.difference_norm for one in self.modules)) / before if before else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        modules = [one.model_dump(mode="json") | {"relative_norm": one.relative_norm} for one in self.modules]
+        return self.model_dump(mode="json") | {"modules": modules, "relative_norm": self.relative_norm}
+
+    def lines(self) -> Iterator[str]:
+        """For people: what differs, section by section."""
+        yield f"{self.first} | {self.second}"
+        for fact in self.facts:
+            yield f"{fact.section:<14} {fact.name}: {' | '.join(_side_by_side(fact))}"
+        if not self.facts:
+            yield "configuration, data and evaluations are the same"
+        changed = [one for one in self.modules if one.difference_norm]
+        yield f"{'weights':<14} {self.weights_note}"
+        if self.modules:
+            norm = "" if self.relative_norm is None else f", relative norm {self.relative_norm:.4g}"
+            yield f"{'weights':<14} {len(changed)} of {len(self.modules)} differ{norm}"
+        longest = max((len(one.name) for one in changed), default=0)
+        for one in changed:
+            relative = "new" if one.relative_norm is None else f"{one.relative_norm:.4g}"
+            cosine = "" if one.cosine is None else f"  cosine {one.cosine:9.6f}"
+            spectral = "" if one.spectral_norm is None else f"  spectral {one.spectral_norm:.4g}"
+            yield f"{'':<14} {one.name:<{longest}}  relative norm {relative:<9}{cosine}{spectral}".rstrip()
+
+
+def compare_versions(registry: Registry, first: str, second: str, *, observe: Observe = ignore) -> Comparison:
+    """What is different between the versions that two references mean.
+
+    Raises:
+        MalformedReference, NotFound: as `version_named`.
+        BaseBytesMissing: the bytes of one are not on this machine.
+    """
+    one, other = (
+        Side(version, records_of(registry, version))
+        for version in (version_named(registry, first), version_named(registry, second))
+    )
+    with tempfile.TemporaryDirectory(prefix="registry-diff-") as scratch:
+        modules, note = compare_weights(registry, one, other, Path(scratch), observe)
+    return Comparison(
+        first=one.version.label,
+        second=other.version.label,
+        facts=facts_of(registry, one, other),
+        modules=modules,
+        weights_note=note,
+    )
+
+
+def _side_by_side(fact: Fact) -> tuple[str, str]:
+    """Both values, with as many digits as it takes to see that they differ."""
+    absent = "not measured" if fact.section == "evaluation" else "nothing"
+    first, second = (absent if value is None else _text(value) for value in (fact.first, fact.second))
+    return (first, second) if first != second else (str(fact.first), str(fact.second))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("sha256:"):
+        return f"{value[:19]}…"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
