@@ -255,7 +255,7 @@ def test_a_base_that_waits_on_disk_gives_the_very_version_of_one_in_memory(warm:
 
 
 def test_a_run_that_fails_on_an_offloaded_base_leaves_only_its_state(warm: WarmCommand, workplace: Path) -> None:
-    broken = ("training.learning_rate=1e6", "training.warmup_ratio=0.0", "training.num_train_epochs=9")
+    broken = ("training.learning_rate=1e30", "training.warmup_ratio=0.0", "training.num_train_epochs=9")
     failed = warm(*SHORT, *ON_DISK, *broken, cwd=workplace)
     assert failed.code == 4, failed
     (run,) = (workplace / ".registry" / "runs").iterdir()
