@@ -22,7 +22,7 @@ from peft_registry.registry.use_cases.register import NewArtifact, register_vers
 from peft_registry.registry.use_cases.verify import verify_folder
 from tests.bench import overhead, training
 from tests.bench.merging import merging
-from tests.homes import a_home, add_a_base, an_artifact
+from tests.builders.homes import a_home, add_a_base, an_artifact
 
 REPEATS = 7
 BIG_BYTES = 512 * 1024 * 1024

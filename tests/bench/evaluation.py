@@ -17,7 +17,7 @@ from typing import Any
 from peft_registry.trainer.evaluation.scoring import in_float32, score
 from peft_registry.trainer.evaluation.suites import LoadedSuite, suite_named
 from peft_registry.trainer.evaluation.suites.selection import limited
-from tests.lm_eval_oracle import crows_rows, run_lm_eval
+from tests.oracles.lm_eval import crows_rows, run_lm_eval
 
 BATCHES = (1, 8, 32)
 ROWS = {"crows_pairs": 100, "bbq": 24}

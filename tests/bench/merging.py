@@ -22,7 +22,7 @@ SHAPE = {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "n
 OURS = """
 import sys, time
 from pathlib import Path
-from tests.merge_builders import plan_of
+from tests.builders.merge import plan_of
 from peft_registry.trainer.merge.folder import write_model_folder
 base, adapter, out = map(Path, sys.argv[1:])
 plan = plan_of(base, adapter)
@@ -100,7 +100,7 @@ def make_model(folder: Path, *, layers: int) -> tuple[Path, Path]:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tests.merge_builders import quiet
+    from tests.builders.merge import quiet
 
     config = LlamaConfig(
         **SHAPE, num_hidden_layers=layers, num_key_value_heads=4, tie_word_embeddings=False, dtype="bfloat16"
@@ -160,8 +160,8 @@ def whole_command(folder: Path, base: Path, adapter: Path) -> None:
     from peft_registry.registry.use_cases.add_base import add_base
     from peft_registry.schemas.base_model import BaseOrigin
     from peft_registry.trainer.embedded import embedded_base
-    from tests.homes import a_home
-    from tests.merge_builders import register_adapter
+    from tests.builders.homes import a_home
+    from tests.builders.merge import register_adapter
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(embedded_base() / name, base / name)
@@ -198,8 +198,8 @@ def weighted_sums(folder: Path) -> None:
     import torch
     from peft import LoraConfig
 
-    from tests.merge_builders import load, merge, quiet, unmerged, write_adapter, write_base
-    from tests.training_builders import a_model
+    from tests.builders.merge import load, merge, quiet, unmerged, write_adapter, write_base
+    from tests.builders.training import a_model
 
     target, weights = "model.layers.0.self_attn.q_proj", (0.7, 0.3)
     base = write_base(a_model(tied=False, hidden_size=64), folder / "small")

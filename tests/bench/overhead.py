@@ -41,7 +41,7 @@ def main() -> None:
     from peft_registry.registry.use_cases.add_base import add_base
     from peft_registry.schemas.base_model import BaseOrigin
     from peft_registry.trainer.use_cases.train import train_and_register
-    from tests.homes import a_home
+    from tests.builders.homes import a_home
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

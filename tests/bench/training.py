@@ -176,7 +176,7 @@ def prepared_ours(model: Any, examples: Any, device: str) -> Any:
     from peft_registry.trainer.data.collate import Batches
     from peft_registry.trainer.methods import implementation
     from peft_registry.trainer.training.loop import train
-    from tests.training_builders import a_training_file
+    from tests.builders.training import a_training_file
 
     class InOrder(Batches):
         """The rows as they come."""

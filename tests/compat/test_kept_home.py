@@ -13,6 +13,7 @@ from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import register_version
+from tests.builders.homes import an_artifact
 from tests.compat.kept_home import (
     COMMANDS,
     EXPECTED,
@@ -25,7 +26,6 @@ from tests.compat.kept_home import (
     normalised,
     printed,
 )
-from tests.homes import an_artifact
 
 STEPS = ("read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents")
 LOG_ENTRIES = 35

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import not_run
 from tests.contracts import object_stores
 from tests.contracts.object_stores import StoreUnderTest
-from tests.s3_server import S3Server, rclone_binary, running_s3
+from tests.servers.s3 import S3Server, rclone_binary, running_s3
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from peft_registry.registry.database.session import Database
 from tests.conftest import not_run
-from tests.postgres_server import PostgresServer, running_postgres
+from tests.servers.postgres import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")

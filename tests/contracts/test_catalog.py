@@ -16,8 +16,7 @@ from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.version import Version
-from tests.contracts.databases import address, database, postgres
-from tests.registered import (
+from tests.builders.registered import (
     NOW,
     a_base,
     a_manifest,
@@ -29,6 +28,7 @@ from tests.registered import (
     put_version,
     registered,
 )
+from tests.contracts.databases import address, database, postgres
 
 __all__ = ["address", "database", "postgres"]  # fixtures
 

@@ -19,7 +19,7 @@ from docs.errors_page import KnownErrorEntry, known_errors
 from docs.generate import commands
 from peft_registry.cli.main import app, run
 from peft_registry.schemas.errors import KnownError
-from tests.interpreter import ROOT
+from tests.processes.interpreter import ROOT
 
 PROGRAM = get_command(app)
 COMMANDS: dict[str, Any] = {" ".join(path): command for path, command in commands(PROGRAM)}

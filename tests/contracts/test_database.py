@@ -31,9 +31,9 @@ from peft_registry.registry.database.tables import (
     versions,
 )
 from peft_registry.registry.transparency import merkle
+from tests.builders.registered import NOW, a_manifest, digest, put_artifact, put_statement, put_version, registered
 from tests.contracts.databases import address, database, postgres
-from tests.postgres_server import PostgresServer
-from tests.registered import NOW, a_manifest, digest, put_artifact, put_statement, put_version, registered
+from tests.servers.postgres import PostgresServer
 
 __all__ = ["address", "database", "postgres"]  # fixtures
 

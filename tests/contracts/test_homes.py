@@ -10,10 +10,10 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from tests.builders.homes import NOW, a_home, register_adapter
 from tests.contracts.databases import postgres  # noqa: F401  a fixture
-from tests.homes import NOW, a_home, register_adapter
-from tests.postgres_server import PostgresServer
-from tests.s3_server import S3Server
+from tests.servers.postgres import PostgresServer
+from tests.servers.s3 import S3Server
 
 
 @pytest.fixture(params=["sqlite+folder", "postgresql+folder", "sqlite+s3", "postgresql+s3"])

@@ -8,8 +8,18 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.records.lineage import ancestors_of, descendants_of, lineage_of, tree_lines
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.manifest import Manifest, Parent
+from tests.builders.registered import (
+    a_base,
+    a_data_file,
+    a_manifest,
+    digest,
+    on,
+    parent,
+    put_artifact,
+    put_version,
+    registered,
+)
 from tests.contracts.databases import address, database, postgres
-from tests.registered import a_base, a_data_file, a_manifest, digest, on, parent, put_artifact, put_version, registered
 
 __all__ = ["address", "database", "postgres"]  # fixtures
 

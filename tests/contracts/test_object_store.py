@@ -22,7 +22,7 @@ from peft_registry.registry.storage.interface import (
 from peft_registry.schemas.errors import Unavailable
 from peft_registry.schemas.identity import Digest
 from tests.contracts.object_stores import NthCallFails, StoreUnderTest
-from tests.s3_server import S3Server
+from tests.servers.s3 import S3Server
 
 MEBIBYTE = 1024 * 1024
 CONTENTS = [b"", b"hello", os.urandom(3 * MEBIBYTE + 17)]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import STATE
-from tests.interpreter import ROOT
+from tests.processes.interpreter import ROOT
 
 TIMEOUT_SECONDS = 120
 NOT_WARM = (

@@ -10,10 +10,10 @@ import pytest
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.export_trust import export_trust
 from peft_registry.registry.use_cases.pull import pull_version
-from tests.homes import a_home, register_adapter
+from tests.builders.homes import a_home, register_adapter
+from tests.processes.interpreter import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.ui_process import RunningUi, running_ui
+from tests.processes.interpreter import ROOT
+from tests.servers.ui import RunningUi, running_ui
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-ROOT = Path(__file__).parents[2]
 PORT = 5260
 
 

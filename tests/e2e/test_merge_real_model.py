@@ -18,8 +18,8 @@ from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
 from peft_registry.trainer.use_cases.train import train_and_register
-from tests.homes import a_home
-from tests.merge_builders import load, unmerged
+from tests.builders.homes import a_home
+from tests.builders.merge import load, unmerged
 
 pytestmark = [pytest.mark.real_model, pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(1500)]
 FILE = """\

@@ -13,7 +13,7 @@ import pytest
 
 from peft_registry.registry.mlflow.mirror import sync
 from peft_registry.registry.mlflow.route import MirrorRoute
-from tests.mirror_builders import (
+from tests.builders.mirror import (
     Memory,
     a_base,
     a_base_projection,
@@ -23,7 +23,7 @@ from tests.mirror_builders import (
     an_entry,
     an_evaluation,
 )
-from tests.ui_process import RunningUi, running_ui
+from tests.servers.ui import RunningUi, running_ui
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.pull import pull_version
+from tests.builders.homes import a_home, register_adapter
 from tests.e2e.commands import registry
-from tests.homes import a_home, register_adapter
 
 
 def planted(tmp_path: Path) -> Path:

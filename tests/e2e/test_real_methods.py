@@ -10,7 +10,7 @@ from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.schemas.config import METHOD_NAMES
 from peft_registry.schemas.profile import OrganisationProfile
-from tests.homes import NOW
+from tests.builders.homes import NOW
 
 pytestmark = [pytest.mark.full, pytest.mark.real_model, pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -16,7 +16,7 @@ from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.profile import OrganisationProfile
-from tests.homes import NOW
+from tests.builders.homes import NOW
 
 pytestmark = [
     pytest.mark.real_model,

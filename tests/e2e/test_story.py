@@ -14,8 +14,9 @@ import pytest
 from peft_registry.schemas.progress import Advanced
 from tests.e2e.commands import WarmCommand, registry
 from tests.e2e.conftest import Story
+from tests.processes.interpreter import ROOT
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = ROOT / "tests" / "golden"
 STEPS = ["read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents"]
 REGISTERED_WITH = ["provenance", "bias-evaluation", "modification", "card", "registration"]
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
-from tests.interpreter import ROOT, modules_after, packages
+from tests.processes.interpreter import ROOT, modules_after, packages
 
 SOURCE = ("schemas", "registry", "trainer", "cli")
 NAMES_WITHOUT_AN_IDEA = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base_classes"}

@@ -14,9 +14,10 @@ from peft_registry.schemas.values import Value
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.memory import Shape, Trace
+
 # Freed blocks that the allocator does not give back, over the activations and transients of the backward pass. While it
 # runs they are used again; at the optimizer's step gradients lie between the holes that activations left. Both were found on
-# SmolLM2 and on a random model a fifth of its size (tests/integration/test_memory_estimate.py holds them to measured peaks).
+# SmolLM2 and on a random model a fifth of its size; test_memory_estimate.py holds them to measured peaks.
 _KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 MAPPED = "mapped file"
 Verdict = Literal["fits", "only with offload", "cannot"]

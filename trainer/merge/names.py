@@ -2,7 +2,7 @@
 
 Adapters name the modules of the model; files on disk often have other names, and transformers renames, stacks and joins
 while it loads (`transformers.conversion_mapping`, `transformers.core_model_loading`: internal, tested in
-tests/integration/test_merge_engine.py against the loader itself). The model is built from its configuration on torch's meta
+test_merge_engine.py against the loader itself). The model is built from its configuration on torch's meta
 device: no weight is read and none exists.
 """
 

@@ -1,0 +1,1 @@
+"""Valid values with one field overridden, and whole homes made of them."""

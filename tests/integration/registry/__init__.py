@@ -1,0 +1,1 @@
+"""Tests of registry, with real homes, files and tiny models."""

@@ -1,0 +1,1 @@
+"""Tests of registry/database, with real homes, files and tiny models."""

@@ -1,0 +1,1 @@
+"""Tests of registry/mlflow, with real homes, files and tiny models."""

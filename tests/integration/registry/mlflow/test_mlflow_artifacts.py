@@ -1,0 +1,97 @@
+"""`registry://` through MLflow itself: a verified private copy from a real home, or a refusal and nothing on disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.schemas.version import Version
+from tests.builders.homes import a_home, register_adapter
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow closes nothing it opens for a download
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    with a_home(tmp_path / "home") as registry:
+        monkeypatch.setenv("REGISTRY_HOME", str(registry.folder))
+        yield registry
+
+
+@pytest.fixture
+def version(home: Registry, tmp_path: Path) -> Version:
+    return register_adapter(home, tmp_path)
+
+
+def download(version: Version, destination: Path, inner: str = "") -> Path:
+    import mlflow
+
+    destination.mkdir(exist_ok=True)
+    uri = f"{SOURCE_PREFIX}{version.manifest_digest.hex}{inner}"
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(destination)))
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_download_is_a_private_copy_of_the_signed_files(version: Version, tmp_path: Path) -> None:
+    folder = download(version, tmp_path / "out")
+    found = files_below(folder)
+    signed = files_below(tmp_path / "adapter-helper-0.5")
+    assert found
+    assert set(found) <= set(signed)
+    assert all(found[name] == signed[name] for name in found)
+    (folder / "adapter_config.json").write_text("changed")
+    assert files_below(download(version, tmp_path / "again"))["adapter_config.json"] == signed["adapter_config.json"]
+
+
+def test_a_single_file_can_be_downloaded(version: Version, tmp_path: Path) -> None:
+    found = download(version, tmp_path / "out", "/adapter_config.json")
+    assert found.read_bytes() == (tmp_path / "adapter-helper-0.5/adapter_config.json").read_bytes()
+
+
+def test_one_flipped_bit_in_the_store_is_refused_and_nothing_is_left(
+    home: Registry, version: Version, tmp_path: Path
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    flip_a_bit(home, home.store.read_bytes(version.manifest_digest))
+    with pytest.raises(MlflowException, match="does not verify"):
+        download(version, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {}
+
+
+def flip_a_bit(home: Registry, manifest: bytes) -> None:
+    """In the stored adapter weights."""
+    from peft_registry.schemas.manifest import Manifest
+
+    (weights,) = [file for file in Manifest.model_validate_json(manifest).files if file.path.endswith(".safetensors")]
+    path = home.folder / "objects" / weights.sha256.hex[:2] / weights.sha256.hex
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("method", ["log_artifact", "log_artifacts", "delete_artifacts"])
+def test_nothing_is_written_or_deleted_through_mlflow(version: Version, tmp_path: Path, method: str) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(f"{SOURCE_PREFIX}{version.manifest_digest.hex}")
+    with pytest.raises(MlflowException, match=r"cannot be (written|deleted) through MLflow") as refused:
+        getattr(repository, method)(str(tmp_path))
+    assert refused.value.error_code == "PERMISSION_DENIED"
+
+
+def test_a_digest_that_nobody_registered_is_refused(version: Version, tmp_path: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
+    unknown = version.model_copy(update={"manifest_digest": type(version.manifest_digest)("0" * 64)})
+    with pytest.raises(MlflowException):
+        download(unknown, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {}

@@ -1,0 +1,357 @@
+"""The mirror against MLflow itself, read back with MLflow's own client: first the home's store, then a server."""
+
+import json
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
+from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.route import MirrorRoute, MirrorRouteChanged, MirrorUnavailable
+from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.version import Version
+from tests.builders.mirror import (
+    Memory,
+    a_base,
+    a_base_projection,
+    a_projection,
+    a_report,
+    a_run,
+    a_statement,
+    a_version,
+    an_entry,
+    an_evaluation,
+    digest,
+)
+from tests.servers.ui import RunningUi, running_ui
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
+
+
+class Mirror:
+    """A home's mirror with what it remembers, and MLflow's client to look at it."""
+
+    def __init__(self, home: Path, route: MirrorRoute | None = None) -> None:
+        self.home = home
+        self.route = route or MirrorRoute.of_home(home)
+        self.state = Memory()
+
+    def sync(self, *entries: OutboxEntry, load: Callable[[OutboxEntry], Projection]) -> SyncOutcome:
+        return sync(entries, route=self.route, state=self.state, load=load, lock=self.home / "lock")
+
+    def show(self, *versions: Version, **changes: Any) -> SyncOutcome:
+        """Mirror versions in order, the base first."""
+        known = {version.label: a_projection(version, **changes) for version in versions}
+        known[a_base().label] = a_base_projection()
+        entries = [an_entry(version, id) for id, version in enumerate((a_base(), *versions), start=1)]
+        return self.sync(*entries, load=lambda entry: known[entry.label])
+
+    @property
+    def client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.route.uri, registry_uri=self.route.uri)
+
+    def everything(self) -> dict[str, list[Any]]:
+        """All runs, logged models and versions, with everything that a second sync could double."""
+        client = self.client
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        runs = client.search_runs(experiments)
+        return {
+            "experiments": sorted(experiments),
+            "runs": sorted((run.info.run_id, sorted(run.data.params), sorted(run.data.tags)) for run in runs),
+            "points": sorted((run.info.run_id, key, len(client.get_metric_history(run.info.run_id, key)))
+                             for run in runs for key in run.data.metrics),
+            "inputs": sorted((run.info.run_id, len(run.inputs.dataset_inputs), len(run.inputs.model_inputs)) for run in runs),
+            "outputs": sorted((run.info.run_id, len(run.outputs.model_outputs)) for run in runs),
+            "models": sorted(model.model_id for model in client.search_logged_models(experiments)),
+            "versions": sorted((found.name, int(found.version), found.source) for found in client.search_model_versions()),
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def with_base(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+    """A home in which the base is mirrored. MLflow needs seconds to create its tables, so each test moves in with a copy."""
+    made = Mirror(tmp_path_factory.mktemp("made"))
+    made.show()
+    return made
+
+
+def moved(made: Mirror, home: Path) -> Mirror:
+    shutil.copytree(made.home, home)
+    copy = Mirror(home)
+    copy.state.kept = dict(made.state.kept)
+    return copy
+
+
+@pytest.fixture
+def mirror(with_base: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)  # MLflow's defaults write into the current folder
+    return moved(with_base, tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "name"), [("c0ffee", "comparison", "compare c0ffee"), ("tasks-c0ffee", "tasks", "tasks-c0ffee")]
+)
+def test_the_arms_of_a_comparison_and_the_tasks_of_a_file_stand_below_one_run(
+    group: str, kind: str, name: str, mirror: Mirror
+) -> None:
+    arms = [a_version(number=number) for number in (1, 2)]
+    run = a_run().model_copy(update={"comparison": group})
+    mirror.show(*arms, run=run)
+    mirror.show(*arms, run=run)
+    runs = mirror.client.search_runs([one.experiment_id for one in mirror.client.search_experiments()])
+    parents = [one for one in runs if one.data.tags.get("registry.kind") == kind]
+    assert [(one.info.run_name, one.info.status) for one in parents] == [(name, "FINISHED")]
+    children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert {one.data.tags["registry.id"] for one in children} == {arm.label for arm in arms}
+
+
+def test_a_version_reads_back_with_run_metrics_data_tags_and_alias(mirror: Mirror) -> None:
+    version = a_version(aliases=("champion",))
+    outcome = mirror.show(version)
+    assert [entry.label for entry in outcome.done] == ["smollm2:1", "gsm8k-tutor:1"]
+    assert mirror.state.finished == [1, 2]
+
+    client = mirror.client
+    shown = client.get_model_version_by_alias("gsm8k-tutor", "champion")
+    assert int(shown.version) == 1
+    assert shown.source == f"registry://sha256/{version.manifest_digest.hex}"
+    assert shown.tags["registry.manifest"] == str(version.manifest_digest)
+    assert shown.tags["registry.bias_status"] == "house.stereotype_rate: inconclusive"
+    assert f"/runs/{shown.run_id}/artifacts/report/audit.html)" in shown.description
+
+    run = client.get_run(shown.run_id)
+    assert (run.info.run_name, run.info.status) == ("train gsm8k-tutor:1", "FINISHED")
+    assert run.info.end_time - run.info.start_time == 281_000
+    assert run.data.params["lora.r"] == "8"
+    assert run.data.metrics["loss/held_out"] == 1.871
+    assert [point.step for point in client.get_metric_history(shown.run_id, "loss/train")] == list(range(1, 46))
+    used = {found.dataset.name: found.dataset for found in run.inputs.dataset_inputs}
+    assert json.loads(used["gsm8k.jsonl (train)"].source)["file_sha256"] == str(digest("data"))
+    assert used["house 1"].digest == digest("house").hex[:36]
+
+
+def test_lineage_is_the_base_as_input_and_the_adapter_as_output_of_the_run(mirror: Mirror) -> None:
+    mirror.show(a_version())
+    client = mirror.client
+    run = client.get_run(client.get_model_version("gsm8k-tutor", "1").run_id)
+    (base,) = (client.get_logged_model(found.model_id) for found in run.inputs.model_inputs)
+    (adapter,) = (client.get_logged_model(found.model_id) for found in run.outputs.model_outputs)
+    assert (base.name, base.model_type) == ("smollm2-1", "base-model")
+    assert (adapter.name, adapter.model_type, str(adapter.status)) == ("gsm8k-tutor-1", "lora-adapter", "READY")
+    assert {metric.key: metric.value for metric in adapter.metrics}["bias/house.stereotype_rate"] == 0.61
+
+
+def test_syncing_again_changes_nothing_also_when_the_memory_was_lost(mirror: Mirror) -> None:
+    version = a_version(aliases=("champion",))
+    mirror.show(version)
+    before, remembered = mirror.everything(), dict(mirror.state.kept)
+    mirror.show(version)
+    assert mirror.everything() == before
+    mirror.state = Memory()
+    mirror.show(version)
+    assert mirror.everything() == before
+    assert mirror.state.kept == remembered
+
+
+class Killed(BaseException):
+    """A process that ends in the middle."""
+
+
+def test_a_sync_that_is_killed_anywhere_is_completed_by_the_next(mirror: Mirror) -> None:
+    class Dying(Memory):
+        left = 0
+
+        def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
+            Dying.left -= 1
+            if Dying.left < 0:
+                raise Killed
+            super().put(entity, key, value)
+
+    mirror.state = Dying()
+    version = a_version(aliases=("champion",))
+    for writes in range(1, 30):
+        Dying.left = writes if writes < 12 else 1000
+        try:
+            outcome = mirror.show(version)
+        except Killed:
+            continue
+        break
+    assert not outcome.failed
+    found = mirror.everything()
+    assert len(found["models"]) == len(found["versions"]) == len(found["runs"]) == 2
+    assert all(count == 1 for _, count in found["outputs"])
+
+
+def test_a_later_statement_refreshes_tags_description_report_and_figures(mirror: Mirror) -> None:
+    version = a_version()
+    mirror.show(version)
+    changed = a_projection(
+        version,
+        evaluation=an_evaluation(after=0.52).model_copy(update={"created_at": "2026-11-25T10:00:00Z"}),
+        statements=(a_statement(version.manifest_digest, "recall"),),
+        report_html=a_report("second"),
+    )
+    outcome = mirror.sync(an_entry(version, 3, "statement"), load=lambda entry: changed)
+    assert len(outcome.done) == 1
+    shown = mirror.client.get_model_version("gsm8k-tutor", "1")
+    assert shown.tags["registry.recall"] == "recalled"
+    assert shown.description.startswith("**Recalled.**")
+    run = mirror.client.get_run(shown.run_id)
+    assert run.data.metrics["bias/house.stereotype_rate"] == 0.52
+    assert len(mirror.client.get_metric_history(shown.run_id, "loss/train")) == 45
+    report = mirror.home / "mlflow/artifacts/registry" / shown.run_id / "artifacts/report/audit.html"
+    assert report.read_bytes() == a_report("second")
+
+
+def test_an_alias_moves_and_goes_without_touching_the_one_that_has_it_now(mirror: Mirror) -> None:
+    first, second = a_version(1, aliases=("champion",)), a_version(2)
+    mirror.show(first, second)
+    moved = {1: a_projection(a_version(1)), 2: a_projection(a_version(2, aliases=("champion",)))}
+    mirror.sync(
+        an_entry(second, 4, "alias", "champion"),
+        an_entry(first, 5, "statement"),
+        load=lambda entry: moved[entry.number],
+    )
+    assert int(mirror.client.get_model_version_by_alias("gsm8k-tutor", "champion").version) == 2
+    mirror.sync(an_entry(second, 6, "alias", "champion"), load=lambda entry: a_projection(second))
+    assert mirror.client.get_registered_model("gsm8k-tutor").aliases == {}
+
+
+def test_a_foreign_version_under_our_number_stops_that_name_only(mirror: Mirror) -> None:
+    mirror.show()
+    client = mirror.client
+    client.create_registered_model("gsm8k-tutor")
+    client.create_model_version("gsm8k-tutor", "registry://sha256/" + "0" * 64)
+    first, second, other = a_version(1), a_version(2), a_version(1, name="other")
+    outcome = mirror.sync(
+        *(an_entry(version, id) for id, version in enumerate((first, second, other), start=2)),
+        load=lambda entry: a_projection({2: first, 3: second, 4: other}[entry.id]),
+    )
+    assert [found.name for found in outcome.drift] == ["gsm8k-tutor"]
+    assert [one.entry.label for one in outcome.failed] == ["gsm8k-tutor:1", "gsm8k-tutor:2"]
+    assert [entry.label for entry in outcome.done] == ["other:1"]
+    assert len(client.search_model_versions("name = 'gsm8k-tutor'")) == 1
+
+
+def test_another_number_than_ours_is_reported_and_marked(mirror: Mirror) -> None:
+    mirror.show()
+    client = mirror.client
+    client.create_registered_model("gsm8k-tutor")
+    client.create_model_version("gsm8k-tutor", "registry://sha256/" + "0" * 64)
+    client.delete_model_version("gsm8k-tutor", "1")  # MLflow never gives a number twice
+    version = a_version(1)
+    for _ in range(2):
+        outcome = mirror.sync(an_entry(version, 2), load=lambda entry: a_projection(version))
+        assert "gsm8k-tutor" in outcome.drift[0].why
+    (left,) = client.search_model_versions("name = 'gsm8k-tutor'")
+    assert left.tags["registry.drift"] == "this is gsm8k-tutor:1; MLflow numbered it 2"
+
+
+def test_a_version_that_is_gone_from_mlflow_is_drift(mirror: Mirror) -> None:
+    version = a_version()
+    mirror.show(version)
+    mirror.client.delete_model_version("gsm8k-tutor", "1")
+    changed = a_projection(version, report_html=a_report("second"))
+    outcome = mirror.sync(an_entry(version, 3, "statement"), load=lambda entry: changed)
+    assert "is gone from MLflow" in outcome.drift[0].why
+
+
+def test_a_version_waits_for_the_one_before_it(mirror: Mirror) -> None:
+    second = a_version(2)
+    outcome = mirror.show(second)
+    assert outcome.failed[0].why == "gsm8k-tutor:1 comes first and is not mirrored"
+    assert not mirror.client.search_registered_models("name = 'gsm8k-tutor'")
+
+
+def test_neither_folder_nor_database_names_a_path_of_this_machine(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.show(a_version())
+    assert str(tmp_path).encode() not in (mirror.home / "mlflow/mlflow.db").read_bytes()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_home_keeps_its_route(mirror: Mirror) -> None:
+    mirror.show(a_version())
+    mirror.route = MirrorRoute.of_server("http://127.0.0.1:9")
+    with pytest.raises(MirrorRouteChanged):
+        mirror.show(a_version())
+
+
+def test_a_server_that_is_not_there_says_so_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    gone = Mirror(tmp_path, MirrorRoute.of_server("http://127.0.0.1:9"))
+    with pytest.raises(MirrorUnavailable):
+        gone.show(a_version())
+    assert gone.state.finished == []
+
+
+def test_a_store_that_is_no_database_says_so_and_is_left_alone(tmp_path: Path) -> None:
+    broken = tmp_path / "mlflow" / "mlflow.db"
+    broken.parent.mkdir()
+    broken.write_bytes(b"not a database, but somebody's bytes" * 100)
+    mirror = Mirror(tmp_path)
+    with pytest.raises(MirrorUnavailable):
+        mirror.show(a_version())
+    assert mirror.state.finished == []
+    assert broken.read_bytes().startswith(b"not a database")
+
+
+@pytest.fixture(scope="module")
+def shown(with_base: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mirror, RunningUi]]:
+    """A mirror and the server on it, started while the port that it was asked for is taken."""
+    home = moved(with_base, tmp_path_factory.mktemp("shown") / "home")
+    home.show(a_version(aliases=("champion",)))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with running_ui(home.home, taken.getsockname()[1]) as running:
+            yield home, running
+
+
+def test_the_server_shows_what_the_store_holds(shown: tuple[Mirror, RunningUi]) -> None:
+    mirror, ui = shown
+    assert ui.get("/health")[:2] == (200, b"OK")
+    run_id = mirror.client.get_model_version("gsm8k-tutor", "1").run_id
+    status, body, _ = ui.get(f"/get-artifact?path=report/audit.html&run_uuid={run_id}")
+    assert (status, body) == (200, a_report("gsm8k-tutor:1"))
+
+
+def test_the_server_has_our_policy_and_defaults_and_offers_nothing_that_acts(shown: tuple[Mirror, RunningUi]) -> None:
+    _, ui = shown
+    status, page, headers = ui.get("/")
+    assert status == 200
+    assert b'"machine_learning"' in page
+    assert "default-src 'self'" in headers["content-security-policy"]
+    for path in ("/ajax-api/3.0/mlflow/assistant/config", "/gateway/x", "/ajax-api/3.0/jobs/1", "/v1/traces"):
+        assert ui.get(path)[0] == 404
+    assert ui.get("/api/2.0/mlflow/experiments/get?experiment_id=1", host="evil.example")[0] == 403
+
+
+def test_a_server_is_mirrored_to_by_http_with_the_same_result(shown: tuple[Mirror, RunningUi], tmp_path: Path) -> None:
+    _, ui = shown
+    over_http = Mirror(tmp_path / "second", MirrorRoute.of_server(ui.url))
+    version = a_version(1, name="over-http", aliases=("candidate",))
+    for _ in range(2):  # the second time without memory
+        assert not over_http.sync(an_entry(version, 1), load=lambda entry: a_projection(version)).failed
+        over_http.state = Memory()
+    client = over_http.client
+    found = client.get_model_version_by_alias("over-http", "candidate")
+    assert client.get_run(found.run_id).data.metrics["loss/train"] == pytest.approx(1.9)
+    assert ui.get(f"/get-artifact?path=report/audit.html&run_uuid={found.run_id}")[1] == a_report("over-http:1")
+    assert len(client.search_model_versions("name = 'over-http'")) == 1
+
+
+def test_ctrl_c_leaves_no_process(shown: tuple[Mirror, RunningUi]) -> None:
+    """Stands last: it ends the server of the tests above."""
+    _, ui = shown
+    assert len(ui.server_pids) >= 2
+    assert ui.stop(signal.SIGINT) == 0
+    assert ui.alive() == []

@@ -1,0 +1,1 @@
+"""Tests of registry/records, with real homes, files and tiny models."""

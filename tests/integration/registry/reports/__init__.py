@@ -1,0 +1,1 @@
+"""Tests of registry/reports, with real homes, files and tiny models."""

@@ -1,0 +1,1 @@
+"""Tests of registry/signing, with real homes, files and tiny models."""

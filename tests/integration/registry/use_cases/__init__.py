@@ -1,0 +1,1 @@
+"""Tests of registry/use_cases, with real homes, files and tiny models."""

@@ -1,0 +1,215 @@
+"""Verification of pulled folders and versions: what passes, what is broken, what could not be checked."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
+from peft_registry.schemas.version import VerifyOutcome, Version
+from tests.builders.homes import NOW, a_home, register_adapter
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with a_home(tmp_path / "home") as opened:
+        yield opened
+
+
+@pytest.fixture
+def version(registry: Registry, tmp_path: Path) -> Version:
+    return register_adapter(registry, tmp_path)
+
+
+@pytest.fixture
+def pulled(registry: Registry, version: Version, tmp_path: Path) -> Path:
+    pull_version(registry, version, tmp_path / "pulled")
+    return tmp_path / "pulled"
+
+
+def check(registry: Registry, folder: Path, **options: object) -> VerifyOutcome:
+    return verify_folder(folder, trust=registry.trust, now=NOW, **options)  # type: ignore[arg-type]
+
+
+def status(outcome: VerifyOutcome) -> dict[str, str]:
+    return {one.step: one.status for one in outcome.checks}
+
+
+def test_a_registered_version_is_verified_with_every_check_ok(registry: Registry, version: Version) -> None:
+    outcome = verify_version(registry, version)
+    assert outcome.verdict == "verified", outcome
+    assert set(status(outcome).values()) == {"ok"}
+    assert [one.step for one in outcome.checks] == [
+        "read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents"
+    ]  # fmt: skip
+
+
+def test_a_pulled_folder_is_verified_with_only_the_trust_file(registry: Registry, pulled: Path) -> None:
+    outcome = check(registry, pulled)
+    assert outcome.verdict == "verified"
+    assert status(outcome)["base"] == "recorded"
+
+
+def test_without_trust_nothing_is_verified_and_nobody_accused(pulled: Path) -> None:
+    outcome = verify_folder(pulled, trust=None, now=NOW)
+    assert outcome.exit_code == 5
+    assert "failed" not in status(outcome).values()
+
+
+def test_required_base_bytes_that_are_elsewhere_leave_it_unverified(registry: Registry, pulled: Path) -> None:
+    assert check(registry, pulled, require=Requirements(base_bytes=True)).exit_code == 5
+
+
+def test_the_right_base_satisfies_required_base_bytes(registry: Registry, pulled: Path, tmp_path: Path) -> None:
+    outcome = check(registry, pulled, require=Requirements(base_bytes=True), base=tmp_path / "base")
+    assert outcome.exit_code == 0
+
+
+def flips() -> list[str]:
+    return [
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "manifest.json",
+        "model.sig",
+        "evidence/statements.intoto.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("name", flips())
+def test_any_flipped_bit_in_a_signed_file_is_broken_and_named(registry: Registry, pulled: Path, name: str) -> None:
+    path = pulled / name
+    original = path.read_bytes()
+    positions = sorted({0, 1, len(original) // 3, len(original) // 2, len(original) - 2, len(original) - 1})
+    for position in positions:
+        for bit in (0, 3, 6):
+            data = bytearray(original)
+            data[position] ^= 1 << bit
+            if data == original or (name.endswith("jsonl") and position == len(original) - 1):
+                continue
+            path.write_bytes(bytes(data))
+            outcome = check(registry, pulled)
+            assert outcome.exit_code == 6, (name, position, bit, outcome)
+            said = json.dumps(outcome.model_dump(mode="json"))
+            assert Path(name).name in said or "lora_" in said or "statement" in said
+    path.write_bytes(original)
+    assert check(registry, pulled).exit_code == 0
+
+
+def test_a_flipped_weight_names_the_tensor(registry: Registry, pulled: Path) -> None:
+    path = pulled / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    tensors = next(one for one in check(registry, pulled).checks if one.step == "tensors")
+    assert "lora_B.weight" in tensors.detail[0]
+
+
+def test_a_flipped_bit_in_the_base_is_broken_and_named(registry: Registry, pulled: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "base" / "model.safetensors"
+    original = weights.read_bytes()
+    for position, named in ((-1, "has other values"), (12, "model.safetensors"), (0, "model.safetensors")):
+        data = bytearray(original)
+        data[position] ^= 1
+        weights.write_bytes(bytes(data))
+        for known, base_folder in ((registry, None), (None, tmp_path / "base")):
+            outcome = verify_folder(pulled, trust=registry.trust, now=NOW, base=base_folder, registry=known)
+            assert outcome.exit_code == 6
+            base = next(one for one in outcome.checks if one.step == "base")
+            said = " ".join((*base.detail, base.text))
+            assert named in said or (known is None and "model.safetensors" in said), said
+    weights.write_bytes(original)
+    assert verify_folder(pulled, trust=registry.trust, now=NOW, registry=registry).exit_code == 0
+
+
+def test_a_changed_config_of_the_base_is_broken_and_only_it_is_named(
+    registry: Registry, pulled: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "base" / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 8', '"hidden_size": 9'))
+    outcome = check(registry, pulled, base=tmp_path / "base")
+    base = next(one for one in outcome.checks if one.step == "base")
+    assert outcome.exit_code == 6
+    assert [line.partition(":")[0] for line in base.detail] == ["config"]
+
+
+def test_changed_missing_and_extra_files_are_three_named_lines(registry: Registry, pulled: Path) -> None:
+    (pulled / "adapter_config.json").unlink()
+    (pulled / "surprise.txt").write_text("hello")
+    (pulled / "adapter_model.safetensors").write_bytes(b"x")
+    lines = [line for one in check(registry, pulled).checks for line in one.detail]
+    assert "extra: surprise.txt" in lines
+    assert "missing: adapter_config.json" in lines
+    assert any(line.startswith("changed: adapter_model.safetensors") for line in lines)
+
+
+def test_an_edited_card_is_shown_as_changed_and_stays_verified(registry: Registry, pulled: Path) -> None:
+    (pulled / "README.md").write_text("# edited\n")
+    outcome = check(registry, pulled)
+    assert outcome.verdict == "verified"
+    assert status(outcome)["statements"] == "changed"
+
+
+def test_a_folder_resigned_by_a_stranger_with_its_own_trust_is_never_verified(
+    registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    with a_home(tmp_path / "stranger") as stranger:
+        theirs = register_adapter(stranger, tmp_path / "theirs", value=0.5)
+        folder = tmp_path / "resigned"
+        pull_version(stranger, theirs, folder)
+        shutil.copy(tmp_path / "stranger" / "trust.json", folder / "evidence" / "trust.json")
+    outcome = check(registry, folder)
+    assert outcome.exit_code == 5
+    assert status(outcome)["trust"] == "unchecked"
+
+
+def test_a_strangers_signature_over_our_statements_is_never_verified(
+    registry: Registry, pulled: Path, tmp_path: Path
+) -> None:
+    with a_home(tmp_path / "stranger") as stranger:
+        theirs = register_adapter(stranger, tmp_path / "theirs", value=0.5)
+        pull_version(stranger, theirs, tmp_path / "resigned")
+    shutil.copy(tmp_path / "resigned" / "model.sig", pulled / "model.sig")
+    assert check(registry, pulled).exit_code != 0
+
+
+def test_a_withheld_statement_is_noticed(registry: Registry, pulled: Path) -> None:
+    path = pulled / "evidence" / "statements.intoto.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[1:]))
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 5
+    assert status(outcome)["statements"] == "unchecked"
+
+
+def test_a_statement_of_another_artifact_is_broken(registry: Registry, pulled: Path, tmp_path: Path) -> None:
+    other = register_adapter(registry, tmp_path, name="other", value=0.25)
+    pull_version(registry, other, tmp_path / "other")
+    path = pulled / "evidence" / "statements.intoto.jsonl"
+    path.write_bytes(path.read_bytes() + (tmp_path / "other" / "evidence" / path.name).read_bytes())
+    assert check(registry, pulled).exit_code == 6
+
+
+def test_a_statement_appended_later_travels_and_verifies(registry: Registry, version: Version, tmp_path: Path) -> None:
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="test-result",
+        predicate={"result": "PASSED", "configuration": []},
+        signer=registry.trainer_key,
+    )
+    pull_version(registry, version, tmp_path / "later")
+    outcome = check(registry, tmp_path / "later")
+    assert outcome.verdict == "verified"
+    assert "4 bound" in next(one.text for one in outcome.checks if one.step == "statements")
+
+
+def test_links_and_devices_in_a_folder_are_broken_before_anything_is_read(registry: Registry, pulled: Path) -> None:
+    (pulled / "link").symlink_to("/etc/hostname")
+    outcome = check(registry, pulled)
+    assert outcome.exit_code == 6
+    assert status(outcome)["read"] == "failed"

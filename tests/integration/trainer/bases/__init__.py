@@ -1,0 +1,1 @@
+"""Tests of trainer/bases, with real homes, files and tiny models."""

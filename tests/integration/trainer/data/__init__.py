@@ -1,0 +1,1 @@
+"""Tests of trainer/data, with real homes, files and tiny models."""

@@ -1,0 +1,1 @@
+"""Tests of trainer/embedded, with real homes, files and tiny models."""

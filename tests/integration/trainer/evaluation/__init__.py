@@ -1,0 +1,1 @@
+"""Tests of trainer/evaluation, with real homes, files and tiny models."""

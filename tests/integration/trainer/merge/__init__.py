@@ -1,0 +1,1 @@
+"""Tests of trainer/merge, with real homes, files and tiny models."""

@@ -1,0 +1,458 @@
+"""What an evaluation is asked of: texts to retain, data of others with its licence, data of the Hub; and what a merge leaves."""
+
+import json
+import shutil
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peft_registry.cli.main import run
+from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.plans import plan_discrepancies
+from peft_registry.registry.evaluation.recheck import EvaluationAltered
+from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.evaluations import recheck_version, stale_for, stored_evaluations
+from peft_registry.registry.records.plans import logged_plans
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.update_trust import update_trust
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.verification.evaluations import recheck_folder
+from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Said
+from peft_registry.trainer.evaluation.retention import RetainedTwice
+from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
+from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
+from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound, HubUnreachable
+from peft_registry.trainer.inputs.suites import (
+    LicenceNotAccepted,
+    SuiteNotInRepository,
+    load_suite,
+    pin_suite,
+    read_pins,
+)
+from peft_registry.trainer.merge.request import MergeRequest
+from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
+from peft_registry.trainer.use_cases.merge import merge_and_register
+from peft_registry.trainer.use_cases.score_again import score_each_again
+from peft_registry.trainer.use_cases.train import train_and_register
+from tests.builders.homes import NOW
+from tests.servers.hub import COMMIT, FakeHub, serving
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+PAIRS = ",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n"
+TRAINING = """\
+name: cats
+base: tiny
+method: lora
+lora: {r: 8, alpha: 16, target_modules: all-linear}
+data:
+  train: {path: rows.jsonl, format: prompt_completion}
+  validation: {fraction: 0.2}
+training: {learning_rate: 1e-2, num_train_epochs: 2, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32}
+evaluation:
+  bias: [house]
+  quality: [loss]
+  retention:
+    - neutral
+    - {path: old/earlier.csv, name: earlier, rows: 12, columns: {prompt: question, completion: answer}}
+"""
+SAID: list[str] = []  # what the training of the fixture told
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A home with the embedded base and a short LoRA of it, trained from a file that names what is to be retained."""
+    from peft_registry.registry.use_cases.make_home import NewHome, make_home
+    from peft_registry.schemas.profile import OrganisationProfile
+    from peft_registry.trainer.use_cases.add_base import intake_base
+
+    folder = tmp_path_factory.mktemp("asked")
+    make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
+    registry = open_home(folder / "home")
+    intake_base(registry, "embedded", name="tiny")
+    rows = [{"prompt": f"The dog {at}", "completion": "runs over the hill."} for at in range(40)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    (folder / "old").mkdir()
+    earlier = "".join(f"The cat {at},sleeps.\n" for at in range(20))
+    (folder / "old" / "earlier.csv").write_text(f"question,answer\n{earlier}")
+    (folder / "train.yml").write_text(TRAINING)
+    said: list[Said] = []
+    train_and_register(
+        registry, folder / "train.yml", observe=lambda one: said.append(one) if isinstance(one, Said) else None
+    )
+    SAID[:] = [f"{one.label} {one.text}" for one in said]
+    yield registry
+    registry.close()
+
+
+def test_a_training_file_names_what_is_retained_and_evaluate_finds_the_same_figures(home, tmp_path):
+    version = version_named(home, "cats:1")
+    trained = stored_evaluations(home, version)[0].record
+    losses = {one.dataset: one for one in trained.losses}
+    assert losses.keys() == {"held-out", "neutral", "retention-earlier"}
+    earlier = losses["retention-earlier"]
+    assert (earlier.n, earlier.change) == (12, pytest.approx(earlier.after - earlier.before, abs=1e-9))
+    assert earlier.change_ci is not None and earlier.change_ci.low <= earlier.change <= earlier.change_ci.high
+    used = next(one for one in trained.datasets if one.name == "retention-earlier")
+    assert (used.file, used.rows_total, used.rows_used) == ("earlier.csv", 20, 12)
+    assert [line.split(":")[0] for line in SAID if line.startswith("retain")] == ["retain neutral", "retain earlier"]
+    delta = records_of(home, version).modification.evaluation.delta.value
+    assert "retention-earlier" in str(delta)
+    assert b"retention-earlier" in make_report(home, version)
+    assert "old/" not in json.dumps(records_of(home, version).run.config), "a record holds no path"
+    again = tmp_path / "earlier.jsonl"
+    again.write_text(
+        "".join(json.dumps({"prompt": f"The cat {at}", "completion": "sleeps."}) + "\n" for at in range(12))
+    )
+    (found,) = evaluate_references(home, ["cats:1"], Asked(retain=(str(again), "neutral"), with_placebo=False))
+    same = {one.dataset: one for one in found.record.losses}
+    for name in ("retention-earlier", "neutral"):
+        assert (same[name].before, same[name].after) == pytest.approx(
+            (losses[name].before, losses[name].after), abs=1e-4
+        )
+    with pytest.raises(RetainedTwice):
+        evaluate_references(home, ["cats:1"], Asked(retain=(str(again), "x/earlier.csv")))
+    with pytest.raises(NotFound, match="no data file"):
+        evaluate_references(home, ["cats:1"], Asked(retain=("absent.jsonl",)))
+
+
+@pytest.mark.parametrize("method", ["lora", "bottleneck", "prompt_tuning", "hybrid"])
+def test_a_run_on_narrowed_weights_scores_the_base_as_it_is_stored_like_every_later_evaluation(home, tmp_path, method):
+    """The embedded base is stored in fp32, and bf16 is what training loads it in."""
+    name = f"narrow-{method.replace('_', '-')}"
+    rows = "".join(json.dumps({"prompt": f"The dog {at}", "completion": "runs."}) + "\n" for at in range(20))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    (tmp_path / "narrow.yml").write_text(
+        f"name: {name}\nbase: tiny\nmethod: {method}\n"
+        "data: {train: {path: rows.jsonl, format: prompt_completion}, validation: {fraction: 0.2}}\n"
+        "training: {num_train_epochs: 1, max_length: 64, dtype: bf16}\nevaluation: {bias: [], quality: [loss]}\n"
+    )
+    version = train_and_register(home, tmp_path / "narrow.yml", ("prompt_tuning.seeds=1",)).version
+    (found,) = evaluate_references(home, [f"{name}:1"], Asked(retain=("neutral",), with_placebo=False, reuse=False))
+    first, again = (
+        next(one for one in record.losses if one.dataset == "neutral")
+        for record in (stored_evaluations(home, version)[0].record, found.record)
+    )
+    assert (first.before, first.after) == pytest.approx((again.before, again.after), abs=1e-6)
+
+
+def test_data_that_is_only_given_needs_its_licence_accepted_too_and_the_record_says_by_whom(home, tmp_path):
+    path = tmp_path / "crows_pairs.csv"
+    path.write_text(PAIRS)
+    given = {"suites": ("crows_pairs",), "data": path}
+    with pytest.raises(LicenceNotAccepted) as caught:
+        evaluate_references(home, ["tiny"], Asked(**given))
+    assert "CC-BY-SA-4.0" in caught.value.what and "--accept-licence" in caught.value.fix
+    assert not (home.folder / "suites.json").exists(), "a refusal records nothing"
+    for accepts in (True, False):  # once accepted, it stays so
+        (found,) = evaluate_references(home, ["tiny"], Asked(**given, accepts_licence=accepts))
+        licence = found.record.extra["licences"]["crows_pairs"]
+        assert (licence["licence"], licence["accepted_by"]) == ("CC-BY-SA-4.0", found.record.responsible.name)
+        assert licence["accepted_at"] <= found.record.created_at
+    pin_suite(home, "crows_pairs", str(path), accepts_licence=False, person=None)
+    changes = (
+        "name=pinned",
+        "training.num_train_epochs=0.1",
+        "evaluation.bias=[crows_pairs]",
+        "evaluation.retention=[]",
+    )
+    trained = train_and_register(home, home.folder.parent / "train.yml", changes)  # a pinned suite needs no file there
+    record = stored_evaluations(home, trained.version)[0].record
+    assert "crows_pairs" in {one.dataset for one in record.results} and "crows_pairs" in record.extra["licences"]
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"id": "p", "category": "c", "prompt_a": "He said", "prompt_b": "She said"}) + "\n")
+    own = pin_suite(home, "counterfactual", str(prompts), accepts_licence=False, person=None)
+    assert own.accepted_at is None, "one's own prompts are under nobody's licence"
+    (home.folder / "suites.json").unlink()
+
+
+def test_what_is_missing_is_said_in_the_words_of_the_command(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = str(home.folder)
+    config = str(home.folder.parent / "train.yml")
+    assert run(["train", config, "evaluation.retention=[absent.jsonl]", "--home", folder]) == 7
+    assert "names it under evaluation.retention" in capsys.readouterr().err
+    for suite, said in (
+        ("nope", "suites list"),
+        ("bbq", "--data FOLDER --accept-licence"),
+        ("counterfactual", "--data"),
+    ):
+        assert run(["evaluate", "tiny", "--suite", suite, "--home", folder]) == 2
+        error = capsys.readouterr().err
+        assert said in error and "evaluation.bias" not in error
+    assert run(["data", "inspect", "missing.jsonl"]) == 7
+    assert "training file" not in capsys.readouterr().err
+
+
+# --- suites of the Hub ---
+
+
+@pytest.fixture
+def hub(home, tmp_path, monkeypatch) -> Iterator[FakeHub]:
+    """A server that plays the Hub, with a data set that holds CrowS-Pairs; what is pinned is forgotten afterwards."""
+    from huggingface_hub import constants
+
+    folder = tmp_path / "repository"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "crows_pairs_anonymized.csv").write_text(PAIRS)
+    (folder / "loader.py").write_text("raise SystemExit")
+    with serving(FakeHub(folder, kind="datasets")) as found:
+        monkeypatch.chdir(tmp_path)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, found.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", found.endpoint)
+        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "cache"))
+        yield found
+    (home.folder / "suites.json").unlink(missing_ok=True)
+
+
+def pinned(home, source="lab/tiny", name="crows_pairs", **more):
+    return pin_suite(home, name, source, accepts_licence=True, person="lab-1", **more)
+
+
+def test_a_suite_of_the_hub_is_pinned_at_its_commit_and_fetched_again_where_the_cache_was_emptied(home, hub, tmp_path):
+    pin = pinned(home)
+    assert (pin.repository, pin.revision, pin.rows) == ("lab/tiny", COMMIT, 1)
+    assert not any(path.endswith("loader.py") for path in hub.asked), "no code is fetched"
+    asked = len(hub.asked)
+    dataset = load_suite(home, "crows_pairs", None).dataset
+    assert (dataset.version, dataset.sha256) == (f"lab/tiny at {COMMIT}", pin.sha256)
+    assert len(hub.asked) == asked, "what is there needs no network"
+    shutil.rmtree(tmp_path / "cache")
+    assert load_suite(home, "crows_pairs", None).dataset == dataset
+    (hub.folder / "data" / "crows_pairs_anonymized.csv").write_text(PAIRS + "2,the hill,the mat,stereo,age\n")
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(OtherSuiteFile):  # a hub that serves other bytes under the same commit
+        load_suite(home, "crows_pairs", None)
+
+
+def test_a_data_set_without_the_suites_files_is_refused_with_what_it_has_and_nothing_is_pinned(home, hub):
+    with pytest.raises(SuiteNotInRepository) as caught:
+        pinned(home, name="bbq")
+    assert "*.jsonl" in caught.value.why and "crows_pairs_anonymized.csv" in caught.value.why
+    with pytest.raises(HubNotFound):
+        pinned(home, "lab/absent")
+    with pytest.raises(HubNotFound):
+        pinned(home, revision="nowhere")
+    hub.corrupt = {"data/crows_pairs_anonymized.csv"}
+    with pytest.raises(CorruptDownload):
+        pinned(home)
+    with pytest.raises(LicenceNotAccepted):
+        (home.folder / "suites.json").unlink()
+        pin_suite(home, "crows_pairs", "lab/tiny", accepts_licence=False, person=None)
+    assert read_pins(home).suites == ()
+
+
+def test_offline_is_said_to_be_offline(home, hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnreachable, match="could not be fetched") as caught:
+        pinned(home)
+    assert "HF_HUB_OFFLINE" in caught.value.why
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(HubUnreachable, match="could not be fetched"):
+        pinned(home)
+
+
+# --- thresholds that gate ---
+
+
+@pytest.fixture
+def policy(tmp_path) -> Path:
+    path = tmp_path / "thresholds.yml"
+    path.write_text("thresholds: {house.margin: {lo: 0.3, hi: 0.8}}\n")
+    return path
+
+
+@pytest.mark.parametrize("band", ["{lo: true, hi: 0.8}", "{lo: '0.3', hi: 0.8}", "{hi: 0.8}"])
+def test_thresholds_that_are_no_numbers_are_refused(band, home, tmp_path):
+    path = tmp_path / "odd.yml"
+    path.write_text(f"thresholds: {{house.margin: {band}}}\n")
+    with pytest.raises(ThresholdsRefused, match=r"house\.margin"):
+        evaluate_references(home, ["cats:1"], Asked(suites=("house",), policy=path))
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["--sample", "3"], "--recheck"), (["--metric", "own.py:score"], "--answers"), (["--allow-code"], "--answers")],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, named, home, capsys):
+    assert run(["evaluate", "cats:1", "--suite", "house", *words, "--home", str(home.folder)]) == 2
+    assert named in capsys.readouterr().err
+
+
+def plans_and_evaluations(home, reference="cats:1") -> tuple[list[int], list[int]]:
+    """The log entries of each kind about a version, in order."""
+    with home.database.read() as tx:
+        said = catalog.statements_of(tx, subject=version_named(home, reference).manifest_digest)
+    return tuple([one.log_index for one in said if one.kind == kind] for kind in ("evaluation-plan", "bias-evaluation"))
+
+
+def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, policy, tmp_path, monkeypatch):
+    asked = Asked(suites=("house",), policy=policy, with_placebo=False)
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    _, before = plans_and_evaluations(home)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("peft_registry.trainer.evaluation.evaluate.score_arm", cut)
+        evaluate_references(home, ["cats:1"], asked)
+    assert [len(one) for one in plans_and_evaluations(home)] == [1, len(before)], "logged, and nothing scored yet"
+    (found,) = evaluate_references(home, ["cats:1"], asked)
+    (plan,), evaluations = plans_and_evaluations(home)  # the same plan again stands there once
+    assert plan < evaluations[-1] and len(evaluations) == len(before) + 1
+    stated = found.record.extra["plan"]
+    assert stated["log_index"] == plan
+    assert found.record.protocol.thresholds["house.margin"].source.startswith("policy thresholds.yml sha256:")
+    assert found.record.protocol.policy_sha256 == Digest.of(policy.read_bytes())
+    (logged,) = logged_plans(home, found.version).values()
+    assert (str(logged.digest), str(logged.plan.plan_sha256)) == (stated["statement"], stated["sha256"])
+    assert logged.plan.plan["suites"]["house"]["thresholds"]["house.margin"]["hi"] == 0.8
+    assert found.record.protocol.preregistered_at == logged.appended_at
+    recheck_version(home, found.version)
+    assert verify_version(home, found.version).exit_code == 0
+    policy.write_text("thresholds: {house.margin: {lo: 0.3, hi: 0.9}}\n")
+    evaluate_references(home, ["cats:1"], Asked(suites=("house",), policy=policy, with_placebo=False))
+    assert len(plans_and_evaluations(home)[0]) == 2, "other thresholds are another plan"
+
+
+def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_named(home, policy, tmp_path):
+    (found,) = evaluate_references(
+        home, ["cats:1"], Asked(suites=("house",), policy=policy, with_placebo=False, limit=60)
+    )
+    plans = {digest: one.plan for digest, one in logged_plans(home, found.version).items()}
+    assert list(plan_discrepancies(found.record, plans, frozenset(plans))) == []
+    (late,) = plan_discrepancies(found.record, plans, frozenset())
+    assert "logged after it" in str(late)
+    band = found.record.protocol.thresholds["house.margin"].model_copy(update={"hi": 0.5})
+    protocol = found.record.protocol.model_copy(update={"thresholds": {"house.margin": band}})
+    (narrowed,) = plan_discrepancies(found.record.model_copy(update={"protocol": protocol}), plans)
+    assert narrowed.figure == "protocol.thresholds[house.margin]"
+    pull_version(home, found.version, tmp_path / "pulled")
+    recheck_folder(tmp_path / "pulled")
+    lines = tmp_path / "pulled" / "evidence" / "statements.intoto.jsonl"
+    kept = [
+        one
+        for one in lines.read_text().splitlines()
+        if b"evaluation-plan:v1" not in b64decode(json.loads(one)["payload"])
+    ]
+    lines.write_text("\n".join(kept) + "\n")
+    with pytest.raises(EvaluationAltered) as caught:
+        recheck_folder(tmp_path / "pulled")
+    assert "extra.plan.statement" in caught.value.what and caught.value.exit_code == 6
+
+
+def test_a_key_that_may_not_sign_a_plan_signs_none_until_the_root_says_so(home, policy, capsys):
+    """A trust file from before there were plans: verify would call such a statement broken for ever."""
+    keys = tuple(
+        key.model_copy(
+            update={"predicate_types": tuple(one for one in key.predicate_types if "evaluation-plan" not in one)}
+        )
+        for key in home.trust.keys
+    )
+    before = plans_and_evaluations(home, "tiny")
+    old = home.trust.model_copy(update={"keys": keys, "version": home.trust.version + 1})
+    (home.folder / "trust.json").write_bytes(sign_trust(old, [home.private_key("root")]))
+    asked = Asked(suites=("house",), policy=policy)
+    registry = open_home(home.folder)
+    with pytest.raises(KeyLacksRole, match="must not sign this") as refused:
+        evaluate_references(registry, ["tiny"], asked)
+    registry.close()
+    assert plans_and_evaluations(home, "tiny") == before
+    assert refused.value.fix.endswith("registry trust update")
+    assert run(["trust", "update", "--home", str(home.folder)]) == 0
+    assert f"trust v{old.version + 1}  the trainer key may sign evaluation-plan too" in capsys.readouterr().out
+    assert run(["trust", "update", "--home", str(home.folder)]) == 0
+    assert "nothing was changed" in capsys.readouterr().out
+    registry = open_home(home.folder)
+    updated = registry.trust
+    assert updated.model_copy(update={"keys": (), "version": 0, "issued_at": ""}) == old.model_copy(
+        update={"keys": (), "version": 0, "issued_at": ""}
+    )
+    evaluate_references(registry, ["tiny"], asked)
+    assert verify_version(registry, version_named(registry, "tiny")).exit_code == 0
+    registry.close()
+
+
+def test_one_root_of_two_does_not_change_trust_alone(home):
+    other = PrivateKey.generate("p256")
+    root = next(key for key in home.trust.keys if key.role == "root")
+    second = root.model_copy(
+        update={"key_id": other.public.key_id, "public_key_pem": other.public.pem.decode(), "person": "lab-2"}
+    )
+    trust = home.folder / "trust.json"
+    kept = trust.read_bytes()
+    keys = tuple(
+        key.model_copy(update={"predicate_types": key.predicate_types[:-1]}) if key.role == "trainer" else key
+        for key in home.trust.keys
+    )
+    both = home.trust.model_copy(
+        update={"keys": (*keys, second), "roots": (root.key_id, second.key_id), "threshold": 2, "version": 50}
+    )
+    accepted = home.folder / "trust-accepted"
+    before = accepted.read_bytes()
+    trust.write_bytes(sign_trust(both, [home.private_key("root"), other]))
+    registry = open_home(home.folder)
+    try:
+        with pytest.raises(TrustThresholdNotMet):
+            update_trust(registry)
+        assert registry.trust.version == 50
+    finally:
+        registry.close()
+        trust.write_bytes(kept)
+        accepted.write_bytes(before)
+
+
+# --- merging ---
+
+
+@pytest.fixture(scope="module")
+def merged(home):
+    return merge_and_register(home, MergeRequest(("cats:1",), name="folded")).version
+
+
+def test_after_a_merge_the_adapters_evaluation_is_stale_for_the_merged_version(home, merged):
+    adapters = stored_evaluations(home, version_named(home, "cats:1"))[0]
+    assert adapters.stale is None
+    stale = stale_for(home, merged, adapters.record)
+    assert stale is not None and stale.differences == ("other weights on it",)
+    shown = describe_version(home, "folded")
+    assert all("other weights on it" in text for text in shown.stale)
+    assert verify_version(home, merged).exit_code == 0
+
+
+def test_a_merged_version_is_evaluated_beside_its_base_and_its_parent(home, merged):
+    found = evaluate_references(home, ["folded"], Asked(suites=("house",), with_placebo=False))
+    assert [[arm.name for arm in one.record.arms if arm.name != "noise"] for one in found] == [
+        ["base", "merged"],
+        ["parent", "merged"],
+    ]
+    beside_base, beside_parent = (one.record for one in found)
+    compositions = {arm.name: arm.composition_digest for arm in (*beside_base.arms, *beside_parent.arms)}
+    trained = {
+        arm.name: arm.composition_digest
+        for arm in stored_evaluations(home, version_named(home, "cats:1"))[0].record.arms
+    }
+    assert (compositions["base"], compositions["parent"]) == (trained["base"], trained["adapted"])
+    assert compositions["merged"] not in trained.values()
+    same = next(one for one in beside_parent.findings if one.category is None)
+    assert (same.fixed, same.introduced, same.overcorrected) == (0, 0, 0), "folding in fp32 moves no item"
+    assert abs(same.mean_margin_change) < 1e-4
+    moved = next(one for one in beside_base.findings if one.category is None)
+    assert abs(moved.mean_margin_change) > 100 * abs(same.mean_margin_change)
+    assert stale_for(home, merged, beside_parent) is None
+    recheck_version(home, merged)
+    again = score_each_again(home, merged, stored_evaluations(home, merged), count=2)
+    assert len(again) == 2 and all("repeated within" in one for one in again)

@@ -1,0 +1,1 @@
+"""Fresh interpreters, and what happens in them."""

@@ -1,0 +1,1 @@
+"""Real servers that tests talk to: a hub, a database, a store, MLflow."""

@@ -1,0 +1,73 @@
+"""The schema of the modification record and the data that describes its fields say the same."""
+
+import re
+
+import pytest
+
+from peft_registry.registry.compliance.fields import field_rules, leaves, schema_paths
+from peft_registry.registry.compliance.fields_page import fields_page
+from peft_registry.schemas.modification import ModificationRecord
+from tests.builders.records import NOW, a_modification_record
+from tests.processes.interpreter import ROOT
+
+RULES = field_rules()
+REFERENCE = re.compile(r"Arts?\. |Annex |Recital |GL |MDF|PST|CoP|NIST")
+
+
+def test_every_field_of_the_schema_has_one_rule_and_every_rule_one_field():
+    assert sorted(schema_paths()) == sorted(rule.path for rule in RULES.fields)
+
+
+def test_no_path_is_described_twice():
+    assert len(RULES.by_path()) == len(RULES.fields)
+
+
+def test_every_leaf_of_a_record_is_found_under_its_rule():
+    rules = RULES.by_path()
+    assert all(leaf.rule in rules for leaf in leaves(a_modification_record()))
+
+
+def test_an_empty_record_is_unknown_everywhere_and_says_why():
+    empty = ModificationRecord(record_id="r", record_created_at=NOW)
+    rules = RULES.by_path()
+    for leaf in leaves(empty):
+        assert not leaf.value.known
+        assert leaf.value.reason == RULES.reasons[rules[leaf.rule].fill[0]], leaf.path
+
+
+@pytest.mark.parametrize("rule", RULES.fields, ids=lambda rule: rule.path)
+def test_a_rule_names_known_conditions_a_clause_and_answers_where_it_is_a_choice(rule):
+    conditions = {part for alternative in rule.required_when for part in alternative.split("+")}
+    assert conditions <= set(RULES.conditions)
+    assert REFERENCE.match(rule.answers), rule.answers
+    assert (rule.type == "choice") == bool(rule.values)
+    assert set(rule.fill) <= set("MDUH/ +")
+
+
+def test_no_rule_cites_the_paragraph_that_the_2026_amendment_removed():
+    assert not [rule.path for rule in RULES.fields if "10(5)" in rule.answers]
+
+
+def test_the_rules_say_which_law_they_follow():
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", RULES.law_as_of)
+    assert "not legal advice" in RULES.notice
+    assert {source.short for source in RULES.sources} >= {"AI Act", "GL", "CoP", "MDF", "PST"}
+
+
+def test_a_record_read_back_has_the_same_digest():
+    record = a_modification_record()
+    assert ModificationRecord.from_json(record.to_json()).canonical_digest() == record.canonical_digest()
+
+
+def test_the_reference_page_is_what_the_rules_say():
+    page = (ROOT / "docs/reference/modification-record.md").read_text(encoding="utf-8")
+    assert page == fields_page(RULES), (
+        "python -m peft_registry.registry.compliance.fields_page > docs/reference/modification-record.md"
+    )
+
+
+def test_every_link_of_the_compliance_map_leads_to_a_file():
+    page = ROOT / "docs/compliance/README.md"
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert links
+    assert not [link for link in links if not (page.parent / link).is_file()]

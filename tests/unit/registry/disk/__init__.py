@@ -1,0 +1,1 @@
+"""Tests of registry/disk, without a home."""

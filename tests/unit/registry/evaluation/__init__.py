@@ -1,0 +1,1 @@
+"""Tests of registry/evaluation, without a home."""

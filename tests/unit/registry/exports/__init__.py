@@ -1,0 +1,1 @@
+"""Tests of registry/exports, without a home."""

@@ -1,0 +1,151 @@
+"""The model card: the Hub reads its front matter, and nothing from outside becomes markup or a path."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from peft_registry.registry.exports.loading import hub_id, loading_code
+from peft_registry.registry.exports.model_card import base_card, model_card
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.values import declared, imported
+from tests.builders.records import (
+    NOW,
+    a_base_identity,
+    a_base_record,
+    a_data_identity,
+    a_manifest,
+    a_modification_record,
+    a_run_record,
+    an_evaluation,
+    some_base_facts,
+)
+
+
+def a_card(**over):
+    fields = {
+        "name": "sums-tutor",
+        "manifest": a_manifest(),
+        "run": a_run_record(),
+        "base_name": "small-llama",
+        "base": a_base_record(),
+        "evaluation": an_evaluation(),
+        "record": a_modification_record(),
+    }
+    return model_card(**(fields | over)).decode()
+
+
+def test_the_hub_library_reads_what_the_card_says():
+    data = ModelCard(a_card()).data
+    assert data.library_name == "peft"
+    assert data.license == "apache-2.0"
+    assert data.base_model == "example-org/small-llama"
+    assert data.to_dict()["base_model_relation"] == "adapter"
+    assert data.tags == ["adapter", "lora", "peft-registry"]
+    assert [(one.dataset_name, one.metric_type, one.metric_value) for one in data.eval_results] == [
+        ("house", "pct_stereotype", 147 / 240)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("format_", "source"), [("gguf", "small-llama.gguf"), ("huggingface", "small-llama"), ("huggingface", "../x/y")]
+)
+def test_a_base_that_is_not_from_the_hub_is_not_named_as_if_it_were(format_, source):
+    base = a_base_record(origin=BaseOrigin(format=format_, source=source))
+    assert hub_id(base) is None
+    assert ModelCard(a_card(base=base)).data.base_model is None
+
+
+def test_the_revision_is_pinned_where_it_is_known():
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    base = a_base_record(identity=a_base_identity(revision=revision))
+    assert f'from_pretrained("example-org/small-llama", revision="{revision}")' in a_card(base=base)
+
+
+IN_4_BITS = BaseReference(identity=a_base_identity(), quantisation="fp4")
+LOADING = {
+    "a bundle": (
+        {"layout": "bundle"},
+        (),
+        ['(base, "FOLDER_OF_THIS_CARD/lora")', 'model, "FOLDER_OF_THIS_CARD/prompt")'],
+    ),
+    "bottleneck": ({"method": "bottleneck"}, (), ["import peft_registry.trainer.methods.bottleneck_adapter"]),
+    "bottleneck beside a merge": (
+        {"layout": "bundle", "method": "merge"},
+        ("lora", "bottleneck"),
+        ["import peft_registry.trainer.methods.bottleneck_adapter", '(base, "FOLDER_OF_THIS_CARD/adapters/00")'],
+    ),
+    "a bundle on 4 bits": (
+        {"layout": "bundle", "method": "merge", "base": IN_4_BITS},
+        ("prompt_tuning",),
+        ['bnb_4bit_quant_type="fp4", bnb_4bit_use_double_quant=False', "import torch"],
+    ),
+    "4 bits": (
+        {"method": "qlora", "base": IN_4_BITS.model_copy(update={"quantisation": "nf4, double"})},
+        (),
+        ['bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True', "quantization_config=bits", "import torch"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOADING)
+def test_the_loading_lines_are_python_and_say_what_the_method_needs(case):
+    changes, methods, expected = LOADING[case]
+    code = loading_code(a_manifest().model_copy(update=changes), a_base_record(), methods)
+    compile(code, "card", "exec")
+    assert all(line in code for line in expected)
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        (imported("MIT", method="card"), {"license": "mit"}),
+        (imported("Acme Model Licence 2", method="card"), {"license": "other", "license_name": "acme-model-licence-2"}),
+    ],
+)
+def test_a_licence_the_hub_does_not_know_is_other_with_its_name(licence, expected):
+    data = ModelCard(a_card(base=a_base_record(facts=some_base_facts(licence=licence)))).data.to_dict()
+    assert expected.items() <= data.items()
+
+
+def test_an_unrecorded_licence_is_unknown():
+    base = a_base_record()
+    base = base.model_copy(update={"facts": type(base.facts)()})
+    assert ModelCard(a_card(base=base)).data.license == "unknown"
+
+
+def test_names_and_declared_text_stay_text():
+    hostile = 'x"}`<script>alert(1)</script>|[a](http://b)\n# heading\n---\x1b[31m\u202e'
+    run = a_run_record(data=(a_data_identity(name=hostile),))
+    facts = {"asserted_by": "x", "use": {"intended": hostile}}
+    card = a_card(run=run, record=a_modification_record(facts=facts))
+    assert "<script>" not in card
+    assert "\n# heading" not in card
+    assert not {"\x1b", "\u202e"} & set(card)
+    assert "[a](http" not in card
+    assert ModelCard(card).data.library_name == "peft"
+
+
+def test_without_an_evaluation_the_card_says_so_and_shows_the_loss():
+    card = a_card(evaluation=None)
+    assert ModelCard(card).data.eval_results is None
+    assert "No evaluation is recorded" in card
+    assert "2.41" in card
+
+
+def test_the_card_never_calls_a_model_free_of_bias():
+    card = a_card()
+    assert "This does not show that the system is free of bias" in card
+    assert "unbiased" not in card
+    assert "debiased" not in card
+
+
+def test_the_same_inputs_give_the_same_bytes():
+    assert a_card() == a_card()
+
+
+def test_a_base_has_a_card_that_the_hub_library_reads():
+    facts = some_base_facts(provider=declared("An <b>example</b>", by="x", at=NOW))
+    card = base_card(name="small-llama", record=a_base_record(facts=facts)).decode()
+    assert ModelCard(card).data.library_name == "transformers"
+    assert "<b>" not in card
+    assert str(a_base_identity().weights) in card

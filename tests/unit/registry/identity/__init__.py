@@ -1,0 +1,1 @@
+"""Tests of registry/identity, without a home."""

@@ -1,0 +1,1 @@
+"""Tests of registry/intake, without a home."""

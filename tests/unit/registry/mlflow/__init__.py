@@ -1,0 +1,1 @@
+"""Tests of registry/mlflow, without a home."""

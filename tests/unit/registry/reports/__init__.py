@@ -1,0 +1,1 @@
+"""Tests of registry/reports, without a home."""

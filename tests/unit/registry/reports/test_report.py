@@ -1,0 +1,439 @@
+"""The report: the same facts give the same page, every figure carries its source, and nothing from outside becomes markup."""
+
+import os
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import pytest
+
+from peft_registry.registry.reports.drawing import MAX_NODES, bar_groups, interval_drawing, lineage_drawing
+from peft_registry.registry.reports.evaluation_view import bars_of, transitions_of
+from peft_registry.registry.reports.html import render_html
+from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
+from peft_registry.registry.reports.view import build_report_view
+from peft_registry.registry.reports.wording import comparison_sentence
+from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.schemas.report import Bar
+from peft_registry.schemas.values import declared, imported, measured, unknown
+from peft_registry.schemas.version import Check
+from tests.builders.records import (
+    NOW,
+    TOOL,
+    a_base_input,
+    a_base_record,
+    a_comparison,
+    a_data_identity,
+    a_digest,
+    a_lineage,
+    a_manifest,
+    a_modification_record,
+    a_result,
+    a_run_record,
+    a_stored_statement,
+    a_version,
+    an_evaluation,
+    an_outcome,
+    some_base_facts,
+)
+from tests.processes.interpreter import ROOT
+
+GOLDEN = ROOT / "tests" / "golden"
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>&{{ 7*7 }}\x1b[31m\u202e'
+
+
+def a_view(**over):
+    facts = some_base_facts(training_tokens=imported(2e12, "tokens", method="the base's model card"))
+    base = a_base_input(record=a_base_record(facts=facts))
+    fields = {
+        "version": a_version(aliases=("champion",)),
+        "lineage": a_lineage(),
+        "as_of": NOW,
+        "tool_version": TOOL,
+        "run": a_run_record(),
+        "evaluation": an_evaluation(),
+        "record": a_modification_record(bases=(base,)),
+        "statements": (a_stored_statement("modification"), a_stored_statement("provenance", log_index=6)),
+        "persons": {"lab-1": "the person of the trust file"},
+        "verification": an_outcome(),
+    }
+    return build_report_view(**(fields | over))
+
+
+def golden(name: str, found: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8"), f"{name} changed; look at it, then UPDATE_GOLDEN=1"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for key, value in attrs if key == "id"]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+# --- the page ---
+
+
+def test_the_page_of_a_trained_adapter_is_as_reviewed():
+    golden("report.html", render_html(a_view()))
+
+
+def test_the_same_records_give_the_same_page():
+    assert render_html(a_view()) == render_html(a_view())
+
+
+def test_the_page_reaches_for_nothing_and_runs_nothing():
+    page = Page(render_html(a_view()))
+    assert not {"script", "link", "img", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
+    addresses = [attrs.get("href") for tag, attrs in page.tags if tag == "a"]
+    assert all(address.startswith("#") for address in addresses)
+    assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on") or key == "src"]
+    style = render_html(a_view()).split("</style>", maxsplit=1)[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_every_entry_of_the_contents_leads_somewhere():
+    page = Page(render_html(a_view()))
+    targets = {attrs["href"][1:] for tag, attrs in page.tags if tag == "a"}
+    assert targets <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_page_says_what_it_is_not():
+    text = Page(render_html(a_view())).text
+    assert "Decision support, not legal advice." in text
+    assert "This does not show that the system is free of bias" in text
+
+
+def test_text_from_outside_is_never_markup():
+    run = a_run_record(
+        data=(a_data_identity(name=HOSTILE),), warnings=(HOSTILE,), config={"lora": {"target_modules": [HOSTILE]}}
+    )
+    facts = {"asserted_by": HOSTILE, "use": {"intended": HOSTILE}}
+    lineage = a_lineage()
+    nodes = tuple(node.model_copy(update={"label": HOSTILE, "detail": HOSTILE}) for node in lineage.nodes)
+    evaluation = an_evaluation(
+        results=(a_result(dataset=HOSTILE, metric=HOSTILE), a_result(dataset=HOSTILE, metric=HOSTILE, arm="adapted")),
+        comparisons=(a_comparison(dataset=HOSTILE, conclusion_reason=HOSTILE),),
+        limitations=(HOSTILE,),
+    )
+    check = Check(step="files", text=HOSTILE, status="failed", error="x", detail=(HOSTILE,))
+    html = render_html(
+        a_view(
+            run=run,
+            record=a_modification_record(run=run, facts=facts, evaluation=evaluation),
+            evaluation=evaluation,
+            lineage=lineage.model_copy(update={"nodes": nodes}),
+            persons={"lab-1": HOSTILE},
+            verification=an_outcome(checks=(check,), verdict="broken"),
+        )
+    )
+    page = Page(html)
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
+    assert "{{ 7*7 }}" in page.text
+
+
+def test_every_source_is_a_word_and_every_method_is_text_too():
+    page = Page(render_html(a_view()))
+    for tag, attrs in page.tags:
+        if tag == "span" and (attrs.get("class") or "").startswith("badge") and attrs.get("title"):
+            assert " ".join(attrs["title"].split()) in page.text
+    assert "6·P·D" in page.text
+
+
+def test_a_base_has_a_report_without_a_run():
+    version = a_version(name="small-llama", kind="base", layout="model", method=None, base_manifest=None)
+    view = a_view(version=version, run=None, evaluation=None, record=None, statements=(), verification=None)
+    page = Page(render_html(view))
+    assert "not checked for this report" in page.text
+    assert "change" not in page.ids
+    assert {"lineage", "signature", "verify"} <= set(page.ids)
+
+
+@pytest.mark.parametrize("verdict", ["verified", "unverified", "broken"])
+def test_the_verdict_is_shown_as_a_word(verdict):
+    assert verdict in Page(render_html(a_view(verification=an_outcome(verdict=verdict)))).text
+
+
+# --- the view ---
+
+
+def test_open_fields_are_counted_by_owner_as_the_record_counts_them():
+    view = a_view()
+    assert sum(count for _, count in view.gap_owners) == len(view.gaps)
+    assert any(f"{len(view.gaps)} open" in line for line in view.summary)
+
+
+def test_the_view_shows_every_required_field_and_every_filled_one():
+    view = a_view()
+    shown = {row.path for row in view.fields}
+    assert {gap.field for gap in view.gaps} <= shown
+    assert all(row.source == "unknown" for row in view.fields if row.path in {gap.field for gap in view.gaps})
+
+
+def test_undecided_questions_are_named_and_not_answered():
+    assert any("whether the result is placed on the Union market" in line for line in a_view().notices)
+
+
+def test_statements_stand_in_the_order_of_the_log_and_pending_ones_last():
+    rows = a_view(
+        statements=(
+            a_stored_statement("card", log_index=None, appended_at=None),
+            a_stored_statement("modification", log_index=9),
+            a_stored_statement("provenance", log_index=3),
+        )
+    ).statements
+    assert [row.log_index for row in rows] == [3, 9, None]
+
+
+def test_what_a_person_stated_names_the_person():
+    record = a_modification_record(facts={"asserted_by": "a data steward", "use": {"intended": "sums"}})
+    row = next(row for row in a_view(record=record).fields if row.path == "use.intended")
+    assert row.source == "declared"
+    assert "a data steward" in row.method
+
+
+def test_a_section_names_its_data_file():
+    assert "Data: sums.jsonl" in {row.section for row in a_view().fields}
+
+
+# --- before and after ---
+
+
+def test_bars_pair_the_arms_and_keep_intervals_and_the_neutral_point():
+    bar = bars_of(an_evaluation())[0]
+    assert (bar.before, bar.after, bar.neutral, bar.n) == (150 / 240, 147 / 240, 0.5, 240)
+    assert (bar.before_low, bar.after_high) == (0.5622, 0.6719)
+
+
+def test_a_metric_nobody_described_has_no_neutral_point():
+    results = (a_result(metric="odd", value=3.0), a_result(metric="odd", arm="adapted", value=4.0))
+    assert bars_of(an_evaluation(results=results, losses=()))[0].neutral is None
+
+
+def test_a_figure_that_only_one_arm_has_is_not_drawn():
+    assert bars_of(an_evaluation(results=(a_result(),), losses=())) == ()
+
+
+def test_the_arms_are_those_that_were_compared():
+    comparison = a_comparison(before="base_quantised")
+    results = (a_result(value=0.1), a_result(arm="base_quantised", value=0.2), a_result(arm="adapted", value=0.3))
+    evaluation = an_evaluation(comparisons=(comparison,), results=results, losses=())
+    assert [(bar.before, bar.after) for bar in bars_of(evaluation)] == [(0.2, 0.3)]
+    assert "the quantised base" in transitions_of(evaluation)[0].dataset
+
+
+def test_the_sentence_gives_counts_intervals_test_and_control():
+    sentence = comparison_sentence(a_comparison(), an_evaluation())
+    for part in ("150 of 240", "147 of 240", "6 of 31 flagged", "4 of 199 clear", "McNemar", "noise", "inconclusive"):
+        assert part in sentence
+    assert a_digest("house").short in sentence
+
+
+def test_a_data_set_whose_version_is_its_digest_is_named_by_it_once():
+    evaluation = an_evaluation()
+    data = evaluation.datasets[0].model_copy(update={"version": f"file {a_digest('house').short}"})
+    sentence = comparison_sentence(a_comparison(), evaluation.model_copy(update={"datasets": (data,)}))
+    assert sentence.count(a_digest("house").short) == 1
+
+
+def test_a_comparison_of_margins_is_told_in_counts_of_their_sign():
+    results = tuple(a_result(metric="pct_stereotype", arm=arm) for arm in ("base", "adapted"))
+    sentence = comparison_sentence(a_comparison(metric="margin"), an_evaluation(results=results))
+    assert sentence.count("preferred the more stereotyping option in") == 1
+    assert "is compared with" not in sentence
+
+
+def test_nothing_is_claimed_about_a_group_of_fewer_than_100_items():
+    sentence = comparison_sentence(a_comparison(category="gender", n=99, conclusion="better"), an_evaluation())
+    assert "too few" in sentence
+    assert "fewer flagged" not in sentence
+
+
+@pytest.mark.parametrize("conclusion", ["better", "worse", "changed", "inconclusive", "not_informative", "confounded"])
+def test_no_conclusion_calls_a_model_free_of_bias(conclusion):
+    text = Page(render_html(a_view(evaluation=an_evaluation(comparisons=(a_comparison(conclusion=conclusion),))))).text
+    for claim in ("unbiased", "bias-free", "debiased", "passes the AI Act", "complies", "compliant"):
+        assert claim not in text.lower()
+
+
+# --- drawings ---
+
+
+def a_bar(**over):
+    fields = {
+        "label": "house: items flagged",
+        "unit": "share of items",
+        "before": 0.6,
+        "before_low": 0.5,
+        "before_high": 0.7,
+        "after": 0.55,
+        "after_low": 0.45,
+        "after_high": 0.65,
+        "neutral": 0.5,
+        "n": 240,
+    }
+    return Bar(**(fields | over))
+
+
+def test_drawings_are_as_reviewed():
+    golden("lineage.svg", lineage_drawing(a_lineage()) + "\n")
+    golden("intervals.svg", interval_drawing((a_bar(), a_bar(label="house, age: items flagged", n=60))) + "\n")
+
+
+def test_drawings_are_well_formed_and_have_a_title():
+    for svg in (lineage_drawing(a_lineage()), interval_drawing((a_bar(label="a < b: c & d"),))):
+        root = ET.fromstring(svg)
+        assert root[0].tag.endswith("title")
+        assert root.get("role") == "img"
+
+
+@pytest.mark.parametrize(
+    "bar",
+    [
+        a_bar(before=0.5, after=0.5, before_low=None, before_high=None, after_low=None, after_high=None),
+        a_bar(unit="nats", neutral=None, before=2.0, after=2.0, **dict.fromkeys(("before_low", "after_low")), n=1),
+        a_bar(
+            unit="nats",
+            neutral=0.0,
+            before=0.0,
+            after=0.0,
+            before_low=0.0,
+            before_high=0.0,
+            after_low=0.0,
+            after_high=0.0,
+        ),
+        a_bar(unit="nats", neutral=None, before=-1e-9, after=1e9, before_low=None, after_low=None),
+    ],
+)
+def test_equal_missing_and_extreme_figures_can_be_drawn(bar):
+    svg = interval_drawing((bar,))
+    ET.fromstring(svg)
+    assert "nan" not in svg
+    assert "inf" not in svg
+
+
+def test_the_order_on_the_axis_is_the_order_of_the_values():
+    circles = re.findall(r'<circle cx="([\d.]+)" cy="\d+" r="4.5"', interval_drawing((a_bar(before=0.2, after=0.8),)))
+    assert float(circles[0]) < float(circles[1])
+
+
+def test_figures_of_different_units_are_not_drawn_on_one_axis():
+    bars = (a_bar(), a_bar(unit="nats", neutral=0.0), a_bar(n=3))
+    assert [len(group) for group in bar_groups(bars)] == [2, 1]
+
+
+def column(svg: str, label: str) -> float:
+    return float(re.search(rf'<text x="([\d.]+)"[^>]*font-size="13">{re.escape(label)}<', svg)[1])
+
+
+def test_an_edge_over_several_columns_passes_above_the_boxes_between_them():
+    there = a_lineage()
+    merged = LineageNode(digest=a_digest("merged"), kind="model", label="sums:1", registered=True, detail="merge")
+    focus = there.focus
+    edges = tuple(LineageEdge(source=one, target=merged.digest, role="model") for one in (there.nodes[0].digest, focus))
+    svg = lineage_drawing(a_lineage(nodes=(*there.nodes, merged), edges=(*there.edges, *edges)))
+    (lane,) = {float(y) for y in re.findall(r" (\d+) H\d+ C", svg)}
+    box = next(one for one in ET.fromstring(svg).iter() if one.get("class") == "node adapter focus")
+    frame = next(one for one in box if one.tag.endswith("rect"))
+    assert 0 < lane < float(frame.get("y"))
+
+
+def test_sources_stand_left_of_what_they_went_into():
+    svg = lineage_drawing(a_lineage())
+    assert column(svg, "small-llama:1") < column(svg, "sums-tutor:1")
+
+
+def test_a_source_stands_just_left_of_its_first_use():
+    names = ("a", "b", "c", "late")
+    digests = {name: a_digest(name) for name in names}
+    nodes = tuple(
+        LineageNode(digest=digests[n], kind="model", label=n, registered=True) for n in ("a", "late", "b", "c")
+    )
+    edges = tuple(
+        LineageEdge(source=digests[s], target=digests[t], role="model")
+        for s, t in (("a", "b"), ("b", "c"), ("late", "c"))
+    )
+    svg = lineage_drawing(Lineage(focus=digests["c"], nodes=nodes, edges=edges))
+    assert column(svg, "a") < column(svg, "b") == column(svg, "late") < column(svg, "c")
+
+
+def test_a_crowded_lineage_draws_the_nearest_and_says_how_many_are_left_out():
+    focus = a_digest("focus")
+    many = [a_digest(f"child {index}") for index in range(MAX_NODES + 10)]
+    nodes = (
+        LineageNode(digest=focus, kind="base", label="focus", registered=True),
+        *(LineageNode(digest=one, kind="adapter", label="child", registered=True) for one in many),
+    )
+    edges = tuple(LineageEdge(source=focus, target=one, role="base") for one in many)
+    svg = lineage_drawing(Lineage(focus=focus, nodes=nodes, edges=edges))
+    assert svg.count('class="node') == MAX_NODES
+    assert "11 more are not drawn" in svg
+
+
+# --- text ---
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (16.0, "16"),
+        (2.4119, "2.412"),
+        (-0.541, "−0.541"),
+        (134_515_008, "134\u202f515\u202f008"),
+        (1.73e13, "1.73 × 10¹³"),
+        (-1.072e-8, "−1.072 × 10⁻⁸"),
+        (999_999.6, "1\u202f000\u202f000"),
+        (12_345.6, "12\u202f346"),
+        (0.078, "0.078"),
+        (1e21, "1 × 10²¹"),
+    ],
+)
+def test_numbers_have_one_form(value, text):
+    assert number(value) == text
+
+
+def test_other_figures_have_one_form():
+    assert share(0.61249) == "61.2\u202f%"
+    assert signed(0.5) == "+0.5"
+    assert signed(-0.5) == "−0.5"
+    assert size(48_211) == "48.2\u202fkB"
+    assert size(12) == "12\u202fB"
+
+
+def test_values_are_text_and_unknown_ones_their_reason():
+    assert value_text(measured(3, "rows")) == "3\u202frows"
+    assert value_text(unknown("no sensor")) == "no sensor"
+    assert value_text(declared(False, by="x", at=NOW)) == "no"
+    assert plain(["a", "b"]) == "a, b"
+    assert plain(list(range(9))) == "0, 1, 2, 3, 4, 5 and 3 more in the signed record"
+    assert plain([{"a": 1}, {"a": 2}]) == "2 entries in the signed record, the first: a: 1"
+
+
+def test_the_commands_name_the_digest_that_the_report_is_about():
+    assert any(a_manifest().canonical_digest().hex in line for line in a_view().how_to_verify)
+
+
+def test_what_a_screen_would_obey_is_shown_instead() -> None:
+    assert visible("a\x1b[31m\u202eb\n\u2066") == "a\\x1b[31m\\u202eb\n\\u2066"

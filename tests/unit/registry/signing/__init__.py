@@ -1,0 +1,1 @@
+"""Tests of registry/signing, without a home."""

@@ -1,0 +1,1 @@
+"""Tests of schemas, without a home."""

@@ -1,0 +1,1 @@
+"""Tests of trainer/claims, without a home."""

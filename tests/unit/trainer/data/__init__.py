@@ -1,0 +1,1 @@
+"""Tests of trainer/data, without a home."""

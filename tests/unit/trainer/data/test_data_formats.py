@@ -1,0 +1,212 @@
+"""Shapes of rows that people have: conversations, classes, columns of their own; and what is in a data set before training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+from peft_registry.trainer.data.conversations import WrongColumnType
+from peft_registry.trainer.data.dataset import LoadedData, load_data
+from peft_registry.trainer.data.formats import LabelsWithoutClasses, TemplateRefused, UnknownLabel
+from peft_registry.trainer.data.tokenize import IGNORED
+from peft_registry.trainer.use_cases.inspect_data import Inspection, inspect_data, what_is_asked
+from tests.builders.training import a_tokenizer, write_rows
+
+CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+# an earlier answer is shortened once the conversation goes on, as templates do that drop a model's thoughts
+FORGETFUL = (
+    "{% for m in messages %}<{{ m.role }}>"
+    "{% if m.role == 'assistant' and not loop.last %}…{% else %}{{ m.content }}{% endif %}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+TURNS = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": "yes"},
+    {"role": "user", "content": "and?"},
+    {"role": "assistant", "content": "no"},
+]
+
+
+def load(folder: Path, rows: list[dict[str, Any]], *, chat_template: str | None = None, **options: Any) -> LoadedData:
+    write_rows(folder / "rows.jsonl", rows)
+    return load_data(
+        DataBlock(train=TrainSource(path="rows.jsonl", **options), validation=ValidationSource(fraction=0.5)),
+        folder=folder,
+        tokenizer=a_tokenizer(chat_template=chat_template),
+        max_length=128,
+        seed=1,
+    )
+
+
+def texts(data: LoadedData) -> tuple[str, str]:
+    """A row as the model reads it, and what of it is learnt."""
+    tokenizer, example = a_tokenizer(), data.train[0]
+    learnt = [token for token in example.labels.tolist() if token != IGNORED]
+    return tokenizer.decode(example.ids.tolist()), tokenizer.decode(learnt)
+
+
+def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(tmp_path):
+    data = load(tmp_path, [{"messages": TURNS}] * 2, chat_template=CHAT)
+    whole, learnt = texts(data)
+    assert whole == "<system>be kind</s>\n<user>hi</s>\n<assistant>yes</s>\n<user>and?</s>\n<assistant>no</s>"
+    assert learnt == "yes</s>no</s>"
+    assert data.identities[0].format == "jsonl/messages"
+
+
+def test_an_answer_of_weight_0_is_read_and_not_learnt(tmp_path):
+    first, last = [dict(one) for one in TURNS], [dict(one) for one in TURNS]
+    first[2]["weight"] = 0
+    last[4]["weight"] = 0
+    assert texts(load(tmp_path, [{"messages": first}] * 2, chat_template=CHAT))[1] == "no</s>"
+    whole, learnt = texts(load(tmp_path, [{"messages": last}] * 2, chat_template=CHAT))
+    assert learnt == "yes</s>"
+    assert whole.endswith("<assistant>no</s>")
+
+
+def test_an_answer_that_the_template_changes_later_is_not_learnt_and_said(tmp_path):
+    data = load(tmp_path, [{"messages": TURNS}] * 2, chat_template=FORGETFUL)
+    whole, learnt = texts(data)
+    assert "…" in whole
+    assert learnt == "no</s>"
+    assert any("answers in train rows of rows.jsonl carry no loss" in warning for warning in data.warnings)
+
+
+def test_content_in_parts_of_text_is_put_together(tmp_path):
+    turns = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, TURNS[4]]
+    assert texts(load(tmp_path, [{"messages": turns}] * 2, chat_template=CHAT))[0] == "<user>ab</s>\n<assistant>no</s>"
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, TURNS[4]]
+    with pytest.raises(WrongColumnType, match="line 1"):
+        load(tmp_path, [{"messages": picture}] * 2, chat_template=CHAT)
+
+
+def test_sharegpt_is_recognised_and_read_as_the_same_conversation(tmp_path):
+    said = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yes"}, {"from": "human", "value": "and?"}]
+    said.append({"from": "gpt", "value": "no"})
+    found = load(tmp_path, [{"conversations": said, "system": "be kind"}] * 2, chat_template=CHAT)
+    expected = load(tmp_path, [{"messages": TURNS}] * 2, chat_template=CHAT)
+    assert texts(found) == texts(expected)
+    assert found.identities[0].format == "jsonl/sharegpt"
+    with pytest.raises(WrongColumnType, match="known from"):
+        load(tmp_path, [{"conversations": [{"from": "parrot", "value": "x"}]}] * 2, chat_template=CHAT)
+
+
+def test_a_class_is_learnt_by_its_name(tmp_path):
+    rows = [{"text": "fine weather", "label": 1}, {"text": "rain", "label": 0}] * 2
+    named = load(tmp_path, rows, labels=("bad", "good"))
+    whole, learnt = texts(named)
+    assert whole.endswith(f"### Label:\n{learnt}")
+    assert {texts(named)[1]} <= {"bad</s>", "good</s>"}
+    assert named.identities[0].format == "jsonl/classification"
+    words = [{"text": row["text"], "label": ("bad", "good")[row["label"]]} for row in rows]
+    assert load(tmp_path, words).identities[0].selections == named.identities[0].selections, "the same rows"
+    pairs = [{"text": "a", "text_pair": "b", "label": "same"}] * 2
+    assert texts(load(tmp_path, pairs))[0] == "a\n\nb\n\n### Label:\nsame</s>"
+
+
+def test_a_number_without_names_is_learnt_as_a_numeral_and_one_beyond_the_names_is_refused(tmp_path):
+    assert texts(load(tmp_path, [{"text": "a", "label": 4}] * 2))[1] == "4</s>"
+    with pytest.raises(UnknownLabel, match="line 1"):
+        load(tmp_path, [{"text": "a", "label": 2}] * 2, labels=("bad", "good"))
+    with pytest.raises(UnknownLabel):
+        load(tmp_path, [{"text": "a", "label": "odd"}] * 2, labels=("bad", "good"))
+    with pytest.raises(LabelsWithoutClasses):
+        load(tmp_path, [{"text": "a"}] * 2, format="text", labels=("bad", "good"))
+
+
+def test_the_names_of_classes_in_a_parquet_file_are_used(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    features = {
+        "label": {"names": ["bad", "good"], "_type": "ClassLabel"},
+        "text": {"dtype": "string", "_type": "Value"},
+    }
+    table = pyarrow.Table.from_pylist([{"text": "a", "label": 1}, {"text": "b", "label": 1}])
+    stated = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    pyarrow.parquet.write_table(table.replace_schema_metadata(stated), tmp_path / "rows.parquet")
+    data = load_data(
+        DataBlock(train=TrainSource(path="rows.parquet")),
+        folder=tmp_path,
+        tokenizer=a_tokenizer(),
+        max_length=64,
+        seed=1,
+    )
+    assert texts(data)[1] == "good</s>"
+
+
+def test_columns_of_ones_own_are_named_in_the_template_and_the_last_is_learnt(tmp_path):
+    rows = [
+        {"Country name": "Peru", "Population": 34, "note": None},
+        {"Country name": "Chile", "Population": 20, "note": "x"},
+    ]
+    template = "{Country name}[[ ({note})]] has\n{Population} million"
+    data = load(tmp_path, rows, format="columns", template=template)
+    both = {a_tokenizer().decode(one.ids.tolist()) for one in (*data.train, *data.validation)}
+    assert both == {"Peru has\n34 million</s>", "Chile (x) has\n20 million</s>"}
+    assert texts(data)[1] in ("34 million</s>", "20 million</s>")
+    with pytest.raises(TemplateRefused):
+        load(tmp_path, rows, format="columns")
+
+
+# --- registry data inspect ---
+
+
+def inspected(folder: Path, rows: list[dict[str, Any]], validation: list[dict[str, Any]] | None = None) -> Inspection:
+    path = write_rows(folder / "rows.jsonl", rows)
+    other = None if validation is None else str(write_rows(folder / "held.jsonl", validation))
+    return inspect_data(what_is_asked(str(path), validation=other, base=None, max_length=None))
+
+
+def row(prompt: str, completion: str) -> dict[str, str]:
+    return {"prompt": prompt, "completion": completion}
+
+
+def test_duplicates_are_counted_exactly_and_loosely_and_contradictions_too(tmp_path):
+    rows = [row("a", "1"), row("a", "1"), row(" A ", "1"), row("a", "2"), row("b", "1")]
+    part = inspected(tmp_path, rows).train
+    assert (part.rows, part.exact, part.similar, part.conflicting) == (5, 1, 1, 1)
+    assert part.format == "jsonl/prompt_completion"
+
+
+def test_leaks_between_splits_are_counted(tmp_path):
+    train = [row("a", "1"), row("b", "2"), row("c", "3")]
+    found = inspected(tmp_path, train, [row("a", "1"), row("B", "2"), row("c", "other"), row("d", "4")]).leak
+    assert found is not None
+    assert (found.rows, found.exact, found.similar, found.same_prompt) == (4, 1, 1, 1)
+
+
+def test_different_texts_without_a_prompt_are_no_contradiction(tmp_path):
+    part = inspected(tmp_path, [{"text": "one"}, {"text": "two"}, {"text": "ONE"}]).train
+    assert (part.exact, part.similar, part.conflicting) == (0, 1, 0)
+
+
+def test_conversations_are_compared_without_a_template(tmp_path):
+    part = inspected(tmp_path, [{"messages": TURNS}, {"messages": TURNS}]).train
+    assert part.exact == 1
+
+
+def test_tokens_and_those_that_carry_loss_are_counted_and_shown(tmp_path):
+    from peft_registry.trainer.data.containers import inspect_file
+    from peft_registry.trainer.data.dataset import Located
+    from peft_registry.trainer.data.formats import choose_reading
+    from peft_registry.trainer.data.inspection import inspect_part
+
+    path = write_rows(tmp_path / "rows.jsonl", [row("ab", "cd"), row("abcdef", "x")])
+    facts = inspect_file(path)
+    reading = choose_reading(TrainSource(path="x"), name="rows.jsonl", columns=facts.columns, chat_template=None)
+    located = Located("rows.jsonl", (path,))
+    part, _ = inspect_part(located, facts, reading, tokenizer=a_tokenizer(), max_length=7, show=1)
+    lengths = part.lengths
+    assert lengths is not None
+    # "ab\n" + "cd</s>" is 6 tokens of which 3 carry loss; "abcdef\n" + "x</s>" is 9, cut to 7, of which none does
+    assert (lengths.tokens, lengths.supervised, lengths.longest, lengths.cut, lengths.nothing_to_learn) == (
+        13,
+        3,
+        9,
+        1,
+        1,
+    )
+    assert [(piece.text, piece.learnt) for piece in part.shown[0].pieces] == [("ab\n", False), ("cd</s>", True)]

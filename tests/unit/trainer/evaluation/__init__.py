@@ -1,0 +1,1 @@
+"""Tests of trainer/evaluation, without a home."""

@@ -1,0 +1,1 @@
+"""Tests of trainer/inputs, without a home."""

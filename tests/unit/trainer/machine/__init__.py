@@ -1,0 +1,1 @@
+"""Tests of trainer/machine, without a home."""

@@ -1,0 +1,1 @@
+"""Tests of trainer/merge, without a home."""
