@@ -13,13 +13,9 @@ PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"  # noqa: S105  the name of a variabl
 
 class PassphraseUnavailable(InputRefused):
     reference = "passphrase-unavailable"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="the signing key has a passphrase and nobody can be asked for it",
-            why="this is not a terminal, and neither --passphrase-file nor REGISTRY_PASSPHRASE is set",
-            fix="set one of them, or run on a terminal",
-        )
+    what = "the signing key has a passphrase and nobody can be asked for it"
+    why = "this is not a terminal, and neither --passphrase-file nor REGISTRY_PASSPHRASE is set"
+    fix = "set one of them, or run on a terminal"
 
 
 def state_folder() -> Path | None:
@@ -55,7 +51,9 @@ def new_passphrase(file: Path | None, *, unencrypted: bool) -> bytes | None:
         return None
     first = _read_passphrase(file, "New passphrase for the registry's keys: ")
     if file is None and PASSPHRASE_VARIABLE not in os.environ and getpass("Once more: ").encode() != first:
-        raise InputRefused(what="the two passphrases differ", why="one was mistyped", fix="run the command again")
+        raise InputRefused.in_words(
+            what="the two passphrases differ", why="one was mistyped", fix="run the command again"
+        )
     return first
 
 

@@ -5,6 +5,7 @@ takes as a fact appears as `{fact}`.
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ ROOT_ERROR = "peft_registry.schemas.errors.KnownError"
 IMPORT_PACKAGE = "peft_registry"
 PACKAGES = ("schemas", "registry", "trainer", "cli")
 _SENTENCES = ("what", "why", "fix")
+# a fact in a template, with how it is written out
+_PLAIN = re.compile(r"\{([\w.]+)(?:![a-z])?(?::[^}]*)?\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,9 @@ def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _sentences(node: ast.ClassDef) -> dict[str, str]:
+    declared = {name: _pattern(value) for name, value in _assigned(node) if name in _SENTENCES}
+    if declared:
+        return {name: _PLAIN.sub(r"{\1}", text) for name, text in declared.items()}
     for method in node.body:
         if isinstance(method, ast.FunctionDef) and method.name == "__init__":
             for call in ast.walk(method):

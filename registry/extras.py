@@ -5,10 +5,9 @@ from peft_registry.schemas.errors import Unavailable
 
 class ExtraMissing(Unavailable):
     reference = "extra-missing"
+    what = "{needed_for} needs packages that are not installed"
+    why = "the extra `{extra}` is missing"
+    fix = "pip install 'peft-registry[{extra}]'"
 
-    def __init__(self, extra: str, needed_for: str) -> None:
-        super().__init__(
-            what=f"{needed_for} needs packages that are not installed",
-            why=f"the extra `{extra}` is missing",
-            fix=f"pip install 'peft-registry[{extra}]'",
-        )
+    extra: str
+    needed_for: str

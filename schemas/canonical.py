@@ -12,13 +12,13 @@ MEDIA_TYPE = "application/json"
 
 class NotCanonical(InputRefused):
     reference = "not-canonical"
+    what = "a value has no canonical JSON form"
+    why = "{reason}"
+    fix = (
+        "use finite numbers, integers below 2^53 in magnitude (larger counts as text), and text without lone surrogates"
+    )
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="a value has no canonical JSON form",
-            why=why,
-            fix="use finite numbers, integers below 2^53 in magnitude (larger counts as text), and text without lone surrogates",
-        )
+    reason: str
 
 
 def canonical_bytes(value: Any) -> bytes:  # any JSON value

@@ -60,22 +60,21 @@ class NotAMapping(InputRefused):
 
 class MissingKey(InputRefused):
     reference = "missing-key"
+    what = "the training file has no `{key}`"
+    why = "a run cannot do without it"
+    fix = "add `{key}` to the file"
 
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            what=f"the training file has no `{key}`", why="a run cannot do without it", fix=f"add `{key}` to the file"
-        )
+    key: str
 
 
 class KeyTwice(InputRefused):
     reference = "key-twice"
+    what = "`{alias}` and `{canonical}` are both given"
+    why = "they mean the same thing, and one of them would be ignored"
+    fix = "keep `{canonical}`"
 
-    def __init__(self, alias: str, canonical: str) -> None:
-        super().__init__(
-            what=f"`{alias}` and `{canonical}` are both given",
-            why="they mean the same thing, and one of them would be ignored",
-            fix=f"keep `{canonical}`",
-        )
+    alias: str
+    canonical: str
 
 
 Convert = Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""Errors that we foresaw, and the exit code of each family.
+"""Errors that we foresaw, how one is declared, and the exit code of each family.
 
 KnownError                    the root; anything else that escapes is a bug (exit 1)
 ├── InputRefused        2     usage, configuration, or input refused at intake
@@ -9,30 +9,136 @@ KnownError                    the root; anything else that escapes is a bug (exi
 ├── NotFound / Taken    7     unknown name, or a name that already means something else
 └── Unavailable         8     this machine or a backend cannot
 
-Concrete errors live beside the code that raises them. They have a stable kebab-case `reference`, take facts, and write
-three sentences: what happened, why, how to go on. `docs/reference/errors.md` lists them all, generated.
+A concrete error lives beside the code that raises it and is declared, not programmed: a stable kebab-case `reference`, the
+facts that it takes as annotations, and three sentences over them (what happened, why, how to go on):
+
+    class MalformedRate(InputRefused):
+        reference = "malformed-rate"
+        what = "{word!q} gives no method a learning rate"
+        why = "it is a method, an equals sign and a positive number"
+        fix = "write it like lora=2e-4"
+
+        word: str
+
+    raise MalformedRate(word)
+
+In a sentence `{word}` is a fact or a property of the error, `{word!q}` is quoted and cut to 80 characters, and `{names!l}` is
+a list with commas. `docs/reference/errors.md` lists all errors, and `tests/golden/errors.txt` shows each of them rendered.
 """
 
-from typing import ClassVar
+import string
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
+QUOTED_CHARACTERS = 80  # of what somebody else wrote; the rest would push the sentence off the screen
 
 
+@dataclass_transform()
 class KnownError(Exception):
-    """Something we foresaw: `what` happened, `why`, and how to `fix` it or go on."""
+    """Something we foresaw: `what` happened, `why`, and how to `fix` it or go on.
+
+    The facts of a class are its annotations that are no `ClassVar`, those of its bases first; they are given in that order or by
+    name, and stay readable as attributes.
+    """
 
     exit_code: ClassVar[int] = EXIT_BUG
     reference: ClassVar[str] = "known-error"
+    # templates on a class, sentences on an error
+    what: ClassVar[str] = ""
+    why: ClassVar[str] = ""
+    fix: ClassVar[str] = ""
 
-    def __init__(self, *, what: str, why: str, fix: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.fix = fix
+    def __init__(
+        self, *values: Any, **named: Any
+    ) -> None:  # checked by the transform above, for each class by its facts
+        if set(named) == {"what", "why", "fix"} and not facts_of(type(self)):  # stated by a constructor of its own
+            self.__dict__.update(named)
+            super().__init__(self.what)
+            return
+        facts = _bind(type(self), values, named)
+        # past the descriptors: a fact may hide a default of the class
+        self.__dict__.update(facts)
+        for sentence in ("what", "why", "fix"):
+            self.__dict__[sentence] = _Sentences().vformat(getattr(type(self), sentence), (), _Named(self))
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}"
+
+    @classmethod
+    def in_words(cls, *, what: str, why: str, fix: str) -> Self:
+        """An error of this family whose sentences are known already, such as one that another process reported."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, what)
+        error.__dict__.update(what=what, why=why, fix=fix)
+        return error
+
+
+def facts_of(error: type[KnownError]) -> dict[str, Any]:
+    """The facts that an error takes, with their annotations, in order."""
+    found: dict[str, Any] = {}
+    for base in reversed(error.__mro__):
+        for name, annotation in vars(base).get("__annotations__", {}).items():
+            is_class_variable = get_origin(annotation) is ClassVar or str(annotation).startswith(
+                ("ClassVar", "typing.ClassVar")
+            )
+            if issubclass(base, KnownError) and not is_class_variable:
+                found[name] = annotation
+    return found
+
+
+def _bind(error: type[KnownError], values: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Each fact with its value, as a call of a function with these parameters would bind them."""
+    names = list(facts_of(error))
+    if len(values) > len(names):
+        raise TypeError(f"{error.__name__} takes {len(names)} facts, {len(values)} were given")
+    facts = dict(zip(names, values, strict=False))
+    for name, value in named.items():
+        if name not in names or name in facts:
+            raise TypeError(
+                f"{error.__name__} takes {', '.join(names) or 'no facts'}; {name} is another, or was given twice"
+            )
+        facts[name] = value
+    for name in names:
+        if name not in facts:
+            if not hasattr(error, name):
+                raise TypeError(f"{error.__name__} needs {name}")
+            facts[name] = getattr(error, name)
+    return facts
+
+
+class _Sentences(string.Formatter):
+    """`str.format` with two more conversions: `!q` quotes and cuts, `!l` lists."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        if conversion == "q":
+            text = str(value)
+            return repr(text if len(text) <= QUOTED_CHARACTERS else f"{text[: QUOTED_CHARACTERS - 1]}…")
+        if conversion == "l":
+            return _listed(value)
+        return super().convert_field(value, conversion)
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+class _Named(Mapping[str, Any]):
+    """The attributes of an error by name, for a template."""
+
+    def __init__(self, error: KnownError) -> None:
+        self._error = error
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self._error, name)
+
+    def __iter__(self) -> Any:
+        return iter(facts_of(type(self._error)))
+
+    def __len__(self) -> int:
+        return len(facts_of(type(self._error)))
 
 
 class InputRefused(KnownError):

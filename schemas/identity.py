@@ -20,33 +20,29 @@ _RESERVED_ALIAS = re.compile(r"(?:latest|v[0-9]+)\Z", re.IGNORECASE)
 
 class MalformedDigest(InputRefused):
     reference = "malformed-digest"
+    what = "{text!q} is not a digest"
+    why = "a digest is 'sha256:' followed by 64 lower-case hexadecimal characters"
+    fix = "copy it whole, for example from `registry show`"
 
-    def __init__(self, text: str) -> None:
-        super().__init__(
-            what=f"{text[:80]!r} is not a digest",
-            why="a digest is 'sha256:' followed by 64 lower-case hexadecimal characters",
-            fix="copy it whole, for example from `registry show`",
-        )
+    text: str
 
 
 class MalformedReference(InputRefused):
     reference = "malformed-reference"
+    what = "{text!q} names no version"
+    why = "{reason}"
+    fix = "write name, name:3, name@alias or sha256:…; `registry list` shows what there is"
 
-    def __init__(self, text: str, why: str) -> None:
-        super().__init__(
-            what=f"{text[:120]!r} names no version",
-            why=why,
-            fix="write name, name:3, name@alias or sha256:…; `registry list` shows what there is",
-        )
+    text: str
+    reason: str
 
 
 class MalformedName(MalformedReference):
     reference = "malformed-name"
+    what = "{text!q} cannot be a name or an alias"
+    fix = "write one such as {such_as}"
 
-    def __init__(self, text: str, why: str, *, such_as: str) -> None:
-        InputRefused.__init__(
-            self, what=f"{text[:120]!r} cannot be a name or an alias", why=why, fix=f"write one such as {such_as}"
-        )
+    such_as: str
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -17,9 +17,13 @@ _NOTHING_SAVED = (
 
 class OffloadRefused(InputRefused):
     reference = "offload-refused"
+    what = "the base cannot be offloaded with {asked}"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, asked: str, why: str, fix: str) -> None:
-        super().__init__(what=f"the base cannot be offloaded with {asked}", why=why, fix=fix)
+    asked: str
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,24 +28,20 @@ _ALONE = (
 
 class DataAndTasks(InputRefused):
     reference = "data-and-tasks"
+    what = "`{key}` and `tasks` are both given"
+    why = "each task has data of its own, and those of the file would train nothing"
+    fix = "move `{key}` into a task, or remove `tasks`"
 
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            what=f"`{key}` and `tasks` are both given",
-            why="each task has data of its own, and those of the file would train nothing",
-            fix=f"move `{key}` into a task, or remove `tasks`",
-        )
+    key: str
 
 
 class TaskTwice(InputRefused):
     reference = "task-twice"
+    what = "two tasks are called {name}"
+    why = "a task's name is the end of its version's name, and its figures are found by it"
+    fix = "give each task a name of its own"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"two tasks are called {name}",
-            why="a task's name is the end of its version's name, and its figures are found by it",
-            fix="give each task a name of its own",
-        )
+    name: str
 
 
 class NoSuchTask(InputRefused):

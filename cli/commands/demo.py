@@ -22,13 +22,13 @@ TAMPERED = "adapter_model.safetensors"
 
 class DemoFailed(RunFailed):
     reference = "demo-failed"
+    what = "the demo did not go as told"
+    why = "`{command}` ended with exit code {code}, expected was {expected}"
+    fix = "read its output above; `rm -r demo` and run the demo again from the start"
 
-    def __init__(self, command: str, code: int, expected: int) -> None:
-        super().__init__(
-            what="the demo did not go as told",
-            why=f"`{command}` ended with exit code {code}, expected was {expected}",
-            fix="read its output above; `rm -r demo` and run the demo again from the start",
-        )
+    command: str
+    code: int
+    expected: int
 
 
 def add_to(app: typer.Typer, run: Run) -> None:

@@ -82,7 +82,7 @@ def _verified(
 
     unknown = sorted(set(require) - {"base-bytes", "log-proof"})
     if unknown:
-        raise InputRefused(
+        raise InputRefused.in_words(
             what=f"--require {unknown[0]} is not known", why="there is base-bytes and log-proof", fix="use one of them"
         )
     wanted = Requirements(log_proof="log-proof" in require, base_bytes="base-bytes" in require)

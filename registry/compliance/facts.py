@@ -35,16 +35,23 @@ class FactUnknown(InputRefused):
 
 class FactNotDeclarable(InputRefused):
     reference = "fact-not-declarable"
+    what = "{path!q} cannot be declared"
+    why = "{reason}"
+    fix = "take it out of the facts file"
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(what=f"{path[:120]!r} cannot be declared", why=why, fix="take it out of the facts file")
+    path: str
+    reason: str
 
 
 class FactMalformed(InputRefused):
     reference = "fact-malformed"
+    what = "the fact {path!q} has the wrong form"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, path: str, why: str, fix: str) -> None:
-        super().__init__(what=f"the fact {path[:120]!r} has the wrong form", why=why, fix=fix)
+    path: str
+    reason: str
+    remedy: str
 
 
 def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -> ModificationRecord:

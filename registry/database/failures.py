@@ -12,79 +12,71 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownErr
 
 class DatabaseAddressInvalid(InputRefused):
     reference = "database-address-invalid"
+    what = "{shown!r} is not the address of a database"
+    why = "{reason}"
+    fix = "write sqlite:////path/to/file, or postgresql://user@host/database with the password in PGPASSFILE"
 
-    def __init__(self, shown: str, why: str) -> None:
-        super().__init__(
-            what=f"{shown!r} is not the address of a database",
-            why=why,
-            fix="write sqlite:////path/to/file, or postgresql://user@host/database with the password in PGPASSFILE",
-        )
+    shown: str
+    reason: str
 
 
 class DatabaseUnreachable(Unavailable):
     reference = "database-unreachable"
+    what = "the database {where} cannot be reached"
+    why = "{reason}"
+    fix = "check the path or the address and that the server runs; `registry init` makes a new home"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(
-            what=f"the database {where} cannot be reached",
-            why=why,
-            fix="check the path or the address and that the server runs; `registry init` makes a new home",
-        )
+    where: str
+    reason: str
 
 
 class DatabaseDiskFailed(Unavailable):
     reference = "database-disk-failed"
+    what = "the disk refused to read or write the database {where}"
+    why = "{reason}"
+    fix = "check that it has space left and works, then run the command again; nothing was registered"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(
-            what=f"the disk refused to read or write the database {where}",
-            why=why,
-            fix="check that it has space left and works, then run the command again; nothing was registered",
-        )
+    where: str
+    reason: str
 
 
 class DatabaseLocked(Unavailable):
     reference = "database-locked"
+    what = "the database {where} is locked"
+    why = "{reason}"
+    fix = "let the other command finish, then run this one again; nothing was registered"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(
-            what=f"the database {where} is locked",
-            why=why,
-            fix="let the other command finish, then run this one again; nothing was registered",
-        )
+    where: str
+    reason: str
 
 
 class DatabaseCorrupt(IntegrityBroken):
     reference = "database-corrupt"
+    what = "the database {where} is damaged"
+    why = "{reason}"
+    fix = "keep the file as it is, and restore the home from a backup"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(
-            what=f"the database {where} is damaged",
-            why=why,
-            fix="keep the file as it is, and restore the home from a backup",
-        )
+    where: str
+    reason: str
 
 
 class RowDamaged(IntegrityBroken):
     reference = "row-damaged"
+    what = "a row of the table {table} is not what this program writes"
+    why = "{reason}"
+    fix = "keep the database as it is, and restore the home from a backup"
 
-    def __init__(self, table: str, why: str) -> None:
-        super().__init__(
-            what=f"a row of the table {table} is not what this program writes",
-            why=why,
-            fix="keep the database as it is, and restore the home from a backup",
-        )
+    table: str
+    reason: str
 
 
 class DatabaseReadOnly(Unavailable):
     reference = "read-only-database"
+    what = "the database {where} cannot be written"
+    why = "it was opened for reading, or this user may only read it"
+    fix = "run the command as the home's owner, or on a copy of the home that you may write"
 
-    def __init__(self, where: str) -> None:
-        super().__init__(
-            what=f"the database {where} cannot be written",
-            why="it was opened for reading, or this user may only read it",
-            fix="run the command as the home's owner, or on a copy of the home that you may write",
-        )
+    where: str
 
 
 class SchemaMismatch(Unavailable):
@@ -106,37 +98,32 @@ class SchemaMismatch(Unavailable):
 
 class PrivilegeMissing(Unavailable):
     reference = "database-privilege-missing"
+    what = "the database {where} does not let this user do that"
+    why = "{reason}"
+    fix = "connect as a role that has the right; changing or deleting log and events needs the owner on purpose"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(
-            what=f"the database {where} does not let this user do that",
-            why=why,
-            fix="connect as a role that has the right; changing or deleting log and events needs the owner on purpose",
-        )
+    where: str
+    reason: str
 
 
 class AppendOnly(IntegrityBroken):
     """A guard in SQL refused to change the past."""
 
     reference = "append-only"
+    what = "the database refused to change what was recorded"
+    why = "{reason}"
+    fix = "append a new statement or version instead; what was recorded stays as it is"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="the database refused to change what was recorded",
-            why=why,
-            fix="append a new statement or version instead; what was recorded stays as it is",
-        )
+    reason: str
 
 
 class AlreadyRecorded(Taken):
     reference = "already-recorded"
+    what = "the same thing is recorded already"
+    why = "{reason}"
+    fix = "run the command again: it continues from what is there"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="the same thing is recorded already",
-            why=why,
-            fix="run the command again: it continues from what is there",
-        )
+    reason: str
 
 
 @contextmanager

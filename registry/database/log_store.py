@@ -14,13 +14,12 @@ from peft_registry.schemas.errors import IntegrityBroken
 
 class LogDamaged(IntegrityBroken):
     reference = "log-damaged"
+    what = "the stored log is incomplete"
+    why = "the subtree at level {level}, number {index} has no row, and its entries are there or should be"
+    fix = "keep the database as it is, and restore the home from a backup"
 
-    def __init__(self, level: int, index: int) -> None:
-        super().__init__(
-            what="the stored log is incomplete",
-            why=f"the subtree at level {level}, number {index} has no row, and its entries are there or should be",
-            fix="keep the database as it is, and restore the home from a backup",
-        )
+    level: int
+    index: int
 
 
 class SqlLogStore:

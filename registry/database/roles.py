@@ -10,13 +10,11 @@ _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}\Z")
 
 class RoleNameInvalid(InputRefused):
     reference = "role-name-invalid"
+    what = "{role!q} cannot be the name of a database role here"
+    why = "a role is 1-63 letters, digits, '_' or '-', and starts with a letter or '_'"
+    fix = "create a role with such a name for those who register"
 
-    def __init__(self, role: str) -> None:
-        super().__init__(
-            what=f"{role[:80]!r} cannot be the name of a database role here",
-            why="a role is 1-63 letters, digits, '_' or '-', and starts with a letter or '_'",
-            fix="create a role with such a name for those who register",
-        )
+    role: str
 
 
 def writer_role_sql(role: str) -> list[str]:

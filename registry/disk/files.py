@@ -22,78 +22,80 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 class FileMissing(NotFound):
     reference = "file-missing"
+    what = "there is no file {path}"
+    why = "nothing has that name"
+    fix = "check the path"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(what=f"there is no file {path}", why="nothing has that name", fix="check the path")
+    path: Path
 
 
 class FileChanged(IntegrityBroken):
     reference = "file-changed"
+    what = "{path} changed while it was being read"
+    why = "{reason}"
+    fix = "let whatever writes it finish, then run the command again"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"{path} changed while it was being read",
-            why=why,
-            fix="let whatever writes it finish, then run the command again",
-        )
+    path: Path
+    reason: str
 
 
 class NotARegularFile(IntegrityBroken):
     reference = "not-a-regular-file"
+    what = "{path} is not a regular file"
+    why = "it is a link, a folder, a FIFO, a socket or a device, and those are never followed"
+    fix = "put a copy of the file itself in its place"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            what=f"{path} is not a regular file",
-            why="it is a link, a folder, a FIFO, a socket or a device, and those are never followed",
-            fix="put a copy of the file itself in its place",
-        )
+    path: Path
 
 
 class FileTooLarge(IntegrityBroken):
     reference = "file-too-large"
+    what = "{path} is too large to be read at once"
+    why = "it has {size} bytes, and {limit} are allowed for a file of its kind"
+    fix = "check that it is the file it claims to be"
 
-    def __init__(self, path: Path, size: int, limit: int) -> None:
-        super().__init__(
-            what=f"{path} is too large to be read at once",
-            why=f"it has {size} bytes, and {limit} are allowed for a file of its kind",
-            fix="check that it is the file it claims to be",
-        )
+    path: Path
+    size: int
+    limit: int
 
 
 class OfferedFileRefused(InputRefused):
     reference = "offered-file-refused"
+    what = "{path} was not read"
+    why = "{reason}"
+    fix = "name the file itself"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(what=f"{path} was not read", why=why, fix="name the file itself")
+    path: Path
+    reason: str
 
 
 class FileUnreadable(Unavailable):
     reference = "file-unreadable"
+    what = "{path} cannot be read"
+    why = "{reason}"
+    fix = "check its permissions and the disk, then run the command again"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"{path} cannot be read", why=why, fix="check its permissions and the disk, then run the command again"
-        )
+    path: Path
+    reason: str
 
 
 class DiskFull(Unavailable):
     reference = "disk-full"
+    what = "{path} could not be written"
+    why = "the disk is full, or a quota is used up"
+    fix = "free some space and run it again; nothing was registered"
 
-    def __init__(self, path: Path | str) -> None:
-        super().__init__(
-            what=f"{path} could not be written",
-            why="the disk is full, or a quota is used up",
-            fix="free some space and run it again; nothing was registered",
-        )
+    path: Path | str
 
 
 class NotWritable(Unavailable):
     reference = "not-writable"
+    what = "{path} could not be written"
+    why = "{reason}"
+    fix = "check its permissions and the disk, then run it again"
 
-    def __init__(self, path: Path | str, why: str) -> None:
-        super().__init__(
-            what=f"{path} could not be written", why=why, fix="check its permissions and the disk, then run it again"
-        )
+    path: Path | str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

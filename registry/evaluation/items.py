@@ -44,35 +44,34 @@ Metric = Literal["margin", "loss"]
 
 class MalformedItems(IntegrityBroken):
     reference = "malformed-items"
+    what = "line {line} of the item table is not as this tool writes it"
+    why = "{reason}"
+    fix = "fetch the item table again from the registry; its digest is in the evaluation record"
 
-    def __init__(self, line: int, why: str) -> None:
-        super().__init__(
-            what=f"line {line} of the item table is not as this tool writes it",
-            why=why,
-            fix="fetch the item table again from the registry; its digest is in the evaluation record",
-        )
+    line: int
+    reason: str
 
 
 class ScoreNotFinite(RunFailed):
     reference = "score-not-finite"
+    what = "the {arm} model gives item {item} of {dataset} no finite log-likelihood"
+    why = "its logits contain NaN or infinity, so the weights have diverged or overflow in this number format"
+    fix = "look at the loss curve; train with a lower learning rate or in float32 or bfloat16"
 
-    def __init__(self, dataset: str, item: str, arm: str) -> None:
-        super().__init__(
-            what=f"the {arm} model gives item {item} of {dataset} no finite log-likelihood",
-            why="its logits contain NaN or infinity, so the weights have diverged or overflow in this number format",
-            fix="look at the loss curve; train with a lower learning rate or in float32 or bfloat16",
-        )
+    dataset: str
+    item: str
+    arm: str
 
 
 class RepeatedItem(InputRefused):
     reference = "repeated-item"
+    what = "item {item} of {dataset} occurs twice in the {arm} arm"
+    why = "ids tell items apart and pair the arms"
+    fix = "give every row of the data its own id"
 
-    def __init__(self, dataset: str, item: str, arm: str) -> None:
-        super().__init__(
-            what=f"item {item} of {dataset} occurs twice in the {arm} arm",
-            why="ids tell items apart and pair the arms",
-            fix="give every row of the data its own id",
-        )
+    dataset: str
+    item: str
+    arm: str
 
 
 @dataclass(frozen=True, slots=True)

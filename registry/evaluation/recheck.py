@@ -65,13 +65,11 @@ class EvaluationAltered(IntegrityBroken):
 
 class UnusablePlan(IntegrityBroken):
     reference = "unusable-evaluation-plan"
+    what = "the evaluation does not say how its figures were computed"
+    why = "{reason}"
+    fix = "fetch the record again from the registry, or evaluate again"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="the evaluation does not say how its figures were computed",
-            why=why,
-            fix="fetch the record again from the registry, or evaluate again",
-        )
+    reason: str
 
 
 def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:

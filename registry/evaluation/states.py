@@ -20,13 +20,11 @@ Matrix = dict[State, dict[State, int]]
 
 class UnusableThreshold(InputRefused):
     reference = "unusable-threshold"
+    what = "the dead band {threshold.lo} … {threshold.hi} cannot sort items"
+    why = "a dead band needs 0 ≤ lo ≤ hi, both finite"
+    fix = "correct the thresholds in the policy or leave them out to use the suite's own"
 
-    def __init__(self, threshold: Threshold) -> None:
-        super().__init__(
-            what=f"the dead band {threshold.lo} … {threshold.hi} cannot sort items",
-            why="a dead band needs 0 ≤ lo ≤ hi, both finite",
-            fix="correct the thresholds in the policy or leave them out to use the suite's own",
-        )
+    threshold: Threshold
 
 
 def state_of(margin: float, threshold: Threshold) -> State:

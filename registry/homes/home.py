@@ -49,46 +49,39 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 class HomeNotFound(NotFound):
     reference = "home-not-found"
+    what = "there is no registry here"
+    why = "looked for {looked}"
+    fix = "run `registry init`, or name a home with --home or REGISTRY_HOME"
 
-    def __init__(self, looked: str) -> None:
-        super().__init__(
-            what="there is no registry here",
-            why=f"looked for {looked}",
-            fix="run `registry init`, or name a home with --home or REGISTRY_HOME",
-        )
+    looked: str
 
 
 class HomeOfAnotherUser(Refused):
     reference = "home-of-another-user"
+    what = "the registry at {folder} was found upwards from here and belongs to another user"
+    why = "its trust file would decide what you accept"
+    fix = "name it with --home if you mean it, or run `registry init` in a folder of your own"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            what=f"the registry at {folder} was found upwards from here and belongs to another user",
-            why="its trust file would decide what you accept",
-            fix="name it with --home if you mean it, or run `registry init` in a folder of your own",
-        )
+    folder: Path
 
 
 class HomeDamaged(IntegrityBroken):
     reference = "home-damaged"
+    what = "{path} cannot be read as part of a registry"
+    why = "{reason}"
+    fix = "restore it from a backup; nothing was changed"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"{path} cannot be read as part of a registry",
-            why=why,
-            fix="restore it from a backup; nothing was changed",
-        )
+    path: Path
+    reason: str
 
 
 class HomeReadOnly(Unavailable):
     reference = "read-only-home"
+    what = "the registry at {folder} cannot be written"
+    why = "the folder is read-only for this user"
+    fix = "run as a user who may write it; reading and verifying work as it is"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            what=f"the registry at {folder} cannot be written",
-            why="the folder is read-only for this user",
-            fix="run as a user who may write it; reading and verifying work as it is",
-        )
+    folder: Path
 
 
 class HomeSettings(Frozen):

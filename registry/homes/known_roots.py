@@ -17,13 +17,11 @@ _MAX_BYTES = 1 << 20
 
 class HomeNotNamed(NotChecked):
     reference = "home-not-named"
+    what = "the registry at {folder} was found upwards from here, and you never named it"
+    why = "it may have come in one archive with what is being verified; then its trust file vouches for itself"
+    fix = "if it is yours, name it once with --home {folder}; else give --trust FILE"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            what=f"the registry at {folder} was found upwards from here, and you never named it",
-            why="it may have come in one archive with what is being verified; then its trust file vouches for itself",
-            fix=f"if it is yours, name it once with --home {folder}; else give --trust FILE",
-        )
+    folder: Path
 
 
 def is_known(state: Path | None, root: str) -> bool:

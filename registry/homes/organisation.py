@@ -34,22 +34,19 @@ class UnknownProfileKey(InputRefused):
 
 class ProfileNotAMapping(InputRefused):
     reference = "profile-not-a-mapping"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="the profile is not a mapping", why="it holds no keys", fix="write `legal_name: …` and so on"
-        )
+    what = "the profile is not a mapping"
+    why = "it holds no keys"
+    fix = "write `legal_name: …` and so on"
 
 
 class ProfileAnswerRefused(InputRefused):
     reference = "profile-answer-refused"
+    what = "the answer to {key} cannot be used"
+    why = "expected: {expected}"
+    fix = "correct it, or leave it empty: it is then recorded as unknown"
 
-    def __init__(self, key: str, expected: str) -> None:
-        super().__init__(
-            what=f"the answer to {key} cannot be used",
-            why=f"expected: {expected}",
-            fix="correct it, or leave it empty: it is then recorded as unknown",
-        )
+    key: str
+    expected: str
 
 
 def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> OrganisationProfile:

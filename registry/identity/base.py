@@ -109,20 +109,23 @@ class AdapterInBase(InputRefused):
 
 class BaseFileMissing(InputRefused):
     reference = "base-file-missing"
+    what = "{folder.name} has no {name}"
+    why = "{reason}"
+    fix = "fetch the whole model again"
 
-    def __init__(self, folder: Path, name: str, why: str) -> None:
-        super().__init__(what=f"{folder.name} has no {name}", why=why, fix="fetch the whole model again")
+    folder: Path
+    name: str
+    reason: str
 
 
 class IndexInconsistent(InputRefused):
     reference = "index-inconsistent"
+    what = "the weights files of {folder.name} do not fit together"
+    why = "{reason}"
+    fix = "fetch the whole model again, or save it again"
 
-    def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(
-            what=f"the weights files of {folder.name} do not fit together",
-            why=why,
-            fix="fetch the whole model again, or save it again",
-        )
+    folder: Path
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,20 +28,22 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 class MalformedJson(IntegrityBroken):
     reference = "malformed-json"
+    what = "{subject} is not acceptable JSON"
+    why = "{reason}"
+    fix = "fetch it again from where it was signed; it cannot be repaired without a new signature"
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(
-            what=f"{what} is not acceptable JSON",
-            why=why,
-            fix="fetch it again from where it was signed; it cannot be repaired without a new signature",
-        )
+    subject: str
+    reason: str
 
 
 class MalformedInput(InputRefused):
     reference = "malformed-input"
+    what = "{subject} is not acceptable JSON"
+    why = "{reason}"
+    fix = "correct the file and offer it again"
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(what=f"{what} is not acceptable JSON", why=why, fix="correct the file and offer it again")
+    subject: str
+    reason: str
 
 
 MakeError = Callable[[str, str], KnownError]

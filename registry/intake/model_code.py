@@ -17,13 +17,12 @@ _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 class CodeRefused(InputRefused):
     reference = "code-refused"
+    what = "{path} is refused because it brings code into a model folder"
+    why = "{reason}"
+    fix = "use a model whose architecture transformers has built in, or remove what nothing needs"
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(
-            what=f"{path} is refused because it brings code into a model folder",
-            why=why,
-            fix="use a model whose architecture transformers has built in, or remove what nothing needs",
-        )
+    path: str
+    reason: str
 
 
 def refuse_code(root: Path, files: Iterable[FileFound]) -> None:

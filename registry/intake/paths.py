@@ -47,20 +47,21 @@ class UnsafeInputPath(InputRefused):
 
 class FolderMissing(NotFound):
     reference = "folder-missing"
+    what = "there is no folder {path}"
+    why = "nothing has that name"
+    fix = "check the path"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(what=f"there is no folder {path}", why="nothing has that name", fix="check the path")
+    path: Path
 
 
 class FolderUnreadable(Unavailable):
     reference = "folder-unreadable"
+    what = "the folder {path} cannot be read"
+    why = "{reason}"
+    fix = "check its permissions and the disk, then run the command again"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"the folder {path} cannot be read",
-            why=why,
-            fix="check its permissions and the disk, then run the command again",
-        )
+    path: Path
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,12 @@ _SAFETENSORS_HEAD = 9  # bytes: the header length and the first byte of the head
 
 class PickleRefused(InputRefused):
     reference = "pickle-refused"
+    what = "{path.name} is refused because it is, or may be, a pickle"
+    why = "{reason}; loading a pickle runs the code that it names"
+    fix = "convert the weights to safetensors where you trust them, and offer those"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"{path.name} is refused because it is, or may be, a pickle",
-            why=f"{why}; loading a pickle runs the code that it names",
-            fix="convert the weights to safetensors where you trust them, and offer those",
-        )
+    path: Path
+    reason: str
 
 
 def refuse_pickle(path: Path) -> None:

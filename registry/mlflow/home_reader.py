@@ -18,13 +18,11 @@ from peft_registry.schemas.manifest import FileEntry
 
 class VersionRecalled(Refused):
     reference = "version-recalled"
+    what = "{label} is recalled"
+    why = "a signed recall forbids handing it out"
+    fix = "`registry show` names the reason; use another version"
 
-    def __init__(self, label: str) -> None:
-        super().__init__(
-            what=f"{label} is recalled",
-            why="a signed recall forbids handing it out",
-            fix="`registry show` names the reason; use another version",
-        )
+    label: str
 
 
 def open_reader(home: str | None) -> ManifestReader:

@@ -28,24 +28,21 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOU
 
 class MlflowMissing(Unavailable):
     reference = "mlflow-missing"
+    what = "MLflow cannot be imported"
+    why = "{reason}"
+    fix = "install it with `pip install 'mlflow>=3.10,<4'`; everything but the mirror works without it"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="MLflow cannot be imported",
-            why=why,
-            fix="install it with `pip install 'mlflow>=3.10,<4'`; everything but the mirror works without it",
-        )
+    reason: str
 
 
 class MirrorUnavailable(Unavailable):
     reference = "mirror-unavailable"
+    what = "MLflow at {where} cannot be used"
+    why = "{reason}"
+    fix = "check that it runs and can be reached, then run `registry mirror sync`; nothing is lost meanwhile"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(
-            what=f"MLflow at {where} cannot be used",
-            why=why,
-            fix="check that it runs and can be reached, then run `registry mirror sync`; nothing is lost meanwhile",
-        )
+    where: str
+    reason: str
 
 
 class MirrorBusy(Unavailable):
@@ -61,13 +58,12 @@ class MirrorBusy(Unavailable):
 
 class MirrorRouteChanged(InputRefused):
     reference = "mirror-route-changed"
+    what = "this home is mirrored to {recorded}, not to {given}"
+    why = "run ids and version numbers of one MLflow mean nothing in another"
+    fix = "use the recorded route, or forget the mirror first and mirror everything anew"
 
-    def __init__(self, recorded: str, given: str) -> None:
-        super().__init__(
-            what=f"this home is mirrored to {recorded}, not to {given}",
-            why="run ids and version numbers of one MLflow mean nothing in another",
-            fix="use the recorded route, or forget the mirror first and mirror everything anew",
-        )
+    recorded: str
+    given: str
 
 
 @dataclass(frozen=True, slots=True)

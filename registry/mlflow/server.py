@@ -80,13 +80,11 @@ Stop = Callable[[], bool]
 
 class UiNotStarted(Unavailable):
     reference = "ui-not-started"
+    what = "the MLflow server did not start"
+    why = "{reason}"
+    fix = "read the lines above; the registry itself works without it"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="the MLflow server did not start",
-            why=why,
-            fix="read the lines above; the registry itself works without it",
-        )
+    reason: str
 
 
 class NoFreePort(Unavailable):

@@ -54,33 +54,33 @@ class NotARegistrySource(InputRefused):
 
 class NoSuchFile(NotFound):
     reference = "no-such-file"
+    what = "the version has no file {path!q}"
+    why = "its manifest {manifest.short} does not list it"
+    fix = "list the files first: `registry show` prints them"
 
-    def __init__(self, path: str, manifest: Digest) -> None:
-        super().__init__(
-            what=f"the version has no file {path[:200]!r}",
-            why=f"its manifest {manifest.short} does not list it",
-            fix="list the files first: `registry show` prints them",
-        )
+    path: str
+    manifest: Digest
 
 
 class WrongBytes(IntegrityBroken):
     reference = "wrong-bytes"
+    what = "{subject} is not what was signed"
+    why = "{signed} was recorded, and its bytes hash to {found}"
+    fix = "restore it from a backup; nothing was handed out"
 
-    def __init__(self, what: str, signed: Digest, found: Digest) -> None:
-        super().__init__(
-            what=f"{what} is not what was signed",
-            why=f"{signed} was recorded, and its bytes hash to {found}",
-            fix="restore it from a backup; nothing was handed out",
-        )
+    subject: str
+    signed: Digest
+    found: Digest
 
 
 class MalformedManifest(IntegrityBroken):
     reference = "malformed-manifest"
+    what = "the manifest {digest} cannot be read"
+    why = "{reason}"
+    fix = "restore it from a backup, or register it again"
 
-    def __init__(self, digest: Digest, why: str) -> None:
-        super().__init__(
-            what=f"the manifest {digest} cannot be read", why=why, fix="restore it from a backup, or register it again"
-        )
+    digest: Digest
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

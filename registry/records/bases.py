@@ -10,13 +10,11 @@ from peft_registry.schemas.version import Version
 
 class BaseRecordMissing(NotChecked):
     reference = "base-record-missing"
+    what = "nothing is recorded about the base {label}"
+    why = "its version has no statement of kind base, which every base is registered with"
+    fix = "restore the home from a backup"
 
-    def __init__(self, label: str) -> None:
-        super().__init__(
-            what=f"nothing is recorded about the base {label}",
-            why="its version has no statement of kind base, which every base is registered with",
-            fix="restore the home from a backup",
-        )
+    label: str
 
 
 def base_record(registry: Registry, version: Version) -> BaseRecord:

@@ -19,13 +19,11 @@ from peft_registry.schemas.version import Version
 
 class NoEvaluation(NotFound):
     reference = "no-evaluation"
+    what = "no evaluation of {label} is recorded"
+    why = "training records one, and `registry evaluate` another for each call"
+    fix = "registry evaluate {label} --suite house"
 
-    def __init__(self, label: str) -> None:
-        super().__init__(
-            what=f"no evaluation of {label} is recorded",
-            why="training records one, and `registry evaluate` another for each call",
-            fix=f"registry evaluate {label} --suite house",
-        )
+    label: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,13 @@ from peft_registry.schemas.version import Version
 
 class AliasUnsigned(NotFound):
     reference = "alias-unsigned"
+    what = "{name}@{alias} is recorded, but nobody who may has signed it"
+    why = "{reason}"
+    fix = "name the version by number, or sign the alias again with `registry promote {name}:NUMBER {alias}`"
 
-    def __init__(self, name: str, alias: str, why: str) -> None:
-        super().__init__(
-            what=f"{name}@{alias} is recorded, but nobody who may has signed it",
-            why=why,
-            fix=f"name the version by number, or sign the alias again with `registry promote {name}:NUMBER {alias}`",
-        )
+    name: str
+    alias: str
+    reason: str
 
 
 def require_signed_alias(registry: Registry, version: Version, alias: str, *, trust: TrustPolicy | None = None) -> None:

@@ -22,13 +22,12 @@ from peft_registry.schemas.version import Version
 
 class StatementAltered(IntegrityBroken):
     reference = "statement-altered"
+    what = "the statement {stored.digest.short} of kind {stored.kind} in the database is not what was signed"
+    why = "{reason}"
+    fix = "restore the database from a backup; nothing that it says now is used"
 
-    def __init__(self, stored: StoredStatement, why: str) -> None:
-        super().__init__(
-            what=f"the statement {stored.digest.short} of kind {stored.kind} in the database is not what was signed",
-            why=why,
-            fix="restore the database from a backup; nothing that it says now is used",
-        )
+    stored: StoredStatement
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

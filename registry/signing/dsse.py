@@ -22,56 +22,46 @@ _FIELDS = {"payload", "payloadType", "signatures"}
 
 class MalformedEnvelope(IntegrityBroken):
     reference = "malformed-envelope"
+    what = "{subject} is not a DSSE envelope with one signature"
+    why = "{reason}"
+    fix = "fetch it again from where it was signed; it cannot be repaired without a new signature"
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(
-            what=f"{what} is not a DSSE envelope with one signature",
-            why=why,
-            fix="fetch it again from where it was signed; it cannot be repaired without a new signature",
-        )
+    subject: str
+    reason: str
 
 
 class NoTrustedSignature(NotChecked):
     reference = "no-trusted-signature"
+    what = "{subject} was signed by nobody you trust"
+    why = "its signature verifies under none of the {tried} trusted keys"
+    fix = "give the trust file that lists the signer, or ask the signer for it over another channel"
 
-    def __init__(self, what: str, tried: int) -> None:
-        super().__init__(
-            what=f"{what} was signed by nobody you trust",
-            why=f"its signature verifies under none of the {tried} trusted keys",
-            fix="give the trust file that lists the signer, or ask the signer for it over another channel",
-        )
+    subject: str
+    tried: int
 
 
 class UnknownKey(NoTrustedSignature):
     reference = "unknown-key"
+    why = "it names key {key_id:.16}…, which is not among the {tried} trusted keys, and none of those made it"
 
-    def __init__(self, what: str, tried: int, *, key_id: str) -> None:
-        super().__init__(what, tried)
-        self.key_id = key_id
-        self.why = (
-            f"it names key {key_id[:16]}…, which is not among the {tried} trusted keys, and none of those made it"
-        )
+    key_id: str
 
 
 class BadSignature(IntegrityBroken):
     reference = "bad-signature"
+    what = "the signature of {subject} is wrong"
+    why = "the trusted key {key_id:.16}…, named as the signer, did not sign these bytes"
+    fix = "fetch it again from where it was signed; if it fails there too, treat it as tampered with"
 
-    def __init__(self, what: str, *, key_id: str) -> None:
-        super().__init__(
-            what=f"the signature of {what} is wrong",
-            why=f"the trusted key {key_id[:16]}…, named as the signer, did not sign these bytes",
-            fix="fetch it again from where it was signed; if it fails there too, treat it as tampered with",
-        )
-        self.key_id = key_id
+    subject: str
+    key_id: str
 
 
 class WrongSigner(BadSignature):
     reference = "wrong-signer"
+    why = "it names key {key_id:.16}… but key {signer:.16}… made the signature"
 
-    def __init__(self, what: str, *, named: str, found: str) -> None:
-        super().__init__(what, key_id=named)
-        self.found = found
-        self.why = f"it names key {named[:16]}… but key {found[:16]}… made the signature"
+    signer: str
 
 
 class WrongPayloadType(IntegrityBroken):
@@ -213,7 +203,7 @@ def find_signer(
     found = next((key for key in candidates if key.verify(signature, message)), None)
     if found is not None:
         if named is not None and found.key_id != named:
-            raise WrongSigner(what, named=named, found=found.key_id)
+            raise WrongSigner(what, key_id=named, signer=found.key_id)
         return found
     if named is None:
         raise NoTrustedSignature(what, len(candidates))

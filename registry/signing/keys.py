@@ -36,101 +36,87 @@ _OPENSSH_MAGIC = b"openssh-key-v1\0"
 
 class MalformedPublicKey(InputRefused):
     reference = "malformed-public-key"
+    what = "this is not a public key that can be used here"
+    why = "{reason}"
+    fix = "give one P-256 or Ed25519 key as PEM; `openssl pkey -in KEY -pubout` writes it"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="this is not a public key that can be used here",
-            why=why,
-            fix="give one P-256 or Ed25519 key as PEM; `openssl pkey -in KEY -pubout` writes it",
-        )
+    reason: str
 
 
 class MalformedPrivateKey(InputRefused):
     reference = "malformed-private-key"
+    what = "{path} is not a private key that can be used here"
+    why = "{reason}"
+    fix = "give one P-256 or Ed25519 key in OpenSSH or PKCS#8 form; `openssl pkcs8 -topk8` converts older files"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"{path} is not a private key that can be used here",
-            why=why,
-            fix="give one P-256 or Ed25519 key in OpenSSH or PKCS#8 form; `openssl pkcs8 -topk8` converts older files",
-        )
+    path: Path
+    reason: str
 
 
 class KeyFileExposed(InputRefused):
     reference = "key-file-exposed"
+    what = "the private key {path} is open to other users"
+    why = "its mode is {mode:04o}; group and others must have no access"
+    fix = "run `chmod 600 {path}`, and replace the key if somebody else may have read it"
 
-    def __init__(self, path: Path, mode: int) -> None:
-        super().__init__(
-            what=f"the private key {path} is open to other users",
-            why=f"its mode is {mode:04o}; group and others must have no access",
-            fix=f"run `chmod 600 {path}`, and replace the key if somebody else may have read it",
-        )
+    path: Path
+    mode: int
 
 
 class KeyFileMissing(NotFound):
     reference = "key-file-missing"
+    what = "there is no private key at {path}"
+    why = "the file does not exist"
+    fix = "check the path, or restore the key from a backup"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            what=f"there is no private key at {path}",
-            why="the file does not exist",
-            fix="check the path, or restore the key from a backup",
-        )
+    path: Path
 
 
 class KeyFileUnreadable(Unavailable):
     reference = "key-file-unreadable"
+    what = "the private key {path} cannot be read"
+    why = "{reason}"
+    fix = "check the file's owner and mode"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"the private key {path} cannot be read",
-            why=why,
-            fix="check the file's owner and mode",
-        )
+    path: Path
+    reason: str
 
 
 class KeyFileUnwritable(Unavailable):
     reference = "key-file-unwritable"
+    what = "the private key {path} cannot be written"
+    why = "{reason}"
+    fix = "check that the folder exists, that it is yours and that the disk has room"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"the private key {path} cannot be written",
-            why=why,
-            fix="check that the folder exists, that it is yours and that the disk has room",
-        )
+    path: Path
+    reason: str
 
 
 class KeyFileExists(Taken):
     reference = "key-file-exists"
+    what = "{path} exists already"
+    why = "a private key is never overwritten: what it signed could not be signed again"
+    fix = "choose another file name, or move the old key away"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            what=f"{path} exists already",
-            why="a private key is never overwritten: what it signed could not be signed again",
-            fix="choose another file name, or move the old key away",
-        )
+    path: Path
 
 
 class PassphraseNeeded(InputRefused):
     reference = "passphrase-needed"
+    what = "the private key {path} is encrypted"
+    why = "no passphrase was given"
+    fix = "give it by prompt, file descriptor, file or environment"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            what=f"the private key {path} is encrypted",
-            why="no passphrase was given",
-            fix="give it by prompt, file descriptor, file or environment",
-        )
+    path: Path
 
 
 class WrongPassphrase(InputRefused):
     reference = "wrong-passphrase"
+    what = "the private key {path} does not open"
+    why = "the passphrase is wrong, or the file is damaged"
+    fix = "try the passphrase again; if it is right, restore the file from a backup"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            what=f"the private key {path} does not open",
-            why="the passphrase is wrong, or the file is damaged",
-            fix="try the passphrase again; if it is right, restore the file from a backup",
-        )
+    path: Path
 
 
 class UnusablePassphrase(InputRefused):

@@ -36,20 +36,23 @@ _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 class MalformedBundle(IntegrityBroken):
     reference = "malformed-bundle"
+    what = "{subject} is not an OMS v1.0 signature bundle"
+    why = "{reason}"
+    fix = "fetch the folder again from where it was signed; a changed signature file cannot be repaired"
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(
-            what=f"{what} is not an OMS v1.0 signature bundle",
-            why=why,
-            fix="fetch the folder again from where it was signed; a changed signature file cannot be repaired",
-        )
+    subject: str
+    reason: str
 
 
 class UnsupportedBundle(NotChecked):
     reference = "unsupported-bundle"
+    what = "{subject} cannot be checked here"
+    why = "it is {kind}"
+    fix = "{remedy}"
 
-    def __init__(self, what: str, kind: str, fix: str) -> None:
-        super().__init__(what=f"{what} cannot be checked here", why=f"it is {kind}", fix=fix)
+    subject: str
+    kind: str
+    remedy: str
 
 
 class UnexpectedIgnorePaths(IntegrityBroken):
@@ -65,13 +68,11 @@ class UnexpectedIgnorePaths(IntegrityBroken):
 
 class UnsignableListing(InputRefused):
     reference = "unsignable-listing"
+    what = "this folder cannot be signed"
+    why = "{reason}"
+    fix = "rename or remove the file in question, and sign with a P-256 key"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="this folder cannot be signed",
-            why=why,
-            fix="rename or remove the file in question, and sign with a P-256 key",
-        )
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

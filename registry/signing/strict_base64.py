@@ -12,13 +12,12 @@ from peft_registry.schemas.errors import IntegrityBroken
 
 class LooseBase64(IntegrityBroken):
     reference = "loose-base64"
+    what = "{subject} is not strict base64"
+    why = "{reason}"
+    fix = "fetch the file again from where it was signed; signers write it without blanks and with full padding"
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(
-            what=f"{what} is not strict base64",
-            why=why,
-            fix="fetch the file again from where it was signed; signers write it without blanks and with full padding",
-        )
+    subject: str
+    reason: str
 
 
 def encode(data: bytes) -> str:

@@ -30,24 +30,19 @@ KeyState = Literal["ok", "unknown", "expired", "revoked", "wrong-role"]
 
 class MalformedTrust(IntegrityBroken):
     reference = "malformed-trust"
+    what = "{subject} is not a trust file"
+    why = "{reason}"
+    fix = "fetch it again from the person who keeps it"
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(
-            what=f"{what} is not a trust file",
-            why=why,
-            fix="fetch it again from the person who keeps it",
-        )
+    subject: str
+    reason: str
 
 
 class NoTrustAnchor(NotChecked):
     reference = "no-trust-anchor"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="a trust file was found, but nothing says that it is yours",
-            why="anybody can write and sign a trust file; one that lies beside a model is evidence, not authority",
-            fix="give the file with --trust, or its root key with --root sha256:…, as its keeper told you",
-        )
+    what = "a trust file was found, but nothing says that it is yours"
+    why = "anybody can write and sign a trust file; one that lies beside a model is evidence, not authority"
+    fix = "give the file with --trust, or its root key with --root sha256:…, as its keeper told you"
 
 
 class UnknownRoot(NotChecked):
@@ -64,35 +59,35 @@ class UnknownRoot(NotChecked):
 
 class TrustThresholdNotMet(NotChecked):
     reference = "trust-threshold-not-met"
+    what = "the trust file lacks signatures"
+    why = "{threshold} of {whose} must sign; {keys} valid keys of {persons} persons did"
+    fix = "have the missing root holders sign it, and take the file that they give you"
 
-    def __init__(self, *, whose: str, keys: int, persons: int, threshold: int) -> None:
-        super().__init__(
-            what="the trust file lacks signatures",
-            why=f"{threshold} of {whose} must sign; {keys} valid keys of {persons} persons did",
-            fix="have the missing root holders sign it, and take the file that they give you",
-        )
+    whose: str
+    keys: int
+    persons: int
+    threshold: int
 
 
 class TrustExpired(NotChecked):
     reference = "trust-expired"
+    what = "version {version} of the trust file has expired"
+    why = "it was good until {expires_at}, and it is {now}"
+    fix = "ask its keeper for a newer version"
 
-    def __init__(self, *, version: int, expires_at: str, now: str) -> None:
-        super().__init__(
-            what=f"version {version} of the trust file has expired",
-            why=f"it was good until {expires_at}, and it is {now}",
-            fix="ask its keeper for a newer version",
-        )
+    version: int
+    expires_at: str
+    now: str
 
 
 class TrustRolledBack(IntegrityBroken):
     reference = "trust-rolled-back"
+    what = "version {version} of the trust file must not replace version {accepted}"
+    why = "versions only go up: an older file could bring a revoked key back"
+    fix = "use the newest version, and find out where this one came from"
 
-    def __init__(self, *, version: int, accepted: int) -> None:
-        super().__init__(
-            what=f"version {version} of the trust file must not replace version {accepted}",
-            why="versions only go up: an older file could bring a revoked key back",
-            fix="use the newest version, and find out where this one came from",
-        )
+    version: int
+    accepted: int
 
 
 class RevokedKey(IntegrityBroken):
@@ -108,10 +103,10 @@ class RevokedKey(IntegrityBroken):
 
 class UnlistedKey(UnknownKey):
     reference = "unlisted-key"
+    why = "the trust file does not list the key {key_id:.16}…"
 
     def __init__(self, key_id: str) -> None:
         super().__init__("something that must be checked", 0, key_id=key_id)
-        self.why = f"the trust file does not list the key {key_id[:16]}…"
 
 
 class ExpiredKey(NotChecked):
@@ -139,9 +134,11 @@ class KeyLacksRole(IntegrityBroken):
 
 class UnusableAnchors(InputRefused):
     reference = "unusable-anchors"
+    what = "these roots cannot anchor trust"
+    why = "{reason}"
+    fix = "name each root once as sha256:…"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(what="these roots cannot anchor trust", why=why, fix="name each root once as sha256:…")
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,12 @@ _S3_OPTIONS = frozenset({"endpoint_url", "region"})
 
 class StoreAddressInvalid(InputRefused):
     reference = "store-address-invalid"
+    what = "{uri!r} is not the address of a store"
+    why = "{reason}"
+    fix = "write a folder, or s3://bucket/prefix?endpoint_url=https://…; credentials come from the environment"
 
-    def __init__(self, uri: str, why: str) -> None:
-        super().__init__(
-            what=f"{uri!r} is not the address of a store",
-            why=why,
-            fix="write a folder, or s3://bucket/prefix?endpoint_url=https://…; credentials come from the environment",
-        )
+    uri: str
+    reason: str
 
 
 def open_store(uri: str) -> ObjectStore:

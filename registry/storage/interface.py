@@ -52,37 +52,35 @@ class ObjectCorrupt(IntegrityBroken):
 
 class ObjectTooLarge(IntegrityBroken):
     reference = "object-too-large"
+    what = "the object {digest} is too large to be read at once"
+    why = "it has more than the {limit} bytes allowed for what it should be"
+    fix = "check that the digest names the object you mean"
 
-    def __init__(self, digest: Digest, limit: int) -> None:
-        super().__init__(
-            what=f"the object {digest} is too large to be read at once",
-            why=f"it has more than the {limit} bytes allowed for what it should be",
-            fix="check that the digest names the object you mean",
-        )
+    digest: Digest
+    limit: int
 
 
 class NotTheBytesNamed(IntegrityBroken):
     """A file was offered under a digest that is not its own."""
 
     reference = "not-the-bytes-named"
+    what = "{path} is not the file that was to be stored"
+    why = "it was recorded as {named}, and its bytes hash to {found}"
+    fix = "let whatever writes the file finish, then run the command again"
 
-    def __init__(self, path: Path, named: Digest, found: Digest) -> None:
-        super().__init__(
-            what=f"{path} is not the file that was to be stored",
-            why=f"it was recorded as {named}, and its bytes hash to {found}",
-            fix="let whatever writes the file finish, then run the command again",
-        )
+    path: Path
+    named: Digest
+    found: Digest
 
 
 class StoreUnavailable(Unavailable):
     reference = "store-unavailable"
+    what = "the store {where} cannot be used"
+    why = "{reason}"
+    fix = "check address, credentials and connection, then run the command again; nothing is half done"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(
-            what=f"the store {where} cannot be used",
-            why=why,
-            fix="check address, credentials and connection, then run the command again; nothing is half done",
-        )
+    where: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,13 +36,12 @@ class ProofRejected(IntegrityBroken):
 
 class NotInLog(NotFound):
     reference = "not-in-log"
+    what = "the log of size {size} has no proof for entry {index}"
+    why = "entries are numbered from 0, and a checkpoint covers those before its size"
+    fix = "sign a new checkpoint that covers the entry, or check its number with `registry show`"
 
-    def __init__(self, index: int, size: int) -> None:
-        super().__init__(
-            what=f"the log of size {size} has no proof for entry {index}",
-            why="entries are numbered from 0, and a checkpoint covers those before its size",
-            fix="sign a new checkpoint that covers the entry, or check its number with `registry show`",
-        )
+    index: int
+    size: int
 
 
 def leaf_hash(data: bytes) -> bytes:

@@ -29,35 +29,31 @@ _UNNAMED = re.compile(r"[\s+]")
 
 class MalformedNote(IntegrityBroken):
     reference = "malformed-note"
+    what = "{subject} is malformed"
+    why = "{reason}"
+    fix = "fetch it again from the log's owner; it cannot be repaired without a new signature"
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(
-            what=f"{what} is malformed",
-            why=why,
-            fix="fetch it again from the log's owner; it cannot be repaired without a new signature",
-        )
+    subject: str
+    reason: str
 
 
 class WrongOrigin(IntegrityBroken):
     reference = "wrong-origin"
+    what = "this checkpoint is about another log"
+    why = "it names {found!q}, expected is {expected!r}"
+    fix = "give the checkpoint or proof of this registry's own log"
 
-    def __init__(self, found: str, expected: str) -> None:
-        super().__init__(
-            what="this checkpoint is about another log",
-            why=f"it names {found[:120]!r}, expected is {expected!r}",
-            fix="give the checkpoint or proof of this registry's own log",
-        )
+    found: str
+    expected: str
 
 
 class UnsignableCheckpoint(InputRefused):
     reference = "unsignable-checkpoint"
+    what = "this checkpoint cannot be signed"
+    why = "{reason}"
+    fix = "use the registry's own Ed25519 log key and its origin, `peft-registry/` and the registry id"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="this checkpoint cannot be signed",
-            why=why,
-            fix="use the registry's own Ed25519 log key and its origin, `peft-registry/` and the registry id",
-        )
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +260,7 @@ def _signer_of(body: str, lines: tuple[_Line, ...], *, name: str, keys: Iterable
     for line in lines:
         for key in trusted:
             if key.verify(line.signature, message):
-                raise WrongSigner(what, named=f"{line.name}+{line.key_id.hex()}", found=key.key_id)
+                raise WrongSigner(what, key_id=f"{line.name}+{line.key_id.hex()}", signer=key.key_id)
     raise UnknownKey(what, len(trusted), key_id=f"{lines[0].name}+{lines[0].key_id.hex()}")
 
 

@@ -29,13 +29,11 @@ TRUST_DAYS = 365
 
 class HomeExists(Taken):
     reference = "home-exists"
+    what = "{folder} is a registry already"
+    why = "init never touches one that exists"
+    fix = "use it, or name another place with --home"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            what=f"{folder} is a registry already",
-            why="init never touches one that exists",
-            fix="use it, or name another place with --home",
-        )
+    folder: Path
 
 
 class DatabaseInUse(Taken):
@@ -51,13 +49,9 @@ class DatabaseInUse(Taken):
 
 class PasswordInAddress(InputRefused):
     reference = "password-in-address"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="the database address holds a password",
-            why="the address is kept in registry.json, which holds no secrets, and arguments are visible to every user",
-            fix="leave it out and give it to PostgreSQL's client by ~/.pgpass, PGPASSFILE or PGPASSWORD",
-        )
+    what = "the database address holds a password"
+    why = "the address is kept in registry.json, which holds no secrets, and arguments are visible to every user"
+    fix = "leave it out and give it to PostgreSQL's client by ~/.pgpass, PGPASSFILE or PGPASSWORD"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,11 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 
 class DestinationTaken(Taken):
     reference = "destination-taken"
+    what = "{folder} exists already"
+    why = "a pull never writes into a folder that holds something"
+    fix = "name another folder, or remove this one"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            what=f"{folder} exists already",
-            why="a pull never writes into a folder that holds something",
-            fix="name another folder, or remove this one",
-        )
+    folder: Path
 
 
 class PullRefused(IntegrityBroken):

@@ -32,13 +32,11 @@ class WrongBase(IntegrityBroken):
 
 class BaseBytesMissing(NotChecked):
     reference = "base-bytes-missing"
+    what = "the bytes of {label} are not on this machine"
+    why = "it was added by reference on another machine, or its folder has moved"
+    fix = "add it again here with `registry base add FOLDER`: equal bytes are the same version"
 
-    def __init__(self, label: str) -> None:
-        super().__init__(
-            what=f"the bytes of {label} are not on this machine",
-            why="it was added by reference on another machine, or its folder has moved",
-            fix="add it again here with `registry base add FOLDER`: equal bytes are the same version",
-        )
+    label: str
 
 
 def base_folder(

@@ -35,24 +35,20 @@ MODEL_NAME = "model"  # informational in OMS; a folder or model name would make 
 
 class ModificationRecordMissing(InputRefused):
     reference = "modification-record-missing"
+    what = "this artifact may not enter without its modification record"
+    why = "a version made by {source} changes a model, and nothing changes without a record"
+    fix = "register it through `registry train` or `registry merge`"
 
-    def __init__(self, source: str) -> None:
-        super().__init__(
-            what="this artifact may not enter without its modification record",
-            why=f"a version made by {source} changes a model, and nothing changes without a record",
-            fix="register it through `registry train` or `registry merge`",
-        )
+    source: str
 
 
 class ModificationRecordWrong(InputRefused):
     reference = "modification-record-wrong"
+    what = "this artifact may not enter with the modification record that came with it"
+    why = "{reason}"
+    fix = "register it through the command that makes it; `registry merge` writes the record of a merge"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="this artifact may not enter with the modification record that came with it",
-            why=why,
-            fix="register it through the command that makes it; `registry merge` writes the record of a merge",
-        )
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

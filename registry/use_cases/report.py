@@ -24,13 +24,12 @@ from peft_registry.schemas.version import Version
 
 class AsOfRefused(InputRefused):
     reference = "as-of-refused"
+    what = "a report cannot speak of {text!q}"
+    why = "that is no time such as {newest}, or lies before it, the newest record that the page shows"
+    fix = "leave --as-of out, or write a time in UTC from {newest} on"
 
-    def __init__(self, text: str, newest: str) -> None:
-        super().__init__(
-            what=f"a report cannot speak of {text[:80]!r}",
-            why=f"that is no time such as {newest}, or lies before it, the newest record that the page shows",
-            fix=f"leave --as-of out, or write a time in UTC from {newest} on",
-        )
+    text: str
+    newest: str
 
 
 def make_report(

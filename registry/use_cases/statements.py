@@ -43,13 +43,12 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
 
 class PredicateMalformed(InputRefused):
     reference = "predicate-malformed"
+    what = "this is no statement of kind {kind}"
+    why = "{reason}"
+    fix = "`registry schema` prints the form of every document; nothing was signed or recorded"
 
-    def __init__(self, kind: StatementKind, why: str) -> None:
-        super().__init__(
-            what=f"this is no statement of kind {kind}",
-            why=why,
-            fix="`registry schema` prints the form of every document; nothing was signed or recorded",
-        )
+    kind: StatementKind
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

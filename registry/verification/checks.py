@@ -49,13 +49,9 @@ class SignerNotPresented(IntegrityBroken):
 
 class NoTrust(NotChecked):
     reference = "no-trust"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="no trust was given, so nobody vouches for the key",
-            why="a trust file beside the artifact is evidence, not authority",
-            fix="give --trust FILE or --root sha256:…, or verify inside your own registry",
-        )
+    what = "no trust was given, so nobody vouches for the key"
+    why = "a trust file beside the artifact is evidence, not authority"
+    fix = "give --trust FILE or --root sha256:…, or verify inside your own registry"
 
 
 def check_read(findings: Findings) -> Check:

@@ -19,13 +19,11 @@ Said = TypeVar("Said", bound=Document)
 
 class NoEvaluationHere(NotFound):
     reference = "no-evaluation-here"
+    what = "no evaluation lies in {folder}"
+    why = "a pulled version has them under evidence/, with their item tables"
+    fix = "pull the version again: registry pull NAME:NUMBER FOLDER"
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(
-            what=f"no evaluation lies in {folder}",
-            why="a pulled version has them under evidence/, with their item tables",
-            fix="pull the version again: registry pull NAME:NUMBER FOLDER",
-        )
+    folder: str
 
 
 def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:

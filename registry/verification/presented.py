@@ -29,13 +29,12 @@ SMALL_MAX_BYTES = 64 * 1024 * 1024
 
 class FileAbsent(IntegrityBroken):
     reference = "file-absent"
+    what = "{label} has no {name}"
+    why = "every registered artifact has one"
+    fix = "pull the version again; if it is a foreign folder, import it instead"
 
-    def __init__(self, name: str, label: str) -> None:
-        super().__init__(
-            what=f"{label} has no {name}",
-            why="every registered artifact has one",
-            fix="pull the version again; if it is a foreign folder, import it instead",
-        )
+    name: str
+    label: str
 
 
 class EvidenceBroken(IntegrityBroken):
@@ -177,13 +176,12 @@ def local_object(store: ObjectStore, digest: Digest, scratch: Path) -> Path | No
 
 class BytesElsewhere(NotChecked):
     reference = "bytes-elsewhere"
+    what = "the bytes of {label} are not in this registry"
+    why = "it was added by reference, and {path} does not lie where it did"
+    fix = "add the base again from where it is now, or with --store copy"
 
-    def __init__(self, label: str, path: str) -> None:
-        super().__init__(
-            what=f"the bytes of {label} are not in this registry",
-            why=f"it was added by reference, and {path} does not lie where it did",
-            fix="add the base again from where it is now, or with --store copy",
-        )
+    label: str
+    path: str
 
 
 def write_presented(presented: Presented, folder: Path) -> None:

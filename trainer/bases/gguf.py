@@ -30,13 +30,12 @@ _SMOLLM_PRE = "smollm"  # digits one by one, then bytes: transformers loses the 
 
 class GgufRefused(InputRefused):
     reference = "gguf-refused"
+    what = "{name} cannot be converted"
+    why = "{reason}"
+    fix = "use a whole GGUF file of an architecture that transformers can read, or the safetensors of the model"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(
-            what=f"{name} cannot be converted",
-            why=why,
-            fix="use a whole GGUF file of an architecture that transformers can read, or the safetensors of the model",
-        )
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

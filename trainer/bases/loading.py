@@ -32,13 +32,13 @@ class BaseWeightsIncomplete(InputRefused):
 
 class BaseNotLoadable(InputRefused):
     reference = "base-not-loadable"
+    what = "the {part} in {folder.name} cannot be loaded"
+    why = "{reason}"
+    fix = "use a causal language model whose architecture the installed transformers has built in"
 
-    def __init__(self, folder: Path, part: str, why: str) -> None:
-        super().__init__(
-            what=f"the {part} in {folder.name} cannot be loaded",
-            why=why,
-            fix="use a causal language model whose architecture the installed transformers has built in",
-        )
+    folder: Path
+    part: str
+    reason: str
 
 
 def load_base(

@@ -15,24 +15,20 @@ from peft_registry.trainer.hub.fetching import HUB_ID, fetch_from_hub
 
 class BaseSourceNotFound(NotFound):
     reference = "base-source-not-found"
+    what = "there is no base at {source!q}"
+    why = "it is no folder, no .gguf file and no Hub id (owner/name)"
+    fix = "check the path, or write the id as on the Hub"
 
-    def __init__(self, source: str) -> None:
-        super().__init__(
-            what=f"there is no base at {source[:200]!r}",
-            why="it is no folder, no .gguf file and no Hub id (owner/name)",
-            fix="check the path, or write the id as on the Hub",
-        )
+    source: str
 
 
 class RevisionWithoutHub(InputRefused):
     reference = "revision-without-hub"
+    what = "--revision means nothing for {source!q}"
+    why = "only a Hub id has revisions; a folder or a file is pinned by its digests"
+    fix = "leave --revision out"
 
-    def __init__(self, source: str) -> None:
-        super().__init__(
-            what=f"--revision means nothing for {source[:200]!r}",
-            why="only a Hub id has revisions; a folder or a file is pinned by its digests",
-            fix="leave --revision out",
-        )
+    source: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,11 @@ from peft_registry.trainer.machine.environment import Dtype
 
 class QuantizationUnavailable(Unavailable):
     reference = "quantization-unavailable"
+    what = "this machine cannot quantise a base"
+    why = "{reason}"
+    fix = "install bitsandbytes (`pip install bitsandbytes`), or train without `quantization`"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="this machine cannot quantise a base",
-            why=why,
-            fix="install bitsandbytes (`pip install bitsandbytes`), or train without `quantization`",
-        )
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,24 +20,21 @@ _LOCAL_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
 
 class WeightsMismatch(IntegrityBroken):
     reference = "weights-mismatch"
+    what = "the weights in {folder.name} do not belong to this base and configuration"
+    why = "{reason}"
+    fix = "use the base that the artifact names; `registry verify` says whether the files are whole"
 
-    def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(
-            what=f"the weights in {folder.name} do not belong to this base and configuration",
-            why=why,
-            fix="use the base that the artifact names; `registry verify` says whether the files are whole",
-        )
+    folder: Path
+    reason: str
 
 
 class AdapterConfigRefused(IntegrityBroken):
     reference = "adapter-config-refused"
+    what = "adapter_config.json cannot be used"
+    why = "{reason}"
+    fix = "use the version of peft that wrote it, or fetch the artifact again"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="adapter_config.json cannot be used",
-            why=why,
-            fix="use the version of peft that wrote it, or fetch the artifact again",
-        )
+    reason: str
 
 
 def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -30,9 +30,12 @@ Verdict = Literal["confirmed", "contradicted", "not testable here"]
 
 class MalformedClaims(InputRefused):
     reference = "malformed-claims"
+    what = "{name} holds no claims that can be judged"
+    why = "{reason}"
+    fix = "correct the file"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(what=f"{name} holds no claims that can be judged", why=why, fix="correct the file")
+    name: str
+    reason: str
 
 
 class Claim(Frozen):

@@ -25,13 +25,11 @@ Verdict = Literal["fits", "only with offload", "cannot"]
 
 class MalformedSize(InputRefused):
     reference = "malformed-size"
+    what = "{text!q} is no amount of memory"
+    why = "it is a number with a unit: GiB counts in powers of 1024, GB in powers of 1000"
+    fix = "write it like 12GiB or 14.7GB"
 
-    def __init__(self, text: str) -> None:
-        super().__init__(
-            what=f"{text[:40]!r} is no amount of memory",
-            why="it is a number with a unit: GiB counts in powers of 1024, GB in powers of 1000",
-            fix="write it like 12GiB or 14.7GB",
-        )
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

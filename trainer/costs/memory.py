@@ -38,13 +38,12 @@ COMPONENTS = ("weights", "gradients", "optimizer", "activations", "transients")
 
 class NotTraceable(NotChecked):
     reference = "memory-not-traceable"
+    what = "the memory of {architecture} cannot be traced without its weights"
+    why = "{reason}"
+    fix = "train a few steps: the run record holds the measured peak"
 
-    def __init__(self, architecture: str, why: str) -> None:
-        super().__init__(
-            what=f"the memory of {architecture} cannot be traced without its weights",
-            why=why,
-            fix="train a few steps: the run record holds the measured peak",
-        )
+    architecture: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,12 @@ class DataFileMissing(NotFound):
 
 class DataFileUnreadable(Unavailable):
     reference = "data-file-unreadable"
+    what = "the data file {path.name} cannot be read"
+    why = "{reason}"
+    fix = "check its permissions"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(what=f"the data file {path.name} cannot be read", why=why, fix="check its permissions")
+    path: Path
+    reason: str
 
 
 class UnknownContainer(InputRefused):
@@ -62,13 +65,12 @@ class UnknownContainer(InputRefused):
 
 class DataNotUtf8(InputRefused):
     reference = "data-not-utf8"
+    what = "{name} is not UTF-8 text"
+    why = "line {line} holds bytes that are not UTF-8"
+    fix = "save the file as UTF-8 and run again"
 
-    def __init__(self, name: str, line: int) -> None:
-        super().__init__(
-            what=f"{name} is not UTF-8 text",
-            why=f"line {line} holds bytes that are not UTF-8",
-            fix="save the file as UTF-8 and run again",
-        )
+    name: str
+    line: int
 
 
 class BrokenRow(InputRefused):
@@ -83,20 +85,21 @@ class BrokenRow(InputRefused):
 
 class BrokenDataFile(InputRefused):
     reference = "broken-data-file"
+    what = "the data file {name} cannot be read"
+    why = "{reason}"
+    fix = "write the file again and run again"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(what=f"the data file {name} cannot be read", why=why, fix="write the file again and run again")
+    name: str
+    reason: str
 
 
 class EmptyData(InputRefused):
     reference = "empty-data"
+    what = "the data file {name} holds no rows"
+    why = "there is nothing to learn from"
+    fix = "check that it is the right file"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"the data file {name} holds no rows",
-            why="there is nothing to learn from",
-            fix="check that it is the right file",
-        )
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,15 @@ SPEAKERS: Mapping[str, str] = {
 
 class WrongColumnType(InputRefused):
     reference = "wrong-column-type"
+    what = "line {line} of {name}: column `{column}` holds {found}"
+    why = "{expected} is expected there"
+    fix = "name another column in data.train.columns, or convert the file"
 
-    def __init__(self, name: str, line: int, column: str, *, found: str, expected: str) -> None:
-        super().__init__(
-            what=f"line {line} of {name}: column `{column}` holds {found}",
-            why=f"{expected} is expected there",
-            fix="name another column in data.train.columns, or convert the file",
-        )
+    name: str
+    line: int
+    column: str
+    found: str
+    expected: str
 
 
 def conversation(name: str, line: int, column: str, value: Any, *, sharegpt: bool) -> list[Turn]:

@@ -28,46 +28,44 @@ _REPORT_EVERY = 256  # rows
 
 class TooFewRows(InputRefused):
     reference = "too-few-rows"
+    what = "{name} gives {rows} row, too few to train on one part and hold out another"
+    why = "both parts need a row"
+    fix = "add rows, or name a validation file in data.validation.path"
 
-    def __init__(self, name: str, rows: int) -> None:
-        super().__init__(
-            what=f"{name} gives {rows} row, too few to train on one part and hold out another",
-            why="both parts need a row",
-            fix="add rows, or name a validation file in data.validation.path",
-        )
+    name: str
+    rows: int
 
 
 class TooFewToChoose(InputRefused):
     reference = "too-few-to-choose"
+    what = "{name} holds out {rows} row, too few to choose a seed by one part and report on another"
+    why = "a loss that chose the result says too little about it"
+    fix = "hold out more rows, or set prompt_tuning.seeds: 1"
 
-    def __init__(self, name: str, rows: int) -> None:
-        super().__init__(
-            what=f"{name} holds out {rows} row, too few to choose a seed by one part and report on another",
-            why="a loss that chose the result says too little about it",
-            fix="hold out more rows, or set prompt_tuning.seeds: 1",
-        )
+    name: str
+    rows: int
 
 
 class NothingToLearn(InputRefused):
     reference = "nothing-to-learn"
+    what = "none of the {rows} {split} rows of {name} has a token to learn"
+    why = "the prompts alone fill the {max_length} tokens of training.max_length"
+    fix = "raise training.max_length, or shorten the prompts"
 
-    def __init__(self, name: str, split: Split, rows: int, max_length: int) -> None:
-        super().__init__(
-            what=f"none of the {rows} {split} rows of {name} has a token to learn",
-            why=f"the prompts alone fill the {max_length} tokens of training.max_length",
-            fix="raise training.max_length, or shorten the prompts",
-        )
+    name: str
+    split: Split
+    rows: int
+    max_length: int
 
 
 class LengthOverContext(InputRefused):
     reference = "length-over-context"
+    what = "training.max_length is {max_length}, and the base reads {context_length} tokens"
+    why = "positions beyond the base's context were never trained"
+    fix = "set training.max_length to {context_length} or less"
 
-    def __init__(self, max_length: int, context_length: int) -> None:
-        super().__init__(
-            what=f"training.max_length is {max_length}, and the base reads {context_length} tokens",
-            why="positions beyond the base's context were never trained",
-            fix=f"set training.max_length to {context_length} or less",
-        )
+    max_length: int
+    context_length: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,24 +72,24 @@ class AbsentColumn(InputRefused):
 
 class AbsentValue(InputRefused):
     reference = "absent-value"
+    what = "line {line} of {name} has nothing in column `{column}`"
+    why = "other rows have it, and the format needs it"
+    fix = "complete or remove the line and run again"
 
-    def __init__(self, name: str, line: int, column: str) -> None:
-        super().__init__(
-            what=f"line {line} of {name} has nothing in column `{column}`",
-            why="other rows have it, and the format needs it",
-            fix="complete or remove the line and run again",
-        )
+    name: str
+    line: int
+    column: str
 
 
 class UnknownMeaning(InputRefused):
     reference = "unknown-meaning"
+    what = "data.train.columns maps `{meaning}`, which the format {row_format} does not have"
+    why = "its meanings are {meanings!l}"
+    fix = "write columns as meaning: column, for example {{prompt: question}}"
 
-    def __init__(self, meaning: str, row_format: RowFormat, meanings: Sequence[str]) -> None:
-        super().__init__(
-            what=f"data.train.columns maps `{meaning}`, which the format {row_format} does not have",
-            why=f"its meanings are {', '.join(meanings)}",
-            fix="write columns as meaning: column, for example {prompt: question}",
-        )
+    meaning: str
+    row_format: RowFormat
+    meanings: Sequence[str]
 
 
 class FormatNotRecognised(InputRefused):
@@ -105,46 +105,39 @@ class FormatNotRecognised(InputRefused):
 
 class UnknownLabel(InputRefused):
     reference = "unknown-label"
+    what = "line {line} of {name}: column `{column}` holds a label that is none of the {known} known ones"
+    why = "the numbers of the classes go from 0 to one less than there are names"
+    fix = "complete data.train.labels, or correct the line"
 
-    def __init__(self, name: str, line: int, column: str, known: int) -> None:
-        super().__init__(
-            what=f"line {line} of {name}: column `{column}` holds a label that is none of the {known} known ones",
-            why="the numbers of the classes go from 0 to one less than there are names",
-            fix="complete data.train.labels, or correct the line",
-        )
+    name: str
+    line: int
+    column: str
+    known: int
 
 
 class LabelsWithoutClasses(InputRefused):
     reference = "labels-without-classes"
+    what = "data.train.labels means nothing for the format {row_format}"
+    why = "only rows of the format classification have a label"
+    fix = "take labels out, or set format: classification"
 
-    def __init__(self, row_format: RowFormat) -> None:
-        super().__init__(
-            what=f"data.train.labels means nothing for the format {row_format}",
-            why="only rows of the format classification have a label",
-            fix="take labels out, or set format: classification",
-        )
+    row_format: RowFormat
 
 
 class TemplateRefused(InputRefused):
     reference = "template-refused"
+    what = "data.train.template cannot be used"
+    why = "{reason}"
+    fix = "write the prompt's placeholders and then the answer's, for example 'Q: {{prompt}}\\nA: {{completion}}'"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="data.train.template cannot be used",
-            why=why,
-            fix="write the prompt's placeholders and then the answer's, for example 'Q: {prompt}\\nA: {completion}'",
-        )
+    reason: str
 
 
 class NoChatTemplate(InputRefused):
     reference = "no-chat-template"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="the data holds conversations, and the base has no chat template",
-            why="without one nobody knows how this base marks who speaks",
-            fix="use an instruction-tuned base, or write the data as prompt and completion",
-        )
+    what = "the data holds conversations, and the base has no chat template"
+    why = "without one nobody knows how this base marks who speaks"
+    fix = "use an instruction-tuned base, or write the data as prompt and completion"
 
 
 @dataclass(frozen=True, slots=True)

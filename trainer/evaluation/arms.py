@@ -22,13 +22,9 @@ from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 class NoBaseArm(InputRefused):
     reference = "no-base-arm"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="there is no base to compare with",
-            why="the model has no adapter that could be disabled, and no base model was given",
-            fix="give the base model as well",
-        )
+    what = "there is no base to compare with"
+    why = "the model has no adapter that could be disabled, and no base model was given"
+    fix = "give the base model as well"
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,44 +32,43 @@ Metric = Callable[[str, Sequence[str]], float]
 
 class CodeNotAllowed(InputRefused):
     reference = "code-not-allowed"
+    what = "the metric {name} is code of yours and was not run"
+    why = "code from a file is executed only when that is asked for"
+    fix = "look at the file, then run the command again with --allow-code"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"the metric {name} is code of yours and was not run",
-            why="code from a file is executed only when that is asked for",
-            fix="look at the file, then run the command again with --allow-code",
-        )
+    name: str
 
 
 class MetricUnusable(InputRefused):
     reference = "metric-unusable"
+    what = "the metric {name} cannot be used"
+    why = "{reason}"
+    fix = "write FILE.py:FUNCTION, a function of an answer and its references that returns a number"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(
-            what=f"the metric {name} cannot be used",
-            why=why,
-            fix="write FILE.py:FUNCTION, a function of an answer and its references that returns a number",
-        )
+    name: str
+    reason: str
 
 
 class PromptTooLong(InputRefused):
     reference = "prompt-too-long"
+    what = "the prompt of row {row} has {tokens} tokens"
+    why = "with its answer this model has room for {room}"
+    fix = "shorten the row or leave it out, for every arm alike"
 
-    def __init__(self, row: str, tokens: int, room: int) -> None:
-        super().__init__(
-            what=f"the prompt of row {row} has {tokens} tokens",
-            why=f"with its answer this model has room for {room}",
-            fix="shorten the row or leave it out, for every arm alike",
-        )
+    row: str
+    tokens: int
+    room: int
 
 
 class MetricFailed(RunFailed):
     reference = "metric-failed"
+    what = "the metric {name} failed on row {row}"
+    why = "{reason}"
+    fix = "correct the metric; nothing was recorded"
 
-    def __init__(self, name: str, row: str, why: str) -> None:
-        super().__init__(
-            what=f"the metric {name} failed on row {row}", why=why, fix="correct the metric; nothing was recorded"
-        )
+    name: str
+    row: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,11 @@ UNLIMITED = 1 << 20  # tokens, for a model that states no length
 
 class RetainedTwice(InputRefused):
     reference = "retained-twice"
+    what = "two texts to retain would be called {name}"
+    why = "figures are found by that name, which is the file's own without its ending"
+    fix = "rename one of them; in a training file give it a `name`"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"two texts to retain would be called {name}",
-            why="figures are found by that name, which is the file's own without its ending",
-            fix="rename one of them; in a training file give it a `name`",
-        )
+    name: str
 
 
 def sources_of(paths: Sequence[str]) -> tuple[RetentionSource, ...]:

@@ -36,13 +36,9 @@ Order = Literal["longest first", "shortest first"]
 
 class NoPrefixToken(InputRefused):
     reference = "no-prefix-token"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="the first token of a text cannot be scored",
-            why="the tokenizer has neither a beginning-of-text nor an end-of-text token to put before it",
-            fix="add bos_token or eos_token to the base's tokenizer configuration",
-        )
+    what = "the first token of a text cannot be scored"
+    why = "the tokenizer has neither a beginning-of-text nor an end-of-text token to put before it"
+    fix = "add bos_token or eos_token to the base's tokenizer configuration"
 
 
 def score(

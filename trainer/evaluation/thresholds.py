@@ -16,13 +16,12 @@ MAX_BYTES = 1024 * 1024
 
 class ThresholdsRefused(InputRefused):
     reference = "thresholds-refused"
+    what = "{file} sets no thresholds"
+    why = "{reason}"
+    fix = "write `thresholds: {{house.margin: {{lo: 0.25, hi: 0.69}}}}`, one entry a data set and measure"
 
-    def __init__(self, file: str, why: str) -> None:
-        super().__init__(
-            what=f"{file} sets no thresholds",
-            why=why,
-            fix="write `thresholds: {house.margin: {lo: 0.25, hi: 0.69}}`, one entry a data set and measure",
-        )
+    file: str
+    reason: str
 
 
 def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest | None]:

@@ -48,13 +48,12 @@ class HubNotFound(NotFound):
 
 class HubAccessDenied(Unavailable):
     reference = "hub-access-denied"
+    what = "the hub does not let you read {repository}"
+    why = "it answered {status}: it is private or gated, or it does not exist"
+    fix = "accept its terms on its page, and set HF_TOKEN to a token that may read it"
 
-    def __init__(self, repository: str, status: int) -> None:
-        super().__init__(
-            what=f"the hub does not let you read {repository}",
-            why=f"it answered {status}: it is private or gated, or it does not exist",
-            fix="accept its terms on its page, and set HF_TOKEN to a token that may read it",
-        )
+    repository: str
+    status: int
 
 
 class HubRateLimited(Unavailable):
@@ -72,36 +71,36 @@ class HubRateLimited(Unavailable):
 
 class HubUnreachable(Unavailable):
     reference = "hub-unreachable"
+    what = "{repository} could not be fetched"
+    why = "{reason}"
+    fix = (
+        "check the network and HF_ENDPOINT, and run the command again: it goes on where it stopped; "
+        "a folder of this machine is written with a leading ./"
+    )
 
-    def __init__(self, repository: str, why: str) -> None:
-        super().__init__(
-            what=f"{repository} could not be fetched",
-            why=why,
-            fix="check the network and HF_ENDPOINT, and run the command again: it goes on where it stopped; "
-            "a folder of this machine is written with a leading ./",
-        )
+    repository: str
+    reason: str
 
 
 class CorruptDownload(IntegrityBroken):
     reference = "corrupt-download"
+    what = "{name} of {repository} is not what the hub says it is"
+    why = "{reason}"
+    fix = "run the command again; if it stays so, what answers for the hub is not to be trusted"
 
-    def __init__(self, repository: str, name: str, why: str) -> None:
-        super().__init__(
-            what=f"{name} of {repository} is not what the hub says it is",
-            why=why,
-            fix="run the command again; if it stays so, what answers for the hub is not to be trusted",
-        )
+    repository: str
+    name: str
+    reason: str
 
 
 class UnsafeHubName(InputRefused):
     reference = "unsafe-hub-name"
+    what = "the index of {repository} names {name!q}"
+    why = "a shard lies beside its index, under a plain name"
+    fix = "use another revision"
 
-    def __init__(self, repository: str, name: str) -> None:
-        super().__init__(
-            what=f"the index of {repository} names {name[:80]!r}",
-            why="a shard lies beside its index, under a plain name",
-            fix="use another revision",
-        )
+    repository: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

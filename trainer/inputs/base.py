@@ -21,24 +21,21 @@ from peft_registry.trainer.bases.quantization import describe
 
 class NotABase(InputRefused):
     reference = "not-a-base"
+    what = "{label} is no base"
+    why = "it is registered as {kind}; training starts from a whole model"
+    fix = "name a base in `base:`; `registry list --kind base` shows them"
 
-    def __init__(self, label: str, kind: str) -> None:
-        super().__init__(
-            what=f"{label} is no base",
-            why=f"it is registered as {kind}; training starts from a whole model",
-            fix="name a base in `base:`; `registry list --kind base` shows them",
-        )
+    label: str
+    kind: str
 
 
 class BaseChanged(IntegrityBroken):
     reference = "base-changed"
+    what = "{path} of the base changed between its check and its loading"
+    why = "device, inode, size or a time of the file is another, or it came or went"
+    fix = "let whatever writes there finish, then run the command again; nothing was registered"
 
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            what=f"{path} of the base changed between its check and its loading",
-            why="device, inode, size or a time of the file is another, or it came or went",
-            fix="let whatever writes there finish, then run the command again; nothing was registered",
-        )
+    path: str
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,11 @@ MAX_BYTES = 1 << 20
 
 class FactsNotAMapping(InputRefused):
     reference = "facts-not-a-mapping"
+    what = "{path} states no facts"
+    why = "it is not a mapping"
+    fix = "write a key and its value on each line, the first `asserted_by: name and role`"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            what=f"{path} states no facts",
-            why="it is not a mapping",
-            fix="write a key and its value on each line, the first `asserted_by: name and role`",
-        )
+    path: Path
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -13,20 +13,23 @@ from peft_registry.trainer.inputs.training_file import LoadedConfig
 
 class NotContinued(InputRefused):
     reference = "not-continued"
+    what = "training cannot go on from {label}"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, label: str, why: str, fix: str) -> None:
-        super().__init__(what=f"training cannot go on from {label}", why=why, fix=fix)
+    label: str
+    reason: str
+    remedy: str
 
 
 class StartOnOtherBase(IntegrityBroken):
     reference = "start-on-other-base"
+    what = "{label} was not trained on {base.label}"
+    why = "its base has another manifest than {base.manifest_digest.short}: its numbers mean nothing on this one"
+    fix = "name its own base in `base:`; `registry show {label}` has it"
 
-    def __init__(self, label: str, base: Version) -> None:
-        super().__init__(
-            what=f"{label} was not trained on {base.label}",
-            why=f"its base has another manifest than {base.manifest_digest.short}: its numbers mean nothing on this one",
-            fix=f"name its own base in `base:`; `registry show {label}` has it",
-        )
+    label: str
+    base: Version
 
 
 def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[LoadedConfig, Version | None]:

@@ -42,14 +42,16 @@ _WHEEL_FOLDERS = {
 
 class LicenceNotAccepted(InputRefused):
     reference = "licence-not-accepted"
+    what = "the data of {name} is under {licence}, which nobody here accepted"
+    why = "it belongs to others: {source}; `registry suites show {name}` says what is known against it"
+    fix = (
+        "read the licence that lies beside the data, then run the command again with --accept-licence; "
+        "`registry suites add {name} FOLDER --accept-licence` also pins it"
+    )
 
-    def __init__(self, name: str, licence: str, source: str) -> None:
-        super().__init__(
-            what=f"the data of {name} is under {licence}, which nobody here accepted",
-            why=f"it belongs to others: {source}; `registry suites show {name}` says what is known against it",
-            fix="read the licence that lies beside the data, then run the command again with --accept-licence; "
-            f"`registry suites add {name} FOLDER --accept-licence` also pins it",
-        )
+    name: str
+    licence: str
+    source: str
 
 
 class DataWithoutUse(InputRefused):
@@ -85,13 +87,12 @@ class SuiteNotInRepository(InputRefused):
 
 class PinsDamaged(IntegrityBroken):
     reference = "suite-pins-damaged"
+    what = "{path} is not what this tool wrote"
+    why = "{reason}"
+    fix = "restore it from a backup, or remove it and pin again"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"{path} is not what this tool wrote",
-            why=why,
-            fix="restore it from a backup, or remove it and pin again",
-        )
+    path: Path
+    reason: str
 
 
 class SuitePin(Frozen):

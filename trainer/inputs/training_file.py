@@ -17,24 +17,21 @@ MAX_KEY_PARTS = 16  # of an override; no key of the file has more than four
 
 class MalformedOverride(InputRefused):
     reference = "malformed-override"
+    what = "{text!q} overrides nothing"
+    why = "an override is a dotted key, an equals sign and a value"
+    fix = "write it like training.seed=8"
 
-    def __init__(self, text: str) -> None:
-        super().__init__(
-            what=f"{text[:80]!r} overrides nothing",
-            why="an override is a dotted key, an equals sign and a value",
-            fix="write it like training.seed=8",
-        )
+    text: str
 
 
 class NotATrainingFile(InputRefused):
     reference = "not-a-training-file"
+    what = "{path} is not a training file"
+    why = "{reason}"
+    fix = "name the YAML file itself; `registry init` writes a working one"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"{path} is not a training file",
-            why=why,
-            fix="name the YAML file itself; `registry init` writes a working one",
-        )
+    path: Path
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,20 +39,23 @@ _WHY_NOT = {
 
 class AdapterNotRead(IntegrityBroken):
     reference = "adapter-not-read"
+    what = "{folder.name} cannot be read as an adapter"
+    why = "{reason}"
+    fix = "use a folder that peft saved with safetensors; `registry verify` says whether it is whole"
 
-    def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(
-            what=f"{folder.name} cannot be read as an adapter",
-            why=why,
-            fix="use a folder that peft saved with safetensors; `registry verify` says whether it is whole",
-        )
+    folder: Path
+    reason: str
 
 
 class AdapterOptionRefused(InputRefused):
     reference = "adapter-option-refused"
+    what = "an adapter with {key} cannot be merged"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, key: str, why: str, fix: str) -> None:
-        super().__init__(what=f"an adapter with {key} cannot be merged", why=why, fix=fix)
+    key: str
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,13 +28,12 @@ FORMULAE = {
 
 class NotConcatenable(InputRefused):
     reference = "not-concatenable"
+    what = "{label} cannot stay an adapter in a merge"
+    why = "{reason}"
+    fix = "leave --algorithm out, or use ties or dare: what can be folded goes into the base then"
 
-    def __init__(self, label: str, why: str) -> None:
-        super().__init__(
-            what=f"{label} cannot stay an adapter in a merge",
-            why=why,
-            fix="leave --algorithm out, or use ties or dare: what can be folded goes into the base then",
-        )
+    label: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,24 +36,22 @@ _WRAPPER = ".base_layer"
 
 class AdapterTensorUnmatched(IntegrityBroken):
     reference = "adapter-tensor-unmatched"
+    what = "tensor {tensor!r} of the adapter {adapter.folder.name} has no place in the base"
+    why = "{reason}"
+    fix = "merge it into the base that it was trained on; nothing was written"
 
-    def __init__(self, adapter: Adapter, tensor: str, why: str) -> None:
-        super().__init__(
-            what=f"tensor {tensor!r} of the adapter {adapter.folder.name} has no place in the base",
-            why=why,
-            fix="merge it into the base that it was trained on; nothing was written",
-        )
+    adapter: Adapter
+    tensor: str
+    reason: str
 
 
 class TiedMergeRefused(InputRefused):
     reference = "tied-merge-refused"
+    what = "the adapter changes {parameter}, which the base shares between embedding and output head"
+    why = "folded into the shared weights, the change would reach the other side too, where it was not trained"
+    fix = "train without that target, or save the module whole (modules_to_save)"
 
-    def __init__(self, parameter: str) -> None:
-        super().__init__(
-            what=f"the adapter changes {parameter}, which the base shares between embedding and output head",
-            why="folded into the shared weights, the change would reach the other side too, where it was not trained",
-            fix="train without that target, or save the module whole (modules_to_save)",
-        )
+    parameter: str
 
 
 class VocabularyResized(InputRefused):
@@ -69,13 +67,12 @@ class VocabularyResized(InputRefused):
 
 class TensorFormNotMergeable(InputRefused):
     reference = "tensor-form-not-mergeable"
+    what = "the checkpoint's tensor {tensor!r} cannot take the adapter's change"
+    why = "{reason}"
+    fix = "save the base again with the installed transformers, and register that"
 
-    def __init__(self, tensor: str, why: str) -> None:
-        super().__init__(
-            what=f"the checkpoint's tensor {tensor!r} cannot take the adapter's change",
-            why=why,
-            fix="save the base again with the installed transformers, and register that",
-        )
+    tensor: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,13 +18,12 @@ from peft_registry.trainer.merge.tensors import StoredTensor
 
 class ArchitectureNotMergeable(InputRefused):
     reference = "architecture-not-mergeable"
+    what = "no model can be laid out from the configuration of {folder.name}"
+    why = "{reason}"
+    fix = "use a causal language model whose architecture the installed transformers has built in"
 
-    def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(
-            what=f"no model can be laid out from the configuration of {folder.name}",
-            why=why,
-            fix="use a causal language model whose architecture the installed transformers has built in",
-        )
+    folder: Path
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,9 @@ _EVERY_ALGORITHM = (*ALGORITHMS, *FACTOR_ALGORITHMS)
 
 class FourBitMergeRefused(InputRefused):
     reference = "four-bit-merge-refused"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="nothing is merged in 4 bits",
-            why="quantised weights lie on a coarse grid, and a small change rounds back to where it was: the adapter is lost",
-            fix="merge to bf16 (--dtype bf16), with --base-policy dequantised for an adapter trained on a quantised base",
-        )
+    what = "nothing is merged in 4 bits"
+    why = "quantised weights lie on a coarse grid, and a small change rounds back to where it was: the adapter is lost"
+    fix = "merge to bf16 (--dtype bf16), with --base-policy dequantised for an adapter trained on a quantised base"
 
 
 class UnknownAlgorithm(InputRefused):
@@ -43,20 +39,22 @@ class UnknownAlgorithm(InputRefused):
 
 class WeightsDoNotFit(InputRefused):
     reference = "merge-weights-refused"
+    what = "these numbers cannot be used"
+    why = "{reason}"
+    fix = "give one number for each adapter, in their order, such as --weights 0.7,0.3"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="these numbers cannot be used",
-            why=why,
-            fix="give one number for each adapter, in their order, such as --weights 0.7,0.3",
-        )
+    reason: str
 
 
 class MergeOptionRefused(InputRefused):
     reference = "merge-option-refused"
+    what = "{option} cannot be used here"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, option: str, why: str, fix: str) -> None:
-        super().__init__(what=f"{option} cannot be used here", why=why, fix=fix)
+    option: str
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)

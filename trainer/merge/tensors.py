@@ -21,11 +21,12 @@ _MAX_INDEX_BYTES = 64 * 1024 * 1024
 
 class CheckpointIncomplete(InputRefused):
     reference = "checkpoint-incomplete"
+    what = "the weights in {folder.name} are not complete"
+    why = "{reason}"
+    fix = "fetch the whole model again"
 
-    def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(
-            what=f"the weights in {folder.name} are not complete", why=why, fix="fetch the whole model again"
-        )
+    folder: Path
+    reason: str
 
 
 class NumberFormatRefused(InputRefused):

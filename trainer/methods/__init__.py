@@ -20,35 +20,30 @@ from peft_registry.schemas.offload import check_offload
 
 class MethodNotAvailable(InputRefused):
     reference = "method-not-available"
+    what = "the method {name} is not available in this version"
+    why = "its name is reserved, and nothing implements it yet"
+    fix = "use one of {available!l}"
 
-    def __init__(self, name: str, available: tuple[str, ...]) -> None:
-        super().__init__(
-            what=f"the method {name} is not available in this version",
-            why="its name is reserved, and nothing implements it yet",
-            fix=f"use one of {', '.join(available)}",
-        )
+    name: str
+    available: tuple[str, ...]
 
 
 class PackingRefused(InputRefused):
     reference = "packing-refused"
+    what = "training.packing cannot be used here"
+    why = "{reason}"
+    fix = "set training.packing: false; rows are padded then"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="training.packing cannot be used here",
-            why=why,
-            fix="set training.packing: false; rows are padded then",
-        )
+    reason: str
 
 
 class CheckpointingRefused(InputRefused):
     reference = "gradient-checkpointing-refused"
+    what = "training.gradient_checkpointing cannot be used with {name}"
+    why = "the method hands each layer keys and values that a second computation would not see"
+    fix = "set training.gradient_checkpointing: false, and lower training.per_device_train_batch_size instead"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"training.gradient_checkpointing cannot be used with {name}",
-            why="the method hands each layer keys and values that a second computation would not see",
-            fix="set training.gradient_checkpointing: false, and lower training.per_device_train_batch_size instead",
-        )
+    name: str
 
 
 class UnknownGoal(InputRefused):
@@ -65,9 +60,13 @@ class UnknownGoal(InputRefused):
 
 class CombinationRefused(InputRefused):
     reference = "combination-refused"
+    what = "the file asks for {asked}"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, asked: str, why: str, fix: str) -> None:
-        super().__init__(what=f"the file asks for {asked}", why=why, fix=fix)
+    asked: str
+    reason: str
+    remedy: str
 
 
 _ADAPTER_MEMORY = "frozen base at 2 bytes a parameter in bf16; 16 bytes a trained parameter"

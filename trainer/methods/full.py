@@ -16,13 +16,9 @@ GENERATION = "generation_config.json"
 
 class NothingTrainable(InputRefused):
     reference = "nothing-trainable"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="full.freeze leaves nothing to train",
-            why="every parameter's name contains one of its texts",
-            fix="shorten full.freeze",
-        )
+    what = "full.freeze leaves nothing to train"
+    why = "every parameter's name contains one of its texts"
+    fix = "shorten full.freeze"
 
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG001 - nothing random starts here

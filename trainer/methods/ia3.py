@@ -27,24 +27,20 @@ _PAPER = ("k_proj", "v_proj", "down_proj")
 
 class TargetsNotKnown(InputRefused):
     reference = "targets-not-known"
+    what = "ia3.target_modules is auto, and the names of this base's layers are not known"
+    why = "nobody has listed keys, values and MLP layers of the architecture {model_type}"
+    fix = "name them in ia3.target_modules and ia3.feedforward_modules"
 
-    def __init__(self, model_type: str) -> None:
-        super().__init__(
-            what="ia3.target_modules is auto, and the names of this base's layers are not known",
-            why=f"nobody has listed keys, values and MLP layers of the architecture {model_type}",
-            fix="name them in ia3.target_modules and ia3.feedforward_modules",
-        )
+    model_type: str
 
 
 class FeedforwardNotTargeted(InputRefused):
     reference = "feedforward-not-targeted"
+    what = "ia3.feedforward_modules names {names!l}, which ia3.target_modules does not"
+    why = "it says which of the targets are scaled at their input"
+    fix = "add them to ia3.target_modules"
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(
-            what=f"ia3.feedforward_modules names {', '.join(names)}, which ia3.target_modules does not",
-            why="it says which of the targets are scaled at their input",
-            fix="add them to ia3.target_modules",
-        )
+    names: tuple[str, ...]
 
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:

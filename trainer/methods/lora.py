@@ -53,13 +53,9 @@ class PatternUnmatched(InputRefused):
 
 class PissaOnExperts(InputRefused):
     reference = "pissa-on-experts"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="lora.init is pissa, and this base has experts whose weights are one tensor",
-            why="one decomposition of many matrices at once is not what the method means",
-            fix="set lora.init: kaiming, or name layers outside the experts in lora.target_modules",
-        )
+    what = "lora.init is pissa, and this base has experts whose weights are one tensor"
+    why = "one decomposition of many matrices at once is not what the method means"
+    fix = "set lora.init: kaiming, or name layers outside the experts in lora.target_modules"
 
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:

@@ -22,24 +22,23 @@ from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wr
 
 class PrefixDoesNotFit(InputRefused):
     reference = "prefix-does-not-fit"
+    what = "prefix tuning does not fit this base ({model_type})"
+    why = "its attention heads have {head_size} features, and peft makes prefixes of {expected} a head"
+    fix = "use prompt_tuning or lora on this base"
 
-    def __init__(self, model_type: str, head_size: int, expected: int) -> None:
-        super().__init__(
-            what=f"prefix tuning does not fit this base ({model_type})",
-            why=f"its attention heads have {head_size} features, and peft makes prefixes of {expected} a head",
-            fix="use prompt_tuning or lora on this base",
-        )
+    model_type: str
+    head_size: int
+    expected: int
 
 
 class PrefixStartDoesNotFit(InputRefused):
     reference = "prefix-start-does-not-fit"
+    what = "the prefix cannot start at keys and values of this base ({model_type})"
+    why = "its layers do not each keep keys and values of {count} tokens: some share them, or look less far back"
+    fix = "set prefix_tuning.init: random, or take fewer virtual tokens"
 
-    def __init__(self, model_type: str, count: int) -> None:
-        super().__init__(
-            what=f"the prefix cannot start at keys and values of this base ({model_type})",
-            why=f"its layers do not each keep keys and values of {count} tokens: some share them, or look less far back",
-            fix="set prefix_tuning.init: random, or take fewer virtual tokens",
-        )
+    model_type: str
+    count: int
 
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:

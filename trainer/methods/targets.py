@@ -28,13 +28,12 @@ class TargetsNotFound(InputRefused):
 
 class TiedTarget(InputRefused):
     reference = "tied-target"
+    what = "{key} names {name}, whose weights the base shares with another layer"
+    why = "an update of one would silently change, or miss, the other when it is merged"
+    fix = "take {name} out of {key}"
 
-    def __init__(self, key: str, name: str) -> None:
-        super().__init__(
-            what=f"{key} names {name}, whose weights the base shares with another layer",
-            why="an update of one would silently change, or miss, the other when it is merged",
-            fix=f"take {name} out of {key}",
-        )
+    key: str
+    name: str
 
 
 def require_targets(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:

@@ -40,13 +40,11 @@ class NothingToResume(NotFound):
 
 class StillRunning(InputRefused):
     reference = "still-running"
+    what = "the run {run_id} is still running"
+    why = "another process holds its folder"
+    fix = "let it finish, or stop it first"
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(
-            what=f"the run {run_id} is still running",
-            why="another process holds its folder",
-            fix="let it finish, or stop it first",
-        )
+    run_id: str
 
 
 @contextmanager

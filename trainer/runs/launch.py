@@ -44,35 +44,27 @@ _FAMILIES: dict[int, type[KnownError]] = {
 
 class ProcessDied(RunFailed):
     reference = "process-died"
+    what = "a process of the training ended before its time"
+    why = "torchrun stopped the others and ended with {code}; what the processes said is above. Nothing was registered"
+    fix = "look for memory that ran out, then `registry train --resume`, or start anew"
 
-    def __init__(self, code: int) -> None:
-        super().__init__(
-            what="a process of the training ended before its time",
-            why=f"torchrun stopped the others and ended with {code}; what the processes said is above. Nothing was registered",
-            fix="look for memory that ran out, then `registry train --resume`, or start anew",
-        )
+    code: int
 
 
 class TorchrunMissing(Unavailable):
     reference = "torchrun-missing"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="several processes cannot be started",
-            why="torch has no torch.distributed here",
-            fix="leave --nproc out",
-        )
+    what = "several processes cannot be started"
+    why = "torch has no torch.distributed here"
+    fix = "leave --nproc out"
 
 
 class LaunchRefused(InputRefused):
     reference = "launch-refused"
+    what = "the processes cannot be started as asked"
+    why = "{reason}"
+    fix = "start the same command on every machine, on the same base and data; `registry train --help` has --nnodes"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="the processes cannot be started as asked",
-            why=why,
-            fix="start the same command on every machine, on the same base and data; `registry train --help` has --nnodes",
-        )
+    reason: str
 
 
 class RegisteredElsewhere(Exception):
@@ -153,7 +145,7 @@ def run_workers(job: Job, launch: Launch, *, meeting: str, observe: Observe) -> 
         code = process.wait()
     if said:
         family = _FAMILIES.get(int(said["exit"]), RunFailed)
-        raise family(what=str(said["what"]), why=str(said["why"]), fix=str(said["fix"]))
+        raise family.in_words(what=str(said["what"]), why=str(said["why"]), fix=str(said["fix"]))
     if code:
         raise ProcessDied(code)
 

@@ -26,13 +26,12 @@ _EVERY_SECONDS = 300.0
 
 class CheckpointBroken(IntegrityBroken):
     reference = "checkpoint-broken"
+    what = "the checkpoint {path.parent.name}/{path.name} cannot be resumed"
+    why = "{reason}"
+    fix = "start the run anew with `registry train CONFIG`"
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"the checkpoint {path.parent.name}/{path.name} cannot be resumed",
-            why=why,
-            fix="start the run anew with `registry train CONFIG`",
-        )
+    path: Path
+    reason: str
 
 
 @dataclass(slots=True)

@@ -23,11 +23,11 @@ _MODES: dict[str, Literal["reference", "copy", "link"]] = {"reference": "referen
 
 class UnknownStoreMode(InputRefused):
     reference = "unknown-store-mode"
+    what = "--store {mode} is not known"
+    why = "it is reference, copy or link"
+    fix = "leave it out for reference"
 
-    def __init__(self, mode: str) -> None:
-        super().__init__(
-            what=f"--store {mode} is not known", why="it is reference, copy or link", fix="leave it out for reference"
-        )
+    mode: str
 
 
 class UnknownFact(InputRefused):

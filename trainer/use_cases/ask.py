@@ -28,35 +28,31 @@ BASE = "base"  # what `--against base` means: the base of the version that is as
 
 class NothingAsked(InputRefused):
     reference = "nothing-asked"
+    what = "there is no question"
+    why = "a version goes on with the text that it is given"
+    fix = 'write one in quotes: registry ask {name} "May I borrow your pen?"'
 
-    def __init__(self, reference: str) -> None:
-        super().__init__(
-            what="there is no question",
-            why="a version goes on with the text that it is given",
-            fix=f'write one in quotes: registry ask {reference} "May I borrow your pen?"',
-        )
+    name: str
 
 
 class QuestionTooLong(InputRefused):
     reference = "question-too-long"
+    what = "the question has {tokens} tokens, and {label} reads {room}"
+    why = "an answer needs a place behind it, and positions beyond the context were never trained"
+    fix = "ask a shorter question"
 
-    def __init__(self, label: str, tokens: int, room: int) -> None:
-        super().__init__(
-            what=f"the question has {tokens} tokens, and {label} reads {room}",
-            why="an answer needs a place behind it, and positions beyond the context were never trained",
-            fix="ask a shorter question",
-        )
+    label: str
+    tokens: int
+    room: int
 
 
 class NoBaseKnown(InputRefused):
     reference = "no-base-known"
+    what = "the base of {label} is not registered here"
+    why = "an adapter answers only on its base, and a version of its own has none to compare with"
+    fix = "add the base with `registry base add`, or compare with another version"
 
-    def __init__(self, label: str) -> None:
-        super().__init__(
-            what=f"the base of {label} is not registered here",
-            why="an adapter answers only on its base, and a version of its own has none to compare with",
-            fix="add the base with `registry base add`, or compare with another version",
-        )
+    label: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,11 @@ class UnknownMethod(InputRefused):
 
 class MalformedRate(InputRefused):
     reference = "malformed-rate"
+    what = "{word!q} gives no method a learning rate"
+    why = "it is a method, an equals sign and a positive number"
+    fix = "write it like lora=2e-4"
 
-    def __init__(self, word: str) -> None:
-        super().__init__(
-            what=f"{word[:60]!r} gives no method a learning rate",
-            why="it is a method, an equals sign and a positive number",
-            fix="write it like lora=2e-4",
-        )
+    word: str
 
 
 class NothingCompared(RunFailed):

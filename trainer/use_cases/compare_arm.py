@@ -29,13 +29,12 @@ _IMPORTED_ONCE = ["peft_registry.trainer.use_cases.arm_imports"]
 
 class ArmLost(RunFailed):
     reference = "arm-lost"
+    what = "the process of the arm {label} ended without an answer"
+    why = "its exit code is {code}; −9 is what the system does when memory runs out"
+    fix = "run the comparison again: arms that are registered are not trained twice"
 
-    def __init__(self, label: str, code: int | None) -> None:
-        super().__init__(
-            what=f"the process of the arm {label} ended without an answer",
-            why=f"its exit code is {code}; −9 is what the system does when memory runs out",
-            fix="run the comparison again: arms that are registered are not trained twice",
-        )
+    label: str
+    code: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,13 +47,12 @@ _RUNS_LOOKED_AT = 50
 
 class UnknownArchitecture(InputRefused):
     reference = "unknown-architecture"
+    what = "{name} describes no model that can be built"
+    why = "{reason}"
+    fix = "use the config.json of a causal language model whose architecture the installed transformers has built in"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(
-            what=f"{name} describes no model that can be built",
-            why=why,
-            fix="use the config.json of a causal language model whose architecture the installed transformers has built in",
-        )
+    name: str
+    reason: str
 
 
 def estimate_run(

@@ -39,22 +39,19 @@ SCORES = "scores"  # under the home
 
 class NothingToEvaluate(InputRefused):
     reference = "nothing-to-evaluate"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="no question was asked",
-            why="neither a suite, nor answers, nor text to retain was named",
-            fix="name a suite: registry evaluate REF --suite house",
-        )
+    what = "no question was asked"
+    why = "neither a suite, nor answers, nor text to retain was named"
+    fix = "name a suite: registry evaluate REF --suite house"
 
 
 class NotEvaluable(InputRefused):
     reference = "not-evaluable"
+    what = "{label} cannot be evaluated here"
+    why = "{reason}"
+    fix = "register its base first: registry base add …"
 
-    def __init__(self, label: str, why: str) -> None:
-        super().__init__(
-            what=f"{label} cannot be evaluated here", why=why, fix="register its base first: registry base add …"
-        )
+    label: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,12 @@ _HOW = Bootstrap(seed=0, draws=DEFAULT_DRAWS, level=0.95)
 
 class StepNotMeasured(NotChecked):
     reference = "step-not-measured"
+    what = "what {label} does of the task {task} cannot be said"
+    why = "its evaluation holds no held-out rows of that task, or other rows than the one that it is compared with"
+    fix = "train the tasks under a new name, so that every step is measured on the same rows"
 
-    def __init__(self, label: str, task: str) -> None:
-        super().__init__(
-            what=f"what {label} does of the task {task} cannot be said",
-            why="its evaluation holds no held-out rows of that task, or other rows than the one that it is compared with",
-            fix="train the tasks under a new name, so that every step is measured on the same rows",
-        )
+    label: str
+    task: str
 
 
 @dataclass(frozen=True, slots=True)

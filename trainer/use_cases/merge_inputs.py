@@ -30,35 +30,34 @@ from peft_registry.trainer.merge.request import MergeOptionRefused, MergeRequest
 
 class NotAnAdapter(InputRefused):
     reference = "not-an-adapter"
+    what = "{label} is no adapter"
+    why = "it is registered as {kind}; a merge folds adapters into the base that they were trained on"
+    fix = "name adapters; `registry list --kind adapter` shows them"
 
-    def __init__(self, label: str, kind: str) -> None:
-        super().__init__(
-            what=f"{label} is no adapter",
-            why=f"it is registered as {kind}; a merge folds adapters into the base that they were trained on",
-            fix="name adapters; `registry list --kind adapter` shows them",
-        )
+    label: str
+    kind: str
 
 
 class AlreadyFoldedIn(IntegrityBroken):
     reference = "already-folded-in"
+    what = "{adapter} is folded in already"
+    why = "{where}: a second time it would change the weights twice"
+    fix = "merge it once, into the base that it was trained on"
 
-    def __init__(self, adapter: str, where: str) -> None:
-        super().__init__(
-            what=f"{adapter} is folded in already",
-            why=f"{where}: a second time it would change the weights twice",
-            fix="merge it once, into the base that it was trained on",
-        )
+    adapter: str
+    where: str
 
 
 class OtherBase(IntegrityBroken):
     reference = "other-base"
+    what = "{adapter} was not trained on {asked}"
+    why = "its base has the weights {trained_on}, and {asked} has {found}"
+    fix = "merge adapters of one base, into that base; equal shapes do not make it the same"
 
-    def __init__(self, adapter: str, trained_on: Digest, asked: str, found: Digest) -> None:
-        super().__init__(
-            what=f"{adapter} was not trained on {asked}",
-            why=f"its base has the weights {trained_on}, and {asked} has {found}",
-            fix="merge adapters of one base, into that base; equal shapes do not make it the same",
-        )
+    adapter: str
+    trained_on: Digest
+    asked: str
+    found: Digest
 
 
 class MoreThanOneBeside(InputRefused):

@@ -19,24 +19,24 @@ SEED = 0
 
 class ScoresDiffer(IntegrityBroken):
     reference = "scores-differ"
+    what = "item {item} was recorded with another score than the model gives now"
+    why = "recorded {recorded:.6f}, now {found:.6f} nats; the tolerance is {tolerance:g}"
+    fix = "do not rely on the evaluation; evaluate again, and keep both records"
 
-    def __init__(self, item: str, recorded: float, found: float, tolerance: float) -> None:
-        super().__init__(
-            what=f"item {item} was recorded with another score than the model gives now",
-            why=f"recorded {recorded:.6f}, now {found:.6f} nats; the tolerance is {tolerance:g}",
-            fix="do not rely on the evaluation; evaluate again, and keep both records",
-        )
+    item: str
+    recorded: float
+    found: float
+    tolerance: float
 
 
 class NothingToScore(NotChecked):
     reference = "nothing-to-score-again"
+    what = "no item of the evaluation of {label} could be scored again"
+    why = "{reason}"
+    fix = "pin the suite's data: registry suites add NAME FOLDER --accept-licence"
 
-    def __init__(self, label: str, why: str) -> None:
-        super().__init__(
-            what=f"no item of the evaluation of {label} could be scored again",
-            why=why,
-            fix="pin the suite's data: registry suites add NAME FOLDER --accept-licence",
-        )
+    label: str
+    reason: str
 
 
 def score_each_again(

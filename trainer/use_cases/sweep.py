@@ -34,13 +34,11 @@ RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 class SweepOfWhat(InputRefused):
     reference = "sweep-of-what"
+    what = "there is no sweep of {key!q}"
+    why = "one value is swept, over five decades: learning_rate"
+    fix = "write --sweep learning_rate, or --sweep learning_rate=1e-5,1e-4,1e-3"
 
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            what=f"there is no sweep of {key[:40]!r}",
-            why="one value is swept, over five decades: learning_rate",
-            fix="write --sweep learning_rate, or --sweep learning_rate=1e-5,1e-4,1e-3",
-        )
+    key: str
 
 
 def parse_sweep(text: str) -> tuple[float, ...]:

@@ -35,24 +35,22 @@ class UnknownSuite(InputRefused):
 
 class SuiteNamedTwice(InputRefused):
     reference = "suite-named-twice"
+    what = "the suite {name} is named twice"
+    why = "each of its rows would be in the evaluation twice"
+    fix = "name it once"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"the suite {name} is named twice",
-            why="each of its rows would be in the evaluation twice",
-            fix="name it once",
-        )
+    name: str
 
 
 class NothingMeasures(InputRefused):
     reference = "nothing-measures"
+    what = "{key} asks for {name!r}, which nothing here measures"
+    why = "there is {known!l}"
+    fix = "leave it out: a question without an answer must not look answered"
 
-    def __init__(self, key: str, name: str, known: Sequence[str]) -> None:
-        super().__init__(
-            what=f"{key} asks for {name!r}, which nothing here measures",
-            why=f"there is {', '.join(known)}",
-            fix="leave it out: a question without an answer must not look answered",
-        )
+    key: str
+    name: str
+    known: Sequence[str]
 
 
 class SuiteFileNeeded(InputRefused):

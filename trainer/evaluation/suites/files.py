@@ -21,24 +21,26 @@ MAX_FILES = 200
 
 class MalformedSuite(InputRefused):
     reference = "malformed-suite"
+    what = "row {row} of {file} is not a row of {suite}"
+    why = "{reason}"
+    fix = "use the file as its authors publish it, or correct the row"
 
-    def __init__(self, suite: str, file: str, row: int, why: str) -> None:
-        super().__init__(
-            what=f"row {row} of {file} is not a row of {suite}",
-            why=why,
-            fix="use the file as its authors publish it, or correct the row",
-        )
+    suite: str
+    file: str
+    row: int
+    reason: str
 
 
 class OtherSuiteFile(IntegrityBroken):
     reference = "other-suite-file"
+    what = "{file} is not the file that {suite} was pinned to"
+    why = "expected {expected}, the file has {found}; figures of different files do not compare"
+    fix = "restore the pinned file, or pin the new one and evaluate every arm again"
 
-    def __init__(self, suite: str, file: str, expected: Digest, found: Digest) -> None:
-        super().__init__(
-            what=f"{file} is not the file that {suite} was pinned to",
-            why=f"expected {expected}, the file has {found}; figures of different files do not compare",
-            fix="restore the pinned file, or pin the new one and evaluate every arm again",
-        )
+    suite: str
+    file: str
+    expected: Digest
+    found: Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,11 @@ from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 class LimitRefused(InputRefused):
     reference = "limit-refused"
+    what = "{limit} rows cannot be evaluated"
+    why = "a selection needs at least one row"
+    fix = "give --limit a number from 1 on, or leave it out for all rows"
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            what=f"{limit} rows cannot be evaluated",
-            why="a selection needs at least one row",
-            fix="give --limit a number from 1 on, or leave it out for all rows",
-        )
+    limit: int
 
 
 def limited(suite: LoadedSuite, limit: int | None, *, seed: int) -> LoadedSuite:

@@ -85,7 +85,7 @@ def test_a_manifest_other_than_the_one_named_is_refused_before_anything_is_liste
 
 
 def test_what_is_not_trusted_is_neither_listed_nor_copied(tmp_path: Path) -> None:
-    files = Shelf(NotChecked(what="a", why="b", fix="c")).files()
+    files = Shelf(NotChecked.in_words(what="a", why="b", fix="c")).files()
     with pytest.raises(NotChecked):
         files.entries("")
     with pytest.raises(NotChecked):

@@ -78,7 +78,7 @@ def test_a_good_signature_by_another_trusted_key_than_recorded_is_broken():
     with pytest.raises(dsse.WrongSigner) as caught:
         dsse.verify(an_envelope(), [STRANGER.public, LAB.public], expected_key_id=STRANGER.public.key_id)
     assert isinstance(caught.value, dsse.BadSignature)
-    assert caught.value.found == LAB.public.key_id
+    assert caught.value.signer == LAB.public.key_id
 
 
 def test_the_payload_type_is_part_of_what_is_signed_and_checked_after_the_signature():
