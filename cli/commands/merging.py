@@ -142,7 +142,7 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
     import tempfile
 
     from peft_registry.cli.progress import Progress
-    from peft_registry.trainer.merge.outlook import outlook_of
+    from peft_registry.trainer.merge.merge_preview import outlook_of
     from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 
     progress = Progress(story_on_stdout=output is Output.text)

@@ -21,7 +21,7 @@ from peft_registry.registry.evaluation.aggregate import (
     threshold_key,
 )
 from peft_registry.registry.evaluation.comparisons import ids_digest
-from peft_registry.registry.evaluation.further import FURTHER, further_figures
+from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.items import MalformedItems, Row, describe_items, read_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of

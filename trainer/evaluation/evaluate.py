@@ -19,7 +19,7 @@ from peft_registry.registry.evaluation.aggregate import (
     grouped_readings,
     threshold_key,
 )
-from peft_registry.registry.evaluation.further import FURTHER, further_figures
+from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.items import Item, Row, describe_items, read_items, write_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import PLAN, STATISTICS, statistics_of
@@ -40,11 +40,11 @@ from peft_registry.schemas.evaluation import (
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
-from peft_registry.trainer.evaluation.finished import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.leakage import check_leakage
 from peft_registry.trainer.evaluation.neutral import neutral_dataset
 from peft_registry.trainer.evaluation.placebo import has_placebo, placebo
 from peft_registry.trainer.evaluation.provenance import harness, limitations_of
+from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import PREFIX_POLICY, in_float32, max_length_of, token_budget_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.machine.environment import Hardware, library_versions

@@ -10,8 +10,8 @@ from peft_registry.schemas.dataset import DataIdentity, Split
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.data.tokenize import IGNORED, Example
+from peft_registry.trainer.evaluation.prefix_trees import TokenRow
 from peft_registry.trainer.evaluation.scoring import Order, log_likelihoods
-from peft_registry.trainer.evaluation.trees import TokenRow
 
 HELD_OUT = "held-out"
 

@@ -22,10 +22,10 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.bases.quantization import computing_in_float32
 from peft_registry.trainer.evaluation.fast_linear import fast_linear
-from peft_registry.trainer.evaluation.finished import NOTHING, FinishedScores
+from peft_registry.trainer.evaluation.prefix_trees import TokenRow
 from peft_registry.trainer.evaluation.questions import Request, Score
-from peft_registry.trainer.evaluation.routes import Route, route_for, run_route, virtual_tokens
-from peft_registry.trainer.evaluation.trees import TokenRow
+from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
+from peft_registry.trainer.evaluation.scoring_backends import Route, route_for, run_route, virtual_tokens
 
 MAX_TOKEN_BUDGET = 8192  # padded tokens in a batch
 LOGITS_BUDGET = 1 << 25  # scored positions × vocabulary in a batch: 128 MiB of fp32 logits

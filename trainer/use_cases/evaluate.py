@@ -389,8 +389,8 @@ def _given(
 
 def _keeper(session: _Session, base: _Base) -> Any:  # peft_registry.trainer.evaluation.evaluate.Keep
     """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""
-    from peft_registry.trainer.evaluation.finished import NOTHING, ScoreFile, score_key
     from peft_registry.trainer.evaluation.provenance import harness
+    from peft_registry.trainer.evaluation.score_cache import NOTHING, ScoreFile, score_key
     from peft_registry.trainer.machine.environment import library_versions
 
     def keep(name: ArmName, composition: Composition) -> Any:

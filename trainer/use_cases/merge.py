@@ -45,7 +45,7 @@ from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome
-    from peft_registry.trainer.merge.making import Made
+    from peft_registry.trainer.merge.write_result import Made
 
 TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their own"
 
@@ -140,7 +140,7 @@ class _Merge:
 
     def complete(self, facts: dict[str, Any] | None, key_id: str, *, register: bool) -> MergeOutcome:
         """Write, measure, judge, describe, register."""
-        from peft_registry.trainer.merge.making import make
+        from peft_registry.trainer.merge.write_result import make
 
         prepared, began = self.prepared, (self.registry.clock(), time.monotonic())
         self._require_room()

@@ -18,7 +18,7 @@ from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.trainer.merge.concatenate import NotConcatenable
-from peft_registry.trainer.merge.outlook import Outlook, outlook_of
+from peft_registry.trainer.merge.merge_preview import Outlook, outlook_of
 from peft_registry.trainer.merge.request import MergeRequest, WeightsDoNotFit
 from peft_registry.trainer.methods import hybrid
 from peft_registry.trainer.use_cases.ask import ask

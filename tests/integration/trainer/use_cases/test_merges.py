@@ -39,7 +39,7 @@ from peft_registry.schemas.progress import Said
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge import updates
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
-from peft_registry.trainer.merge.outlook import outlook_of
+from peft_registry.trainer.merge.merge_preview import outlook_of
 from peft_registry.trainer.merge.request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
 from peft_registry.trainer.use_cases.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge

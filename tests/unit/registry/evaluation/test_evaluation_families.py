@@ -5,8 +5,8 @@ from scipy import stats
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, Plan, aggregate, threshold_key
 from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.extra_figures import further_figures
 from peft_registry.registry.evaluation.families import FAMILIES
-from peft_registry.registry.evaluation.further import further_figures
 from peft_registry.registry.evaluation.items import MalformedItems, read_items, write_items
 from peft_registry.registry.evaluation.readings import Reading
 from peft_registry.registry.evaluation.statistics import mcnemar_exact, mcnemar_mid_p, pearson, spearman

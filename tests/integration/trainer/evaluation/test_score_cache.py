@@ -6,8 +6,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peft_registry.trainer.embedded import embedded_base
-from peft_registry.trainer.evaluation.finished import ScoreFile, score_key
 from peft_registry.trainer.evaluation.questions import Request, Score
+from peft_registry.trainer.evaluation.score_cache import ScoreFile, score_key
 from peft_registry.trainer.evaluation.scoring import score
 
 SECRET = b"of a home"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from peft_registry.trainer.evaluation.trees import TokenRow, Tree, tree_tokens_for, trees_of
+from peft_registry.trainer.evaluation.prefix_trees import TokenRow, Tree, tree_tokens_for, trees_of
 
 Route = Literal["packed", "cached", "plain"]
 Scored = Iterator[tuple[list[int], list[float]]]

@@ -7,9 +7,9 @@ import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from peft_registry.trainer.evaluation.routes import route_for, run_route
+from peft_registry.trainer.evaluation.prefix_trees import TokenRow, tree_tokens_for, trees_of
 from peft_registry.trainer.evaluation.scoring import log_likelihoods
-from peft_registry.trainer.evaluation.trees import TokenRow, tree_tokens_for, trees_of
+from peft_registry.trainer.evaluation.scoring_backends import route_for, run_route
 
 VOCABULARY = 60
 pytestmark = pytest.mark.filterwarnings(
