@@ -100,7 +100,7 @@ def make_model(folder: Path, *, layers: int) -> tuple[Path, Path]:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tests.builders.merge import quiet
+    from tests.builders.merge import suppress_warnings
 
     config = LlamaConfig(
         **SHAPE, num_hidden_layers=layers, num_key_value_heads=4, tie_word_embeddings=False, dtype="bfloat16"
@@ -116,7 +116,7 @@ def make_model(folder: Path, *, layers: int) -> tuple[Path, Path]:
         parameter.data = pool.repeat(times)[: parameter.numel()].reshape(parameter.shape).clone()
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its buffers are computed, not stored
     model.save_pretrained(folder / "base", max_shard_size="1GB")
-    with quiet():
+    with suppress_warnings():
         adapted = get_peft_model(
             model, LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear")
         )
@@ -198,7 +198,7 @@ def weighted_sums(folder: Path) -> None:
     import torch
     from peft import LoraConfig
 
-    from tests.builders.merge import load, merge, quiet, unmerged, write_adapter, write_base
+    from tests.builders.merge import load, merge, suppress_warnings, unmerged, write_adapter, write_base
     from tests.builders.training import a_model
 
     target, weights = "model.layers.0.self_attn.q_proj", (0.7, 0.3)
@@ -206,7 +206,7 @@ def weighted_sums(folder: Path) -> None:
     for kind, rslora in (("LoRA", False), ("rsLoRA", True)):
         config = LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules=["q_proj"], use_rslora=rslora)
         adapters = [write_adapter(base, folder / f"{kind}-{seed}", config, seed=seed, scale=1.0) for seed in (1, 2)]
-        with quiet():
+        with suppress_warnings():
             model = unmerged(base, adapters[0])
             model.load_adapter(adapters[1], adapter_name="second")
         layer = model.base_model.model.get_submodule(target)
@@ -222,7 +222,7 @@ def weighted_sums(folder: Path) -> None:
         for way in ("cat", "svd", "linear", "ties", "dare_linear"):
             torch.manual_seed(0)
             options = {} if way in ("cat", "svd", "linear") else {"density": 0.5}
-            with quiet():
+            with suppress_warnings():
                 model.add_weighted_adapter(["default", "second"], list(weights), way, combination_type=way, **options)
             found = layer.get_delta_weight(way).double()
             errors[way] = float((found - exact).norm() / exact.norm())

@@ -48,7 +48,7 @@ def write_adapter(
     import torch
     from peft import get_peft_model
 
-    with quiet():
+    with suppress_warnings():
         wrapped = get_peft_model(load(base, dtype), config)
     torch.manual_seed(seed)
     for name, parameter in wrapped.named_parameters():
@@ -56,7 +56,7 @@ def write_adapter(
             noise = torch.randn_like(parameter, dtype=torch.float32) * scale
             parameter.data = (parameter.data.float() + noise).to(parameter.dtype)
             assert noise.abs().max() > 0, name
-    with quiet():
+    with suppress_warnings():
         wrapped.save_pretrained(folder, save_embedding_layers=False)
     return folder
 
@@ -65,7 +65,7 @@ def unmerged(base: Path, adapter: Path, dtype: Any = None) -> Any:
     """Base and adapter as peft runs them."""
     from peft import PeftModel
 
-    with quiet():
+    with suppress_warnings():
         return PeftModel.from_pretrained(load(base, dtype), adapter).eval()
 
 
@@ -114,7 +114,7 @@ def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, 
     return register_version(registry, NewArtifact(name, "train", manifest, folder, CARD, statements))
 
 
-class quiet(warnings.catch_warnings):
+class suppress_warnings(warnings.catch_warnings):
     """peft's advice about embeddings and names that transformers has renamed: nothing that a test could act on."""
 
     def __enter__(self) -> None:

@@ -8,7 +8,7 @@
   transformers converts while loading (the fused experts of a mixture) is written, into a folder that the caller removes.
 - A weight that waits is empty for whoever looks at it outside of its layer's own forward pass. What must look is refused
   here, or goes through `weights_at_hand`; a method's `prepare`, which asks for shape, device and number format only, runs
-  `with standing_in(model)`.
+  `with meta_weights(model)`.
 """
 
 import logging
@@ -102,7 +102,7 @@ def waiting_in(model: Any) -> Waiting | None:
 
 
 @contextmanager
-def standing_in(model: Any) -> Iterator[None]:
+def meta_weights(model: Any) -> Iterator[None]:
     """Inside, weights that wait look as if they were here: their shape and number format over a single zero.
 
     peft puts an adapter where the weight of its layer is, and what is put on the meta device has no values.

@@ -25,7 +25,7 @@ from peft_registry.schemas.errors import NotChecked
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.methods import METHODS, implementation
-from peft_registry.trainer.training.loop import ready
+from peft_registry.trainer.training.loop import training_mode
 from peft_registry.trainer.training.optimizers import optimizer_for
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -212,7 +212,7 @@ class _Twin:
             one.register_post_accumulate_grad_hook(lambda tensor: _add(live, _size(tensor.grad)))
             for one in self.trainable
         ]
-        with live, ready(self.model, self.config.training, "padded"):
+        with live, training_mode(self.model, self.config.training, "padded"):
             with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
                 logits = _logits(self.model, shape)
             activations = live.now - _size(logits)

@@ -29,7 +29,7 @@ from transformers.pytorch_utils import Conv1D
 from peft_registry.schemas.config import LoraBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.machine.seeding import seed_of
-from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, quiet, save_adapter, wrapped
+from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, save_adapter, suppress_warnings, wrapped
 from peft_registry.trainer.methods.targets import LINEAR, require_modules, require_targets, routers
 
 _KEY = "lora.target_modules"
@@ -157,7 +157,7 @@ def _require_patterns(model: Any, block: LoraBlock) -> None:
 
 def _start_at_principal_components(model: Any, ours: LoraConfig) -> None:
     """Both adapters start at the same A₀, B₀; the frozen one counts negatively, so that the sum is a no-op."""
-    with quiet():
+    with suppress_warnings():
         model.add_adapter(_START, replace(ours, lora_dropout=0.0, bias="none"))
     model.base_model.set_adapter(["default", _START])
     with torch.no_grad():

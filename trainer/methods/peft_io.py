@@ -56,12 +56,12 @@ class StartDiffers(InputRefused):
 
 def wrapped(model: Any, config: PeftConfig) -> Any:
     """The model with a new adapter in place, only it trainable."""
-    with quiet():
+    with suppress_warnings():
         return get_peft_model(model, config)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Without the warnings that nobody who trains or loads here can do anything about."""
     with warnings.catch_warnings():
         # peft 0.21 still asks for the name that transformers 5.23 renamed

@@ -143,7 +143,7 @@ def train(
         elif processes.size == 1:
             observe(Said("resume", f"all {run.total} steps were trained before"))
     observe(Started(_STEP, total=run.total, unit="step"))
-    with ready(model, settings, layout) as run.attention:
+    with training_mode(model, settings, layout) as run.attention:
         _take_all(run, batches, layout, checkpoints=checkpoints, observe=observe, clock=clock)
     observe(Finished(_STEP))
     return run.result(layout)
@@ -221,7 +221,7 @@ class _Run:
 
     def take(self, step: int, window: list[Batch]) -> float:
         """One optimizer step over the micro-batches of `window`; the mean loss before it."""
-        with allocating(step):
+        with translate_out_of_memory(step):
             loss, vocabulary = self._backward(window)
             check_loss(
                 step,
@@ -349,7 +349,7 @@ def _take_all(
 
 
 @contextmanager
-def ready(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowAttention | None]:
+def training_mode(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowAttention | None]:
     """The model in training mode, with what makes it fast or small; afterwards as it was, in evaluation mode."""
     with ExitStack() as stack:
         model.train()
@@ -389,7 +389,7 @@ def _windows(batches: Batches, run: _Run, layout: Layout) -> Iterator[list[Batch
 
 
 @contextmanager
-def allocating(step: int | None) -> Iterator[None]:
+def translate_out_of_memory(step: int | None) -> Iterator[None]:
     """Says that memory ran out at this step, or before the first, where an allocation in it fails.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run import Trial
-from peft_registry.trainer.bases.offload import refuse_what_looks_at_weights, standing_in
+from peft_registry.trainer.bases.offload import meta_weights, refuse_what_looks_at_weights
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.tokenize import Example
 from peft_registry.trainer.evaluation.scoring import in_float32
@@ -24,7 +24,7 @@ from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from peft_registry.trainer.methods.peft_io import start_from
 from peft_registry.trainer.training.checkpoints import Checkpoints
-from peft_registry.trainer.training.loop import Shape, TrainResult, allocating, supervised_loss, train
+from peft_registry.trainer.training.loop import Shape, TrainResult, supervised_loss, train, translate_out_of_memory
 from peft_registry.trainer.training.optimizers import optimizer_for
 from peft_registry.trainer.training.row_attention import layout_of
 
@@ -97,7 +97,7 @@ def train_all_seeds(
 
 def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
     seed_everything(seed)  # a base may have dropout of its own
-    with standing_in(base), allocating(None):
+    with meta_weights(base), translate_out_of_memory(None):
         model = method.prepare(base, setting.config, seed=seed)
     if setting.config.offload is not None:
         refuse_what_looks_at_weights(model)

@@ -54,7 +54,7 @@ from peft_registry.trainer.runs.resume import (
 )
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.costs.passes import Passes
+    from peft_registry.trainer.costs.forward_passes import Passes
     from peft_registry.trainer.runs.before_after import AskedOfResult, Evaluated
     from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
@@ -202,7 +202,7 @@ class _Run:
 
     def complete(self, facts: dict[str, Any] | None, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
-        from peft_registry.trainer.costs.passes import watched
+        from peft_registry.trainer.costs.forward_passes import count_passes
         from peft_registry.trainer.runs.before_after import evaluate_before_after
         from peft_registry.trainer.training.train_adapter import train_adapter
 
@@ -231,7 +231,7 @@ class _Run:
         manifest = self._manifest(trained)
         second_base = self._second_base(trained)
         self._as_stored(trained)
-        with watched(trained.model, second_base) as passes:
+        with count_passes(trained.model, second_base) as passes:
             evaluated = evaluate_before_after(
                 trained,
                 self.config,

@@ -158,12 +158,12 @@ def test_rows_side_by_side_pay_for_their_own_lengths_only(finished):
 
 
 def test_evaluation_passes_are_counted_as_they_were(base, finished):
-    from peft_registry.trainer.costs.passes import watched
+    from peft_registry.trainer.costs.forward_passes import count_passes
 
     model, law = finished.model, trace_law(finished.model.config, finished.config, backward=False)
     import torch
 
-    with torch.no_grad(), watched(model, None) as passes:
+    with torch.no_grad(), count_passes(model, None) as passes:
         model(input_ids=torch.zeros((2, 7), dtype=torch.long))
         with model.disable_adapter():
             model(input_ids=torch.zeros((1, 5), dtype=torch.long))
@@ -178,10 +178,10 @@ def test_evaluation_passes_are_counted_as_they_were(base, finished):
 def test_a_cached_context_is_paid_for_by_the_queries_that_look_at_it():
     import torch
 
-    from peft_registry.trainer.costs.passes import watched
+    from peft_registry.trainer.costs.forward_passes import count_passes
 
     model = a_model()
-    with torch.no_grad(), watched(model) as passes:
+    with torch.no_grad(), count_passes(model) as passes:
         cache = model(input_ids=torch.zeros((1, 6), dtype=torch.long), use_cache=True).past_key_values
         model(input_ids=torch.zeros((1, 2), dtype=torch.long), past_key_values=cache)
     assert (passes.tokens, passes.squares) == (8, 36 + 2 * 8)

@@ -18,7 +18,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from tests.builders.merge import load, merge, quiet, unmerged, write_adapter, write_base
+from tests.builders.merge import load, merge, suppress_warnings, unmerged, write_adapter, write_base
 from tests.builders.training import a_model
 
 SMALL = {"vocab_size": 120, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -168,7 +168,7 @@ def test_the_stored_tensors_are_those_of_pefts_own_merge_bit_for_bit(
     base, adapter = pairs(row, dtype)
     merge(base, adapter, into=tmp_path / "merged", dtype=None)
     computed = torch.float32 if row in ROUNDED_TWICE_BY_PEFT else dtype
-    with quiet():
+    with suppress_warnings():
         merged = PeftModel.from_pretrained(load(base, computed), adapter).merge_and_unload()
     theirs = {name: value.to(dtype) for name, value in merged.state_dict().items()}
     ours = load(tmp_path / "merged", dtype).state_dict()

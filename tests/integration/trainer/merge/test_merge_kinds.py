@@ -26,7 +26,7 @@ from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
 from peft_registry.trainer.use_cases.merge_inputs import MoreThanOneBeside, plan_merge
 from tests.builders.homes import a_home
-from tests.builders.merge import CARD, load, quiet, register_adapter, unmerged, write_adapter
+from tests.builders.merge import CARD, load, register_adapter, suppress_warnings, unmerged, write_adapter
 from tests.builders.training import a_base_folder
 
 LORA = {"task_type": "CAUSAL_LM", "lora_alpha": 8}
@@ -66,7 +66,7 @@ def merged(registry: Registry, *references: str, **choices: Any) -> MergeOutcome
 
 def exact(base: Path, folder: Path, module: str) -> torch.Tensor:
     """0.7·Δ_a + 0.3·Δ_b of one module, by peft's own deltas in fp64."""
-    with quiet():
+    with suppress_warnings():
         model = unmerged(base, folder / "a")
         model.load_adapter(folder / "b", adapter_name="second")
     layer = model.base_model.model.get_submodule(module)
@@ -131,7 +131,7 @@ def test_what_cannot_be_folded_becomes_a_bundle_with_the_reason_and_reloads(
     assert b"Nothing was folded" in (records.card or b"")
     assert verify_version(registry, found.version).verdict == "verified"
     pull_version(registry, found.version, tmp_path / "pulled")
-    with quiet():
+    with suppress_warnings():
         models = [
             PeftModel.from_pretrained(load(base), folder).eval()
             for folder in (tmp_path / "pulled" / "adapters" / "00", base.parent / "prompt")
@@ -150,7 +150,7 @@ def answers_of(model: Any) -> torch.Tensor:
 
 def loaded_as_the_card_says(folder: Path) -> Any:
     """A bundle with folded weights, with the libraries that everybody has."""
-    with quiet():
+    with suppress_warnings():
         return PeftModel.from_pretrained(load(folder / "model"), folder / "adapters" / "00").eval()
 
 

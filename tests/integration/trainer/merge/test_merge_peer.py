@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from tests.builders.merge import load, merge, quiet, unmerged, write_adapter, write_base
+from tests.builders.merge import load, merge, suppress_warnings, unmerged, write_adapter, write_base
 from tests.builders.training import a_model, a_tokenizer
 from tests.conftest import not_run
 
@@ -24,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     a_tokenizer().save_pretrained(base)
     for seed, name in enumerate(("a", "b")):
         adapter = write_adapter(base, folder / name, LoraConfig(**LORA, use_rslora=bool(seed)), seed=seed)
-        with quiet():
+        with suppress_warnings():
             unmerged(base, adapter).merge_and_unload().save_pretrained(folder / f"whole-{name}")
         a_tokenizer().save_pretrained(folder / f"whole-{name}")
     return folder

@@ -28,7 +28,7 @@ from peft_registry.trainer.embedded import embedded_base, example_rows
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
-from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, quiet, start_from
+from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, start_from, suppress_warnings
 from peft_registry.trainer.use_cases.compare import registered_before
 from peft_registry.trainer.use_cases.forgetting import StepNotMeasured, forgetting_of
 from peft_registry.trainer.use_cases.train import train_and_register
@@ -128,7 +128,7 @@ def test_the_losses_and_what_was_forgotten_are_those_of_the_reloaded_adapters(tr
     losses = []
     for version in (trained.versions[0], trained.versions[-1]):
         pull_version(trained.registry, version, tmp_path / version.name)
-        with quiet():
+        with suppress_warnings():
             model = PeftModel.from_pretrained(
                 AutoModelForCausalLM.from_pretrained(base), tmp_path / version.name
             ).eval()

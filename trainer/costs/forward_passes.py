@@ -1,4 +1,4 @@
-"""What forward passes were made of: positions, squared lengths, and positions through the output head, by watching them."""
+"""What forward passes were made of: positions, squared lengths, and positions through the output head."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +10,7 @@ from peft_registry.trainer.training.loop import Shape
 
 @dataclass(slots=True)
 class Passes:
-    """Sums over all forward passes that were watched."""
+    """Sums over all forward passes that were counted."""
 
     count: int = 0
     tokens: int = 0
@@ -24,7 +24,7 @@ class Passes:
 
 
 @contextmanager
-def watched(*models: Any) -> Iterator[Passes]:  # torch modules, perhaps wrapped by peft; None is passed over
+def count_passes(*models: Any) -> Iterator[Passes]:  # torch modules, perhaps wrapped by peft; None is passed over
     """Count the forward passes of these models inside."""
     passes = Passes()
 
