@@ -1,5 +1,6 @@
 """Opening what a command needs, from its options. Imports the registry only when a command runs."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
+
+
+def typed_command() -> tuple[str, ...]:
+    """The words after `registry` on the command line, for the record of a run."""
+    return tuple(sys.argv[1:])
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def compare(
 ) -> None:
     """Train several methods on the same rows, side by side. One arm for each method and seed, all registered."""
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
+    from peft_registry.cli.wiring import opened, typed_command
     from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates
 
     if claims is not None:
@@ -159,7 +159,9 @@ def compare(
         if sweep is not None:
             _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
             return
-        found = compare_methods(registry, config, tuple(overrides or ()), plan, observe=progress)
+        found = compare_methods(
+            registry, config, tuple(overrides or ()), plan, command=typed_command(), observe=progress
+        )
         if mirror:
             from peft_registry.cli.mirror import mirror_after
 
@@ -188,9 +190,12 @@ def _sweep(
     key: str,
     observe: "Observe",
 ) -> None:
+    from peft_registry.cli.wiring import typed_command
     from peft_registry.trainer.use_cases.sweep import parse_sweep, sweep_rates
 
-    console.out_json(sweep_rates(registry, config, overrides, methods, parse_sweep(key), observe=observe))
+    console.out_json(
+        sweep_rates(registry, config, overrides, methods, parse_sweep(key), command=typed_command(), observe=observe)
+    )
 
 
 def _write_page(path: Path, found: "MethodComparison") -> None:

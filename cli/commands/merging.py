@@ -117,10 +117,11 @@ def diff(
 def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror: bool, output: Output) -> None:
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import typed_command
     from peft_registry.trainer.use_cases.merge import merge_and_register
 
     progress = Progress(story_on_stdout=output is Output.text)
-    outcome = merge_and_register(registry, request, check_only=check, observe=progress)
+    outcome = merge_and_register(registry, request, check_only=check, command=typed_command(), observe=progress)
     mirrored = mirror_after(registry) if mirror and not check else "not mirrored"
     if output is Output.json:
         console.out_json(outcome.to_json())

@@ -88,7 +88,7 @@ def train(
     from peft_registry.cli.commands.choosing import estimate
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
+    from peft_registry.cli.wiring import opened, typed_command
     from peft_registry.trainer.inputs.training_file import load_tasks
     from peft_registry.trainer.runs.folder import run_to_resume
     from peft_registry.trainer.runs.launch import Launch, RegisteredElsewhere
@@ -108,14 +108,18 @@ def train(
         file = Path(config or "")
         tasks = load_tasks(file, changes) if config not in (None, *changes) and (file.is_file() or not resume) else ()
         if tasks:
-            several = train_tasks(registry, file, tasks, changes, launch=launch, observe=progress)
+            several = train_tasks(
+                registry, file, tasks, changes, launch=launch, command=typed_command(), observe=progress
+            )
             _show_tasks(several, mirror_after(registry) if mirror else "not mirrored", output)
             return
         kept = run_to_resume(registry.folder / "runs", None if config in changes else config) if resume else None
         path = file if kept is None else Path(kept.config)
         asked = changes if kept is None else (*kept.overrides, *changes)
         try:
-            outcome = train_and_register(registry, path, asked, resume=kept, launch=launch, observe=progress)
+            outcome = train_and_register(
+                registry, path, asked, resume=kept, launch=launch, command=typed_command(), observe=progress
+            )
         except RegisteredElsewhere:
             console.note("this machine has done its part; the one of process 0 registers the result")
             return

@@ -52,6 +52,23 @@ def test_every_room_has_its_place_in_a_contract_and_none_stands_loose(layer: str
     assert loose == {"registry": {"extras.py"}, "trainer": {"example.py"}}[layer]
 
 
+def test_the_command_line_is_read_in_cli_alone() -> None:
+    """Elsewhere it is a value that is handed in; a program of its own may read its own arguments where it starts."""
+    readers = []
+    for path in python_files("schemas", "registry", "trainer"):
+        tree = ast.parse(path.read_text("utf-8"))
+        started = [one for one in tree.body if isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)]
+        own = {id(node) for one in started for node in ast.walk(one)}
+        for node in ast.walk(tree):
+            attribute = isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.argv"
+            name = (
+                isinstance(node, ast.ImportFrom) and node.module == "sys" and any(a.name == "argv" for a in node.names)
+            )
+            if (attribute or name) and id(node) not in own:
+                readers.append(str(path.relative_to(ROOT)))
+    assert readers == []
+
+
 @pytest.mark.parametrize(
     "folder", sorted({path.parent for path in python_files(*SOURCE)}), ids=lambda path: str(path.relative_to(ROOT))
 )

@@ -27,9 +27,9 @@ _LOOK_SECONDS = 1.0
 _KINDS: dict[type, str] = {Started: "started", Advanced: "advanced", Finished: "finished", Warned: "warned"}
 
 
-def main() -> None:
+def main(job_file: Path) -> None:
     """Do what the job file says, in the place that torchrun's environment gives."""
-    job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
+    job = Job.model_validate_json(job_file.read_bytes())
     _end_with(job.parent)
     try:
         _train(job)
@@ -121,4 +121,4 @@ def _lives(process: int) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -8,7 +8,6 @@ earlier comparison of the same file that was cut short or by hand, is taken as i
 
 import json
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,9 +84,23 @@ class Plan:
 
 
 def compare_methods(
-    registry: Registry, config_path: Path, overrides: tuple[str, ...], plan: Plan, *, observe: Observe = ignore
+    registry: Registry,
+    config_path: Path,
+    overrides: tuple[str, ...],
+    plan: Plan,
+    *,
+    command: tuple[str, ...] = (),
+    observe: Observe = ignore,
 ) -> MethodComparison:
     """Train what is not there yet, and put the figures side by side.
+
+    Args:
+        registry: where.
+        config_path: the training file.
+        overrides: such as `training.seed=8`, for every arm.
+        plan: which methods, seeds and rates.
+        command: the words of the command line, for the record; none where no command was typed.
+        observe: hears of everything.
 
     Raises:
         UnknownMethod: a name that is none.
@@ -102,7 +115,7 @@ def compare_methods(
     arms = plan_arms(config_path, overrides, loaded, plan)
     for arm in arms:
         pinned(registry, load_training_file(arm.config, arm.overrides), base)  # before the first of them is trained
-    bench = _Bench(registry, base, comparison, plan, observe)
+    bench = _Bench(registry, base, comparison, plan, command, observe)
     results = tuple(bench.result(arm) for arm in arms)
     failures = tuple(one.failure for one in results if one.failure)
     if len(failures) == len(results):
@@ -115,7 +128,7 @@ def compare_methods(
         base_weights=base_record(registry, base).identity.weights,
         data=() if found.run is None else found.run.data,
         hardware="" if found.run is None else str(found.run.compute.hardware.value),
-        command=cut_paths(sys.argv[1:]),
+        command=cut_paths(command),
         created_at=registry.clock(),
         arms=results,
     )
@@ -208,6 +221,7 @@ class _Bench:
     base: Version
     comparison: str
     plan: Plan
+    command: tuple[str, ...]
     observe: Observe
 
     def result(self, arm: Arm) -> ArmResult:
@@ -228,8 +242,9 @@ class _Bench:
             self.registry,
             arm,
             comparison=self.comparison,
-            there=there,
+            registered=there,
             latency=self.plan.latency,
+            command=self.command,
             observe=self.observe,
         )
         if outcome.version is None:

@@ -5,7 +5,6 @@ the same state, without paying for the imports. Events, and the outcome, come ba
 """
 
 import multiprocessing
-import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -66,11 +65,21 @@ def run_arm(
     arm: Arm,
     *,
     comparison: str,
-    there: Version | None = None,
+    registered: Version | None = None,
     latency: bool = True,
+    command: tuple[str, ...] = (),
     observe: Observe,
 ) -> ArmOutcome:
-    """Train and register an arm where it is not `there`, and measure its latency, in a process of its own.
+    """Train and register an arm where it is not `registered`, and measure its latency, in a process of its own.
+
+    Args:
+        registry: where.
+        arm: what to train.
+        comparison: the id of the comparison that it belongs to.
+        registered: the version that the arm gave before; None where it is still to be trained.
+        latency: whether to measure it.
+        command: the words of the command line, for the record; none where no command was typed.
+        observe: hears of everything.
 
     Raises:
         ArmLost: the process died.
@@ -80,10 +89,10 @@ def run_arm(
     context.set_forkserver_preload(_IMPORTED_ONCE)
     passphrase = registry.passphrase() if registry.passphrase and registry.trainer_key.encrypted else None
     here, sending = context.Pipe(duplex=False)
-    label = None if there is None else there.label
+    job = _Job(arm, comparison, None if registered is None else registered.label, latency, command)
     work = context.Process(
         target=_work,
-        args=(sending, registry.folder, passphrase, (arm, comparison, label, latency, sys.argv)),
+        args=(sending, registry.folder, passphrase, job),
         name=arm.label,
     )
     work.start()
@@ -108,21 +117,36 @@ def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutco
         observe(message)
 
 
-def _work(
-    pipe: Connection, home: Path, passphrase: bytes | None, asked: tuple[Arm, str, str | None, bool, list[str]]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the process of an arm is told; `registered` is the label of the version that the arm gave before."""
+
+    arm: Arm
+    comparison: str
+    registered: str | None
+    measure_latency: bool
+    command: tuple[str, ...]
+
+
+def _work(pipe: Connection, home: Path, passphrase: bytes | None, job: _Job) -> None:
     from peft_registry.trainer.use_cases.train import train_and_register
 
-    arm, comparison, label, with_latency, sys.argv = asked
+    arm = job.arm
     registry = open_home(home, passphrase=None if passphrase is None else lambda: passphrase)
     try:
-        version = (
-            train_and_register(registry, arm.config, arm.overrides, comparison=comparison, observe=pipe.send).version
-            if label is None
-            else version_named(registry, label)
-        )
+        if job.registered is None:
+            version = train_and_register(
+                registry,
+                arm.config,
+                arm.overrides,
+                comparison=job.comparison,
+                command=job.command,
+                observe=pipe.send,
+            ).version
+        else:
+            version = version_named(registry, job.registered)
         config = load_training_file(arm.config, arm.overrides).config
-        latency = latency_of(registry, version, config) if with_latency else None
+        latency = latency_of(registry, version, config) if job.measure_latency else None
         pipe.send(ArmOutcome(version.label, latency=latency))
     except (InputRefused, RunFailed) as error:
         pipe.send(ArmOutcome(None, failure=f"{error.what}: {error.why}"))

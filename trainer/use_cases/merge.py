@@ -7,7 +7,6 @@ a full disk neither. The base is always the pristine one; nothing is ever unmerg
 """
 
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
@@ -97,9 +96,21 @@ class MergeOutcome:
 
 
 def merge_and_register(
-    registry: Registry, request: MergeRequest, *, check_only: bool = False, observe: Observe = ignore
+    registry: Registry,
+    request: MergeRequest,
+    *,
+    check_only: bool = False,
+    command: tuple[str, ...] = (),
+    observe: Observe = ignore,
 ) -> MergeOutcome:
     """Merge, measure, and register the result with its records; with `check_only` measure and register nothing.
+
+    Args:
+        registry: where.
+        request: what to merge, and how.
+        check_only: measure, and register nothing.
+        command: the words of the command line, for the record; none where no command was typed.
+        observe: hears of everything.
 
     Raises:
         FoldErrorTooLarge: the merged model does not answer like what was merged; nothing was registered.
@@ -114,7 +125,7 @@ def merge_and_register(
     try:
         with run_folder(runs, merge_id) as folder:
             prepared = plan_merge(registry, request, folder, observe=observe)
-            return _Merge(registry, prepared, merge_id, folder, observe).complete(
+            return _Merge(registry, prepared, merge_id, folder, command, observe).complete(
                 facts, signer, register=not check_only
             )
     except OSError as error:
@@ -132,6 +143,7 @@ class _Merge:
     prepared: Prepared
     merge_id: str
     folder: Path
+    command: tuple[str, ...]
     observe: Observe
 
     @property
@@ -264,7 +276,7 @@ class _Merge:
             tokenizer_policy=TOKENIZER_POLICY,
             stale=() if prepared.request.evaluate else _stale(manifest, prepared),
             environment=describe_environment(
-                choose_hardware(), argv=sys.argv[1:], code_version=package_version("peft-registry")
+                choose_hardware(), argv=self.command, code_version=package_version("peft-registry")
             ),
             wall_seconds=round(time.monotonic() - began[1], 3),
             started_at=began[0],

@@ -5,7 +5,6 @@ after. Its answer is a JSON object; `trainer/learning_rates.json` holds several,
 """
 
 import math
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,9 +67,19 @@ def sweep_rates(
     methods: tuple[str, ...],
     rates: tuple[float, ...],
     *,
+    command: tuple[str, ...] = (),
     observe: Observe = ignore,
 ) -> dict[str, Any]:
     """One point for each method and rate.
+
+    Args:
+        registry: holds the base.
+        config_path: the training file.
+        overrides: such as `training.seed=8`, for every point.
+        methods: their names.
+        rates: learning rates.
+        command: the words of the command line, for the record; none where no command was typed.
+        observe: hears of each point.
 
     Raises:
         InputRefused, NotFound, IntegrityBroken: the file, its data or the base are refused.
@@ -94,7 +103,7 @@ def sweep_rates(
                 observe(Said("sweep", _sentence(point)))
                 points.append(point)
     return {
-        "command": list(cut_paths(sys.argv[1:])),
+        "command": list(cut_paths(command)),
         "base": base.name,
         "base_weights": str(record.identity.weights),
         "parameters": record.parameters_total,

@@ -6,7 +6,6 @@ Everything before `register_version` happens in HOME/runs/<id>: a kill leaves no
 """
 
 import os
-import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -98,6 +97,7 @@ def train_and_register(
     launch: Launch | None = None,
     comparison: str | None = None,
     shared: "SharedBase | None" = None,
+    command: tuple[str, ...] = (),
     observe: Observe = ignore,
 ) -> TrainOutcome:
     """Train as the file says and register the result with its records.
@@ -110,6 +110,7 @@ def train_and_register(
         launch: the processes to train in; None for this one.
         comparison: the id of the comparison that the run is an arm of.
         shared: the loaded base that several runs have in common; None for one of this run's own.
+        command: the words of the command line, for the record; none where no command was typed.
         observe: hears of everything.
 
     Raises:
@@ -162,6 +163,7 @@ def train_and_register(
                 comparison=comparison,
                 shared=shared,
                 start=start,
+                command=command,
             )
             run.warnings += [text for _, text in warnings]
             outcome = run.complete(facts, signer.public.key_id)
@@ -190,6 +192,7 @@ class _Run:
     comparison: str | None = None
     shared: "SharedBase | None" = None
     start: Version | None = None
+    command: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -369,7 +372,7 @@ class _Run:
             parameters_trainable=trainable,
             weights_digest=manifest.weights_digest,
             environment=describe_environment(
-                trained.hardware, argv=sys.argv[1:], code_version=package_version("peft-registry")
+                trained.hardware, argv=self.command, code_version=package_version("peft-registry")
             ),
             compute=compute_record(trained, self.base.record, evaluation=passes.shape, observe=self.observe),
             curve=trained.result.curve,

@@ -74,6 +74,7 @@ def train_tasks(
     overrides: tuple[str, ...] = (),
     *,
     launch: Launch | None = None,
+    command: tuple[str, ...] = (),
     observe: Observe = ignore,
 ) -> TasksOutcome:
     """Train and register each task that is not there yet.
@@ -84,6 +85,7 @@ def train_tasks(
         names: the tasks that `load_tasks` found in it.
         overrides: such as `training.seed=8`, for every task.
         launch: the processes to train in; None for this one.
+        command: the words of the command line, for the record; none where no command was typed.
         observe: hears of everything.
 
     Raises:
@@ -100,7 +102,7 @@ def train_tasks(
         for loaded in list(files.values())[1:]:
             check_available(loaded.config.model_copy(update={"continue_from": loaded.config.name}))
     group = canonical_digest({name: config_identity(one.config) for name, one in files.items()}).hex[:16]
-    work = _Work(registry, path, launch, TASKS_PREFIX + group, SharedBase(observe), observe)
+    work = _Work(registry, path, launch, TASKS_PREFIX + group, SharedBase(observe), command, observe)
     results: list[TaskResult] = []
     for number, name in enumerate(names, start=1):
         start = (f"continue_from={results[-1].version.manifest_digest}",) if in_sequence and results else ()
@@ -126,6 +128,7 @@ class _Work:
     launch: Launch | None
     group: str
     shared: "SharedBase"
+    command: tuple[str, ...]
     observe: Observe
 
     def result(self, name: str, words: tuple[str, ...], place: str) -> TaskResult:
@@ -148,6 +151,7 @@ class _Work:
                 launch=self.launch,
                 comparison=self.group,
                 shared=self.shared,
+                command=self.command,
                 observe=self.observe,
             ).version
         run = records_of(self.registry, version).run
