@@ -5,7 +5,7 @@ takes as a fact appears as `{fact}`.
 """
 
 import ast
-import re
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,6 @@ ROOT_ERROR = "peft_registry.schemas.errors.KnownError"
 IMPORT_PACKAGE = "peft_registry"
 PACKAGES = ("schemas", "registry", "trainer", "cli")
 _SENTENCES = ("what", "why", "fix")
-# a fact in a template, with how it is written out
-_PLAIN = re.compile(r"\{([\w.]+)(?:![a-z])?(?::[^}]*)?\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +88,57 @@ def _row(entry: KnownErrorEntry) -> tuple[str, ...]:
 
 
 def _classes(root: Path) -> Iterator[ErrorClass]:
+    trees = dict(_modules(root))
+    constants = {f"{module}.{name}": text for module, tree in trees.items() for name, text in _constants(tree)}
+    for module, tree in trees.items():
+        names = _full_names(module, tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                yield _read_class(node, module, names, constants)
+
+
+def _modules(root: Path) -> Iterator[tuple[str, ast.Module]]:
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             inside = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-            module = f"{IMPORT_PACKAGE}.{inside}"
-            tree = ast.parse(path.read_text("utf-8"), filename=str(path))
-            imported = dict(_imported(tree))
-            for node in ast.walk(tree):
-                if isinstance(node, ast.ClassDef):
-                    yield _read_class(node, module, imported)
+            yield f"{IMPORT_PACKAGE}.{inside}", ast.parse(path.read_text("utf-8"), filename=str(path))
 
 
-def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The names of a module that stand for one text or number, as a sentence shows it."""
+    for name, value in _assigned(tree):
+        if isinstance(value, ast.Constant) and isinstance(value.value, str | int | float):
+            yield name, str(value.value)
 
 
-def _read_class(node: ast.ClassDef, module: str, imported: Mapping[str, str]) -> ErrorClass:
+def _full_names(module: str, tree: ast.Module) -> dict[str, str]:
+    """What the names of a module mean elsewhere: its own constants, and what it imports."""
+    own = {name: f"{module}.{name}" for name, _ in _constants(tree)}
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    return own | imported
+
+
+def _read_class(node: ast.ClassDef, module: str, names: Mapping[str, str], constants: Mapping[str, str]) -> ErrorClass:
     base = node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else ""
     values = dict(_assigned(node))
     reference, exit_code = values.get("reference"), values.get("exit_code")
     return ErrorClass(
         module=module,
         name=node.name,
-        base=imported.get(base, f"{module}.{base}" if base else ""),
+        base=names.get(base, f"{module}.{base}" if base else ""),
         reference=reference.value if isinstance(reference, ast.Constant) and isinstance(reference.value, str) else None,
         exit_code=exit_code.value if isinstance(exit_code, ast.Constant) and isinstance(exit_code.value, int) else None,
         summary=(ast.get_docstring(node) or "").partition("\n\n")[0].replace("\n", " "),
-        **_sentences(node),
+        **_sentences(node, {name: constants[full] for name, full in names.items() if full in constants}),
     )
 
 
-def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+def _assigned(node: ast.ClassDef | ast.Module) -> Iterator[tuple[str, ast.expr]]:
     for statement in node.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
@@ -132,16 +147,39 @@ def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
                 yield name, value
 
 
-def _sentences(node: ast.ClassDef) -> dict[str, str]:
-    declared = {name: _pattern(value) for name, value in _assigned(node) if name in _SENTENCES}
+def _sentences(node: ast.ClassDef, constants: Mapping[str, str]) -> dict[str, str]:
+    """The templates of a class, with the constants of its module filled in."""
+    declared = {
+        name: _template(value, constants)
+        for name, value in _assigned(node)
+        if name in _SENTENCES and isinstance(value, ast.Constant | ast.JoinedStr)
+    }
     if declared:
-        return {name: _PLAIN.sub(r"{\1}", text) for name, text in declared.items()}
+        return {name: _plain(text) for name, text in declared.items()}
     for method in node.body:
         if isinstance(method, ast.FunctionDef) and method.name == "__init__":
             for call in ast.walk(method):
                 if isinstance(call, ast.Call) and any(one.arg in _SENTENCES for one in call.keywords):
                     return {one.arg: _pattern(one.value) for one in call.keywords if one.arg in _SENTENCES}
     return {}
+
+
+def _plain(template: str) -> str:
+    """A template with `{fact}` for each fact, however it is written out, and its escaped braces as they are shown."""
+    parts = string.Formatter().parse(template)
+    return "".join(literal + ("" if fact is None else f"{{{fact}}}") for literal, fact, _, _ in parts)
+
+
+def _template(node: ast.expr, constants: Mapping[str, str]) -> str:
+    match node:
+        case ast.Constant(value=text):
+            return str(text)
+        case ast.JoinedStr(values=parts):
+            return "".join(_template(part, constants) for part in parts)
+        case ast.FormattedValue(value=ast.Name(id=name)) if name in constants:
+            return constants[name]
+        case _:
+            raise TypeError(f"a sentence is a text, or one with constants filled in: {ast.unparse(node)}")
 
 
 def _pattern(node: ast.expr) -> str:  # noqa: PLR0911  one answer a kind of expression

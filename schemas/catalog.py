@@ -1,6 +1,5 @@
 """Every document that leaves this program, by name, for `registry schema`."""
 
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +15,7 @@ from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import AliasPredicate, CardPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
@@ -40,14 +40,15 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 
 class UnknownDocument(NotFound):
     reference = "unknown-document"
+    what = "there is no document called {name!q}"
+    why = "no document that the registry reads or writes has that name"
+    fix = "{suggestion}"
 
-    def __init__(self, name: str) -> None:
-        near = get_close_matches(name, DOCUMENTS, n=1)
-        super().__init__(
-            what=f"there is no document called {name!r}",
-            why="no document that the registry reads or writes has that name",
-            fix=f"did you mean {near[0]!r}?" if near else "run `registry schema` for the list",
-        )
+    name: str
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(closest(self.name, DOCUMENTS), "run `registry schema` for the list")
 
 
 def json_schema(name: str) -> dict[str, Any]:

@@ -20,42 +20,57 @@ from peft_registry.schemas.config import (
     TrainingFile,
 )
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.suggestions import closest, did_you_mean
 
 _MAX_SHOWN = 60
 
 
 class UnknownKey(InputRefused):
     reference = "unknown-setting"
+    what = "the training file has an unknown key `{key}`"
+    why = "a key that nothing reads is a spelling mistake, or belongs to another tool"
+    fix = "{suggestion}"
 
-    def __init__(self, key: str, *, nearest: str | None, known: Sequence[str]) -> None:
-        hint = f"did you mean `{nearest}`?" if nearest else f"the keys there are: {', '.join(known)}"
-        super().__init__(
-            what=f"the training file has an unknown key `{key}`",
-            why="a key that nothing reads is a spelling mistake, or belongs to another tool",
-            fix=hint,
-        )
+    key: str
+    nearest: str | None
+    known: Sequence[str]
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(self.nearest, f"the known keys are: {', '.join(self.known)}")
 
 
 class WrongValue(InputRefused):
     reference = "wrong-value"
+    what = "the value of `{key}` is {shown}"
+    why = "expected: {expected}"
+    fix = "{suggestion}"
 
-    def __init__(self, key: str, value: Any, *, expected: str, nearest: str | None = None) -> None:
-        super().__init__(
-            what=f"the value of `{key}` is {_shown(value)}",
-            why=f"expected: {expected}",
-            fix=f"did you mean `{nearest}`?" if nearest else f"correct `{key}` in the training file or the override",
-        )
+    key: str
+    value: object
+    expected: str
+    nearest: str | None = None
+
+    @property
+    def shown(self) -> str:
+        return _shown(self.value)
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(self.nearest, f"correct `{self.key}` in the training file or the override")
 
 
 class NotAMapping(InputRefused):
     reference = "no-training-file"
+    what = "the training file {content}"
+    why = "expected: keys and their values, such as `name: …`, `base: …`, `method: …` and `data: …`"
+    fix = "start from the one that `registry init` writes"
 
-    def __init__(self, value: Any) -> None:
-        super().__init__(
-            what="the training file is empty" if value is None else f"the training file holds only {_shown(value)}",
-            why="expected: keys and their values, such as `name: …`, `base: …`, `method: …` and `data: …`",
-            fix="start from the one that `registry init` writes",
-        )
+    value: object
+
+    @property
+    def content(self) -> str:
+        return "is empty" if self.value is None else f"holds only {_shown(self.value)}"
 
 
 class MissingKey(InputRefused):
@@ -314,8 +329,8 @@ def _refusal(error: ErrorDetails) -> InputRefused:
         return MissingKey(key)
     if key == "method":
         word = error["input"]
-        close = difflib.get_close_matches(word, METHOD_NAMES, n=1) if isinstance(word, str) else []
-        return WrongValue(key, word, expected=f"one of {', '.join(METHOD_NAMES)}", nearest=close[0] if close else None)
+        nearest = closest(word, METHOD_NAMES) if isinstance(word, str) else None
+        return WrongValue(key, word, expected=f"one of {', '.join(METHOD_NAMES)}", nearest=nearest)
     return WrongValue(key or "(the whole file)", error["input"], expected=_expected(error["msg"]))
 
 
@@ -334,9 +349,9 @@ def _expected(message: str) -> str:
 def _nearest(location: list[str]) -> str | None:
     location = _without_places(location)
     here, prefix = _siblings(location), ".".join(location[:-1])
-    close = difflib.get_close_matches(location[-1], here, n=1)
+    close = closest(location[-1], here)
     if close:
-        return f"{prefix}.{close[0]}" if prefix else close[0]
+        return f"{prefix}.{close}" if prefix else close
     elsewhere = [key for key in known_keys() if key.rpartition(".")[2] == location[-1]]
     words = difflib.get_close_matches(".".join(location), ALIASES, n=1, cutoff=0.8)
     return elsewhere[0] if elsewhere else (ALIASES[words[0]][0] if words else None)

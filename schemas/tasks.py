@@ -6,7 +6,6 @@ from the adapter of the task before, and every one is measured on the held-out r
 """
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -14,6 +13,7 @@ from peft_registry.schemas.config import AUTO_VALIDATION_FRACTION, RetentionSour
 from peft_registry.schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import check_name
+from peft_registry.schemas.suggestions import closest, did_you_mean
 
 TASK = "task"  # the override that picks one: `task=summaries`
 ORDER = "task_order"
@@ -46,27 +46,38 @@ class TaskTwice(InputRefused):
 
 class NoSuchTask(InputRefused):
     reference = "no-such-task"
+    what = "the training file has no task {shown}"
+    why = "{known_tasks}"
+    fix = "{suggestion}"
 
-    def __init__(self, asked: Any, names: Sequence[str]) -> None:
-        shown = repr(asked)[:60]
-        there = f"its tasks are {', '.join(names)}" if names else "it has `data`, and no `tasks`"
-        close = difflib.get_close_matches(str(asked), names, n=1)
-        super().__init__(
-            what=f"the training file has no task {shown}",
-            why=there,
-            fix=f"did you mean {TASK}={close[0]}?" if close else f"name one that is there, or leave {TASK}= out",
-        )
+    task: object
+    names: Sequence[str]
+
+    @property
+    def shown(self) -> str:
+        return repr(self.task)[:60]
+
+    @property
+    def known_tasks(self) -> str:
+        return f"its tasks are {', '.join(self.names)}" if self.names else "it has `data`, and no `tasks`"
+
+    @property
+    def suggestion(self) -> str:
+        nearest = closest(str(self.task), self.names)
+        return did_you_mean(nearest and f"{TASK}={nearest}", f"name one of its tasks, or leave {TASK}= out")
 
 
 class SeveralTasks(InputRefused):
     reference = "several-tasks"
+    what = "the training file has {count} tasks, and this needs one"
+    why = "its tasks are {names!l}; only `registry train` and `registry estimate` take all of them"
+    fix = f"pick one: {TASK}={{names[0]}}"
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(
-            what=f"the training file has {len(names)} tasks, and this needs one",
-            why=f"its tasks are {', '.join(names)}; only `registry train` and `registry estimate` take all of them",
-            fix=f"pick one: {TASK}={names[0]}",
-        )
+    names: Sequence[str]
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
 
 
 def tasks_of(raw: Any) -> tuple[str, ...]:
@@ -174,8 +185,7 @@ def _name_of(at: int, task: Any) -> str:
         raise WrongValue(where, task, expected="a block with `name` and `data`")
     for key in task:
         if key not in _KEYS:
-            close = difflib.get_close_matches(str(key), _KEYS, n=1)
-            raise UnknownKey(f"{where}.{key}", nearest=close[0] if close else None, known=_KEYS)
+            raise UnknownKey(f"{where}.{key}", nearest=closest(str(key), _KEYS), known=_KEYS)
     for key in _KEYS:
         if key not in task:
             raise MissingKey(f"{where}.{key}")
