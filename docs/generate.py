@@ -196,8 +196,8 @@ def methods_page() -> str:
 
 
 def claims() -> str:
-    """What kept results say about popular claims: `registry compare --claims` prints the same."""
-    from peft_registry.trainer.claims.judging import claims_page, judge_claims
+    """What kept results say about popular claims: `python -m docs.claims` prints the same."""
+    from docs.claims.judging import claims_page, judge_claims
 
     return claims_page(judge_claims(MEASURED / "claims.yml"))
 

@@ -117,9 +117,7 @@ def show_estimate(found: "Estimate", output: Output) -> None:
 
 
 def compare(
-    config: Annotated[
-        Path | None, typer.Argument(help="The training file; `registry init` writes one.", show_default=False)
-    ] = None,
+    config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
     overrides: OverridesArgument = None,
     methods: Annotated[str, typer.Option(metavar="NAMES", help="By comma, or all.")] = "all",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each method; the held-out rows stay.")] = 1,
@@ -134,9 +132,6 @@ def compare(
         str | None, typer.Option(metavar="KEY", help="learning_rate: five decades of rates, nothing registered.")
     ] = None,
     latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time requests, unmerged and merged.")] = True,
-    claims: Annotated[
-        Path | None, typer.Option(help="Judge the claims of this file by kept results instead: Markdown on stdout.")
-    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the comparison as one page.")] = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
     home: HomeOption = None,
@@ -148,14 +143,9 @@ def compare(
     from peft_registry.cli.wiring import opened, typed_command
     from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates
 
-    if claims is not None:
-        _judge(claims, output)
-        return
     progress = Progress(story_on_stdout=False)
     plan = Plan(chosen_methods(methods), seeds, parse_rates(learning_rate or ()), price_per_hour, latency)
     with opened(home, passphrase_file) as registry:
-        if config is None:
-            raise typer.BadParameter("name the training file; `registry init` writes one", param_hint="CONFIG")
         if sweep is not None:
             _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
             return
@@ -170,16 +160,6 @@ def compare(
         _write_page(html, found)
     _show_comparison(found, output)
     console.next_step(f"registry show {next(arm.version for arm in found.arms if arm.version is not None)}")
-
-
-def _judge(path: Path, output: Output) -> None:
-    from peft_registry.trainer.claims.judging import claims_page, judge_claims
-
-    judged = judge_claims(path)
-    if output is Output.json:
-        console.out_json([one.to_json() for one in judged])
-        return
-    console.out(claims_page(judged).rstrip())
 
 
 def _sweep(

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from docs.claims.__main__ import main
+from docs.claims.judging import MalformedClaims, claims_page, judge_claims, verdict_of
+from docs.claims.measures import Figure
 from docs.generate import pages
 from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.evaluation import Interval, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import derived, measured, unknown
-from peft_registry.trainer.claims.judging import MalformedClaims, claims_page, judge_claims, verdict_of
-from peft_registry.trainer.claims.measures import Figure
 from tests.processes.interpreter import ROOT
 
 SHA = Digest.of(b"x")
@@ -192,3 +193,12 @@ def test_the_page_of_claims_is_what_the_kept_results_say() -> None:
     assert impossible.verdict == "contradicted"
     assert impossible.figure is not None
     assert impossible.figure.low >= 32.6
+
+
+def test_the_command_prints_the_page_and_says_what_is_wrong_with_a_file(tmp_path: Path, capsys) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "explanation" / "claims.md").read_text("utf-8")
+    (tmp_path / "claims.yml").write_text("claims: 1")
+    assert main([str(tmp_path / "claims.yml")]) == 1
+    assert "claims.yml holds no claims that can be judged" in capsys.readouterr().err
+    assert main([str(tmp_path / "missing.yml")]) == 1

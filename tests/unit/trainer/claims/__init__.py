@@ -1,1 +1,0 @@
-"""Tests of trainer/claims, without a home."""

@@ -1,1 +1,0 @@
-"""Popular claims about adaptation methods, held against measured figures."""
