@@ -3,6 +3,7 @@
     errors.md      every foreseen error, from the source of the four packages
     cli.md         the help text of every command, 80 columns wide
     documents.md   the documents that `registry schema` prints, and the permanent names of statements
+    checks.md      the ten steps of `registry verify`
     methods.md     the table of methods, with the source of each default
     ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
@@ -57,12 +58,39 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(ROOT),
         "cli.md": commands_page(),
         "documents.md": documents_page(),
+        "checks.md": checks_page(),
         "methods.md": methods_page(),
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
         "../explanation/suites-on-smollm2.md": suites_page(MEASURED / "suites-smollm2.jsonl"),
     }
+
+
+def checks_page() -> str:
+    """The steps of the verification checklist, and what each may find."""
+    from peft_registry.registry.verification.checklist import CHECKLIST
+
+    rows = [
+        (
+            str(step.number),
+            f"`{step.name}`",
+            step.holds,
+            "yes" if step.required else "when demanded",
+            "yes" if step.may_change else "no",
+        )
+        for step in CHECKLIST
+    ]
+    lines = [
+        "# The checks of `registry verify`",
+        "",
+        "`failed` in any step makes the verdict *broken* (exit code 6). A required step that is not `ok` makes it",
+        "*unverified* (5). `recorded`: the digest is signed, the bytes are not here. Only a step that may change can be `changed`.",
+        "",
+        *table(("Step", "Name", "It is `ok` when", "Required", "May change"), rows),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def commands_page() -> str:

@@ -8,7 +8,6 @@ from peft_registry.schemas.manifest import Kind, Layout
 
 Verdict = Literal["verified", "unverified", "broken"]
 CheckStatus = Literal["ok", "failed", "unchecked", "recorded", "changed"]
-STEPS = ("read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents")
 
 
 class Version(Frozen):

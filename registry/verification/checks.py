@@ -5,19 +5,18 @@ A check that meets something wrong raises or returns `failed`; one that cannot b
 wrong is named: the file, the tensor, the statement.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_resources, listed_tensors, read_manifest
-from peft_registry.registry.identity.weights import Tensor, diff_tensors, hash_tensors, weights_digest
+from peft_registry.registry.identity.weights import diff_tensors, hash_tensors, weights_digest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.verification.evidence_checks import dated_by_log
-from peft_registry.registry.verification.findings import Findings, failed, ok, unchecked
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
+from peft_registry.registry.verification.findings import Findings, Result, failed, ok, recorded, unchecked
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import (
     CARD_NAME,
@@ -30,10 +29,6 @@ from peft_registry.schemas.manifest import (
     WeightsFile,
 )
 from peft_registry.schemas.sizes import human_bytes
-from peft_registry.schemas.version import Check
-
-BaseFinder = Callable[[Digest | None], Path | None]
-BaseTensors = Callable[[Digest | None], tuple[Tensor, ...] | None]
 
 
 class SignerNotPresented(IntegrityBroken):
@@ -54,7 +49,7 @@ class NoTrust(NotChecked):
     fix = "give --trust FILE or --root sha256:…, or verify inside your own registry"
 
 
-def check_read(findings: Findings) -> Check:
+def check_read(findings: Findings) -> Result:
     """1: the manifest parses, and nothing lies here that it does not list."""
     presented = findings.presented
     data = presented.small(FILE_NAME)
@@ -63,14 +58,12 @@ def check_read(findings: Findings) -> Check:
     expected = {entry.path for entry in findings.manifest.files}
     extra = [name for name in sorted(presented.files) if name not in expected and not _is_unlisted(name)]
     if extra:
-        return failed(
-            "read", f"{len(extra)} files that nobody signed", "extra-file", [f"extra: {name}" for name in extra]
-        )
+        return failed(f"{len(extra)} files that nobody signed", "extra-file", [f"extra: {name}" for name in extra])
     size = sum(entry.size for entry in findings.manifest.files)
-    return ok("read", f"{len(expected)} files, {human_bytes(size)}, no links, nothing extra")
+    return ok(f"{len(expected)} files, {human_bytes(size)}, no links, nothing extra")
 
 
-def check_signature(findings: Findings) -> Check:
+def check_signature(findings: Findings) -> Result:
     """2: `model.sig` verifies. Without a trusted key, a key from the evidence shows only that it is consistent."""
     findings.bundle = oms.parse_bundle(findings.presented.small(SIGNATURE_NAME))
     try:
@@ -80,38 +73,37 @@ def check_signature(findings: Findings) -> Check:
             # the signers' keys travel with the evidence: a key that nobody presented signed nothing here
             raise SignerNotPresented from error
         raise
-    return ok("signature", f"{SIGNATURE_NAME}, ECDSA P-256, key {findings.signer.key_id[:12]}…")
+    return ok(f"{SIGNATURE_NAME}, ECDSA P-256, key {findings.signer.key_id[:12]}…")
 
 
-def check_trust(findings: Findings, problem: KnownError | None) -> Check:
+def check_trust(findings: Findings) -> Result:
     """3: the user's trust file lists the key, for signing artifacts, at the proven time or now."""
-    if problem is not None:
-        raise problem
+    if findings.context.trust_problem is not None:
+        raise findings.context.trust_problem
     if findings.trust is None:
         raise NoTrust
     if findings.signer is None:
-        return unchecked("trust", "nobody's signature verified", "no-signer")
+        return unchecked("nobody's signature verified", "no-signer")
     findings.dated = dated_by_log(findings)
     status = key_status(
         findings.trust,
         findings.signer.key_id,
         predicate_type=oms.PREDICATE_TYPE,
         signed_at_proven=_proven_time(findings),
-        now=findings.now,
+        now=findings.context.now,
     )
     key = require_ok(status)
     noted = ", key file unencrypted" if key.unencrypted else ""
     return ok(
-        "trust",
         f"key {key.person}, role {key.role}, trust v{findings.trust.version} until {findings.trust.expires_at[:10]}{noted}",
     )
 
 
-def check_policy(findings: Findings) -> Check:
+def check_policy(findings: Findings) -> Result:
     """4: the signature lists the manifest and exactly its files, and leaves out exactly card and evidence."""
     manifest, bundle = findings.need_manifest(), findings.bundle
     if bundle is None or findings.manifest_digest is None:
-        return unchecked("policy", "there is no signature to hold against it", "no-signer")
+        return unchecked("there is no signature to hold against it", "no-signer")
     oms.require_ignore_paths(bundle, UNSIGNED_PATHS)
     signed = {one.name: one.sha256 for one in bundle.resources}
     expected = {one.name: one.sha256 for one in listed_resources(manifest, findings.manifest_digest)}
@@ -124,11 +116,11 @@ def check_policy(findings: Findings) -> Check:
     ]
     wrong += _layout_problems(manifest)
     if wrong:
-        return failed("policy", "the signature and the manifest disagree", "policy-mismatch", wrong)
-    return ok("policy", f"{manifest.kind}, layout {manifest.layout}; covers every file, leaves out card and evidence")
+        return failed("the signature and the manifest disagree", "policy-mismatch", wrong)
+    return ok(f"{manifest.kind}, layout {manifest.layout}; covers every file, leaves out card and evidence")
 
 
-def check_files(findings: Findings) -> Check:
+def check_files(findings: Findings) -> Result:
     """5: every listed file has its size and SHA-256."""
     manifest = findings.need_manifest()
     files = findings.presented.files
@@ -136,14 +128,14 @@ def check_files(findings: Findings) -> Check:
     wrong = [problem for entry in manifest.files if (problem := _file_problem(findings, entry))]
     if wrong:
         text = f"{len(wrong)} of {len(manifest.files)} files are not what was signed"
-        return failed("files", text, "files-changed", wrong)
+        return failed(text, "files-changed", wrong)
     if absent:
         text = f"{len(absent)} files are recorded, their bytes are not here"
-        return unchecked("files", text, "bytes-missing", absent)
-    return ok("files", f"{len(manifest.files)} files match")
+        return unchecked(text, "bytes-missing", absent)
+    return ok(f"{len(manifest.files)} files match")
 
 
-def check_tensors(findings: Findings) -> Check:
+def check_tensors(findings: Findings) -> Result:
     """6: every tensor has its bytes; the first that differs in a file is named."""
     manifest = findings.need_manifest()
     wrong, tensors, absent = [], 0, []
@@ -160,58 +152,54 @@ def check_tensors(findings: Findings) -> Check:
     if listed != manifest.weights_digest:
         wrong.append(f"{FILE_NAME}: the tensors listed do not give the weights digest it names")
     if wrong:
-        return failed("tensors", "weights are not what was signed", "tensors-changed", wrong)
+        return failed("weights are not what was signed", "tensors-changed", wrong)
     if absent:
-        return unchecked("tensors", "recorded, the weights are not here", "bytes-missing", absent)
-    return ok("tensors", f"{tensors} tensors match, weights {manifest.weights_digest.short}")
+        return unchecked("recorded, the weights are not here", "bytes-missing", absent)
+    return ok(f"{tensors} tensors match, weights {manifest.weights_digest.short}")
 
 
-def check_base(findings: Findings, find: BaseFinder, listed: BaseTensors) -> Check:
+def check_base(findings: Findings) -> Result:
     """7: the base's bytes are those that the manifest pins, where they are on this machine; the first wrong tensor is named."""
     manifest = findings.need_manifest()
     if manifest.base is None:
-        return ok("base", "none needed: this is a base")
-    folder = find(manifest.base.manifest)
+        return ok("none needed: this is a base")
+    folder = findings.context.base_folder(manifest.base.manifest)
     pinned = manifest.base.identity
     if folder is None or not folder.exists():
-        return Check(step="base", text=f"recorded: weights {pinned.weights.short}, bytes not here", status="recorded")
+        return recorded(f"recorded: weights {pinned.weights.short}, bytes not here")
     try:
         found: BaseFolder = identify_base(folder, revision=pinned.revision)
     except InputRefused as error:  # what intake would refuse is no longer the base that was taken in
-        return failed("base", f"{folder.name} is not the base this was made from", error.reference, [str(error)])
+        return failed(f"{folder.name} is not the base this was made from", error.reference, [str(error)])
     differing = [
         name
         for name in ("weights", "config", "tokenizer", "chat_template", "generation_config")
         if getattr(found.identity, name) != getattr(pinned, name)
     ]
     if not differing:
-        return ok("base", f"weights {pinned.weights.short}, every byte checked")
+        return ok(f"weights {pinned.weights.short}, every byte checked")
     lines = [f"{name}: here {getattr(found.identity, name)}, pinned {getattr(pinned, name)}" for name in differing]
-    tensors = listed(manifest.base.manifest) if "weights" in differing else None
+    tensors = findings.context.base_tensors(manifest.base.manifest) if "weights" in differing else None
     difference = None if tensors is None else diff_tensors(tensors, listed_tensors(found.weights))
     if difference is not None:
         lines.append(str(difference))
     elif "weights" in differing:
         lines.append(f"in {', '.join(file.path for file in found.weights)}")
-    return failed("base", f"{folder.name} is not the base this was made from", "wrong-base", lines)
+    return failed(f"{folder.name} is not the base this was made from", "wrong-base", lines)
 
 
-def check_parents(findings: Findings, is_registered: Callable[[Digest], bool] | None) -> Check:
+def check_parents(findings: Findings) -> Result:
     """10: each parent besides the base is registered here, where a registry is at hand."""
+    is_registered = findings.context.is_registered
     parents = [parent for parent in findings.need_manifest().parents if parent.role != "base"]
     if not parents:
-        return ok("parents", "none besides the base" if findings.need_manifest().base else "none")
+        return ok("none besides the base" if findings.need_manifest().base else "none")
     if is_registered is None:
-        return Check(step="parents", text=f"{len(parents)} recorded", status="recorded")
+        return recorded(f"{len(parents)} recorded")
     missing = [str(parent.manifest) for parent in parents if not is_registered(parent.manifest)]
     if missing:
-        return Check(
-            step="parents",
-            text=f"{len(missing)} recorded, not registered here",
-            status="recorded",
-            detail=tuple(missing),
-        )
-    return ok("parents", f"{len(parents)} registered here")
+        return recorded(f"{len(missing)} recorded, not registered here", missing)
+    return ok(f"{len(parents)} registered here")
 
 
 def _is_unlisted(name: str) -> bool:

@@ -13,7 +13,7 @@ from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, origin_of
 from peft_registry.registry.verification.evidence import PROOF_PATH, STATEMENTS_PATH, ReadStatement, StatementBroken
-from peft_registry.registry.verification.findings import Dated, Findings, failed, ok, unchecked
+from peft_registry.registry.verification.findings import Dated, Findings, Result, changed, failed, ok, unchecked
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -21,7 +21,6 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import CardPredicate
-from peft_registry.schemas.version import Check
 
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
 """A proof from a log whose key the user trusts, not signed by it: nothing is verified by such a proof, nor in spite of it."""
@@ -35,8 +34,8 @@ def dated_by_log(findings: Findings) -> Dated | None:
         entry = findings.logged
         if entry is None or entry.event.subject != findings.manifest_digest:
             return None
-        checkpoint_over(entry, findings.trust, now=findings.now)
-        named = next((one for one in findings.said if one.digest == entry.event.statement), None)
+        checkpoint_over(entry, findings.trust, now=findings.context.now)
+        named = next((one for one in findings.presented_statements if one.digest == entry.event.statement), None)
         registration = None if named is None else named.registration()
     except KnownError:
         return None
@@ -46,54 +45,52 @@ def dated_by_log(findings: Findings) -> Dated | None:
     return Dated(entry.event.at, entry.event.key, registration, covered)
 
 
-def check_statements(findings: Findings) -> Check:
+def check_statements(findings: Findings) -> Result:
     """8: every statement is about this manifest and signed for its role; card and item tables are those they name."""
     if not findings.presented.has(STATEMENTS_PATH):
-        return unchecked("statements", "no statements are here", "evidence-missing")
-    unknown = [problem for one in findings.said if (problem := _count(findings, one))]
+        return unchecked("no statements are here", "evidence-missing")
+    unknown = [problem for one in findings.presented_statements if (problem := _count(findings, one))]
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         return incomplete
     contradictions = _contradictions(findings)
     if contradictions:
-        return failed(
-            "statements", "the catalog says otherwise than what was signed", "catalog-contradicted", contradictions
-        )
+        return failed("the catalog says otherwise than what was signed", "catalog-contradicted", contradictions)
     _check_item_tables(findings)
     if _card_changed(findings):
         text = f"{len(findings.statements)} bound to this manifest; the card was edited since it was signed"
-        return Check(step="statements", text=text, status="changed", error="card-changed")
+        return changed(text, "card-changed")
     text = f"{len(findings.statements)} bound to this manifest"
-    return Check(step="statements", text=text, status="ok", detail=tuple(_stale_evaluations(findings)))
+    return ok(text, _stale_evaluations(findings))
 
 
-def check_log(findings: Findings) -> Check:
+def check_log(findings: Findings) -> Result:
     """9: the registration is in the log, by a checkpoint that a trusted log key signed."""
     if not findings.presented.has(PROOF_PATH) or findings.logged is None:
-        return unchecked("log", "pending: no checkpoint covers the registration yet", "log-pending")
+        return unchecked("pending: no checkpoint covers the registration yet", "log-pending")
     entry = findings.logged
     problem = _wrong_entry(findings, entry)
     if problem is not None:
         return problem
     if findings.trust is None:
-        return unchecked("log", f"entry {entry.proof.index}; no trust to check its signature", "no-trust")
+        return unchecked(f"entry {entry.proof.index}; no trust to check its signature", "no-trust")
     try:
-        checkpoint = checkpoint_over(entry, findings.trust, now=findings.now)
+        checkpoint = checkpoint_over(entry, findings.trust, now=findings.context.now)
     except UnknownKey as error:
-        return unchecked("log", error.what, _unknown_signer(findings.trust, entry), [error.why])
+        return unchecked(error.what, _unknown_signer(findings.trust, entry), [error.why])
     origin = origin_of(entry, public_keys(findings.trust, role="log"))
-    return ok("log", f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
+    return ok(f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
 
 
-def _wrong_entry(findings: Findings, entry: LoggedEntry) -> Check | None:
+def _wrong_entry(findings: Findings, entry: LoggedEntry) -> Result | None:
     """Why the proof's entry is not this registration; None if it is, whoever signed the log."""
     if entry.event.subject != findings.manifest_digest:
-        return failed("log", "the proof is about another artifact", "proof-of-another", [str(entry.event.subject)])
+        return failed("the proof is about another artifact", "proof-of-another", [str(entry.event.subject)])
     if not findings.registrations:
-        return unchecked("log", f"entry {entry.proof.index}; its registration is not here", "no-registration")
+        return unchecked(f"entry {entry.proof.index}; its registration is not here", "no-registration")
     if entry.event.statement not in findings.registrations:
         text = "the logged registration is not among the statements"
-        return failed("log", text, "proof-of-another", [str(entry.event.statement)])
+        return failed(text, "proof-of-another", [str(entry.event.statement)])
     return None
 
 
@@ -103,18 +100,18 @@ def _unknown_signer(trust: TrustPolicy, entry: LoggedEntry) -> str:
     return LOG_SIGNER_UNKNOWN if any(key.log_origin == origin for key in trust.keys) else UnknownKey.reference
 
 
-def _incomplete(findings: Findings, unknown: list[str]) -> Check | None:
+def _incomplete(findings: Findings, unknown: list[str]) -> Result | None:
     """What is missing before the statements can be said to be complete and trusted; None if nothing."""
     if not findings.registrations:
-        return unchecked("statements", "no registration statement is here", "no-registration", unknown)
+        return unchecked("no registration statement is here", "no-registration", unknown)
     named = {digest for one in findings.registrations.values() for digest in one.accompanied_by}
     withheld = sorted(str(digest) for digest in named - {digest for _, digest in findings.statements})
     if withheld:
         text = f"{len(withheld)} statements that were registered with it are withheld"
-        return unchecked("statements", text, "statements-withheld", withheld)
+        return unchecked(text, "statements-withheld", withheld)
     if unknown:
-        text = f"{len(unknown)} of {len(findings.said)} are signed by keys that you do not trust"
-        return unchecked("statements", text, "unknown-key", unknown)
+        text = f"{len(unknown)} of {len(findings.presented_statements)} are signed by keys that you do not trust"
+        return unchecked(text, "unknown-key", unknown)
     return None
 
 
@@ -146,7 +143,7 @@ def _count(findings: Findings, one: ReadStatement) -> str:
         signer.key_id,
         predicate_type=one.statement.predicate_type,
         signed_at_proven=_proven_time(findings, one.digest, signer.key_id),
-        now=findings.now,
+        now=findings.context.now,
     )
     if status.state == "unknown":
         return f"{one.line}: {one.statement.predicate_type} by key {signer.key_id[:12]}…"
@@ -161,9 +158,9 @@ def _proven_time(findings: Findings, statement: Digest, key_id: str) -> str | No
 
 def _contradictions(findings: Findings) -> list[str]:
     """Where the catalog's row of a version is not what the signed manifest, registration and log entry say."""
-    if findings.claimed is None:
+    if findings.context.claimed is None:
         return []
-    version, manifest, dated = findings.claimed.version, findings.need_manifest(), findings.dated
+    version, manifest, dated = findings.context.claimed.version, findings.need_manifest(), findings.dated
     names = {one.name for one in ([dated.registration] if dated else findings.registrations.values())}
     base = manifest.base
     said = {
@@ -180,7 +177,7 @@ def _contradictions(findings: Findings) -> list[str]:
     wrong = [f"{what}: {row} in the catalog, {signed} signed" for what, (row, signed) in said.items() if row != signed]
     if version.name not in names:
         wrong.append(f"name: {version.name} in the catalog, {', '.join(sorted(names))} signed")
-    if not findings.claimed.in_order:
+    if not findings.context.claimed.in_order:
         wrong.append(f"number: {version.number} is not its place among the versions of {version.name} in the log")
     return wrong
 

@@ -1,21 +1,30 @@
-"""What the checks of `registry verify` have established so far; later checks build on it."""
+"""What the checks of `registry verify` work on: what the caller knows, what they have established so far, and their results."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from peft_registry.registry.identity.manifests import ManifestMalformed
+from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency.entries import LoggedEntry
 from peft_registry.registry.verification.evidence import ReadStatement, presented_keys, read_entry, read_statements
 from peft_registry.registry.verification.presented import Presented
+from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import RegistrationPredicate, Statement
-from peft_registry.schemas.version import Check, CheckStatus, Version
+from peft_registry.schemas.version import CheckStatus, Version
+
+BaseFinder = Callable[[Digest | None], Path | None]
+"""Where the base with this manifest lies; None if nobody knows."""
+
+BaseTensors = Callable[[Digest | None], tuple[Tensor, ...] | None]
+"""The tensors that the base with this manifest lists; None if its manifest is not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,39 @@ class Claimed:
 
     version: Version
     in_order: bool
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the caller knows besides the artifact.
+
+    Attributes:
+        trust: whom the user trusts; None for nobody.
+        now: RFC 3339, UTC.
+        trust_problem: why there is no trust.
+        base_folder: where a base lies.
+        base_tensors: which tensors a base lists.
+        is_registered: whether a parent is registered; None where no registry is at hand.
+        claimed: the version that the artifact is said to be.
+    """
+
+    trust: TrustPolicy | None
+    now: str
+    trust_problem: KnownError | None = None
+    base_folder: BaseFinder = field(default=lambda _: None)
+    base_tensors: BaseTensors = field(default=lambda _: None)
+    is_registered: Callable[[Digest], bool] | None = None
+    claimed: Claimed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one check found. `error` is a kebab-case reference, None when ok; `detail` has a line for each thing that is wrong."""
+
+    status: CheckStatus
+    text: str
+    error: str | None = None
+    detail: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +83,7 @@ class Findings:
     """Filled by the checks in their order. What lies in the evidence is read once, so that no two checks see two texts."""
 
     presented: Presented
-    trust: TrustPolicy | None
-    now: str
-    claimed: Claimed | None = None
+    context: Context
     manifest: Manifest | None = None
     manifest_digest: Digest | None = None
     bundle: Bundle | None = None
@@ -52,8 +92,13 @@ class Findings:
     statements: list[tuple[Statement, Digest]] = field(default_factory=list)
     registrations: dict[Digest, RegistrationPredicate] = field(default_factory=dict)
 
+    @property
+    def trust(self) -> TrustPolicy | None:
+        """Whom the user trusts; None for nobody."""
+        return self.context.trust
+
     @cached_property
-    def said(self) -> tuple[ReadStatement, ...]:
+    def presented_statements(self) -> tuple[ReadStatement, ...]:
         """Every statement that is presented."""
         return read_statements(self.presented)
 
@@ -84,17 +129,26 @@ class Findings:
         return self.manifest
 
 
-def ok(step: str, text: str) -> Check:
-    return Check(step=step, text=text, status="ok")
+def ok(text: str, detail: Iterable[str] = ()) -> Result:
+    """The check was made, and everything is as it was signed."""
+    return Result("ok", text, detail=tuple(detail))
 
 
-def unchecked(step: str, text: str, error: str, detail: Iterable[str] = ()) -> Check:
-    return _check(step, text, "unchecked", error, detail)
+def recorded(text: str, detail: Iterable[str] = ()) -> Result:
+    """The digest is signed; the bytes are not here, and need not be."""
+    return Result("recorded", text, detail=tuple(detail))
 
 
-def failed(step: str, text: str, error: str, detail: Iterable[str]) -> Check:
-    return _check(step, text, "failed", error, detail)
+def changed(text: str, error: str) -> Result:
+    """What may be edited after signing was edited. Only a step that says so in the checklist may return this."""
+    return Result("changed", text, error)
 
 
-def _check(step: str, text: str, status: CheckStatus, error: str, detail: Iterable[str]) -> Check:
-    return Check(step=step, text=text, status=status, error=error, detail=tuple(detail))
+def unchecked(text: str, error: str, detail: Iterable[str] = ()) -> Result:
+    """The check could not be made."""
+    return Result("unchecked", text, error, tuple(detail))
+
+
+def failed(text: str, error: str, detail: Iterable[str]) -> Result:
+    """What is presented is not what was signed."""
+    return Result("failed", text, error, tuple(detail))

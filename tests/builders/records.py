@@ -3,6 +3,7 @@
 from typing import Any
 
 from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
+from peft_registry.registry.verification.checklist import CHECKLIST
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
 from peft_registry.schemas.evaluation import (
@@ -31,7 +32,7 @@ from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import Compute, Environment, LossCurve, RunRecord
 from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
 from peft_registry.schemas.values import declared, derived, imported, measured
-from peft_registry.schemas.version import STEPS, Check, VerifyOutcome, Version
+from peft_registry.schemas.version import Check, VerifyOutcome, Version
 
 NOW = "2026-11-24T12:00:00Z"
 TOOL = "0.1.0"
@@ -384,8 +385,10 @@ def an_outcome(**over: Any) -> VerifyOutcome:
         "manifest_digest": a_manifest().canonical_digest(),
         "verdict": "verified",
         "checks": tuple(
-            Check(step=step, text=f"{step} is as recorded", status="recorded" if step == "base" else "ok")
-            for step in STEPS
+            Check(
+                step=step.name, text=f"{step.name} is as recorded", status="recorded" if step.name == "base" else "ok"
+            )
+            for step in CHECKLIST
         ),
     }
     return VerifyOutcome(**(fields | over))

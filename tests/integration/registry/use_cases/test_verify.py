@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
+from peft_registry.registry.verification.checklist import CHECKLIST
+from peft_registry.registry.verification.findings import changed
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.homes import NOW, a_home, register_adapter
 
@@ -47,6 +50,20 @@ def test_a_registered_version_is_verified_with_every_check_ok(registry: Registry
     assert [one.step for one in outcome.checks] == [
         "read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [step.name for step in CHECKLIST if step.name != "statements"])
+def test_only_the_card_may_be_changed(
+    name: str, registry: Registry, pulled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = tuple(
+        replace(step, check=lambda _: changed("edited since", "edited")) if step.name == name else step
+        for step in CHECKLIST
+    )
+    monkeypatch.setattr("peft_registry.registry.use_cases.verify.CHECKLIST", steps)
+    outcome = check(registry, pulled)
+    assert outcome.verdict == "broken"
+    assert status(outcome)[name] == "failed"
 
 
 def test_a_pulled_folder_is_verified_with_only_the_trust_file(registry: Registry, pulled: Path) -> None:
