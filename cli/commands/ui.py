@@ -1,36 +1,15 @@
-"""mirror, ui: the one-way copy in MLflow, and browsing it."""
+"""ui: browsing the copy in MLflow."""
 
 from typing import Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli.options import HomeOption
 
 
 def add_to(app: typer.Typer) -> None:
-    mirror = typer.Typer(help="Bring the one-way copy in MLflow up to date.", no_args_is_help=True)
-    mirror.command("sync")(mirror_sync)
-    app.add_typer(mirror, name="mirror")
     app.command()(ui)
-
-
-def mirror_sync(home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """Write what MLflow does not show yet."""
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.mlflow.draining import sync_mirror
-
-    with opened(home) as registry:
-        outcome = sync_mirror(registry)
-    if output is Output.json:
-        console.out_json(outcome.to_json())
-    else:
-        for line in outcome.lines():
-            console.out(line)
-    if outcome.clean:
-        console.next_step("registry ui")
-        return
-    raise typer.Exit(8)
 
 
 def ui(

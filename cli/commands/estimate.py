@@ -1,4 +1,4 @@
-"""estimate, compare: what a run needs before it is started, and which method does best on one's own data."""
+"""estimate: what a run needs, before it is started."""
 
 import shlex
 from pathlib import Path
@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import HomeOption, Output, OutputOption, OverridesArgument
 
 if TYPE_CHECKING:
-    from peft_registry.registry.homes.home import Registry
-    from peft_registry.schemas.comparison import MethodComparison
-    from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.values import Value
     from peft_registry.trainer.costs.fit import Estimate, Fit
-
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
-]
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(estimate)
-    app.command()(compare)
 
 
 def estimate(
@@ -114,91 +106,6 @@ def show_estimate(found: "Estimate", output: Output) -> None:
             console.out(f"{label:<8} {_verdict(fit)}")
     for label, value in (("tokens", found.tokens), ("time", found.hours), ("cost", found.cost)):
         console.out(f"{label:<8} {_text(value)}")
-
-
-def compare(
-    config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
-    overrides: OverridesArgument = None,
-    methods: Annotated[str, typer.Option(metavar="NAMES", help="By comma, or all.")] = "all",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each method; the held-out rows stay.")] = 1,
-    learning_rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METHOD=RATE", help="Else the file's for its method, and what was measured for the others."
-        ),
-    ] = None,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine, in any currency.")] = None,
-    sweep: Annotated[
-        str | None, typer.Option(metavar="KEY", help="learning_rate: five decades of rates, nothing registered.")
-    ] = None,
-    latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time requests, unmerged and merged.")] = True,
-    html: Annotated[Path | None, typer.Option(help="Write the comparison as one page.")] = None,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Train several methods on the same rows, side by side. One arm for each method and seed, all registered."""
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened, typed_command
-    from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates
-
-    progress = Progress(story_on_stdout=False)
-    plan = Plan(chosen_methods(methods), seeds, parse_rates(learning_rate or ()), price_per_hour, latency)
-    with opened(home, passphrase_file) as registry:
-        if sweep is not None:
-            _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
-            return
-        found = compare_methods(
-            registry, config, tuple(overrides or ()), plan, command=typed_command(), observe=progress
-        )
-        if mirror:
-            from peft_registry.cli.mirror import mirror_after
-
-            mirror_after(registry)
-    if html is not None:
-        _write_page(html, found)
-    _show_comparison(found, output)
-    console.next_step(f"registry show {next(arm.version for arm in found.arms if arm.version is not None)}")
-
-
-def _sweep(
-    registry: "Registry",
-    config: Path,
-    overrides: tuple[str, ...],
-    methods: tuple[str, ...],
-    key: str,
-    observe: "Observe",
-) -> None:
-    from peft_registry.cli.wiring import typed_command
-    from peft_registry.trainer.use_cases.sweep import parse_sweep, sweep_rates
-
-    console.out_json(
-        sweep_rates(registry, config, overrides, methods, parse_sweep(key), command=typed_command(), observe=observe)
-    )
-
-
-def _write_page(path: Path, found: "MethodComparison") -> None:
-    from peft_registry.registry.disk.files import unwritable, write_atomically
-    from peft_registry.registry.reports.comparison import comparison_page
-
-    try:
-        write_atomically(path, comparison_page(found).encode())
-    except OSError as error:
-        raise unwritable(path, error) from error
-    console.note(f"written  {path}")
-
-
-def _show_comparison(found: "MethodComparison", output: Output) -> None:
-    from peft_registry.registry.reports.comparison import two_tables
-
-    if output is Output.json:
-        console.out_json(found.to_json())
-        return
-    console.out(f"base     {found.base} {found.base_weights.short}    {len(found.arms)} arms")
-    for headings, rows in two_tables(found):
-        console.out()
-        console.table(headings, rows)
 
 
 def _verdict(fit: "Fit") -> str:

@@ -1,13 +1,12 @@
-"""base, train, methods: bringing a base in and adapting it."""
+"""train: adapting a base."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import HomeOption, Output, OutputOption, OverridesArgument, PassphraseFileOption
 
 if TYPE_CHECKING:
     from peft_registry.trainer.use_cases.forgetting import Forgetting
@@ -15,56 +14,14 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    base = typer.Typer(help="Bring in a base model.", no_args_is_help=True)
-    base.command("add")(base_add)
-    app.add_typer(base, name="base")
     app.command()(train)
-    app.command()(methods)
-
-
-def base_add(
-    source: Annotated[str, typer.Argument(help="A folder, a .gguf file, a Hub id (org/name), or `embedded`.")],
-    name: Annotated[str | None, typer.Option(help="The name to register it under; default from the source.")] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit on the Hub; its commit is recorded.")
-    ] = None,
-    store: Annotated[str, typer.Option(help="reference (leave the bytes), copy, or link (share them).")] = "reference",
-    facts: Annotated[Path | None, typer.Option(help="YAML with what is declared: licence, provider, compute …")] = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Register a base. It is known by the digests of its weights, tokenizer, config and template."""
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.use_cases.add_base import intake_base
-
-    progress = Progress(story_on_stdout=output is Output.text)
-    with opened(home, passphrase_file) as registry:
-        added = intake_base(
-            registry, source, name=name, revision=revision, mode=store, facts_file=facts, observe=progress
-        )
-    version, record = added.version, added.record
-    if output is Output.json:
-        console.out_json(
-            {"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()}
-        )
-        return
-    console.out(
-        f"base     {version.label}  weights {record.identity.weights.short}  "
-        f"{record.parameters_total / 1e6:.1f} M  {record.facts.licence.value or 'licence unknown'}"
-    )
-    config = console.path_from_here(registry.folder.parent / "example" / "train.yml")
-    console.next_step(f"registry train {config if config.is_file() else 'CONFIG.yml'} base={version.name}")
 
 
 def train(
     config: Annotated[
         str | None, typer.Argument(help="The training file; `registry init` writes one.", show_default=False)
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
-    ] = None,
+    overrides: OverridesArgument = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -85,7 +42,7 @@ def train(
     output: OutputOption = Output.text,
 ) -> None:
     """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
-    from peft_registry.cli.commands.choosing import estimate
+    from peft_registry.cli.commands.estimate import estimate
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened, typed_command
@@ -161,34 +118,3 @@ def _show_forgetting(found: "Forgetting") -> None:
     console.out()
     for one in found.forgotten:
         console.out(f"{one.dataset}, when it was learnt → in the end: {loss_line(one)}")
-
-
-def methods(
-    goals: Annotated[
-        str | None,
-        typer.Option("--for", metavar="GOALS", help="latency, bias_mitigation, many_tasks: one or several, by comma."),
-    ] = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """List the adaptation methods, and which of them fit a goal. Whether they can be merged, and what it costs."""
-    from peft_registry.trainer.methods import advise, parse_goals
-
-    asked = parse_goals(goals or "")
-    found = advise(asked)
-    if output is Output.json:
-        console.out_json([asdict(row) | {"available": row.available} for row, _ in found])
-        return
-    if not asked:
-        shown = [
-            [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
-            for row, _ in found
-        ]
-        console.table(["method", "mergeable", "available", "what it does"], shown)
-        return
-    console.table(
-        ["method", *asked, "why"],
-        [
-            [row.name, *("fits" if one.fits else "no" for one in advice), "; ".join(one.why for one in advice)]
-            for row, advice in found
-        ],
-    )

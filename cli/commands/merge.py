@@ -1,4 +1,4 @@
-"""merge, diff: folding adapters into their base, and what is different between two versions."""
+"""merge: folding adapters into their base."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +23,6 @@ class Policy(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     app.command()(merge)
-    app.command()(diff)
 
 
 def merge(
@@ -91,27 +90,6 @@ def merge(
             _show_plan(registry, request, output)
         else:
             _merge(registry, request, check=check, mirror=mirror, output=output)
-
-
-def diff(
-    first: Annotated[str, typer.Argument(help="name, name:3, name@alias or sha256:…")],
-    second: Annotated[str, typer.Argument(help="What to compare it with.")],
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Compare two versions. Configuration, data, evaluations, and the weights module by module."""
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.use_cases.diff import compare_versions
-
-    with opened(home) as registry:
-        found = compare_versions(registry, first, second, observe=Progress(story_on_stdout=False))
-    if output is Output.json:
-        console.out_json(found.to_json())
-        return
-    for line in found.lines():
-        console.out(console.printable(line))
-    console.next_step(f"registry show {found.second}")
 
 
 def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror: bool, output: Output) -> None:

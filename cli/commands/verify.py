@@ -1,4 +1,4 @@
-"""verify, pull: is this what was registered and signed, and a copy of it that is."""
+"""verify: is this what was registered and signed?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,6 @@ from peft_registry.cli.options import (
     HomeOption,
     Output,
     OutputOption,
-    ReferenceArgument,
     RootOption,
     TrustOption,
 )
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (verify, pull):
-        app.command()(command)
+    app.command()(verify)
 
 
 def verify(
@@ -43,32 +41,6 @@ def verify(
         _print_checks(outcome)
         _say_how_to_go_on(outcome, target, trusted=trust is not None)
     raise typer.Exit(outcome.exit_code)
-
-
-def pull(
-    reference: ReferenceArgument,
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    home: HomeOption = None,
-    trust: TrustOption = None,
-    root: RootOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
-    from peft_registry.cli.wiring import chosen_trust, opened
-    from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.pull import pull_version
-
-    with opened(home) as registry:
-        policy, problem = chosen_trust(registry, trust, root, home=home)
-        if problem is not None:
-            raise problem
-        version = version_named(registry, reference, trust=policy)
-        outcome = pull_version(registry, version, folder, trust=policy)
-    if output is Output.json:
-        console.out_json({"folder": str(folder), "version": version.label, **outcome.model_dump(mode="json")})
-        return
-    console.out(f"pulled   {version.label} → {folder}  {outcome.verdict}")
-    console.next_step(f"registry verify {folder}")
 
 
 def _verified(

@@ -1,0 +1,54 @@
+"""base: bringing a base in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    base = typer.Typer(help="Bring in a base model.", no_args_is_help=True)
+    base.command("add")(base_add)
+    app.add_typer(base, name="base")
+
+
+def base_add(
+    source: Annotated[str, typer.Argument(help="A folder, a .gguf file, a Hub id (org/name), or `embedded`.")],
+    name: Annotated[str | None, typer.Option(help="The name to register it under; default from the source.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the Hub; its commit is recorded.")
+    ] = None,
+    store: Annotated[str, typer.Option(help="reference (leave the bytes), copy, or link (share them).")] = "reference",
+    facts: Annotated[Path | None, typer.Option(help="YAML with what is declared: licence, provider, compute …")] = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Register a base. It is known by the digests of its weights, tokenizer, config and template."""
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.use_cases.add_base import intake_base
+
+    progress = Progress(story_on_stdout=output is Output.text)
+    with opened(home, passphrase_file) as registry:
+        added = intake_base(
+            registry, source, name=name, revision=revision, mode=store, facts_file=facts, observe=progress
+        )
+    version, record = added.version, added.record
+    if output is Output.json:
+        console.out_json(
+            {"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()}
+        )
+        return
+    console.out(
+        f"base     {version.label}  weights {record.identity.weights.short}  "
+        f"{record.parameters_total / 1e6:.1f} M  {record.facts.licence.value or 'licence unknown'}"
+    )
+    config = console.path_from_here(registry.folder.parent / "example" / "train.yml")
+    console.next_step(f"registry train {config if config.is_file() else 'CONFIG.yml'} base={version.name}")

@@ -1,0 +1,36 @@
+"""diff: what is different between two versions."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(diff)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(help="name, name:3, name@alias or sha256:…")],
+    second: Annotated[str, typer.Argument(help="What to compare it with.")],
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Compare two versions. Configuration, data, evaluations, and the weights module by module."""
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.use_cases.diff import compare_versions
+
+    with opened(home) as registry:
+        found = compare_versions(registry, first, second, observe=Progress(story_on_stdout=False))
+    if output is Output.json:
+        console.out_json(found.to_json())
+        return
+    for line in found.lines():
+        console.out(console.printable(line))
+    console.next_step(f"registry show {found.second}")

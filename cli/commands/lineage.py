@@ -1,0 +1,38 @@
+"""lineage: what a version came from and what came from it."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    Output,
+    OutputOption,
+    ReferenceArgument,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(lineage)
+
+
+def lineage(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Draw what a version came from and what came from it."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.database import catalog
+    from peft_registry.registry.records.lineage import lineage_of, tree_lines
+    from peft_registry.schemas.identity import Reference
+
+    with opened(home) as registry, registry.database.read() as tx:
+        version = catalog.resolve(tx, Reference.parse(reference))
+        graph = lineage_of(tx, focus=version.manifest_digest)
+    if output is Output.json:
+        console.out_json(graph.model_dump(mode="json"))
+        return
+    for line in tree_lines(graph):
+        console.out(line)
+    console.next_step(f"registry show {version.label}")

@@ -1,0 +1,84 @@
+"""list: the registered versions."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    Output,
+    OutputOption,
+)
+
+if TYPE_CHECKING:
+    from peft_registry.schemas.version import Version
+
+PAGE = 50
+
+
+class Kind(StrEnum):
+    """What a version can be."""
+
+    base = "base"
+    adapter = "adapter"
+    model = "model"
+    bundle = "bundle"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("list")(list_command)
+
+
+def list_command(
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+    name: Annotated[str | None, typer.Option(help="Only names that start so.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="At most so many.")] = PAGE,
+    after: Annotated[str | None, typer.Option(help="Continue behind this version (name:3).")] = None,
+) -> None:
+    """List the registered versions, by name and number."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.database.catalog import VersionFilter, list_versions
+    from peft_registry.schemas.identity import MalformedReference, Reference
+
+    key = None
+    if after is not None:
+        start = Reference.parse(after)
+        if start.name is None or start.number is None:
+            raise MalformedReference(after, "--after continues behind a name with its number")
+        key = (start.name, start.number)
+    with opened(home) as registry, registry.database.read() as tx:
+        page = list_versions(
+            tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
+        )
+    if output is Output.json:
+        console.out_json([version.model_dump(mode="json") for version in page.versions])
+        return
+    if not page.versions and (name or kind or after):
+        console.note("nothing that is registered matches")
+        console.next_step("registry list")
+        return
+    if not page.versions:
+        console.note("nothing is registered yet")
+        console.next_step("registry base add embedded --name tiny")
+        return
+    console.table(
+        ["version", "kind", "method", "manifest", "registered", "aliases"], [_row(one) for one in page.versions]
+    )
+    if page.next is not None:
+        console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
+    console.next_step(f"registry show {page.versions[0].label}")
+
+
+def _row(version: "Version") -> list[Any]:
+    return [
+        version.label,
+        version.kind,
+        version.method or "",
+        version.manifest_digest.short,
+        version.registered_at,
+        ", ".join(version.aliases),
+    ]

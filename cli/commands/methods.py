@@ -1,0 +1,47 @@
+"""methods: the adaptation methods, and which of them fit a goal."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import Output, OutputOption
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(methods)
+
+
+def methods(
+    goals: Annotated[
+        str | None,
+        typer.Option("--for", metavar="GOALS", help="latency, bias_mitigation, many_tasks: one or several, by comma."),
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """List the adaptation methods, and which of them fit a goal. Whether they can be merged, and what it costs."""
+    from peft_registry.trainer.methods import advise, parse_goals
+
+    asked = parse_goals(goals or "")
+    found = advise(asked)
+    if output is Output.json:
+        console.out_json([asdict(row) | {"available": row.available} for row, _ in found])
+        return
+    if not asked:
+        shown = [
+            [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
+            for row, _ in found
+        ]
+        console.table(["method", "mergeable", "available", "what it does"], shown)
+        return
+    console.table(
+        ["method", *asked, "why"],
+        [
+            [row.name, *("fits" if one.fits else "no" for one in advice), "; ".join(one.why for one in advice)]
+            for row, advice in found
+        ],
+    )

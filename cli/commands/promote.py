@@ -1,0 +1,38 @@
+"""promote: moving an alias."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    PassphraseFileOption,
+    ReferenceArgument,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(promote)
+
+
+def promote(
+    reference: ReferenceArgument,
+    alias: Annotated[str, typer.Argument(help="For example champion.")],
+    reason: Annotated[str | None, typer.Option(help="Why; enters the signed record.")] = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+) -> None:
+    """Point an alias at a version. The move is signed and logged."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.promote import set_alias
+
+    with opened(home, passphrase_file) as registry:
+        version = version_named(registry, reference)
+        set_alias(registry, version, alias, reason=reason)
+    console.out(f"alias    {version.name}@{alias} → {version.label}")
+    console.next_step(f"registry pull {version.name}@{alias} FOLDER")

@@ -1,0 +1,49 @@
+"""pull: a verified copy of a version."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    Output,
+    OutputOption,
+    ReferenceArgument,
+    RootOption,
+    TrustOption,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(pull)
+
+
+def pull(
+    reference: ReferenceArgument,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    home: HomeOption = None,
+    trust: TrustOption = None,
+    root: RootOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
+    from peft_registry.cli.wiring import chosen_trust, opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.pull import pull_version
+
+    with opened(home) as registry:
+        policy, problem = chosen_trust(registry, trust, root, home=home)
+        if problem is not None:
+            raise problem
+        version = version_named(registry, reference, trust=policy)
+        outcome = pull_version(registry, version, folder, trust=policy)
+    if output is Output.json:
+        console.out_json({"folder": str(folder), "version": version.label, **outcome.model_dump(mode="json")})
+        return
+    console.out(f"pulled   {version.label} → {folder}  {outcome.verdict}")
+    console.next_step(f"registry verify {folder}")

@@ -1,0 +1,59 @@
+"""report: an HTML page about a version."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    ReferenceArgument,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(report)
+
+
+def report(
+    reference: ReferenceArgument,
+    home: HomeOption = None,
+    out: Annotated[str | None, typer.Option(help="Where to write it; - for stdout.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="The time the report speaks of (UTC); default: the newest record."),
+    ] = None,
+) -> None:
+    """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
+    from peft_registry.cli.wiring import chosen_trust, opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.report import make_report
+
+    with opened(home) as registry:
+        version = version_named(registry, reference)
+        _, problem = chosen_trust(registry, None, None, home=home)
+        page = make_report(registry, version, as_of=as_of, trust_problem=problem)
+    if out == "-":
+        sys.stdout.buffer.write(page)
+        return
+    path = Path(out or f"{version.name}-{version.number}-report.html")
+    _write_page(path, page)
+    console.out(f"report   {path}")
+    console.next_step(f"registry promote {version.label} champion")
+
+
+def _write_page(path: Path, page: bytes) -> None:
+    from peft_registry.registry.disk.files import unwritable, write_atomically
+
+    if path.is_file() or not path.exists():
+        write_atomically(path, page)
+        return
+    try:
+        path.write_bytes(page)  # a pipe or a device, which must not be replaced by a file
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,0 +1,35 @@
+"""show: everything that is known about one version."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    Output,
+    OutputOption,
+    ReferenceArgument,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(show)
+
+
+def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Show one version. What it is, what it was made from, and everything said about it."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.show import describe_version
+
+    with opened(home) as registry:
+        described = describe_version(registry, reference)
+    if output is Output.json:
+        console.out_json(described.to_json())
+        return
+    for label, text in described.lines():
+        console.out(f"{label:<12} {console.printable(text)}")
+    console.next_step(f"registry verify {described.version.label}")

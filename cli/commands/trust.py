@@ -1,0 +1,75 @@
+"""trust: whom a registry trusts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    trust = typer.Typer(help="Whom this registry trusts.", no_args_is_help=True)
+    trust.command("show")(trust_show)
+    trust.command("export")(trust_export)
+    trust.command("update")(trust_update)
+    app.add_typer(trust, name="trust")
+
+
+def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """List the keys that this registry trusts, and for whom."""
+    from peft_registry.cli.wiring import opened
+
+    with opened(home) as registry:
+        policy = registry.trust
+        if output is Output.json:
+            console.out_json(policy.to_json())
+            return
+        console.out(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
+        revoked = {one.key_id for one in policy.revocations}
+        rows = [
+            [
+                key.role,
+                key.person,
+                f"{key.key_id[:16]}…",
+                key.valid_until[:10],
+                "revoked" if key.key_id in revoked else "",
+            ]
+            for key in policy.keys
+        ]
+        console.table(["role", "person", "key", "until", ""], rows)
+
+
+def trust_export(
+    folder: Annotated[Path, typer.Argument(help="A folder to write trust.json and the public keys to.")],
+    home: HomeOption = None,
+) -> None:
+    """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.export_trust import export_trust
+
+    with opened(home) as registry:
+        for path in export_trust(registry, folder):
+            console.out(str(path))
+        console.note(f"tell them the root over another channel: sha256:{registry.trust.roots[0]}")
+    console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
+
+
+def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption = None) -> None:
+    """Let the trainer key sign kinds of statements that came later. The root key signs the next version of the file."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.update_trust import update_trust
+
+    with opened(home, passphrase_file) as registry:
+        before = registry.trust.version
+        added = update_trust(registry)
+    if not added:
+        console.out(f"trust v{before}  has every kind already; nothing was changed")
+        console.next_step("registry trust show")
+        return
+    console.out(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
+    console.next_step("registry trust export FOLDER, for whoever verifies elsewhere")
