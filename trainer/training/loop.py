@@ -125,7 +125,7 @@ def train(
         CheckpointBroken: the checkpoint is not of this run.
     """
     layout = layout or layout_of(model)
-    run = _Run(
+    run = _TrainingRun(
         model,
         settings,
         plain_adamw(model, settings) if optimizer is None else optimizer,
@@ -135,25 +135,34 @@ def train(
         processes=processes,
     )
     run.peak_is_own = reset_peak(device)
-    if checkpoints is not None and checkpoints.path.exists():
-        run.progress = load_state(checkpoints.path, model, run.optimizer, total=run.total, rank=processes.rank)
-        if run.progress.step < run.total:
-            run.progress.resumed_at = run.progress.step
-            observe(Said("resume", f"from step {run.progress.step} of {run.total}"))
-        elif processes.size == 1:
-            observe(Said("resume", f"all {run.total} steps were trained before"))
+    run.resume(checkpoints, observe)
     observe(Started(_STEP, total=run.total, unit="step"))
     with training_mode(model, settings, layout) as run.attention:
-        _take_all(run, batches, layout, checkpoints=checkpoints, observe=observe, clock=clock)
+        meter = _Meter(run.progress, clock)
+        for step, micro_batches in run.steps_left(batches, layout):
+            with translate_out_of_memory(step), run.state_kept_if_it_diverges(step, checkpoints):
+                loss, vocabulary = run.backward(micro_batches)  # adds to the .grad of every trained parameter
+                run.check(step, loss, vocabulary)
+                run.clip(step)
+                run.schedule(step)
+                run.optimizer.step()
+                run.optimizer.zero_grad(set_to_none=True)
+            run.count(micro_batches, loss)
+            meter.read()
+            run.note_peak()
+            observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{meter.tokens_per_second:.0f}"))))
+            if checkpoints is not None and (step == run.total or checkpoints.due(step, meter.seconds_since_save)):
+                run.save(checkpoints)
+                meter.saved()
     observe(Finished(_STEP))
     return run.result(layout)
 
 
 def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int, int]:
     """(sum of the loss in nats, number of supervised tokens, vocabulary); gradients flow when they are on."""
-    targets = batch.labels[:, 1:]
-    learnt = targets != IGNORED
-    logits = supervised_logits(model, batch, learnt)
+    targets = batch.labels[:, 1:]  # (rows, tokens - 1): the token after each position
+    learnt = targets != IGNORED  # (rows, tokens - 1), boolean
+    logits = supervised_logits(model, batch, learnt)  # (supervised, vocabulary)
     loss = cross_entropy(logits.float(), targets[learnt], reduction="sum")
     return loss, int(learnt.sum().item()), logits.shape[-1]
 
@@ -168,7 +177,7 @@ def supervised_logits(model: Any, batch: Batch, learnt: torch.Tensor) -> torch.T
 
     def gather(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         hidden = arguments[0]  # (rows, virtual + tokens, hidden)
-        real = hidden[:, hidden.shape[1] - batch.input_ids.shape[1] :]
+        real = hidden[:, hidden.shape[1] - batch.input_ids.shape[1] :]  # (rows, tokens, hidden)
         return (real[:, :-1][learnt].unsqueeze(0), *arguments[1:])  # (1, supervised, hidden)
 
     positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
@@ -177,7 +186,7 @@ def supervised_logits(model: Any, batch: Batch, learnt: torch.Tensor) -> torch.T
         output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **positions)
     finally:
         hook.remove()
-    logits: torch.Tensor = output.logits[0]
+    logits: torch.Tensor = output.logits[0]  # (1, supervised, vocabulary) without its first dimension
     return logits
 
 
@@ -191,8 +200,8 @@ def learning_rate_factor(step: int, *, total: int, warmup: int, kind: str) -> fl
     return 1.0 - done if kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-class _Run:
-    """The state of one run between steps."""
+class _TrainingRun:
+    """What one run holds between two steps, and the parts of a step."""
 
     def __init__(
         self,
@@ -219,31 +228,115 @@ class _Run:
         self.attention: RowAttention | None = None
         self.peak_is_own = False
 
-    def take(self, step: int, window: list[Batch]) -> float:
-        """One optimizer step over the micro-batches of `window`; the mean loss before it."""
-        with translate_out_of_memory(step):
-            loss, vocabulary = self._backward(window)
-            check_loss(
-                step,
-                loss,
-                self.progress.losses,
-                vocabulary=vocabulary,
-                stop_on_spike=self.settings.stop_on_spike,
-            )
-            limit = self.settings.max_grad_norm or math.inf
-            norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
-            if not math.isfinite(float(norm)):
-                raise LossDiverged(step, "a gradient is not finite")
-            warmup = math.ceil(self.settings.warmup_ratio * self.total)
-            factor = learning_rate_factor(step, total=self.total, warmup=warmup, kind=self.settings.lr_scheduler_type)
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-        for batch in window:
-            self._count(batch)
-        self.progress.losses.append(loss)
-        return loss
+    def resume(self, checkpoints: Checkpoints | None, observe: Observe) -> None:
+        """Put the state of a checkpoint into model, optimizer and generators, where there is one.
+
+        Raises:
+            CheckpointBroken: it is not of this run.
+        """
+        if checkpoints is None or not checkpoints.path.exists():
+            return
+        self.progress = load_state(
+            checkpoints.path, self.model, self.optimizer, total=self.total, rank=self.processes.rank
+        )
+        step = self.progress.step
+        if step < self.total:
+            self.progress.resumed_at = step
+            observe(Said("resume", f"from step {step} of {self.total}"))
+        elif self.processes.size == 1:
+            observe(Said("resume", f"all {self.total} steps were trained before"))
+
+    def steps_left(self, batches: Batches, layout: Layout) -> Iterator[tuple[int, list[Batch]]]:
+        """The number of each step that is left, from 1, with its micro-batches; none crosses the end of an epoch.
+
+        Batches of the steps that a resumed run took before are drawn and passed over.
+        """
+        micro_batches_of_a_step = self.settings.gradient_accumulation_steps * self.processes.size
+        step_resumed_at = self.progress.step
+        step = 0
+        for epoch in range(math.ceil(self.settings.num_train_epochs)):
+            micro_batches: list[Batch] = []
+            for index, batch in enumerate(batches.of_epoch(epoch, layout), start=1):
+                micro_batches.append(batch)
+                if len(micro_batches) < micro_batches_of_a_step and index < len(batches):
+                    continue
+                step += 1
+                if step > step_resumed_at:
+                    yield step, micro_batches
+                micro_batches = []
+                if step == self.total:
+                    return
+
+    @contextmanager
+    def state_kept_if_it_diverges(self, step: int, checkpoints: Checkpoints | None) -> Iterator[None]:
+        """Keeps the state from before the step, marked failed, where the step inside diverges.
+
+        Raises:
+            LossDiverged: it did; says where the state is.
+        """
+        generators = random_state()  # dropout of the step inside draws from them
+        try:
+            yield
+        except LossDiverged as error:
+            if checkpoints is None:
+                raise
+            self.save(checkpoints, FAILED_NAME, generators)
+            raise LossDiverged(step, error.seen, kept=str(checkpoints.folder)) from None
+
+    def backward(self, micro_batches: list[Batch]) -> tuple[float, int]:
+        """The mean loss over the supervised tokens of all micro-batches, in nats, and the size of the vocabulary.
+
+        Each process computes its share. Afterwards every trained parameter has the gradient of that mean.
+        """
+        supervised = sum(batch.supervised for batch in micro_batches)
+        summed_loss, vocabulary = 0.0, 1
+        for batch in micro_batches[self.processes.rank :: self.processes.size]:
+            if self.attention is not None:
+                self.attention.of(batch.lengths)
+            with torch.autocast(self.device, torch.bfloat16) if self.autocast else nullcontext():
+                loss, _, vocabulary = supervised_loss(self.model, batch.to(self.device))  # scalar: a sum over tokens
+            torch.autograd.backward(loss / supervised)
+            summed_loss += loss.item()
+        if self.processes.size > 1:
+            summed_loss, vocabulary = self._add_up(summed_loss, vocabulary)
+        return summed_loss / supervised, vocabulary
+
+    def check(self, step: int, loss: float, vocabulary: int) -> None:
+        """Look at the loss before it changes a weight.
+
+        Raises:
+            LossDiverged: it is not finite, or far above what it was.
+        """
+        check_loss(step, loss, self.progress.losses, vocabulary=vocabulary, stop_on_spike=self.settings.stop_on_spike)
+
+    def clip(self, step: int) -> None:
+        """Scale all gradients down to the largest norm that the file allows, together.
+
+        Raises:
+            LossDiverged: a gradient is not finite.
+        """
+        limit = self.settings.max_grad_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)  # scalar: L2 over all parameters
+        if not math.isfinite(float(norm)):
+            raise LossDiverged(step, "a gradient is not finite")
+
+    def schedule(self, step: int) -> None:
+        """Set the learning rate of each parameter group for this step."""
+        warmup = math.ceil(self.settings.warmup_ratio * self.total)
+        factor = learning_rate_factor(step, total=self.total, warmup=warmup, kind=self.settings.lr_scheduler_type)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def count(self, micro_batches: list[Batch], loss: float) -> None:
+        """Add a finished step to what the record says: its loss and the batches of all processes."""
+        progress = self.progress
+        for batch in micro_batches:
+            progress.tokens += batch.tokens
+            progress.padding += batch.padding
+            progress.supervised += batch.supervised
+            shape = (batch.tokens, batch.squares, batch.supervised)
+            progress.shapes[shape] = progress.shapes.get(shape, 0) + 1
+        progress.losses.append(loss)
 
     def note_peak(self) -> None:
         """The most memory so far, of whichever process took most."""
@@ -280,20 +373,6 @@ class _Run:
             peak_is_own=progress.peak_is_own,
         )
 
-    def _backward(self, window: list[Batch]) -> tuple[float, int]:
-        supervised = sum(batch.supervised for batch in window)
-        total, vocabulary = 0.0, 1
-        for batch in window[self.processes.rank :: self.processes.size]:
-            if self.attention is not None:
-                self.attention.of(batch.lengths)
-            with torch.autocast(self.device, torch.bfloat16) if self.autocast else nullcontext():
-                loss, _, vocabulary = supervised_loss(self.model, batch.to(self.device))
-            torch.autograd.backward(loss / supervised)
-            total += loss.item()
-        if self.processes.size > 1:
-            total, vocabulary = self._add_up(total, vocabulary)
-        return total / supervised, vocabulary
-
     def _add_up(self, total: float, vocabulary: int) -> tuple[float, int]:
         """Gradients and loss of all processes; one without a micro-batch in this step adds zeros."""
         for parameter in self.parameters:
@@ -305,47 +384,39 @@ class _Run:
         self.processes.add_up([summed])
         return float(summed.item()), max(vocabulary, int(getattr(self.model.config, "vocab_size", 1)))
 
-    def _count(self, batch: Batch) -> None:
-        progress = self.progress
-        progress.tokens += batch.tokens
-        progress.padding += batch.padding
-        progress.supervised += batch.supervised
-        shape = (batch.tokens, batch.squares, batch.supervised)
-        progress.shapes[shape] = progress.shapes.get(shape, 0) + 1
 
+class _Meter:
+    """Seconds and energy of a run, added to what it had taken before it was resumed; and the time since its last checkpoint."""
 
-def _take_all(
-    run: _Run,
-    batches: Batches,
-    layout: Layout,
-    *,
-    checkpoints: Checkpoints | None,
-    observe: Observe,
-    clock: Callable[[], float],
-) -> None:
-    """The steps that are left; the state is kept when it is due, at the end, and when the run fails."""
-    before = (run.progress.seconds, run.progress.energy_kwh or 0.0, run.progress.tokens)
-    started, saved, energy = clock(), clock(), read_counters()
-    for step, window in enumerate(_windows(batches, run, layout), start=run.progress.step + 1):
-        generators = random_state()
-        try:
-            loss = run.take(step, window)
-        except LossDiverged as error:
-            if checkpoints is None:
-                raise
-            run.save(checkpoints, FAILED_NAME, generators)
-            raise LossDiverged(step, error.seen, kept=str(checkpoints.folder)) from None
-        elapsed = clock() - started
-        run.progress.seconds = before[0] + elapsed
-        spent = kilowatt_hours(energy, read_counters())
-        run.progress.energy_kwh = None if spent is None else before[1] + spent
-        run.note_peak()
-        rate = (run.progress.tokens - before[2]) / max(elapsed, 1e-9)
-        observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{rate:.0f}"))))
-        due = checkpoints is not None and checkpoints.due(step, clock() - saved)
-        if checkpoints is not None and (due or step == run.total):
-            run.save(checkpoints)
-            saved = clock()
+    def __init__(self, progress: Progress, clock: Callable[[], float]) -> None:
+        self._progress = progress
+        self._clock = clock
+        self._seconds_before = progress.seconds
+        self._energy_before = progress.energy_kwh or 0.0
+        self._tokens_before = progress.tokens
+        self._started = clock()
+        self._saved = clock()
+        self._counters = read_counters()
+
+    def read(self) -> None:
+        """Write time and energy into the progress."""
+        self._progress.seconds = self._seconds_before + self._clock() - self._started
+        spent = kilowatt_hours(self._counters, read_counters())
+        self._progress.energy_kwh = None if spent is None else self._energy_before + spent
+
+    def saved(self) -> None:
+        """The state was kept just now."""
+        self._saved = self._clock()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Since this process began to train."""
+        elapsed = self._progress.seconds - self._seconds_before
+        return (self._progress.tokens - self._tokens_before) / max(elapsed, 1e-9)
+
+    @property
+    def seconds_since_save(self) -> float:
+        return self._clock() - self._saved
 
 
 @contextmanager
@@ -368,24 +439,6 @@ def training_mode(model: Any, settings: TrainingBlock, layout: Layout) -> Iterat
 def _total_steps(batches: int, settings: TrainingBlock, processes: int) -> int:
     steps_an_epoch = math.ceil(batches / (settings.gradient_accumulation_steps * processes))
     return max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
-
-
-def _windows(batches: Batches, run: _Run, layout: Layout) -> Iterator[list[Batch]]:
-    """The micro-batches of each optimizer step that is left; a window does not cross the end of an epoch."""
-    size = run.settings.gradient_accumulation_steps * run.processes.size
-    taken, done = 0, run.progress.step
-    for epoch in range(math.ceil(run.settings.num_train_epochs)):
-        window: list[Batch] = []
-        for index, batch in enumerate(batches.of_epoch(epoch, layout), start=1):
-            window.append(batch)
-            if len(window) < size and index < len(batches):
-                continue
-            taken += 1
-            if taken > done:
-                yield window
-            window = []
-            if taken == run.total:
-                return
 
 
 @contextmanager

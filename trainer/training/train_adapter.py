@@ -6,7 +6,7 @@ Base weights that stay frozen are loaded once; evaluation of both arms uses the 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
@@ -27,7 +27,12 @@ from peft_registry.trainer.training.checkpoints import Checkpoints
 from peft_registry.trainer.training.loop import TrainResult
 from peft_registry.trainer.training.trials import Setting, train_all_seeds
 
-Load = Callable[..., tuple[Any, Any]]  # as `peft_registry.trainer.bases.loading.load_base`
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Load = Callable[
+    ..., tuple["PreTrainedModel", "PreTrainedTokenizerBase"]
+]  # as `peft_registry.trainer.bases.loading.load_base`
 
 
 class NoRoomForPrompt(InputRefused):
@@ -46,8 +51,8 @@ class Trained:
     """A trained model, still in memory, with what it was trained on and how."""
 
     config: TrainingFile
-    model: Any  # a torch module, for adapters wrapped by peft
-    tokenizer: Any  # transformers' PreTrainedTokenizerBase
+    model: "PreTrainedModel"  # for adapters wrapped by peft
+    tokenizer: "PreTrainedTokenizerBase"
     data: LoadedData
     hardware: Hardware
     result: TrainResult
@@ -96,22 +101,9 @@ def train_adapter(
         InputRefused: data or method block are refused.
         LossDiverged, OutOfMemory: the run failed.
     """
-    tokenizer = load_tokenizer(base_folder)
-    training = config.training
-    data = load_data(
-        config.data,
-        folder=data_folder,
-        tokenizer=tokenizer,
-        max_length=training.max_length,
-        seed=training.seed,
-        context_length=_room_for_text(config, base_record.context_length),
-        chooses=len(config.seeds) > 1,
-        locate=here_or_on_the_hub(data_folder, observe),
-        observe=observe,
-    )
-    _say_data(data, observe)
+    data = _read_data(config, data_folder, base_folder, base_record, observe)
     after_data(data.identities)
-    hardware = choose_hardware(training.dtype)
+    hardware = choose_hardware(config.training.dtype)
     dtype = weights_dtype(config, hardware)
     model, tokenizer = (load or load_base)(
         base_folder,
@@ -122,20 +114,11 @@ def train_adapter(
         scratch=scratch,
     )
     after_load()
-    waiting = waiting_in(model)
-    if waiting is not None:
-        observe(Said("offload", f"{waiting}; each layer reads its weights when it computes"))
-    batches = Batches(
-        data.train,
-        training.per_device_train_batch_size,
-        padding_id(tokenizer),
-        training.seed,
-        pack_to=training.max_length if training.packing else None,
-    )
+    waiting = _waiting(model, observe)
     setting = Setting(
         config=config,
         tokenizer=tokenizer,
-        batches=batches,
+        batches=_batches(config, data, tokenizer),
         device=hardware.device,
         autocast=hardware.dtype == "bf16" and dtype == "fp32",
         said=lambda model: _say_method(config, *count_trainable(model), hardware, observe),
@@ -146,15 +129,58 @@ def train_adapter(
     attempts = train_all_seeds(model, setting, data.validation, observe=observe)
     _say_training(attempts.result, observe)
     return Trained(
-        config,
-        attempts.model,
-        tokenizer,
-        data,
-        hardware,
-        attempts.result,
-        attempts.parameters,
-        attempts.trials,
-        waiting,
+        config=config,
+        model=attempts.model,
+        tokenizer=tokenizer,
+        data=data,
+        hardware=hardware,
+        result=attempts.result,
+        parameters=attempts.parameters,
+        trials=attempts.trials,
+        waiting=waiting,
+    )
+
+
+def _read_data(
+    config: TrainingFile, data_folder: Path, base_folder: Path, base_record: BaseRecord, observe: Observe
+) -> LoadedData:
+    """The rows as tokens, before any weight is loaded: what is wrong with them is said in seconds.
+
+    Raises:
+        InputRefused: the data are refused, or text and virtual tokens are more than the base reads.
+    """
+    data = load_data(
+        config.data,
+        folder=data_folder,
+        tokenizer=load_tokenizer(base_folder),
+        max_length=config.training.max_length,
+        seed=config.training.seed,
+        context_length=_room_for_text(config, base_record.context_length),
+        chooses=len(config.seeds) > 1,
+        locate=here_or_on_the_hub(data_folder, observe),
+        observe=observe,
+    )
+    _say_data(data, observe)
+    return data
+
+
+def _waiting(model: "PreTrainedModel", observe: Observe) -> Waiting | None:
+    """What of the loaded base was offloaded; None where nothing was."""
+    waiting = waiting_in(model)
+    if waiting is not None:
+        observe(Said("offload", f"{waiting}; each layer reads its weights when it computes"))
+    return waiting
+
+
+def _batches(config: TrainingFile, data: LoadedData, tokenizer: "PreTrainedTokenizerBase") -> Batches:
+    """The training rows in batches, packed where the file says so."""
+    training = config.training
+    return Batches(
+        data.train,
+        training.per_device_train_batch_size,
+        padding_id(tokenizer),
+        training.seed,
+        pack_to=training.max_length if training.packing else None,
     )
 
 
