@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.merging import build_merge_modification
-from peft_registry.registry.compliance.modification import Signing
-from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import DiskFull, unwritable
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.exports.model_card import merge_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.provenance import merge_provenance
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
-from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.register_product import (
+    MeasuredEvaluation,
+    Product,
+    register_product,
+    signer_of,
+    signing_of,
+)
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import Refused
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest, Parent
 from peft_registry.schemas.merge import AcceptedDistance, MergeRecord, StaleEvaluation
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
-from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.facts_file import read_facts
@@ -174,20 +174,16 @@ class _Merge:
             profile=read_profile(self.registry),
             tool_version=merge.environment.code_version,
             evaluation=evaluated[0].record if evaluated else None,
-            signing=Signing(
-                key_id=key_id, person=self.registry.trust.person_of(key_id), log_origin=self.registry.origin
-            ),
+            signing=signing_of(self.registry, key_id),
             facts=facts,
         )
         self.observe(Said("record", completeness(modification).sentence))
-        signed_by = self.registry.trust.person_of(key_id) or key_id[:12]
+        signed_by = signer_of(self.registry, key_id)
         if not register:
             return MergeOutcome(None, merge, modification, signed_by)
-        was_there = self._is_registered(manifest)
-        version = self._register(manifest, merge, modification, evaluated)
-        if was_there:
-            self._append(version, evaluated)
-        return MergeOutcome(version, merge, modification, signed_by, was_there)
+        product = self._product(manifest, merge, modification, evaluated)
+        registered = register_product(self.registry, product, observe=self.observe)
+        return MergeOutcome(registered.version, merge, modification, signed_by, registered.was_there)
 
     def _require_room(self) -> None:
         """The result is written once here and once in the store: said before, not after half of it."""
@@ -283,18 +279,13 @@ class _Merge:
             finished_at=self.registry.clock(),
         )
 
-    def _is_registered(self, manifest: Manifest) -> bool:
-        digest = manifest.canonical_digest()
-        with self.registry.database.read() as tx:
-            return catalog.idempotent_version(tx, name=self.prepared.name, manifest_digest=digest) is not None
-
-    def _register(
+    def _product(
         self,
         manifest: Manifest,
         merge: MergeRecord,
         modification: ModificationRecord,
         evaluated: "tuple[EvaluationOutcome, ...]",
-    ) -> Version:
+    ) -> Product:
         card = merge_card(
             name=self.prepared.name,
             manifest=manifest,
@@ -304,36 +295,17 @@ class _Merge:
             evaluation=evaluated[0].record if evaluated else None,
             record=modification,
         )
-        statements = [
-            NewStatement("provenance", merge_provenance(merge)),
-            NewStatement("modification", modification.to_json()),
-            NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
-        ]
-        # the newest one speaks for a version: beside its base
-        statements += [NewStatement("bias-evaluation", one.record.to_json()) for one in reversed(evaluated)]
-        artifact = NewArtifact(
+        return Product(
             name=self.prepared.name,
             source="merge",
-            manifest=manifest,
             folder=self.artifact,
+            manifest=manifest,
+            production=merge,
+            modification=modification,
             card=card,
-            statements=tuple(statements),
-            evidence=tuple(one.items for one in evaluated),
+            evaluations=tuple(MeasuredEvaluation(outcome.record, outcome.items) for outcome in evaluated),
             mode="link",  # the run folder is removed in any case: the store may take the very blocks
         )
-        return register_version(self.registry, artifact, observe=self.observe)
-
-    def _append(self, version: Version, evaluated: "tuple[EvaluationOutcome, ...]") -> None:
-        """What was measured now of a version that has its records already."""
-        for one in reversed(evaluated):
-            append_statement(
-                self.registry,
-                subject=version.manifest_digest,
-                kind="bias-evaluation",
-                predicate=one.record.to_json(),
-                signer=self.registry.trainer_key,
-                evidence=(one.items,),
-            )
 
 
 def _stale(manifest: Manifest, prepared: Prepared) -> tuple[StaleEvaluation, ...]:

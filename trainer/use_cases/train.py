@@ -12,24 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
-from peft_registry.registry.database import catalog
+from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, build_modification_record
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.provenance import provenance_predicate
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version, require_name
+from peft_registry.registry.use_cases.register import require_name
+from peft_registry.registry.use_cases.register_product import (
+    MeasuredEvaluation,
+    Product,
+    register_product,
+    signer_of,
+    signing_of,
+)
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import TrainingFile, config_identity, config_record
 from peft_registry.schemas.evaluation import EvaluationRecord
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import KeptRun, RunRecord
-from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
@@ -251,11 +254,17 @@ class _Run:
         run = self._run_record(trained, manifest, evaluated, passes)
         self._say_compute(run)
         modification = self._modification(manifest, run, evaluated.record, facts, key_id)
-        was_there = self._is_registered(manifest)
-        version = self._register(manifest, run, evaluated, modification)
+        product = self._product(manifest, run, evaluated, modification)
+        registered = register_product(self.registry, product, observe=self.observe)
         if self.shared is not None:
             self.shared.take_off(trained.model, self.config)
-        return TrainOutcome(version, run, modification, self.registry.trust.person_of(key_id) or key_id[:12], was_there)
+        return TrainOutcome(
+            version=registered.version,
+            run=run,
+            modification=modification,
+            signed_by=signer_of(self.registry, key_id),
+            was_there=registered.was_there,
+        )
 
     def _start(self) -> Path | None:
         """The folder of the adapter that is gone on from."""
@@ -281,11 +290,6 @@ class _Run:
                 model=trained.model,
             ),
         )
-
-    def _is_registered(self, manifest: Manifest) -> bool:
-        digest = Digest.of(manifest.to_canonical())
-        with self.registry.database.read() as tx:
-            return catalog.idempotent_version(tx, name=self.config.name, manifest_digest=digest) is not None
 
     def _second_base(self, trained: "Trained") -> Any | None:
         """The untouched base, where the trained model is a whole model of its own; None where it is the same weights."""
@@ -426,18 +430,16 @@ class _Run:
                 added=None if whole else run.parameters_trainable, base_untouched=None if whole else True
             ),
             optimiser=optimizer_name(self.config),
-            signing=Signing(
-                key_id=key_id, person=self.registry.trust.person_of(key_id), log_origin=self.registry.origin
-            ),
+            signing=signing_of(self.registry, key_id),
             facts=facts,
         )
         counted = completeness(record)
         self.observe(Said("record", counted.sentence))
         return record
 
-    def _register(
+    def _product(
         self, manifest: Manifest, run: RunRecord, evaluated: "Evaluated", modification: ModificationRecord
-    ) -> Version:
+    ) -> Product:
         card = model_card(
             name=self.config.name,
             manifest=manifest,
@@ -447,24 +449,15 @@ class _Run:
             evaluation=evaluated.record,
             record=modification,
         )
-        statements = (
-            NewStatement("provenance", provenance_predicate(run)),
-            NewStatement("bias-evaluation", evaluated.record.to_json()),
-            NewStatement("modification", modification.to_json()),
-            NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
-        )
-        return register_version(
-            self.registry,
-            NewArtifact(
-                name=self.config.name,
-                source="train",
-                manifest=manifest,
-                folder=self.artifact,
-                card=card,
-                statements=statements,
-                evidence=(evaluated.items,),
-            ),
-            observe=self.observe,
+        return Product(
+            name=self.config.name,
+            source="train",
+            folder=self.artifact,
+            manifest=manifest,
+            production=run,
+            modification=modification,
+            card=card,
+            evaluations=(MeasuredEvaluation(evaluated.record, evaluated.items),),
         )
 
 

@@ -1,0 +1,174 @@
+"""`register_product`: what happens to a result once its folder is written, whatever made it.
+
+Training, merging and importing differ in how a folder comes about. From here on they are one: statements in their order,
+the look at what is registered already, what was measured now of a version that has its records, and `register_version`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.modification import Signing
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.provenance import merge_provenance, provenance_predicate
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.progress import Observe, Warned, ignore
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.version import Version
+
+FACTS_NAMED = 5  # in the warning about facts that were not recorded; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredEvaluation:
+    """An evaluation of a result, and the bytes of the item table that its record binds by digest."""
+
+    record: EvaluationRecord
+    items: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A result in its folder, with everything that is to be said about it.
+
+    Attributes:
+        name: that it is registered under.
+        source: the command that made it.
+        folder: holds every file of the manifest.
+        manifest: of the folder.
+        production: how it was made: the record of the run or of the merge.
+        modification: what was changed, by whom, on which base.
+        card: bytes of the model card.
+        evaluations: the first one speaks for the version; the others compare it with what it was made from.
+        mode: whether the store copies the files or shares their blocks; `link` where the folder is removed afterwards.
+    """
+
+    name: str
+    source: Literal["train", "merge"]
+    folder: Path
+    manifest: Manifest
+    production: RunRecord | MergeRecord
+    modification: ModificationRecord
+    card: bytes
+    evaluations: tuple[MeasuredEvaluation, ...] = ()
+    mode: Literal["copy", "link"] = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The version of a product; `was_there` where an equal result had its records before."""
+
+    version: Version
+    was_there: bool
+
+
+def signing_of(registry: Registry, key_id: str) -> Signing:
+    """What a modification record says of the key that will sign, and of the log that it enters."""
+    return Signing(key_id=key_id, person=registry.trust.person_of(key_id), log_origin=registry.origin)
+
+
+def signer_of(registry: Registry, key_id: str) -> str:
+    """The person whom the trust file names for a key, else the beginning of its id."""
+    return registry.trust.person_of(key_id) or key_id[:12]
+
+
+def register_product(registry: Registry, product: Product, *, observe: Observe = ignore) -> Registered:
+    """Sign and register a result with its records; a version that has its records already keeps them.
+
+    Raises:
+        KnownError: as `register_version` and `append_statement`.
+    """
+    was_there = _is_registered(registry, product)
+    artifact = NewArtifact(
+        name=product.name,
+        source=product.source,
+        manifest=product.manifest,
+        folder=product.folder,
+        card=product.card,
+        statements=_statements(product),
+        evidence=tuple(evaluation.items for evaluation in product.evaluations),
+        mode=product.mode,
+    )
+    version = register_version(registry, artifact, observe=observe)
+    if was_there:
+        _append_measured(registry, product, version)
+        _warn_of_unrecorded_facts(registry, product, version, observe)
+    return Registered(version, was_there)
+
+
+def _is_registered(registry: Registry, product: Product) -> bool:
+    digest = product.manifest.canonical_digest()
+    with registry.database.read() as tx:
+        return catalog.idempotent_version(tx, name=product.name, manifest_digest=digest) is not None
+
+
+def _statements(product: Product) -> tuple[NewStatement, ...]:
+    """In the order in which they are signed and logged: of a kind, the last one speaks for the version."""
+    evaluations = [
+        NewStatement("bias-evaluation", evaluation.record.to_json()) for evaluation in reversed(product.evaluations)
+    ]
+    modification = NewStatement("modification", product.modification.to_json())
+    card = NewStatement("card", CardPredicate(sha256=Digest.of(product.card)).to_json())
+    if isinstance(product.production, RunRecord):
+        # a run is always evaluated, and its modification record cites that evaluation
+        return (NewStatement("provenance", provenance_predicate(product.production)), *evaluations, modification, card)
+    return (NewStatement("provenance", merge_provenance(product.production)), modification, card, *evaluations)
+
+
+def _append_measured(registry: Registry, product: Product, version: Version) -> None:
+    """What was measured now of a version that has its records already.
+
+    A merge is evaluated where somebody asked for it, which may be the first time. A run always is: equal weights, scored on
+    equal rows, would only repeat what its version says already.
+    """
+    if isinstance(product.production, RunRecord):
+        return
+    for evaluation in reversed(product.evaluations):
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind="bias-evaluation",
+            predicate=evaluation.record.to_json(),
+            signer=registry.trainer_key,
+            evidence=(evaluation.items,),
+        )
+
+
+def _warn_of_unrecorded_facts(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
+    """The record of an equal result stands: what people declared now and it does not say is named, not dropped in silence."""
+    recorded = records_of(registry, version).modification
+    if recorded is None:
+        return
+    facts = unrecorded_facts(product.modification, recorded)
+    if not facts:
+        return
+    named = ", ".join(facts[:FACTS_NAMED])
+    more = f" and {len(facts) - FACTS_NAMED} more" if len(facts) > FACTS_NAMED else ""
+    observe(
+        Warned(
+            "facts-not-recorded",
+            f"{version.label} is registered with its modification record, and these facts were not added to it: "
+            f"{named}{more}; repeat the command under another name to record them",
+        )
+    )
+
+
+def unrecorded_facts(new: ModificationRecord, recorded: ModificationRecord) -> tuple[str, ...]:
+    """Paths of the values that a person declared in the new record and that the recorded one does not state."""
+    stated = {leaf.path: leaf.value for leaf in leaves(recorded)}
+    found = []
+    for leaf in leaves(new):
+        before = stated.get(leaf.path)
+        if leaf.value.source == "declared" and (before is None or before.value != leaf.value.value):
+            found.append(leaf.path)
+    return tuple(found)
