@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from peft_registry.cli.tables import table_lines, wrapped_lines
 from peft_registry.schemas.errors import KnownError
 
 _COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
@@ -53,18 +55,36 @@ def path_from_here(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns, two spaces apart; headings only where there are rows."""
-    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    for row in (headings, *rows):
-        out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def line(text: str, *, indent: int = 9) -> None:
+    """One labelled line of data: `base     tiny:1 …`. On a terminal what does not fit continues below, indented."""
+    for part in wrapped_lines(text, width=terminal_width(sys.stdout), indent=indent):
+        out(part)
+
+
+def table(rows: Sequence[Sequence[str]], *, prose: int | None = None) -> None:
+    """Aligned columns that fit the terminal; in a pipe every value stands in full, one line a row.
+
+    Args:
+        rows: the first may be headings.
+        prose: index of the column that may be wrapped between words.
+    """
+    for text in table_lines(rows, width=terminal_width(sys.stdout), prose=prose):
+        out(text)
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """How many columns a line may take; None where no terminal shows it."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def printable(text: str) -> str:
     """The text with everything that would not show as itself escaped: what is verified must not draw on the terminal."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 def painted(text: str, status: str) -> str:

@@ -46,7 +46,7 @@ def base_add(
             {"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()}
         )
         return
-    console.out(
+    console.line(
         f"base     {version.label}  weights {record.identity.weights.short}  "
         f"{record.parameters_total / 1e6:.1f} M  {record.facts.licence.value or 'licence unknown'}"
     )

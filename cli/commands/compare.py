@@ -97,7 +97,7 @@ def _show_comparison(found: "MethodComparison", output: Output) -> None:
     if output is Output.json:
         console.out_json(found.to_json())
         return
-    console.out(f"base     {found.base} {found.base_weights.short}    {len(found.arms)} arms")
+    console.line(f"base     {found.base} {found.base_weights.short}    {len(found.arms)} arms")
     for headings, rows in two_tables(found):
         console.out()
-        console.table(headings, rows)
+        console.table([headings, *rows])

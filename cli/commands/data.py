@@ -67,22 +67,33 @@ def data_inspect(
 def _show(part: "Part") -> None:
     how = "recognised" if part.detected else "as asked"
     columns = ", ".join(f"{meaning} from `{column}`" for meaning, column in part.columns)
-    console.out(f"data       {console.printable(part.name)}  {part.rows} rows  {part.sha256.short}")
-    console.out(f"format     {part.format} ({how}): {console.printable(columns)}")
-    console.out(
-        f"duplicates {part.exact} exact, {part.similar} but for case and space; {part.conflicting} same prompt, other answer"
+    console.line(f"data       {console.printable(part.name)}  {part.rows} rows  {part.sha256.short}", indent=11)
+    console.line(f"format     {part.format} ({how}): {console.printable(columns)}", indent=11)
+    console.line(
+        f"duplicates {part.exact} exact, {part.similar} but for case and space; "
+        f"{part.conflicting} same prompt, other answer",
+        indent=11,
     )
     if part.labels:
-        console.out("labels     " + ", ".join(f"{console.printable(name)} {count}" for name, count in part.labels[:20]))
+        console.line(
+            "labels     " + ", ".join(f"{console.printable(name)} {count}" for name, count in part.labels[:20]),
+            indent=11,
+        )
     lengths = part.lengths
     if lengths is not None:
         share = lengths.supervised / max(lengths.tokens, 1)
-        console.out(f"tokens     {lengths.tokens}, {lengths.supervised} of them ({share:.0%}) carry loss")
-        console.out(f"lengths    median {lengths.median}, longest {lengths.longest}; {lengths.cut} rows are cut")
+        console.line(f"tokens     {lengths.tokens}, {lengths.supervised} of them ({share:.0%}) carry loss", indent=11)
+        console.line(
+            f"lengths    median {lengths.median}, longest {lengths.longest}; {lengths.cut} rows are cut", indent=11
+        )
         if lengths.nothing_to_learn:
-            console.out(f"nothing    {lengths.nothing_to_learn} rows have no token to learn, and are left out")
+            console.line(
+                f"nothing    {lengths.nothing_to_learn} rows have no token to learn, and are left out", indent=11
+            )
         if lengths.untaught:
-            console.out(f"untaught   {lengths.untaught} answers carry no loss: the template changes them later")
+            console.line(
+                f"untaught   {lengths.untaught} answers carry no loss: the template changes them later", indent=11
+            )
     for row in part.shown:
         console.out(f"row {row.line}")
         for piece in row.pieces:
@@ -90,7 +101,8 @@ def _show(part: "Part") -> None:
 
 
 def _show_leak(leak: "Leak") -> None:
-    console.out(
+    console.line(
         f"leaks      of {leak.rows} held-out rows {leak.exact} are training rows, {leak.similar} but for case and space; "
-        f"{leak.same_prompt} have a training row's prompt"
+        f"{leak.same_prompt} have a training row's prompt",
+        indent=11,
     )

@@ -32,5 +32,5 @@ def diff(
         console.out_json(found.to_json())
         return
     for line in found.lines():
-        console.out(console.printable(line))
+        console.line(console.printable(line), indent=15)
     console.next_step(f"registry show {found.second}")

@@ -84,28 +84,28 @@ def show_estimate(found: "Estimate", output: Output) -> None:
 
     shape, trace = found.shape, found.trace
     share = trace.trainable / trace.total
-    console.out(
+    console.line(
         f"run      {found.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}"
     )
-    console.out(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {found.shape_source}")
-    console.out(f"device   {found.device} {found.dtype}")
+    console.line(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {found.shape_source}")
+    console.line(f"device   {found.device} {found.dtype}")
     console.out()
     names = list(found.columns[0].parts)
     headings = ["bytes", *(one.name for one in found.columns)]
     rows = [[name, *(plain_size(one.parts[name]) for one in found.columns)] for name in names]
-    console.table(headings, [*rows, ["total", *(plain_size(one.total) for one in found.columns)]])
+    console.table([headings, *rows, ["total", *(plain_size(column.total) for column in found.columns)]])
     console.out()
-    console.out(
+    console.line(
         f"peak     {plain_size(found.peak.total)} while it runs `{found.peak.name}`, most of it {found.peak.largest}"
     )
-    console.out(
+    console.line(
         f"floor    {plain_size(trace.floor)}: {count_text(trace.parameters)} weights at {trace.floor_bits} bits, nothing else"
     )
     for label, fit in (("fit", found.fit), ("claim", found.claim)):
         if fit is not None:
-            console.out(f"{label:<8} {_verdict(fit)}")
+            console.line(f"{label:<8} {_verdict(fit)}")
     for label, value in (("tokens", found.tokens), ("time", found.hours), ("cost", found.cost)):
-        console.out(f"{label:<8} {_text(value)}")
+        console.line(f"{label:<8} {_text(value)}")
 
 
 def _verdict(fit: "Fit") -> str:

@@ -110,7 +110,7 @@ def _recheck(references: list[str], sample: int | None, home: Path | None, outpu
         console.out_json({"rechecked": found})
         return
     for one in found:
-        console.out(
+        console.line(
             f"recheck  {one['of']}: {one['figures']} figures follow from {one['items']} items  {one['note']}".rstrip()
         )
     console.next_step(f"registry verify {references[0]}")
@@ -170,11 +170,10 @@ def _result_json(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_record(label: str, record: "EvaluationRecord") -> None:
-    from peft_registry.registry.evaluation.sentences import compared_arms, result_lines
+    from peft_registry.registry.evaluation.sentences import compared_arms, result_rows
 
-    console.out(f"arms     {label}: {compared_arms(record)}")
-    for line in result_lines(record):
-        console.out(f"         {line}")
+    console.line(f"arms     {label}: {compared_arms(record)}")
+    console.table([[f"  {data}", figure, text] for data, figure, text in result_rows(record)], prose=2)
     truncated = record.protocol.truncated_items
     if truncated:
         console.note(

@@ -57,11 +57,11 @@ def init(
     )
     settings = make_home(new, now=now)
     remember(state_folder(), PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id)
-    console.out(f"registry {settings.registry_id[:8]}  {folder}")
-    console.out(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
+    console.line(f"registry {settings.registry_id[:8]}  {folder}")
+    console.line(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
     if example:
         written = write_example(folder.parent / "example")
-        console.out(f"example  {written.config}  with {written.rows} rows of data")
+        console.line(f"example  {written.config}  with {written.rows} rows of data")
     elsewhere = "" if folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
     console.next_step(f"registry base add embedded --name tiny{elsewhere}")
 

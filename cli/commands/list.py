@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from peft_registry.schemas.version import Version
 
 PAGE = 50
+HEADINGS = ("version", "kind", "method", "manifest", "registered", "aliases")
 
 
 class Kind(StrEnum):
@@ -65,9 +66,7 @@ def list_command(
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
-    console.table(
-        ["version", "kind", "method", "manifest", "registered", "aliases"], [_row(one) for one in page.versions]
-    )
+    console.table([HEADINGS, *(_row(version) for version in page.versions)])
     if page.next is not None:
         console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
     console.next_step(f"registry show {page.versions[0].label}")
@@ -78,7 +77,7 @@ def _row(version: "Version") -> list[Any]:
         version.label,
         version.kind,
         version.method or "",
-        version.manifest_digest.short,
+        str(version.manifest_digest),
         version.registered_at,
         ", ".join(version.aliases),
     ]

@@ -105,12 +105,12 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
         console.out_json(outcome.to_json())
         return
     if outcome.version is None:
-        console.out("checked  nothing was registered")
+        console.line("checked  nothing was registered")
         console.next_step(_command(request))
         return
     version = outcome.version
     done = "was there" if outcome.was_there else "registered"
-    console.out(
+    console.line(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"
     )
@@ -132,7 +132,7 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
         console.out_json(found.to_json())
         return
     for label, text in found.lines():
-        console.out(f"{label:<8} {console.printable(text)}")
+        console.line(f"{label:<8} {console.printable(text)}")
     console.next_step(_command(request))
 
 

@@ -36,12 +36,10 @@ def methods(
             [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
             for row, _ in found
         ]
-        console.table(["method", "mergeable", "available", "what it does"], shown)
+        console.table([["method", "mergeable", "available", "what it does"], *shown], prose=3)
         return
-    console.table(
-        ["method", *asked, "why"],
-        [
-            [row.name, *("fits" if one.fits else "no" for one in advice), "; ".join(one.why for one in advice)]
-            for row, advice in found
-        ],
-    )
+    rows = [
+        [row.name, *("fits" if answer.fits else "no" for answer in advice), "; ".join(answer.why for answer in advice)]
+        for row, advice in found
+    ]
+    console.table([["method", *asked, "why"], *rows], prose=len(asked) + 1)

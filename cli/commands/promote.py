@@ -34,5 +34,5 @@ def promote(
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
         set_alias(registry, version, alias, reason=reason)
-    console.out(f"alias    {version.name}@{alias} → {version.label}")
+    console.line(f"alias    {version.name}@{alias} → {version.label}")
     console.next_step(f"registry pull {version.name}@{alias} FOLDER")

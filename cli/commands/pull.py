@@ -45,5 +45,5 @@ def pull(
     if output is Output.json:
         console.out_json({"folder": str(folder), "version": version.label, **outcome.model_dump(mode="json")})
         return
-    console.out(f"pulled   {version.label} → {folder}  {outcome.verdict}")
+    console.line(f"pulled   {version.label} → {folder}  {outcome.verdict}")
     console.next_step(f"registry verify {folder}")

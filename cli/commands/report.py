@@ -43,7 +43,7 @@ def report(
         return
     path = Path(out or f"{version.name}-{version.number}-report.html")
     _write_page(path, page)
-    console.out(f"report   {path}")
+    console.line(f"report   {path}")
     console.next_step(f"registry promote {version.label} champion")
 
 

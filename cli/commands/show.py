@@ -31,5 +31,5 @@ def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOp
         console.out_json(described.to_json())
         return
     for label, text in described.lines():
-        console.out(f"{label:<12} {console.printable(text)}")
+        console.line(f"{label:<12} {console.printable(text)}", indent=13)
     console.next_step(f"registry verify {described.version.label}")

@@ -31,11 +31,7 @@ def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> 
     for name, suite in suites().items():
         pin = pins.named(name)
         where = (
-            "shipped"
-            if suite.definition.is_shipped
-            else ""
-            if pin is None
-            else f"pinned {pin.sha256.short}, {pin.rows} rows"
+            "shipped" if suite.definition.is_shipped else "" if pin is None else f"pinned {pin.sha256}, {pin.rows} rows"
         )
         rows.append([name, suite.definition.licence, where, suite.definition.title])
     if registry is not None:
@@ -43,7 +39,7 @@ def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> 
     if output is Output.json:
         console.out_json([dict(zip(("name", "licence", "data", "title"), row, strict=True)) for row in rows])
         return
-    console.table(["suite", "licence", "data", "what it is"], rows)
+    console.table([["suite", "licence", "data", "what it is"], *rows], prose=3)
     console.next_step("registry suites show crows_pairs")
 
 
@@ -65,20 +61,20 @@ def suites_show(
     if output is Output.json:
         console.out_json(_definition_json(definition) | {"pin": pin and pin.model_dump(mode="json")})
         return
-    console.out(f"suite    {definition.name}: {definition.title}")
-    console.out(f"licence  {definition.licence}")
-    console.out(f"source   {definition.source}")
-    console.out(f"endpoint {definition.primary_endpoint}")
+    console.line(f"suite    {definition.name}: {definition.title}")
+    console.line(f"licence  {definition.licence}")
+    console.line(f"source   {definition.source}")
+    console.line(f"endpoint {definition.primary_endpoint}")
     for metric in definition.figures:
         neutral = "no neutral point" if metric.neutral is None else f"neutral at {metric.neutral:g}"
-        console.out(f"metric   {metric.name}: {metric.meaning} ({metric.unit}, {neutral})")
+        console.line(f"metric   {metric.name}: {metric.meaning} ({metric.unit}, {neutral})")
     for text in definition.critique:
-        console.out(f"known    {text}")
+        console.line(f"known    {text}")
     if pin is not None:
         accepted = f", licence accepted {pin.accepted_at}" if pin.accepted_at else ""
-        console.out(f"pinned   {pin.sha256}, {pin.rows} rows{accepted}")
+        console.line(f"pinned   {pin.sha256}, {pin.rows} rows{accepted}")
         if pin.repository:
-            console.out(f"from     {pin.repository} at {pin.revision}")
+            console.line(f"from     {pin.repository} at {pin.revision}")
     ready = pin is not None or definition.is_shipped
     console.next_step(
         f"registry evaluate NAME:NUMBER --suite {name}" if ready else f"registry suites add {name} FOLDER"
@@ -116,7 +112,7 @@ def suites_add(
     if output is Output.json:
         console.out_json(pin.model_dump(mode="json"))
         return
-    console.out(f"pinned   {pin.name}  {pin.sha256}  {pin.rows} rows  {pin.licence}")
+    console.line(f"pinned   {pin.name}  {pin.sha256}  {pin.rows} rows  {pin.licence}")
     console.next_step(f"registry evaluate NAME:NUMBER --suite {pin.name}")
 
 

@@ -86,7 +86,7 @@ def train(
         return
     version = outcome.version
     done = "was there" if outcome.was_there else "registered"
-    console.out(
+    console.line(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"
     )
@@ -100,7 +100,7 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
     console.out()
     losses = [f"{one.loss_before:.3f} → {one.loss_after:.3f}" for one in outcome.results]
     rows = [[one.task, one.version.label, loss] for one, loss in zip(outcome.results, losses, strict=True)]
-    console.table(["task", "version", "held-out loss"], rows)
+    console.table([["task", "version", "held-out loss"], *rows])
     if outcome.forgetting is not None:
         _show_forgetting(outcome.forgetting)
     console.note(mirrored)
@@ -114,7 +114,7 @@ def _show_forgetting(found: "Forgetting") -> None:
     rows = [["the base", *(f"{loss:.3f}" for loss in found.base.values())]]
     rows += [[f"after {one.task}", *(f"{one.losses[task]:.3f}" for task in tasks)] for one in found.steps]
     console.out()
-    console.table(["held-out loss", *tasks], rows)
+    console.table([["held-out loss", *tasks], *rows])
     console.out()
     for one in found.forgotten:
-        console.out(f"{one.dataset}, when it was learnt → in the end: {loss_line(one)}")
+        console.line(f"{one.dataset}, when it was learnt → in the end: {loss_line(one)}")

@@ -29,19 +29,19 @@ def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> N
         if output is Output.json:
             console.out_json(policy.to_json())
             return
-        console.out(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
+        console.line(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
         revoked = {one.key_id for one in policy.revocations}
         rows = [
             [
                 key.role,
                 key.person,
-                f"{key.key_id[:16]}…",
+                f"sha256:{key.key_id}",
                 key.valid_until[:10],
                 "revoked" if key.key_id in revoked else "",
             ]
             for key in policy.keys
         ]
-        console.table(["role", "person", "key", "until", ""], rows)
+        console.table([["role", "person", "key", "until", ""], *rows])
 
 
 def trust_export(
@@ -68,8 +68,8 @@ def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption 
         before = registry.trust.version
         added = update_trust(registry)
     if not added:
-        console.out(f"trust v{before}  has every kind already; nothing was changed")
+        console.line(f"trust v{before}  has every kind already; nothing was changed")
         console.next_step("registry trust show")
         return
-    console.out(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
+    console.line(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
     console.next_step("registry trust export FOLDER, for whoever verifies elsewhere")

@@ -1,5 +1,6 @@
 """verify: is this what was registered and signed?"""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,15 @@ from peft_registry.cli.options import (
     RootOption,
     TrustOption,
 )
+from peft_registry.cli.tables import wrapped_lines
 
 if TYPE_CHECKING:
     from peft_registry.schemas.version import VerifyOutcome
+
+# columns of a line of a check
+_TEXT_AT = 15
+_STATUS_WIDTH = 2 + len("unchecked")
+_TEXT_MIN = 24
 
 
 def add_to(app: typer.Typer) -> None:
@@ -90,10 +97,14 @@ def _is_folder(target: str) -> bool:
 def _print_checks(outcome: "VerifyOutcome") -> None:
     texts = [console.printable(check.text) for check in outcome.checks]
     width = max(len(text) for text in texts)
+    terminal = console.terminal_width(sys.stdout)
+    if terminal is not None:
+        width = max(min(width, terminal - _TEXT_AT - _STATUS_WIDTH), _TEXT_MIN)
     for number, (check, text) in enumerate(zip(outcome.checks, texts, strict=True), start=1):
-        console.out(f"{number:>2} {check.step:<11} {text:<{width}}  {console.painted(check.status, check.status)}")
-        for line in check.detail:
-            console.out(f"{'':<14} {console.printable(line)}")
+        first, *others = wrapped_lines(text, width=width, indent=0)
+        console.out(f"{number:>2} {check.step:<11} {first:<{width}}  {console.painted(check.status, check.status)}")
+        for rest in (*others, *map(console.printable, check.detail)):
+            console.line(" " * _TEXT_AT + rest, indent=_TEXT_AT)
     said = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]
     console.out(console.painted(outcome.verdict, said))
 

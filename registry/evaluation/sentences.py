@@ -20,15 +20,16 @@ def compared_arms(record: EvaluationRecord) -> str:
 
 
 def result_lines(record: EvaluationRecord) -> Iterator[str]:
-    """One line a figure of a whole data set: before, and after where there is one; then what changed, and what each comparison
-    may say. Of the margins that are compared the share flagged and the mean are left to the record."""
-    rows = list(_rows(record))
+    """The rows of `result_rows` as aligned lines."""
+    rows = list(result_rows(record))
     widths = [max((len(row[at]) for row in rows), default=0) for at in (0, 1)]
     for dataset, name, text in rows:
         yield f"{dataset:<{widths[0]}}  {name:<{widths[1]}}  {text}"
 
 
-def _rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
+def result_rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
+    """Data set, figure and what it is: before, and after where there is one; then what changed, and what each comparison
+    may say. Of the margins that are compared the share flagged and the mean are left to the record."""
     arms = _arms(record)
     by_figure: dict[tuple[str, str], dict[str, Result]] = {}
     for one in record.results:
