@@ -1,14 +1,11 @@
 """diff: what is different between two versions."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:

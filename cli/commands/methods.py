@@ -1,15 +1,12 @@
 """methods: the adaptation methods, and which of them fit a goal."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import Output, OutputOption
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:

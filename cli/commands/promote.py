@@ -1,6 +1,6 @@
 """promote: moving an alias."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,9 +10,6 @@ from peft_registry.cli.options import (
     PassphraseFileOption,
     ReferenceArgument,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:

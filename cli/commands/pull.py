@@ -1,7 +1,7 @@
 """pull: a verified copy of a version."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from peft_registry.cli.options import (
     RootOption,
     TrustOption,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:

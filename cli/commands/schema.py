@@ -1,13 +1,10 @@
 """schema: the JSON Schema of each document."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from peft_registry.cli import console
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:

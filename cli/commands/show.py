@@ -1,7 +1,5 @@
 """show: everything that is known about one version."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from peft_registry.cli import console
@@ -11,9 +9,6 @@ from peft_registry.cli.options import (
     OutputOption,
     ReferenceArgument,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:
