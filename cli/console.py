@@ -13,7 +13,9 @@ from peft_registry.cli.tables import table_lines, wrapped_lines
 from peft_registry.schemas.errors import KnownError
 
 _COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
-_next_steps = [True]
+# entered and left by context managers: who silenced the next steps, and who the progress too
+_silenced: list[bool] = []
+_quiet: list[bool] = []
 
 
 def out(text: str = "") -> None:
@@ -35,18 +37,36 @@ def out_json(value: Any) -> None:  # any JSON value
 
 def next_step(command: str) -> None:
     """The command that follows a success."""
-    if _next_steps[-1]:
+    if not any(_silenced):
         note(f"next: {command}")
 
 
 @contextmanager
 def without_next_steps() -> Iterator[None]:
     """Say nothing about what follows, inside a story that says it."""
-    _next_steps.append(False)
+    with _silent(_silenced):
+        yield
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No progress and nothing about what follows: only data, warnings and errors."""
+    with _silent(_silenced), _silent(_quiet):
+        yield
+
+
+def is_quiet() -> bool:
+    """Whether the user asked for no progress."""
+    return any(_quiet)
+
+
+@contextmanager
+def _silent(what: list[bool]) -> Iterator[None]:
+    what.append(True)
     try:
         yield
     finally:
-        _next_steps.pop()
+        what.pop()
 
 
 def path_from_here(path: Path) -> Path:

@@ -99,7 +99,6 @@ app = typer.Typer(
     cls=StoryOrder,
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
@@ -114,10 +113,18 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _be_quiet(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.with_resource(console.quietly())
+
+
 @app.callback()
 def program(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="No progress and no hints, before any command.")
     ] = False,
 ) -> None:
     """Register fine-tuned models with their base, data, evaluation and signatures; verify and document them."""

@@ -151,6 +151,102 @@ def test_schema_prints_a_json_schema_for_every_name_it_lists(capsys: pytest.Capt
         assert json.loads(capsys.readouterr().out)["type"] == "object"
 
 
+# --- eighty columns ---
+
+MEASURED = sorted((ROOT / "docs" / "measured").glob("compare-*.json"))
+
+
+@pytest.fixture(scope="module")
+def home_with_a_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one base whose name is as long as names of models are."""
+    home = tmp_path_factory.mktemp("columns") / ".registry"
+    assert run(["init", "--unencrypted", "--home", str(home)]) == 0
+    assert run(["base", "add", "embedded", "--name", "smollm2-135m-instruct-2025", "--home", str(home)]) == 0
+    return home
+
+
+@pytest.fixture
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output goes to a terminal of 80 columns."""
+    monkeypatch.setattr("peft_registry.cli.console.terminal_width", lambda stream: 80)
+
+
+def too_wide(text: str) -> list[str]:
+    return [line for line in text.splitlines() if len(line) > 80]
+
+
+@pytest.mark.usefixtures("eighty_columns")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["methods"],
+        ["methods", "--for", "latency,bias_mitigation,many_tasks"],
+        ["suites", "list"],
+        ["suites", "show", "house"],
+        ["list"],
+        ["show", "smollm2-135m-instruct-2025"],
+        ["trust", "show"],
+        ["verify", "smollm2-135m-instruct-2025"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_printed_fits_a_terminal_of_80_columns(
+    words: list[str], home_with_a_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run([*words, *([] if words[0] == "methods" else ["--home", str(home_with_a_base)])]) == 0
+    shown = capsys.readouterr().out
+    assert shown
+    assert too_wide(shown) == []
+
+
+@pytest.mark.usefixtures("eighty_columns")
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_a_comparison_of_methods_fits_a_terminal_of_80_columns(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from peft_registry.cli.commands.compare import _show_comparison
+    from peft_registry.cli.options import Output
+    from peft_registry.schemas.comparison import MethodComparison
+
+    _show_comparison(MethodComparison.from_json(json.loads(path.read_text("utf-8"))), Output.text)
+    shown = capsys.readouterr().out
+    assert "bias fixed, introduced" in shown
+    assert too_wide(shown) == []
+
+
+def test_in_a_pipe_the_list_holds_whole_digests(home_with_a_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["list", "--home", str(home_with_a_base)]) == 0
+    (row,) = capsys.readouterr().out.splitlines()[1:]
+    assert re.search(r" sha256:[0-9a-f]{64} ", row)
+
+
+# --- completion, and less of everything ---
+
+
+@pytest.mark.parametrize(("typed", "completed"), [("registry ver", "verify"), ("registry trust ex", "export")])
+def test_a_shell_completes_commands(
+    typed: str, completed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_REGISTRY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    with pytest.raises(SystemExit) as end:
+        run([])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.split() == [completed]
+
+
+def test_quiet_leaves_the_data_and_takes_the_hints(home_with_a_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["list", "--home", str(home_with_a_base)]
+    capsys.readouterr()
+    assert run(words) == 0
+    usual = capsys.readouterr()
+    assert run(["--quiet", *words]) == 0
+    quiet = capsys.readouterr()
+    assert (quiet.out, quiet.err) == (usual.out, "")
+    assert usual.err.startswith("next: ")
+
+
 # --- exit codes, and no hang ---
 
 
