@@ -16,6 +16,7 @@ ROOT_ERROR = "peft_registry.schemas.errors.KnownError"
 IMPORT_PACKAGE = "peft_registry"
 PACKAGES = ("schemas", "registry", "trainer", "cli")
 _SENTENCES = ("what", "why", "fix")
+Constant = str | int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,11 @@ def _modules(root: Path) -> Iterator[tuple[str, ast.Module]]:
             yield f"{IMPORT_PACKAGE}.{inside}", ast.parse(path.read_text("utf-8"), filename=str(path))
 
 
-def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """The names of a module that stand for one text or number, as a sentence shows it."""
+def _constants(tree: ast.Module) -> Iterator[tuple[str, Constant]]:
+    """The names of a module that stand for one text or number."""
     for name, value in _assigned(tree):
         if isinstance(value, ast.Constant) and isinstance(value.value, str | int | float):
-            yield name, str(value.value)
+            yield name, value.value
 
 
 def _full_names(module: str, tree: ast.Module) -> dict[str, str]:
@@ -123,7 +124,9 @@ def _full_names(module: str, tree: ast.Module) -> dict[str, str]:
     return own | imported
 
 
-def _read_class(node: ast.ClassDef, module: str, names: Mapping[str, str], constants: Mapping[str, str]) -> ErrorClass:
+def _read_class(
+    node: ast.ClassDef, module: str, names: Mapping[str, str], constants: Mapping[str, Constant]
+) -> ErrorClass:
     base = node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else ""
     values = dict(_assigned(node))
     reference, exit_code = values.get("reference"), values.get("exit_code")
@@ -147,7 +150,7 @@ def _assigned(node: ast.ClassDef | ast.Module) -> Iterator[tuple[str, ast.expr]]
                 yield name, value
 
 
-def _sentences(node: ast.ClassDef, constants: Mapping[str, str]) -> dict[str, str]:
+def _sentences(node: ast.ClassDef, constants: Mapping[str, Constant]) -> dict[str, str]:
     """The templates of a class, with the constants of its module filled in."""
     declared = {
         name: _template(value, constants)
@@ -170,14 +173,16 @@ def _plain(template: str) -> str:
     return "".join(literal + ("" if fact is None else f"{{{fact}}}") for literal, fact, _, _ in parts)
 
 
-def _template(node: ast.expr, constants: Mapping[str, str]) -> str:
+def _template(node: ast.expr, constants: Mapping[str, Constant]) -> str:
     match node:
         case ast.Constant(value=text):
             return str(text)
         case ast.JoinedStr(values=parts):
             return "".join(_template(part, constants) for part in parts)
-        case ast.FormattedValue(value=ast.Name(id=name)) if name in constants:
-            return constants[name]
+        case ast.FormattedValue(value=ast.Name(id=name), format_spec=spec) if name in constants:
+            return format(constants[name], _template(spec, constants) if spec else "")
+        case ast.FormattedValue(value=ast.Name(id=name)):
+            return f"{{{name}}}"
         case _:
             raise TypeError(f"a sentence is a text, or one with constants filled in: {ast.unparse(node)}")
 

@@ -22,8 +22,9 @@ facts that it takes as annotations, and three sentences over them (what happened
 
     raise MalformedRate(word)
 
-In a sentence `{word}` is a fact or a property of the error, `{word!q}` is quoted and cut to 80 characters, and `{names!l}` is
-a list with commas. `docs/reference/errors.md` lists all errors, and `tests/golden/errors.txt` shows each of them rendered.
+In a sentence `{word}` is a fact or a property of the error, `{word!q}` is quoted and cut to 80 characters, `{path!a}` is
+quoted with what is not ASCII escaped and cut to 200, and `{names!l}` is a list with commas, or "nothing".
+`docs/reference/errors.md` lists all errors, and `tests/golden/errors.txt` shows each of them rendered.
 """
 
 import string
@@ -33,6 +34,7 @@ from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 QUOTED_CHARACTERS = 80  # of what somebody else wrote; the rest would push the sentence off the screen
+ESCAPED_CHARACTERS = 200  # of a path or a tensor's name: they are long, and end in what tells them apart
 
 
 @dataclass_transform()
@@ -110,19 +112,21 @@ def _bind(error: type[KnownError], values: tuple[Any, ...], named: Mapping[str, 
 
 
 class _Sentences(string.Formatter):
-    """`str.format` with two more conversions: `!q` quotes and cuts, `!l` lists."""
+    """`str.format` with two more conversions, `!q` quotes and cuts, `!l` lists; and `!a` cuts too."""
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
         if conversion == "q":
             text = str(value)
             return repr(text if len(text) <= QUOTED_CHARACTERS else f"{text[: QUOTED_CHARACTERS - 1]}…")
+        if conversion == "a":
+            return ascii(str(value)[:ESCAPED_CHARACTERS])
         if conversion == "l":
             return _listed(value)
         return super().convert_field(value, conversion)
 
 
 def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(str(value) for value in values)
+    return ", ".join(str(value) for value in values) or "nothing"
 
 
 class _Named(Mapping[str, Any]):

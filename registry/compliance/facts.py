@@ -9,7 +9,6 @@ The file names who asserts them and then has the shape of the record; data and b
 A fact never replaces what was measured. `{unknown: reason}` states that an answer was looked for and not found.
 """
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value, declared, unknown
 
 ASSERTED_BY = "asserted_by"
@@ -25,12 +25,16 @@ EACH = "*"
 
 class FactUnknown(InputRefused):
     reference = "fact-unknown"
+    what = "the facts file states {path!q}"
+    why = "the modification record has no such field"
+    fix = "{suggestion}"
 
-    def __init__(self, path: str, near: str | None) -> None:
-        hint = f"did you mean {near}?" if near else "docs/reference/modification-record.md lists the fields"
-        super().__init__(
-            what=f"the facts file states {path[:120]!r}", why="the modification record has no such field", fix=hint
-        )
+    path: str
+    nearest: str | None
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(self.nearest, "docs/reference/modification-record.md lists the fields")
 
 
 class FactNotDeclarable(InputRefused):
@@ -88,7 +92,7 @@ def _placed(section: dict[str, Any], facts: Any, path: str, rule: str) -> Iterat
         elif isinstance(section.get(key), dict):
             yield from _placed(section[key], value, f"{path}{key}.", f"{rule}{key}.")
         else:
-            raise FactUnknown(f"{path}{key}", _near(f"{rule}{key}", list(rules)))
+            raise FactUnknown(f"{path}{key}", closest(f"{rule}{key}", rules))
 
 
 def _placed_in_array(items: list[dict[str, Any]], facts: Any, path: str, rule: str) -> Iterator[_Placed]:
@@ -97,14 +101,10 @@ def _placed_in_array(items: list[dict[str, Any]], facts: Any, path: str, rule: s
     names = [str(item["name"]["value"]) for item in items]
     for name, fields in facts.items():
         if name != EACH and name not in names:
-            raise FactUnknown(f"{path}{name}", _near(str(name), names))
+            raise FactUnknown(f"{path}{name}", closest(str(name), names))
         for item, item_name in zip(items, names, strict=True):
             if name in (EACH, item_name):
                 yield from _placed(item, fields, f"{path}{item_name}.", rule)
-
-
-def _near(text: str, names: list[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(text, names, n=1, cutoff=0.6)), None)
 
 
 def _stated(path: str, rule: FieldRule, current: Value, value: Any, *, by: str, at: Timestamp) -> Value:

@@ -81,19 +81,26 @@ class DatabaseReadOnly(Unavailable):
 
 class SchemaMismatch(Unavailable):
     reference = "schema-mismatch"
+    what = "the database {where} has another schema than this program"
+    why = "it is at revision {revision}, and {expected} is needed"
+    fix = "{remedy}"
 
-    def __init__(self, where: str, found: str | None, expected: str) -> None:
-        if found is None:
-            fix = "restore the database from a backup, or make a new home with `registry init`"
-        elif found < expected:
-            fix = "use the version of peft-registry that made this home; this one has no step from its schema"
-        else:
-            fix = "install the newer version of peft-registry that last wrote to this home"
-        super().__init__(
-            what=f"the database {where} has another schema than this program",
-            why=f"it is at revision {found or 'none'}, and {expected} is needed",
-            fix=fix,
-        )
+    where: str
+    found: str | None
+    expected: str
+
+    @property
+    def revision(self) -> str:
+        return self.found or "none"
+
+    @property
+    def remedy(self) -> str:
+        if self.found is None:
+            return "restore the database from a backup, or make a new home with `registry init`"
+        # revisions are numbered in the order of the releases
+        if self.found < self.expected:
+            return "use the version of peft-registry that made this home; this one has no step from its schema"
+        return "install the newer version of peft-registry that last wrote to this home"
 
 
 class PrivilegeMissing(Unavailable):

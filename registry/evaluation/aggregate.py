@@ -36,13 +36,13 @@ FIGURES = 2  # what is computed from the items; 1 knew neither readings nor perp
 
 class UnpairedItems(IntegrityBroken):
     reference = "unpaired-items"
+    what = "item {item} of {dataset} is not in both arms, {arms[0]} and {arms[1]}"
+    why = "before and after are compared on the same items with the same token counts, or not at all"
+    fix = "score both arms on the same rows, or fetch the item table again from the registry"
 
-    def __init__(self, dataset: str, arms: tuple[str, str], item: str) -> None:
-        super().__init__(
-            what=f"item {item} of {dataset} is not in both arms, {arms[0]} and {arms[1]}",
-            why="before and after are compared on the same items with the same token counts, or not at all",
-            fix="score both arms on the same rows, or fetch the item table again from the registry",
-        )
+    dataset: str
+    arms: tuple[str, str]
+    item: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,15 +52,16 @@ class Discrepancy:
 
 class EvaluationAltered(IntegrityBroken):
     reference = "evaluation-altered"
+    what = "the evaluation does not follow from its items: {discrepancies[0].figure}"
+    why = "recorded {discrepancies[0].recorded}, recomputed {discrepancies[0].recomputed}{others}"
+    fix = "do not rely on it; fetch record and items again from the registry, or evaluate again"
 
-    def __init__(self, discrepancies: tuple[Discrepancy, ...]) -> None:
-        first, more = discrepancies[0], len(discrepancies) - 1
-        super().__init__(
-            what=f"the evaluation does not follow from its items: {first.figure}",
-            why=f"recorded {first.recorded}, recomputed {first.recomputed}" + (f"; and {more} more" if more else ""),
-            fix="do not rely on it; fetch record and items again from the registry, or evaluate again",
-        )
-        self.discrepancies = discrepancies
+    discrepancies: tuple[Discrepancy, ...]
+
+    @property
+    def others(self) -> str:
+        count = len(self.discrepancies) - 1
+        return f"; and {count} more" if count else ""
 
 
 class UnusablePlan(IntegrityBroken):

@@ -23,13 +23,13 @@ _SHAPES = {
 
 class UnknownProfileKey(InputRefused):
     reference = "unknown-profile-key"
+    what = "the profile has no field {key!q}"
+    why = "its fields are {fields!l}"
+    fix = "correct the key in the profile file"
 
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            what=f"the profile has no field {key!r}",
-            why=f"it knows {', '.join(OrganisationProfile.model_fields)}",
-            fix="correct the key in the profile file",
-        )
+    key: str
+
+    fields = tuple(OrganisationProfile.model_fields)
 
 
 class ProfileNotAMapping(InputRefused):

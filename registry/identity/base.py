@@ -87,24 +87,22 @@ _CACHE_KIND = "base-json-v1"
 
 class BaseWithoutWeights(InputRefused):
     reference = "base-without-weights"
+    what = "{folder.name} holds no weights of a whole model"
+    why = f"there is neither {WEIGHTS_NAME} nor {INDEX_NAME}"
+    fix = "name the folder that holds them; convert other formats to safetensors first"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            what=f"{folder.name} holds no weights of a whole model",
-            why=f"there is neither {WEIGHTS_NAME} nor {INDEX_NAME}",
-            fix="name the folder that holds them; convert other formats to safetensors first",
-        )
+    folder: Path
 
 
 class AdapterInBase(InputRefused):
     reference = "adapter-in-base"
+    what = "{folder.name} is the folder of an adapter"
+    why = (
+        f"it holds {ADAPTER_CONFIG_NAME}, and transformers would load the model that this names in place of these files"
+    )
+    fix = "name the base model's own folder; merge the adapter first if the two are to be one model"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            what=f"{folder.name} is the folder of an adapter",
-            why=f"it holds {ADAPTER_CONFIG_NAME}, and transformers would load the model that this names in place of these files",
-            fix="name the base model's own folder; merge the adapter first if the two are to be one model",
-        )
+    folder: Path
 
 
 class BaseFileMissing(InputRefused):

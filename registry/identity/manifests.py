@@ -35,13 +35,11 @@ RESERVED_PATHS = (FILE_NAME, SIGNATURE_NAME, *UNSIGNED_PATHS)
 
 class ManifestMalformed(IntegrityBroken):
     reference = "manifest-malformed"
+    what = f"{FILE_NAME} is not a manifest"
+    why = "{reason}"
+    fix = "pull the version again; a manifest cannot be repaired without a new signature"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what=f"{FILE_NAME} is not a manifest",
-            why=why,
-            fix="pull the version again; a manifest cannot be repaired without a new signature",
-        )
+    reason: str
 
 
 def manifest_of_folder(

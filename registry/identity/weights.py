@@ -61,26 +61,24 @@ class TensorSetInvalid(IntegrityBroken):
     """A set of tensors that has no digest: a name twice, or one that may not be."""
 
     reference = "tensor-set-invalid"
+    what = "the tensor {tensor!a} cannot be part of a weights digest"
+    why = "{reason}"
+    fix = "a model's files must hold each tensor once, under a printable name; save the model again"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(
-            what=f"the tensor {name[:200]!a} cannot be part of a weights digest",
-            why=why,
-            fix="a model's files must hold each tensor once, under a printable name; save the model again",
-        )
+    tensor: str
+    reason: str
 
 
 class TensorSetRefused(InputRefused):
     """The same, of what is offered at intake."""
 
     reference = "tensor-set-refused"
+    what = "the tensor {tensor!a} cannot be part of a model"
+    why = "{reason}"
+    fix = "a model's files must hold each tensor once, under a printable name; save the model again"
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(
-            what=f"the tensor {name[:200]!a} cannot be part of a model",
-            why=why,
-            fix="a model's files must hold each tensor once, under a printable name; save the model again",
-        )
+    tensor: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

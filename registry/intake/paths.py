@@ -25,24 +25,22 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 class UnsafePath(IntegrityBroken):
     reference = "unsafe-path"
+    what = "{path!a} is not a path that may be verified"
+    why = "{reason}"
+    fix = "fetch the folder again from where it was signed; do not open it with other tools before"
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(
-            what=f"{_shown(path)} is not a path that may be verified",
-            why=why,
-            fix="fetch the folder again from where it was signed; do not open it with other tools before",
-        )
+    path: str
+    reason: str
 
 
 class UnsafeInputPath(InputRefused):
     reference = "unsafe-input-path"
+    what = "{path!a} is not a path that may enter"
+    why = "{reason}"
+    fix = "rename or remove it, or copy the files themselves (`cp -RL`) into a folder of their own"
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(
-            what=f"{_shown(path)} is not a path that may enter",
-            why=why,
-            fix="rename or remove it, or copy the files themselves (`cp -RL`) into a folder of their own",
-        )
+    path: str
+    reason: str
 
 
 class FolderMissing(NotFound):

@@ -63,28 +63,34 @@ class MalformedSafetensors(IntegrityBroken):
     """Presented for verification. `tensor` is the name at fault, if one is."""
 
     reference = "malformed-safetensors"
+    what = "{subject} is not a sound safetensors file"
+    why = "{cause}"
+    fix = "fetch the file again from where it was signed"
 
-    def __init__(self, what: str, why: str, tensor: str | None = None) -> None:
-        super().__init__(
-            what=f"{what} is not a sound safetensors file",
-            why=_about(tensor, why),
-            fix="fetch the file again from where it was signed",
-        )
-        self.tensor = tensor
+    subject: str
+    reason: str
+    tensor: str | None = None
+
+    @property
+    def cause(self) -> str:
+        return _about(self.tensor, self.reason)
 
 
 class MalformedWeights(InputRefused):
     """Offered at intake. `tensor` is the name at fault, if one is."""
 
     reference = "malformed-weights"
+    what = "{subject} is not a sound safetensors file"
+    why = "{cause}"
+    fix = "download it again, or save it again with the safetensors library"
 
-    def __init__(self, what: str, why: str, tensor: str | None = None) -> None:
-        super().__init__(
-            what=f"{what} is not a sound safetensors file",
-            why=_about(tensor, why),
-            fix="download it again, or save it again with the safetensors library",
-        )
-        self.tensor = tensor
+    subject: str
+    reason: str
+    tensor: str | None = None
+
+    @property
+    def cause(self) -> str:
+        return _about(self.tensor, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,15 +37,21 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
 
 class MalformedYaml(InputRefused):
-    reference = "malformed-yaml"
+    """Line and column are counted from 1."""
 
-    def __init__(self, what: str, why: str, *, line: int | None = None, column: int | None = None) -> None:
-        place = "" if line is None else f" (line {line}, column {column})"
-        super().__init__(
-            what=f"{what} is not acceptable YAML", why=f"{why}{place}", fix="correct the file and run again"
-        )
-        self.line = line  # from 1
-        self.column = column  # from 1
+    reference = "malformed-yaml"
+    what = "{subject} is not acceptable YAML"
+    why = "{reason}{place}"
+    fix = "correct the file and run again"
+
+    subject: str
+    reason: str
+    line: int | None = None
+    column: int | None = None
+
+    @property
+    def place(self) -> str:
+        return "" if self.line is None else f" (line {self.line}, column {self.column})"
 
 
 def read_yaml(text: str | bytes, *, what: str, max_bytes: int = MAX_BYTES) -> Any:  # any JSON value

@@ -47,13 +47,11 @@ class MirrorUnavailable(Unavailable):
 
 class MirrorBusy(Unavailable):
     reference = "mirror-busy"
+    what = "the mirror is being written by another process"
+    why = f"{{lock}} stayed locked for {LOCK_SECONDS:.0f} seconds"
+    fix = "wait for it, then run `registry mirror sync`"
 
-    def __init__(self, lock: Path) -> None:
-        super().__init__(
-            what="the mirror is being written by another process",
-            why=f"{lock} stayed locked for {LOCK_SECONDS:.0f} seconds",
-            fix="wait for it, then run `registry mirror sync`",
-        )
+    lock: Path
 
 
 class MirrorRouteChanged(InputRefused):

@@ -89,13 +89,16 @@ class UiNotStarted(Unavailable):
 
 class NoFreePort(Unavailable):
     reference = "no-free-port"
+    what = "no free port on {host}"
+    why = "{first} to {last} are taken or not allowed"
+    fix = "name another with --port"
 
-    def __init__(self, host: str, first: int) -> None:
-        super().__init__(
-            what=f"no free port on {host}",
-            why=f"{first} to {first + PORTS_TRIED - 1} are taken or not allowed",
-            fix="name another with --port",
-        )
+    host: str
+    first: int
+
+    @property
+    def last(self) -> int:
+        return self.first + PORTS_TRIED - 1
 
 
 def create_app() -> Any:  # a FastAPI application, which mypy does not follow

@@ -43,13 +43,11 @@ class ManifestReader(Protocol):
 
 class NotARegistrySource(InputRefused):
     reference = "not-a-registry-source"
+    what = "{uri!a} names no registered version"
+    why = f"a source is {SOURCE_PREFIX} and the 64 hexadecimal characters of a manifest digest"
+    fix = "copy the source from the version's page, or use models:/NAME/NUMBER"
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(
-            what=f"{uri[:200]!r} names no registered version",
-            why=f"a source is {SOURCE_PREFIX} and the 64 hexadecimal characters of a manifest digest",
-            fix="copy the source from the version's page, or use models:/NAME/NUMBER",
-        )
+    uri: str
 
 
 class NoSuchFile(NotFound):

@@ -66,13 +66,16 @@ class WrongSigner(BadSignature):
 
 class WrongPayloadType(IntegrityBroken):
     reference = "wrong-payload-type"
+    what = "a signed payload has the type {found!q}"
+    why = "here only {meaningful!l} has a meaning"
+    fix = "fetch it again from where it was signed, and check that it was meant for this place"
 
-    def __init__(self, found: str, allowed: Collection[str]) -> None:
-        super().__init__(
-            what=f"a signed payload has the type {found[:120]!r}",
-            why=f"here only {', '.join(sorted(allowed))} has a meaning",
-            fix="fetch it again from where it was signed, and check that it was meant for this place",
-        )
+    found: str
+    allowed: Collection[str]
+
+    @property
+    def meaningful(self) -> list[str]:
+        return sorted(self.allowed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,13 +121,11 @@ class WrongPassphrase(InputRefused):
 
 class UnusablePassphrase(InputRefused):
     reference = "unusable-passphrase"
+    what = "this passphrase cannot protect a key"
+    why = "{reason}"
+    fix = f"choose one of 1 to {PASSPHRASE_MAX_BYTES} bytes, or ask for keys without one (--unencrypted)"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            what="this passphrase cannot protect a key",
-            why=why,
-            fix=f"choose one of 1 to {PASSPHRASE_MAX_BYTES} bytes, or ask for keys without one (--unencrypted)",
-        )
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

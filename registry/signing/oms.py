@@ -57,13 +57,12 @@ class UnsupportedBundle(NotChecked):
 
 class UnexpectedIgnorePaths(IntegrityBroken):
     reference = "unexpected-ignore-paths"
+    what = "the signature leaves out paths that it must cover"
+    why = "it ignores {found!l}; allowed is exactly {allowed!l}"
+    fix = "do not use this folder: what a signer excludes is not protected by the signature"
 
-    def __init__(self, found: Sequence[str], allowed: Sequence[str]) -> None:
-        super().__init__(
-            what="the signature leaves out paths that it must cover",
-            why=f"it ignores {', '.join(found) or 'nothing'}; allowed is exactly {', '.join(allowed) or 'nothing'}",
-            fix="do not use this folder: what a signer excludes is not protected by the signature",
-        )
+    found: Sequence[str]
+    allowed: Sequence[str]
 
 
 class UnsignableListing(InputRefused):

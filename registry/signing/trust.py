@@ -9,7 +9,7 @@ Rules:
 - The signer's clock proves nothing. Without a time from elsewhere a revoked key's signatures all fail.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,14 +47,15 @@ class NoTrustAnchor(NotChecked):
 
 class UnknownRoot(NotChecked):
     reference = "unknown-root"
+    what = "the trust file is not signed by enough of the roots that you named"
+    why = "it is signed by {signers}"
+    fix = "compare the root key with the keeper of the trust file over another channel"
 
-    def __init__(self, signed_by: Iterable[str]) -> None:
-        found = ", ".join(f"sha256:{key_id[:12]}…" for key_id in sorted(signed_by)) or "nobody"
-        super().__init__(
-            what="the trust file is not signed by enough of the roots that you named",
-            why=f"it is signed by {found}",
-            fix="compare the root key with the keeper of the trust file over another channel",
-        )
+    signed_by: Collection[str]
+
+    @property
+    def signers(self) -> str:
+        return ", ".join(f"sha256:{key_id[:12]}…" for key_id in sorted(self.signed_by)) or "nobody"
 
 
 class TrustThresholdNotMet(NotChecked):
@@ -92,44 +93,40 @@ class TrustRolledBack(IntegrityBroken):
 
 class RevokedKey(IntegrityBroken):
     reference = "revoked-key"
+    what = "the signature was made with the revoked key {key_id:.16}…"
+    why = "{reason}"
+    fix = "do not rely on it; ask the signer to sign again with a valid key"
 
-    def __init__(self, key_id: str, reason: str) -> None:
-        super().__init__(
-            what=f"the signature was made with the revoked key {key_id[:16]}…",
-            why=reason,
-            fix="do not rely on it; ask the signer to sign again with a key that stands",
-        )
+    key_id: str
+    reason: str
 
 
 class UnlistedKey(UnknownKey):
     reference = "unlisted-key"
     why = "the trust file does not list the key {key_id:.16}…"
 
-    def __init__(self, key_id: str) -> None:
-        super().__init__("something that must be checked", 0, key_id=key_id)
-
 
 class ExpiredKey(NotChecked):
     reference = "expired-key"
+    what = "the key {key_id:.16}… is not valid at this time"
+    why = "{reason}"
+    fix = "show with a log proof that it signed while it was valid, or have it signed again"
 
-    def __init__(self, key_id: str, reason: str) -> None:
-        super().__init__(
-            what=f"the key {key_id[:16]}… is not valid at this time",
-            why=reason,
-            fix="show with a log proof that it signed while it was valid, or have it signed again",
-        )
+    key_id: str
+    reason: str
 
 
 class KeyLacksRole(IntegrityBroken):
     reference = "key-lacks-role"
+    what = "the key {key_id:.16}… must not sign this"
+    why = "{reason}"
+    fix = (
+        "have it signed by somebody whose role allows it; where the trust file is older than such statements, "
+        "whoever holds its root runs registry trust update"
+    )
 
-    def __init__(self, key_id: str, reason: str) -> None:
-        super().__init__(
-            what=f"the key {key_id[:16]}… must not sign this",
-            why=reason,
-            fix="have it signed by somebody whose role allows it; where the trust file is older than such statements, "
-            "whoever holds its root runs registry trust update",
-        )
+    key_id: str
+    reason: str
 
 
 class UnusableAnchors(InputRefused):
@@ -291,7 +288,7 @@ def require_ok(status: KeyStatus) -> TrustedKey:
     """
     match status.state:
         case "unknown":
-            raise UnlistedKey(status.key_id)
+            raise UnlistedKey("a document that must be checked", tried=0, key_id=status.key_id)
         case "expired":
             raise ExpiredKey(status.key_id, status.reason)
         case "revoked":

@@ -25,29 +25,25 @@ class ObjectMissing(NotChecked):
     """A recorded digest whose bytes are not here: it accuses nobody."""
 
     reference = "object-missing"
+    what = "the bytes of {digest} are not in {where}"
+    why = "the store has no object of that name"
+    fix = "restore it from a backup, or register the same files again: the same bytes get the same name"
 
-    def __init__(self, digest: Digest, where: str) -> None:
-        super().__init__(
-            what=f"the bytes of {digest} are not in {where}",
-            why="the store has no object of that name",
-            fix="restore it from a backup, or register the same files again: the same bytes get the same name",
-        )
-        self.digest = digest
+    digest: Digest
+    where: str
 
 
 class ObjectCorrupt(IntegrityBroken):
     """An object whose bytes do not hash to its name."""
 
     reference = "object-corrupt"
+    what = "the object {digest} in {where} is not what was stored"
+    why = "its bytes hash to {found}"
+    fix = "restore it from a backup, or delete it and register the same files again"
 
-    def __init__(self, digest: Digest, found: Digest, where: str) -> None:
-        super().__init__(
-            what=f"the object {digest} in {where} is not what was stored",
-            why=f"its bytes hash to {found}",
-            fix="restore it from a backup, or delete it and register the same files again",
-        )
-        self.digest = digest
-        self.found = found
+    digest: Digest
+    found: Digest
+    where: str
 
 
 class ObjectTooLarge(IntegrityBroken):

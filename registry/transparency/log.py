@@ -16,29 +16,32 @@ from peft_registry.schemas.errors import IntegrityBroken
 
 class LogForked(IntegrityBroken):
     reference = "log-forked"
+    what = "the log is not a continuation of its checkpoint at {size} entries"
+    why = "{reason}: the signed root is {signed_root}, the store gives {stored_root}"
+    fix = "keep the store and the checkpoint as evidence, and restore the store from a backup that passes"
 
-    def __init__(self, why: str, *, size: int, signed: bytes, found: bytes) -> None:
-        super().__init__(
-            what=f"the log is not a continuation of its checkpoint at {size} entries",
-            why=f"{why}: the signed root is {signed.hex()}, the store gives {found.hex()}",
-            fix="keep the store and the checkpoint as evidence, and restore the store from a backup that passes",
-        )
-        self.size = size
-        self.signed = signed
-        self.found = found
+    reason: str
+    size: int
+    signed: bytes
+    found: bytes
+
+    @property
+    def signed_root(self) -> str:
+        return self.signed.hex()
+
+    @property
+    def stored_root(self) -> str:
+        return self.found.hex()
 
 
 class LogTruncated(IntegrityBroken):
     reference = "log-truncated"
+    what = "entries are missing from the log"
+    why = "a signed checkpoint covers {signed_size} entries, the store holds {found_size}"
+    fix = "keep the store and the checkpoint as evidence, and restore the store from a newer backup"
 
-    def __init__(self, *, signed_size: int, found_size: int) -> None:
-        super().__init__(
-            what="entries are missing from the log",
-            why=f"a signed checkpoint covers {signed_size} entries, the store holds {found_size}",
-            fix="keep the store and the checkpoint as evidence, and restore the store from a newer backup",
-        )
-        self.signed_size = signed_size
-        self.found_size = found_size
+    signed_size: int
+    found_size: int
 
 
 class LogStore(Protocol):

@@ -22,16 +22,17 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 class ProofRejected(IntegrityBroken):
     reference = "proof-rejected"
+    what = "a proof does not lead to the signed root of the log"
+    why = "{reason}{hashes}"
+    fix = "keep both files as evidence, and compare with a checkpoint of this log that was kept elsewhere"
 
-    def __init__(self, why: str, *, expected: bytes = b"", computed: bytes = b"") -> None:
-        hashes = f" (expected {expected.hex()}, computed {computed.hex()})" if computed else ""
-        super().__init__(
-            what="a proof does not lead to the signed root of the log",
-            why=why + hashes,
-            fix="keep both files as evidence, and compare with a checkpoint of this log that was kept elsewhere",
-        )
-        self.expected = expected
-        self.computed = computed
+    reason: str
+    expected: bytes = b""
+    computed: bytes = b""
+
+    @property
+    def hashes(self) -> str:
+        return f" (expected {self.expected.hex()}, computed {self.computed.hex()})" if self.computed else ""
 
 
 class NotInLog(NotFound):

@@ -38,13 +38,11 @@ class HomeExists(Taken):
 
 class DatabaseInUse(Taken):
     reference = "database-in-use"
+    what = "this database belongs to another registry"
+    why = "it holds registry {registry_id:.8}…, whose log has its own name and key"
+    fix = "give --database an empty database, or use the home of the registry that it holds"
 
-    def __init__(self, registry_id: str) -> None:
-        super().__init__(
-            what="this database belongs to another registry",
-            why=f"it holds registry {registry_id[:8]}…, whose log has its own name and key",
-            fix="give --database an empty database, or use the home of the registry that is there",
-        )
+    registry_id: str
 
 
 class PasswordInAddress(InputRefused):

@@ -18,16 +18,19 @@ from peft_registry.schemas.version import Version
 
 class WrongBase(IntegrityBroken):
     reference = "wrong-base"
+    what = "{folder} is not the base that was registered"
+    why = "its {part} is {found}, pinned is {pinned}{first_difference}"
+    fix = "restore the base's files, or register these as a base of their own with `registry base add`"
 
-    def __init__(
-        self, folder: Path, part: str, pinned: object, found: object, difference: TensorDifference | None
-    ) -> None:
-        named = f"; the first tensor that differs: {difference}" if difference is not None else ""
-        super().__init__(
-            what=f"{folder} is not the base that was registered",
-            why=f"its {part} is {found}, pinned is {pinned}{named}",
-            fix="restore the base's files, or register these as a base of their own with `registry base add`",
-        )
+    folder: Path
+    part: str
+    pinned: object
+    found: object
+    difference: TensorDifference | None
+
+    @property
+    def first_difference(self) -> str:
+        return "" if self.difference is None else f"; the first tensor that differs: {self.difference}"
 
 
 class BaseBytesMissing(NotChecked):

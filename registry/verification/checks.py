@@ -33,13 +33,9 @@ from peft_registry.schemas.sizes import human_bytes
 
 class SignerNotPresented(IntegrityBroken):
     reference = "signer-not-presented"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what=f"the signature of {SIGNATURE_NAME} is wrong",
-            why="neither a trusted key nor any key presented with the evidence made it",
-            fix="pull the version again; keep this copy if it came from somebody else",
-        )
+    what = f"the signature of {SIGNATURE_NAME} is wrong"
+    why = "neither a trusted key nor any key presented with the evidence made it"
+    fix = "pull the version again; keep this copy if it came from somebody else"
 
 
 class NoTrust(NotChecked):

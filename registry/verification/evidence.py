@@ -27,13 +27,12 @@ PROOF_PATH = f"{EVIDENCE_NAME}/{PROOF_FILE}"
 
 class StatementBroken(IntegrityBroken):
     reference = "statement-broken"
+    what = f"line {{line}} of {STATEMENTS_PATH} is not a statement about this artifact"
+    why = "{reason}"
+    fix = "pull the version again; keep this copy if it came from somebody else"
 
-    def __init__(self, line: int, why: str) -> None:
-        super().__init__(
-            what=f"line {line} of {STATEMENTS_PATH} is not a statement about this artifact",
-            why=why,
-            fix="pull the version again; keep this copy if it came from somebody else",
-        )
+    line: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,13 +39,12 @@ class FileAbsent(IntegrityBroken):
 
 class EvidenceBroken(IntegrityBroken):
     reference = "evidence-broken"
+    what = "{path!a} is not what belongs there"
+    why = "{reason}"
+    fix = "pull the version again; keep this copy if it came from somebody else"
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(
-            what=f"{path[:200]!a} is not what belongs there",
-            why=why,
-            fix="pull the version again; keep this copy if it came from somebody else",
-        )
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def test_what_is_unknown_is_named_with_what_is_close(database: Database) -> None
         said = put_statement(tx, one.manifest_digest, "promoted")
         catalog.set_alias(tx, name="gsm8k-tutor", alias="champion", number=1, statement_digest=said, at=NOW)
         nameless = put_artifact(tx, a_base("nameless"))
-    assert "did you mean gsm8k-tutor?" in fix_of(database, "gsm8k-tutr")
+    assert "did you mean `gsm8k-tutor`?" in fix_of(database, "gsm8k-tutr")
     assert "gsm8k-tutor:1" in fix_of(database, "gsm8k-tutor:2")
     assert "gsm8k-tutor@champion" in fix_of(database, "gsm8k-tutor@champoin")
     assert "the base with this digest is known, but has no name" in fix_of(database, str(nameless))

@@ -1,7 +1,7 @@
 """Versions: an artifact under a name, numbered from 1 without gaps."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,39 +14,46 @@ from peft_registry.registry.database.tables import aliases, artifacts, versions
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.suggestions import did_you_mean
 from peft_registry.schemas.version import Version
 
 _NAMES_COMPARED = 2000
 """How many names are looked at for "did you mean"."""
 
 
-_WHAT_THERE_IS = "`registry list` shows what there is; `registry base add` brings a base in"
+_HOW_TO_FIND_VERSIONS = "`registry list` shows all names; `registry base add` brings a base in"
 
 
 class VersionUnknown(NotFound):
     reference = "version-unknown"
+    what = "there is no version {version}"
+    why = "{reason}"
+    fix = "{suggestion}"
 
-    def __init__(self, reference: Reference, why: str, close: Iterable[str] = ()) -> None:
-        close = tuple(close)
-        super().__init__(
-            what=f"there is no version {reference}",
-            why=why,
-            fix=f"did you mean {' or '.join(close)}?" if close else _WHAT_THERE_IS,
-        )
-        self.close = close
+    version: Reference
+    reason: str
+    close: Sequence[str] = ()
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean("` or `".join(self.close), _HOW_TO_FIND_VERSIONS)
 
 
 class NameOfAnotherKind(Taken):
     reference = "name-of-another-kind"
+    what = "{name} is the name of {named}"
+    why = (
+        "{name}:1 is registered as {kind}, and one name never holds bases beside what was made from them: "
+        "a bare name means its newest version"
+    )
+    fix = "choose another name; `registry show {name}` shows what has this one"
 
-    def __init__(self, name: str, first: str) -> None:
-        is_base = first == "base"
-        super().__init__(
-            what=f"{name} is the name of {'a base' if is_base else 'something made from a base'}",
-            why=f"{name}:1 is registered as {first}, and one name never holds bases beside what was made from them: "
-            "a bare name means its newest version",
-            fix=f"choose another name; `registry show {name}` shows what has this one",
-        )
+    name: str
+    kind: str
+
+    @property
+    def named(self) -> str:
+        return "a base" if self.kind == "base" else "something made from a base"
 
 
 def require_kind(tx: Transaction, name: str, *, is_base: bool) -> None:
