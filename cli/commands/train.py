@@ -1,5 +1,6 @@
 """train: adapting a base."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,10 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, OverridesArgument, PassphraseFileOption
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.schemas.progress import Observe
+    from peft_registry.schemas.run import KeptRun
+    from peft_registry.trainer.runs.launch import Launch
     from peft_registry.trainer.use_cases.forgetting import Forgetting
     from peft_registry.trainer.use_cases.train_tasks import TasksOutcome
 
@@ -43,44 +48,78 @@ def train(
 ) -> None:
     """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
     from peft_registry.cli.commands.estimate import estimate
-    from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened, typed_command
-    from peft_registry.trainer.inputs.training_file import load_tasks
-    from peft_registry.trainer.runs.folder import run_to_resume
-    from peft_registry.trainer.runs.launch import Launch, RegisteredElsewhere
-    from peft_registry.trainer.use_cases.train import train_and_register
-    from peft_registry.trainer.use_cases.train_tasks import train_tasks
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.runs.launch import Launch
 
     if dry_run and config is not None:
         estimate(Path(config), overrides, home=home, output=output)
         return
-    words = [word for word in (config, *(overrides or ())) if word]
-    changes = tuple(word for word in words if word != config or (resume and "=" in word))
+    target, changes = _target_and_changes(config, overrides or (), resume=resume)
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
         if config is None and not resume:
             raise typer.BadParameter("name the training file; `registry init` writes one", param_hint="CONFIG")
         launch = Launch(nproc or 1, nnodes, rdzv_endpoint) if nproc or nnodes > 1 else None
-        file = Path(config or "")
-        tasks = load_tasks(file, changes) if config not in (None, *changes) and (file.is_file() or not resume) else ()
+        tasks = _tasks(target, changes, resume=resume)
         if tasks:
-            several = train_tasks(
-                registry, file, tasks, changes, launch=launch, command=typed_command(), observe=progress
-            )
-            _show_tasks(several, mirror_after(registry) if mirror else "not mirrored", output)
-            return
-        kept = run_to_resume(registry.folder / "runs", None if config in changes else config) if resume else None
-        path = file if kept is None else Path(kept.config)
-        asked = changes if kept is None else (*kept.overrides, *changes)
-        try:
-            outcome = train_and_register(
-                registry, path, asked, resume=kept, launch=launch, command=typed_command(), observe=progress
-            )
-        except RegisteredElsewhere:
-            console.note("this machine has done its part; the one of process 0 registers the result")
-            return
-        mirrored = mirror_after(registry) if mirror else "not mirrored"
+            _train_tasks(registry, Path(target or ""), tasks, changes, launch, progress, mirror=mirror, output=output)
+        else:
+            resumed = _run_to_resume(registry, target) if resume else None
+            _train_one(registry, target, changes, resumed, launch, progress, mirror=mirror, output=output)
+
+
+def _target_and_changes(
+    config: str | None, overrides: Sequence[str], *, resume: bool
+) -> tuple[str | None, tuple[str, ...]]:
+    """The training file or run that is meant, and the KEY=VALUE words; after --resume the first word may be one of these."""
+    changes = tuple(word for word in overrides if word and word != config)
+    if config and resume and "=" in config:
+        return None, (config, *changes)
+    return config, changes
+
+
+def _tasks(target: str | None, changes: tuple[str, ...], *, resume: bool) -> tuple[str, ...]:
+    """The tasks of the training file; none where it has one data set, or where a run is named instead of a file."""
+    from peft_registry.trainer.inputs.training_file import load_tasks
+
+    if target is None or (resume and not Path(target).is_file()):
+        return ()
+    return load_tasks(Path(target), changes)
+
+
+def _run_to_resume(registry: "Registry", target: str | None) -> "KeptRun":
+    from peft_registry.trainer.runs.folder import run_to_resume
+
+    return run_to_resume(registry.folder / "runs", target)
+
+
+def _train_one(
+    registry: "Registry",
+    target: str | None,
+    changes: tuple[str, ...],
+    resumed: "KeptRun | None",
+    launch: "Launch | None",
+    observe: "Observe",
+    *,
+    mirror: bool,
+    output: Output,
+) -> None:
+    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.wiring import typed_command
+    from peft_registry.trainer.runs.launch import RegisteredElsewhere
+    from peft_registry.trainer.use_cases.train import train_and_register
+
+    file = Path(target or "") if resumed is None else Path(resumed.config)
+    words = changes if resumed is None else (*resumed.overrides, *changes)
+    try:
+        outcome = train_and_register(
+            registry, file, words, resume=resumed, launch=launch, command=typed_command(), observe=observe
+        )
+    except RegisteredElsewhere:
+        console.note("this machine has done its part; the one of process 0 registers the result")
+        return
+    mirrored = mirror_after(registry) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json(outcome.to_json())
         return
@@ -91,6 +130,25 @@ def train(
         f"log {version.log_index}  {mirrored}"
     )
     console.next_step(f"registry verify {version.label}")
+
+
+def _train_tasks(
+    registry: "Registry",
+    file: Path,
+    tasks: tuple[str, ...],
+    changes: tuple[str, ...],
+    launch: "Launch | None",
+    observe: "Observe",
+    *,
+    mirror: bool,
+    output: Output,
+) -> None:
+    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.wiring import typed_command
+    from peft_registry.trainer.use_cases.train_tasks import train_tasks
+
+    outcome = train_tasks(registry, file, tasks, changes, launch=launch, command=typed_command(), observe=observe)
+    _show_tasks(outcome, mirror_after(registry) if mirror else "not mirrored", output)
 
 
 def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
