@@ -2,10 +2,12 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
-from getpass import getpass
+from getpass import GetPassWarning, getpass
 from pathlib import Path
 
+from peft_registry.cli import console
 from peft_registry.schemas.errors import InputRefused
 
 PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"  # noqa: S105  the name of a variable
@@ -16,6 +18,13 @@ class PassphraseUnavailable(InputRefused):
     what = "the signing key has a passphrase and nobody can be asked for it"
     why = "this is not a terminal, and neither --passphrase-file nor REGISTRY_PASSPHRASE is set"
     fix = "set one of them, or run on a terminal"
+
+
+class PassphraseWouldShow(InputRefused):
+    reference = "passphrase-would-show"
+    what = "this terminal would show the passphrase while it is typed"
+    why = "it cannot switch its echo off"
+    fix = "set --passphrase-file or REGISTRY_PASSPHRASE, or use another terminal"
 
 
 def state_folder() -> Path | None:
@@ -49,12 +58,13 @@ def new_passphrase(file: Path | None, *, unencrypted: bool) -> bytes | None:
     """
     if unencrypted:
         return None
-    first = _read_passphrase(file, "New passphrase for the registry's keys: ")
-    if file is None and PASSPHRASE_VARIABLE not in os.environ and getpass("Once more: ").encode() != first:
-        raise InputRefused.in_words(
-            what="the two passphrases differ", why="one was mistyped", fix="run the command again"
-        )
-    return first
+    if file is not None or PASSPHRASE_VARIABLE in os.environ:
+        return _read_passphrase(file, "")
+    while True:
+        passphrase = _read_passphrase(None, "New passphrase for the registry's keys: ")
+        if _ask("The same passphrase again: ") == passphrase:
+            return passphrase
+        console.note("the two differ; type it again")
 
 
 def _read_passphrase(file: Path | None, prompt: str) -> bytes:
@@ -64,6 +74,23 @@ def _read_passphrase(file: Path | None, prompt: str) -> bytes:
         return read_file(file, max_bytes=4096).rstrip(b"\r\n")
     if PASSPHRASE_VARIABLE in os.environ:
         return os.fsencode(os.environ[PASSPHRASE_VARIABLE])  # whatever bytes it has, also where they are no UTF-8
+    return _ask(prompt)
+
+
+def _ask(prompt: str) -> bytes:
+    """What a person types without seeing it.
+
+    Raises:
+        PassphraseUnavailable: there is no person, or the input ends.
+        PassphraseWouldShow: this terminal cannot hide what is typed.
+    """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise PassphraseUnavailable
-    return getpass(prompt).encode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)  # getpass would warn, and then echo
+        try:
+            return getpass(prompt).encode()
+        except GetPassWarning as error:
+            raise PassphraseWouldShow from error
+        except EOFError as error:
+            raise PassphraseUnavailable from error

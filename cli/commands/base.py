@@ -34,6 +34,7 @@ def base_add(
 
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
+        registry.unlock()
         added = intake_base(
             registry, source, name=name, revision=revision, mode=store, facts_file=facts, observe=progress
         )

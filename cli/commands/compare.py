@@ -51,6 +51,7 @@ def compare(
         if sweep is not None:
             _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
             return
+        registry.unlock()
         found = compare_methods(
             registry, config, tuple(overrides or ()), plan, command=typed_command(), observe=progress
         )

@@ -88,6 +88,7 @@ def evaluate(
         policy=policy,
     )
     with opened(home, passphrase_file) as registry:
+        registry.unlock()
         done = evaluate_references(registry, references, asked, observe=Progress(story_on_stdout=output is Output.text))
     if output is Output.json:
         values = [_as_json(one) for one in done]

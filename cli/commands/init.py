@@ -42,16 +42,18 @@ def init(
     from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
     from peft_registry.registry.homes.known_roots import remember
     from peft_registry.registry.signing.keys import PublicKey
-    from peft_registry.registry.use_cases.make_home import NewHome, make_home
+    from peft_registry.registry.use_cases.make_home import NewHome, make_home, require_no_home
     from peft_registry.trainer.example import write_example
 
     folder = home or Path.cwd() / FOLDER_NAME
+    require_no_home(folder)  # before anybody answers questions for nothing
     now = utc_now()
+    passphrase = new_passphrase(passphrase_file, unencrypted=unencrypted)
     new = NewHome(
         folder=folder,
         profile=_profile(profile, person, now),
         person=person,
-        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted),
+        passphrase=passphrase,
         database=database,
         store=store,
     )

@@ -89,6 +89,8 @@ def merge(
         if plan:
             _show_plan(registry, request, output)
         else:
+            if not check:
+                registry.unlock()
             _merge(registry, request, check=check, mirror=mirror, output=output)
 
 

@@ -30,6 +30,7 @@ def promote(
 
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
+        registry.unlock()
         set_alias(registry, version, alias, reason=reason)
     console.line(f"alias    {version.name}@{alias} → {version.label}")
     console.next_step(f"registry pull {version.name}@{alias} FOLDER")

@@ -62,6 +62,8 @@ def train(
             raise typer.BadParameter("name the training file; `registry init` writes one", param_hint="CONFIG")
         launch = Launch(nproc or 1, nnodes, rdzv_endpoint) if nproc or nnodes > 1 else None
         tasks = _tasks(target, changes, resume=resume)
+        if nnodes == 1:  # of several machines only one signs, and which one is settled when they meet
+            registry.unlock()
         if tasks:
             _train_tasks(registry, Path(target or ""), tasks, changes, launch, progress, mirror=mirror, output=output)
         else:

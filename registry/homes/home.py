@@ -161,12 +161,18 @@ class Registry:
     def private_key(self, role: str) -> PrivateKey:
         return PrivateKey.load(self.folder / "keys" / f"{role}.key", self.passphrase)
 
-    def require_writable(self) -> None:
-        """Return if this home can be written.
+    def unlock(self) -> None:
+        """Load the keys that sign a registration: their passphrase is asked for now, before the work that they sign.
 
         Raises:
-            HomeReadOnly: it cannot.
+            HomeReadOnly: nothing can be registered here.
+            WrongPassphrase, PassphraseNeeded, KeyFileMissing: a key does not open.
         """
+        self.require_writable()
+        _ = self.trainer_key, self.log_key
+
+    def require_writable(self) -> None:
+        """Raise HomeReadOnly unless this home can be written."""
         if self.read_only:
             raise HomeReadOnly(self.folder)
 

@@ -74,8 +74,7 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
     """
     if new.database is not None and urlsplit(new.database).password:
         raise PasswordInAddress
-    if (new.folder / SETTINGS_NAME).exists() or (new.folder.exists() and any(new.folder.iterdir())):
-        raise HomeExists(new.folder)
+    require_no_home(new.folder)
     part = new.folder.with_name(f".{new.folder.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
@@ -93,6 +92,12 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
         if part.exists():
             shutil.rmtree(part)
     return settings
+
+
+def require_no_home(folder: Path) -> None:
+    """Raise HomeExists unless a home can be made at `folder`."""
+    if (folder / SETTINGS_NAME).exists() or (folder.exists() and any(folder.iterdir())):
+        raise HomeExists(folder)
 
 
 def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str) -> None:

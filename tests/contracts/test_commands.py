@@ -302,6 +302,60 @@ def test_the_program_does_not_wait_for_a_closed_stdin(name: str, tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
+# --- the passphrase ---
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a home whose keys have a passphrase, a base, and a training file."""
+    folder = tmp_path_factory.mktemp("encrypted")
+    home = ["--home", str(folder / ".registry")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGISTRY_PASSPHRASE", "correct horse")
+        assert run(["init", *home]) == 0
+        assert run(["base", "add", "embedded", "--name", "tiny", *home]) == 0
+    return folder
+
+
+@pytest.fixture
+def nobody_at_the_keyboard(encrypted: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(encrypted)
+    with Path(os.devnull).open() as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        yield
+
+
+SIGNING = {
+    "base add": ["embedded", "--name", "other"],
+    "train": ["example/train.yml"],
+    "compare": ["example/train.yml", "--methods", "lora"],
+    "evaluate": ["tiny", "--suite", "house", "--limit", "8"],
+    "merge": ["tiny"],
+    "promote": ["tiny", "champion"],
+}
+
+
+@pytest.mark.usefixtures("nobody_at_the_keyboard")
+@pytest.mark.parametrize("name", SIGNING)
+def test_a_passphrase_that_nobody_can_type_is_missed_before_any_work(
+    name: str, encrypted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run([*name.split(), *SIGNING[name], "--home", str(encrypted / ".registry")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: the signing key has a passphrase and nobody can be asked for it\n")
+    assert list((encrypted / ".registry" / "runs").iterdir()) == []
+
+
+@pytest.mark.usefixtures("nobody_at_the_keyboard")
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - SIGNING.keys()))
+def test_every_command_that_signs_asks_for_the_passphrase(name: str) -> None:
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    # init chooses the passphrase, and trust update is one signature without work before it
+    assert "--passphrase-file" not in options or name in {"init", "trust update"}
+
+
 # --- errors ---
 
 ERRORS = known_errors(ROOT)
