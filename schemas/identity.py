@@ -126,6 +126,17 @@ def check_alias(text: str) -> str:
     return text
 
 
+def check_new_alias(text: str) -> str:
+    """Return `text` if it may become an alias: one that does not read as the number of a version.
+
+    Reading is more lenient (`check_alias`): homes of earlier releases may hold such aliases.
+    """
+    check_alias(text)
+    if text.isdecimal():
+        raise MalformedName(text, "it reads as the number of a version", such_as="champion")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What a user wrote to mean a version: exactly one of a name (with number, alias or neither: the newest) or a digest."""

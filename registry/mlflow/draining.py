@@ -1,6 +1,7 @@
 """Draining a home's outbox into MLflow: reads the records, projects each version, remembers what MLflow called it.
 
-The mirror is written after, never read from. A home has one route: its own store, or the server named in `registry.json`.
+The mirror is written after, never read from. Nothing is verified here: that is done where a person looks. A home has one
+route: its own store, or the server named in `registry.json`.
 """
 
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import Completeness
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
-from peft_registry.registry.mlflow.projection import Projection, project_version
+from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import MirrorRoute
-from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.use_cases.report import render_report, report_inputs
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.version import Version
 
 BATCH = 200
 
@@ -90,13 +92,13 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         counted = completeness(records.modification)
         filled = Completeness(filled=counted.filled, total=counted.total)
     parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
-    report = None if version.kind == "base" else make_report(registry, version)
+    report = None if version.kind == "base" else _report(registry, version, records)
     return project_version(
         version=version,
         run=records.run,
         merge=records.merge,
         evaluation=records.evaluation,
-        report_html=report,
+        report=report,
         card=records.card,
         statements=records.statements,
         completeness=filled,
@@ -104,6 +106,12 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         parents=parents,
         signer=_person(registry, version.key_id),
     )
+
+
+def _report(registry: Registry, version: Version, records: Records) -> Content:
+    """The page of a version without checks: draining reads no artifact. Rendered when it is written, and not otherwise."""
+    inputs = report_inputs(registry, version, records=records)
+    return Content(inputs.digest, lambda: render_report(registry, inputs))
 
 
 def _person(registry: Registry, key_id: str) -> str | None:

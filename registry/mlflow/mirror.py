@@ -26,8 +26,8 @@ from peft_registry.schemas.mirror import OutboxEntry
 class MirrorState(Protocol):
     """What the mirror remembers between runs: small JSON objects by entity and key, and which entries are done.
 
-    Entities: `route` (one, key `mirror`), `run`, `model` and `version` (key `name:3`), `alias` (key `name@alias`),
-    `manifest` (key `sha256:…`). Each call is durable when it returns.
+    Entities: `route` (one, key `mirror`), `run` with the identity of each file that it has, `model` and `version` (key
+    `name:3`), `alias` (key `name@alias`), `manifest` (key `sha256:…`). Each call is durable when it returns.
     """
 
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
@@ -156,9 +156,11 @@ class _Sync:
             raise EntryRefused(f"{entry.name}:{before} comes first and is not mirrored")
 
     def _run_and_model(self, projection: Projection, label: str) -> tuple[str, str]:
-        known_run = self.state.get("run", label)
-        run_id = self.surface.ensure_run(projection, known_run["run_id"] if known_run else None)
-        self.state.put("run", label, {"run_id": run_id})
+        known_run = self.state.get("run", label) or {}
+        run_id = self.surface.ensure_run(projection, known_run.get("run_id"))
+        # a run made anew has none of the files that the earlier one had
+        written = known_run.get("files", {}) if known_run.get("run_id") == run_id else {}
+        self.state.put("run", label, {"run_id": run_id, "files": written})
         known_model = self.state.get("model", label)
         model_id = self.surface.ensure_model(projection, run_id, known_model["model_id"] if known_model else None)
         self.state.put("model", label, {"model_id": model_id})
@@ -169,7 +171,10 @@ class _Sync:
             run_id=run_id,
             model_id=model_id,
             parent_models=tuple(parent["model_id"] for parent in parents if parent is not None),
+            written=written,
         )
+        files = {file.path: str(file.content.identity) for file in projection.run.artifacts}
+        self.state.put("run", label, {"run_id": run_id, "files": files})
         return run_id, model_id
 
     def _move_aliases(self, projection: Projection, entry: OutboxEntry, held: tuple[str, ...]) -> None:

@@ -5,8 +5,8 @@ a version's source is `registry://sha256/<manifest digest>`, and the artifact pl
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from peft_registry.registry.mlflow.description import Completeness, describe, signed_by
 from peft_registry.registry.mlflow.figures import (
@@ -48,11 +48,24 @@ _RUN_NAMES = {"base": "add", "adapter": "train", "model": "make", "bundle": "mak
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes that are made when they are written. `identity` is a digest of what they follow from: equal means equal bytes."""
+
+    identity: Digest
+    make: Callable[[], bytes] = field(compare=False)
+
+    @classmethod
+    def of(cls, data: bytes) -> "Content":
+        """Bytes that are at hand."""
+        return cls(Digest.of(data), lambda: data)
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactFile:
-    """A small file that MLflow keeps: POSIX path and bytes."""
+    """A small file that MLflow keeps: POSIX path and content."""
 
     path: str
-    data: bytes
+    content: Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,7 @@ class Projection:
 
     @property
     def digest(self) -> Digest:
-        """SHA-256 over the canonical JSON of everything here; a file counts with path, size and SHA-256."""
+        """SHA-256 over the canonical JSON of everything here; a file counts with path and identity."""
         run, version = self.run, self.version
         return canonical_digest(
             {
@@ -131,7 +144,7 @@ def project_version(
     version: Version,
     run: RunRecord | None,
     evaluation: EvaluationRecord | None,
-    report_html: bytes | None,
+    report: Content | None,
     card: bytes | None,
     statements: Sequence[StoredStatement],
     completeness: Completeness | None,
@@ -147,7 +160,7 @@ def project_version(
         version: the version, with the aliases it has now.
         run: the record of the run that made it; None for a base or an import.
         evaluation: its newest evaluation, if there is one.
-        report_html: the audit report, one self-contained page.
+        report: the audit report, one self-contained page.
         card: the model card, Markdown.
         statements: what was said about it so far.
         completeness: how much of the modification record is filled.
@@ -164,14 +177,14 @@ def project_version(
         evaluation=evaluation,
         completeness=completeness,
         base=base,
-        report=REPORT_PATH if report_html is not None else None,
+        report=REPORT_PATH if report is not None else None,
         recalled=_recalled(statements),
         signer=signer,
     )
     return Projection(
         manifest=version.manifest_digest,
         experiment=experiment,
-        run=_run_projection(version, run or merge, evaluation, report_html, description, signer=signer),
+        run=_run_projection(version, run or merge, evaluation, report, description, signer=signer),
         version=VersionProjection(
             name=version.name,
             number=version.number,
@@ -192,7 +205,7 @@ def _run_projection(
     version: Version,
     made: RunRecord | MergeRecord | None,
     evaluation: EvaluationRecord | None,
-    report_html: bytes | None,
+    report: Content | None,
     description: str,
     *,
     signer: str | None,
@@ -203,7 +216,7 @@ def _run_projection(
     datasets = (run_datasets(run.data) if run else ()) + (
         tuple(evaluation_dataset(used) for used in evaluation.datasets) if evaluation else ()
     )
-    files = {REPORT_PATH: report_html, RESULTS_PATH: results_table(evaluation) if evaluation else None}
+    files = {REPORT_PATH: report, RESULTS_PATH: Content.of(results_table(evaluation)) if evaluation else None}
     return RunProjection(
         name=f"{_act(version, made)} {version.label}",
         tags=_run_tags(version, made, evaluation, description, signer),
@@ -211,7 +224,7 @@ def _run_projection(
         metrics=(() if made is None else run_metrics(made) if isinstance(made, RunRecord) else merge_metrics(made))
         + metrics,
         datasets=datasets,
-        artifacts=tuple(ArtifactFile(path, data) for path, data in files.items() if data is not None),
+        artifacts=tuple(ArtifactFile(path, content) for path, content in files.items() if content is not None),
         start_ms=milliseconds(made.started_at) if made else registered,
         end_ms=milliseconds(made.finished_at) if made else registered,
     )
@@ -273,10 +286,10 @@ def _version_tags(
         "registry.kind": version.kind,
         "registry.method": version.method,
         "registry.size_bytes": str(version.size_bytes),
-        "registry.signature": f"signed {signed_by(version, signer)}",
+        "registry.signature": f"signed {signed_by(version, signer)}, as recorded; not checked here",
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
-        "peft_registry.registry.use_cases.statements": ", ".join(kinds) or None,
+        "registry.statements": ", ".join(kinds) or None,
         "registry.bias_status": "; ".join(f"{of}: {said}" for of, said in conclusions(evaluation))
         if evaluation
         else "not evaluated",
@@ -296,13 +309,13 @@ def _model_type(version: Version) -> str:
 
 
 def _model_files(card: bytes | None) -> tuple[ArtifactFile, ...]:
-    files = (ArtifactFile("MLmodel", EXTERNAL_MLMODEL),)
-    return files if card is None else (*files, ArtifactFile(CARD_PATH, card))
+    files = (ArtifactFile("MLmodel", Content.of(EXTERNAL_MLMODEL)),)
+    return files if card is None else (*files, ArtifactFile(CARD_PATH, Content.of(card)))
 
 
 def _sorted(tags: dict[str, str]) -> Pairs:
     return tuple(sorted((key, cut(value, MAX_TAG)) for key, value in tags.items()))
 
 
-def _identity(file: ArtifactFile) -> list[str | int]:
-    return [file.path, len(file.data), Digest.of(file.data).hex]
+def _identity(file: ArtifactFile) -> list[str]:
+    return [file.path, str(file.content.identity)]

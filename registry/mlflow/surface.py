@@ -5,7 +5,7 @@ left behind (the tags `registry.id` and `registry.manifest`) before it creates a
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,10 +65,10 @@ class Surface:
         self._experiments: dict[str, Experiment] = {}
 
     def check_reachable(self) -> None:
-        """Return if MLflow answers.
+        """Raise MirrorUnavailable unless MLflow answers.
 
         Raises:
-            MirrorUnavailable: it does not.
+            MirrorUnavailable: it does not answer.
         """
         try:
             with _refusals():
@@ -100,8 +100,24 @@ class Surface:
                 self._client.finalize_logged_model(model_id, "READY")
             return model_id
 
-    def fill_run(self, projection: Projection, *, run_id: str, model_id: str, parent_models: tuple[str, ...]) -> None:
-        """Write everything that the run shows; what is there already is written again or left."""
+    def fill_run(
+        self,
+        projection: Projection,
+        *,
+        run_id: str,
+        model_id: str,
+        parent_models: tuple[str, ...],
+        written: Mapping[str, str],
+    ) -> None:
+        """Write everything that the run shows; what is there already is written again or left.
+
+        Args:
+            projection: what to show.
+            run_id: the run.
+            model_id: the logged model that the run made.
+            parent_models: the logged models that the run took.
+            written: the identity of each file that this run has already, by path; such a file is not made again.
+        """
         from mlflow.entities import LoggedModelInput, LoggedModelOutput, Param, RunTag
 
         with _refusals():
@@ -121,7 +137,11 @@ class Surface:
             if model_id not in made:
                 step = max((point.step for point in projection.run.metrics), default=0)
                 self._client.log_outputs(run_id, [LoggedModelOutput(model_id=model_id, step=step)])
-            self._write(run.info.artifact_uri, projection.run.artifacts, run_id=run_id)
+            files = tuple(
+                file for file in projection.run.artifacts if written.get(file.path) != str(file.content.identity)
+            )
+            if files:
+                self._write(run.info.artifact_uri, files, run_id=run_id)
             if run.info.status != "FINISHED":
                 self._client.set_terminated(run_id, "FINISHED", end_time=projection.run.end_ms)
 
@@ -333,7 +353,7 @@ def _write_files(folder: Path, files: Iterable[ArtifactFile]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(path.parent, error) from error
-        write_atomically(path, file.data)
+        write_atomically(path, file.content.make())
 
 
 def _new_metrics(projection: Projection, run: "Run", model_id: str) -> "list[Metric]":

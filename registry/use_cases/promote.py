@@ -7,7 +7,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
-from peft_registry.schemas.identity import check_alias
+from peft_registry.schemas.identity import check_new_alias
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
 
@@ -16,11 +16,11 @@ def set_alias(registry: Registry, version: Version, alias: str, *, reason: str |
     """Point `name@alias` at a version; the move is signed, logged and mirrored.
 
     Raises:
-        MalformedReference: the text cannot be an alias.
+        MalformedName: the text cannot be an alias, or reads as a number.
         HomeReadOnly: this home cannot be written.
     """
     registry.require_writable()
-    check_alias(alias)
+    check_new_alias(alias)
     predicate = AliasPredicate(name=version.name, alias=alias, reason=reason, nonce=registry.nonce())
     signed = sign_statement(version.manifest_digest, "alias", predicate.to_json(), registry.trainer_key)
     with registry.database.write() as tx:

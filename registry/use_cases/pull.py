@@ -69,6 +69,7 @@ def pull_version(
     Raises:
         DestinationTaken: the folder exists and is not empty.
         PullRefused, PullUnverified: the copy is not what was registered, or that could not be shown; nothing is left.
+        ObjectMissing: the store lost a file of it.
         BytesElsewhere: a base by reference whose files are gone.
         DiskFull, NotWritable: about the folder.
     """
@@ -95,7 +96,7 @@ def _verified_copy(
     outcome = verify_folder(
         part, trust=chosen, now=registry.clock(), registry=registry, version=version, look_for_base=look_for_base
     )
-    outcome = outcome.model_copy(update={"subject": version.label})
+    outcome = VerifyOutcome.model_validate({**dict(outcome), "subject": version.label})
     if outcome.verdict == "broken":
         raise PullRefused(outcome)
     if outcome.verdict == "unverified":

@@ -1,25 +1,31 @@
 """The report use case: gather what is recorded about a version, verify it, and render one self-contained page.
 
-The same records, `as_of`, rule set and tool version give the same bytes.
+The same records, `as_of`, rule set and tool version give the same bytes. A page that nobody looks at yet, as the copy in
+MLflow, is rendered without checks, and says so: what was true when it was written need not be true when it is read.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version as package_version
 
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.lineage import lineage_of
-from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
-from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.values import RFC3339
-from peft_registry.schemas.version import Version
+from peft_registry.schemas.version import VerifyOutcome, Version
 
 
 class AsOfRefused(InputRefused):
@@ -32,54 +38,125 @@ class AsOfRefused(InputRefused):
     newest: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReportInputs:
+    """What the page of a version follows from, but for the checks.
+
+    Attributes:
+        version: with the aliases that the page shows.
+        lineage: its sources and what was made from it.
+        as_of: the time that the page speaks of, RFC 3339.
+        records: what was signed about it.
+        evaluations: those that are shown, each with why it is stale, or None.
+        persons: whom the trust file names for each key id.
+    """
+
+    version: Version
+    lineage: Lineage
+    as_of: str
+    records: Records
+    evaluations: tuple[tuple[EvaluationRecord, str | None], ...]
+    persons: Mapping[str, str]
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 over all of it; equal digests give equal pages. A record counts as the statement that holds it."""
+        return canonical_digest(
+            {
+                "tool": package_version("peft-registry"),
+                "rule_set": field_rules().rule_set,
+                "version": self.version.model_dump(mode="json"),
+                "lineage": self.lineage.model_dump(mode="json"),
+                "as_of": self.as_of,
+                "statements": [
+                    [str(stored.digest), stored.key_id, stored.appended_at, stored.log_index]
+                    for stored in self.records.statements
+                ],
+                "stale": [why for _, why in self.evaluations],
+                "persons": dict(self.persons),
+            }
+        )
+
+
 def make_report(
     registry: Registry, version: Version, *, as_of: str | None = None, trust_problem: KnownError | None = None
 ) -> bytes:
-    """The HTML page of one version, UTF-8.
+    """The HTML page of one version with the checks made now, UTF-8.
 
     Args:
         registry: open.
         version: a registered version.
-        as_of: the time that the report speaks of; default: when the last thing was said about the version.
+        as_of: the time that the report speaks of; default: when the newest statement about the version was made.
         trust_problem: why the home's own trust file does not count for this user; the page then says unverified.
 
     Raises:
         AsOfRefused: no time, or one before the newest record.
         IntegrityBroken: what is recorded is not what was signed.
     """
-    records = records_of(registry, version)
+    inputs = report_inputs(registry, version, as_of=as_of)
+    return render_report(registry, inputs, verify_version(registry, version, trust_problem=trust_problem))
+
+
+def report_inputs(
+    registry: Registry, version: Version, *, as_of: str | None = None, records: Records | None = None
+) -> ReportInputs:
+    """What the page of a version follows from. Reads records only, no file of the artifact.
+
+    Args:
+        registry: open.
+        version: a registered version.
+        as_of: as for `make_report`.
+        records: those of the version, where the caller has read them.
+
+    Raises:
+        AsOfRefused: no time, or one before the newest record.
+        IntegrityBroken: what is recorded is not what was signed.
+    """
+    records = records or records_of(registry, version)
     with registry.database.read() as tx:
         lineage = lineage_of(tx, focus=version.manifest_digest)
-        known = catalog.resolve(tx, reference_of(version))
-    said = max(str(stored.appended_at) for stored in records.statements)
-    if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < said):
-        raise AsOfRefused(as_of, said)
-    view = build_report_view(
-        version=known,
+        current = catalog.resolve(tx, reference_of(version))
+    newest = max(str(stored.appended_at) for stored in records.statements)
+    if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
+        raise AsOfRefused(as_of, newest)
+    return ReportInputs(
+        version=current,
         lineage=lineage,
-        as_of=as_of or said,
+        as_of=as_of or newest,
+        records=records,
+        evaluations=tuple(
+            (record, None if (stale := stale_for(registry, version, record)) is None else str(stale))
+            for record in newest_of_each(records.evaluations)
+        ),
+        persons={key.key_id: key.person for key in registry.trust.keys},
+    )
+
+
+def render_report(registry: Registry, inputs: ReportInputs, verification: VerifyOutcome | None = None) -> bytes:
+    """The HTML page, UTF-8. Without `verification` the page says that no check was made for it.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt: the store lost or changed an item table.
+    """
+    records = inputs.records
+    view = build_report_view(
+        version=inputs.version,
+        lineage=inputs.lineage,
+        as_of=inputs.as_of,
         tool_version=package_version("peft-registry"),
         run=records.run,
         merge=records.merge,
         evaluation=records.evaluation,
-        evaluations=_shown(registry, version, records.evaluations),
+        evaluations=tuple(
+            ShownEvaluation(record, registry.store.read_bytes(record.items.sha256), stale)
+            for record, stale in inputs.evaluations
+        ),
         record=records.modification,
         statements=records.statements,
-        persons={key.key_id: key.person for key in registry.trust.keys},
-        verification=verify_version(registry, version, trust_problem=trust_problem),
+        persons=inputs.persons,
+        verification=verification,
     )
     return render_html(view).encode()
-
-
-def _shown(
-    registry: Registry, version: Version, evaluations: tuple[EvaluationRecord, ...]
-) -> tuple[ShownEvaluation, ...]:
-    shown = []
-    for record in newest_of_each(evaluations):
-        stale = stale_for(registry, version, record)
-        items = registry.store.read_bytes(record.items.sha256)
-        shown.append(ShownEvaluation(record, items, None if stale is None else str(stale)))
-    return tuple(shown)
 
 
 def reference_of(version: Version) -> Reference:

@@ -5,7 +5,7 @@ thing in the same way.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,8 +16,8 @@ from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
-from peft_registry.registry.storage.interface import ObjectStore
-from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
@@ -37,6 +37,15 @@ class FileAbsent(IntegrityBroken):
     label: str
 
 
+class NotAnArtifact(InputRefused):
+    reference = "not-an-artifact"
+    what = "{folder} is not a registered artifact"
+    why = "it holds neither manifest.json nor model.sig nor evidence"
+    fix = "name a version as NAME:NUMBER, or a folder that `registry pull` wrote"
+
+    folder: Path
+
+
 class EvidenceBroken(IntegrityBroken):
     reference = "evidence-broken"
     what = "{path!a} is not what belongs there"
@@ -49,10 +58,17 @@ class EvidenceBroken(IntegrityBroken):
 
 @dataclass(frozen=True)
 class Presented:
-    """What is looked at: `files` maps every relative path to its bytes, to where they lie, or to None (recorded only)."""
+    """What is looked at.
+
+    Attributes:
+        label: how a person calls it.
+        files: every relative path, with its bytes, with where they lie, or with None (recorded only).
+        missing: the files whose object the store should have and has not; in `files` each has None.
+    """
 
     label: str
     files: Mapping[str, Path | bytes | None]
+    missing: Mapping[str, ObjectMissing] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
         return name in self.files
@@ -88,9 +104,12 @@ def present_folder(folder: Path) -> Presented:
     Raises:
         UnsafePath: the folder holds something that must not be followed or named.
         FolderMissing: there is no such folder.
+        NotAnArtifact: nothing in it was ever part of an artifact; without its manifest alone an artifact is broken.
     """
-    found = scan_folder(folder, family="integrity")
-    return Presented(str(folder), {file.path: folder / file.path for file in found})
+    if folder.is_dir() and not any((folder / name).exists() for name in (FILE_NAME, SIGNATURE_NAME, EVIDENCE_NAME)):
+        raise NotAnArtifact(folder)
+    files = scan_folder(folder, family="integrity")
+    return Presented(str(folder), {file.path: folder / file.path for file in files})
 
 
 def present_version(registry: Registry, version: Version, scratch: Path) -> Presented:
@@ -107,19 +126,22 @@ def present_version(registry: Registry, version: Version, scratch: Path) -> Pres
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)
     manifest = read_manifest(manifest_bytes)
     files: dict[str, Path | bytes | None] = {FILE_NAME: manifest_bytes}
+    missing: dict[str, ObjectMissing] = {}
     location = base_location(registry.folder, version.manifest_digest) if artifact.by_reference else None
     for entry in manifest.files:
         if artifact.by_reference:
             files[entry.path] = None if location is None else location / entry.path
         else:
             files[entry.path] = local_object(registry.store, entry.sha256, scratch)
+            if files[entry.path] is None:
+                missing[entry.path] = ObjectMissing(entry.sha256, registry.store.describe())
     if artifact.signature_digest is not None:
         files[SIGNATURE_NAME] = registry.store.read_bytes(artifact.signature_digest)
     if artifact.card_digest is not None:
         files[CARD_NAME] = registry.store.read_bytes(artifact.card_digest)
     for name, data in evidence(registry, version, statements).items():
         files[f"{EVIDENCE_NAME}/{name}"] = data
-    return Presented(version.label, files)
+    return Presented(version.label, files, missing)
 
 
 def evidence(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> dict[str, bytes]:
@@ -184,13 +206,20 @@ class BytesElsewhere(NotChecked):
 
 
 def write_presented(presented: Presented, folder: Path) -> None:
-    """Write what is presented into an empty folder; large files are hashed on the way by whoever verifies them next."""
-    for name, found in sorted(presented.files.items()):
+    """Write what is presented into an empty folder; large files are hashed on the way by whoever verifies them next.
+
+    Raises:
+        ObjectMissing: the store lost a file.
+        BytesElsewhere: a file of a base that was added by reference is not where it was.
+    """
+    for name, content in sorted(presented.files.items()):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(found, bytes):
-            write_and_hash([found], target, mode=0o644)
-        elif found is not None and found.is_file():
-            copy_and_hash(found, target, mode=0o644)
+        if isinstance(content, bytes):
+            write_and_hash([content], target, mode=0o644)
+        elif content is not None and content.is_file():
+            copy_and_hash(content, target, mode=0o644)
+        elif name in presented.missing:
+            raise presented.missing[name]
         else:
             raise BytesElsewhere(presented.label, name)

@@ -4,7 +4,7 @@ import html
 from typing import Any
 
 from peft_registry.registry.mlflow.description import Completeness
-from peft_registry.registry.mlflow.projection import Projection, project_version
+from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
 from peft_registry.schemas.evaluation import (
@@ -252,7 +252,7 @@ def a_projection(version: Version | None = None, **changes: Any) -> Projection:
         "version": version,
         "run": a_run(),
         "evaluation": an_evaluation(),
-        "report_html": a_report(version.label),
+        "report": Content.of(a_report(version.label)),
         "card": b"# gsm8k-tutor\n\nA small adapter.\n",
         "statements": tuple(a_statement(version.manifest_digest, kind) for kind in ("registration", "provenance")),
         "completeness": Completeness(38, 61),
@@ -267,7 +267,7 @@ def a_base_projection() -> Projection:
         a_base(),
         run=None,
         evaluation=None,
-        report_html=None,
+        report=None,
         completeness=None,
         base=None,
         parents=(),

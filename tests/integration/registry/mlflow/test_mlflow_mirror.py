@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
-from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.registry.mlflow.route import MirrorRoute, MirrorRouteChanged, MirrorUnavailable
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.version import Version
@@ -198,7 +198,7 @@ def test_a_later_statement_refreshes_tags_description_report_and_figures(mirror:
         version,
         evaluation=an_evaluation(after=0.52).model_copy(update={"created_at": "2026-11-25T10:00:00Z"}),
         statements=(a_statement(version.manifest_digest, "recall"),),
-        report_html=a_report("second"),
+        report=Content.of(a_report("second")),
     )
     outcome = mirror.sync(an_entry(version, 3, "statement"), load=lambda entry: changed)
     assert len(outcome.done) == 1
@@ -260,7 +260,7 @@ def test_a_version_that_is_gone_from_mlflow_is_drift(mirror: Mirror) -> None:
     version = a_version()
     mirror.show(version)
     mirror.client.delete_model_version("gsm8k-tutor", "1")
-    changed = a_projection(version, report_html=a_report("second"))
+    changed = a_projection(version, report=Content.of(a_report("second")))
     outcome = mirror.sync(an_entry(version, 3, "statement"), load=lambda entry: changed)
     assert "is gone from MLflow" in outcome.drift[0].why
 
@@ -355,3 +355,18 @@ def test_ctrl_c_leaves_no_process(shown: tuple[Mirror, RunningUi]) -> None:
     assert len(ui.server_pids) >= 2
     assert ui.stop(signal.SIGINT) == 0
     assert ui.alive() == []
+
+
+def test_a_report_is_made_only_when_what_it_follows_from_changed(mirror: Mirror) -> None:
+    made: list[str] = []
+
+    def page(inputs: str) -> Content:
+        return Content(digest(inputs), lambda: (made.append(inputs), a_report(inputs))[1])
+
+    version = a_version()
+    mirror.show(version, report=page("first"))
+    promoted = a_version(aliases=("champion",))
+    mirror.sync(an_entry(promoted, 3, "alias", "champion"), load=lambda _: a_projection(promoted, report=page("first")))
+    assert made == ["first"]
+    mirror.sync(an_entry(promoted, 4, "statement"), load=lambda _: a_projection(promoted, report=page("second")))
+    assert made == ["first", "second"]

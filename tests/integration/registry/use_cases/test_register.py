@@ -25,7 +25,7 @@ from peft_registry.registry.use_cases.register import ModificationRecordMissing,
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import KnownError, Taken
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, MalformedName
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.train import train_and_register
@@ -278,6 +278,13 @@ def test_an_alias_is_a_signed_event_and_resolves(registry: Registry, tmp_path: P
     with registry.database.read() as tx:
         kinds = [one.kind for one in catalog.statements_of(tx, subject=first.manifest_digest)]
     assert "alias" in kinds
+
+
+def test_an_alias_that_reads_as_a_number_is_refused(registry: Registry, tmp_path: Path) -> None:
+    version = register_adapter(registry, tmp_path)
+    with pytest.raises(MalformedName, match="reads as the number of a version") as caught:
+        set_alias(registry, version, "3")
+    assert caught.value.exit_code == 2
 
 
 def nothing_named(registry: Registry, name: str) -> bool:

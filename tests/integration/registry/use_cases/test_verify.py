@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import read_manifest
+from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
 from peft_registry.registry.verification.checklist import CHECKLIST
 from peft_registry.registry.verification.findings import changed
+from peft_registry.registry.verification.presented import NotAnArtifact
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.homes import NOW, a_home, register_adapter
 
@@ -230,3 +233,32 @@ def test_links_and_devices_in_a_folder_are_broken_before_anything_is_read(regist
     outcome = check(registry, pulled)
     assert outcome.exit_code == 6
     assert status(outcome)["read"] == "failed"
+
+
+def test_an_ordinary_folder_is_a_mistake_and_accuses_nobody(registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "ordinary"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("nothing that was ever registered", "utf-8")
+    with pytest.raises(NotAnArtifact) as caught:
+        check(registry, folder)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("left", ["model.sig", "evidence"])
+def test_an_artifact_without_its_manifest_stays_broken(left: str, registry: Registry, pulled: Path) -> None:
+    for path in list(pulled.iterdir()):
+        if path.name != left:
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    assert check(registry, pulled).exit_code == 6
+
+
+def test_a_pull_of_a_version_whose_bytes_the_store_lost_says_that(
+    registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    listed = read_manifest(registry.store.read_bytes(version.manifest_digest)).files
+    lost = next(entry for entry in listed if entry.path == "adapter_model.safetensors").sha256
+    path = registry.store.local_path(lost)
+    assert path is not None
+    path.unlink()
+    with pytest.raises(ObjectMissing, match=str(lost)):
+        pull_version(registry, version, tmp_path / "pulled")

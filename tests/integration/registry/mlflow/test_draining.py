@@ -1,0 +1,83 @@
+"""Draining a home's outbox: what it must not do, and what the copy in MLflow says about checks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+from peft_registry.registry.mlflow.projection import REPORT_PATH
+from peft_registry.registry.use_cases import report, verify
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.schemas.version import Version
+from tests.builders.homes import a_home, register_adapter
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)  # MLflow's defaults write into the current folder
+    with a_home(tmp_path / "home") as opened:
+        yield opened
+
+
+class Counted:
+    """How often a function of a module was called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+        self.calls = 0
+        original = getattr(module, name)
+
+        def counting(*arguments: Any, **options: Any) -> Any:
+            self.calls += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counting)
+
+
+def page_in_mlflow(registry: Registry, version: Version) -> str:
+    from mlflow import MlflowClient
+
+    route = mirror_route(registry)
+    assert route.artifact_root is not None
+    client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+    run = client.get_run(client.get_model_version(version.name, str(version.number)).run_id)
+    folder = route.artifact_root / run.info.artifact_uri.split(":", 1)[1].lstrip("/")
+    return (folder / REPORT_PATH).read_text("utf-8")
+
+
+def test_draining_verifies_nothing_and_renders_a_page_once_for_what_is_new_about_it(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = register_adapter(registry, tmp_path)
+    for alias in ("candidate", "champion", "next"):
+        set_alias(registry, version, alias)
+    verified = Counted(monkeypatch, verify, "verify_presented")
+    rendered = Counted(monkeypatch, report, "render_html")
+
+    assert sync_mirror(registry).clean
+    assert (verified.calls, rendered.calls) == (0, 1)
+
+    # the page lists the signed statements: one more is one more page
+    set_alias(registry, version, "retired")
+    assert sync_mirror(registry).clean
+    assert (verified.calls, rendered.calls) == (0, 2)
+
+    assert sync_mirror(registry).clean
+    assert (verified.calls, rendered.calls) == (0, 2)
+
+
+def test_the_page_in_mlflow_claims_no_check_and_our_own_page_makes_them(registry: Registry, tmp_path: Path) -> None:
+    version = register_adapter(registry, tmp_path)
+    assert sync_mirror(registry).clean
+    page = page_in_mlflow(registry, version)
+    assert "not checked for this report" in page
+    assert "No check was made for this report." in page
+    assert "✓" not in page
+    assert "✓ verified" in make_report(registry, version).decode()
