@@ -4,8 +4,9 @@ import atexit
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,9 @@ _UNSET = (
     "HF_ENDPOINT",
     "HF_TOKEN",
 )
+
+# the layers have these names inside `peft_registry` only: a bare one is whatever lies in the working folder
+BARE_NAMES = ("schemas", "registry", "trainer", "cli")
 
 
 def not_run(why: str) -> NoReturn:
@@ -61,6 +65,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             there, why = _NEEDS[marker.name]
             if not there():
                 not_run(why)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_bare_name_is_imported() -> Iterator[None]:
+    """After the last test of each process, none of the layers was imported under a bare name: docs/adr/0011."""
+    yield
+    imported = [name for name in BARE_NAMES if name in sys.modules]
+    assert not imported, f"imported under a bare name, by this test or an earlier one: {imported}"
 
 
 @pytest.fixture(scope="session")
