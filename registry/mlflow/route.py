@@ -113,6 +113,7 @@ def server_environment(home: Path | None) -> dict[str, str]:
         kept
         | _TELL_NOBODY
         | {
+            "PYTHONSAFEPATH": "1",  # for the processes that MLflow starts itself
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^registry://sha256/[0-9a-f]{64}$",
         }

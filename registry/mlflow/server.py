@@ -198,11 +198,12 @@ def _command(route: MirrorRoute, host: str, port: int) -> list[str]:
     names = ("localhost", "127.0.0.1", "[::1]", host)
     allowed = ",".join(dict.fromkeys(entry for name in names for entry in (name, f"{name}:*")))
     return [
-        *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", route.uri, "--registry-store-uri", route.uri),
         *("--artifacts-destination", str(route.artifact_root), "--serve-artifacts"),
         *("--app-name", APP_NAME, "--allowed-hosts", allowed),
-        *("--uvicorn-opts", "--no-access-log --log-level warning"),
+        # uvicorn searches its app-dir first, which else is the working folder; no module lies on the null device
+        *("--uvicorn-opts", f"--no-access-log --log-level warning --app-dir {os.devnull}"),
     ]
 
 

@@ -8,6 +8,7 @@ none of them stays: they are stopped with it, and each looks whether it is still
 import json
 import os
 import signal
+import site
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+import peft_registry
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
@@ -159,10 +161,12 @@ def _torchrun(arguments: list[str], job: Path, nproc: int) -> "Iterator[subproce
         raise TorchrunMissing() from error
     environment = os.environ | {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // nproc)),
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "PYTHONPATH": _search_path(os.environ.get("PYTHONPATH", "")),
+        "PYTHONSAFEPATH": "1",  # torchrun starts the workers with -m, which would search the working folder first
     }
     command = [
         sys.executable,
+        "-P",
         "-m",
         "torch.distributed.run",
         *arguments,
@@ -185,6 +189,18 @@ def _torchrun(arguments: list[str], job: Path, nproc: int) -> "Iterator[subproce
                 process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _search_path(inherited: str) -> str:
+    """The caller's PYTHONPATH, in front of it the folder of this package where it is not an installed one.
+
+    Not the whole of `sys.path`: the folder of the user's script stands there, and each child would execute the
+    `sitecustomize.py` that lies in it.
+    """
+    package_root = str(Path(peft_registry.__file__).resolve().parent.parent)
+    if package_root in (*site.getsitepackages(), site.getusersitepackages()):
+        return inherited
+    return os.pathsep.join((package_root, inherited)) if inherited else package_root
 
 
 def _heard(line: str, observe: Observe) -> dict[str, str | int] | None:

@@ -5,6 +5,9 @@ the same state, without paying for the imports. Events, and the outcome, come ba
 """
 
 import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -95,7 +98,8 @@ def run_arm(
         args=(sending, registry.folder, passphrase, job),
         name=arm.label,
     )
-    work.start()
+    with _safe_path_for_children():
+        work.start()
     sending.close()
     try:
         return _listen(here, arm, work, observe)
@@ -103,6 +107,23 @@ def run_arm(
         if work.is_alive():
             work.terminate()
         work.join()
+
+
+@contextmanager
+def _safe_path_for_children() -> Iterator[None]:
+    """Python processes that are started within search no working folder.
+
+    The server process is started with `-c`, and multiprocessing hands it flags of the interpreter but no environment.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutcome:  # work: the context's process class
