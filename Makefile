@@ -1,5 +1,7 @@
 # One command each. `make demo` and `make test` need Python 3.11-3.13 and a package index, nothing else.
+# On Linux the index's PyTorch is the CUDA build; `make demo TORCH=cpu` takes the CPU build from PyTorch's own index.
 VENV ?= .venv
+export TORCH ?=
 PY = $(VENV)/bin/python
 OUTSIDE = browser or strace or openssl or real_model or peers
 PYTEST = $(PY) -m pytest
