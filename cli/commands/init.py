@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, PassphraseFileOption
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
     from peft_registry.schemas.profile import OrganisationProfile
@@ -36,6 +36,7 @@ def init(
     database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the home.")] = None,
     store: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of a folder in the home.")] = None,
     example: Annotated[bool, typer.Option(help="Write a working training file with data beside the home.")] = True,
+    output: OutputOption = Output.text,
 ) -> None:
     """Make a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
@@ -58,11 +59,17 @@ def init(
         store=store,
     )
     settings = make_home(new, now=now)
-    remember(state_folder(), PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id)
+    root = PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id
+    remember(state_folder(), root)
+    written = write_example(folder.parent / "example") if example else None
+    if output is Output.json:
+        config = None if written is None else str(written.config)
+        value = {"registry_id": settings.registry_id, "home": str(folder), "root": f"sha256:{root}"}
+        console.out_json(value | {"encrypted": not unencrypted, "training_file": config})
+        return
     console.line(f"registry {settings.registry_id[:8]}  {folder}")
     console.line(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
-    if example:
-        written = write_example(folder.parent / "example")
+    if written is not None:
         console.line(f"example  {written.config}  with {written.rows} rows of data")
     elsewhere = "" if folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
     console.next_step(f"registry base add embedded --name tiny{elsewhere}")

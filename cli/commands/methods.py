@@ -34,9 +34,11 @@ def methods(
             for row, _ in found
         ]
         console.table([["method", "mergeable", "available", "what it does"], *shown], prose=3)
+        console.next_step("registry methods --for latency")
         return
     rows = [
         [row.name, *("fits" if answer.fits else "no" for answer in advice), "; ".join(answer.why for answer in advice)]
         for row, advice in found
     ]
     console.table([["method", *asked, "why"], *rows], prose=len(asked) + 1)
+    console.next_step(f"registry train CONFIG.yml method={found[0][0].name}")

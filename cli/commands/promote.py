@@ -5,11 +5,7 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import (
-    HomeOption,
-    PassphraseFileOption,
-    ReferenceArgument,
-)
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ReferenceArgument
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,6 +18,7 @@ def promote(
     reason: Annotated[str | None, typer.Option(help="Why; enters the signed record.")] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
 ) -> None:
     """Point an alias at a version. The move is signed and logged."""
     from peft_registry.cli.wiring import opened
@@ -32,5 +29,9 @@ def promote(
         version = version_named(registry, reference)
         registry.unlock()
         set_alias(registry, version, alias, reason=reason)
+    if output is Output.json:
+        value = {"name": version.name, "alias": alias, "version": version.label}
+        console.out_json(value | {"manifest_digest": str(version.manifest_digest)})
+        return
     console.line(f"alias    {version.name}@{alias} → {version.label}")
     console.next_step(f"registry pull {version.name}@{alias} FOLDER")

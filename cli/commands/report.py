@@ -7,10 +7,7 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import (
-    HomeOption,
-    ReferenceArgument,
-)
+from peft_registry.cli.options import HomeOption, Output, OutputOption, ReferenceArgument
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,11 +22,15 @@ def report(
         str | None,
         typer.Option(metavar="TIME", help="The time the report speaks of (UTC); default: the newest record."),
     ] = None,
+    output: OutputOption = Output.text,
 ) -> None:
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
+    if out == "-" and output is Output.json:
+        raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
     from peft_registry.cli.wiring import chosen_trust, opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.report import make_report
+    from peft_registry.schemas.identity import Digest
 
     with opened(home) as registry:
         version = version_named(registry, reference)
@@ -40,6 +41,10 @@ def report(
         return
     path = Path(out or f"{version.name}-{version.number}-report.html")
     _write_page(path, page)
+    if output is Output.json:
+        value = {"report": str(path), "sha256": str(Digest.of(page)), "version": version.label}
+        console.out_json(value | {"manifest_digest": str(version.manifest_digest)})
+        return
     console.line(f"report   {path}")
     console.next_step(f"registry promote {version.label} champion")
 

@@ -23,40 +23,49 @@ def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> N
 
     with opened(home) as registry:
         policy = registry.trust
-        if output is Output.json:
-            console.out_json(policy.to_json())
-            return
-        console.line(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
-        revoked = {one.key_id for one in policy.revocations}
-        rows = [
-            [
-                key.role,
-                key.person,
-                f"sha256:{key.key_id}",
-                key.valid_until[:10],
-                "revoked" if key.key_id in revoked else "",
-            ]
-            for key in policy.keys
+    if output is Output.json:
+        console.out_json(policy.to_json())
+        return
+    console.line(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
+    revoked = {revocation.key_id for revocation in policy.revocations}
+    rows = [
+        [
+            key.role,
+            key.person,
+            f"sha256:{key.key_id}",
+            key.valid_until[:10],
+            "revoked" if key.key_id in revoked else "",
         ]
-        console.table([["role", "person", "key", "until", ""], *rows])
+        for key in policy.keys
+    ]
+    console.table([["role", "person", "key", "until", ""], *rows])
+    console.next_step("registry trust export FOLDER")
 
 
 def trust_export(
     folder: Annotated[Path, typer.Argument(help="A folder to write trust.json and the public keys to.")],
     home: HomeOption = None,
+    output: OutputOption = Output.text,
 ) -> None:
     """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.export_trust import export_trust
 
     with opened(home) as registry:
-        for path in export_trust(registry, folder):
-            console.out(str(path))
-        console.note(f"tell them the root over another channel: sha256:{registry.trust.roots[0]}")
+        paths = export_trust(registry, folder)
+        root = f"sha256:{registry.trust.roots[0]}"
+    if output is Output.json:
+        console.out_json({"files": [str(path) for path in paths], "root": root})
+        return
+    for path in paths:
+        console.out(str(path))
+    console.note(f"tell them the root over another channel: {root}")
     console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
 
 
-def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption = None) -> None:
+def trust_update(
+    home: HomeOption = None, passphrase_file: PassphraseFileOption = None, output: OutputOption = Output.text
+) -> None:
     """Let the trainer key sign kinds of statements that came later. The root key signs the next version of the file."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.update_trust import update_trust
@@ -64,9 +73,12 @@ def trust_update(home: HomeOption = None, passphrase_file: PassphraseFileOption 
     with opened(home, passphrase_file) as registry:
         before = registry.trust.version
         added = update_trust(registry)
+    if output is Output.json:
+        console.out_json({"version": before + 1 if added else before, "added": list(added)})
+        return
     if not added:
         console.line(f"trust v{before}  has every kind already; nothing was changed")
         console.next_step("registry trust show")
         return
     console.line(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
-    console.next_step("registry trust export FOLDER, for whoever verifies elsewhere")
+    console.next_step("registry trust export FOLDER")

@@ -114,12 +114,21 @@ def _say_how_to_go_on(outcome: "VerifyOutcome", target: str, *, trusted: bool) -
         console.note(
             "fix: do not load it; take it again from where it was registered: registry pull NAME:NUMBER FOLDER"
         )
-    elif outcome.verdict == "verified" and not _is_folder(target):
-        console.next_step(f"registry report {target}")
+    elif outcome.verdict == "verified":
+        console.next_step(_after_verified(target))
     elif outcome.verdict == "unverified" and not trusted and _step(outcome, "trust") == "unchecked":
         console.note(f"fix: get the trust file from its keeper, then: registry verify {target} --trust FILE")
     elif outcome.verdict == "unverified":
         console.note("fix: bring what the line above could not check (--trust, --base), or ask for less (--require)")
+
+
+def _after_verified(target: str) -> str:
+    """What follows on a success: a version has a report; in a folder the evaluations can be recomputed, where it has any."""
+    if not _is_folder(target):
+        return f"registry report {target}"
+    if any((Path(target) / "evidence").glob("items*")):
+        return f"registry evaluate {target} --recheck"
+    return f"registry verify {target} --require log-proof"
 
 
 def _step(outcome: "VerifyOutcome", step: str) -> str:

@@ -1,5 +1,6 @@
 """What every command keeps, whatever it does: help, JSON on reads, exit codes, no traceback, no hang without a terminal."""
 
+import hashlib
 import importlib
 import json
 import os
@@ -25,8 +26,11 @@ PROGRAM = get_command(app)
 COMMANDS: dict[str, Any] = {" ".join(path): command for path, command in commands(PROGRAM)}
 GROUPS = sorted({path[0] for path, _ in commands(PROGRAM) if len(path) > 1})
 
-# they act, or print a document of their own; everything else reads and owes JSON
-NOT_READS = {"init", "schema", "demo", "ui", "report", "promote", "trust export", "trust update"}
+# every other command prints its result as JSON on request, whether it reads or writes
+WITHOUT_JSON = {
+    "demo": "it types other commands, each with an output of its own",
+    "ui": "it serves pages until it is stopped, and has no result",
+}
 # what an empty folder answers: 7, there is no registry here, but for these
 IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0, "suites list": 0, "suites show": 2}
 # it builds everything it needs: the end-to-end tests run it
@@ -53,6 +57,15 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with Path(os.devnull).open() as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
         yield folder  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def home_with_a_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one base whose name is as long as names of models are."""
+    home = tmp_path_factory.mktemp("columns") / ".registry"
+    assert run(["init", "--unencrypted", "--home", str(home)]) == 0
+    assert run(["base", "add", "embedded", "--name", "smollm2-135m-instruct-2025", "--home", str(home)]) == 0
+    return home
 
 
 # --- help ---
@@ -107,14 +120,15 @@ def test_nothing_but_help_is_printed_without_a_command(capsys: pytest.CaptureFix
 # --- JSON ---
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NOT_READS))
-def test_a_read_speaks_json(name: str) -> None:
-    options = {option for one in COMMANDS[name].params for option in one.opts}
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - WITHOUT_JSON.keys()))
+def test_a_command_prints_its_result_as_json(name: str) -> None:
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     assert {"--output", "-o"} <= options
 
 
-def test_the_list_of_commands_that_do_not_read_is_true() -> None:
-    assert COMMANDS.keys() >= NOT_READS
+@pytest.mark.parametrize("name", WITHOUT_JSON)
+def test_the_commands_without_json_are_those_that_are_listed(name: str) -> None:
+    assert "--output" not in {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
 
 @pytest.mark.parametrize("name", ["list", "methods", "trust show"])
@@ -129,6 +143,82 @@ def test_a_read_prints_one_json_document_and_nothing_else(
     shown = capsys.readouterr()
     json.loads(shown.out)
     assert shown.err == ""
+
+
+def test_what_is_written_is_told_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def value_of(*words: str) -> Any:
+        assert run([*words, "--output", "json"]) == 0
+        shown = capsys.readouterr()
+        return json.loads(shown.out)
+
+    made = value_of("init", "--unencrypted")
+    assert made["home"] == str(tmp_path / ".registry")
+    assert Path(made["training_file"]).is_file()
+    assert not made["encrypted"]
+    base = value_of("base", "add", "embedded", "--name", "tiny")
+    moved = value_of("promote", "tiny", "champion")
+    assert (moved["version"], moved["alias"]) == (base["version"], "champion")
+    report = value_of("report", "tiny@champion")
+    assert hashlib.sha256(Path(report["report"]).read_bytes()).hexdigest() == report["sha256"].removeprefix("sha256:")
+    exported = value_of("trust", "export", "theirs")
+    assert exported["root"] == made["root"]
+    assert all(Path(path).is_file() for path in exported["files"])
+    assert value_of("trust", "update") == {"version": 1, "added": []}
+    assert {"name", "about"} == set(value_of("schema")[0])
+
+
+def test_a_page_and_json_do_not_share_stdout(home_with_a_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["report", "smollm2-135m-instruct-2025", "--home", str(home_with_a_base)]
+    capsys.readouterr()
+    assert run([*words, "--out", "-", "--output", "json"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["methods"],
+        ["methods", "--for", "latency"],
+        ["schema"],
+        ["list"],
+        ["show", "smollm2-135m-instruct-2025"],
+        ["lineage", "smollm2-135m-instruct-2025"],
+        ["verify", "smollm2-135m-instruct-2025"],
+        ["suites", "list"],
+        ["suites", "show", "house"],
+        ["trust", "show"],
+        ["trust", "update"],
+        ["mirror", "sync"],
+    ],
+    ids=" ".join,
+)
+def test_a_success_names_one_command_that_follows(
+    words: list[str], home_with_a_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    known_without_home = words[0] in {"methods", "schema"}
+    assert run([*words, *([] if known_without_home else ["--home", str(home_with_a_base)])]) == 0
+    (hint,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("next: ")]
+    program, name, *rest = hint.removeprefix("next: ").split()
+    assert program == "registry"
+    assert name in COMMANDS or f"{name} {rest[0]}" in COMMANDS
+
+
+def test_after_a_folder_verified_the_command_that_is_named_works(
+    home_with_a_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = ["--home", str(home_with_a_base)]
+    folder = tmp_path / "pulled"
+    assert run(["pull", "smollm2-135m-instruct-2025", str(folder), *home]) == 0
+    capsys.readouterr()
+    assert run(["verify", str(folder), *home]) == 0
+    hint = capsys.readouterr().err
+    assert hint == f"next: registry verify {folder} --require log-proof\n"
+    assert run([*hint.split()[2:], *home]) == 0
 
 
 def test_an_error_is_one_json_object_where_the_command_speaks_json(
@@ -154,15 +244,6 @@ def test_schema_prints_a_json_schema_for_every_name_it_lists(capsys: pytest.Capt
 # --- eighty columns ---
 
 MEASURED = sorted((ROOT / "docs" / "measured").glob("compare-*.json"))
-
-
-@pytest.fixture(scope="module")
-def home_with_a_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with one base whose name is as long as names of models are."""
-    home = tmp_path_factory.mktemp("columns") / ".registry"
-    assert run(["init", "--unencrypted", "--home", str(home)]) == 0
-    assert run(["base", "add", "embedded", "--name", "smollm2-135m-instruct-2025", "--home", str(home)]) == 0
-    return home
 
 
 @pytest.fixture
