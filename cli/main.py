@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -37,7 +38,7 @@ from peft_registry.cli.commands import (
     verify,
 )
 from peft_registry.cli.commands import list as list_versions
-from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError
+from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError, Unavailable
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold · 4 the run failed · "
@@ -45,11 +46,23 @@ EXIT_CODES = (
     "8 this machine or a backend cannot · 130 interrupted"
 )
 
+# the one requirement whose package has another name
+_IMPORTED_AS = {"pyyaml": "yaml"}
+
 # the order in which a reader meets them
 COMMANDS = (
     *("init", "demo", "base", "data", "methods", "train", "estimate", "compare", "evaluate", "suites", "ask", "merge"),
     *("list", "show", "diff", "lineage", "verify", "pull", "report", "promote", "ui", "mirror", "trust", "schema"),
 )
+
+
+class PackageMissing(Unavailable):
+    reference = "package-missing"
+    what = "this command needs the package {package}, which is not installed"
+    why = "peft-registry requires it; an installation that only verifies and reports leaves it out"
+    fix = "pip install peft-registry"
+
+    package: str
 
 
 class StoryOrder(TyperGroup):
@@ -148,8 +161,7 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except KnownError as error:
-        console.show_error(error, as_json=_speaks_json(arguments))
-        return error.exit_code
+        return _refused(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
         lead = "\n" if sys.stderr.isatty() else ""  # the terminal has written ^C, or a bar, into this line
         console.note(f"{lead}interrupted: nothing was registered that was not complete")
@@ -158,15 +170,36 @@ def run(arguments: list[str]) -> int:
         # the reader left; keep the interpreter from complaining while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001  the one place: usage errors of the parser, and bugs
-        return _usage_or_bug(error)
+    except Exception as error:  # noqa: BLE001  the one place: usage errors of the parser, missing packages, and bugs
+        return _usage_or_bug(error, arguments)
 
 
-def _usage_or_bug(error: Exception) -> int:
+def _refused(error: KnownError, arguments: list[str]) -> int:
+    console.show_error(error, as_json=_speaks_json(arguments))
+    return error.exit_code
+
+
+def _required_packages() -> set[str]:
+    """What the requirements of this distribution are imported as; extras aside, which say themselves that they are missing."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        requirements = requires("peft-registry") or []
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return set()
+    names = {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in requirements if "extra ==" not in line}
+    return {_IMPORTED_AS.get(name.lower(), name.lower().replace("-", "_")) for name in names}
+
+
+def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
     show = getattr(error, "show", None)  # click's and typer's own usage errors
     if callable(show) and hasattr(error, "exit_code"):
         show()
         return 2
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in _required_packages():
+            return _refused(PackageMissing(package), arguments)
     import traceback
 
     traceback.print_exception(error)

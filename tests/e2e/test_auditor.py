@@ -57,3 +57,27 @@ def test_an_auditor_verifies_a_pulled_folder_with_a_small_install(laptop: Path, 
     )
     assert listed.returncode == 0, listed.stderr
     assert "helper:1" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("train", "example/train.yml"), id="train"),
+        pytest.param(("compare", "example/train.yml"), id="compare"),
+        pytest.param(("diff", "tiny", "tiny"), id="diff"),
+    ],
+)
+def test_a_command_that_trains_names_the_missing_package(
+    laptop: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    subprocess.run([str(laptop / "registry"), "init", "--unencrypted"], cwd=tmp_path, check=True, timeout=120)
+    base = ("base", "add", "embedded", "--name", "tiny")
+    subprocess.run([str(laptop / "registry"), *base], cwd=tmp_path, check=True, timeout=120)
+    done = subprocess.run(
+        [str(laptop / "registry"), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 8, done.stdout + done.stderr
+    assert "this command needs the package" in done.stderr
+    assert "pip install peft-registry" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr

@@ -4,6 +4,7 @@ A server process imports the libraries once, computes nothing, and forks for eac
 the same state, without paying for the imports. Events, and the outcome, come back through a pipe.
 """
 
+import importlib.util
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -87,7 +88,10 @@ def run_arm(
     Raises:
         ArmLost: the process died.
         KnownError: as `train_and_register`, but for a refused or failed run, which is an outcome.
+        ModuleNotFoundError: torch is not installed.
     """
+    if importlib.util.find_spec("torch") is None:  # the arm's process could only die of it
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_ONCE)
     passphrase = registry.passphrase() if registry.passphrase and registry.trainer_key.encrypted else None
