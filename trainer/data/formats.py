@@ -54,6 +54,10 @@ FORMATS: dict[RowFormat, Format] = {
     "columns": Format((), (), "", ""),
 }
 CONVERSATIONS: tuple[RowFormat, ...] = ("messages", "sharegpt")
+# names that people give to the target of a classification, besides `label`, which is recognised
+_LABEL_COLUMNS = frozenset(
+    ("category", "class", "class_name", "intent", "label_name", "label_text", "labels", "sentiment", "target")
+)
 
 
 class AbsentColumn(InputRefused):
@@ -101,6 +105,20 @@ class FormatNotRecognised(InputRefused):
             why=f"the columns are {', '.join(columns)}",
             fix=f"set data.train.format to one of {', '.join(FORMATS)}, and data.train.columns if they are named otherwise",
         )
+
+
+class LabelColumnUnused(InputRefused):
+    reference = "label-column-unused"
+    what = "{name} would be read as plain text, without its column `{column}`"
+    why = "its columns are {columns!l}, and `{column}` looks like the label of a classification, which nothing would learn"
+    fix = (
+        "set data.train.format: classification and data.train.columns: {{label: {column}}} to train on it, "
+        "or data.train.format: text to leave it out"
+    )
+
+    name: str
+    column: str
+    columns: Sequence[str]
 
 
 class UnknownLabel(InputRefused):
@@ -218,9 +236,11 @@ def choose_reading(
         classes: (column, names) that the file states itself.
 
     Raises:
-        FormatNotRecognised, AbsentColumn, UnknownMeaning, TemplateRefused.
+        FormatNotRecognised, LabelColumnUnused, AbsentColumn, UnknownMeaning, TemplateRefused.
     """
     row_format = source.format or _detect(name, columns, source.columns)
+    if source.format is None and row_format == "text":
+        _require_no_label(name, columns, source)
     shape = _shape_of_template(source) if row_format == "columns" else FORMATS[row_format]
     meanings = (*shape.required, *shape.optional)
     if source.labels and row_format != "classification":
@@ -278,6 +298,14 @@ def _detect(name: str, columns: Sequence[str], mapped: dict[str, str]) -> RowFor
     if by_mapping:  # the columns that are named do not exist: say so rather than "not recognised"
         return by_mapping[0]
     raise FormatNotRecognised(name, columns)
+
+
+def _require_no_label(name: str, columns: Sequence[str], source: TrainSource) -> None:
+    """Raise LabelColumnUnused where rows that are recognised as text have a column that is named like a label."""
+    used = source.columns.get("text", "text")
+    for column in columns:
+        if column.lower() in _LABEL_COLUMNS and column != used:
+            raise LabelColumnUnused(name, column, columns)
 
 
 def _shape_of_template(source: TrainSource) -> Format:

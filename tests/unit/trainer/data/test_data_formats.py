@@ -9,7 +9,7 @@ import pytest
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.trainer.data.conversations import WrongColumnType
 from peft_registry.trainer.data.dataset import LoadedData, load_data
-from peft_registry.trainer.data.formats import LabelsWithoutClasses, TemplateRefused, UnknownLabel
+from peft_registry.trainer.data.formats import LabelColumnUnused, LabelsWithoutClasses, TemplateRefused, UnknownLabel
 from peft_registry.trainer.data.tokenize import IGNORED
 from peft_registry.trainer.use_cases.inspect_data import Inspection, inspect_data, what_is_asked
 from tests.builders.training import a_tokenizer, write_rows
@@ -210,3 +210,34 @@ def test_tokens_and_those_that_carry_loss_are_counted_and_shown(tmp_path):
         1,
     )
     assert [(piece.text, piece.learnt) for piece in part.shown[0].pieces] == [("ab\n", False), ("cd</s>", True)]
+
+
+def labelled_csv(folder: Path, header: str, **options: Any) -> LoadedData:
+    (folder / "rows.csv").write_text(f"{header}\n" + "".join(f"words {n},c{n % 2}\n" for n in range(8)))
+    return load_data(
+        DataBlock(train=TrainSource(path="rows.csv", **options), validation=ValidationSource(fraction=0.5)),
+        folder=folder,
+        tokenizer=a_tokenizer(),
+        max_length=64,
+        seed=1,
+    )
+
+
+@pytest.mark.parametrize("column", ["category", "Sentiment", "target"])
+def test_a_label_under_another_name_is_not_lost_without_a_word(column: str, tmp_path: Path) -> None:
+    with pytest.raises(LabelColumnUnused) as caught:
+        labelled_csv(tmp_path, f"text,{column}")
+    assert f"without its column `{column}`" in caught.value.what
+    assert f"data.train.columns: {{label: {column}}}" in caught.value.fix
+
+
+def test_both_ways_that_the_refusal_names_work(tmp_path: Path) -> None:
+    classes = labelled_csv(tmp_path, "text,category", format="classification", columns={"label": "category"})
+    assert classes.identities[0].format == "csv/classification"
+    assert texts(classes)[1] in {"c0</s>", "c1</s>"}
+    plain = labelled_csv(tmp_path, "text,category", format="text")
+    assert plain.identities[0].format == "csv/text"
+
+
+def test_columns_that_are_no_label_leave_a_text_a_text(tmp_path: Path) -> None:
+    assert labelled_csv(tmp_path, "text,source").identities[0].format == "csv/text"
