@@ -277,8 +277,9 @@ class TrainingBlock(Block):
     """The loop. `max_length` is in tokens; `warmup_ratio` is a part of all steps; `max_grad_norm` 0 means no clipping.
 
     `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
-    `gradient_checkpointing` computes activations twice instead of keeping them. `save_steps` is how often the state is
-    kept for `--resume`; every five minutes when not given. `stop_on_spike` ends a run whose loss went up and stayed up.
+    `gradient_checkpointing` computes activations twice instead of keeping them. The state is kept for
+    `--resume` at least every `save_minutes` (null for not by time), after every `save_steps` steps where given, and on
+    Ctrl-C. `stop_on_spike` ends a run whose loss went up and stayed up.
     """
 
     learning_rate: float = Field(default=2e-4, gt=0)
@@ -295,6 +296,7 @@ class TrainingBlock(Block):
     packing: bool = False
     gradient_checkpointing: bool = False
     save_steps: int | None = Field(default=None, ge=1)
+    save_minutes: float | None = Field(default=5.0, gt=0, le=100_000)
     stop_on_spike: bool = True
 
 
@@ -440,7 +442,7 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
     digest that its reference was resolved to before.
     """
     found = _used(config)
-    for key in ("save_steps", "stop_on_spike"):
+    for key in ("save_steps", "save_minutes", "stop_on_spike"):
         del found["training"][key]
     for key in ("name", "base", "facts", "offload"):
         del found[key]
@@ -460,6 +462,7 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
     for one in found["evaluation"]["retention"]:
         one["path"] = base_name(one["path"])
     found["facts"] = base_name(found["facts"])
+    del found["training"]["save_minutes"]  # decides nothing, and no record that was signed before has it
     return found
 
 

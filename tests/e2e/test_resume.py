@@ -1,7 +1,13 @@
 """kill -9 in the middle of a training, then `registry train --resume`: the same version, bit for bit, as without the kill."""
 
+import fcntl
 import json
+import os
+import pty
+import re
 import shutil
+import subprocess
+import termios
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +20,7 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.run import Trial
-from tests.e2e.commands import WarmCommand, wait_until
+from tests.e2e.commands import WarmCommand, command_line, environment, wait_until
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
 KILLED = -9
@@ -66,6 +72,62 @@ def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: W
     assert resumed.value["weights_digest"] == whole["weights_digest"]
     assert resumed.value["manifest_digest"] == whole["manifest_digest"]
     assert warm("verify", "polite-replies:1", cwd=killed).code == 0
+
+
+@pytest.mark.parametrize(
+    "processes", [pytest.param((), id="alone"), pytest.param(("--nproc", "2"), id="two", marks=pytest.mark.slow)]
+)
+def test_after_ctrl_c_with_the_default_settings_a_run_resumes_to_the_same_weights(
+    processes: tuple[str, ...], warm: WarmCommand, workplace: Path
+) -> None:
+    command = ("train", "example/train.yml", "evaluation.bias=[]", "--no-mirror", *processes)
+    code, shown = ctrl_c_after_some_steps(workplace, *command)
+    assert code == 130, shown
+    state = state_of_the_run(workplace)
+    assert 0 < state["step"] < state["steps"]
+    assert f"`registry train --resume {state['run_id'][:12]}`" in " ".join(shown.split())
+    resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=workplace).ok()
+    record = warm("show", "polite-replies:1", "-o", "json", cwd=workplace).ok().out
+    assert f"resumed after step {state['step']}" in record
+    whole = warm(*command, "name=uninterrupted", "-o", "json", cwd=workplace).ok().value
+    assert resumed.value["weights_digest"] == whole["weights_digest"]
+
+
+def ctrl_c_after_some_steps(workplace: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code and the screen of a command in a terminal of its own, where Ctrl-C is pressed while it trains."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command_line(*arguments),
+        cwd=workplace,
+        env=environment(workplace, TERM="xterm"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # the keyboard's Ctrl-C then means this process
+    )
+    os.close(theirs)
+    screen = ""
+    pressed = False
+    try:
+        while block := read_terminal(ours):
+            screen += block
+            if not pressed and re.search(r"train +[━╺]+ [1-9]\d*/", screen):
+                os.write(ours, b"\x03")
+                pressed = True
+        return process.wait(60), screen
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def read_terminal(terminal: int) -> str:
+    """What was written since; nothing once the other side is closed."""
+    try:
+        return os.read(terminal, 65536).decode("utf-8", "replace")
+    except OSError:  # Linux says EIO where other systems say end of file
+        return ""
 
 
 def test_without_resume_a_new_run_says_that_one_waits_and_supersedes_it_when_it_is_registered(

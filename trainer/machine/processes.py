@@ -30,6 +30,14 @@ class Processes:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
 
+    def any_of(self, flags: Sequence[bool], device: str) -> list[bool]:
+        """For each flag, whether it is set in any of the processes; equal everywhere."""
+        if self.size == 1:
+            return list(flags)
+        counts = torch.tensor(flags, dtype=torch.int32, device=device)  # (flags,)
+        torch.distributed.all_reduce(counts)
+        return [count > 0 for count in counts.tolist()]
+
     def gathered(self, value: object) -> list[object]:
         """The value of every process, by rank."""
         if self.size == 1:

@@ -37,7 +37,9 @@ from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, St
 from peft_registry.schemas.run import KeptRun
 from peft_registry.trainer.machine.environment import cores
 
-_PATIENCE_SECONDS = 20.0  # torchrun gives its workers 30; then nothing is waited for
+_PATIENCE_SECONDS = (
+    40.0  # torchrun gives its workers 30 to finish a step and keep the state; then nothing is waited for
+)
 _FAMILIES: dict[int, type[KnownError]] = {
     family.exit_code: family
     for family in (InputRefused, Refused, RunFailed, NotChecked, IntegrityBroken, NotFound, Unavailable)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.config import TrainingFile, config_identity
+from peft_registry.schemas.config import TrainingBlock, TrainingFile, config_identity
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
@@ -114,10 +114,13 @@ class Keeper:
                 raise DataChanged(self._kept.run_id if self._kept else "", now.name)
         change_state(self._folder, data=identities)
 
-    def checkpoints(self, every_steps: int | None) -> Checkpoints:
-        """Where the state goes; each one is noted."""
+    def checkpoints(self, training: TrainingBlock) -> Checkpoints:
+        """Where the state goes and how often the file wants it kept; each time is noted."""
         return Checkpoints(
-            self._folder / TRAINING, every_steps, lambda step, total: change_state(self._folder, step=step, steps=total)
+            self._folder / TRAINING,
+            every_steps=training.save_steps,
+            every_seconds=None if training.save_minutes is None else 60 * training.save_minutes,
+            saved=lambda step, total: change_state(self._folder, step=step, steps=total),
         )
 
 

@@ -6,6 +6,7 @@ processes compare base and data: on another machine the same names may mean some
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.dataset import DataIdentity
-from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.errors import EXIT_INTERRUPTED, KnownError
 from peft_registry.schemas.progress import Advanced, Event, Finished, Started, Warned
 from peft_registry.trainer.runs.launch import Job, LaunchRefused
 
@@ -31,8 +32,13 @@ def main(job_file: Path) -> None:
     """Do what the job file says, in the place that torchrun's environment gives."""
     job = Job.model_validate_json(job_file.read_bytes())
     _end_with(job.parent)
+    # torchrun ends its workers with SIGTERM when the user pressed Ctrl-C: the step is finished and the state kept all the same
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         _train(job)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     except KnownError as error:
         said = {"what": error.what, "why": error.why, "fix": error.fix, "exit": error.exit_code}
         if os.environ["LOCAL_RANK"] == "0":  # each machine waits for its own
@@ -67,7 +73,7 @@ def _train(job: Job) -> None:
             base_record=job.base,
             observe=_tell if leads else lambda _: None,
             after_data=read,
-            checkpoints=keeper.checkpoints(job.config.training.save_steps),
+            checkpoints=keeper.checkpoints(job.config.training),
             processes=processes,
             scratch=job.run_folder / f"process-{processes.rank}",
             start=job.start,

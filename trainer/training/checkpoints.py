@@ -21,7 +21,6 @@ from peft_registry.schemas.errors import IntegrityBroken
 STATE_NAME = "checkpoint.pt"
 FAILED_NAME = "failed.pt"
 _FORMAT = 1
-_EVERY_SECONDS = 300.0
 
 
 class CheckpointBroken(IntegrityBroken):
@@ -57,13 +56,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Where a run keeps its state, and how often: every so many steps, else every five minutes.
+    """Where a run keeps its state, and how often: after so many steps, and after so many seconds without; None for neither.
 
     `saved` is told of each step that was saved, and of how many there are.
     """
 
     folder: Path
     every_steps: int | None = None
+    every_seconds: float | None = None
     saved: Callable[[int, int], None] = lambda *_: None
 
     @property
@@ -71,9 +71,10 @@ class Checkpoints:
         return self.folder / STATE_NAME
 
     def due(self, step: int, seconds_since: float) -> bool:
-        if self.every_steps is not None:
-            return step % self.every_steps == 0
-        return seconds_since >= _EVERY_SECONDS
+        """Whether the state is to be kept after this step (from 1), so long after it was kept last."""
+        by_steps = self.every_steps is not None and step % self.every_steps == 0
+        by_time = self.every_seconds is not None and seconds_since >= self.every_seconds
+        return by_steps or by_time
 
 
 def random_state() -> dict[str, Any]:

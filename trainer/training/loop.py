@@ -35,6 +35,7 @@ from peft_registry.trainer.training.checkpoints import (
     save_state,
 )
 from peft_registry.trainer.training.fused_lora import fused_lora
+from peft_registry.trainer.training.interrupts import finish_step_on_interrupt
 from peft_registry.trainer.training.optimizers import plain_adamw
 from peft_registry.trainer.training.row_attention import RowAttention, layout_of, row_attention
 from peft_registry.trainer.training.watchdog import LossDiverged, check_loss
@@ -123,6 +124,7 @@ def train(
         LossDiverged: the loss or a gradient is not finite, or the loss is far above what it was.
         OutOfMemory: an allocation failed.
         CheckpointBroken: the checkpoint is not of this run.
+        KeyboardInterrupt: Ctrl-C; where there are checkpoints, after the step that it fell into, whose state is kept.
     """
     layout = layout or layout_of(model)
     run = _TrainingRun(
@@ -137,7 +139,11 @@ def train(
     run.peak_is_own = reset_peak(device)
     run.resume(checkpoints, observe)
     observe(Started(_STEP, total=run.total, unit="step"))
-    with training_mode(model, settings, layout) as run.attention:
+    keeps_state = checkpoints is not None
+    with (
+        training_mode(model, settings, layout) as run.attention,
+        finish_step_on_interrupt(active=keeps_state) as ctrl_c,
+    ):
         meter = _Meter(run.progress, clock)
         for step, micro_batches in run.steps_left(batches, layout):
             with translate_out_of_memory(step), run.state_kept_if_it_diverges(step, checkpoints):
@@ -151,9 +157,14 @@ def train(
             meter.read()
             run.note_peak()
             observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{meter.tokens_per_second:.0f}"))))
-            if checkpoints is not None and (step == run.total or checkpoints.due(step, meter.seconds_since_save)):
+            is_due = checkpoints is not None and checkpoints.due(step, meter.seconds_since_save)
+            # all processes save together, whichever has the faster clock or got the signal
+            is_due, is_interrupted = processes.any_of([is_due, ctrl_c.requested], device)
+            if checkpoints is not None and (is_due or is_interrupted or step == run.total):
                 run.save(checkpoints)
                 meter.saved()
+            if is_interrupted:
+                raise KeyboardInterrupt
     observe(Finished(_STEP))
     return run.result(layout)
 

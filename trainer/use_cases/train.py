@@ -222,7 +222,7 @@ class _Run:
             observe=self.observe,
             after_load=self.base.require_unchanged,
             after_data=keeper.data,
-            checkpoints=keeper.checkpoints(self.config.training.save_steps),
+            checkpoints=keeper.checkpoints(self.config.training),
             processes=Processes(size=self.launch.size),
             scratch=self.folder,
             start=start,

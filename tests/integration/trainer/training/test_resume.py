@@ -1,17 +1,20 @@
 """A run that was stopped goes on to exactly the weights it would have had, whatever the method; a state that is not of the
 run is refused; a run that fails says where its state is."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from peft_registry.schemas.progress import Advanced
+from peft_registry.schemas.config import config_identity, config_record
+from peft_registry.schemas.progress import Advanced, Observe
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.machine.seeding import seed_everything
 from peft_registry.trainer.methods import METHODS, available_methods, implementation
+from peft_registry.trainer.runs.resume import Keeper
 from peft_registry.trainer.training.checkpoints import FAILED_NAME, CheckpointBroken, Checkpoints, trained_parameters
 from peft_registry.trainer.training.loop import TrainResult, train
 from peft_registry.trainer.training.optimizers import optimizer_for
@@ -33,11 +36,18 @@ def batches(tmp_path: Path) -> Batches:
 
 
 def run(
-    batches: Batches, config: Any, folder: Path | None, *, stop_at: int | None = None, dropout: float = 0.0
+    batches: Batches,
+    config: Any,
+    folder: Path | None,
+    *,
+    stop_at: int | None = None,
+    dropout: float = 0.0,
+    every_steps: int | None = 3,
+    observe: Observe | None = None,
 ) -> tuple[Any, TrainResult]:
     """One training as `train_adapter` does it; stopped from outside after the step `stop_at`."""
 
-    def observe(event: object) -> None:
+    def stop(event: object) -> None:
         if isinstance(event, Advanced) and event.done == stop_at:
             raise Stopped
 
@@ -49,8 +59,8 @@ def run(
         config.training,
         optimizer=optimizer_for(model, config),
         layout=None if METHODS[config.method].packs else "padded",
-        checkpoints=None if folder is None else Checkpoints(folder, every_steps=3),
-        observe=observe,
+        checkpoints=None if folder is None else Checkpoints(folder, every_steps=every_steps),
+        observe=observe or stop,
     )
     return model, result
 
@@ -85,6 +95,56 @@ def test_a_stopped_run_goes_on_to_the_same_bits(variant: str, batches: Batches, 
         expected.padding_tokens,
         expected.shapes,
     )
+
+
+def test_ctrl_c_finishes_the_step_and_keeps_its_state(batches: Batches, tmp_path: Path) -> None:
+    config = a_training_file(training__num_train_epochs=2)
+    whole, expected = run(batches, config, None)
+
+    def press(event: object) -> None:
+        if isinstance(event, Advanced) and event.done == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(batches, config, tmp_path / "kept", observe=press, every_steps=None)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed, found = run(batches, config, tmp_path / "kept")
+    assert found.resumed_at == 4
+    assert same_weights(resumed, whole)
+    assert found.curve == expected.curve
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_the_state_before(batches: Batches, tmp_path: Path) -> None:
+    def press(event: object) -> None:
+        if isinstance(event, Advanced) and event.done == 5:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(batches, a_training_file(), tmp_path / "kept", observe=press)
+    state = torch.load(tmp_path / "kept" / "checkpoint.pt", weights_only=True)
+    assert len(state["progress"]["losses"]) == 3
+
+
+def test_the_state_is_kept_by_time_and_by_steps() -> None:
+    folder = Path("kept")
+    assert not Checkpoints(folder).due(3, 1e9)
+    assert Checkpoints(folder, every_seconds=60).due(1, 60.0)
+    assert not Checkpoints(folder, every_seconds=60).due(1, 59.0)
+    both = Checkpoints(folder, every_steps=3, every_seconds=60)
+    assert [both.due(step, seconds) for step, seconds in ((3, 0.0), (4, 61.0), (4, 1.0))] == [True, True, False]
+
+
+def test_a_default_run_is_kept_every_five_minutes(tmp_path: Path) -> None:
+    assert Keeper(tmp_path, None).checkpoints(a_training_file().training).every_seconds == 300
+    never = a_training_file(training__save_minutes=None)
+    assert Keeper(tmp_path, None).checkpoints(never.training).every_seconds is None
+
+
+def test_how_often_the_state_is_kept_changes_no_identity_and_no_record() -> None:
+    often, seldom = (a_training_file(training__save_minutes=minutes) for minutes in (0.5, 60.0))
+    assert config_identity(often) == config_identity(seldom)
+    assert config_record(often) == config_record(seldom)
 
 
 def test_a_finished_training_is_not_computed_again(batches: Batches, tmp_path: Path) -> None:
