@@ -27,7 +27,7 @@ registry compare "$here/sweep-smollm2.yml" --home "$home" --methods $most --swee
   prompt_tuning.seeds=1 "data.train.path=$data/gsm8k-train.jsonl" >"$sweeps/2.json"
 registry compare "$here/sweep-smollm2.yml" --home "$home" --methods prefix_tuning --sweep learning_rate=1e-5,1e-4,1e-3,1e-2,1e-1,1 \
   "data.train.path=$data/gsm8k-train.jsonl" >"$sweeps/3.json"
-python "$here/rates.py" "$sweeps/1.json" "$sweeps/2.json" "$sweeps/3.json" >"$here/../../trainer/learning_rates.json"
+(cd "$here/../.." && python -m docs.learning_rates "$sweeps/1.json" "$sweeps/2.json" "$sweeps/3.json")
 
 # the best rates of the sweep on SmolLM2; of each method one seed an arm, so that all report on the same held-out rows
 rates="--learning-rate full=1e-4 --learning-rate qlora=1e-3 --learning-rate ia3=1e-2 --learning-rate bottleneck=1e-3"

@@ -1,9 +1,9 @@
-"""Learning rates that were measured: what `registry compare --sweep learning_rate` found, kept as `learning_rates.json`.
+"""Learning rates that were measured: what follows from sweeps of `registry compare`, kept as `learning_rates.json`.
 
-A point is a short training: held-out loss before and after, or why it failed. From the points of one method on one base
-follow its best rate and the range in which it does nearly as well. A rate outside of it is worth a warning, no more: the
-range is that of the bases and data in the file, and of runs of a few dozen steps, which want more than long ones. So nothing
-between it and the method's own default, which is published for longer runs, is warned of.
+A row is one method on one base: its best rate and the range in which it does nearly as well. A rate outside of it is worth a
+warning, no more: the range is that of the bases and data of the sweeps, and of runs of a few dozen steps, which want more
+than long ones. So nothing between it and the method's own default, which is published for longer runs, is warned of.
+The measured points, and what makes this file from them, are with the docs: `docs/learning_rates.py`.
 """
 
 import json
@@ -16,23 +16,13 @@ from typing import Any, Literal
 from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, MethodName
 
 FILE_NAME = "learning_rates.json"
-NEARLY_AS_GOOD = 0.8  # of the best improvement: inside the range
 FAR = 10**0.5  # beyond the range by this factor: between two rates that were tried nobody knows where it ends
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One rate that was tried; `after` and `steps` are None where the run failed."""
-
-    learning_rate: float
-    before: float
-    after: float | None
-    steps: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MeasuredRates:
-    """A method on a base: the best rate, and the lowest and highest that reach most of its improvement."""
+    """A method on a base: the best rate, the lowest and highest that reach most of its improvement, the lowest and highest
+    that were tried, and the fewest and most steps of the runs, None where nobody counted."""
 
     method: str
     base: str
@@ -40,28 +30,25 @@ class MeasuredRates:
     low: float
     high: float
     tried: tuple[float, float]
-    points: tuple[Point, ...]
+    steps: tuple[int, int] | None
 
 
+@cache
 def measured_rates() -> tuple[MeasuredRates, ...]:
     """Every method on every base of the file, in the file's order."""
-    return tuple(
-        _measured(sweep["base"], method, points)
-        for sweep in _file().get("sweeps", ())
-        for method, points in _by_method(sweep).items()
-        if any(point.after is not None for point in points)
-    )
+    text = (files(__package__) / FILE_NAME).read_text(encoding="utf-8")
+    return tuple(_read_row(row) for row in json.loads(text)["rates"])
 
 
 def rates_of(method: str) -> tuple[MeasuredRates, ...]:
     """What was measured of one method, a base each."""
-    return tuple(one for one in measured_rates() if one.method == method)
+    return tuple(rates for rates in measured_rates() if rates.method == method)
 
 
 def best_rate(method: str) -> float | None:
     """The geometric mean of a method's best rates over the bases; None where nothing was measured."""
-    found = [math.log(one.best) for one in rates_of(method)]
-    return float(f"{math.exp(sum(found) / len(found)):.2g}") if found else None
+    logarithms = [math.log(rates.best) for rates in rates_of(method)]
+    return float(f"{math.exp(sum(logarithms) / len(logarithms)):.2g}") if logarithms else None
 
 
 def against_full(method: str) -> Literal["above", "below", "equal"] | None:
@@ -76,35 +63,17 @@ def advice(method: MethodName, learning_rate: float) -> str | None:
     """The sentence of a warning where a rate is far outside every measured range of its method; else None."""
     known = rates_of(method)
     own = DEFAULT_LEARNING_RATES[method]
-    if not known or any(min(one.low / FAR, own) <= learning_rate <= max(one.high * FAR, own) for one in known):
+    if not known or any(min(rates.low / FAR, own) <= learning_rate <= max(rates.high * FAR, own) for rates in known):
         return None
-    ranges = "; ".join(f"{one.low:g} to {one.high:g} on {one.base} (best {one.best:g})" for one in known)
+    ranges = "; ".join(f"{rates.low:g} to {rates.high:g} on {rates.base} (best {rates.best:g})" for rates in known)
     side = against_full(method)
     beside = "" if method == "full" or side is None else f"; its best rate lay {side} full fine-tuning's"
-    steps = [point.steps for one in known for point in one.points if point.steps]
+    steps = [count for rates in known for count in rates.steps or ()]
     runs = f", in runs of {min(steps)} to {max(steps)} steps" if steps else ""
     return f"training.learning_rate {learning_rate:g} is far outside what worked for {method}: {ranges}{runs}{beside}"
 
 
-def _by_method(sweep: dict[str, Any]) -> dict[str, list[Point]]:
-    found: dict[str, list[Point]] = {}
-    for point in sweep["points"]:
-        rate, steps = point["learning_rate"], point.get("steps")
-        found.setdefault(point["method"], []).append(Point(rate, point["before"], point["after"], steps))
-    return found
-
-
-def _measured(base: str, method: str, points: list[Point]) -> MeasuredRates:
-    ran = sorted((one for one in points if one.after is not None), key=lambda one: one.learning_rate)
-    gains = {one.learning_rate: one.before - (one.after or 0.0) for one in ran}
-    best = max(gains, key=lambda rate: gains[rate])
-    good = [rate for rate, gain in gains.items() if gain >= NEARLY_AS_GOOD * gains[best]]
-    tried = [one.learning_rate for one in points]
-    return MeasuredRates(method, base, best, min(good), max(good), (min(tried), max(tried)), tuple(points))
-
-
-@cache
-def _file() -> dict[str, Any]:
-    path = files(__package__) / FILE_NAME
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+def _read_row(row: dict[str, Any]) -> MeasuredRates:
+    """A row of the file, its pairs as tuples."""
+    pairs = {key: None if row[key] is None else tuple(row[key]) for key in ("tried", "steps")}
+    return MeasuredRates(**row | pairs)

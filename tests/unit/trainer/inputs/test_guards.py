@@ -4,6 +4,7 @@ import pytest
 
 import peft_registry.trainer.methods.learning_rates
 from peft_registry.trainer.inputs.guards import warnings_about, warnings_about_prompt
+from tests.builders.learning_rates import rates_from
 from tests.builders.training import a_training_file
 
 SWEEP = {
@@ -21,7 +22,7 @@ SWEEP = {
 
 @pytest.fixture(autouse=True)
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peft_registry.trainer.methods.learning_rates, "_file", lambda: {"sweeps": [SWEEP]})
+    monkeypatch.setattr(peft_registry.trainer.methods.learning_rates, "measured_rates", lambda: rates_from([SWEEP]))
 
 
 def warned(**changes: object) -> dict[str, str]:

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from docs.learning_rates import TABLE, kept_sweeps, table_text
 from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, METHOD_NAMES
 from peft_registry.trainer.methods import learning_rates
 from peft_registry.trainer.methods.learning_rates import advice, against_full, best_rate, measured_rates, rates_of
+from tests.builders.learning_rates import rates_from
 
 SWEEP = {
     "lora": {1e-5: 1.99, 1e-4: 1.6, 1e-3: 1.0, 1e-2: 1.15, 1e-1: None},
@@ -22,7 +24,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> None:
         for method, found in SWEEP.items()
         for rate, after in found.items()
     ]
-    monkeypatch.setattr(learning_rates, "_file", lambda: {"sweeps": [{"base": "tiny", "points": points}]})
+    monkeypatch.setattr(learning_rates, "measured_rates", lambda: rates_from([{"base": "tiny", "points": points}]))
 
 
 def test_the_range_holds_the_rates_that_do_nearly_as_well_as_the_best(sweep: None) -> None:
@@ -79,8 +81,13 @@ def test_the_kept_sweeps_span_four_decades_on_two_bases() -> None:
     assert all({"full", "lora"} <= methods for methods in both.values())
 
 
+def test_what_the_package_holds_follows_from_the_kept_sweeps() -> None:
+    assert TABLE.read_text("utf-8") == table_text(kept_sweeps())
+    assert "points" not in TABLE.read_text("utf-8")
+
+
 def test_the_kept_sweeps_name_their_command_and_their_base() -> None:
-    for sweep in learning_rates._file()["sweeps"]:
+    for sweep in kept_sweeps():
         assert "learning_rate" in " ".join(sweep["command"])
         assert sweep["base_weights"].startswith("sha256:")
         assert not any("/" in word for word in json.loads(json.dumps(sweep["command"])))
