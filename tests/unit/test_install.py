@@ -126,9 +126,16 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(
     assert not (checkout.folder / "venv.part").exists()
 
 
-def test_a_disk_that_fills_meanwhile_ends_with_a_sentence(checkout: Checkout) -> None:
-    failure = "Traceback (most recent call last):\nOSError: [Errno 28] No space left on device"
-    done = checkout.with_environment().install(FAILS=failure)
+@pytest.mark.parametrize(
+    ("failure", "free"),
+    [
+        ("Traceback (most recent call last):\nOSError: [Errno 28] No space left on device", "100"),
+        ("Traceback (most recent call last):\nError: ensurepip returned non-zero exit status 1", "0"),
+    ],
+    ids=["pip says so", "the disk says so"],
+)
+def test_a_disk_that_fills_meanwhile_ends_with_a_sentence(checkout: Checkout, failure: str, free: str) -> None:
+    done = checkout.with_environment().install(FAILS=failure, FREE_GIB=free)
     assert done.returncode == 8
     assert "error: the disk filled while packages were installed" in done.stderr
     assert "run the command again: it continues" in done.stderr
