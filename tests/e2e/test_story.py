@@ -14,6 +14,7 @@ import pytest
 from peft_registry.schemas.progress import Advanced
 from tests.e2e.commands import WarmCommand, registry
 from tests.e2e.conftest import Story
+from tests.e2e.output_shape import masked, masked_figures
 from tests.processes.interpreter import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -30,29 +31,6 @@ def golden(name: str, found: str) -> None:
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.write_text(found, encoding="utf-8")
     assert found == path.read_text(encoding="utf-8"), f"{name} changed; look at it, then UPDATE_GOLDEN=1"
-
-
-def masked(text: str) -> str:
-    """The form of a text: digests, keys, dates, log name and column widths say nothing, and differ in every run."""
-    for pattern, shown in (
-        (r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}Z)?", "DATE"),
-        (r"sha256:[0-9a-f]{12}…", "sha256:…"),
-        (r"key [0-9a-f]{12}…", "key …"),
-        (r"peft-registry/[0-9a-f]{32}", "peft-registry/ID"),
-        (r"[0-9.]+ kB", "SIZE"),
-        (r"(?<=\S) {2,}", "  "),
-    ):
-        text = re.sub(pattern, shown, text)
-    return text
-
-
-def masked_figures(text: str) -> str:
-    """As `masked`, and every figure that depends on the machine or on the training."""
-    text = re.sub(r"(?<=device ).*", "DEVICE", text)
-    text = re.sub(r"(?<=energy: ).*", "ENERGY", text)
-    text = re.sub(r"(?<=over-corrected )\d+: .*", "N: CONCLUSION", text)
-    text = re.sub(r"(?<=fields filled, ).*", "N open (WHOSE)", text)
-    return re.sub(r"(?<![\w:.-])[−+]?\d[\d.:]*(e[+-]?\d+)?", "N", masked(text))
 
 
 # --- what people read ---

@@ -216,6 +216,30 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert [target for target in links(page) if not leads_somewhere(page, target)] == []
 
 
+# a path of this repository between backticks: a folder ends with a slash
+_PATH = re.compile(r"`((?:schemas|registry|trainer|cli|tests|docs|src|changelog\.d|\.ci)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "SECURITY.md", "docs/explanation/architecture.md", "docs/experiments.md"]
+)
+def test_every_path_that_a_page_for_developers_names_exists(page: str) -> None:
+    named = set(_PATH.findall((ROOT / page).read_text("utf-8")))
+    assert named
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
+@pytest.mark.parametrize("layer", ["registry", "trainer"])
+def test_the_plan_of_the_house_shows_every_room(layer: str) -> None:
+    rooms = {path.parent.name for path in (ROOT / layer).glob("*/__init__.py")}
+    tables = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert {room for room in rooms if f"`{layer}/{room}/`" not in tables} == set()
+    drawing = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8").partition("## The rooms")[2]
+    assert {
+        room for room in rooms if not re.search(rf"\b{room}\b", drawing.partition("```text")[2].partition("```")[0])
+    } == set()
+
+
 @pytest.mark.parametrize("kind", ["tutorials", "how-to", "reference", "explanation", "adr", "compliance"])
 def test_every_page_is_reached_from_the_index(kind: str) -> None:
     index = ROOT / "docs" / "README.md"

