@@ -5,6 +5,7 @@ that holds what the page speaks of, or stands in NOT_RUN with the reason; its wo
 command line, but it is not run. Where a page prints what a command answers, the answer has those lines, figures and digests aside.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -124,12 +125,10 @@ class Place:
         if words[0] == "cd":
             self.cwd = self.cwd / words[1]
             return "", ""
-        if words[0] == "python":
-            part = f"{shlex.quote(sys.executable)}{part.removeprefix('python')}"
         shell = subprocess.run(
             ["bash", "-c", part.replace("$?", str(self.code))],
             cwd=self.cwd,
-            env=environment(self.user),
+            env=environment(self.user, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"),
             capture_output=True,
             text=True,
             check=False,
@@ -237,7 +236,8 @@ def for_choosing(place: Place) -> dict[str, str]:
     place.run("registry pull tiny base-folder")
     shutil.copy(place.cwd / "base-folder" / "config.json", place.cwd / "example")
     place.cwd = place.cwd / "example"
-    return {"docs/measured": str(ROOT / "docs" / "measured")}
+    checkout = f"env PYTHONPATH={ROOT}{os.pathsep}{ROOT / 'src'}"
+    return {"python -m docs.claims": f"{checkout} python -m docs.claims"}
 
 
 def for_bias(place: Place) -> dict[str, str]:
