@@ -183,6 +183,23 @@ def test_every_module_is_named_after_its_idea() -> None:
     assert not names & NAMES_WITHOUT_AN_IDEA
 
 
+# --- what runs before a change enters ---
+
+
+def test_the_public_ci_runs_what_runs_everywhere() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert re.findall(r"^\s+run: (.*)$", text, re.MULTILINE) == [".ci/run"]
+
+
+def test_the_hooks_before_a_commit_are_local_and_part_of_make_check() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    assert re.findall(r"repo: (\S+)", text) == ["local"]
+    check = (ROOT / "Makefile").read_text("utf-8").partition("\ncheck:")[2].partition("\n\n")[0]
+    tools = set(re.findall(r"entry: \.venv/bin/(ruff \w+|lint-imports)", text))
+    assert tools == {"ruff format", "ruff check", "lint-imports"}
+    assert {tool for tool in tools if f"/{tool}" not in check} == set()
+
+
 # --- pages ---
 
 _LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
