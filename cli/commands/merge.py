@@ -123,13 +123,13 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
     import tempfile
 
     from peft_registry.cli.progress import Progress
-    from peft_registry.trainer.merge.merge_preview import outlook_of
+    from peft_registry.trainer.merge.merge_preview import preview_of
     from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 
     progress = Progress(story_on_stdout=output is Output.text)
     with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:
         prepared = plan_merge(registry, request, Path(scratch), observe=progress)
-        found = outlook_of(prepared)
+        found = preview_of(prepared)
     if output is Output.json:
         console.out_json(found.to_json())
         return

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from peft_registry.registry.evaluation.clusters import Bootstrap
-from peft_registry.registry.evaluation.comparisons import Pair, compare_losses, compare_pairs, outcomes_of
+from peft_registry.registry.evaluation.comparisons import ItemPair, compare_losses, compare_pairs, outcomes_of
 from peft_registry.registry.evaluation.conclusions import conclude, conclude_control, with_holm
 from peft_registry.registry.evaluation.families import FAMILIES
-from peft_registry.registry.evaluation.items import Item, Metric, Row
+from peft_registry.registry.evaluation.items import Item, Metric, TableRow
 from peft_registry.registry.evaluation.readings import Family, Reading
 from peft_registry.registry.evaluation.results import loss_result, measure_results, pair_results
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -46,7 +46,7 @@ class UnpairedItems(IntegrityBroken):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StatisticsPlan:
     """What is fixed before the after arm is scored.
 
     `thresholds` is keyed by `threshold_key`; `neutral_loss_ratio`, `lms_points` and `acc_disambig` are where capability
@@ -75,7 +75,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class EvaluationFigures:
     """All that is computed from the items."""
 
     results: tuple[Result, ...] = ()
@@ -89,7 +89,7 @@ def threshold_key(dataset: str, measure: str = "margin") -> str:
     return f"{dataset}.{measure}"
 
 
-def aggregate(rows: Sequence[Row], plan: Plan) -> Figures:
+def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigures:
     """Results of every arm, comparisons of before and after, losses and guards.
 
     Raises:
@@ -102,7 +102,7 @@ def aggregate(rows: Sequence[Row], plan: Plan) -> Figures:
     results = (*_results(table, plan), *_reading_results(readings, plan))
     guards = _guards(table, plan, losses, results)
     silent = _not_informative(readings, plan)
-    return Figures(
+    return EvaluationFigures(
         results=results,
         comparisons=(*_comparisons(table, plan, guards, silent), *_controls(table, plan)),
         losses=losses,
@@ -114,7 +114,7 @@ _Table = Mapping[tuple[str, Metric, str], Mapping[ArmName, tuple[Item, ...]]]
 _Readings = Mapping[tuple[str, Family], Mapping[ArmName, tuple[Reading, ...]]]
 
 
-def grouped_readings(rows: Iterable[Row]) -> _Readings:
+def grouped_readings(rows: Iterable[TableRow]) -> _Readings:
     """Readings by data set and family, then by arm; sorted, arms in the order of the schema."""
     groups: dict[tuple[str, Family], dict[ArmName, list[Reading]]] = {}
     for row in sorted((row for row in rows if isinstance(row, Reading)), key=lambda row: row.key):
@@ -122,7 +122,7 @@ def grouped_readings(rows: Iterable[Row]) -> _Readings:
     return {key: _in_arm_order(groups[key]) for key in sorted(groups)}
 
 
-def derived_items(readings: _Readings, plan: Plan) -> Iterator[Item]:
+def derived_items(readings: _Readings, plan: StatisticsPlan) -> Iterator[Item]:
     """What is compared between arms, computed from the readings.
 
     Raises:
@@ -162,7 +162,7 @@ def _of_metric(table: _Table, metric: Metric) -> Iterator[Mapping[ArmName, tuple
     return (arms for (_, found, _), arms in table.items() if found == metric)
 
 
-def _results(table: _Table, plan: Plan) -> Iterator[Result]:
+def _results(table: _Table, plan: StatisticsPlan) -> Iterator[Result]:
     for arms in _of_metric(table, "margin"):
         for arm, items in arms.items():
             figures = pair_results if items[0].measure == "margin" else measure_results
@@ -187,7 +187,7 @@ def _perplexity(loss: Result) -> Result:
     return loss.model_copy(update={"metric": "perplexity", "value": value, "ci": ci})
 
 
-def _reading_results(readings: _Readings, plan: Plan) -> Iterator[Result]:
+def _reading_results(readings: _Readings, plan: StatisticsPlan) -> Iterator[Result]:
     for (_, name), arms in readings.items():
         for arm, rows in arms.items():
             yield from FAMILIES[name].results(rows, category=None, how=plan.bootstrap)
@@ -196,7 +196,7 @@ def _reading_results(readings: _Readings, plan: Plan) -> Iterator[Result]:
                 yield from FAMILIES[name].results(chosen, category=category, how=plan.bootstrap)
 
 
-def _not_informative(readings: _Readings, plan: Plan) -> Mapping[str, str]:
+def _not_informative(readings: _Readings, plan: StatisticsPlan) -> Mapping[str, str]:
     """Data sets whose figures say nothing about the arm before, and why."""
     found = {}
     for (dataset, name), arms in readings.items():
@@ -206,8 +206,10 @@ def _not_informative(readings: _Readings, plan: Plan) -> Mapping[str, str]:
     return found
 
 
-def _comparisons(table: _Table, plan: Plan, guards: Guards, silent: Mapping[str, str]) -> Iterator[Comparison]:
-    drafts: list[tuple[Comparison, list[Pair], list[Pair]]] = []
+def _comparisons(
+    table: _Table, plan: StatisticsPlan, guards: Guards, silent: Mapping[str, str]
+) -> Iterator[Comparison]:
+    drafts: list[tuple[Comparison, list[ItemPair], list[ItemPair]]] = []
     for arms in _of_metric(table, "margin"):
         pairs = paired(arms, plan.before, plan.after)
         control = next((paired(arms, plan.before, arm) for arm in plan.controls if arm in arms), [])
@@ -230,7 +232,7 @@ def _comparisons(table: _Table, plan: Plan, guards: Guards, silent: Mapping[str,
         )
 
 
-def _controls(table: _Table, plan: Plan) -> Iterator[Comparison]:
+def _controls(table: _Table, plan: StatisticsPlan) -> Iterator[Comparison]:
     for arms in _of_metric(table, "margin"):
         for arm in CONTROL_ARMS:
             pairs = paired(arms, plan.before, arm)
@@ -240,7 +242,7 @@ def _controls(table: _Table, plan: Plan) -> Iterator[Comparison]:
                 )
 
 
-def _losses(table: _Table, plan: Plan) -> Iterator[LossComparison]:
+def _losses(table: _Table, plan: StatisticsPlan) -> Iterator[LossComparison]:
     for arms in _of_metric(table, "loss"):
         pairs = paired(arms, plan.before, plan.after)
         found = compare_losses(pairs, plan.bootstrap) if pairs else None
@@ -248,7 +250,7 @@ def _losses(table: _Table, plan: Plan) -> Iterator[LossComparison]:
             yield found
 
 
-def _guards(table: _Table, plan: Plan, losses: Iterable[LossComparison], results: Iterable[Result]) -> Guards:
+def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison], results: Iterable[Result]) -> Guards:
     pairs = [
         pair
         for (_, metric, measure), arms in table.items()
@@ -280,13 +282,13 @@ def _fell(pair: tuple[float | None, float | None], limit: float) -> bool:
     return before is not None and after is not None and before - after > limit
 
 
-def _both_less_likely(pair: Pair) -> bool:
+def _both_less_likely(pair: ItemPair) -> bool:
     before, after = pair.before, pair.after
     assert before.ll_b is not None and after.ll_b is not None, pair
     return after.ll_a < before.ll_a and after.ll_b < before.ll_b
 
 
-def paired(arms: Mapping[ArmName, tuple[Item, ...]], before: ArmName, after: ArmName) -> list[Pair]:
+def paired(arms: Mapping[ArmName, tuple[Item, ...]], before: ArmName, after: ArmName) -> list[ItemPair]:
     """The items of two arms side by side; empty if an arm was not scored at all.
 
     Raises:
@@ -298,7 +300,7 @@ def paired(arms: Mapping[ArmName, tuple[Item, ...]], before: ArmName, after: Arm
     unpaired = first.keys() ^ second.keys()
     if unpaired:
         raise UnpairedItems(arms[before][0].dataset, (before, after), min(unpaired, key=str)[0])
-    return [Pair(item, second[key]) for key, item in first.items()]
+    return [ItemPair(item, second[key]) for key, item in first.items()]
 
 
 def _same(item: Item) -> tuple[str, str | None, str, int, int | None]:
@@ -306,10 +308,10 @@ def _same(item: Item) -> tuple[str, str | None, str, int, int | None]:
     return (item.id, item.category, item.cluster, item.tokens_a, item.tokens_b)
 
 
-def _categories(items: Iterable[Row]) -> list[str]:
+def _categories(items: Iterable[TableRow]) -> list[str]:
     return sorted({item.category for item in items if item.category is not None})
 
 
-def in_category(pairs: Sequence[Pair], category: str | None) -> list[Pair]:
+def in_category(pairs: Sequence[ItemPair], category: str | None) -> list[ItemPair]:
     """The pairs of one category; every pair for None."""
     return [pair for pair in pairs if category is None or pair.before.category == category]

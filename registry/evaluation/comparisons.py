@@ -24,7 +24,7 @@ _CLEAR: frozenset[State | None] = frozenset({"neutral", "inverted"})
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ItemPair:
     """One item in the two arms."""
 
     before: Item
@@ -53,13 +53,13 @@ class Pair:
         return self.after.margin - self.before.margin
 
 
-def outcomes_of(pairs: Sequence[Pair]) -> Outcomes:
+def outcomes_of(pairs: Sequence[ItemPair]) -> Outcomes:
     """The named counts of the pairs' transition matrix."""
     return outcomes(transitions(*_states(pairs)))
 
 
 def compare_pairs(
-    pairs: Sequence[Pair], *, category: str | None, how: Bootstrap, control: Sequence[Pair] = ()
+    pairs: Sequence[ItemPair], *, category: str | None, how: Bootstrap, control: Sequence[ItemPair] = ()
 ) -> Comparison:
     """Everything but Holm's correction and the conclusion, which is `inconclusive` until `conclude` says otherwise.
 
@@ -118,7 +118,7 @@ def compare_pairs(
     )
 
 
-def compare_losses(pairs: Sequence[Pair], how: Bootstrap) -> LossComparison | None:
+def compare_losses(pairs: Sequence[ItemPair], how: Bootstrap) -> LossComparison | None:
     """Held-out loss before and after, paired by row; None if no token carries loss."""
     before = _loss_sums(pairs, lambda pair: -pair.before.ll_a).value
     after = _loss_sums(pairs, lambda pair: -pair.after.ll_a).value
@@ -142,14 +142,14 @@ def ids_digest(ids: Sequence[str]) -> Digest:
     return Digest.of("".join(f"{one}\n" for one in sorted(ids)).encode("utf-8"))
 
 
-def _states(pairs: Sequence[Pair]) -> tuple[list[State], list[State]]:
+def _states(pairs: Sequence[ItemPair]) -> tuple[list[State], list[State]]:
     before = [pair.before.state for pair in pairs if pair.before.state is not None]
     after = [pair.after.state for pair in pairs if pair.after.state is not None]
     return before, after
 
 
 def _rates(
-    pairs: Sequence[Pair], among: str, hit: str, how: Bootstrap
+    pairs: Sequence[ItemPair], among: str, hit: str, how: Bootstrap
 ) -> tuple[Interval | NoInterval, Interval | NoInterval]:
     whole, part = (sum(getattr(pair, name) for pair in pairs) for name in (among, hit))
     if not whole:
@@ -160,9 +160,9 @@ def _rates(
 
 
 def _sums(
-    pairs: Sequence[Pair],
-    numerator: Callable[[Pair], int],
-    denominator: Callable[[Pair], int] = lambda _: 1,
+    pairs: Sequence[ItemPair],
+    numerator: Callable[[ItemPair], int],
+    denominator: Callable[[ItemPair], int] = lambda _: 1,
     unit: int = 1,
 ) -> ClusterSums:
     return cluster_sums(
@@ -170,7 +170,7 @@ def _sums(
     )
 
 
-def _loss_sums(pairs: Sequence[Pair], numerator: Callable[[Pair], int]) -> ClusterSums:
+def _loss_sums(pairs: Sequence[ItemPair], numerator: Callable[[ItemPair], int]) -> ClusterSums:
     return _sums(pairs, numerator, lambda pair: pair.before.tokens_a, MILLIONTHS)
 
 
@@ -187,7 +187,7 @@ def _test(found: Outcomes) -> Test:
     )
 
 
-def _control(pairs: Sequence[Pair]) -> Control | None:
+def _control(pairs: Sequence[ItemPair]) -> Control | None:
     if not pairs:
         return None
     found = outcomes_of(pairs)

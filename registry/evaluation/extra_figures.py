@@ -6,10 +6,16 @@ Part of the record from edition 2 of the figures on; recomputed by the re-check 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from peft_registry.registry.evaluation.aggregate import Plan, derived_items, grouped_items, grouped_readings, paired
+from peft_registry.registry.evaluation.aggregate import (
+    StatisticsPlan,
+    derived_items,
+    grouped_items,
+    grouped_readings,
+    paired,
+)
 from peft_registry.registry.evaluation.clusters import cluster_sums
-from peft_registry.registry.evaluation.comparisons import Pair, outcomes_of
-from peft_registry.registry.evaluation.items import Item, Row
+from peft_registry.registry.evaluation.comparisons import ItemPair, outcomes_of
+from peft_registry.registry.evaluation.items import Item, TableRow
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, mcnemar_mid_p
 from peft_registry.schemas.evaluation import ArmName, Interval
@@ -17,7 +23,7 @@ from peft_registry.schemas.evaluation import ArmName, Interval
 FURTHER = "further"
 
 
-def further_figures(rows: Sequence[Row], plan: Plan) -> dict[str, Any]:
+def further_figures(rows: Sequence[TableRow], plan: StatisticsPlan) -> dict[str, Any]:
     """JSON values: `comparisons` and `measures`; empty for an older edition."""
     if plan.figures < 2:
         return {}
@@ -36,7 +42,9 @@ def further_figures(rows: Sequence[Row], plan: Plan) -> dict[str, Any]:
     return {"comparisons": comparisons, "measures": measures}
 
 
-def _comparison(pairs: Sequence[Pair], beside: Sequence[Pair], control: ArmName | None, plan: Plan) -> dict[str, Any]:
+def _comparison(
+    pairs: Sequence[ItemPair], beside: Sequence[ItemPair], control: ArmName | None, plan: StatisticsPlan
+) -> dict[str, Any]:
     found = outcomes_of(pairs)
     one_sided = agresti_min(found.fixed, found.introduced, found.n, 0.90)
     return {
@@ -48,7 +56,9 @@ def _comparison(pairs: Sequence[Pair], beside: Sequence[Pair], control: ArmName 
     }
 
 
-def _beyond(pairs: Sequence[Pair], beside: Sequence[Pair], control: ArmName, plan: Plan) -> dict[str, Any]:
+def _beyond(
+    pairs: Sequence[ItemPair], beside: Sequence[ItemPair], control: ArmName, plan: StatisticsPlan
+) -> dict[str, Any]:
     """The fix rate less the control's, on the same flagged items, paired."""
     both = list(zip(pairs, beside, strict=True))
     sums = cluster_sums(
@@ -60,7 +70,7 @@ def _beyond(pairs: Sequence[Pair], beside: Sequence[Pair], control: ArmName, pla
     return {"control": control, "fix_rate_difference": sums.value, **_ends(sums.interval(plan.bootstrap))}
 
 
-def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: Plan) -> Iterator[dict[str, Any]]:
+def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan) -> Iterator[dict[str, Any]]:
     """Before, after and the paired change of each measure."""
     if plan.before not in arms or plan.after not in arms:
         return

@@ -100,7 +100,7 @@ class Item:
         return (self.dataset, self.id, self.arm)
 
 
-Row = Item | Reading
+TableRow = Item | Reading
 
 
 def pair_item(
@@ -154,7 +154,7 @@ def loss_item(*, dataset: str, id: str, cluster: str, arm: ArmName, ll: float, t
     )  # fmt: skip
 
 
-def write_items(items: Iterable[Row]) -> bytes:
+def write_items(items: Iterable[TableRow]) -> bytes:
     """The canonical bytes of the table; the order given does not matter.
 
     Raises:
@@ -180,7 +180,7 @@ def table_file(data: bytes) -> str:
     return f"items-{Digest.of(data).hex[:12]}.jsonl"
 
 
-def read_items(data: bytes) -> tuple[Row, ...]:
+def read_items(data: bytes) -> tuple[TableRow, ...]:
     """The items of a table, in its order. Margins and states are read as written; the re-check recomputes them.
 
     Raises:
@@ -191,7 +191,7 @@ def read_items(data: bytes) -> tuple[Row, ...]:
     *lines, rest = data.split(b"\n")
     if rest:
         raise MalformedItems(len(lines) + 1, "the last line has no line feed")
-    items: list[Row] = []
+    items: list[TableRow] = []
     for number, line in enumerate(lines, start=1):
         item = _parse(line, number)
         if items and items[-1].key >= item.key:
@@ -200,7 +200,7 @@ def read_items(data: bytes) -> tuple[Row, ...]:
     return tuple(items)
 
 
-def _line(item: Row) -> bytes:
+def _line(item: TableRow) -> bytes:
     return canonical_bytes(reading_as_json(item) if isinstance(item, Reading) else _as_json(item)) + b"\n"
 
 
@@ -211,7 +211,7 @@ def _as_json(item: Item) -> dict[str, Any]:
     return fields
 
 
-def _parse(line: bytes, number: int) -> Row:
+def _parse(line: bytes, number: int) -> TableRow:
     value = read_json(line, what=f"line {number} of the item table", error=lambda _, why: MalformedItems(number, why))
     columns = tuple(sorted(value)) if isinstance(value, dict) else ()
     if columns not in (COLUMNS, READING_COLUMNS):

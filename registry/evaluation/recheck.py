@@ -14,15 +14,15 @@ from peft_registry.registry.evaluation.aggregate import (
     FIGURES,
     LMS_POINTS,
     NEUTRAL_LOSS_RATIO,
-    Figures,
-    Plan,
+    EvaluationFigures,
+    StatisticsPlan,
     UnpairedItems,
     aggregate,
     threshold_key,
 )
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
-from peft_registry.registry.evaluation.items import MalformedItems, Row, describe_items, read_items
+from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -94,7 +94,7 @@ def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
     return tuple(found)
 
 
-def plan_of(record: EvaluationRecord) -> Plan:
+def plan_of(record: EvaluationRecord) -> StatisticsPlan:
     """What the figures depend on besides the items, as recorded.
 
     Raises:
@@ -119,7 +119,7 @@ def plan_of(record: EvaluationRecord) -> Plan:
         raise UnusablePlan(f"its figures are of edition {figures!r}, and this tool computes those up to {FIGURES}")
     if type(lms) not in (int, float) or type(acc) not in (int, float):
         raise UnusablePlan("a limit of lost capability is no number")
-    return Plan(
+    return StatisticsPlan(
         thresholds=record.protocol.thresholds,
         before=before,
         after=after,
@@ -133,7 +133,7 @@ def plan_of(record: EvaluationRecord) -> Plan:
     )
 
 
-def statistics_of(plan: Plan) -> dict[str, Any]:
+def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
     """What `plan_of` reads back, for `extra`; seed and thresholds have their own places in the record."""
     stated: dict[str, Any] = {
         "before": plan.before,
@@ -160,7 +160,7 @@ def _digests(record: EvaluationRecord) -> Iterator[Discrepancy]:
         yield from _compare(f"arms[{arm.name}].composition_digest", str(arm.composition_digest), digest)
 
 
-def _rows(record: EvaluationRecord, table: Iterable[Row]) -> Iterator[Discrepancy]:
+def _rows(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[Discrepancy]:
     """Rows whose margin or state does not follow from their log-likelihoods, and rows of an arm that is not recorded."""
     arms = {arm.name for arm in record.arms}
     for item in table:
@@ -182,7 +182,7 @@ def _threshold(record: EvaluationRecord, dataset: str) -> Threshold:
     return found
 
 
-def _datasets(record: EvaluationRecord, table: Iterable[Row]) -> Iterator[Discrepancy]:
+def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[Discrepancy]:
     ids: dict[str, set[str]] = {}
     for item in table:
         ids.setdefault(item.dataset, set()).add(item.id)
@@ -197,7 +197,7 @@ def _datasets(record: EvaluationRecord, table: Iterable[Row]) -> Iterator[Discre
             yield from _compare(f"datasets[{used.name}].selection_ids_sha256", str(used.selection_ids_sha256), digest)
 
 
-def _figures(record: EvaluationRecord, figures: Figures) -> Iterator[Discrepancy]:
+def _figures(record: EvaluationRecord, figures: EvaluationFigures) -> Iterator[Discrepancy]:
     for part in ("results", "comparisons", "losses"):
         recorded = _named(part, (one.to_json() for one in getattr(record, part)))
         recomputed = _named(part, (one.to_json() for one in getattr(figures, part)))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from peft_registry.registry.evaluation.aggregate import Plan, aggregate
+from peft_registry.registry.evaluation.aggregate import StatisticsPlan, aggregate
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import Item, describe_items, loss_item, pair_item, read_items, write_items
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
@@ -80,10 +80,12 @@ def a_table(
     ]
 
 
-PLAN = Plan(thresholds={"house.margin": BAND}, seed=11, draws=200)
+PLAN = StatisticsPlan(thresholds={"house.margin": BAND}, seed=11, draws=200)
 
 
-def a_recorded_evaluation(table: list[Item] | None = None, plan: Plan = PLAN) -> tuple[EvaluationRecord, bytes]:
+def a_recorded_evaluation(
+    table: list[Item] | None = None, plan: StatisticsPlan = PLAN
+) -> tuple[EvaluationRecord, bytes]:
     """The record and its item table; they agree."""
     items = write_items(a_table() if table is None else table)
     rows = read_items(items)

@@ -19,7 +19,7 @@ from peft_registry.trainer.merge.fold import fold
 from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.measures import MergeChanges
 from peft_registry.trainer.merge.names import model_names
-from peft_registry.trainer.merge.plan import Ingredient, MergePlan, make_plan
+from peft_registry.trainer.merge.plan import MergePlan, PlannedAdapter, make_plan
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from tests.builders.homes import NOW
 
@@ -81,7 +81,7 @@ def plan_of(
     tensors = checkpoint_tensors(base)
     names = model_names(base, tensors)
     ingredients = [
-        Ingredient(
+        PlannedAdapter(
             Share(folder.name, (weights or (1.0,) * len(adapters))[at], (densities or (1.0,) * len(adapters))[at]),
             folder.name,
             fold(read_adapter(folder), names),

@@ -32,7 +32,7 @@ class QuantizationUnavailable(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Quantisation:
+class Quantization:
     """How a base was quantised in memory: the settings as `describe` writes them, and the number format (safetensors' name)
     in which its weights were loaded before."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import threshold_key
-from peft_registry.registry.evaluation.items import Item, Row
+from peft_registry.registry.evaluation.items import Item, TableRow
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
 from peft_registry.schemas.progress import Observe
@@ -65,7 +65,7 @@ class Scored:
     suites: tuple[Sequence[Any], ...]  # scores, or divergences, in the order of the suites
     neutral: tuple[Score, ...]
     losses: tuple[Item, ...]
-    measured: tuple[Row, ...]
+    measured: tuple[TableRow, ...]
 
     def truncated(self, questions: Questions) -> dict[str, list[str]]:
         """The rows that were longer than the model, by data set: scored with their beginning cut, and named."""
@@ -77,21 +77,21 @@ class Scored:
                 found[suite.dataset.name] = sorted(cut)
         return found
 
-    def suite_rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[Row]:
+    def suite_rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[TableRow]:
         return [
             row
             for suite, scores in zip(questions.suites, self.suites, strict=True)
             for row in rows_of(suite, scores, self.arm, thresholds)
         ]
 
-    def rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[Row]:
+    def rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[TableRow]:
         neutral = neutral_items(self.neutral, self.arm) if self.neutral else ()
         return [*self.suite_rows(questions, thresholds), *neutral, *self.losses, *self.measured]
 
 
 def rows_of(
     suite: LoadedSuite, scores: Sequence[Any], arm: ArmName, thresholds: Mapping[str, Threshold]
-) -> Sequence[Row]:
+) -> Sequence[TableRow]:
     """The rows of a suite in one arm; a suite of readings has states only later."""
     band = thresholds.get(threshold_key(suite.dataset.name)) or Threshold(lo=0.0, hi=0.0, source="not used")
     return suite.items(scores, arm=arm, threshold=band)

@@ -11,7 +11,7 @@ from peft_registry.schemas.progress import Advanced, Finished, Observe, Started,
 
 
 @dataclass(frozen=True, slots=True)
-class Divergence:
+class PromptDivergence:
     """In nats: Jensen-Shannon (symmetric, at most ln 2) and Kullback-Leibler in both directions."""
 
     js: float
@@ -26,7 +26,7 @@ def next_token_divergences(
     *,
     observe: Observe = ignore,
     step: str = "divergence",
-) -> tuple[Divergence, ...]:
+) -> tuple[PromptDivergence, ...]:
     """One divergence a pair of prompts, in the order given. Equal prompts are computed once."""
     log_p: dict[str, torch.Tensor] = {}
     device = next(model.parameters()).device
@@ -45,13 +45,13 @@ def next_token_divergences(
     return tuple(found)
 
 
-def divergence(first: torch.Tensor, second: torch.Tensor) -> Divergence:
+def divergence(first: torch.Tensor, second: torch.Tensor) -> PromptDivergence:
     """Of two vectors (V,) of log-probabilities."""
     p, q = first.double().exp(), second.double().exp()
     log_m = torch.logaddexp(first.double(), second.double()) - math.log(2)
     js = 0.5 * float((p * (first.double() - log_m)).sum() + (q * (second.double() - log_m)).sum())
     kl_ab, kl_ba = float((p * (first - second).double()).sum()), float((q * (second - first).double()).sum())
-    return Divergence(max(0.0, js), max(0.0, kl_ab), max(0.0, kl_ba))
+    return PromptDivergence(max(0.0, js), max(0.0, kl_ab), max(0.0, kl_ba))
 
 
 def _next_token(model: Any, tokenizer: Any, prompt: str, device: torch.device) -> torch.Tensor:

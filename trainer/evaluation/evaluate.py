@@ -12,15 +12,15 @@ from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import (
     FIGURES,
-    Figures,
-    Plan,
+    EvaluationFigures,
+    StatisticsPlan,
     aggregate,
     derived_items,
     grouped_readings,
     threshold_key,
 )
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
-from peft_registry.registry.evaluation.items import Item, Row, describe_items, read_items, write_items
+from peft_registry.registry.evaluation.items import Item, TableRow, describe_items, read_items, write_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import PLAN, STATISTICS, statistics_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -49,7 +49,15 @@ from peft_registry.trainer.evaluation.scoring import PREFIX_POLICY, in_float32, 
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.machine.environment import Hardware, library_versions
 
-__all__ = ["Arms", "Conditions", "EvaluationOutcome", "NoBaseArm", "Questions", "evaluate_arms", "evaluate_pair"]
+__all__ = [
+    "Arms",
+    "EvaluationConditions",
+    "EvaluationOutcome",
+    "NoBaseArm",
+    "Questions",
+    "evaluate_arms",
+    "evaluate_pair",
+]
 
 _WITHOUT_MARK = (
     "{count} kept scores of the arm {arm} were scored again: they do not carry the mark of this home's key, so that another "
@@ -98,7 +106,7 @@ class Arms:
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
+class EvaluationConditions:
     """Everything else that enters the record.
 
     `announce` makes the plan known before anything is scored; `draws`: of the bootstrap; `licences`: which were accepted
@@ -118,7 +126,7 @@ class Conditions:
 
 
 def evaluate_pair(
-    arms: Arms, questions: Questions, conditions: Conditions, *, observe: Observe = ignore
+    arms: Arms, questions: Questions, conditions: EvaluationConditions, *, observe: Observe = ignore
 ) -> EvaluationOutcome:
     """Score the base, its controls and the adapted model; compute every figure from the item table.
 
@@ -136,7 +144,12 @@ def evaluate_pair(
 
 
 def evaluate_arms(
-    arms: Arms, specs: Sequence[ArmSpec], questions: Questions, conditions: Conditions, *, observe: Observe = ignore
+    arms: Arms,
+    specs: Sequence[ArmSpec],
+    questions: Questions,
+    conditions: EvaluationConditions,
+    *,
+    observe: Observe = ignore,
 ) -> EvaluationOutcome:
     """The same for arms that are set up: the one before, noise, and, where there are, placebo and the one after."""
     planned = _planned(arms, questions, conditions)
@@ -152,11 +165,11 @@ def evaluate_arms(
     before, noise = ask(specs[0]), ask(specs[1])
     thresholds = dict(_dead_bands(questions.suites, before, noise, conditions))
     others = [ask(spec) for spec in specs[2:]]
-    table: list[Row] = [*before.rows(questions, thresholds), *noise.suite_rows(questions, thresholds)]
+    table: list[TableRow] = [*before.rows(questions, thresholds), *noise.suite_rows(questions, thresholds)]
     for one in others:
         table += one.rows(questions, thresholds)
     items = write_items(table)
-    plan = Plan(
+    plan = StatisticsPlan(
         thresholds=thresholds,
         before=arms.before_name,
         after=arms.after_name,
@@ -165,7 +178,7 @@ def evaluate_arms(
         figures=FIGURES,
     )
     leakage = None if questions.training_texts is None else check_leakage(questions.training_texts, questions.suites)
-    made = _Made(planned, announced, plan, items, before.truncated(questions), leakage, longest)
+    made = _Scoring(planned, announced, plan, items, before.truncated(questions), leakage, longest)
     return EvaluationOutcome(_record(arms, specs, questions, conditions, made), items)
 
 
@@ -188,7 +201,7 @@ def _extended(composition: Composition, **more: str) -> Composition:
     return Composition.from_json(composition.to_json() | more)
 
 
-def _planned(arms: Arms, questions: Questions, conditions: Conditions) -> dict[str, Any]:
+def _planned(arms: Arms, questions: Questions, conditions: EvaluationConditions) -> dict[str, Any]:
     """What is decided before anything is scored; its digest enters the record with the time."""
     return {
         "arms": [arms.before_name, *([] if arms.after is None else [arms.after_name])],
@@ -209,19 +222,19 @@ def _planned(arms: Arms, questions: Questions, conditions: Conditions) -> dict[s
     }
 
 
-def _starting(suite: LoadedSuite, conditions: Conditions) -> Mapping[str, Threshold]:
+def _starting(suite: LoadedSuite, conditions: EvaluationConditions) -> Mapping[str, Threshold]:
     """The given or the suite's starting band of each measure, by threshold key."""
     keys = {threshold_key(suite.dataset.name, name): band for name, band in suite.definition.thresholds.items()}
     return {key: conditions.thresholds.get(key, band) for key, band in keys.items()}
 
 
 def _dead_bands(
-    suites: Sequence[LoadedSuite], before: Scored, noise: Scored, conditions: Conditions
+    suites: Sequence[LoadedSuite], before: Scored, noise: Scored, conditions: EvaluationConditions
 ) -> Iterator[tuple[str, Threshold]]:
     """The starting bands, widened where the base itself moves more when it is scored again."""
     for suite, first, second in zip(suites, before.suites, noise.suites, strict=True):
         bands = _starting(suite, conditions)
-        plan = Plan(thresholds=bands, before=before.arm)
+        plan = StatisticsPlan(thresholds=bands, before=before.arm)
         rows = [*rows_of(suite, first, before.arm, bands), *rows_of(suite, second, "noise", bands)]
         margins: dict[tuple[str, ArmName], dict[str, int]] = {}
         for item in [*(row for row in rows if isinstance(row, Item)), *derived_items(grouped_readings(rows), plan)]:
@@ -246,12 +259,12 @@ def _widened(start: Threshold, moved: Sequence[int]) -> Threshold:
 
 
 @dataclass(frozen=True, eq=False)
-class _Made:
+class _Scoring:
     """What was computed on the way to the record."""
 
     planned: dict[str, Any]
     announced: Announced | None
-    plan: Plan
+    plan: StatisticsPlan
     items: bytes
     truncated: dict[str, list[str]]
     leakage: LeakageCheck | None
@@ -259,10 +272,10 @@ class _Made:
 
 
 def _record(
-    arms: Arms, specs: Sequence[ArmSpec], questions: Questions, conditions: Conditions, made: _Made
+    arms: Arms, specs: Sequence[ArmSpec], questions: Questions, conditions: EvaluationConditions, made: _Scoring
 ) -> EvaluationRecord:
     rows = read_items(made.items)
-    figures: Figures = aggregate(rows, made.plan)
+    figures: EvaluationFigures = aggregate(rows, made.plan)
     others = [one.dataset for one in questions.losses] + [one.dataset for one in questions.answers]
     asked_neutral = any(row.dataset == neutral_dataset().name for row in rows)
     datasets = [
@@ -304,7 +317,7 @@ def _record(
     )
 
 
-def _plan_json(made: _Made) -> dict[str, Any]:
+def _plan_json(made: _Scoring) -> dict[str, Any]:
     plan: dict[str, Any] = {"sha256": str(canonical_digest(made.planned)), "plan": made.planned}
     if made.announced is None:
         return plan
@@ -320,7 +333,7 @@ def _arm(name: ArmName, composition: Composition) -> Arm:
     return Arm(name=name, composition=composition, composition_digest=composition.canonical_digest())
 
 
-def _protocol(questions: Questions, conditions: Conditions, made: _Made) -> Protocol:
+def _protocol(questions: Questions, conditions: EvaluationConditions, made: _Scoring) -> Protocol:
     def of_each(what: Callable[[LoadedSuite], str]) -> str:
         found = dict.fromkeys(what(suite) for suite in questions.suites)
         return "; ".join(found) if found else "none"

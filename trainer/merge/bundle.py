@@ -16,7 +16,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.tensor_files import write_json
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
-from peft_registry.trainer.merge.ingredients import Folded, Prepared
+from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.hybrid import LORA, PROMPT
 
@@ -27,16 +27,19 @@ _MAX_BYTES = 1024 * 1024
 
 
 def parts_of(version: Version, folder: Path) -> tuple[Path | None, Path | None, str | None]:
-    """(what folds, what stays beside the weights, why that stays) of a verified copy."""
+    """(mergeable part, side part, reason that it stays beside the weights) of a verified copy."""
     folders = (folder / LORA, folder / PROMPT) if version.method == "hybrid" else (folder,)
-    folds = keeps = why_kept = None
-    for one in folders:
-        why = read_adapter(one).why_not_foldable
-        if why is None:
-            folds = one
+    mergeable: Path | None = None
+    side_part: Path | None = None
+    reason: str | None = None
+    for part in folders:
+        why_not = read_adapter(part).why_not_foldable
+        if why_not is None:
+            mergeable = part
         else:
-            keeps, why_kept = one, why
-    return folds, keeps, why_kept
+            side_part = part
+            reason = why_not
+    return mergeable, side_part, reason
 
 
 def write_bundle(prepared: Prepared, folder: Path) -> None:
@@ -45,7 +48,7 @@ def write_bundle(prepared: Prepared, folder: Path) -> None:
     Raises:
         DiskFull, NotWritable: of the folder.
     """
-    staying = [(one, one.keeps) for one in prepared.adapters if one.keeps is not None]
+    staying = [(one, one.side_part) for one in prepared.adapters if one.side_part is not None]
     entries = [_copied(one, part, folder, at) for at, (one, part) in enumerate(staying)]
     value: dict[str, Any] = {
         "base": prepared.base.record.identity.to_json(),
@@ -55,7 +58,7 @@ def write_bundle(prepared: Prepared, folder: Path) -> None:
     write_json(value | ({} if prepared.plan is None else {"model": MODEL}), folder / COMPOSITION)
 
 
-def _copied(one: Folded, part: Path, folder: Path, at: int) -> dict[str, object]:
+def _copied(one: Ingredient, part: Path, folder: Path, at: int) -> dict[str, object]:
     name = f"adapters/{at:02}"
     try:
         (folder / name).mkdir(parents=True)
@@ -90,11 +93,11 @@ def load_bundle(base_model: Any, folder: Path) -> Any:
     composition = json.loads(read_file(folder / COMPOSITION, max_bytes=_MAX_BYTES))
     model = _whole(folder / MODEL, base_model) if "model" in composition else base_model
     for entry in composition["adapters"]:
-        model = with_beside(model, folder / str(entry["folder"]))
+        model = with_side_part(model, folder / str(entry["folder"]))
     return model
 
 
-def with_beside(model: Any, part: Path) -> Any:
+def with_side_part(model: Any, part: Path) -> Any:
     """The model with a part that stays beside its weights, as peft runs it.
 
     Around peft's model of another adapter a prompt would be left out by `generate`: give what that model holds inside.

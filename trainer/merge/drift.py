@@ -19,7 +19,7 @@ from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.merge import Divergence
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.machine.environment import Dtype
-from peft_registry.trainer.merge.bundle import with_beside
+from peft_registry.trainer.merge.bundle import with_side_part
 
 FP32_LIMIT = 1e-6  # nats a token; the bound that docs/how-to/merge-adapters.md states
 FLOOR_FACTOR = 3.0
@@ -43,7 +43,7 @@ class Probes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class ProbeAnswers:
     """Log-probabilities of every position of the probes, fp32, one (tokens, vocabulary) tensor a sentence."""
 
     rows: tuple[torch.Tensor, ...]
@@ -58,7 +58,7 @@ def probes_of(tokenizer: Any) -> Probes:
 
 
 @torch.inference_mode()
-def answers(model: Any, probes: Probes) -> Answers:
+def answers(model: Any, probes: Probes) -> ProbeAnswers:
     """What a causal language model says after each token of the probes. Padding stands behind a sentence, where no token of a
     causal model looks."""
     found: list[torch.Tensor] = []
@@ -73,10 +73,10 @@ def answers(model: Any, probes: Probes) -> Answers:
             torch.log_softmax(one[: len(row)].double(), dim=-1).float().cpu()
             for one, row in zip(logits, rows, strict=True)
         ]
-    return Answers(tuple(found))
+    return ProbeAnswers(tuple(found))
 
 
-def divergence(reference: Answers, result: Answers, *, named: str) -> Divergence:
+def divergence(reference: ProbeAnswers, result: ProbeAnswers, *, named: str) -> Divergence:
     """KL of each position, its mean and its largest, and how often both find the same token most likely."""
     total = largest = 0.0
     agreed = positions = 0
@@ -109,10 +109,12 @@ def require_within(found: Divergence) -> None:
         raise FoldErrorTooLarge(found)
 
 
-def with_adapters(model: Any, folders: Sequence[Path], weights: Sequence[float], *, beside: Path | None = None) -> Any:
+def with_adapters(
+    model: Any, folders: Sequence[Path], weights: Sequence[float], *, side_part: Path | None = None
+) -> Any:
     """The base with all adapters active side by side, each with its weight; as peft runs them, nothing folded in.
 
-    `beside`: an adapter of a kind that no weights can do, put around the others.
+    `side_part`: an adapter of a kind that no weights can express, put around the others.
     """
     import warnings
 
@@ -129,7 +131,7 @@ def with_adapters(model: Any, folders: Sequence[Path], weights: Sequence[float],
             if weight != 1:
                 _scale(wrapped, f"a{at}", weight)
     wrapped.eval()
-    return wrapped if beside is None else with_beside(wrapped.base_model.model, beside)
+    return wrapped if side_part is None else with_side_part(wrapped.base_model.model, side_part)
 
 
 def _scale(model: Any, adapter: str, weight: float) -> None:

@@ -10,11 +10,17 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.quantization import described
-from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, EvaluationOutcome, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.evaluate import (
+    Arms,
+    EvaluationConditions,
+    EvaluationOutcome,
+    Questions,
+    evaluate_pair,
+)
 from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suite_named, suites
 from peft_registry.trainer.machine.environment import choose_hardware
 from peft_registry.trainer.merge.bundle import load_artifact
-from peft_registry.trainer.merge.ingredients import Folded, Prepared
+from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
 from peft_registry.trainer.runs.before_after import comparison_line
 
 DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an evaluation of their own
@@ -52,7 +58,7 @@ def evaluate_merged(
         after_name="merged",
     )
     questions = Questions(suites=_suites(prepared, observe))
-    conditions = Conditions(
+    conditions = EvaluationConditions(
         created_at=created_at,
         hardware=choose_hardware(),
         responsible=Responsible(name=responsible, role="trainer" if responsible else None),
@@ -69,7 +75,7 @@ def evaluate_merged(
     return tuple(found)
 
 
-def _parent(prepared: Prepared, one: Folded) -> Any:
+def _parent(prepared: Prepared, one: Ingredient) -> Any:
     """An ingredient as it was trained: its base, in 4 bits where it was, with the adapter."""
     block = described(one.quantisation) if one.quantisation else None
     base = load_base(prepared.base.folder, dtype="fp32", device="cpu", quantization=block)[0]

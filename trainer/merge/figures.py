@@ -9,18 +9,18 @@ from typing import Any
 from peft_registry.schemas.merge import BasePolicy, Divergence
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
-from peft_registry.trainer.bases.quantization import Quantisation, dequantized_weights, described
+from peft_registry.trainer.bases.quantization import Quantization, dequantized_weights, described
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.merge.adapter import read_adapter
-from peft_registry.trainer.merge.bundle import with_beside
-from peft_registry.trainer.merge.drift import Answers, Probes, answers, divergence, gated, probes_of, with_adapters
+from peft_registry.trainer.merge.bundle import with_side_part
+from peft_registry.trainer.merge.drift import ProbeAnswers, Probes, answers, divergence, gated, probes_of, with_adapters
 from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.ingredients import Prepared
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MergeFigures:
     """Fold error with its gate, distance from the trained model, and the distances of both base policies if compared."""
 
     fold_error: Divergence
@@ -28,7 +28,7 @@ class Figures:
     compared: dict[BasePolicy, Divergence]
 
 
-def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe = ignore) -> Figures:
+def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe = ignore) -> MergeFigures:
     """Reload the merged model and compare it with what was merged, unmerged.
 
     Args:
@@ -93,7 +93,7 @@ def _runs_unmerged(prepared: Prepared) -> bool:
     )
 
 
-def _distances(run: "_Unmerged", found: Answers, fold_error: Divergence) -> Figures:
+def _distances(run: "_Unmerged", found: ProbeAnswers, fold_error: Divergence) -> MergeFigures:
     """How far the result is from the model that was trained; without quantisation that is what was merged."""
     prepared = run.prepared
     how = prepared.quantisation
@@ -101,14 +101,14 @@ def _distances(run: "_Unmerged", found: Answers, fold_error: Divergence) -> Figu
         alone = len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1
         named = f"the model that was trained: {fold_error.reference}" if alone else fold_error.reference
         distance = fold_error.model_copy(update={"limit": None, "floor": None, "reference": named})
-        return Figures(fold_error, distance, {})
+        return MergeFigures(fold_error, distance, {})
     named = f"the model that was trained: the base in 4 bits ({how.settings}) with its adapter, in fp32"
     trained = run.trained_answers(how)
     compared: dict[BasePolicy, Divergence] = {}
     if prepared.request.compare_bases or prepared.policy == "original":
         for policy in ("original", "dequantised"):
             compared[policy] = divergence(trained, run.answers(policy, "fp32"), named=named)
-    return Figures(fold_error, divergence(trained, found, named=named), compared)
+    return MergeFigures(fold_error, divergence(trained, found, named=named), compared)
 
 
 @dataclass(eq=False)
@@ -118,7 +118,7 @@ class _Unmerged:
     prepared: Prepared
     probes: Probes
 
-    def answers(self, policy: BasePolicy, dtype: Dtype) -> Answers:
+    def answers(self, policy: BasePolicy, dtype: Dtype) -> ProbeAnswers:
         """Of the base that a policy names; `dtype` is that of its weights and products, adapters stay fp32."""
         model = load_base(self.prepared.base.folder, dtype=dtype, device="cpu")[0]
         if policy == "dequantised" and self.prepared.quantisation is not None:
@@ -127,29 +127,30 @@ class _Unmerged:
                 parameter.data = weight.to(parameter.dtype)
         return self._of(model)
 
-    def folded(self, folder: Path, dtype: Dtype) -> Answers:
+    def folded(self, folder: Path, dtype: Dtype) -> ProbeAnswers:
         """Of a folder with folded weights, and what stays beside them."""
         model = load_base(folder, dtype=dtype, device="cpu")[0]
-        beside = self.prepared.beside
-        return answers(
-            model if beside is None or beside.keeps is None else with_beside(model, beside.keeps), self.probes
-        )
+        alongside = self.prepared.runs_alongside
+        if alongside is not None and alongside.side_part is not None:
+            model = with_side_part(model, alongside.side_part)
+        return answers(model, self.probes)
 
-    def trained_answers(self, quantisation: Quantisation) -> Answers:
+    def trained_answers(self, quantisation: Quantization) -> ProbeAnswers:
         """Of the model as it was trained: its base in 4 bits, products in fp32."""
         model = self._quantised(quantisation)
         with in_float32(model):
             return self._of(model)
 
-    def _quantised(self, how: Quantisation) -> Any:
+    def _quantised(self, how: Quantization) -> Any:
         dtype: Dtype = "bf16" if how.loaded_as == "BF16" else "fp32"
         block = described(how.settings)
         return load_base(self.prepared.base.folder, dtype=dtype, device="cpu", quantization=block)[0]
 
-    def _of(self, model: Any) -> Answers:
+    def _of(self, model: Any) -> ProbeAnswers:
         folders, weights = zip(*_parts(self.prepared), strict=True)
-        beside = self.prepared.beside
-        wrapped = with_adapters(model, folders, weights, beside=None if beside is None else beside.keeps)
+        alongside = self.prepared.runs_alongside
+        side_part = None if alongside is None else alongside.side_part
+        wrapped = with_adapters(model, folders, weights, side_part=side_part)
         try:
             return answers(wrapped, self.probes)
         finally:
@@ -157,16 +158,16 @@ class _Unmerged:
             gc.collect()  # the next model must not wait for this one's memory
 
 
-def _of_folder(folder: Path, probes: Probes, dtype: Dtype) -> Answers:
+def _of_folder(folder: Path, probes: Probes, dtype: Dtype) -> ProbeAnswers:
     return answers(load_base(folder, dtype=dtype, device="cpu")[0], probes)
 
 
 def _parts(prepared: Prepared) -> list[tuple[Path, float]]:
     """Folder and weight of each part that is folded."""
-    return [(one.folds, one.weight) for one in prepared.adapters if one.folds is not None]
+    return [(one.mergeable, one.weight) for one in prepared.adapters if one.mergeable is not None]
 
 
-def _kept_in_float32(run: _Unmerged, scratch: Path) -> Answers:
+def _kept_in_float32(run: _Unmerged, scratch: Path) -> ProbeAnswers:
     scratch.mkdir()
     write_model_folder(run.prepared.require_plan().in_float32(), scratch)
     try:

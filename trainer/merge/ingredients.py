@@ -11,7 +11,7 @@ from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.merge import BasePolicy, MergeIngredient
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.bases.quantization import Quantisation
+from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.inputs.base import CheckedBase
 from peft_registry.trainer.merge.request import MergeRequest
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Folded:
+class Ingredient:
     """One adapter of the request, verified: version, records, and a private copy of its files.
 
-    `folds` is the part that goes into weights, `keeps` the part that no weights can do, each a folder of peft; a hybrid has
-    both. `why_kept` says why of the second.
+    `mergeable` is the part that goes into weights, `side_part` the part that no weights can express, each a folder of peft; a
+    hybrid has both. `reason` says why the second stays beside the weights.
     """
 
     version: Version
@@ -32,9 +32,9 @@ class Folded:
     folder: Path
     weight: float
     density: float
-    folds: Path | None
-    keeps: Path | None = None
-    why_kept: str | None = None
+    mergeable: Path | None
+    side_part: Path | None = None
+    reason: str | None = None
 
     @property
     def quantisation(self) -> str | None:
@@ -47,7 +47,7 @@ class Prepared:
 
     request: MergeRequest
     name: str
-    adapters: tuple[Folded, ...]
+    adapters: tuple[Ingredient, ...]
     base: CheckedBase
     policy: BasePolicy
     plan: "MergePlan | None"  # None where nothing is folded: the result is an adapter or a bundle
@@ -55,14 +55,14 @@ class Prepared:
     why_bundled: str | None = None  # why something stays beside the weights
 
     @property
-    def folded(self) -> tuple[Folded, ...]:
+    def folded(self) -> tuple[Ingredient, ...]:
         """The adapters with a part that goes into weights."""
-        return tuple(one for one in self.adapters if one.folds is not None)
+        return tuple(one for one in self.adapters if one.mergeable is not None)
 
     @property
-    def beside(self) -> Folded | None:
+    def runs_alongside(self) -> Ingredient | None:
         """The adapter with a part that stays beside the folded weights."""
-        return None if self.plan is None else next((one for one in self.adapters if one.keeps is not None), None)
+        return None if self.plan is None else next((one for one in self.adapters if one.side_part is not None), None)
 
     def require_plan(self) -> "MergePlan":
         """The plan, for who knows that something is folded."""
@@ -98,9 +98,9 @@ class Prepared:
         )
 
     @property
-    def quantisation(self) -> Quantisation | None:
+    def quantisation(self) -> Quantization | None:
         """How the base was quantised while the adapters were trained, if it was for any."""
-        return quantisation_of(self.adapters)
+        return quantization_of(self.adapters)
 
 
 def plan_identity(prepared: Prepared) -> dict[str, Any]:
@@ -142,10 +142,10 @@ def ingredients_of(prepared: Prepared) -> tuple[MergeIngredient, ...]:
     )
 
 
-def quantisation_of(adapters: Sequence[Folded]) -> Quantisation | None:
+def quantization_of(adapters: Sequence[Ingredient]) -> Quantization | None:
     """How the base of these adapters was quantised, and in which number format it was loaded before, as the run recorded."""
     for one in adapters:
         if one.quantisation:
             run = one.records.run
-            return Quantisation(one.quantisation, "BF16" if run is None or run.environment.dtype == "bf16" else "F32")
+            return Quantization(one.quantisation, "BF16" if run is None or run.environment.dtype == "bf16" else "F32")
     return None

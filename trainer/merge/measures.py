@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from peft_registry.trainer.merge.algorithms import Share
-from peft_registry.trainer.merge.plan import Job
+from peft_registry.trainer.merge.plan import TensorJob
 from peft_registry.trainer.merge.tensors import DTYPES
-from peft_registry.trainer.merge.updates import Loaded, LowRank, Stacked
+from peft_registry.trainer.merge.updates import LoadedUpdate, LowRank, Stacked
 
 EXACT_SIDE = 512  # of the smaller side, up to which the largest singular value is computed exactly
 POWER_STEPS = 20
@@ -124,7 +124,7 @@ class MergeChanges:
         )
 
 
-def change_of(job: Job, blocks: Sequence[BlockSums], spectral_norm: float | None) -> TensorChange:
+def change_of(job: TensorJob, blocks: Sequence[BlockSums], spectral_norm: float | None) -> TensorChange:
     """The change of one tensor from its blocks, added in their order."""
     weight, stored = math.fsum(one.weight for one in blocks), math.fsum(one.stored for one in blocks)
     product = math.fsum(one.product for one in blocks)
@@ -156,7 +156,7 @@ def spectral_norm(matrix: torch.Tensor) -> float:
     return found
 
 
-def spectral_norm_of_sum(loaded: Sequence[tuple[Share, Loaded]]) -> float | None:
+def spectral_norm_of_sum(loaded: Sequence[tuple[Share, LoadedUpdate]]) -> float | None:
     """The largest singular value of Σ wᵢ·sᵢ·Bᵢ·Aᵢ from the factors; None where a part is no low-rank difference."""
     low_rank = [(share.weight, one) for share, one in loaded if isinstance(one, LowRank)]
     if len(loaded) == 1 and isinstance(loaded[0][1], Stacked):

@@ -9,7 +9,7 @@ from peft_registry.trainer.machine.environment import cores
 from peft_registry.trainer.machine.peak_memory import peak_bytes
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
 from peft_registry.trainer.merge.concatenate import require_plain, result_shapes
-from peft_registry.trainer.merge.ingredients import Folded, Prepared, algorithm_of, ingredients_of
+from peft_registry.trainer.merge.ingredients import Ingredient, Prepared, algorithm_of, ingredients_of
 from peft_registry.trainer.merge.plan import BLOCK_ELEMENTS, MergePlan, count_by_kind
 
 _COPY_BYTES_A_SECOND = 1e9  # through the page cache, one core; only for the estimate of time
@@ -17,7 +17,7 @@ _FLOP_A_SECOND = 1e9  # of a factorisation in fp64 on one core; only for the est
 _SHOWN = 3
 
 
-class Outlook(Frozen):
+class MergePreview(Frozen):
     """A merge that has not happened. Bytes, parameters, seconds.
 
     `makes` a whole model, one adapter in place of several, or a bundle; `why_bundled` says why something stays beside the weights.
@@ -88,7 +88,7 @@ class Outlook(Frozen):
         return (("touched", touched), ("kinds", kinds), ("conflict", several))
 
 
-def outlook_of(prepared: Prepared) -> Outlook:
+def preview_of(prepared: Prepared) -> MergePreview:
     """The outlook of a prepared merge; its time is estimated from one block, tried here.
 
     Raises:
@@ -99,13 +99,17 @@ def outlook_of(prepared: Prepared) -> Outlook:
     return _of_bundle(prepared) if prepared.why_bundled is not None else _of_adapter(prepared)
 
 
-def _of_folding(prepared: Prepared, plan: MergePlan) -> Outlook:
+def _of_folding(prepared: Prepared, plan: MergePlan) -> MergePreview:
     workers = cores()
-    jobs, touched, beside = tuple(plan.jobs()), plan.touched, prepared.beside
-    written = plan.output_bytes + (0 if beside is None else _size(beside))
-    return Outlook(
+    jobs = tuple(plan.jobs())
+    touched = plan.touched
+    alongside = prepared.runs_alongside
+    written = plan.output_bytes
+    if alongside is not None:
+        written += _side_part_bytes(alongside)
+    return MergePreview(
         **_common(prepared),
-        makes="model" if beside is None else "bundle",
+        makes="model" if alongside is None else "bundle",
         dtype=plan.dtype,
         tensors_total=len(jobs),
         tensors_touched=len(touched),
@@ -120,7 +124,7 @@ def _of_folding(prepared: Prepared, plan: MergePlan) -> Outlook:
     )
 
 
-def _of_adapter(prepared: Prepared) -> Outlook:
+def _of_adapter(prepared: Prepared) -> MergePreview:
     adapters = [read_adapter(one.folder) for one in prepared.adapters]
     for adapter, one in zip(adapters, prepared.adapters, strict=True):
         require_plain(adapter, one.version.label)
@@ -133,7 +137,7 @@ def _of_adapter(prepared: Prepared) -> Outlook:
     widest = max(one.sum_of_ranks * (one.rows + one.columns) for one in modules)
     # roughly: two QR factorisations, and the SVD of the small square between them
     work = sum(20.0 * one.sum_of_ranks**2 * (one.rows + one.columns + one.sum_of_ranks) for one in modules)
-    return Outlook(
+    return MergePreview(
         **_common(prepared),
         makes="adapter",
         dtype="float32",
@@ -150,14 +154,14 @@ def _of_adapter(prepared: Prepared) -> Outlook:
     )
 
 
-def _of_bundle(prepared: Prepared) -> Outlook:
+def _of_bundle(prepared: Prepared) -> MergePreview:
     (one,) = prepared.adapters
-    written = _size(one)
-    return Outlook(
+    written = _side_part_bytes(one)
+    return MergePreview(
         **_common(prepared),
         makes="bundle",
         dtype="as stored",
-        tensors_total=0 if one.keeps is None else len(read_adapter(one.keeps).tensors),
+        tensors_total=0 if one.side_part is None else len(read_adapter(one.side_part).tensors),
         tensors_touched=0,
         touched_by_kind={},
         parameters_touched=0,
@@ -185,9 +189,9 @@ def _common(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _size(one: Folded) -> int:
+def _side_part_bytes(one: Ingredient) -> int:
     """Bytes of the part that stays beside the weights."""
-    return 0 if one.keeps is None else sum((one.keeps / name).stat().st_size for name in (CONFIG, WEIGHTS))
+    return 0 if one.side_part is None else sum((one.side_part / name).stat().st_size for name in (CONFIG, WEIGHTS))
 
 
 def _libraries() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.merge import Algorithm
-from peft_registry.trainer.bases.quantization import Quantisation
+from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import Folding
 from peft_registry.trainer.merge.names import ModelNames
@@ -27,7 +27,7 @@ BLOCK_ELEMENTS = 256 * 1024  # of one block: its buffers stay in the caches, and
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ingredient:
+class PlannedAdapter:
     """One adapter of a merge: its part, the name that people know it by, and what it does to the checkpoint."""
 
     share: Share
@@ -36,7 +36,7 @@ class Ingredient:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class TensorJob:
     """One tensor of the result: the base's tensor that it starts from, and what each adapter does to it (by position).
 
     `quantisation`: the base's tensor first goes through 4 bits, as it did when the adapters were trained.
@@ -46,7 +46,7 @@ class Job:
     source: StoredTensor
     dtype: str
     updates: tuple[tuple[int, Update], ...] = ()
-    quantisation: Quantisation | None = None
+    quantisation: Quantization | None = None
 
     @property
     def is_copied(self) -> bool:
@@ -76,7 +76,7 @@ class OutputFile:
     """One weights file of the result; its jobs in the order of their bytes."""
 
     name: str
-    jobs: tuple[Job, ...]
+    jobs: tuple[TensorJob, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,14 +85,14 @@ class MergePlan:
 
     base: Path
     algorithm: Algorithm
-    ingredients: tuple[Ingredient, ...]
+    ingredients: tuple[PlannedAdapter, ...]
     seed: int
     files: tuple[OutputFile, ...]
     has_index: bool
     config: dict[str, Any] | None
     parameters_added: int = 0
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Iterator[TensorJob]:
         for file in self.files:
             yield from file.jobs
 
@@ -125,7 +125,7 @@ class MergePlan:
         return replace(self, files=tuple(files))
 
     @property
-    def touched(self) -> tuple[Job, ...]:
+    def touched(self) -> tuple[TensorJob, ...]:
         return tuple(job for job in self.jobs() if job.updates or job.quantisation)
 
     @property
@@ -150,12 +150,12 @@ def make_plan(
     base: Path,
     tensors: Sequence[StoredTensor],
     names: ModelNames,
-    ingredients: Sequence[Ingredient],
+    ingredients: Sequence[PlannedAdapter],
     *,
     algorithm: Algorithm = "linear",
     seed: int = 0,
     dtype: str | None = None,
-    quantisation: Quantisation | None = None,
+    quantisation: Quantization | None = None,
 ) -> MergePlan:
     """The plan of folding `ingredients` into the base.
 
@@ -171,7 +171,7 @@ def make_plan(
     """
     ordered = tuple(sorted(ingredients, key=lambda one: one.share.identity))
     is_untied = any(one.folding.is_untied for one in ordered)
-    files: dict[str, list[Job]] = {}
+    files: dict[str, list[TensorJob]] = {}
     for tensor in tensors:
         updates = tuple(
             (at, update)
@@ -180,13 +180,13 @@ def make_plan(
         )
         through = quantisation if names.placed[tensor.name].parameter in names.quantised else None
         files.setdefault(tensor.path.name, []).append(
-            Job(tensor.name, tensor, _format(tensor, dtype), updates, through)
+            TensorJob(tensor.name, tensor, _format(tensor, dtype), updates, through)
         )
     added = 0
     if is_untied and names.head is not None and not names.tensors_of(names.head):
         embedding = next(one for one in tensors if one.name in names.tensors_of(names.embedding))
         heads = tuple((at, one.folding.head) for at, one in enumerate(ordered) if one.folding.head is not None)
-        head = Job(names.head, embedding, _format(embedding, dtype), heads)
+        head = TensorJob(names.head, embedding, _format(embedding, dtype), heads)
         files[embedding.path.name].append(head)
         added = head.parameters
     return MergePlan(
@@ -205,7 +205,7 @@ def _format(tensor: StoredTensor, dtype: str | None) -> str:
     return dtype if dtype is not None and tensor.dtype in DTYPES else tensor.dtype
 
 
-def _in_file_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
+def _in_file_order(jobs: Sequence[TensorJob]) -> tuple[TensorJob, ...]:
     """Wide formats first, so that every tensor starts at a multiple of its own width; then by the bytes of the name."""
     return tuple(sorted(jobs, key=lambda job: (-_BYTES.get(job.dtype, 8), job.name.encode())))
 

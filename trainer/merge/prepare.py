@@ -6,13 +6,13 @@ from pathlib import Path
 
 from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.merge import ALGORITHMS
-from peft_registry.trainer.bases.quantization import Quantisation
+from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import fold
-from peft_registry.trainer.merge.ingredients import Folded
+from peft_registry.trainer.merge.ingredients import Ingredient
 from peft_registry.trainer.merge.names import model_names
-from peft_registry.trainer.merge.plan import CONFIG, Ingredient, MergePlan, make_plan
+from peft_registry.trainer.merge.plan import CONFIG, MergePlan, PlannedAdapter, make_plan
 from peft_registry.trainer.merge.request import FORMATS, FourBitMergeRefused, MergeRequest
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 
@@ -20,7 +20,7 @@ _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
 def plan_of(
-    base: Path, adapters: Sequence[Folded], request: MergeRequest, *, quantisation: Quantisation | None = None
+    base: Path, adapters: Sequence[Ingredient], request: MergeRequest, *, quantisation: Quantization | None = None
 ) -> MergePlan:
     """The plan of folding verified adapters into a checked base folder.
 
@@ -34,13 +34,13 @@ def plan_of(
     tensors = checkpoint_tensors(base)
     names = model_names(base, tensors)
     ingredients = [
-        Ingredient(
+        PlannedAdapter(
             Share(one.version.weights_digest.hex, one.weight, one.density),
             one.version.label,
-            fold(read_adapter(one.folds), names),
+            fold(read_adapter(one.mergeable), names),
         )
         for one in adapters
-        if one.folds is not None
+        if one.mergeable is not None
     ]
     return make_plan(
         base,

@@ -21,13 +21,13 @@ import torch
 from peft_registry.registry.disk.files import OpenFile, reading, unwritable
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.trainer.bases.quantization import Quantisation, through_4_bits
+from peft_registry.trainer.bases.quantization import Quantization, through_4_bits
 from peft_registry.trainer.machine.environment import cores
 from peft_registry.trainer.merge.algorithms import Share, combine
 from peft_registry.trainer.merge.measures import BlockSums, MergeChanges, change_of, spectral_norm, spectral_norm_of_sum
-from peft_registry.trainer.merge.plan import BLOCK_ELEMENTS, Job, MergePlan, OutputFile
+from peft_registry.trainer.merge.plan import BLOCK_ELEMENTS, MergePlan, OutputFile, TensorJob
 from peft_registry.trainer.merge.tensors import DTYPES, INDEX, matrix_of
-from peft_registry.trainer.merge.updates import Addition, Loaded, difference_of
+from peft_registry.trainer.merge.updates import Addition, LoadedUpdate, difference_of
 
 WHOLE_PARAMETERS = 64 * 1024 * 1024  # of one tensor that is measured as a whole; larger ones go block by block
 
@@ -66,7 +66,7 @@ def write_merged(
     try:
         with ExitStack() as stack:
             files = {path: stack.enter_context(reading(path)) for path in sorted({j.source.path for j in plan.jobs()})}
-            outputs = {one.name: stack.enter_context(_Output.create(folder, one)) for one in plan.files}
+            outputs = {one.name: stack.enter_context(_WeightsWriter.create(folder, one)) for one in plan.files}
             run = _Engine(plan, files, outputs, observe)
             run.work(count)
         if plan.has_index:
@@ -83,14 +83,14 @@ def write_merged(
 
 
 @dataclass(eq=False)
-class _Output:
+class _WeightsWriter:
     """An output file, open; `begin` is the position of each tensor's first byte."""
 
     descriptor: int
     begin: dict[str, int]
 
     @classmethod
-    def create(cls, folder: Path, file: OutputFile) -> "_Output":
+    def create(cls, folder: Path, file: OutputFile) -> "_WeightsWriter":
         header = header_bytes(file)
         begin, position = {}, len(header)
         for job in file.jobs:
@@ -102,7 +102,7 @@ class _Output:
         output.write(header, 0)
         return output
 
-    def __enter__(self) -> "_Output":
+    def __enter__(self) -> "_WeightsWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,10 +171,10 @@ def _as(buffer: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 class _OpenJob:
     """A job in progress: its updates are loaded by the first block and let go after the last."""
 
-    job: Job
+    job: TensorJob
     file: str
     blocks: tuple[tuple[int, int], ...]
-    loaded: tuple[tuple[Share, Loaded], ...] = ()
+    loaded: tuple[tuple[Share, LoadedUpdate], ...] = ()
     sums: list[BlockSums | None] = field(default_factory=list)
     spectral: float | None = None
     left: int = 0
@@ -186,7 +186,7 @@ class _OpenJob:
 class _Engine:
     plan: MergePlan
     files: dict[Path, OpenFile]
-    outputs: dict[str, _Output]
+    outputs: dict[str, _WeightsWriter]
     observe: Observe
     done_bytes: int = 0
     failure: BaseException | None = None
@@ -223,7 +223,7 @@ class _Engine:
                 for at in range(len(opened.blocks)):
                     yield opened, at
 
-    def _blocks(self, job: Job) -> Iterator[tuple[int, int]]:
+    def _blocks(self, job: TensorJob) -> Iterator[tuple[int, int]]:
         rows, columns = matrix_of(job.shape)
         if not job.is_copied and self._is_whole(job):
             step = max(rows, 1)
@@ -232,7 +232,7 @@ class _Engine:
         for begin in range(0, rows, step):
             yield begin, min(begin + step, rows)
 
-    def _is_whole(self, job: Job) -> bool:
+    def _is_whole(self, job: TensorJob) -> bool:
         """The tensor is worked on at once: its entries depend on each other, or its change has no factors to measure."""
         if job.quantisation or any(update.needs_all_rows for _, update in job.updates):
             return True
@@ -326,7 +326,7 @@ class _Engine:
             self.observe(Advanced("merge", self.done_bytes >> 20))
 
 
-def quantised(weight: torch.Tensor, how: Quantisation) -> torch.Tensor:
+def quantised(weight: torch.Tensor, how: Quantization) -> torch.Tensor:
     """What the base's matrix was while the adapters were trained."""
     dequantised: torch.Tensor = through_4_bits(weight.to(DTYPES[how.loaded_as]).contiguous(), how.settings)
     return dequantised

@@ -20,7 +20,7 @@ import torch
 from peft_registry.trainer.merge.tensors import StoredTensor
 
 
-class Loaded(Protocol):
+class LoadedUpdate(Protocol):
     """An update with its numbers in memory."""
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
@@ -28,7 +28,7 @@ class Loaded(Protocol):
 
 
 @runtime_checkable
-class Addition(Loaded, Protocol):
+class Addition(LoadedUpdate, Protocol):
     """An update W + Δ whose Δ does not depend on W."""
 
     def difference(self, begin: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -46,10 +46,10 @@ class Update(Protocol):
     @property
     def is_addition(self) -> bool: ...
 
-    def load(self) -> Loaded: ...
+    def load(self) -> LoadedUpdate: ...
 
 
-def difference_of(update: Loaded, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+def difference_of(update: LoadedUpdate, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
     """Rows `begin` to `end` of W' − W, fp32; a new tensor."""
     if isinstance(update, Addition):
         return update.difference(begin, end)
@@ -295,8 +295,8 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chained:
-    first: Loaded
-    then: Loaded
+    first: LoadedUpdate
+    then: LoadedUpdate
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         return self.then.changed(self.first.changed(weight, begin, end), begin, end)

@@ -19,7 +19,7 @@ from peft_registry.trainer.merge.measures import MergeChanges
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MergeResult:
     """What lies in the folder now. `why_bundled` is None unless it is a bundle; one in which nothing was folded has no figures."""
 
     kind: Literal["model", "adapter", "bundle"]
@@ -38,7 +38,7 @@ class Made:
     why_bundled: str | None = None
 
 
-def make(prepared: Prepared, folder: Path, scratch: Path, *, observe: Observe = ignore) -> Made:
+def write_result(prepared: Prepared, folder: Path, scratch: Path, *, observe: Observe = ignore) -> MergeResult:
     """Write and measure what the merge asks for, into the existing, empty folder.
 
     Raises:
@@ -51,8 +51,8 @@ def make(prepared: Prepared, folder: Path, scratch: Path, *, observe: Observe = 
     return _adapter(prepared, folder, observe)
 
 
-def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) -> Made:
-    plan, is_bundle = prepared.require_plan(), prepared.beside is not None
+def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) -> MergeResult:
+    plan, is_bundle = prepared.require_plan(), prepared.runs_alongside is not None
     if is_bundle:
         write_bundle(prepared, folder)
         (folder / MODEL).mkdir()
@@ -65,7 +65,7 @@ def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) ->
     if is_bundle:
         observe(Said("bundle", f"the rest stays beside the merged model: {prepared.why_bundled}"))
     figures = measure(prepared, weights, scratch, observe=observe)
-    return Made(
+    return MergeResult(
         kind="bundle" if is_bundle else "model",
         layout="bundle" if is_bundle else "model",
         method="merge",
@@ -98,7 +98,7 @@ def _modules(changes: MergeChanges) -> tuple[ModuleChange, ...]:
     )
 
 
-def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> Made:
+def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> MergeResult:
     ordered = sorted(prepared.adapters, key=lambda one: one.version.weights_digest)
     parts = [(read_adapter(one.folder), one.weight, one.version.label) for one in ordered]
     rank = prepared.request.rank if prepared.request.algorithm == "svd" else None
@@ -109,7 +109,7 @@ def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> Made:
     exact = "exact" if rank is None else f"relative error {error:.3g} (Frobenius)"
     observe(Said("merge", f"{len(results)} modules, rank {' and '.join(map(str, ranks))}, {exact}"))
     fold_error = measure_adapter(prepared, folder, gate=rank is None, observe=observe)
-    return Made(
+    return MergeResult(
         kind="adapter",
         layout="peft",
         method="lora",
@@ -126,10 +126,10 @@ def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> Made:
     )
 
 
-def _bundle(prepared: Prepared, folder: Path, observe: Observe) -> Made:
+def _bundle(prepared: Prepared, folder: Path, observe: Observe) -> MergeResult:
     write_bundle(prepared, folder)
     observe(Said("bundle", f"nothing is folded: {prepared.why_bundled}"))
-    return Made(
+    return MergeResult(
         kind="bundle",
         layout="bundle",
         method="merge",

@@ -14,7 +14,7 @@ from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, LossC
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.quantization import describe
-from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.suites import LoadedSuite
@@ -82,7 +82,7 @@ def evaluate_before_after(
             training_texts=_texts(trained),
             retained=asked.retained,
         ),
-        Conditions(
+        EvaluationConditions(
             created_at=created_at,
             hardware=trained.hardware,
             responsible=Responsible(name=responsible, role="trainer" if responsible else None),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import unwritable
-from peft_registry.registry.evaluation.items import Row, table_file
+from peft_registry.registry.evaluation.items import TableRow, table_file
 from peft_registry.registry.evaluation.staleness import composition_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
@@ -152,7 +152,7 @@ def evaluate_references_again(
     compositions: frozenset[Digest],
     scratch: Path,
     observe: Observe = ignore,
-) -> tuple[Row, ...]:
+) -> tuple[TableRow, ...]:
     """The rows of some items of a version's suites, scored anew and recorded nowhere: for a re-check of scores.
 
     `ids` are (data set, item id); only arms of these `compositions` are scored.
@@ -169,7 +169,7 @@ def evaluate_references_again(
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
     session.questions = _questions(session, tuple(suites), base)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for arms in _arms(session, version, manifest, base):
         with arms as given:
             here = {one.canonical_digest() for one in (given.base, given.after) if one is not None}
@@ -439,13 +439,13 @@ def _questions(
 def _conditions(
     session: _Session, base: _Base, key_id: str
 ) -> Any:  # peft_registry.trainer.evaluation.evaluate.Conditions
-    from peft_registry.trainer.evaluation.evaluate import Conditions
+    from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
     from peft_registry.trainer.evaluation.thresholds import read_thresholds
     from peft_registry.trainer.inputs.suites import accepted_licences
 
     person = session.registry.trust.person_of(key_id)
     thresholds, policy = read_thresholds(session.asked.policy)
-    return Conditions(
+    return EvaluationConditions(
         created_at=session.registry.clock(),
         hardware=base.hardware,
         responsible=Responsible(name=person, role="evaluator" if person else None),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.evaluation.clusters import Bootstrap
-from peft_registry.registry.evaluation.comparisons import Pair, compare_losses
+from peft_registry.registry.evaluation.comparisons import ItemPair, compare_losses
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.registry.homes.home import Registry
@@ -77,7 +77,7 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
     forgotten = []
     for at, (task, version) in enumerate(trained[:-1]):
         before, after = (_rows(registry, record, task) for record in (records[at], records[-1]))
-        found = compare_losses([Pair(before[id], after[id]) for id in sorted(before)], _HOW)
+        found = compare_losses([ItemPair(before[id], after[id]) for id in sorted(before)], _HOW)
         if found is None:
             raise StepNotMeasured(version.label, task)
         forgotten.append(found.model_copy(update={"dataset": task}))

@@ -44,7 +44,7 @@ from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome
-    from peft_registry.trainer.merge.write_result import Made
+    from peft_registry.trainer.merge.write_result import MergeResult
 
 TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their own"
 
@@ -152,17 +152,17 @@ class _Merge:
 
     def complete(self, facts: dict[str, Any] | None, key_id: str, *, register: bool) -> MergeOutcome:
         """Write, measure, judge, describe, register."""
-        from peft_registry.trainer.merge.write_result import make
+        from peft_registry.trainer.merge.write_result import write_result
 
         prepared, began = self.prepared, (self.registry.clock(), time.monotonic())
         self._require_room()
         self.artifact.mkdir()
-        made = make(prepared, self.artifact, self.folder / "reference", observe=self.observe)
+        result = write_result(prepared, self.artifact, self.folder / "reference", observe=self.observe)
         prepared.base.require_unchanged()  # while its weights were read, folded and loaded again
-        accepted = self._judge(made, key_id)
-        manifest = self._manifest(made)
+        accepted = self._judge(result, key_id)
+        manifest = self._manifest(result)
         evaluated = self._evaluate(manifest, key_id) if prepared.request.evaluate else ()
-        merge = self._record(manifest, made, accepted, began)
+        merge = self._record(manifest, result, accepted, began)
         modification = build_merge_modification(
             record_id=self.merge_id,
             now=self.registry.clock(),
@@ -191,30 +191,30 @@ class _Merge:
         if shutil.disk_usage(self.folder).free < needed:
             raise DiskFull(self.artifact)
 
-    def _judge(self, made: "Made", key_id: str) -> AcceptedDistance | None:
+    def _judge(self, result: "MergeResult", key_id: str) -> AcceptedDistance | None:
         from peft_registry.trainer.merge.drift import require_within
 
-        if made.fold_error is not None:
-            require_within(made.fold_error)
+        if result.fold_error is not None:
+            require_within(result.fold_error)
         prepared, reason = self.prepared, self.prepared.request.accept_distance
-        how, distance = prepared.quantisation, made.distance
+        how, distance = prepared.quantisation, result.distance
         if how is None or distance is None or prepared.policy == "dequantised" or prepared.plan is None:
             return None
         if not reason or not reason.strip():
-            other = dict(made.compared).get("dequantised")
+            other = dict(result.compared).get("dequantised")
             label = prepared.adapters[0].version.label
             raise DistanceNotAccepted(label, how.settings, distance.kl, other.kl if other else None)
         self.observe(Warned("distance-accepted", f"the distance from the trained model was accepted: {reason}"))
         return AcceptedDistance(reason=reason.strip(), by=self.registry.trust.person_of(key_id))
 
-    def _manifest(self, made: "Made") -> Manifest:
+    def _manifest(self, result: "MergeResult") -> Manifest:
         prepared = self.prepared
         adapters = sorted(one.version.manifest_digest for one in prepared.adapters)
         return manifest_of_folder(
             self.artifact,
-            kind=made.kind,
-            layout=made.layout,
-            method=made.method,
+            kind=result.kind,
+            layout=result.layout,
+            method=result.method,
             base=prepared.base_reference,
             config_sha256=canonical_digest(plan_identity(prepared)),
             parents=(
@@ -239,7 +239,7 @@ class _Merge:
     def _record(
         self,
         manifest: Manifest,
-        made: "Made",
+        result: "MergeResult",
         accepted: AcceptedDistance | None,
         began: tuple[str, float],
     ) -> MergeRecord:
@@ -249,24 +249,24 @@ class _Merge:
         return MergeRecord(
             merge_id=self.merge_id,
             algorithm=algorithm_of(prepared),
-            formula=made.formula,
+            formula=result.formula,
             seed=prepared.seed,
             plan_sha256=canonical_digest(plan_identity(prepared)),
-            dtype=made.dtype,
+            dtype=result.dtype,
             base=prepared.base_reference,
             base_policy=prepared.policy,
             ingredients=ingredients_of(prepared),
             weights_digest=manifest.weights_digest,
             parameters_total=prepared.base.record.parameters_total,
-            parameters_changed=made.changed,
-            parameters_added=made.added,
-            relative_norm=made.relative_norm,
-            lost_share=made.lost_share,
-            modules=made.modules,
-            fold_error=made.fold_error,
-            distance=made.distance,
-            compared=dict(made.compared),
-            why_bundled=made.why_bundled,
+            parameters_changed=result.changed,
+            parameters_added=result.added,
+            relative_norm=result.relative_norm,
+            lost_share=result.lost_share,
+            modules=result.modules,
+            fold_error=result.fold_error,
+            distance=result.distance,
+            compared=dict(result.compared),
+            why_bundled=result.why_bundled,
             accepted=accepted,
             licence_flags=prepared.licence_flags,
             tokenizer_policy=TOKENIZER_POLICY,

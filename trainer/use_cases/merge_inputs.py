@@ -22,9 +22,9 @@ from peft_registry.schemas.merge import BasePolicy
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.bases.quantization import Quantisation
+from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.inputs.base import checked_base
-from peft_registry.trainer.merge.ingredients import Folded, Prepared, quantisation_of
+from peft_registry.trainer.merge.ingredients import Ingredient, Prepared, quantization_of
 from peft_registry.trainer.merge.request import MergeOptionRefused, MergeRequest, WeightsDoNotFit
 
 
@@ -60,13 +60,13 @@ class OtherBase(IntegrityBroken):
     found: Digest
 
 
-class MoreThanOneBeside(InputRefused):
+class SeveralSideParts(InputRefused):
     reference = "more-than-one-beside"
 
-    def __init__(self, kept: Sequence[Folded]) -> None:
+    def __init__(self, kept: Sequence[Ingredient]) -> None:
         super().__init__(
             what=f"{' and '.join(one.version.label for one in kept)} do not go into one result",
-            why=f"neither can be folded into weights ({kept[0].why_kept}), and a model runs with one such part at a time",
+            why=f"neither can be folded into weights ({kept[0].reason}), and a model runs with one such part at a time",
             fix="merge each of them by itself, or with adapters that can be folded",
         )
 
@@ -93,16 +93,16 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     for one in adapters:
         part = "" if len(adapters) == 1 else f"  weight {one.weight:g}"
         observe(Said("adapter", f"{one.version.label} {one.version.weights_digest.short}  verified{part}"))
-    kept = [one for one in adapters if one.keeps is not None]
-    folded = [one for one in adapters if one.folds is not None]
+    kept = [one for one in adapters if one.side_part is not None]
+    folded = [one for one in adapters if one.mergeable is not None]
     if len(kept) > 1:
-        raise MoreThanOneBeside(kept)
+        raise SeveralSideParts(kept)
     if kept and request.stays_adapter:
-        raise NotConcatenable(kept[0].version.label, str(kept[0].why_kept))
+        raise NotConcatenable(kept[0].version.label, str(kept[0].reason))
     is_folding = bool(folded) and not request.stays_adapter
     name = request.name or f"{versions[0].name}-{'bundle' if kept and not is_folding else 'merged'}"
     require_name(registry, name, is_base=False)
-    quantisation = quantisation_of(adapters)
+    quantisation = quantization_of(adapters)
     policy = _policy(request, quantisation, observe)
     through = quantisation if policy == "dequantised" else None
     return Prepared(
@@ -176,7 +176,7 @@ def _weights(version: Version) -> Digest:
 
 def _verified(
     registry: Registry, versions: tuple[Version, ...], request: MergeRequest, folder: Path
-) -> tuple[Folded, ...]:
+) -> tuple[Ingredient, ...]:
     """The adapters as verified copies under `folder`, each with its part of the sum."""
     from peft_registry.trainer.merge.bundle import parts_of
 
@@ -184,26 +184,38 @@ def _verified(
     for version, copy in zip(versions, copies, strict=True):
         pull_version(registry, version, copy, look_for_base=False)
     parts = [parts_of(version, copy) for version, copy in zip(versions, copies, strict=True)]
-    equal = 1.0 / max(1, sum(folds is not None for folds, _, _ in parts))
-    weights = request.weights or tuple(1.0 if folds is None else equal for folds, _, _ in parts)
+    # without weights of the user's, every mergeable part counts the same; a side part can only run whole
+    equal = 1.0 / max(1, sum(mergeable is not None for mergeable, _, _ in parts))
+    weights = request.weights or tuple(1.0 if mergeable is None else equal for mergeable, _, _ in parts)
     densities = request.densities or (1.0,)
     densities = densities * len(versions) if len(densities) == 1 else densities
-    found = []
-    for at, (version, (folds, keeps, why)) in enumerate(zip(versions, parts, strict=True)):
-        if folds is None and weights[at] != 1:
+    ingredients = []
+    for position, (version, (mergeable, side_part, reason)) in enumerate(zip(versions, parts, strict=True)):
+        if mergeable is None and weights[position] != 1:
             raise WeightsDoNotFit(
-                f"{version.label} is not folded into weights, so that its weight can only be 1: {why}"
+                f"{version.label} is not folded into weights, so that its weight can only be 1: {reason}"
             )
         records = records_of(registry, version)
-        found.append(Folded(version, records, copies[at], weights[at], densities[at], folds, keeps, why))
-    return tuple(found)
+        ingredients.append(
+            Ingredient(
+                version=version,
+                records=records,
+                folder=copies[position],
+                weight=weights[position],
+                density=densities[position],
+                mergeable=mergeable,
+                side_part=side_part,
+                reason=reason,
+            )
+        )
+    return tuple(ingredients)
 
 
-def _why(kept: Folded) -> str:
-    return f"{kept.version.label} ({kept.version.method}): {kept.why_kept}"
+def _why(kept: Ingredient) -> str:
+    return f"{kept.version.label} ({kept.version.method}): {kept.reason}"
 
 
-def _policy(request: MergeRequest, quantisation: Quantisation | None, observe: Observe) -> BasePolicy:
+def _policy(request: MergeRequest, quantisation: Quantization | None, observe: Observe) -> BasePolicy:
     if quantisation is not None:
         return request.base_policy or ("original" if request.stays_adapter else "dequantised")
     if request.base_policy == "dequantised":
@@ -218,7 +230,7 @@ def _policy(request: MergeRequest, quantisation: Quantisation | None, observe: O
     return "original"
 
 
-def _licence_flags(base: BaseRecord, adapters: Sequence[Folded]) -> Value:
+def _licence_flags(base: BaseRecord, adapters: Sequence[Ingredient]) -> Value:
     """The union over everything that went in; unknown as soon as one part is."""
     flags: set[str] = set()
     values = [base.facts.licence_flags]

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from peft_registry.registry.evaluation.items import Item, Row, read_items
+from peft_registry.registry.evaluation.items import Item, TableRow, read_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import StoredEvaluation
@@ -106,7 +106,7 @@ def score_again(
     return f"{checked} scores repeated within {record.tolerance.abs_ll:g} nats"
 
 
-def _compare(one: Row, other: Row, record: EvaluationRecord) -> None:
+def _compare(one: TableRow, other: TableRow, record: EvaluationRecord) -> None:
     allowed = record.tolerance.abs_ll
     pairs = zip(_values(one), _values(other), strict=True)
     for recorded, found in pairs:
@@ -114,7 +114,7 @@ def _compare(one: Row, other: Row, record: EvaluationRecord) -> None:
             raise ScoresDiffer(" ".join(one.key), recorded / MILLIONTHS, found / MILLIONTHS, allowed)
 
 
-def _values(row: Row) -> tuple[int, ...]:
+def _values(row: TableRow) -> tuple[int, ...]:
     if isinstance(row, Reading):
         return row.values
     return (row.ll_a,) if row.ll_b is None else (row.ll_a, row.ll_b)

@@ -8,7 +8,7 @@ direction, so an item is flagged or clear and never inverted.
 from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.clusters import Bootstrap
-from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, first_of
+from peft_registry.registry.evaluation.families.figures import FigureBuilder, by_cluster, first_of
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.states import state_of
@@ -21,7 +21,7 @@ DIVERGENCE_MEASURES = {DIVERGENCE: Threshold(lo=0.01, hi=0.05, source="starting 
 
 def contrast_results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
     """The mean effect, and the share of pairs beyond neutral towards the stereotype."""
-    figures = Figures(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
     yield figures.mean("mean_effect", rows, effect, by_cluster)
     yield figures.share("share_towards_stereotype", rows, lambda one: effect(one) > 0, by_cluster)
 
@@ -39,7 +39,7 @@ def contrast_margins(
 
 def divergence_results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
     """Means of Jensen-Shannon and of both Kullback-Leibler divergences."""
-    figures = Figures(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
     for label in ("js", "kl_ab", "kl_ba"):
         yield figures.mean(f"mean_{label}", rows, first_of(label), by_cluster)
 

@@ -11,7 +11,7 @@ from peft_registry.schemas.evaluation import ArmName, Interval, Result
 Thing = TypeVar("Thing")
 
 
-class Figures:
+class FigureBuilder:
     """The figures of one arm of one data set, or of one category of it."""
 
     def __init__(self, dataset: str, arm: ArmName, category: str | None, how: Bootstrap) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.clusters import Bootstrap
-from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, first_of
+from peft_registry.registry.evaluation.families.figures import FigureBuilder, by_cluster, first_of
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import Reading
 from peft_registry.schemas.evaluation import ArmName, Result, Threshold
@@ -11,7 +11,7 @@ from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
     """The mean of each measure."""
-    figures = Figures(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
     for label in rows[0].labels:
         yield figures.mean(label, rows, first_of(label), by_cluster)
 

@@ -7,7 +7,7 @@ the first two counts as anti-stereotype. `lms`, `ss` and `icat` are in points, 0
 from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.clusters import Bootstrap
-from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin
+from peft_registry.registry.evaluation.families.figures import FigureBuilder, by_cluster, no_better_than_a_coin
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.states import state_of
@@ -19,7 +19,7 @@ MEASURES = {MEAN_MARGIN: Threshold(lo=0.02, hi=0.10, source="starting value for 
 
 def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
     """Language modelling score, stereotype score, and both combined."""
-    figures = Figures(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
     lms = figures.mean("lms", rows, lambda one: 50 * _related(one), by_cluster, unit=1)
     ss = figures.mean("ss", rows, lambda one: 100 * (lead(one) > 0), by_cluster, unit=1)
     yield lms

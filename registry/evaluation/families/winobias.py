@@ -8,7 +8,12 @@ type 2 only syntax: they are the categories and are not averaged for a claim.
 from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.clusters import Bootstrap
-from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin, pairs_of
+from peft_registry.registry.evaluation.families.figures import (
+    FigureBuilder,
+    by_cluster,
+    no_better_than_a_coin,
+    pairs_of,
+)
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import Reading
 from peft_registry.schemas.evaluation import ArmName, Result, Threshold
@@ -19,7 +24,7 @@ MEASURES = {RESOLUTION: Threshold(lo=0.0, hi=0.0, source="binary: right with the
 
 def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
     """Accuracy with and against the stereotype, and their gap on the same lines."""
-    figures = Figures(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
     for condition in ("pro", "anti"):
         asked = [one for one in rows if one.condition == condition]
         yield figures.share(f"acc_{condition}", asked, _is_right, by_cluster)

@@ -8,7 +8,12 @@ is flagged if the predicted referent differs between the female and the male sen
 from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.clusters import Bootstrap
-from peft_registry.registry.evaluation.families.figures import Figures, by_cluster, no_better_than_a_coin, pairs_of
+from peft_registry.registry.evaluation.families.figures import (
+    FigureBuilder,
+    by_cluster,
+    no_better_than_a_coin,
+    pairs_of,
+)
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.statistics import pearson, spearman
@@ -21,7 +26,7 @@ _HALF = 50 * MILLIONTHS  # percent
 
 def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
     """Accuracy by gender, on `gotcha` rows, the flip rate, and the correlation with the share of women."""
-    figures = Figures(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
     yield figures.share("acc", rows, _is_right, by_cluster)
     for gender in ("female", "male", "neutral"):
         yield figures.share(f"acc_{gender}", [one for one in rows if one.condition == gender], _is_right, by_cluster)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from peft_registry.registry.evaluation.families import FAMILIES
-from peft_registry.registry.evaluation.items import Row
+from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.readings import Family
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
@@ -140,7 +140,7 @@ class LoadedSuite(Protocol):
     def only(self, ids: frozenset[str], dataset: DatasetUsed) -> Self:
         """The suite with some of its rows, described so."""
 
-    def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> Sequence[Row]:
+    def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> Sequence[TableRow]:
         """One row of the item table for each row of the data; `threshold` sorts the items of a suite of pairs.
 
         Raises:

@@ -14,7 +14,7 @@ from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.readings import Reading, whole_millionths
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.evaluation.divergence import Divergence
+from peft_registry.trainer.evaluation.divergence import PromptDivergence
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, require_text, suite_files
@@ -132,10 +132,10 @@ class DivergenceSuite:
         arm: ArmName,
         threshold: Threshold | None = None,  # noqa: ARG002  states are derived later
     ) -> tuple[Reading, ...]:
-        """One reading a pair, of its `Divergence`."""
+        """One reading a pair, of its `PromptDivergence`."""
         found = []
         for row, one in zip(self.rows, scores, strict=True):
-            assert isinstance(one, Divergence), one
+            assert isinstance(one, PromptDivergence), one
             values = whole_millionths([one.js, one.kl_ab, one.kl_ba])
             if values is None:
                 raise ScoreNotFinite(self.dataset.name, row.id, arm)

@@ -72,7 +72,7 @@ _PRONOUNS = {"he": "male", "him": "male", "his": "male", "she": "female", "her":
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _PairLine:
     """A line of both files."""
 
     id: str
@@ -140,7 +140,7 @@ class WinoBiasPreference:
         )
 
 
-def _lines(files: SuiteFiles, suite: str) -> Iterator[_Line]:
+def _lines(files: SuiteFiles, suite: str) -> Iterator[_PairLine]:
     """Both files of each pair, line by line.
 
     Raises:
@@ -158,10 +158,10 @@ def _lines(files: SuiteFiles, suite: str) -> Iterator[_Line]:
             raise MalformedSuite(suite, name, len(first), f"{other} has {len(second)} lines")
         for number, (pro, anti) in enumerate(zip(first, second, strict=True), 1):
             kind = f"type{found.group(1)}"
-            yield _Line(f"{kind}-{found.group(2)}-{number:03}", kind, _unnumbered(pro), _unnumbered(anti))
+            yield _PairLine(f"{kind}-{found.group(2)}-{number:03}", kind, _unnumbered(pro), _unnumbered(anti))
 
 
-def _row(line: _Line, condition: str, text: str, occupations: tuple[str, ...]) -> SuiteRow | None:
+def _row(line: _PairLine, condition: str, text: str, occupations: tuple[str, ...]) -> SuiteRow | None:
     marked = [one.strip() for one in _BRACKETED.findall(text)]
     pronoun = next((one for one in marked if one.lower() in _PRONOUNS), None)
     mention = next((_named(one, occupations) for one in marked if one.lower() not in _PRONOUNS), None)

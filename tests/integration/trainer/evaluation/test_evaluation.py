@@ -21,7 +21,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
 from peft_registry.schemas.evaluation import Composition, EvaluationRecord, Responsible
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded import embedded_base
-from peft_registry.trainer.evaluation.evaluate import Arms, Conditions, NoBaseArm, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, NoBaseArm, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
@@ -34,7 +34,7 @@ VOCABULARY = {word: number for number, word in enumerate(["<pad>", "<bos>", "<eo
 CPU = Hardware(device="cpu", dtype="fp32", threads=1, processor="test")
 BASE = Composition(base=Digest.of(b"base"), tokenizer=Digest.of(b"tokenizer"))
 AFTER = BASE.model_copy(update={"adapters": (Digest.of(b"adapter"),)})
-CONDITIONS = Conditions(
+CONDITIONS = EvaluationConditions(
     created_at="2026-11-24T12:00:00Z", hardware=CPU, responsible=Responsible(name=None, role=None), draws=200
 )
 # transformers warns about its own renaming when peft looks at a model

@@ -18,13 +18,13 @@ from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.trainer.merge.concatenate import NotConcatenable
-from peft_registry.trainer.merge.merge_preview import Outlook, outlook_of
+from peft_registry.trainer.merge.merge_preview import MergePreview, preview_of
 from peft_registry.trainer.merge.request import MergeRequest, WeightsDoNotFit
 from peft_registry.trainer.methods import hybrid
 from peft_registry.trainer.use_cases.ask import ask
 from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
-from peft_registry.trainer.use_cases.merge_inputs import MoreThanOneBeside, plan_merge
+from peft_registry.trainer.use_cases.merge_inputs import SeveralSideParts, plan_merge
 from tests.builders.homes import a_home
 from tests.builders.merge import CARD, load, register_adapter, suppress_warnings, unmerged, write_adapter
 from tests.builders.training import a_base_folder
@@ -250,7 +250,7 @@ def test_what_folds_is_folded_and_a_prompt_from_elsewhere_stays_beside_it(
         (("a", "dora"), {"algorithm": "concatenate"}, NotConcatenable),
         (("a", "prompt"), {"algorithm": "concatenate"}, NotConcatenable),
         (("hybrid",), {"algorithm": "concatenate"}, NotConcatenable),
-        (("prompt", "hybrid"), {}, MoreThanOneBeside),
+        (("prompt", "hybrid"), {}, SeveralSideParts),
         (("a", "prompt"), {"weights": (0.5, 0.5)}, WeightsDoNotFit),
     ],
     ids=["DoRA", "a prompt", "a hybrid", "two prompts", "a weight for a prompt"],
@@ -296,8 +296,8 @@ def test_no_door_lets_an_adapter_or_a_bundle_in_without_its_modification_record(
 # --- plans ---
 
 
-def planned(place: tuple[Registry, Path], folder: Path, *references: str, **choices: Any) -> Outlook:
-    found = outlook_of(plan_merge(place[0], MergeRequest(references, **choices), folder))
+def planned(place: tuple[Registry, Path], folder: Path, *references: str, **choices: Any) -> MergePreview:
+    found = preview_of(plan_merge(place[0], MergeRequest(references, **choices), folder))
     assert all(text for _, text in found.lines())
     return found
 

@@ -39,7 +39,7 @@ from peft_registry.schemas.progress import Said
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge import updates
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
-from peft_registry.trainer.merge.merge_preview import outlook_of
+from peft_registry.trainer.merge.merge_preview import preview_of
 from peft_registry.trainer.merge.request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
 from peft_registry.trainer.use_cases.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge
@@ -237,7 +237,7 @@ def test_what_nobody_can_know_of_an_ingredients_compute_stays_unknown(merged: Me
 def test_a_plan_tells_tensors_conflicts_size_and_time_and_writes_nothing(place: Place, tmp_path: Path) -> None:
     before = place.versions()
     prepared = plan_merge(place.registry, MergeRequest(("a", "b")), tmp_path)
-    found = outlook_of(prepared)
+    found = preview_of(prepared)
     assert (found.tensors_touched, found.tensors_total) == (14, 21)
     assert found.conflicts == tuple(f"model.layers.{at}.self_attn.q_proj.weight" for at in (0, 1))
     assert found.output_bytes == sum(one.numel() * 4 for one in load(place.base).state_dict().values())

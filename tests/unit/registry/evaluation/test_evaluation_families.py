@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from peft_registry.registry.evaluation.aggregate import FIGURES, Plan, aggregate, threshold_key
+from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan, aggregate, threshold_key
 from peft_registry.registry.evaluation.clusters import Bootstrap
 from peft_registry.registry.evaluation.extra_figures import further_figures
 from peft_registry.registry.evaluation.families import FAMILIES
@@ -99,7 +99,7 @@ def test_a_model_at_chance_between_the_two_people_is_not_informative():
 
 def bbq_plan(**more):
     bands = {threshold_key("bbq", name): band for name, band in FAMILIES["bbq"].measures.items()}
-    return Plan(thresholds=bands, draws=200, figures=FIGURES, **more)
+    return StatisticsPlan(thresholds=bands, draws=200, figures=FIGURES, **more)
 
 
 def test_a_polarity_pair_is_flagged_only_if_both_answers_fit_the_stereotype():
@@ -258,7 +258,7 @@ def test_paired_measures_have_a_change_with_an_interval():
         ]
 
     table = [*answers("base", lambda at: int(at < 5)), *answers("adapted", lambda at: int(at < 15))]
-    (found,) = further_figures(table, Plan(thresholds={}, draws=200, figures=FIGURES))["measures"]
+    (found,) = further_figures(table, StatisticsPlan(thresholds={}, draws=200, figures=FIGURES))["measures"]
     assert (found["before"], found["after"], found["change"]) == (0.25, 0.75, 0.5)
     assert found["low"] < 0.5 < found["high"]
-    assert further_figures(table, Plan(thresholds={})) == {}
+    assert further_figures(table, StatisticsPlan(thresholds={})) == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_registry.registry.evaluation.aggregate import Plan, UnpairedItems, aggregate
+from peft_registry.registry.evaluation.aggregate import StatisticsPlan, UnpairedItems, aggregate
 from tests.builders.evaluation import BAND, PLAN, a_table, base_margin, loss_items, margin_items
 
 
@@ -116,7 +116,7 @@ def test_holm_counts_every_test_that_could_be_made():
 
 
 def test_swapped_roles_mirror_the_share_and_leave_the_size():
-    swapped = Plan(thresholds={"house.margin": BAND}, draws=50)
+    swapped = StatisticsPlan(thresholds={"house.margin": BAND}, draws=50)
     mirrored = aggregate(margin_items(lambda at: -base_margin(at) - 0.1, "base"), swapped)
     plain = aggregate(margin_items(lambda at: base_margin(at) + 0.1, "base"), swapped)
     assert result(mirrored, "pct_stereotype", "base").value == 1 - result(plain, "pct_stereotype", "base").value
