@@ -228,6 +228,13 @@ class ItemTable(Document):
 
 
 class Tolerance(Document):
+    """How far a score may be from its record, in nats, when it is computed again.
+
+    `max_state_changes` bounds the items of a whole table that may change their state. It is recorded for a reader who scores
+    everything again on another machine; `registry evaluate --recheck --sample` scores some items, of which no number of changes
+    in the whole table follows, so it holds each value to `abs_ll` and reads nothing else.
+    """
+
     abs_ll: float = 1e-3
     max_state_changes: int = 0
 
