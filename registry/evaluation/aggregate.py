@@ -110,6 +110,7 @@ def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigur
     )
 
 
+_Question = tuple[str, str | None, str, str, str, tuple[str, ...], tuple[int, ...]]  # a reading without its answer
 _Table = Mapping[tuple[str, Metric, str], Mapping[ArmName, tuple[Item, ...]]]
 _Readings = Mapping[tuple[str, Family], Mapping[ArmName, tuple[Reading, ...]]]
 
@@ -137,13 +138,14 @@ def derived_items(readings: _Readings, plan: StatisticsPlan) -> Iterator[Item]:
 
 
 def _require_same(arms: Mapping[ArmName, tuple[Reading, ...]], before: ArmName, after: ArmName) -> None:
-    first, second = (
-        {(one.id, one.category, one.cluster, one.condition, one.unit, one.labels, one.tokens) for one in arms[arm]}
-        for arm in (before, after)
-    )
-    unpaired = first ^ second
+    unpaired = _questions(arms[before]) ^ _questions(arms[after])
     if unpaired:
         raise UnpairedItems(arms[before][0].dataset, (before, after), min(unpaired, key=str)[0])
+
+
+def _questions(readings: Sequence[Reading]) -> set[_Question]:
+    """What was asked, without the answers: it must be the same in both arms."""
+    return {(row.id, row.category, row.cluster, row.condition, row.unit, row.labels, row.tokens) for row in readings}
 
 
 def _in_arm_order(groups: Mapping[ArmName, list[Any]]) -> dict[ArmName, tuple[Any, ...]]:  # items, or readings
@@ -183,7 +185,7 @@ def _perplexity(loss: Result) -> Result:
     ci = loss.ci
     if ci is not None:
         ci = ci.model_copy(update={"low": math.exp(ci.low), "high": math.exp(ci.high), "method": f"exp of {ci.method}"})
-    value = None if loss.value is None else math.exp(min(loss.value, 700.0))
+    value = None if loss.value is None else math.exp(min(loss.value, 700.0))  # beyond 709 a double overflows
     return loss.model_copy(update={"metric": "perplexity", "value": value, "ci": ci})
 
 
@@ -213,21 +215,24 @@ def _comparisons(
     for arms in _of_metric(table, "margin"):
         pairs = paired(arms, plan.before, plan.after)
         control = next((paired(arms, plan.before, arm) for arm in plan.controls if arm in arms), [])
-        for category in [None, *_categories(pair.before for pair in pairs)] if pairs else []:
-            chosen, beside = in_category(pairs, category), in_category(control, category)
-            drafts.append(
-                (compare_pairs(chosen, category=category, how=plan.bootstrap, control=beside), chosen, beside)
-            )
+        if not pairs:
+            continue
+        for category in [None, *_categories(pair.before for pair in pairs)]:
+            chosen = in_category(pairs, category)
+            chosen_control = in_category(control, category)
+            draft = compare_pairs(chosen, category=category, how=plan.bootstrap, control=chosen_control)
+            drafts.append((draft, chosen, chosen_control))
+    # Holm's correction is over all tests of the evaluation, so nothing can be concluded before every draft is there
     corrected = with_holm([draft for draft, _, _ in drafts])
-    for one, (_, pairs, control) in zip(corrected, drafts, strict=True):
+    for comparison, (_, pairs, control) in zip(corrected, drafts, strict=True):
         yield conclude(
-            one,
+            comparison,
             found=outcomes_of(pairs),
             noise=outcomes_of(control) if control else None,
-            threshold=plan.thresholds[threshold_key(one.dataset, one.metric)],
+            threshold=plan.thresholds[threshold_key(comparison.dataset, comparison.metric)],
             is_clustered=len({pair.before.cluster for pair in pairs}) < len(pairs),
             confounded=guards.confounded,
-            silent=silent.get(one.dataset),
+            silent=silent.get(comparison.dataset),
             wide=WIDE if plan.figures >= 2 else None,
         )
 
@@ -258,11 +263,11 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
         for pair in paired(arms, plan.before, plan.after)
     ]
     less_likely = sum(_both_less_likely(pair) for pair in pairs)
-    neutral = next((one for one in losses if one.dataset == NEUTRAL), None)
-    whole = {(one.metric, one.arm): one.value for one in results if one.category is None}
-    lms, acc = (
-        (whole.get((metric, plan.before)), whole.get((metric, plan.after))) for metric in ("lms", "acc_disambig")
-    )
+    neutral = next((loss for loss in losses if loss.dataset == NEUTRAL), None)
+    whole = {(result.metric, result.arm): result.value for result in results if result.category is None}
+    lms = (whole.get(("lms", plan.before)), whole.get(("lms", plan.after)))
+    acc = (whole.get(("acc_disambig", plan.before)), whole.get(("acc_disambig", plan.after)))
+    lost_language = neutral is not None and neutral.after > neutral.before * plan.neutral_loss_ratio
     return Guards(
         neutral_loss_before=neutral.before if neutral else None,
         neutral_loss_after=neutral.after if neutral else None,
@@ -271,9 +276,8 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
         lms_after=lms[1],
         acc_disambig_before=acc[0],
         acc_disambig_after=acc[1],
-        confounded=(neutral is not None and neutral.after > neutral.before * plan.neutral_loss_ratio)
-        or _fell(lms, plan.lms_points)
-        or _fell(acc, plan.acc_disambig),
+        # any of the three explains fewer flagged items without a change of preference
+        confounded=lost_language or _fell(lms, plan.lms_points) or _fell(acc, plan.acc_disambig),
     )
 
 
@@ -296,7 +300,8 @@ def paired(arms: Mapping[ArmName, tuple[Item, ...]], before: ArmName, after: Arm
     """
     if before not in arms or after not in arms:
         return []
-    first, second = ({_same(item): item for item in arms[arm]} for arm in (before, after))
+    first = {_same(item): item for item in arms[before]}
+    second = {_same(item): item for item in arms[after]}
     unpaired = first.keys() ^ second.keys()
     if unpaired:
         raise UnpairedItems(arms[before][0].dataset, (before, after), min(unpaired, key=str)[0])

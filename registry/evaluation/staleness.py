@@ -1,7 +1,7 @@
 """Whether an evaluation still speaks of what is served. Pure.
 
 An evaluation binds to compositions by digest. It is stale for every other one: a merged version is not the adapter that went
-into it, a quantised base is not the base. Stale is shown, and refused by a gate; it never makes a version unverified.
+into it, a quantized base is not the base. Stale is shown, and refused by a gate; it never makes a version unverified.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _WORDS = {
     "adapters": "other weights on it",
     "tokenizer": "another tokenizer",
     "chat_template": "another chat template",
-    "quantisation": "another quantisation",
+    "quantisation": "another quantization",
     "dtype": "another number format",
 }
 
@@ -33,13 +33,13 @@ class Staleness:
         return f"stale: it was made of {', '.join(self.differences)} (composition {self.evaluated.short})"
 
 
-def base_composition(base: BaseIdentity, quantisation: str | None = None) -> Composition:
-    """A base as it is scored: its identity, tokenizer and template, perhaps quantised, computed in fp32."""
+def base_composition(base: BaseIdentity, quantization: str | None = None) -> Composition:
+    """A base as it is scored: its identity, tokenizer and template, perhaps quantized, computed in fp32."""
     return Composition(
         base=canonical_digest(base.to_json()),
         tokenizer=base.tokenizer,
         chat_template=base.chat_template,
-        quantisation=quantisation,
+        quantisation=quantization,
         dtype="float32",
     )
 

@@ -100,7 +100,9 @@ def mcnemar_mid_p(b: int, c: int) -> float | None:
     if n < MIN_DISCORDANT:
         return None
     observed = float(Fraction(math.comb(n, min(b, c)), 1 << n))
-    return 1.0 - observed / 2 if b == c else mcnemar_exact(b, c) - observed
+    if b == c:
+        return 1.0 - observed / 2
+    return mcnemar_exact(b, c) - observed
 
 
 def mcnemar_corrected(b: int, c: int) -> float:
@@ -113,22 +115,27 @@ def pearson(points: Sequence[tuple[float, float]]) -> float | None:
     """Pearson's correlation; None for fewer than three points or where one side does not vary."""
     if len(points) < 3:
         return None
-    first, second = (math.fsum(point[side] for point in points) / len(points) for side in (0, 1))
-    across = math.fsum((x - first) * (y - second) for x, y in points)
-    spread = math.fsum((x - first) ** 2 for x, _ in points) * math.fsum((y - second) ** 2 for _, y in points)
-    return across / math.sqrt(spread) if spread > 0 else None
+    mean_x = math.fsum(x for x, _ in points) / len(points)
+    mean_y = math.fsum(y for _, y in points) / len(points)
+    covariance = math.fsum((x - mean_x) * (y - mean_y) for x, y in points)
+    variances = math.fsum((x - mean_x) ** 2 for x, _ in points) * math.fsum((y - mean_y) ** 2 for _, y in points)
+    if variances > 0:
+        return covariance / math.sqrt(variances)
+    return None  # one side does not vary
 
 
 def spearman(points: Sequence[tuple[float, float]]) -> float | None:
     """Spearman's rank correlation, ties at their mean rank; None as for `pearson`."""
-    return pearson(list(zip(*(_ranks([point[side] for point in points]) for side in (0, 1)), strict=True)))
+    ranks_x = _ranks([x for x, _ in points])
+    ranks_y = _ranks([y for _, y in points])
+    return pearson(list(zip(ranks_x, ranks_y, strict=True)))
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    places: dict[float, list[int]] = {}
-    for place, value in enumerate(sorted(values)):
-        places.setdefault(value, []).append(place)
-    return [sum(places[value]) / len(places[value]) for value in values]
+    positions: dict[float, list[int]] = {}  # of equal values: their mean is the rank of each
+    for position, value in enumerate(sorted(values)):
+        positions.setdefault(value, []).append(position)
+    return [sum(positions[value]) / len(positions[value]) for value in values]
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -137,6 +144,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     adjusted = [0.0] * len(p_values)
     running = 0.0
     for rank, index in enumerate(order):
+        # stepping down: no adjusted p may be smaller than that of a smaller raw p
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
     return tuple(adjusted)
@@ -191,20 +199,22 @@ def _draw_ratios(top: NDArray[np.int64], bottom: NDArray[np.int64], *, seed: int
     parts: list[NDArray[np.float64]] = []
     for start in range(0, draws, rows_at_once):
         rows = min(rows_at_once, draws - start)
-        raw = source.random_raw(rows * clusters).reshape(rows, clusters)
+        raw = source.random_raw(rows * clusters).reshape(rows, clusters)  # a row is a draw
         chosen = ((raw >> np.uint64(32)) * np.uint64(clusters) >> np.uint64(32)).astype(np.int64)
-        above, below = top[chosen].sum(axis=1), bottom[chosen].sum(axis=1)
-        kept = below > 0
-        parts.append(above[kept] / below[kept])
+        numerator = top[chosen].sum(axis=1)  # (rows,)
+        denominator = bottom[chosen].sum(axis=1)
+        kept = denominator > 0  # a draw without a denominator has no ratio; the caller counts how many were lost
+        parts.append(numerator[kept] / denominator[kept])
     return np.concatenate(parts)
 
 
 def _quantile_of(ordered: NDArray[np.float64], share: float) -> float:
     """Linear between the two neighbouring order statistics (Hyndman and Fan's type 7)."""
-    place = (len(ordered) - 1) * share
-    index = min(int(place), len(ordered) - 2)
-    low, high = float(ordered[index]), float(ordered[index + 1])
-    return low + (place - index) * (high - low)
+    position = (len(ordered) - 1) * share
+    index = min(int(position), len(ordered) - 2)  # the last position has no right neighbour
+    low = float(ordered[index])
+    high = float(ordered[index + 1])
+    return low + (position - index) * (high - low)
 
 
 def _quantile(level: float) -> float:

@@ -25,7 +25,7 @@ CHANGES = {
     "merged": ({"adapters": (Digest.of(b"merged"),)}, "other weights on it"),
     "a second adapter": ({"adapters": (Digest.of(b"adapter"), Digest.of(b"more"))}, "other weights on it"),
     "another order of adapters": ({"adapters": (Digest.of(b"more"), Digest.of(b"adapter"))}, "other weights on it"),
-    "quantised": ({"quantisation": "nf4"}, "another quantisation"),
+    "quantised": ({"quantisation": "nf4"}, "another quantization"),
     "another tokenizer": ({"tokenizer": Digest.of(b"other")}, "another tokenizer"),
     "a chat template": ({"chat_template": Digest.of(b"chat")}, "another chat template"),
     "another base": ({"base": Digest.of(b"other")}, "another base"),
