@@ -77,7 +77,7 @@ def evaluate_merged(
 
 def _parent(prepared: Prepared, one: Ingredient) -> Any:
     """An ingredient as it was trained: its base, in 4 bits where it was, with the adapter."""
-    block = described(one.quantisation) if one.quantisation else None
+    block = described(one.quantization) if one.quantization else None
     base = load_base(prepared.base.folder, dtype="fp32", device="cpu", quantization=block)[0]
     return load_artifact(one.records.manifest, base, one.folder)
 

@@ -99,7 +99,9 @@ def fold(adapter: Adapter, names: ModelNames) -> Folding:
     for parameter, update in _changes(adapter, names):
         earlier = by_parameter.get(parameter)
         by_parameter[parameter] = update if earlier is None else Chain(earlier, update)
-    return _tied(by_parameter, names) if names.is_tied else _placed(by_parameter, names)
+    if names.is_tied:
+        return _tied(by_parameter, names)
+    return _placed(by_parameter, names)
 
 
 def _changes(adapter: Adapter, names: ModelNames) -> Iterator[tuple[str, Update]]:
@@ -153,15 +155,16 @@ def _of_module(
         parameter = _known(adapter, f"{inner}.weight", tensor.name, names)
         yield parameter, TokenRows(tensor, _token_indices(adapter, inner, tensor))
     else:
-        one = next(iter(parts.values()))
-        raise AdapterTensorUnmatched(adapter, one.name, "its partner is missing from the file")
+        lonely = next(iter(parts.values()))
+        raise AdapterTensorUnmatched(adapter, lonely.name, "its partner is missing from the file")
 
 
 def _low_rank(
     adapter: Adapter, module: str, wraps: int, parts: dict[str, StoredTensor], names: ModelNames
 ) -> Iterator[tuple[str, Update]]:
     left = dict(parts)
-    a, b = left.pop(_LORA_A, None), left.pop(_LORA_B, None)
+    a = left.pop(_LORA_A, None)
+    b = left.pop(_LORA_B, None)
     if a is None or b is None:
         raise AdapterTensorUnmatched(adapter, next(iter(parts.values())).name, "its partner is missing from the file")
     parameter = _known(adapter, _target(adapter, module, wraps, names), a.name, names)
@@ -289,14 +292,16 @@ def _on_tensor(tensor: str, update: Update, place: Placed, names: ModelNames) ->
 
 def _tied(by_parameter: dict[str, Update], names: ModelNames) -> Folding:
     rest = dict(by_parameter)
-    of_embedding, of_head = rest.pop(names.embedding, None), rest.pop(names.head or "", None)
+    of_embedding = rest.pop(names.embedding, None)
+    of_head = rest.pop(names.head or "", None)
     for parameter, update in ((names.embedding, of_embedding), (str(names.head), of_head)):
         if not isinstance(update, Replacement | TokenRows | None) or (
             parameter == names.head and isinstance(update, TokenRows)
         ):
             raise TiedMergeRefused(parameter)
     folding = _placed(rest, names)
-    updates, head = dict(folding.updates), str(names.head)
+    updates = dict(folding.updates)
+    head = str(names.head)
     if of_embedding is None and of_head is None:
         return folding
     stays_tied = isinstance(of_embedding, TokenRows) and of_head is None

@@ -37,7 +37,7 @@ class Ingredient:
     reason: str | None = None
 
     @property
-    def quantisation(self) -> str | None:
+    def quantization(self) -> str | None:
         return self.records.manifest.base.quantisation if self.records.manifest.base else None
 
 
@@ -90,7 +90,7 @@ class Prepared:
     @property
     def base_reference(self) -> BaseReference:
         """The base as the result's manifest names it; an adapter or a bundle still stands on it as the adapters did."""
-        how = self.quantisation if self.plan is None else None
+        how = self.quantization if self.plan is None else None
         return BaseReference(
             identity=self.base.record.identity,
             manifest=self.base.version.manifest_digest,
@@ -98,8 +98,8 @@ class Prepared:
         )
 
     @property
-    def quantisation(self) -> Quantization | None:
-        """How the base was quantised while the adapters were trained, if it was for any."""
+    def quantization(self) -> Quantization | None:
+        """How the base was quantized while the adapters were trained, if it was for any."""
         return quantization_of(self.adapters)
 
 
@@ -136,16 +136,16 @@ def ingredients_of(prepared: Prepared) -> tuple[MergeIngredient, ...]:
             method=one.version.method,
             weight=one.weight,
             density=one.density,
-            quantisation=one.quantisation,
+            quantisation=one.quantization,
         )
         for one in ordered
     )
 
 
 def quantization_of(adapters: Sequence[Ingredient]) -> Quantization | None:
-    """How the base of these adapters was quantised, and in which number format it was loaded before, as the run recorded."""
+    """How the base of these adapters was quantized, and in which number format it was loaded before, as the run recorded."""
     for one in adapters:
-        if one.quantisation:
+        if one.quantization:
             run = one.records.run
-            return Quantization(one.quantisation, "BF16" if run is None or run.environment.dtype == "bf16" else "F32")
+            return Quantization(one.quantization, "BF16" if run is None or run.environment.dtype == "bf16" else "F32")
     return None

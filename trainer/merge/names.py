@@ -44,7 +44,7 @@ class ModelNames:
     """The parameters of a model, in its own order, and the place of each tensor of its checkpoint.
 
     `embedding` and `head` are parameter names; the head is None in a model without one. `transposed` are parameters that
-    a layer of three dimensions stores as (expert, in, out); `quantised` are those that loading in 4 bits would quantise.
+    a layer of three dimensions stores as (expert, in, out); `quantized` are those that loading in 4 bits would quantize.
     """
 
     parameters: Mapping[str, tuple[int, ...]]
@@ -53,7 +53,7 @@ class ModelNames:
     embedding: str
     head: str | None
     transposed: frozenset[str]
-    quantised: frozenset[str]
+    quantized: frozenset[str]
 
     def of_module(self, module: str) -> tuple[str, ...]:
         """The parameters that a module holds itself, in its order."""
@@ -87,11 +87,11 @@ def model_names(folder: Path, tensors: Iterable[StoredTensor]) -> ModelNames:
             if getattr(module, "is_transposed", False)
             for own, _ in module.named_parameters(recurse=False)
         ),
-        quantised=_quantised(model),
+        quantized=_quantized(model),
     )
 
 
-def _quantised(model: Any) -> frozenset[str]:
+def _quantized(model: Any) -> frozenset[str]:
     """transformers' rule for bitsandbytes: every plain linear layer but the output head and what is tied or kept wide."""
     import torch
     from transformers.quantizers.base import HfQuantizer

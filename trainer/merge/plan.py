@@ -39,19 +39,19 @@ class PlannedAdapter:
 class TensorJob:
     """One tensor of the result: the base's tensor that it starts from, and what each adapter does to it (by position).
 
-    `quantisation`: the base's tensor first goes through 4 bits, as it did when the adapters were trained.
+    `quantization`: the base's tensor first goes through 4 bits, as it did when the adapters were trained.
     """
 
     name: str
     source: StoredTensor
     dtype: str
     updates: tuple[tuple[int, Update], ...] = ()
-    quantisation: Quantization | None = None
+    quantization: Quantization | None = None
 
     @property
     def is_copied(self) -> bool:
         """The result has the base's very bytes."""
-        return not self.updates and self.quantisation is None and self.dtype == self.source.dtype
+        return not self.updates and self.quantization is None and self.dtype == self.source.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -126,7 +126,7 @@ class MergePlan:
 
     @property
     def touched(self) -> tuple[TensorJob, ...]:
-        return tuple(job for job in self.jobs() if job.updates or job.quantisation)
+        return tuple(job for job in self.jobs() if job.updates or job.quantization)
 
     @property
     def conflicts(self) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ class MergePlan:
         """Memory for numbers at the most, besides libraries: buffers of a block, or of the largest changed tensor."""
         blocks = workers * BLOCK_ELEMENTS * 4 * 6
         whole = max((job.parameters for job in self.touched), default=0)
-        if self.is_blockwise and not any(job.quantisation for job in self.touched):
+        if self.is_blockwise and not any(job.quantization for job in self.touched):
             return blocks
         return blocks + workers * whole * 4 * (3 + 2 * len(self.ingredients))
 
@@ -155,7 +155,7 @@ def make_plan(
     algorithm: Algorithm = "linear",
     seed: int = 0,
     dtype: str | None = None,
-    quantisation: Quantization | None = None,
+    quantization: Quantization | None = None,
 ) -> MergePlan:
     """The plan of folding `ingredients` into the base.
 
@@ -167,7 +167,7 @@ def make_plan(
         algorithm: for several; one adapter at weight 1 is folded by `linear`.
         seed: of the random choice, for dare.
         dtype: safetensors name of the result's number format; None keeps each tensor's own.
-        quantisation: fold into what the base became in 4 bits, not into the base itself.
+        quantization: fold into what the base became in 4 bits, not into the base itself.
     """
     ordered = tuple(sorted(ingredients, key=lambda one: one.share.identity))
     is_untied = any(one.folding.is_untied for one in ordered)
@@ -178,7 +178,7 @@ def make_plan(
             for at, one in enumerate(ordered)
             if (update := one.folding.updates.get(tensor.name)) is not None
         )
-        through = quantisation if names.placed[tensor.name].parameter in names.quantised else None
+        through = quantization if names.placed[tensor.name].parameter in names.quantized else None
         files.setdefault(tensor.path.name, []).append(
             TensorJob(tensor.name, tensor, _format(tensor, dtype), updates, through)
         )

@@ -20,7 +20,7 @@ _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
 def plan_of(
-    base: Path, adapters: Sequence[Ingredient], request: MergeRequest, *, quantisation: Quantization | None = None
+    base: Path, adapters: Sequence[Ingredient], request: MergeRequest, *, quantization: Quantization | None = None
 ) -> MergePlan:
     """The plan of folding verified adapters into a checked base folder.
 
@@ -50,5 +50,5 @@ def plan_of(
         algorithm=algorithm,
         seed=request.seed,
         dtype=FORMATS[request.dtype] if request.dtype else None,
-        quantisation=quantisation,
+        quantization=quantization,
     )

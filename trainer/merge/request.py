@@ -21,8 +21,8 @@ _EVERY_ALGORITHM = (*ALGORITHMS, *FACTOR_ALGORITHMS)
 class FourBitMergeRefused(InputRefused):
     reference = "four-bit-merge-refused"
     what = "nothing is merged in 4 bits"
-    why = "quantised weights lie on a coarse grid, and a small change rounds back to where it was: the adapter is lost"
-    fix = "merge to bf16 (--dtype bf16), with --base-policy dequantised for an adapter trained on a quantised base"
+    why = "quantized weights lie on a coarse grid, and a small change rounds back to where it was: the adapter is lost"
+    fix = "merge to bf16 (--dtype bf16), with --base-policy dequantised for an adapter trained on a quantized base"
 
 
 class UnknownAlgorithm(InputRefused):

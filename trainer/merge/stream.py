@@ -112,8 +112,9 @@ class _WeightsWriter:
         """Write a buffer whole."""
         view = memoryview(data).cast("B")
         while view:
-            done = os.pwrite(self.descriptor, view, position)
-            view, position = view[done:], position + done
+            written = os.pwrite(self.descriptor, view, position)
+            view = view[written:]
+            position += written
 
 
 def header_bytes(file: OutputFile) -> bytes:
@@ -154,8 +155,11 @@ class _Buffers:
     new: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stored, self.result = (torch.empty(self.elements * 4, dtype=torch.uint8) for _ in range(2))
-        self.weight, self.meant, self.new = (torch.empty(self.elements) for _ in range(3))
+        self.stored = torch.empty(self.elements * 4, dtype=torch.uint8)
+        self.result = torch.empty(self.elements * 4, dtype=torch.uint8)
+        self.weight = torch.empty(self.elements)
+        self.meant = torch.empty(self.elements)
+        self.new = torch.empty(self.elements)
 
     def fitting(self, elements: int) -> "_Buffers":
         """These, or for a larger block others that last as long as it."""
@@ -218,7 +222,8 @@ class _Engine:
         for file in self.plan.files:
             for job in file.jobs:
                 opened = _OpenJob(job, file.name, tuple(self._blocks(job)))
-                opened.sums, opened.left = [None] * len(opened.blocks), len(opened.blocks)
+                opened.sums = [None] * len(opened.blocks)
+                opened.left = len(opened.blocks)
                 self.jobs.append(opened)
                 for at in range(len(opened.blocks)):
                     yield opened, at
@@ -234,7 +239,7 @@ class _Engine:
 
     def _is_whole(self, job: TensorJob) -> bool:
         """The tensor is worked on at once: its entries depend on each other, or its change has no factors to measure."""
-        if job.quantisation or any(update.needs_all_rows for _, update in job.updates):
+        if job.quantization or any(update.needs_all_rows for _, update in job.updates):
             return True
         if not job.updates:
             return False
@@ -258,7 +263,8 @@ class _Engine:
     def _block(self, opened: _OpenJob, at: int, buffers: _Buffers) -> None:
         job, (begin, end) = opened.job, opened.blocks[at]
         rows, columns = matrix_of(job.shape)
-        output, file = self.outputs[opened.file], self.files[job.source.path]
+        output = self.outputs[opened.file]
+        file = self.files[job.source.path]
         row_bytes = job.bytes // max(rows, 1)
         buffers = buffers.fitting((end - begin) * max(columns, row_bytes // 4))
         if job.is_copied:
@@ -275,13 +281,15 @@ class _Engine:
         """The new rows in the result's format; their sums are kept."""
         job, (begin, end) = opened.job, opened.blocks[at]
         weight = _as(buffers.weight, stored).copy_(stored)
-        start = weight if job.quantisation is None else quantised(stored, job.quantisation).float()
+        start = weight
+        if job.quantization is not None:  # the adapters were trained on what the base became in 4 bits
+            start = quantized(stored, job.quantization).float()
         if job.updates:
             self._load(opened)
             meant, new = self._meant(opened, start, begin, end, buffers)
         else:
             meant, new = _as(buffers.meant, start).zero_(), start
-        if start is not weight:
+        if start is not weight:  # going through 4 bits is part of the change to the base as it is stored
             meant = new - weight
         result = _as(buffers.result.view(DTYPES[job.dtype]), new).copy_(new)
         sums = BlockSums.of(weight, meant, result, scratch=_as(buffers.new, weight))
@@ -317,7 +325,7 @@ class _Engine:
                 parts = self.plan.ingredients
                 opened.loaded = tuple((parts[at].share, update.load()) for at, update in opened.job.updates)
                 opened.is_loaded = True
-                if self.plan.algorithm == "linear" and opened.job.quantisation is None:
+                if self.plan.algorithm == "linear" and opened.job.quantization is None:
                     opened.spectral = spectral_norm_of_sum(opened.loaded)
 
     def _advance(self, count: int) -> None:
@@ -326,7 +334,7 @@ class _Engine:
             self.observe(Advanced("merge", self.done_bytes >> 20))
 
 
-def quantised(weight: torch.Tensor, how: Quantization) -> torch.Tensor:
+def quantized(weight: torch.Tensor, how: Quantization) -> torch.Tensor:
     """What the base's matrix was while the adapters were trained."""
-    dequantised: torch.Tensor = through_4_bits(weight.to(DTYPES[how.loaded_as]).contiguous(), how.settings)
-    return dequantised
+    dequantized: torch.Tensor = through_4_bits(weight.to(DTYPES[how.loaded_as]).contiguous(), how.settings)
+    return dequantized

@@ -36,7 +36,7 @@ class NumberFormatRefused(InputRefused):
         super().__init__(
             what=f"tensor {tensor!r} cannot take part in a merge",
             why=f"it is stored as {dtype}, and a merge adds in 32-bit floats to one of {', '.join(DTYPES)}",
-            fix="merge into the unquantised base that the adapter was trained for",
+            fix="merge into the unquantized base that the adapter was trained for",
         )
 
 

@@ -197,7 +197,7 @@ class _Merge:
         if result.fold_error is not None:
             require_within(result.fold_error)
         prepared, reason = self.prepared, self.prepared.request.accept_distance
-        how, distance = prepared.quantisation, result.distance
+        how, distance = prepared.quantization, result.distance
         if how is None or distance is None or prepared.policy == "dequantised" or prepared.plan is None:
             return None
         if not reason or not reason.strip():

@@ -102,16 +102,16 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     is_folding = bool(folded) and not request.stays_adapter
     name = request.name or f"{versions[0].name}-{'bundle' if kept and not is_folding else 'merged'}"
     require_name(registry, name, is_base=False)
-    quantisation = quantization_of(adapters)
-    policy = _policy(request, quantisation, observe)
-    through = quantisation if policy == "dequantised" else None
+    quantization = quantization_of(adapters)
+    policy = _policy(request, quantization, observe)
+    through = quantization if policy == "dequantised" else None
     return Prepared(
         request=request,
         name=name,
         adapters=tuple(adapters),
         base=base,
         policy=policy,
-        plan=plan_of(base.folder, folded, request, quantisation=through) if is_folding else None,
+        plan=plan_of(base.folder, folded, request, quantization=through) if is_folding else None,
         licence_flags=_licence_flags(base.record, adapters),
         why_bundled=_why(kept[0]) if kept else None,
     )
@@ -215,8 +215,8 @@ def _why(kept: Ingredient) -> str:
     return f"{kept.version.label} ({kept.version.method}): {kept.reason}"
 
 
-def _policy(request: MergeRequest, quantisation: Quantization | None, observe: Observe) -> BasePolicy:
-    if quantisation is not None:
+def _policy(request: MergeRequest, quantization: Quantization | None, observe: Observe) -> BasePolicy:
+    if quantization is not None:
         return request.base_policy or ("original" if request.stays_adapter else "dequantised")
     if request.base_policy == "dequantised":
         raise MergeOptionRefused(

@@ -55,7 +55,7 @@ def test_the_layers_that_go_through_4_bits_are_those_that_bitsandbytes_quantises
     theirs = dequantized_weights(model)
     assert len(theirs) == len(quantized_layers(model)) == 14
     stored = {one.name: one for one in checkpoint_tensors(base)}
-    assert model_names(base, stored.values()).quantised == theirs.keys()
+    assert model_names(base, stored.values()).quantized == theirs.keys()
     for name, weight in theirs.items():
         ours = through_4_bits(stored[name].read().bfloat16(), "nf4, double")
         assert torch.equal(ours, weight), name
@@ -102,6 +102,6 @@ def test_with_a_reason_it_passes_and_the_reason_is_in_the_signed_record(place: t
 def test_a_plan_through_4_bits_touches_every_quantised_tensor(place: tuple[Registry, Path], tmp_path: Path) -> None:
     registry, _ = place
     plan = plan_merge(registry, MergeRequest(("colours",)), tmp_path).plan
-    assert {job.name for job in plan.touched if job.quantisation} == {
+    assert {job.name for job in plan.touched if job.quantization} == {
         job.name for job in plan.jobs() if "proj" in job.name
     }
