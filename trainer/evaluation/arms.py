@@ -3,21 +3,25 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import threshold_key
 from peft_registry.registry.evaluation.items import Item, TableRow
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
 from peft_registry.schemas.progress import Observe
-from peft_registry.trainer.evaluation.divergence import next_token_divergences
+from peft_registry.trainer.evaluation.divergence import PromptDivergence, next_token_divergences
 from peft_registry.trainer.evaluation.losses import HeldOut, row_losses
+from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.neutral import neutral_items, neutral_requests
 from peft_registry.trainer.evaluation.quality import Answers, measure_rows
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import Order, score, token_budget_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
+
+SuiteAnswers = (
+    Sequence[Score] | Sequence[PromptDivergence]
+)  # of what a suite asks: scores, or divergences of pairs of prompts
 
 
 class NoBaseArm(InputRefused):
@@ -33,8 +37,8 @@ class ArmSpec:
 
     name: ArmName
     composition: Composition
-    model: Any  # a transformers or peft causal language model
-    entered: Callable[[], AbstractContextManager[Any]] = nullcontext
+    model: CausalModel
+    entered: Callable[[], AbstractContextManager[object]] = nullcontext
     finished: FinishedScores = NOTHING
 
 
@@ -62,7 +66,7 @@ class Scored:
     """The answers of one arm."""
 
     arm: ArmName
-    suites: tuple[Sequence[Any], ...]  # scores, or divergences, in the order of the suites
+    suites: tuple[SuiteAnswers, ...]  # in the order of the suites
     neutral: tuple[Score, ...]
     losses: tuple[Item, ...]
     measured: tuple[TableRow, ...]
@@ -90,7 +94,7 @@ class Scored:
 
 
 def rows_of(
-    suite: LoadedSuite, scores: Sequence[Any], arm: ArmName, thresholds: Mapping[str, Threshold]
+    suite: LoadedSuite, scores: SuiteAnswers, arm: ArmName, thresholds: Mapping[str, Threshold]
 ) -> Sequence[TableRow]:
     """The rows of a suite in one arm; a suite of readings has states only later."""
     band = thresholds.get(threshold_key(suite.dataset.name)) or Threshold(lo=0.0, hi=0.0, source="not used")
@@ -98,7 +102,7 @@ def rows_of(
 
 
 def score_arm(
-    spec: ArmSpec, tokenizer: Any, questions: Questions, *, max_length: int | None, observe: Observe
+    spec: ArmSpec, tokenizer: Tokenizer, questions: Questions, *, max_length: int | None, observe: Observe
 ) -> Scored:
     """Ask one arm everything; a control is asked the suites alone."""
     is_noise, is_control = spec.name == "noise", spec.name in CONTROL_ARMS
@@ -119,7 +123,7 @@ def score_arm(
             step=f"score {name} {spec.name}",
         )
 
-    def answer(suite: LoadedSuite) -> Sequence[Any]:
+    def answer(suite: LoadedSuite) -> SuiteAnswers:
         pairs = getattr(suite, "prompt_pairs", None)
         if pairs is None:
             return ask(suite.requests, suite.dataset.name)
@@ -146,7 +150,9 @@ def score_arm(
         return Scored(spec.name, suites, neutral, tuple(losses), tuple(measured))
 
 
-def base_of(model: Any, base_model: Any | None) -> tuple[Any, Callable[[], AbstractContextManager[Any]]]:
+def base_of(
+    model: CausalModel, base_model: CausalModel | None
+) -> tuple[CausalModel, Callable[[], AbstractContextManager[object]]]:
     """The model of the base arm, and the block in which it is the base.
 
     Raises:

@@ -41,6 +41,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
 from peft_registry.trainer.evaluation.leakage import check_leakage
+from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.neutral import neutral_dataset
 from peft_registry.trainer.evaluation.placebo import has_placebo, placebo
 from peft_registry.trainer.evaluation.provenance import harness, limitations_of
@@ -94,11 +95,11 @@ class Arms:
     `after` None: the base alone is evaluated. `keep` gives each arm the scores that are known of it.
     """
 
-    model: Any  # a transformers or peft causal language model
-    tokenizer: Any
+    model: CausalModel
+    tokenizer: Tokenizer
     base: Composition
     after: Composition | None
-    base_model: Any | None = None
+    base_model: CausalModel | None = None
     before_name: ArmName = "base"
     after_name: ArmName = "adapted"
     with_placebo: bool = False
@@ -162,7 +163,9 @@ def evaluate_arms(
             observe(Warned("scores-without-mark", _WITHOUT_MARK.format(count=spec.finished.refused, arm=spec.name)))
         return scored
 
-    before, noise = ask(specs[0]), ask(specs[1])
+    before = ask(specs[0])
+    noise = ask(specs[1])
+    # fixed before the arm after is scored: what it answers cannot move the band that it is judged by
     thresholds = dict(_dead_bands(questions.suites, before, noise, conditions))
     others = [ask(spec) for spec in specs[2:]]
     table: list[TableRow] = [*before.rows(questions, thresholds), *noise.suite_rows(questions, thresholds)]
@@ -241,14 +244,17 @@ def _dead_bands(
             margins.setdefault((item.measure, item.arm), {})[item.id] = item.margin or 0
         for key, band in bands.items():
             measure = key.removeprefix(f"{suite.dataset.name}.")
-            one, other = margins.get((measure, before.arm), {}), margins.get((measure, "noise"), {})
-            moved = sorted(abs(one[name] - other[name]) for name in one.keys() & other.keys())
+            scored = margins.get((measure, before.arm), {})
+            again = margins.get((measure, "noise"), {})
+            moved = sorted(abs(scored[name] - again[name]) for name in scored.keys() & again.keys())
             yield key, _widened(band, moved)
 
 
 def _widened(start: Threshold, moved: Sequence[int]) -> Threshold:
-    is_binary = start.lo == start.hi == 0
-    jitter = moved[math.ceil(0.95 * len(moved)) - 1] / MILLIONTHS if moved else 0.0
+    is_binary = start.lo == start.hi == 0  # an answer is right or wrong: there is no band to widen
+    jitter = 0.0
+    if moved:
+        jitter = moved[math.ceil(0.95 * len(moved)) - 1] / MILLIONTHS  # nats, the 95th percentile
     if jitter <= start.lo or is_binary:
         return start
     return Threshold(

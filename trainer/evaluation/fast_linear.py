@@ -5,26 +5,30 @@ torch brings along too, uses them wherever they are: on an AMD EPYC (Zen 5) it i
 rounding alone. Where that does not hold, nothing is replaced.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import torch
+
+from peft_registry.trainer.evaluation.models import CausalModel
 
 _MIN_WEIGHTS = 1 << 16  # of a layer; a smaller product is over before oneDNN has begun
 
 
 @contextmanager
-def fast_linear(model: Any) -> Iterator[None]:  # a transformers or peft model
+def fast_linear(model: CausalModel) -> Iterator[None]:
     """The model's large fp32 layers on the processor multiply by oneDNN inside the block, where that is faster.
 
     A layer that is asked for gradients multiplies as always.
     """
-    layers = [one for one in model.modules() if _is_large(one)] if _is_faster() else []
+    layers: list[torch.nn.Linear] = []
+    if _is_faster():
+        layers = [module for module in model.modules() if _is_large(module)]
     for layer in layers:
-        layer.forward = _product_of(layer)
+        layer.forward = _product_of(layer)  # type: ignore[method-assign, assignment]  # of this layer, not of its class
     try:
         yield
     finally:
@@ -32,7 +36,7 @@ def fast_linear(model: Any) -> Iterator[None]:  # a transformers or peft model
             del layer.forward  # the class's own shows again
 
 
-def _is_large(module: Any) -> bool:
+def _is_large(module: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
     """A linear layer and nothing derived from it, whose hooks and call nobody has replaced."""
     if type(module) is not torch.nn.Linear or "forward" in vars(module):
         return False
@@ -40,18 +44,20 @@ def _is_large(module: Any) -> bool:
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.numel() >= _MIN_WEIGHTS
 
 
-def _product_of(layer: torch.nn.Linear) -> Any:
-    def forward(given: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() or given.dtype != torch.float32 or not given.numel():
-            return torch.nn.functional.linear(given, layer.weight, layer.bias)
-        product: torch.Tensor = _multiply(given, layer.weight, layer.bias)
-        return product
+def _product_of(layer: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        # oneDNN's operator has no gradient, and takes neither another number format nor an empty batch
+        if torch.is_grad_enabled() or inputs.dtype != torch.float32 or not inputs.numel():
+            return torch.nn.functional.linear(inputs, layer.weight, layer.bias)
+        return _multiply(inputs, layer.weight, layer.bias)
 
     return forward
 
 
-def _multiply(given: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
-    return torch.ops.mkldnn._linear_pointwise(given, weight, bias, "none", [], "")  # what torch.compile calls, too
+def _multiply(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    # what torch.compile calls, too
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return product
 
 
 @lru_cache(maxsize=1)

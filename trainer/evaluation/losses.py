@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import Item, loss_item
@@ -10,6 +9,7 @@ from peft_registry.schemas.dataset import DataIdentity, Split
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.data.tokenize import IGNORED, Example
+from peft_registry.trainer.evaluation.models import CausalModel
 from peft_registry.trainer.evaluation.prefix_trees import TokenRow
 from peft_registry.trainer.evaluation.scoring import Order, log_likelihoods
 
@@ -63,7 +63,7 @@ def held_out(
 
 
 def row_losses(
-    model: Any,  # a transformers or peft causal language model
+    model: CausalModel,
     rows: Sequence[HeldOutRow],
     *,
     dataset: str,

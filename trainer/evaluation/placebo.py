@@ -7,20 +7,21 @@ without signs, because its neutral value is 1 and not 0. Nothing that the adapte
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
+
+from peft_registry.trainer.evaluation.models import CausalModel
 
 SEED = 20261125
 
 
-def has_placebo(model: Any) -> bool:
+def has_placebo(model: CausalModel) -> bool:
     """Whether the model has an adapter whose tensors can be turned."""
     return bool(getattr(model, "peft_config", None))
 
 
 @contextmanager
-def placebo(model: Any, *, seed: int = SEED) -> Iterator[None]:  # a peft model
+def placebo(model: CausalModel, *, seed: int = SEED) -> Iterator[None]:  # a peft model
     """The model with its adapter turned at random inside the block; afterwards every tensor is as before."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 

@@ -22,6 +22,7 @@ from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles
 
 MAX_NEW_TOKENS = 32
@@ -170,8 +171,8 @@ def load_metric(text: str, *, allow_code: bool) -> OwnMetric:
 
 
 def measure_rows(
-    model: Any,  # a transformers or peft causal language model
-    tokenizer: Any,
+    model: CausalModel,
+    tokenizer: Tokenizer,
     answers: Answers,
     *,
     arm: ArmName,
@@ -207,7 +208,7 @@ def measure_rows(
     return tuple(found)
 
 
-def _require_room(model: Any, tokenizer: Any, answers: Answers) -> None:
+def _require_room(model: CausalModel, tokenizer: Tokenizer, answers: Answers) -> None:
     from peft_registry.trainer.evaluation.scoring import max_length_of
 
     room = max_length_of(model)
@@ -219,7 +220,7 @@ def _require_room(model: Any, tokenizer: Any, answers: Answers) -> None:
             raise PromptTooLong(row.id, tokens, room)
 
 
-def generate(model: Any, tokenizer: Any, prompt: str, *, max_new_tokens: int) -> str:
+def generate(model: CausalModel, tokenizer: Tokenizer, prompt: str, *, max_new_tokens: int) -> str:
     """The greedy continuation up to its first line end."""
     import torch
 

@@ -5,7 +5,6 @@ The rows are read as training rows are, from a file or a data set of the Hub and
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from peft_registry.schemas.config import RetentionSource
 from peft_registry.schemas.dataset import Split
@@ -15,6 +14,7 @@ from peft_registry.trainer.data.containers import inspect_file
 from peft_registry.trainer.data.dataset import Locate, load_rows
 from peft_registry.trainer.data.formats import choose_reading
 from peft_registry.trainer.evaluation.losses import HeldOut, held_out
+from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.scoring import max_length_of
 
 PREFIX = "retention-"
@@ -63,8 +63,8 @@ def retained(
     sources: Sequence[RetentionSource],
     *,
     locate: Locate,
-    tokenizer: Any,  # transformers' PreTrainedTokenizerBase
-    model: Any,  # rows are cut to what it reads
+    tokenizer: Tokenizer,
+    model: CausalModel,  # rows are cut to what it reads
     observe: Observe = ignore,
 ) -> tuple[HeldOut, ...]:
     """The rows of each named text, whose loss is measured under `retention-<name>`; `neutral` is measured anyway.

@@ -22,6 +22,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.bases.quantization import computing_in_float32
 from peft_registry.trainer.evaluation.fast_linear import fast_linear
+from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.prefix_trees import TokenRow
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -42,8 +43,8 @@ class NoPrefixToken(InputRefused):
 
 
 def score(
-    model: Any,  # a transformers or peft causal language model
-    tokenizer: Any,
+    model: CausalModel,
+    tokenizer: Tokenizer,
     requests: Sequence[Request],
     *,
     token_budget: int | None = None,
@@ -92,7 +93,7 @@ def score(
     return tuple(found[request] for request in requests)
 
 
-def encode(tokenizer: Any, request: Request, *, prefix_token_id: int | None, max_length: int | None) -> TokenRow:
+def encode(tokenizer: Tokenizer, request: Request, *, prefix_token_id: int | None, max_length: int | None) -> TokenRow:
     """The row of a request; too long a row loses tokens on the left, and says so."""
     context = request.context.rstrip(" ")
     continuation = request.context[len(context) :] + request.continuation
@@ -100,7 +101,7 @@ def encode(tokenizer: Any, request: Request, *, prefix_token_id: int | None, max
         before = _ids(tokenizer, context)
         scored = _ids(tokenizer, context + continuation)[len(before) :]
     else:
-        before, scored = [_prefix_token(tokenizer, prefix_token_id)], _ids(tokenizer, continuation)
+        before, scored = [prefix_token(tokenizer, prefix_token_id)], _ids(tokenizer, continuation)
         if scored[:1] == before:
             scored = scored[1:]
     ids = [*before, *scored]
@@ -112,7 +113,7 @@ def encode(tokenizer: Any, request: Request, *, prefix_token_id: int | None, max
 
 
 def log_likelihoods(
-    model: Any,
+    model: CausalModel,
     rows: Sequence[TokenRow],
     *,
     token_budget: int | None = None,
@@ -147,10 +148,10 @@ def log_likelihoods(
 
 
 @contextmanager
-def in_float32(model: Any) -> Iterator[None]:
+def in_float32(model: CausalModel) -> Iterator[None]:
     """Weights in fp32 and dropout off inside the block; afterwards number formats and modes are as before.
 
-    Widening bf16 or fp16 and narrowing again is exact. Quantised (integer) weights stay as they are; what they stand for is
+    Widening bf16 or fp16 and narrowing again is exact. Quantized (integer) weights stay as they are; what they stand for is
     multiplied in fp32, large layers by the faster library (`fast_linear`).
     """
     # by place: a weight that is offloaded is another object after each use
@@ -184,24 +185,29 @@ def _widen_or_narrow(store: dict[str, Any], name: str, dtype: torch.dtype) -> No
         tensor.data = tensor.data.to(dtype)
 
 
-def token_budget_of(model: Any) -> int:
+def token_budget_of(model: CausalModel) -> int:
     """Padded tokens in a batch so that the logits of all of them stay within `LOGITS_BUDGET` numbers."""
     vocabulary = model.get_output_embeddings().weight.shape[0]
     return max(1, min(MAX_TOKEN_BUDGET, LOGITS_BUDGET // int(vocabulary)))
 
 
-def max_length_of(model: Any) -> int | None:
+def max_length_of(model: CausalModel) -> int | None:
     """The positions that are left for text, virtual tokens deducted; None if the model's config does not say."""
     found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return int(found) - virtual_tokens(model) if found else None
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _prefix_token(tokenizer: Any, given: int | None) -> int:
-    for candidate in (given, tokenizer.bos_token_id, tokenizer.eos_token_id):
+def prefix_token(tokenizer: Tokenizer, chosen: int | None = None) -> int:
+    """The token that stands before a text without context: the chosen one, else BOS, else EOS.
+
+    Raises:
+        NoPrefixToken: there is none.
+    """
+    for candidate in (chosen, tokenizer.bos_token_id, tokenizer.eos_token_id):
         if candidate is not None:
             return int(candidate)
     raise NoPrefixToken

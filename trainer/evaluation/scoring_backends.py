@@ -13,12 +13,14 @@ applies to its logits stays in force.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
+from peft_registry.trainer.evaluation.models import CausalModel
 from peft_registry.trainer.evaluation.prefix_trees import TokenRow, Tree, tree_tokens_for, trees_of
 
+Thing = TypeVar("Thing")
 Route = Literal["packed", "cached", "plain"]
 Scored = Iterator[tuple[list[int], list[float]]]
 """Row numbers and their summed log-likelihoods, batch by batch."""
@@ -29,7 +31,7 @@ _PROBES, _PROBE_TOKENS = 4, 48
 _ROWS_AT_ONCE = 128  # of logits: the exponentials of a vocabulary stay in the processor's cache
 
 
-def route_for(model: Any, rows: Sequence[TokenRow]) -> Route:  # a transformers or peft causal language model
+def route_for(model: CausalModel, rows: Sequence[TokenRow]) -> Route:
     """The fastest route that this model takes to the same numbers, tried on a few of the rows."""
     probes = _probes(rows)
     if len(probes) < 2:
@@ -52,7 +54,9 @@ def route_for(model: Any, rows: Sequence[TokenRow]) -> Route:  # a transformers 
     return "plain"
 
 
-def run_route(route: Route, model: Any, rows: Sequence[TokenRow], *, budget: int, shortest_first: bool) -> Scored:
+def run_route(
+    route: Route, model: CausalModel, rows: Sequence[TokenRow], *, budget: int, shortest_first: bool
+) -> Scored:
     """The scores of every row that asks something, batch by batch, within a budget of padded tokens."""
     if route == "packed":
         # other trees as well as another order, so that a control meets other padding and other kernels
@@ -65,7 +69,7 @@ def run_route(route: Route, model: Any, rows: Sequence[TokenRow], *, budget: int
 
 
 def packed(
-    model: Any,
+    model: CausalModel,
     rows: Sequence[TokenRow],
     *,
     budget: int,
@@ -80,7 +84,7 @@ def packed(
 
 
 def cached(
-    model: Any,
+    model: CausalModel,
     rows: Sequence[TokenRow],
     *,
     budget: int,
@@ -106,7 +110,7 @@ def cached(
 
 
 def plain(
-    model: Any, rows: Sequence[TokenRow], asked: Iterable[int], *, budget: int, shortest_first: bool = False
+    model: CausalModel, rows: Sequence[TokenRow], asked: Iterable[int], *, budget: int, shortest_first: bool = False
 ) -> Scored:
     """Rows by length in padded batches."""
     order = sorted(asked, key=lambda index: len(rows[index].ids), reverse=not shortest_first)
@@ -114,9 +118,9 @@ def plain(
         yield batch, _score_rows(model, [rows[index] for index in batch])
 
 
-def batches(things: Sequence[Any], size: Callable[[Any], int], budget: int) -> Iterator[list[Any]]:
+def batches(things: Sequence[Thing], size: Callable[[Thing], int], budget: int) -> Iterator[list[Thing]]:
     """Runs of things whose padded size is within the budget; one that is larger goes alone."""
-    batch: list[Any] = []
+    batch: list[Thing] = []
     width = 0
     for thing in things:
         wider = max(width, size(thing))
@@ -129,12 +133,12 @@ def batches(things: Sequence[Any], size: Callable[[Any], int], budget: int) -> I
         yield batch
 
 
-def has_virtual_tokens(model: Any) -> bool:
+def has_virtual_tokens(model: CausalModel) -> bool:
     """Whether an active adapter puts tokens of its own before the text."""
     return virtual_tokens(model) > 0
 
 
-def virtual_tokens(model: Any) -> int:
+def virtual_tokens(model: CausalModel) -> int:
     """How many tokens adapters put before the text; 0 for a model without such an adapter."""
     configs = getattr(model, "peft_config", None)
     values = configs.values() if isinstance(configs, dict) else ()
@@ -144,7 +148,7 @@ def virtual_tokens(model: Any) -> int:
 # --- the forward passes ---
 
 
-def _score_trees(model: Any, rows: Sequence[TokenRow], trees: Sequence[Tree]) -> tuple[list[int], list[float]]:
+def _score_trees(model: CausalModel, rows: Sequence[TokenRow], trees: Sequence[Tree]) -> tuple[list[int], list[float]]:
     device = next(model.parameters()).device
     width = max(tree.size for tree in trees)
     ids = torch.zeros((len(trees), width), dtype=torch.long)  # (B, T), padded on the right
@@ -172,7 +176,7 @@ def _score_trees(model: Any, rows: Sequence[TokenRow], trees: Sequence[Tree]) ->
     return numbers, wanted.sums(logits)
 
 
-def _score_rows(model: Any, rows: Sequence[TokenRow]) -> list[float]:
+def _score_rows(model: CausalModel, rows: Sequence[TokenRow]) -> list[float]:
     device = next(model.parameters()).device
     inputs = [row.inputs for row in rows]
     ids = torch.zeros((len(rows), max(map(len, inputs))), dtype=torch.long)  # (B, T), padded on the right
@@ -185,20 +189,20 @@ def _score_rows(model: Any, rows: Sequence[TokenRow]) -> list[float]:
     return wanted.sums(_logits_at(model, wanted, ids.to(device), attention_mask=mask.to(device)))
 
 
-def _score_continuations(model: Any, context: Sequence[int], rows: Sequence[TokenRow]) -> list[float]:
+def _score_continuations(model: CausalModel, context: Sequence[int], rows: Sequence[TokenRow]) -> list[float]:
     """The context once, its cache expanded, then everything behind it; the first token is predicted by the context."""
     device = next(model.parameters()).device
     first = _Wanted()
     for row in rows:
         first.add(0, [len(context) - 1], row.targets[:1])
     with _only(model, first, len(context)):
-        given = torch.tensor([context], device=device)
-        done = model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=True)
-    values = first.sums(done.logits[0])
+        input_ids = torch.tensor([context], device=device)
+        output = model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=True)
+    values = first.sums(output.logits[0])
     behind = [row.inputs[len(context) :] for row in rows]
     if not any(behind):
         return values
-    cache = done.past_key_values
+    cache = output.past_key_values
     past = int(cache.get_seq_length())  # virtual tokens included
     cache.batch_repeat_interleave(len(rows))
     ids = torch.zeros((len(rows), max(map(len, behind))), dtype=torch.long)
@@ -237,7 +241,7 @@ class _Wanted:
             self._asks.append((self._questions, number, target))
         self._questions += 1
 
-    def index(self, device: Any, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def index(self, device: torch.device, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows and places (N,), places counted from behind `shift` virtual tokens."""
         rows = torch.tensor([row for row, _ in self._at], device=device)
         return rows, torch.tensor([place for _, place in self._at], device=device) + shift
@@ -254,24 +258,24 @@ class _Wanted:
         return [float(value) for value in sums.index_add_(0, question, chosen.double()).tolist()]
 
 
-def _logits_at(model: Any, wanted: _Wanted, ids: torch.Tensor, **given: Any) -> torch.Tensor:
+def _logits_at(model: CausalModel, wanted: _Wanted, ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
     """Logits (N, V) at what is wanted; places count from the first real token."""
-    options = {"use_cache": False} | given
+    options = {"use_cache": False} | inputs
     with _only(model, wanted, ids.shape[1]):
         logits: torch.Tensor = model(input_ids=ids, **options).logits
     return logits[0]
 
 
 @contextmanager
-def _only(model: Any, wanted: _Wanted, length: int) -> Iterator[None]:
+def _only(model: CausalModel, wanted: _Wanted, length: int) -> Iterator[None]:
     """Let the output head see the wanted positions alone."""
 
-    def these(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = given[0]  # (B, virtual tokens + T, H)
+    def select_wanted(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden = inputs[0]  # (B, virtual tokens + T, H)
         rows, places = wanted.index(hidden.device, hidden.shape[1] - length)
-        return (hidden[rows, places][None], *given[1:])  # (1, N, H)
+        return (hidden[rows, places][None], *inputs[1:])  # (1, N, H)
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(these)
+    hook = model.get_output_embeddings().register_forward_pre_hook(select_wanted)
     try:
         yield
     finally:

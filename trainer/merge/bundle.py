@@ -15,6 +15,7 @@ from peft_registry.schemas.config import MethodName
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.tensor_files import write_json
+from peft_registry.trainer.evaluation.models import CausalModel
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
 from peft_registry.trainer.methods import implementation
@@ -75,7 +76,7 @@ def holds_model(manifest: Manifest) -> bool:
     return manifest.layout == "model" or any(entry.path == f"{MODEL}/config.json" for entry in manifest.files)
 
 
-def load_artifact(manifest: Manifest, base_model: Any, folder: Path) -> Any:
+def load_artifact(manifest: Manifest, base_model: CausalModel, folder: Path) -> Any:
     """The model of an artifact, in evaluation mode: its own weights, or `base_model` with what lies in the folder.
 
     Raises:
@@ -88,7 +89,7 @@ def load_artifact(manifest: Manifest, base_model: Any, folder: Path) -> Any:
     return implementation(cast("MethodName", manifest.method or "lora")).load(base_model, folder)
 
 
-def load_bundle(base_model: Any, folder: Path) -> Any:
+def load_bundle(base_model: CausalModel, folder: Path) -> Any:
     """The model of a bundle that a merge made, in evaluation mode."""
     composition = json.loads(read_file(folder / COMPOSITION, max_bytes=_MAX_BYTES))
     model = _whole(folder / MODEL, base_model) if "model" in composition else base_model
@@ -97,7 +98,7 @@ def load_bundle(base_model: Any, folder: Path) -> Any:
     return model
 
 
-def with_side_part(model: Any, part: Path) -> Any:
+def with_side_part(model: CausalModel, part: Path) -> Any:
     """The model with a part that stays beside its weights, as peft runs it.
 
     Around peft's model of another adapter a prompt would be left out by `generate`: give what that model holds inside.
@@ -113,7 +114,7 @@ def with_side_part(model: Any, part: Path) -> Any:
         return PeftModel.from_pretrained(model, part).eval()
 
 
-def _whole(folder: Path, base_model: Any) -> Any:
+def _whole(folder: Path, base_model: CausalModel) -> Any:
     from peft_registry.trainer.bases.loading import load_base
 
     return load_base(folder, dtype="fp32", device=base_model.device.type)[0]

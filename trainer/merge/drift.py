@@ -2,7 +2,7 @@
 
 Mean over token positions of KL(p‖q) in nats, p of the reference and q of the result, from fp32 logits summed in fp64.
 Two figures: the *fold error* against base and adapter unmerged (a mistake of the merge shows here), and the *distance* from the
-model that was trained, which had a quantised base if the adapter was trained on one.
+model that was trained, which had a quantized base if the adapter was trained on one.
 
 The reference runs in fp32 on exactly the base's stored weights. A result in bf16 cannot do better than bf16 itself: its gate is
 three times the *floor*, what running the reference unmerged in that format costs. Models are loaded one after another.
@@ -17,6 +17,7 @@ import torch
 
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.merge import Divergence
+from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.merge.bundle import with_side_part
@@ -49,7 +50,7 @@ class ProbeAnswers:
     rows: tuple[torch.Tensor, ...]
 
 
-def probes_of(tokenizer: Any) -> Probes:
+def probes_of(tokenizer: Tokenizer) -> Probes:
     """The tool's neutral sentences as this tokenizer writes them."""
     from peft_registry.trainer.evaluation.neutral import neutral_sentences
 
@@ -58,7 +59,7 @@ def probes_of(tokenizer: Any) -> Probes:
 
 
 @torch.inference_mode()
-def answers(model: Any, probes: Probes) -> ProbeAnswers:
+def answers(model: CausalModel, probes: Probes) -> ProbeAnswers:
     """What a causal language model says after each token of the probes. Padding stands behind a sentence, where no token of a
     causal model looks."""
     found: list[torch.Tensor] = []
@@ -110,7 +111,7 @@ def require_within(found: Divergence) -> None:
 
 
 def with_adapters(
-    model: Any, folders: Sequence[Path], weights: Sequence[float], *, side_part: Path | None = None
+    model: CausalModel, folders: Sequence[Path], weights: Sequence[float], *, side_part: Path | None = None
 ) -> Any:
     """The base with all adapters active side by side, each with its weight; as peft runs them, nothing folded in.
 
@@ -134,7 +135,7 @@ def with_adapters(
     return wrapped if side_part is None else with_side_part(wrapped.base_model.model, side_part)
 
 
-def _scale(model: Any, adapter: str, weight: float) -> None:
+def _scale(model: CausalModel, adapter: str, weight: float) -> None:
     for module in model.modules():
         scaling = getattr(module, "scaling", None)
         if isinstance(scaling, dict) and adapter in scaling:

@@ -10,6 +10,7 @@ from peft_registry.schemas.merge import BasePolicy, Divergence
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.quantization import Quantization, dequantized_weights, described
+from peft_registry.trainer.evaluation.models import CausalModel
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.merge.adapter import read_adapter
@@ -94,9 +95,9 @@ def _runs_unmerged(prepared: Prepared) -> bool:
 
 
 def _distances(run: "_Unmerged", found: ProbeAnswers, fold_error: Divergence) -> MergeFigures:
-    """How far the result is from the model that was trained; without quantisation that is what was merged."""
+    """How far the result is from the model that was trained; without quantization that is what was merged."""
     prepared = run.prepared
-    how = prepared.quantisation
+    how = prepared.quantization
     if how is None:
         alone = len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1
         named = f"the model that was trained: {fold_error.reference}" if alone else fold_error.reference
@@ -121,8 +122,8 @@ class _Unmerged:
     def answers(self, policy: BasePolicy, dtype: Dtype) -> ProbeAnswers:
         """Of the base that a policy names; `dtype` is that of its weights and products, adapters stay fp32."""
         model = load_base(self.prepared.base.folder, dtype=dtype, device="cpu")[0]
-        if policy == "dequantised" and self.prepared.quantisation is not None:
-            for name, weight in dequantized_weights(self._quantised(self.prepared.quantisation)).items():
+        if policy == "dequantised" and self.prepared.quantization is not None:
+            for name, weight in dequantized_weights(self._quantized(self.prepared.quantization)).items():
                 parameter = model.get_parameter(name)
                 parameter.data = weight.to(parameter.dtype)
         return self._of(model)
@@ -135,18 +136,18 @@ class _Unmerged:
             model = with_side_part(model, alongside.side_part)
         return answers(model, self.probes)
 
-    def trained_answers(self, quantisation: Quantization) -> ProbeAnswers:
+    def trained_answers(self, quantization: Quantization) -> ProbeAnswers:
         """Of the model as it was trained: its base in 4 bits, products in fp32."""
-        model = self._quantised(quantisation)
+        model = self._quantized(quantization)
         with in_float32(model):
             return self._of(model)
 
-    def _quantised(self, how: Quantization) -> Any:
+    def _quantized(self, how: Quantization) -> Any:
         dtype: Dtype = "bf16" if how.loaded_as == "BF16" else "fp32"
         block = described(how.settings)
         return load_base(self.prepared.base.folder, dtype=dtype, device="cpu", quantization=block)[0]
 
-    def _of(self, model: Any) -> ProbeAnswers:
+    def _of(self, model: CausalModel) -> ProbeAnswers:
         folders, weights = zip(*_parts(self.prepared), strict=True)
         alongside = self.prepared.runs_alongside
         side_part = None if alongside is None else alongside.side_part

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import TableRow
@@ -18,7 +18,7 @@ from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.evaluation.questions import Request, Score
+from peft_registry.trainer.evaluation.questions import Request
 
 
 class UnknownSuite(InputRefused):
@@ -140,7 +140,8 @@ class LoadedSuite(Protocol):
     def only(self, ids: frozenset[str], dataset: DatasetUsed) -> Self:
         """The suite with some of its rows, described so."""
 
-    def items(self, scores: Sequence[Score], *, arm: ArmName, threshold: Threshold) -> Sequence[TableRow]:
+    # scores; of a suite with `prompt_pairs`, divergences: each suite knows what it asked
+    def items(self, scores: Sequence[Any], *, arm: ArmName, threshold: Threshold) -> Sequence[TableRow]:
         """One row of the item table for each row of the data; `threshold` sorts the items of a suite of pairs.
 
         Raises:
