@@ -155,16 +155,9 @@ def _sentences(node: ast.ClassDef, constants: Mapping[str, Constant]) -> dict[st
     declared = {
         name: _template(value, constants)
         for name, value in _assigned(node)
-        if name in _SENTENCES and isinstance(value, ast.Constant | ast.JoinedStr)
+        if name in _SENTENCES and isinstance(value, ast.Constant | ast.JoinedStr | ast.Name)
     }
-    if declared:
-        return {name: _plain(text) for name, text in declared.items()}
-    for method in node.body:
-        if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-            for call in ast.walk(method):
-                if isinstance(call, ast.Call) and any(one.arg in _SENTENCES for one in call.keywords):
-                    return {one.arg: _pattern(one.value) for one in call.keywords if one.arg in _SENTENCES}
-    return {}
+    return {name: _plain(text) for name, text in declared.items()}
 
 
 def _plain(template: str) -> str:
@@ -181,33 +174,12 @@ def _template(node: ast.expr, constants: Mapping[str, Constant]) -> str:
             return "".join(_template(part, constants) for part in parts)
         case ast.FormattedValue(value=ast.Name(id=name), format_spec=spec) if name in constants:
             return format(constants[name], _template(spec, constants) if spec else "")
-        case ast.FormattedValue(value=ast.Name(id=name)):
+        case ast.Name(id=name) if name in constants:
+            return str(constants[name])
+        case ast.FormattedValue(value=ast.Name(id=name)) | ast.Name(id=name):
             return f"{{{name}}}"
         case _:
             raise TypeError(f"a sentence is a text, or one with constants filled in: {ast.unparse(node)}")
-
-
-def _pattern(node: ast.expr) -> str:  # noqa: PLR0911  one answer a kind of expression
-    """The text of a string expression, with `{name}` for what is filled in."""
-    match node:
-        case ast.Constant(value=str() as text):
-            return text
-        case ast.JoinedStr(values=values):
-            return "".join(_pattern(part) for part in values)
-        case ast.FormattedValue(value=value):
-            return _pattern(value)
-        case ast.IfExp(body=body, orelse=orelse):
-            return f"{_pattern(body)} / {_pattern(orelse)}"
-        case ast.BinOp(op=ast.Add(), left=left, right=right):
-            return _pattern(left) + _pattern(right)
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return f"{{{name}}}"
-        case ast.Subscript(value=value) | ast.Await(value=value):
-            return _pattern(value)
-        case ast.BoolOp(values=[first, *_]):
-            return _pattern(first)
-        case _:
-            return "{…}"
 
 
 def _leads_to_root(one: ErrorClass, classes: Mapping[str, ErrorClass]) -> bool:

@@ -121,12 +121,15 @@ class _Sentences(string.Formatter):
         if conversion == "a":
             return ascii(str(value)[:ESCAPED_CHARACTERS])
         if conversion == "l":
-            return _listed(value)
+            return listed(value)
         return super().convert_field(value, conversion)
 
 
-def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(str(value) for value in values) or "nothing"
+def listed(values: Iterable[object], *, most: int | None = None) -> str:
+    """The values with commas between them, or "nothing"; with an ellipsis where there are more than `most`."""
+    words = [str(value) for value in values]
+    rest = " …" if most is not None and len(words) > most else ""
+    return (", ".join(words[:most]) or "nothing") + rest
 
 
 class _Named(Mapping[str, Any]):

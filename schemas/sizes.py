@@ -18,7 +18,7 @@ def bytes_of(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*", text)
     if found is None or found[2] not in _UNITS:
-        raise ValueError(f"{text[:40]!r} is no amount of memory: write it like 12GiB or 14.7GB")
+        raise ValueError(f"{text[:40]!r} is not an amount of memory: write it like 12GiB or 14.7GB")
     return round(float(found[1]) * int(_UNITS[found[2]]))
 
 

@@ -43,7 +43,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
 
 class PredicateMalformed(InputRefused):
     reference = "predicate-malformed"
-    what = "this is no statement of kind {kind}"
+    what = "this is not a statement of kind {kind}"
     why = "{reason}"
     fix = "`registry schema` prints the form of every document; nothing was signed or recorded"
 

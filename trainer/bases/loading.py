@@ -20,14 +20,17 @@ _WRAPPERS = re.compile(r"(?<=\.)(?:base_layer|original_module)\.")
 
 class BaseWeightsIncomplete(InputRefused):
     reference = "base-weights-incomplete"
+    what = "the weights in {folder.name} do not fill the model that its config.json describes"
+    why = "they lack {missing}; those would start as random numbers"
+    fix = "fetch the whole model again"
 
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
-        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-        super().__init__(
-            what=f"the weights in {folder.name} do not fill the model that its config.json describes",
-            why=f"nothing there for {', '.join(names[:_MAX_NAMED])}{more}; those would start as random numbers",
-            fix="fetch the whole model again",
-        )
+    folder: Path
+    names: tuple[str, ...]
+
+    @property
+    def missing(self) -> str:
+        count = len(self.names) - _MAX_NAMED
+        return ", ".join(self.names[:_MAX_NAMED]) + (f" and {count} more" if count > 0 else "")
 
 
 class BaseNotLoadable(InputRefused):

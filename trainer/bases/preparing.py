@@ -16,7 +16,7 @@ from peft_registry.trainer.hub.fetching import HUB_ID, fetch_from_hub
 class BaseSourceNotFound(NotFound):
     reference = "base-source-not-found"
     what = "there is no base at {source!q}"
-    why = "it is no folder, no .gguf file and no Hub id (owner/name)"
+    why = "it is not a folder, a .gguf file or a Hub id (owner/name)"
     fix = "check the path, or write the id as on the Hub"
 
     source: str

@@ -24,7 +24,7 @@ from peft_registry.trainer.machine.environment import Dtype
 
 class QuantizationUnavailable(Unavailable):
     reference = "quantization-unavailable"
-    what = "this machine cannot quantise a base"
+    what = "this machine cannot quantize a base"
     why = "{reason}"
     fix = "install bitsandbytes (`pip install bitsandbytes`), or train without `quantization`"
 

@@ -32,14 +32,24 @@ _MAX_CSV_FIELD = 16 * 1024 * 1024  # characters; the module's own 131072 cuts lo
 
 class DataFileMissing(NotFound):
     reference = "data-file-missing"
+    what = "there is no data file {path}"
+    why = "{cause}"
+    fix = "{remedy}"
 
-    def __init__(self, path: Path, *, key: str | None = None) -> None:
-        named = f"the training file names it under {key}"
-        super().__init__(
-            what=f"there is no data file {path}",
-            why=f"{named}, and nothing is there" if key else "nothing of that name is there",
-            fix=f"check {key}; a relative path starts from the training file's folder" if key else "check the path",
-        )
+    path: Path
+    key: str | None = None
+
+    @property
+    def cause(self) -> str:
+        if self.key is None:
+            return "nothing of that name exists"
+        return f"the training file names it under {self.key}, and nothing of that name exists"
+
+    @property
+    def remedy(self) -> str:
+        if self.key is None:
+            return "check the path"
+        return f"check {self.key}; a relative path starts from the training file's folder"
 
 
 class DataFileUnreadable(Unavailable):
@@ -54,13 +64,13 @@ class DataFileUnreadable(Unavailable):
 
 class UnknownContainer(InputRefused):
     reference = "unknown-container"
+    what = "the kind of the data file {name} is not known"
+    why = "its name ends in none of {suffixes!l}"
+    fix = "rename it after what it holds, or convert it to jsonl"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"the kind of the data file {name} is not known",
-            why=f"its name ends in none of {', '.join(sorted(SUFFIXES))}",
-            fix="rename it after what it holds, or convert it to jsonl",
-        )
+    name: str
+
+    suffixes = tuple(sorted(SUFFIXES))
 
 
 class DataNotUtf8(InputRefused):
@@ -75,12 +85,13 @@ class DataNotUtf8(InputRefused):
 
 class BrokenRow(InputRefused):
     reference = "broken-row"
+    what = "line {line} of {name} cannot be read"
+    why = "{reason}"
+    fix = "correct or remove the line and run again"
 
-    def __init__(self, name: str, line: int, why: str) -> None:
-        super().__init__(
-            what=f"line {line} of {name} cannot be read", why=why, fix="correct or remove the line and run again"
-        )
-        self.line = line
+    name: str
+    line: int
+    reason: str
 
 
 class BrokenDataFile(InputRefused):

@@ -5,7 +5,6 @@ answer and what follows it are the completion. A part in `[[…]]` is left out w
 Values are put in as they are: braces and brackets inside them mean nothing.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.config import RowFormat, TrainSource
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.suggestions import closest
 from peft_registry.trainer.data.containers import Row
 from peft_registry.trainer.data.conversations import WrongColumnType, conversation, has_lone_surrogate, kind_of
 
@@ -62,16 +62,20 @@ _LABEL_COLUMNS = frozenset(
 
 class AbsentColumn(InputRefused):
     reference = "absent-column"
+    what = "{name} has no column `{column}`"
+    why = "its columns are {columns!l}"
+    fix = "{suggestion}"
 
-    def __init__(self, name: str, column: str, columns: Sequence[str]) -> None:
-        close = difflib.get_close_matches(column, columns, n=1)
-        super().__init__(
-            what=f"{name} has no column `{column}`",
-            why=f"its columns are {', '.join(columns)}",
-            fix=f"did you mean `{close[0]}`? Set data.train.columns"
-            if close
-            else "name the column in data.train.columns",
-        )
+    name: str
+    column: str
+    columns: Sequence[str]
+
+    @property
+    def suggestion(self) -> str:
+        nearest = closest(self.column, self.columns)
+        if nearest is None:
+            return "name the column in data.train.columns"
+        return f"did you mean `{nearest}`? Set data.train.columns"
 
 
 class AbsentValue(InputRefused):
@@ -98,13 +102,14 @@ class UnknownMeaning(InputRefused):
 
 class FormatNotRecognised(InputRefused):
     reference = "format-not-recognised"
+    what = "the format of {name} cannot be told from its columns"
+    why = "the columns are {columns!l}"
+    fix = "set data.train.format to one of {formats!l}, and data.train.columns if they are named otherwise"
 
-    def __init__(self, name: str, columns: Sequence[str]) -> None:
-        super().__init__(
-            what=f"the format of {name} cannot be told from its columns",
-            why=f"the columns are {', '.join(columns)}",
-            fix=f"set data.train.format to one of {', '.join(FORMATS)}, and data.train.columns if they are named otherwise",
-        )
+    name: str
+    columns: Sequence[str]
+
+    formats = tuple(FORMATS)
 
 
 class LabelColumnUnused(InputRefused):

@@ -20,13 +20,13 @@ IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropy
 
 class ChatTemplateRefused(InputRefused):
     reference = "chat-template-refused"
+    what = "the base's chat template does not render {subject}"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, words: str, why: str, fix: str | None = None) -> None:
-        super().__init__(
-            what=f"the base's chat template does not render {words}",
-            why=why,
-            fix=fix or "check the roles and their order, or write the data as prompt and completion",
-        )
+    subject: str
+    reason: str
+    remedy: str = "check the roles and their order, or write the data as prompt and completion"
 
 
 def template_failures() -> tuple[type[Exception], ...]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.dataset import Split
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, listed
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.data.containers import SUFFIXES
 from peft_registry.trainer.data.dataset import Locate, Located, in_folder
@@ -26,24 +26,31 @@ _SPLIT_WORDS: Mapping[Split, tuple[str, ...]] = {
 
 class NoSuchDataFiles(InputRefused):
     reference = "no-such-data-files"
+    what = "{repository} has no files of rows for {wanted}"
+    why = "{alternatives}"
+    fix = "name one of its parts with `split:` or `subset:` beside `path:`"
 
-    def __init__(self, repository: str, wanted: str, there: tuple[str, ...]) -> None:
-        super().__init__(
-            what=f"{repository} has no files of rows for {wanted}",
-            why=f"there are {', '.join(there[:8])}{' …' if len(there) > 8 else ''}" if there else "it has none at all",
-            fix="name one of its parts with `split:` or `subset:` beside `path:`",
-        )
+    repository: str
+    wanted: str
+    files: tuple[str, ...]
+
+    @property
+    def alternatives(self) -> str:
+        return f"it has {listed(self.files, most=8)}" if self.files else "it has no files of rows at all"
 
 
 class AmbiguousDataFiles(InputRefused):
     reference = "ambiguous-data-files"
+    what = "{repository} has several sets of rows"
+    why = "they are {subsets}"
+    fix = "choose one with `subset:` beside `path:`"
 
-    def __init__(self, repository: str, groups: tuple[str, ...]) -> None:
-        super().__init__(
-            what=f"{repository} has several sets of rows",
-            why=f"they are {', '.join(groups[:8])}{' …' if len(groups) > 8 else ''}",
-            fix="choose one with `subset:` beside `path:`",
-        )
+    repository: str
+    groups: tuple[str, ...]
+
+    @property
+    def subsets(self) -> str:
+        return listed(self.groups, most=8)
 
 
 def is_hub_id(path: str, folder: Path) -> bool:

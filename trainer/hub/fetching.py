@@ -36,14 +36,16 @@ _BLOCK_BYTES = 1024 * 1024
 
 class HubNotFound(NotFound):
     reference = "hub-not-found"
+    what = "the hub has no {wanted}"
+    why = "no repository, or no revision of it, has that name; a private one looks the same without a token"
+    fix = "check the spelling; for a private one set HF_TOKEN"
 
-    def __init__(self, repository: str, revision: str | None) -> None:
-        what = repository if revision is None else f"{repository} at {revision}"
-        super().__init__(
-            what=f"the hub has no {what}",
-            why="no repository, or no revision of it, has that name; a private one looks the same without a token",
-            fix="check the spelling; for a private one set HF_TOKEN",
-        )
+    repository: str
+    revision: str | None
+
+    @property
+    def wanted(self) -> str:
+        return self.repository if self.revision is None else f"{self.repository} at {self.revision}"
 
 
 class HubAccessDenied(Unavailable):
@@ -58,15 +60,16 @@ class HubAccessDenied(Unavailable):
 
 class HubRateLimited(Unavailable):
     reference = "hub-rate-limited"
+    what = "the hub refuses more requests for {repository} for now"
+    why = "it answered 429: too many requests from here"
+    fix = "wait {duration} and run the command again; a token (HF_TOKEN) raises the limit"
 
-    def __init__(self, repository: str, retry_after: str | None) -> None:
-        wait = f"wait {retry_after} seconds" if retry_after else "wait some minutes"
-        super().__init__(
-            what=f"the hub refuses more requests for {repository} for now",
-            why="it answered 429: too many requests from here",
-            fix=f"{wait} and run the command again; a token (HF_TOKEN) raises the limit",
-        )
-        self.retry_after = retry_after
+    repository: str
+    retry_after: str | None
+
+    @property
+    def duration(self) -> str:
+        return f"{self.retry_after} seconds" if self.retry_after else "some minutes"
 
 
 class HubUnreachable(Unavailable):
@@ -74,7 +77,7 @@ class HubUnreachable(Unavailable):
     what = "{repository} could not be fetched"
     why = "{reason}"
     fix = (
-        "check the network and HF_ENDPOINT, and run the command again: it goes on where it stopped; "
+        "check the network and HF_ENDPOINT, and run the command again: it continues where it stopped; "
         "a folder of this machine is written with a leading ./"
     )
 
@@ -86,7 +89,7 @@ class CorruptDownload(IntegrityBroken):
     reference = "corrupt-download"
     what = "{name} of {repository} is not what the hub says it is"
     why = "{reason}"
-    fix = "run the command again; if it stays so, what answers for the hub is not to be trusted"
+    fix = "run the command again; if it fails again, do not trust the server that answers for the hub"
 
     repository: str
     name: str

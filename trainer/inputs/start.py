@@ -13,7 +13,7 @@ from peft_registry.trainer.inputs.training_file import LoadedConfig
 
 class NotContinued(InputRefused):
     reference = "not-continued"
-    what = "training cannot go on from {label}"
+    what = "training cannot continue from {label}"
     why = "{reason}"
     fix = "{remedy}"
 

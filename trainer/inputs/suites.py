@@ -20,7 +20,7 @@ from peft_registry.registry.disk.files import FileMissing, read_file, write_atom
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.schemas.document import Frozen, first_problem
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound, listed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.values import Timestamp
@@ -56,33 +56,54 @@ class LicenceNotAccepted(InputRefused):
 
 class DataWithoutUse(InputRefused):
     reference = "data-without-use"
+    what = "--data has no use here"
+    why = "{cause}"
+    fix = "leave --data out, or name the suite that it is for{own_file}"
 
-    def __init__(self, names: Sequence[str]) -> None:
-        ships = f"{', '.join(names)} comes with this tool, data and all" if names else "no suite was named"
-        own = f"; `registry suites add {names[0]} FILE` measures {names[0]} on a file of yours" if names else ""
-        super().__init__(
-            what="--data has no use here", why=ships, fix=f"leave --data out, or name the suite that it is for{own}"
-        )
+    names: Sequence[str]
+
+    @property
+    def cause(self) -> str:
+        if not self.names:
+            return "no suite was named"
+        return f"{', '.join(self.names)} comes with this tool, data and all"
+
+    @property
+    def own_file(self) -> str:
+        if not self.names:
+            return ""
+        name = self.names[0]
+        return f"; `registry suites add {name} FILE` measures {name} on a file of yours"
 
 
 class WheelMissing(NotFound):
     reference = "wheel-missing"
+    what = f"{{name}} is not in the {WHEEL} wheel here"
+    why = "{reason}"
+    fix = "{remedy}"
 
-    def __init__(self, name: str, why: str, fix: str) -> None:
-        super().__init__(what=f"{name} is not in the {WHEEL} wheel here", why=why, fix=fix)
+    name: str
+    reason: str
+    remedy: str
 
 
 class SuiteNotInRepository(InputRefused):
     reference = "suite-not-in-repository"
+    what = "{repository} does not hold the files of {name} in one folder"
+    why = "they are called {wanted!l}; the repository holds {held}"
+    fix = (
+        "name a repository that holds them as their authors publish them, or get them from their authors and give "
+        "that folder"
+    )
 
-    def __init__(self, name: str, repository: str, wanted: Sequence[str], there: Sequence[str]) -> None:
-        super().__init__(
-            what=f"{repository} does not hold the files of {name} in one folder",
-            why=f"they are called {', '.join(wanted)}; there is {', '.join(there[:8]) or 'nothing'}"
-            + (" …" if len(there) > 8 else ""),
-            fix="name a repository that holds them as their authors publish them, or get them from their authors and give "
-            "that folder",
-        )
+    name: str
+    repository: str
+    wanted: Sequence[str]
+    files: Sequence[str]
+
+    @property
+    def held(self) -> str:
+        return listed(self.files, most=8)
 
 
 class PinsDamaged(IntegrityBroken):

@@ -56,13 +56,13 @@ class TiedMergeRefused(InputRefused):
 
 class VocabularyResized(InputRefused):
     reference = "vocabulary-resized"
+    what = "the adapter holds {parameter} with the shape [{adapter!l}], the base has [{base!l}]"
+    why = "its vocabulary was resized while it was trained"
+    fix = "resize the base's embeddings to that number of rows, register that as a base, and train or merge on it"
 
-    def __init__(self, parameter: str, base: tuple[int, ...], adapter: tuple[int, ...]) -> None:
-        super().__init__(
-            what=f"the adapter holds {parameter} with the shape {list(adapter)}, the base has {list(base)}",
-            why="its vocabulary was resized while it was trained",
-            fix="resize the base's embeddings to that number of rows, register that as a base, and train or merge on it",
-        )
+    parameter: str
+    base: tuple[int, ...]
+    adapter: tuple[int, ...]
 
 
 class TensorFormNotMergeable(InputRefused):

@@ -1,6 +1,5 @@
 """What `registry merge` is asked, checked before anything is opened: how to merge, with which numbers, into what."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NoReturn
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import check_name
 from peft_registry.schemas.merge import ALGORITHMS, BasePolicy
+from peft_registry.schemas.suggestions import closest, did_you_mean
 
 FACTOR_ALGORITHMS = ("concatenate", "svd")  # the result stays an adapter
 # what --dtype may say, as safetensors names it; without it each tensor keeps its own
@@ -27,14 +27,17 @@ class FourBitMergeRefused(InputRefused):
 
 class UnknownAlgorithm(InputRefused):
     reference = "unknown-algorithm"
+    what = "{word!q} is not a merge algorithm"
+    why = "the algorithms are {algorithms!l}"
+    fix = "{suggestion}"
 
-    def __init__(self, word: str) -> None:
-        close = difflib.get_close_matches(word, _EVERY_ALGORITHM, n=1)
-        super().__init__(
-            what=f"{word[:60]!r} is no way to merge",
-            why="the ways to merge are " + ", ".join(_EVERY_ALGORITHM),
-            fix=f"did you mean {close[0]}?" if close else "leave --algorithm out for a weighted sum",
-        )
+    word: str
+
+    algorithms = _EVERY_ALGORITHM
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(closest(self.word, self.algorithms), "leave --algorithm out for a weighted sum")
 
 
 class WeightsDoNotFit(InputRefused):

@@ -31,13 +31,14 @@ class CheckpointIncomplete(InputRefused):
 
 class NumberFormatRefused(InputRefused):
     reference = "number-format-refused"
+    what = "tensor {tensor!r} cannot take part in a merge"
+    why = "it is stored as {dtype}, and a merge adds in 32-bit floats to one of {formats!l}"
+    fix = "merge into the unquantized base that the adapter was trained for"
 
-    def __init__(self, tensor: str, dtype: str) -> None:
-        super().__init__(
-            what=f"tensor {tensor!r} cannot take part in a merge",
-            why=f"it is stored as {dtype}, and a merge adds in 32-bit floats to one of {', '.join(DTYPES)}",
-            fix="merge into the unquantized base that the adapter was trained for",
-        )
+    tensor: str
+    dtype: str
+
+    formats = tuple(DTYPES)
 
 
 @dataclass(frozen=True, slots=True)

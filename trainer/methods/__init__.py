@@ -3,7 +3,6 @@
 A file has the three functions of `Method`. The rows are data, and need no torch, so that `registry methods` starts fast.
 """
 
-import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from peft_registry.schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName,
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import Layout
 from peft_registry.schemas.offload import check_offload
+from peft_registry.schemas.suggestions import closest, did_you_mean
 
 
 class MethodNotAvailable(InputRefused):
@@ -48,14 +48,15 @@ class CheckpointingRefused(InputRefused):
 
 class UnknownGoal(InputRefused):
     reference = "unknown-goal"
+    what = "{word!q} is not a goal"
+    why = "a goal is something that methods are good or bad for"
+    fix = "{suggestion}"
 
-    def __init__(self, word: str) -> None:
-        close = difflib.get_close_matches(word, GOALS, n=1)
-        super().__init__(
-            what=f"{word[:60]!r} is no goal",
-            why="a goal is something that methods are good or bad for",
-            fix=f"did you mean {close[0]}?" if close else f"use {', '.join(GOALS)}",
-        )
+    word: str
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(closest(self.word, GOALS), f"use {', '.join(GOALS)}")
 
 
 class CombinationRefused(InputRefused):
@@ -194,8 +195,8 @@ def check_available(config: TrainingFile) -> MethodRow:
 
 def _check_continues(config: TrainingFile) -> None:
     stored_otherwise = {
-        "full fine-tuning makes a whole model, and a model that was made here is no base": config.method == "full",
-        "its prompt and its LoRA are two adapters, and one is gone on from": config.method == "hybrid",
+        "full fine-tuning makes a whole model, and a model that was made here is not a base": config.method == "full",
+        "its prompt and its LoRA are two adapters, and training continues from one": config.method == "hybrid",
         "the result of PiSSA is stored as plain LoRA of twice the rank": "lora" in METHOD_BLOCKS[config.method]
         and config.lora.init == "pissa",
         "biases of the base were trained, and its adapter does not say what they were before": "lora"

@@ -10,7 +10,6 @@ model. Here the base stays as it is: the subtraction is a second, frozen adapter
 plain LoRA of rank 2r, which is the same function: s·B·A − s·B₀·A₀ = s·[B −B₀]·[A; A₀].
 """
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peft_registry.schemas.config import LoraBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, save_adapter, suppress_warnings, wrapped
 from peft_registry.trainer.methods.targets import LINEAR, require_modules, require_targets, routers
@@ -39,16 +39,18 @@ _ROUTER_PARAMETERS = frozenset({"gate.weight", "router.weight"})
 
 class PatternUnmatched(InputRefused):
     reference = "pattern-unmatched"
+    what = "{key} names {pattern!q}, and no adapted layer matches"
+    why = "the adapted layers are named {names!l}"
+    fix = "{suggestion}"
 
-    def __init__(self, key: str, pattern: str, names: tuple[str, ...]) -> None:
-        close = difflib.get_close_matches(pattern, names, n=1)
-        super().__init__(
-            what=f"{key} names {pattern[:80]!r}, and no adapted layer matches",
-            why=f"the adapted layers are named {', '.join(names)}",
-            fix=f"did you mean `{close[0]}`?"
-            if close
-            else "name some of those, or add the layer to lora.target_modules",
-        )
+    key: str
+    pattern: str
+    names: tuple[str, ...]
+
+    @property
+    def suggestion(self) -> str:
+        nearest = closest(self.pattern, self.names)
+        return did_you_mean(nearest, "name some of those, or add the layer to lora.target_modules")
 
 
 class PissaOnExperts(InputRefused):

@@ -45,13 +45,13 @@ _OF_THE_BEGINNING = {
 
 class StartDiffers(InputRefused):
     reference = "start-differs"
+    what = "the starting adapter has another configuration than the training file"
+    why = "its {key} is {was!s:.80}, the file's would be {now!s:.80}: equal numbers would mean something else"
+    fix = "write the method's block as that adapter has it: in its adapter_config.json, which `registry pull` writes"
 
-    def __init__(self, key: str, was: Any, now: Any) -> None:
-        super().__init__(
-            what="the adapter to go on from has another configuration than the training file",
-            why=f"its {key} is {str(was)[:80]}, the file's would be {str(now)[:80]}: equal numbers would mean something else",
-            fix="write the method's block as that adapter has it: in its adapter_config.json, which `registry pull` writes",
-        )
+    key: str
+    was: object
+    now: object
 
 
 def wrapped(model: Any, config: PeftConfig) -> Any:

@@ -17,13 +17,17 @@ LINEAR: tuple[type[torch.nn.Module], ...] = (torch.nn.Linear, Conv1D)  # GPT-2 w
 
 class TargetsNotFound(InputRefused):
     reference = "targets-not-found"
+    what = "no layer of this base is named by {key} {targets}"
+    why = "its layers are named {names!l}"
+    fix = "name some of those{or_all}"
 
-    def __init__(self, key: str, targets: object, names: tuple[str, ...]) -> None:
-        super().__init__(
-            what=f"{key} {targets} is nowhere in this base",
-            why=f"its layers are named {', '.join(names)}",
-            fix="name some of those" + (", or write all-linear" if key.startswith("lora") else ""),
-        )
+    key: str
+    targets: object
+    names: tuple[str, ...]
+
+    @property
+    def or_all(self) -> str:
+        return ", or write all-linear" if self.key.startswith("lora") else ""
 
 
 class TiedTarget(InputRefused):

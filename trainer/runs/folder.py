@@ -25,17 +25,36 @@ _FAILED_NAME = "failed.pt"
 
 
 class NothingToResume(NotFound):
-    reference = "nothing-to-resume"
+    """`run` is the beginning of an id, or a training file; `stopped` holds the ids that can be resumed."""
 
-    def __init__(self, asked: str | None, there: tuple[str, ...]) -> None:
-        of = "" if asked is None else f" of {asked}" if Path(asked).is_file() else f" {asked}"
-        others = f"stopped runs that can: {', '.join(there)}" if there else "no stopped run left one here"
-        again = f"`registry train {asked if asked is not None and Path(asked).is_file() else 'CONFIG'}`"
-        super().__init__(
-            what=f"nothing to resume: no run{of} was stopped half-way",
-            why=f"only a run that was stopped after its first checkpoint can go on; {others}",
-            fix=f"{again} starts from the beginning" + ("; --resume ID goes on with one of those" if there else ""),
-        )
+    reference = "nothing-to-resume"
+    what = "nothing to resume: no run{of_what} was stopped half-way"
+    why = "only a run that was stopped after its first checkpoint can be resumed; {others}"
+    fix = "`registry train {config}` starts from the beginning{or_another}"
+
+    run: str | None
+    is_training_file: bool
+    stopped: tuple[str, ...]
+
+    @property
+    def of_what(self) -> str:
+        if self.run is None:
+            return ""
+        return f" of {self.run}" if self.is_training_file else f" {self.run}"
+
+    @property
+    def others(self) -> str:
+        if not self.stopped:
+            return "no stopped run left one here"
+        return f"stopped runs that can: {', '.join(self.stopped)}"
+
+    @property
+    def config(self) -> str:
+        return self.run if self.run is not None and self.is_training_file else "CONFIG"
+
+    @property
+    def or_another(self) -> str:
+        return "; --resume ID continues one of those" if self.stopped else ""
 
 
 class StillRunning(InputRefused):
@@ -141,7 +160,8 @@ def run_to_resume(runs: Path, asked: str | None) -> KeptRun:
             return state
     if asked and (runs / asked).is_dir() and read_state(runs / asked) is not None and not _is_free(runs / asked):
         raise StillRunning(asked)
-    raise NothingToResume(asked, tuple(one.run_id[:12] for one in kept))
+    is_training_file = asked is not None and Path(asked).is_file()
+    raise NothingToResume(asked, is_training_file, tuple(one.run_id[:12] for one in kept))
 
 
 def remove_superseded(runs: Path, state: KeptRun) -> None:

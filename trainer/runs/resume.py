@@ -17,39 +17,50 @@ _ANEW = "undo the change and resume again, or start anew with `registry train CO
 
 
 class ConfigChanged(IntegrityBroken):
-    reference = "config-changed"
+    """`start` is the manifest digest of the starting adapter, where the run has one."""
 
-    def __init__(self, run_id: str, was: Digest, now: Digest, start: str | None = None) -> None:
-        moved = "" if start is None else f"; it would go on from {start[:19]}, which its name may not have meant then"
-        super().__init__(
-            what=f"the training file is not the one that the run {run_id[:12]} was started with",
-            why=f"what decides its result has the digest {now.short}, the run began with {was.short}{moved}",
-            fix=_ANEW
-            if start is None
-            else f"name the version that it began with, continue_from=NAME:NUMBER; else {_ANEW}",
-        )
+    reference = "config-changed"
+    what = "the training file is not the one that the run {run_id:.12} was started with"
+    why = "what decides its result has the digest {now.short}, the run began with {was.short}{other_start}"
+    fix = "{remedy}"
+
+    run_id: str
+    was: Digest
+    now: Digest
+    start: str | None = None
+
+    @property
+    def other_start(self) -> str:
+        if self.start is None:
+            return ""
+        return f"; it would continue training from {self.start[:19]}, which its name may not have meant then"
+
+    @property
+    def remedy(self) -> str:
+        if self.start is None:
+            return _ANEW
+        return f"name the version that it began with, continue_from=NAME:NUMBER; else {_ANEW}"
 
 
 class ResumedOtherBase(IntegrityBroken):
     reference = "resumed-other-base"
+    what = "the base is not the one that the run {run_id:.12} was started with"
+    why = "its manifest is {now.short}, the run began with {was.short}"
+    fix = _ANEW
 
-    def __init__(self, run_id: str, was: Digest, now: Digest) -> None:
-        super().__init__(
-            what=f"the base is not the one that the run {run_id[:12]} was started with",
-            why=f"its manifest is {now.short}, the run began with {was.short}",
-            fix=_ANEW,
-        )
+    run_id: str
+    was: Digest
+    now: Digest
 
 
 class DataChanged(IntegrityBroken):
     reference = "data-changed"
+    what = "the data are not those that the run {run_id:.12} was started with"
+    why = "bytes, rows, split or template of {name} have another digest than at its start"
+    fix = _ANEW
 
-    def __init__(self, run_id: str, name: str) -> None:
-        super().__init__(
-            what=f"the data are not those that the run {run_id[:12]} was started with",
-            why=f"bytes, rows, split or template of {name} have another digest than at its start",
-            fix=_ANEW,
-        )
+    run_id: str
+    name: str
 
 
 def require_same(kept: KeptRun, config: TrainingFile, base: Digest) -> None:

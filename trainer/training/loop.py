@@ -45,15 +45,23 @@ _STEP = "train"
 
 class OutOfMemory(RunFailed):
     reference = "out-of-memory"
+    what = "memory ran out {when}"
+    why = "weights, activations and optimizer state together were more than this machine has"
+    fix = "{remedy}"
 
-    def __init__(self, step: int | None) -> None:
-        super().__init__(
-            what="memory ran out before the first step" if step is None else f"memory ran out at step {step}",
-            why="weights, activations and optimizer state together were more than this machine has",
-            fix="take a smaller rank or size of the method's block; `registry estimate` says what the run takes"
-            if step is None
-            else "lower training.per_device_train_batch_size (and raise gradient_accumulation_steps) or "
-            "training.max_length, or set training.gradient_checkpointing=true",
+    step: int | None
+
+    @property
+    def when(self) -> str:
+        return "before the first step" if self.step is None else f"at step {self.step}"
+
+    @property
+    def remedy(self) -> str:
+        if self.step is None:
+            return "take a smaller rank or size of the method's block; `registry estimate` says what the run takes"
+        return (
+            "lower training.per_device_train_batch_size (and raise gradient_accumulation_steps) or "
+            "training.max_length, or set training.gradient_checkpointing=true"
         )
 
 
@@ -292,7 +300,7 @@ class _TrainingRun:
             if checkpoints is None:
                 raise
             self.save(checkpoints, FAILED_NAME, generators)
-            raise LossDiverged(step, error.seen, kept=str(checkpoints.folder)) from None
+            raise LossDiverged(step, error.reason, kept=str(checkpoints.folder)) from None
 
     def backward(self, micro_batches: list[Batch]) -> tuple[float, int]:
         """The mean loss over the supervised tokens of all micro-batches, in nats, and the size of the vocabulary.

@@ -37,13 +37,18 @@ Load = Callable[
 
 class NoRoomForPrompt(InputRefused):
     reference = "no-room-for-prompt"
+    what = "{virtual} virtual tokens and training.max_length {max_length} are more than the base reads"
+    why = "its context is {context_length} tokens, and virtual tokens take places in it"
+    fix = "set training.max_length to {longest} or less, or take fewer virtual tokens"
 
-    def __init__(self, virtual: int, max_length: int, context_length: int) -> None:
-        super().__init__(
-            what=f"{virtual} virtual tokens and training.max_length {max_length} are more than the base reads",
-            why=f"its context is {context_length} tokens, and virtual tokens take places in it",
-            fix=f"set training.max_length to {max(2, context_length - virtual)} or less, or take fewer virtual tokens",
-        )
+    virtual: int
+    max_length: int
+    context_length: int
+
+    @property
+    def longest(self) -> int:
+        # a row is a token and the one that it predicts, at least
+        return max(2, self.context_length - self.virtual)
 
 
 @dataclass(frozen=True, eq=False)

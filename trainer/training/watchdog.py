@@ -22,17 +22,20 @@ _MAD_TO_SIGMA = 1.4826
 
 class LossDiverged(RunFailed):
     reference = "loss-diverged"
+    what = "the loss diverged at step {step}"
+    why = "{reason}; nothing was registered{where_kept}"
+    fix = (
+        "lower training.learning_rate, raise training.warmup_ratio, or look for broken rows, "
+        "and run `registry train` again (training.stop_on_spike=false lets a spike pass)"
+    )
 
-    def __init__(self, step: int, why: str, *, kept: str | None = None) -> None:
-        state = f"; the state is kept in {kept} and marked failed" if kept else ""
-        super().__init__(
-            what=f"the loss diverged at step {step}",
-            why=f"{why}; nothing was registered{state}",
-            fix="lower training.learning_rate, raise training.warmup_ratio, or look for broken rows, "
-            "and run `registry train` again (training.stop_on_spike=false lets a spike pass)",
-        )
-        self.step = step
-        self.seen = why
+    step: int
+    reason: str
+    kept: str | None = None
+
+    @property
+    def where_kept(self) -> str:
+        return "" if self.kept is None else f"; the state is kept in {self.kept} and marked failed"
 
 
 def check_loss(step: int, loss: float, earlier: Sequence[float], *, vocabulary: int, stop_on_spike: bool) -> None:

@@ -32,12 +32,13 @@ class UnknownStoreMode(InputRefused):
 
 class UnknownFact(InputRefused):
     reference = "unknown-base-fact"
+    what = "a base has no fact {key!q}"
+    why = "its facts are {facts!l}"
+    fix = "correct the key in the facts file"
 
-    def __init__(self, key: str) -> None:
-        known = ", ".join(DeclaredFacts.model_fields)
-        super().__init__(
-            what=f"a base has no fact {key!r}", why=f"it has {known}", fix="correct the key in the facts file"
-        )
+    key: str
+
+    facts = tuple(DeclaredFacts.model_fields)
 
 
 def intake_base(

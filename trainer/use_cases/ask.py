@@ -29,7 +29,7 @@ BASE = "base"  # what `--against base` means: the base of the version that is as
 class NothingAsked(InputRefused):
     reference = "nothing-asked"
     what = "there is no question"
-    why = "a version goes on with the text that it is given"
+    why = "a version continues the text that it is given"
     fix = 'write one in quotes: registry ask {name} "May I borrow your pen?"'
 
     name: str
@@ -38,7 +38,7 @@ class NothingAsked(InputRefused):
 class QuestionTooLong(InputRefused):
     reference = "question-too-long"
     what = "the question has {tokens} tokens, and {label} reads {room}"
-    why = "an answer needs a place behind it, and positions beyond the context were never trained"
+    why = "an answer needs room after it, and positions beyond the context were never trained"
     fix = "ask a shorter question"
 
     label: str

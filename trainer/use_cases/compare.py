@@ -43,13 +43,14 @@ _LIMIT = 1000  # versions of one method on one base that are looked at for arms 
 
 class UnknownMethod(InputRefused):
     reference = "unknown-method"
+    what = "there is no method {name!q}"
+    why = "the methods are {methods!l}"
+    fix = "name some of {available!l}, or `all`"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            what=f"there is no method {name[:40]!r}",
-            why=f"the methods are {', '.join(METHOD_NAMES)}",
-            fix=f"name some of {', '.join(available_methods())}, or `all`",
-        )
+    name: str
+
+    methods = METHOD_NAMES
+    available = available_methods()
 
 
 class MalformedRate(InputRefused):
@@ -63,13 +64,15 @@ class MalformedRate(InputRefused):
 
 class NothingCompared(RunFailed):
     reference = "nothing-compared"
+    what = "no arm of the comparison was trained"
+    why = "{cause}"
+    fix = "make one of them work with `registry train` first"
 
-    def __init__(self, failures: tuple[str, ...]) -> None:
-        super().__init__(
-            what="no arm of the comparison was trained",
-            why=failures[0] if failures else "there was none",
-            fix="make one of them work with `registry train` first",
-        )
+    failures: tuple[str, ...]
+
+    @property
+    def cause(self) -> str:
+        return self.failures[0] if self.failures else "the comparison has no arm"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,15 +50,23 @@ TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their
 
 
 class DistanceNotAccepted(Refused):
-    reference = "distance-not-accepted"
+    """Distances are KL divergences in nats a token; `dequantised` is that of a merge into the dequantized base."""
 
-    def __init__(self, label: str, quantisation: str, kl: float, dequantised: float | None) -> None:
-        other = "" if dequantised is None else f"; merged into the dequantised base it would be {dequantised:.3g}"
-        super().__init__(
-            what=f"merged into the original base, {label} is not the model that was trained",
-            why=f"it was trained on a base in 4 bits ({quantisation}): the distance is {kl:.3g} nats a token (KL){other}",
-            fix="use --base-policy dequantised, or say why with --accept-distance REASON, which enters the record",
-        )
+    reference = "distance-not-accepted"
+    what = "merged into the original base, {label} is not the model that was trained"
+    why = "it was trained on a base in 4 bits ({quantisation}): the distance is {kl:.3g} nats a token (KL){alternative}"
+    fix = "use --base-policy dequantised, or say why with --accept-distance REASON, which enters the record"
+
+    label: str
+    quantisation: str
+    kl: float
+    dequantised: float | None
+
+    @property
+    def alternative(self) -> str:
+        if self.dequantised is None:
+            return ""
+        return f"; merged into the dequantized base it would be {self.dequantised:.3g}"
 
 
 @dataclass(frozen=True)

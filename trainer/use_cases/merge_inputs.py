@@ -30,7 +30,7 @@ from peft_registry.trainer.merge.request import MergeOptionRefused, MergeRequest
 
 class NotAnAdapter(InputRefused):
     reference = "not-an-adapter"
-    what = "{label} is no adapter"
+    what = "{label} is not an adapter"
     why = "it is registered as {kind}; a merge folds adapters into the base that they were trained on"
     fix = "name adapters; `registry list --kind adapter` shows them"
 
@@ -62,13 +62,16 @@ class OtherBase(IntegrityBroken):
 
 class SeveralSideParts(InputRefused):
     reference = "more-than-one-beside"
+    what = "{all_labels} do not go into one result"
+    why = "neither can be folded into weights ({reason}), and a model runs with one such part at a time"
+    fix = "merge each of them by itself, or with adapters that can be folded"
 
-    def __init__(self, kept: Sequence[Ingredient]) -> None:
-        super().__init__(
-            what=f"{' and '.join(one.version.label for one in kept)} do not go into one result",
-            why=f"neither can be folded into weights ({kept[0].reason}), and a model runs with one such part at a time",
-            fix="merge each of them by itself, or with adapters that can be folded",
-        )
+    labels: Sequence[str]
+    reason: str
+
+    @property
+    def all_labels(self) -> str:
+        return " and ".join(self.labels)
 
 
 def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, observe: Observe = ignore) -> Prepared:
@@ -96,7 +99,7 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     kept = [one for one in adapters if one.side_part is not None]
     folded = [one for one in adapters if one.mergeable is not None]
     if len(kept) > 1:
-        raise SeveralSideParts(kept)
+        raise SeveralSideParts([part.version.label for part in kept], str(kept[0].reason))
     if kept and request.stays_adapter:
         raise NotConcatenable(kept[0].version.label, str(kept[0].reason))
     is_folding = bool(folded) and not request.stays_adapter

@@ -7,7 +7,6 @@ Benchmark files are read from where the user has them; the project ships only th
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -18,19 +17,23 @@ from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.trainer.evaluation.questions import Request
 
 
 class UnknownSuite(InputRefused):
     reference = "unknown-suite"
+    what = "there is no suite {name!q}"
+    why = "the suites are {known!l}"
+    fix = "{suggestion}"
 
-    def __init__(self, name: str, known: Sequence[str]) -> None:
-        near = get_close_matches(name, known, n=1)
-        super().__init__(
-            what=f"there is no suite {name!r}",
-            why=f"the suites are {', '.join(known)}",
-            fix=f"did you mean {near[0]}?" if near else "choose one of them; `registry suites list` says what each is",
-        )
+    name: str
+    known: Sequence[str]
+
+    @property
+    def suggestion(self) -> str:
+        nearest = closest(self.name, self.known)
+        return did_you_mean(nearest, "choose one of them; `registry suites list` describes each")
 
 
 class SuiteNamedTwice(InputRefused):
@@ -55,14 +58,23 @@ class NothingMeasures(InputRefused):
 
 class SuiteFileNeeded(InputRefused):
     reference = "suite-file-needed"
+    what = "the suite {name} needs data that is not pinned here"
+    why = "{cause}"
+    fix = "pin it: registry suites add {name} FOLDER{accept}; `registry evaluate` also takes --data FOLDER{accept}"
 
-    def __init__(self, name: str, source: str, *, belongs_to_others: bool = True) -> None:
-        accept = " --accept-licence" if belongs_to_others else ""
-        super().__init__(
-            what=f"the suite {name} needs data that is not pinned here",
-            why=f"it belongs to others and is not shipped: {source}" if belongs_to_others else f"it asks {source}",
-            fix=f"pin it: registry suites add {name} FOLDER{accept}; `registry evaluate` also takes --data FOLDER{accept}",
-        )
+    name: str
+    source: str
+    belongs_to_others: bool = True
+
+    @property
+    def cause(self) -> str:
+        if self.belongs_to_others:
+            return f"it belongs to others and is not shipped: {self.source}"
+        return f"it asks {self.source}"
+
+    @property
+    def accept(self) -> str:
+        return " --accept-licence" if self.belongs_to_others else ""
 
 
 @dataclass(frozen=True, slots=True)

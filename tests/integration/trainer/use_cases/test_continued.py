@@ -341,7 +341,7 @@ def test_a_resumed_run_must_go_on_from_what_it_began_with(trained: Home, capsys:
     other = f"continue_from={trained.versions[1].manifest_digest}"
     capsys.readouterr()
     assert run(["train", str(trained.alone), "--resume", other, *where]) == 6
-    assert f"go on from {trained.versions[1].manifest_digest.short[:19]}" in capsys.readouterr().err
+    assert f"continue training from {trained.versions[1].manifest_digest.short[:19]}" in capsys.readouterr().err
     assert run(["train", str(trained.alone), "--resume", *where]) == 0
 
 

@@ -16,7 +16,7 @@ from peft_registry.trainer.merge.request import (
 
 REFUSED: dict[str, tuple[dict[str, Any], type[InputRefused], str]] = {
     "no algorithm": ({"algorithm": "magic"}, UnknownAlgorithm, "dare_ties"),
-    "a misspelt algorithm": ({"algorithm": "tie"}, UnknownAlgorithm, "did you mean ties"),
+    "a misspelt algorithm": ({"algorithm": "tie"}, UnknownAlgorithm, "did you mean `ties`"),
     "one weight for two": ({"weights": (1.0,)}, WeightsDoNotFit, "adapters is 2, of weights 1"),
     "a weight that is no number": ({"weights": (math.nan, 1.0)}, WeightsDoNotFit, "finite"),
     "an infinite weight": ({"weights": (1.0, -math.inf)}, WeightsDoNotFit, "finite"),

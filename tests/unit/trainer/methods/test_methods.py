@@ -84,7 +84,7 @@ def test_advice_puts_what_fits_first_and_misspelt_goals_are_refused():
     assert names.index("lora") < names.index("full") < names.index("hybrid")
     with pytest.raises(UnknownGoal, match="latancy") as caught:
         parse_goals("latancy")
-    assert caught.value.fix == "did you mean latency?"
+    assert caught.value.fix == "did you mean `latency`?"
 
 
 def test_each_default_says_where_it_comes_from_and_is_the_schemas():
