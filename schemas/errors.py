@@ -52,13 +52,8 @@ class KnownError(Exception):
     why: ClassVar[str] = ""
     fix: ClassVar[str] = ""
 
-    def __init__(
-        self, *values: Any, **named: Any
-    ) -> None:  # checked by the transform above, for each class by its facts
-        if set(named) == {"what", "why", "fix"} and not facts_of(type(self)):  # stated by a constructor of its own
-            self.__dict__.update(named)
-            super().__init__(self.what)
-            return
+    # any facts: the transform above has the type checker see the facts of each class
+    def __init__(self, *values: Any, **named: Any) -> None:
         facts = _bind(type(self), values, named)
         # past the descriptors: a fact may hide a default of the class
         self.__dict__.update(facts)

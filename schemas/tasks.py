@@ -69,7 +69,7 @@ class NoSuchTask(InputRefused):
 
 class SeveralTasks(InputRefused):
     reference = "several-tasks"
-    what = "the training file has {count} tasks, and this needs one"
+    what = "the training file has {count} tasks, and this command takes one"
     why = "its tasks are {names!l}; only `registry train` and `registry estimate` take all of them"
     fix = f"pick one: {TASK}={{names[0]}}"
 

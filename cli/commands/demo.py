@@ -22,7 +22,7 @@ TAMPERED = "adapter_model.safetensors"
 
 class DemoFailed(RunFailed):
     reference = "demo-failed"
-    what = "the demo did not go as told"
+    what = "the demo did not run as described"
     why = "`{command}` ended with exit code {code}, expected was {expected}"
     fix = "read its output above; `rm -r demo` and run the demo again from the start"
 

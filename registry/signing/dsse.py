@@ -67,7 +67,7 @@ class WrongSigner(BadSignature):
 class WrongPayloadType(IntegrityBroken):
     reference = "wrong-payload-type"
     what = "a signed payload has the type {found!q}"
-    why = "here only {meaningful!l} has a meaning"
+    why = "only {meaningful!l} is accepted here"
     fix = "fetch it again from where it was signed, and check that it was meant for this place"
 
     found: str

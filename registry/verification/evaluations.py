@@ -19,7 +19,7 @@ Said = TypeVar("Said", bound=Document)
 
 class NoEvaluationHere(NotFound):
     reference = "no-evaluation-here"
-    what = "no evaluation lies in {folder}"
+    what = "{folder} holds no evaluation"
     why = "a pulled version has them under evidence/, with their item tables"
     fix = "pull the version again: registry pull NAME:NUMBER FOLDER"
 

@@ -198,7 +198,7 @@ def local_object(store: ObjectStore, digest: Digest, scratch: Path) -> Path | No
 class BytesElsewhere(NotChecked):
     reference = "bytes-elsewhere"
     what = "the bytes of {label} are not in this registry"
-    why = "it was added by reference, and {path} does not lie where it did"
+    why = "it was added by reference, and {path} is no longer where it was"
     fix = "add the base again from where it is now, or with --store copy"
 
     label: str

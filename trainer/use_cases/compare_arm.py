@@ -33,11 +33,17 @@ _IMPORTED_ONCE = ["peft_registry.trainer.use_cases.arm_imports"]
 class ArmLost(RunFailed):
     reference = "arm-lost"
     what = "the process of the arm {label} ended without an answer"
-    why = "its exit code is {code}; −9 is what the system does when memory runs out"
+    why = "{ending}"
     fix = "run the comparison again: arms that are registered are not trained twice"
 
     label: str
     code: int | None
+
+    @property
+    def ending(self) -> str:
+        if self.code is None:
+            return "it has no exit code yet"
+        return f"its exit code is {self.code}; the system ends a process with −9 when memory runs out"
 
 
 @dataclass(frozen=True, slots=True)

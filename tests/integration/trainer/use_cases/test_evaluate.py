@@ -235,7 +235,7 @@ def test_a_file_of_data_is_for_the_suites_that_need_one(home, tmp_path):
     assert (files["house"], files["counterfactual"]) == ("house.jsonl", "prompts.jsonl")
 
 
-@pytest.mark.parametrize(("suites", "why"), [(("house",), "comes with this tool"), ((), "no suite was named")])
+@pytest.mark.parametrize(("suites", "why"), [(("house",), "come with this tool"), ((), "no suite was named")])
 def test_data_that_no_suite_needs_is_refused_before_anything_is_read(home, tmp_path, suites, why):
     asked = Asked(suites=suites, data=tmp_path / "not-there.jsonl", retain=("neutral",))
     with pytest.raises(DataWithoutUse, match=why) as refused:

@@ -70,8 +70,12 @@ def test_the_size_cap_comes_before_everything_else() -> None:
 
 def test_an_error_class_of_the_caller_takes_precedence() -> None:
     class Mine(NotChecked):
-        def __init__(self, what: str, why: str) -> None:
-            super().__init__(what=what, why=why, fix="none")
+        what = "{subject}"
+        why = "{reason}"
+        fix = "none"
+
+        subject: str
+        reason: str
 
     with pytest.raises(Mine, match="x: NaN is not JSON"):
         read_json(b"NaN", what="x", family="intake", error=Mine)

@@ -1,0 +1,273 @@
+"""Every declared error, rendered from sample facts: its reference, its exit code and its three sentences.
+
+`tests/golden/errors.txt` holds the text of all of them. Look at what changed, then write it anew with `UPDATE_GOLDEN=1`.
+"""
+
+import importlib
+import inspect
+import os
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+
+from docs.errors_page import known_errors
+from peft_registry.registry.evaluation.recheck import Discrepancy
+from peft_registry.registry.identity.weights import TensorDifference
+from peft_registry.schemas.errors import KnownError, facts_of
+from peft_registry.schemas.evaluation import Threshold
+from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.merge import Divergence
+from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.version import Check, VerifyOutcome, Version
+from peft_registry.trainer.merge.adapter import Adapter
+from tests.builders.records import a_stored_statement, a_version, an_outcome
+from tests.processes.interpreter import ROOT
+
+GOLDEN = ROOT / "tests" / "golden" / "errors.txt"
+SENTENCES = ("what", "why", "fix")
+# a proper name, or a fact
+MAY_START_UPPER = ("MLflow ", "<")
+FEW, MANY = ("sums", "names"), tuple(f"part-{number}" for number in range(1, 13))
+
+# a valid value of each type that a fact has; `<name>` where it is a text
+SAMPLES: dict[Any, Callable[[str], object]] = {
+    str: lambda name: f"<{name}>",
+    object: lambda name: f"<{name}>",
+    int: lambda _: 3,
+    float: lambda _: 0.25,
+    bool: lambda _: True,
+    bytes: str.encode,
+    Path: lambda name: Path("folder") / name,
+    Digest: lambda name: Digest.of(name.encode()),
+    Reference: lambda name: Reference.parse(f"{name}:3"),
+    Threshold: lambda _: Threshold(lo=0.5, hi=0.25, source="the policy"),
+    Divergence: lambda _: Divergence(
+        kl=0.5, largest=2.0, agreement=0.75, positions=64, reference="the base", limit=0.01
+    ),
+    Discrepancy: lambda name: Discrepancy(f"<{name}>", "0.25", "0.5"),
+    StoredStatement: lambda _: a_stored_statement(),
+    TensorDifference: lambda name: TensorDifference(name, "bytes"),
+    Adapter: lambda name: Adapter(Path("folder") / name, {}, {}),
+    Version: lambda _: a_version(),
+    VerifyOutcome: lambda _: an_outcome(
+        checks=(
+            Check(step="signature", text="it is wrong", status="failed", detail=("by nobody",)),
+            Check(step="log", text="no proof", status="unchecked"),
+        )
+    ),
+}
+# facts that change more of the words than being absent does
+OTHER_FACTS: dict[str, tuple[Mapping[str, object], ...]] = {
+    "absent-column": ({"column": "nams", "columns": FEW},),
+    "ambiguous-data-files": ({"groups": MANY},),
+    "base-weights-incomplete": ({"names": MANY},),
+    "data-without-use": ({"names": ()},),
+    "evaluation-altered": ({"discrepancies": (Discrepancy("mean", "1", "2"), Discrepancy("n", "3", "4"))},),
+    "name-of-another-kind": ({"kind": "base"},),
+    "no-such-data-files": ({"files": ()}, {"files": MANY}),
+    "no-such-task": ({"names": ()}, {"task": "sum", "names": FEW}),
+    "no-training-file": ({"value": None},),
+    "nothing-compared": ({"failures": ()},),
+    "nothing-to-resume": ({"stopped": ()},),
+    "pattern-unmatched": ({"pattern": "nams", "names": FEW},),
+    "schema-mismatch": ({"found": "0001", "expected": "0002"}, {"found": "0003", "expected": "0002"}),
+    "suite-not-in-repository": ({"files": ()}, {"files": MANY}),
+    "targets-not-found": ({"key": "lora.target_modules"},),
+    "unexpected-ignore-paths": ({"found": ()},),
+    "unknown-algorithm": ({"word": "tie"},),
+    "unknown-document": ({"name": "manifset"},),
+    "unknown-goal": ({"word": "latancy"},),
+    "unknown-root": ({"signed_by": ()},),
+    "unknown-suite": ({"name": "nams", "known": FEW},),
+    "version-unknown": ({"close": ("sums:1",)},),
+    "wrong-value": ({"value": "x" * 200}, {"value": ("a", "b")}),
+}
+
+
+@cache
+def every_error() -> tuple[type[KnownError], ...]:
+    """Every declared error, the families apart, by exit code and reference."""
+    entries = [entry for entry in known_errors(ROOT) if entry.error.name != entry.family]
+    classes = [getattr(importlib.import_module(entry.error.module), entry.error.name) for entry in entries]
+    return tuple(sorted(classes, key=lambda error: (error.exit_code, error.reference)))
+
+
+def sample(annotation: Any, name: str) -> Any:
+    """A value that a fact of this type may have."""
+    arguments = [argument for argument in get_args(annotation) if argument is not NoneType]
+    match get_origin(annotation):
+        case None:
+            return SAMPLES[annotation](name)
+        case origin if origin in (Union, UnionType):
+            return sample(arguments[0], name)
+        case origin if origin is Literal:
+            return arguments[0]
+        case origin if origin is tuple and arguments[-1] is not Ellipsis:
+            return tuple(sample(argument, f"{name}-{place}") for place, argument in enumerate(arguments, start=1))
+        case origin if origin in (tuple, Sequence, Collection):
+            return tuple(sample(arguments[0], f"{name}-{place}") for place in (1, 2))
+        case origin:
+            raise TypeError(f"a sample of {origin} is to be written here")
+
+
+def fact_sets(error: type[KnownError]) -> Iterator[dict[str, Any]]:
+    """Sample facts: all of them, then without what may be absent, false or a default, then what changes more words."""
+    types = get_type_hints(error)
+    facts = {name: sample(types[name], name) for name in facts_of(error)}
+    yield facts
+    yield facts | {name: getattr(error, name) for name in facts if hasattr(error, name)}
+    for name in facts:
+        if NoneType in get_args(types[name]) and not hasattr(error, name):
+            yield facts | {name: None}
+        if types[name] is bool:
+            yield facts | {name: False}
+    for other in OTHER_FACTS.get(error.reference, ()):
+        yield facts | other
+
+
+def renderings(error: type[KnownError]) -> list[str]:
+    """The different texts of an error, each three lines."""
+    made = [error(**facts) for facts in fact_sets(error)]
+    texts = ["\n".join(f"  {name}: {getattr(one, name)}" for name in SENTENCES) for one in made]
+    return list(dict.fromkeys(texts))
+
+
+def test_every_error_reads_as_the_golden_file_has_it() -> None:
+    text = "\n\n".join(
+        f"{error.reference} (exit {error.exit_code})\n" + "\n  --\n".join(renderings(error)) for error in every_error()
+    )
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        GOLDEN.write_text(text + "\n", encoding="utf-8")
+    assert text + "\n" == GOLDEN.read_text(encoding="utf-8"), "errors.txt changed; look at it, then UPDATE_GOLDEN=1"
+
+
+def test_a_reference_names_one_class() -> None:
+    assert all("reference" in vars(error) for error in every_error())
+    references = Counter(entry.reference for entry in known_errors(ROOT))  # with those of the families
+    assert len(references) > len(every_error()) > 250
+    assert [reference for reference, classes in references.items() if classes > 1] == []
+
+
+def test_an_error_is_declared_and_not_programmed() -> None:
+    assert [error.__name__ for error in every_error() if "__init__" in vars(error)] == []
+    assert [error.__name__ for error in every_error() if set(facts_of(error)) & {*SENTENCES, "reference", "args"}] == []
+
+
+def test_the_facts_that_change_words_belong_to_errors_that_exist() -> None:
+    declared = {error.reference: set(facts_of(error)) for error in every_error()}
+    for reference, changes in OTHER_FACTS.items():
+        for facts in changes:
+            assert facts.keys() <= declared[reference]
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: error.reference)
+def test_a_sentence_is_one_line_without_a_capital_or_a_full_stop(error: type[KnownError]) -> None:
+    for facts in fact_sets(error):
+        made = error(**facts)
+        for name in SENTENCES:
+            sentence = getattr(made, name)
+            assert sentence.strip() == sentence != ""
+            assert "\n" not in sentence
+            assert not sentence.endswith(".")
+            assert not sentence[0].isupper() or sentence.startswith(MAY_START_UPPER)
+            assert "  " not in sentence
+            assert "None" not in sentence
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: error.reference)
+def test_each_fact_is_used_in_a_sentence_or_read_by_the_code_that_catches_the_error(error: type[KnownError]) -> None:
+    own = {name for name in facts_of(error) if name in vars(error).get("__annotations__", {})}
+    assert own - used_in_sentences(error) - READ_BY_CODE.get(error.reference, set()) == set()
+
+
+def used_in_sentences(error: type[KnownError]) -> set[str]:
+    """The names that the templates of an error fill in, and those that its properties read for them."""
+    named = {
+        re.split(r"[.\[]", field)[0]
+        for sentence in SENTENCES
+        for _, field, _, _ in string.Formatter().parse(getattr(error, sentence))
+        if field
+    }
+    waiting = set(named)
+    while waiting:
+        computed = inspect.getattr_static(error, waiting.pop(), None)
+        if isinstance(computed, property):
+            found = set(re.findall(r"\bself\.(\w+)", inspect.getsource(computed.fget)))  # type: ignore[arg-type]
+            waiting |= found - named
+            named |= found
+    return named
+
+
+READ_BY_CODE: dict[str, set[str]] = {}
+
+
+# --- what a declaration must not do ---
+
+
+class NamesNoFact(KnownError):
+    reference = "names-no-fact"
+    what = "{nothing} is named"
+    why = "it is no fact"
+    fix = "declare it"
+
+    word: str
+
+
+def test_a_sentence_that_names_no_fact_cannot_be_rendered() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        NamesNoFact("anything")
+    assert used_in_sentences(NamesNoFact) == {"nothing"}
+
+
+class Declared(KnownError):
+    reference = "declared"
+    what = "{word!q} and {path!a}"
+    why = "{names!l}, {count:03d}, {mapping[key]}"
+    fix = "write {{braces}}{end}"
+
+    word: str
+    path: str
+    names: Sequence[str]
+    count: int
+    mapping: Mapping[str, str]
+    end: str = "…"
+
+
+def declared(**facts: Any) -> Declared:
+    sound: dict[str, Any] = {"word": "a", "path": "b", "names": ("x", "y"), "count": 7, "mapping": {"key": "value"}}
+    return Declared(**(sound | facts))
+
+
+def test_the_conversions_of_a_sentence() -> None:
+    error = declared()
+    assert (error.what, error.why, error.fix) == ("'a' and 'b'", "x, y, 007, value", "write {braces}…")
+    assert str(error) == "'a' and 'b': x, y, 007, value"
+    cut = declared(word="w" * 100, path="é" * 201, names=())
+    assert cut.what == f"'{'w' * 79}…' and '{chr(92)}xe9" + f"{chr(92)}xe9" * 199 + "'"
+    assert cut.why.startswith("nothing, ")
+    assert declared(word="\x1b[31m\u202e").what.startswith(r"'\x1b[31m\u202e'")
+
+
+def test_facts_are_bound_like_the_parameters_of_a_function() -> None:
+    error = Declared("a", "b", ("x",), 7, {"key": "value"}, end="!")
+    assert (error.word, error.names, error.end, error.fix) == ("a", ("x",), "!", "write {braces}!")
+    for values, named in [
+        (("a", "b", (), 7, {}, "!", "more"), {}),  # too many
+        (("a",), {}),  # too few
+        (("a", "b", (), 7, {"key": "value"}), {"other": 1}),  # unknown
+        (("a", "b", (), 7, {"key": "value"}), {"word": "twice"}),
+        ((), {"what": "said", "why": "said", "fix": "said"}),
+    ]:
+        with pytest.raises(TypeError):
+            Declared(*values, **named)
+
+
+def test_a_fact_that_holds_braces_is_shown_as_it_is() -> None:
+    assert declared(word="{word}{0}").what == "'{word}{0}' and 'b'"
