@@ -1,11 +1,11 @@
 """Reading a training file: familiar words to canonical keys, then validation whose refusals name key, value and remedy.
 
-The words are those of Axolotl, LLaMA-Factory, TRL and Ludwig. Pure: takes and returns values.
+The words are those of `schemas/familiar_words.py`. Pure: takes and returns values.
 """
 
 import copy
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,16 @@ from peft_registry.schemas.config import (
     TrainingFile,
 )
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.familiar_words import (
+    BLOCK_WORDS,
+    DATA_SET_LISTS,
+    FILE_WORDS,
+    LAYER_LISTS,
+    LORA_WORDS,
+    METHOD_WORDS,
+    SWITCHES,
+    TRAINING_WORDS,
+)
 from peft_registry.schemas.suggestions import closest, did_you_mean
 
 _MAX_SHOWN = 60
@@ -92,104 +102,50 @@ class KeyTwice(InputRefused):
     canonical: str
 
 
-Convert = Callable[[Any], Any]
+def _key_of_words() -> dict[str, tuple[str, str]]:
+    """Each familiar dotted key, with the canonical one and the word whose values it takes."""
+    keys = {word: (key, word) for word, key in FILE_WORDS.items()}
+    for word, key in LORA_WORDS.items():
+        keys[word] = (f"lora.{key}", word)
+        if word != key:
+            keys[f"lora.{word}"] = (f"lora.{key}", word)
+    # lora_pro has no block of its own
+    keys |= {f"lora_pro.{name}": (f"lora.{name}", name) for name in LoraBlock.model_fields}
+    keys["lora.rank"] = ("lora.r", "rank")
+    for word, key in TRAINING_WORDS.items():
+        keys[word] = keys[f"training.{word}"] = (f"training.{key}", word)
+    keys |= {name: (f"training.{name}", name) for name in TrainingBlock.model_fields}
+    return keys
 
 
-def _same(value: Any) -> Any:
-    return value
+ALIASES: Mapping[str, tuple[str, str]] = _key_of_words()
 
 
-def _all_linear(value: Any) -> Any:
+def _converted(word: str, value: Any) -> Any:
+    """The value of a familiar word as the canonical key takes it."""
+    for switch, meaning in SWITCHES.get(word, ()):
+        # 1 is not true here, and true is not 1
+        if type(value) is type(switch) and value == switch:
+            return copy.deepcopy(meaning)
+    if word in LAYER_LISTS:
+        return _layers(value)
+    return _single_data_set(value) if word in DATA_SET_LISTS else value
+
+
+def _layers(value: Any) -> Any:
     """LLaMA-Factory writes `all`; a comma-separated text is a list."""
     if value in ("all", "all-linear"):
         return "all-linear"
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-def _linear_flag(value: Any) -> Any:
-    return "all-linear" if value is True else value
-
-
-def _bf16(value: Any) -> Any:
-    return {True: "bf16", False: "fp32", "auto": "auto"}.get(value, value) if isinstance(value, bool | str) else value
-
-
-def _four_bit(value: Any) -> Any:
-    if value is True or (type(value) is int and value == 4):
-        return {"type": "nf4"}
-    return None if value is False else value
-
-
-def _pissa(value: Any) -> Any:
-    return {True: "pissa", False: "kaiming"}.get(value, value) if isinstance(value, bool) else value
-
-
-def _one_data_set(value: Any) -> Any:
+def _single_data_set(value: Any) -> Any:
     if not isinstance(value, list) or len(value) != 1:
         raise WrongValue("datasets", value, expected="a list of one data set; more than one is not available here")
     entry = value[0]
     if isinstance(entry, dict) and "type" in entry and "format" not in entry:
         return {("format" if key == "type" else key): item for key, item in entry.items()}
     return entry
-
-
-# alias → (canonical key, conversion of the value)
-_TOP: dict[str, tuple[str, Convert]] = {
-    "base_model": ("base", _same),
-    "model_name_or_path": ("base", _same),
-    "adapter": ("method", _same),
-    "finetuning_type": ("method", _same),
-    "datasets": ("data.train", _one_data_set),
-    "val_set_size": ("data.validation.fraction", _same),
-    "load_in_4bit": ("quantization", _four_bit),
-    "quantization_bit": ("quantization", _four_bit),
-}
-_LORA: dict[str, tuple[str, Convert]] = {
-    "lora_r": ("r", _same),
-    "lora_rank": ("r", _same),
-    "lora_alpha": ("alpha", _same),
-    "lora_dropout": ("dropout", _same),
-    "lora_target_modules": ("target_modules", _all_linear),
-    "lora_target": ("target_modules", _all_linear),
-    "lora_target_linear": ("target_modules", _linear_flag),
-    "use_rslora": ("use_rslora", _same),
-    "peft_use_rslora": ("use_rslora", _same),
-    "use_dora": ("use_dora", _same),
-    "peft_use_dora": ("use_dora", _same),
-    "pissa_init": ("init", _pissa),
-    "loraplus_lr_ratio": ("loraplus_lr_ratio", _same),
-}
-_TRAINING: dict[str, tuple[str, Convert]] = {
-    "lr": ("learning_rate", _same),
-    "num_epochs": ("num_train_epochs", _same),
-    "epochs": ("num_train_epochs", _same),
-    "micro_batch_size": ("per_device_train_batch_size", _same),
-    "batch_size": ("per_device_train_batch_size", _same),
-    "sequence_len": ("max_length", _same),
-    "cutoff_len": ("max_length", _same),
-    "max_seq_length": ("max_length", _same),
-    "max_sequence_length": ("max_length", _same),
-    "lr_scheduler": ("lr_scheduler_type", _same),
-    "bf16": ("dtype", _bf16),
-}
-
-
-def _table() -> dict[str, tuple[str, Convert]]:
-    found = dict(_TOP)
-    found |= {word: (f"lora.{key}", convert) for word, (key, convert) in _LORA.items()}
-    found |= {f"lora.{word}": (f"lora.{key}", convert) for word, (key, convert) in _LORA.items() if word != key}
-    found |= {f"lora_pro.{word}": (f"lora.{word}", _same) for word in LoraBlock.model_fields}
-    found["lora.rank"] = ("lora.r", _same)
-    found |= {word: (f"training.{key}", convert) for word, (key, convert) in _TRAINING.items()}
-    found |= {f"training.{word}": (f"training.{key}", convert) for word, (key, convert) in _TRAINING.items()}
-    found |= {word: (f"training.{word}", _same) for word in TrainingBlock.model_fields}
-    return found
-
-
-ALIASES: Mapping[str, tuple[str, Convert]] = _table()
-# a block by the name of a method whose settings are another block's
-_BLOCK_WORDS = {"qlora": "lora"}
-_METHOD_WORDS = {"adapter": "bottleneck", "pfeiffer": "bottleneck", "houlsby": "bottleneck", "prompt": "prompt_tuning"}
 
 
 def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> tuple[TrainingFile, tuple[str, ...]]:
@@ -241,7 +197,7 @@ def _canonical(raw: dict[str, Any], notes: list[str]) -> dict[str, Any]:
 
 
 def _rename_blocks(document: dict[str, Any], notes: list[str]) -> None:
-    for word, block in _BLOCK_WORDS.items():
+    for word, block in BLOCK_WORDS.items():
         if word not in document:
             continue
         if block in document:
@@ -252,13 +208,13 @@ def _rename_blocks(document: dict[str, Any], notes: list[str]) -> None:
 
 def _translate(key: str, value: Any, notes: list[str]) -> tuple[str, Any]:
     word, dot, rest = key.partition(".")
-    if dot and word in _BLOCK_WORDS:
-        return _translate(f"{_BLOCK_WORDS[word]}.{rest}", value, notes)
+    if dot and word in BLOCK_WORDS:
+        return _translate(f"{BLOCK_WORDS[word]}.{rest}", value, notes)
     if key not in ALIASES:
         return key, value
-    canonical, convert = ALIASES[key]
+    canonical, familiar = ALIASES[key]
     notes.append(f"`{key}` is read as `{canonical}`")
-    return canonical, convert(value)
+    return canonical, _converted(familiar, value)
 
 
 def _paths(document: dict[str, Any]) -> list[str]:
@@ -300,9 +256,9 @@ def _put(document: dict[str, Any], path: str, value: Any) -> None:
 
 def _rename_method(document: dict[str, Any], notes: list[str]) -> None:
     word = document.get("method")
-    if isinstance(word, str) and word in _METHOD_WORDS:
-        document["method"] = _METHOD_WORDS[word]
-        notes.append(f"method `{word}` is read as `{_METHOD_WORDS[word]}`")
+    if isinstance(word, str) and word in METHOD_WORDS:
+        document["method"] = METHOD_WORDS[word]
+        notes.append(f"method `{word}` is read as `{METHOD_WORDS[word]}`")
 
 
 def _default_learning_rate(document: dict[str, Any]) -> None:
