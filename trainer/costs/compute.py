@@ -24,7 +24,7 @@ from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.machine.peak_memory import peak_value
 from peft_registry.trainer.methods import implementation
-from peft_registry.trainer.training.loop import Shape, TrainResult
+from peft_registry.trainer.training.loop import BatchShape, TrainResult
 
 _LENGTHS = (16, 32, 48)  # tokens of the traces, equally spaced; the law is exact, so short ones will do
 _TRACE_METHOD = (
@@ -65,7 +65,7 @@ class FlopLaw:
     per_batch: float = 0.0
     per_row: float = 0.0
 
-    def total(self, shapes: Iterable[Shape]) -> float:
+    def total(self, shapes: Iterable[BatchShape]) -> float:
         """The operations of batches that were run."""
         return sum(
             shape.count * self._of(shape.tokens, shape.squares, shape.supervised, rows=_padded_rows(shape))
@@ -82,13 +82,13 @@ class FlopLaw:
         )
 
 
-def _padded_rows(shape: Shape) -> float:
+def _padded_rows(shape: BatchShape) -> float:
     """Rows of a padded batch; methods with something in front of each row are always padded."""
     return shape.tokens**2 / shape.squares if shape.squares else 0.0
 
 
 def compute_record(
-    run: Run, base: BaseRecord, *, evaluation: Shape | None = None, observe: Observe = ignore
+    run: Run, base: BaseRecord, *, evaluation: BatchShape | None = None, observe: Observe = ignore
 ) -> Compute:
     """The compute part of a run record.
 
@@ -242,7 +242,7 @@ def _closed_form(run: Run, base: BaseRecord) -> float:
     return (4.0 * base.parameters_matmul + 6.0 * trainable) * tokens
 
 
-def _forward_flop(laws: Laws | None, shapes: Iterable[Shape] | None, what: str) -> Value:
+def _forward_flop(laws: Laws | None, shapes: Iterable[BatchShape] | None, what: str) -> Value:
     """Forward passes of these shapes, counted by the law of a forward pass."""
     if shapes is None:
         return unknown(f"no {what}, or nobody watched them")
@@ -253,11 +253,11 @@ def _forward_flop(laws: Laws | None, shapes: Iterable[Shape] | None, what: str) 
     )
 
 
-def _recomputed(result: TrainResult) -> list[Shape] | None:
+def _recomputed(result: TrainResult) -> list[BatchShape] | None:
     """What gradient checkpointing computed twice: the layers, not the output head."""
     if not result.recomputed:
         return None
-    return [Shape(shape.tokens, shape.squares, 0, shape.count) for shape in result.shapes]
+    return [BatchShape(shape.tokens, shape.squares, 0, shape.count) for shape in result.shapes]
 
 
 def _peak_memory(run: Run, device: str) -> Value:

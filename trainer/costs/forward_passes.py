@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from peft_registry.trainer.training.loop import Shape
+from peft_registry.trainer.training.loop import BatchShape
 
 
 @dataclass(slots=True)
@@ -18,9 +18,9 @@ class Passes:
     head_positions: int = 0
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> BatchShape:
         """All of them as one batch; what a batch costs whatever its size is then counted once."""
-        return Shape(self.tokens, self.squares, self.head_positions, count=1)
+        return BatchShape(self.tokens, self.squares, self.head_positions, count=1)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ prepare, save, load = lora.prepare, lora.save, lora.load
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class FactorPair:
     """The two factors of one adapted matrix and its scale: ΔW = s·B·A with A (r, n) and B (m, r)."""
 
     a: torch.nn.Parameter
@@ -63,19 +63,21 @@ def optimizer(model: Any, config: TrainingFile) -> "LoraPro":
     )
 
 
-def pairs_of(model: Any) -> list[Pair]:
+def pairs_of(model: Any) -> list[FactorPair]:
     """The trainable pairs of peft's model, in its order.
 
     Raises:
         FactorsNotPaired: as `optimizer`.
     """
-    found: list[Pair] = []
+    found: list[FactorPair] = []
     for name, layer in model.named_modules():
         if not isinstance(layer, LoraLayer):
             continue
         if "default" not in layer.lora_A or type(layer).__name__ == "ParamWrapper":
             raise FactorsNotPaired(f"{name.rpartition('.')[2]} is no single matrix of a linear layer")
-        pair = Pair(layer.lora_A["default"].weight, layer.lora_B["default"].weight, float(layer.scaling["default"]))
+        pair = FactorPair(
+            layer.lora_A["default"].weight, layer.lora_B["default"].weight, float(layer.scaling["default"])
+        )
         if any(pair.a is one.a or pair.b is one.b for one in found):
             raise FactorsNotPaired(f"{name.rpartition('.')[2]} shares its factors with another layer")
         found.append(pair)
@@ -93,7 +95,7 @@ class LoraPro(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, pairs: list[Pair], others: list[torch.nn.Parameter], *, lr: float, weight_decay: float, form: str
+        self, pairs: list[FactorPair], others: list[torch.nn.Parameter], *, lr: float, weight_decay: float, form: str
     ) -> None:
         factors = [one for pair in pairs for one in (pair.a, pair.b)]
         groups: list[dict[str, Any]] = [

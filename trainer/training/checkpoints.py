@@ -34,7 +34,7 @@ class CheckpointBroken(IntegrityBroken):
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingProgress:
     """What a run counts, over all the processes that it took; `shapes` maps (tokens, Σ T², supervised) of a batch to how
     often it was computed."""
 
@@ -99,7 +99,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def save_state(
-    path: Path, model: Any, optimizer: Any, progress: Progress, *, total: int, generators: list[Any]
+    path: Path, model: Any, optimizer: Any, progress: TrainingProgress, *, total: int, generators: list[Any]
 ) -> None:
     """Write the state atomically and durably.
 
@@ -135,7 +135,7 @@ def save_state(
         os.close(descriptor)
 
 
-def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int = 0) -> Progress:
+def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int = 0) -> TrainingProgress:
     """Put a saved state into model, optimizer and generators.
 
     Raises:
@@ -152,7 +152,7 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int 
         optimizer.load_state_dict(value["optimizer"])
         set_random_state(generators[rank])
         shapes = {(tokens, squares, learnt): count for tokens, squares, learnt, count in progress.pop("shapes")}
-        return Progress(**progress, shapes=shapes)
+        return TrainingProgress(**progress, shapes=shapes)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
         raise CheckpointBroken(path, f"it cannot be read ({type(error).__name__})") from error
 

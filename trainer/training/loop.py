@@ -29,7 +29,7 @@ from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.training.checkpoints import (
     FAILED_NAME,
     Checkpoints,
-    Progress,
+    TrainingProgress,
     load_state,
     random_state,
     save_state,
@@ -66,7 +66,7 @@ class OutOfMemory(RunFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class BatchShape:
     """How often the run computed a batch of `tokens`, whose attention ran over `squares` = Σ T², with `supervised`
     positions through the output head."""
 
@@ -89,7 +89,7 @@ class TrainResult:
     supervised_tokens: int
     padding_tokens: int
     seconds: float
-    shapes: tuple[Shape, ...]
+    shapes: tuple[BatchShape, ...]
     energy_kwh: float | None = None
     layout: Layout = "padded"
     resumed_at: int | None = None
@@ -243,7 +243,7 @@ class _TrainingRun:
         self.optimizer = optimizer
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.attention: RowAttention | None = None
         self.peak_is_own = False
 
@@ -382,7 +382,7 @@ class _TrainingRun:
             supervised_tokens=progress.supervised,
             padding_tokens=progress.padding,
             seconds=progress.seconds,
-            shapes=tuple(Shape(*shape, count) for shape, count in sorted(progress.shapes.items())),
+            shapes=tuple(BatchShape(*shape, count) for shape, count in sorted(progress.shapes.items())),
             energy_kwh=progress.energy_kwh,
             layout=layout,
             resumed_at=progress.resumed_at,
@@ -407,7 +407,7 @@ class _TrainingRun:
 class _Meter:
     """Seconds and energy of a run, added to what it had taken before it was resumed; and the time since its last checkpoint."""
 
-    def __init__(self, progress: Progress, clock: Callable[[], float]) -> None:
+    def __init__(self, progress: TrainingProgress, clock: Callable[[], float]) -> None:
         self._progress = progress
         self._clock = clock
         self._seconds_before = progress.seconds

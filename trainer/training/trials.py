@@ -24,7 +24,7 @@ from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from peft_registry.trainer.methods.peft_io import start_from
 from peft_registry.trainer.training.checkpoints import Checkpoints
-from peft_registry.trainer.training.loop import Shape, TrainResult, supervised_loss, train, translate_out_of_memory
+from peft_registry.trainer.training.loop import BatchShape, TrainResult, supervised_loss, train, translate_out_of_memory
 from peft_registry.trainer.training.optimizers import optimizer_for
 from peft_registry.trainer.training.row_attention import layout_of
 
@@ -163,7 +163,7 @@ def _chosen(
 
 def _together(results: list[TrainResult], number: int) -> TrainResult:
     """The chosen trial's curve, and what all trials took."""
-    shapes: Counter[Shape] = Counter()
+    shapes: Counter[BatchShape] = Counter()
     for result in results:
         for shape in result.shapes:
             shapes[replace(shape, count=0)] += shape.count

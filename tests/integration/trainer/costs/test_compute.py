@@ -14,7 +14,7 @@ from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.methods import count_trainable, implementation
-from peft_registry.trainer.training.loop import Shape, TrainResult, train
+from peft_registry.trainer.training.loop import BatchShape, TrainResult, train
 from tests.builders.records import a_base_record
 from tests.builders.training import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 
@@ -96,7 +96,9 @@ def test_the_law_predicts_a_shape_that_was_not_traced(changes):
 
 def test_batches_add_up():
     law = FlopLaw(per_token=2.0, per_head_position=3.0, per_square=5.0, per_batch=7.0)
-    assert law.total([Shape(tokens=20, squares=200, supervised=4, count=3)]) == 3 * (2 * 20 + 3 * 4 + 5 * 2 * 100 + 7)
+    assert law.total([BatchShape(tokens=20, squares=200, supervised=4, count=3)]) == 3 * (
+        2 * 20 + 3 * 4 + 5 * 2 * 100 + 7
+    )
 
 
 @dataclass(frozen=True)

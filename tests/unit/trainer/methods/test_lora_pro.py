@@ -7,9 +7,9 @@ import torch
 
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.lora_pro import (
+    FactorPair,
     FactorsNotPaired,
     LoraPro,
-    Pair,
     corrected,
     equivalent_gradient,
     moved,
@@ -113,7 +113,7 @@ def quadratic(form: str, steps: int, *, lr: float = 0.02, state=None, weights=No
     if weights is not None:
         for parameter, values in zip((a, b, other), weights, strict=True):
             parameter.data.copy_(values)
-    optimizer = LoraPro([Pair(a, b, SCALE)], [other], lr=lr, weight_decay=0.01, form=form)
+    optimizer = LoraPro([FactorPair(a, b, SCALE)], [other], lr=lr, weight_decay=0.01, form=form)
     if state is not None:
         optimizer.load_state_dict(state)
     losses = []
@@ -150,7 +150,7 @@ def test_what_is_no_pair_is_moved_as_torchs_adamw_moves_it(form):
     ours, theirs = (torch.nn.Parameter(torch.arange(4.0)) for _ in range(2))
     a, b = torch.nn.Parameter(torch.randn(2, 3)), torch.nn.Parameter(torch.zeros(3, 2))
     optimizers = (
-        LoraPro([Pair(a, b, 1.0)], [ours], lr=0.1, weight_decay=0.1, form=form),
+        LoraPro([FactorPair(a, b, 1.0)], [ours], lr=0.1, weight_decay=0.1, form=form),
         torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.1),
     )
     for step in range(5):
