@@ -4,6 +4,7 @@ A document that is read and written back must have the same digest, so its unkno
 unknown field is a spelling mistake.
 """
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,13 +13,34 @@ from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.identity import Digest
 
 
-class Frozen(BaseModel):
+class Schema(BaseModel):
+    """What both have: a value is made by construction, so that every field is checked. `model_copy(update=…)` checks nothing."""
+
+    def revised(self, **changes: Any) -> Self:  # the type of each field checks its value
+        """A new value with these fields instead, checked as any other.
+
+        Raises:
+            TypeError: the class has no field of that name.
+            ValidationError: a value is not of its field's type, or the fields contradict each other.
+        """
+        _require_fields(type(self), changes)
+        # a field that was left to its default stays so; what a document keeps besides its fields is set, too
+        stated = {name: value for name, value in self if name in self.model_fields_set}
+        fields = type(self).model_fields
+        by_alias = {
+            (fields[name].alias or name) if name in fields else name: value
+            for name, value in (stated | changes).items()
+        }
+        return type(self).model_validate(by_alias)
+
+
+class Frozen(Schema):
     """Immutable; unknown fields are refused. For configuration and for values inside the program."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
-class Document(BaseModel):
+class Document(Schema):
     """Immutable; unknown fields are kept. For what is signed, stored or exchanged."""
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, allow_inf_nan=False)
@@ -36,8 +58,28 @@ class Document(BaseModel):
         return Digest.of(self.to_canonical())
 
     @classmethod
+    def of_known(cls, **fields: Any) -> Self:  # the type of each field checks its value
+        """A document of these fields; one that is None is left to its default.
+
+        The constructor keeps fields that it does not know, because what is read must be written back; what this program
+        says itself must not be misspelt.
+
+        Raises:
+            TypeError: the class has no field of that name.
+            ValidationError: a value is not of its field's type.
+        """
+        _require_fields(cls, fields)
+        return cls.model_validate({name: value for name, value in fields.items() if value is not None})
+
+    @classmethod
     def from_json(cls, value: Any) -> Self:  # any JSON value; validation is the point
         return cls.model_validate(value)
+
+
+def _require_fields(schema: type[BaseModel], names: Iterable[str]) -> None:
+    unknown = sorted(set(names) - schema.model_fields.keys())
+    if unknown:
+        raise TypeError(f"{schema.__name__} has no field {', '.join(unknown)}")
 
 
 def first_problem(error: ValidationError) -> str:

@@ -166,8 +166,8 @@ def _measured_on(config: TrainingFile, tasks: Mapping[str, TrainingFile]) -> Tra
         if any(one.label == name for one in asked):
             raise WrongValue("evaluation.retention", name, expected="other names than those of the tasks")
     rows = tuple(_held_out_of(name, one) for name, one in tasks.items())
-    evaluation = config.evaluation.model_copy(update={"retention": (*asked, *rows)})
-    return config.model_copy(update={"evaluation": evaluation})
+    evaluation = config.evaluation.revised(retention=(*asked, *rows))
+    return config.revised(evaluation=evaluation)
 
 
 def _held_out_of(name: str, config: TrainingFile) -> RetentionSource:

@@ -23,7 +23,7 @@ def kept(record: EvaluationRecord, datasets: set[str]) -> dict[str, Any]:
         for one in record.comparisons
         if one.dataset in datasets and (one.category is None or one.n >= ITEMS_FOR_A_CLAIM)
     )
-    return record.model_copy(update={"results": tuple(results), "comparisons": tuple(comparisons)}).to_json()
+    return record.revised(results=tuple(results), comparisons=tuple(comparisons)).to_json()
 
 
 registry = open_home(Path(sys.argv[1]))

@@ -22,9 +22,9 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
         own = "6·P·D of every training run that went in, each once"
     elif "went_on_from" in (record.compute.inputs.value or {}):
         own = "6·P·D of this run and of every run that it went on from"
-    compute = record.compute.model_copy(update={"cumulative_flop": _cumulative(record.compute, original, own)})
-    record = record.model_copy(update={"compute": compute})
-    return record.model_copy(update={"gpai": _gpai(record, original)})
+    compute = record.compute.revised(cumulative_flop=_cumulative(record.compute, original, own))
+    record = record.revised(compute=compute)
+    return record.revised(gpai=_gpai(record, original))
 
 
 def original_flop(record: ModificationRecord) -> Value:
@@ -76,14 +76,14 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
         same = record.modifier.role_claimed.value in ("original_provider", "on_behalf_of_provider")
         figures["same_provider"] = derived("yes" if same else "no", method="from the role that the modifier claims")
     if own is None or base is None:
-        return record.gpai.model_copy(update=figures | _no_ratio(original))
+        return record.gpai.revised(**figures, **_no_ratio(original))
     figures |= _ratio_figures(one_third_ratio(own, base), base, record)
     if aware is not None:
         figures["ratio_method_aware"] = derived(
             one_third_ratio(aware, base).ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"
         )
     figures["sr_flag"] = _systemic_risk(record.base, base + own)
-    return record.gpai.model_copy(update=figures)
+    return record.gpai.revised(**figures)
 
 
 def _ratio_figures(third: ThirdRatio, base: float, record: ModificationRecord) -> dict[str, Value]:

@@ -218,16 +218,19 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None) -> Eval
     both = (("fold error", merge.fold_error), ("distance from the trained model", merge.distance))
     figures = [_figure(name, one) for name, one in both if one is not None]
     figures += [_figure(f"distance, base {policy}", one) for policy, one in sorted(merge.compared.items())]
-    found = [*(section.metrics.value or []), *figures]
-    how = "answers of reference and result on the tool's own probe sentences"
-    update = {"metrics": measured(found, method=how) if found else unknown(f"nothing was folded: {merge.why_bundled}")}
-    if evaluation is None and merge.stale:
-        stale = [one.to_json() | {"status": "stale"} for one in merge.stale]
-        update["runs"] = measured(stale, method="evaluations of the ingredients; they do not speak of the merged model")
-        update["limitations"] = measured(
-            ["the evaluations of the ingredients were not repeated on the merged model"], method="the merge"
-        )
-    return section.model_copy(update=update)
+    rows = [*(section.metrics.value or []), *figures]
+    metrics = unknown(f"nothing was folded: {merge.why_bundled}")
+    if rows:
+        metrics = measured(rows, method="answers of reference and result on the tool's own probe sentences")
+    if evaluation is not None or not merge.stale:
+        return section.revised(metrics=metrics)
+    stale = [evaluation.to_json() | {"status": "stale"} for evaluation in merge.stale]
+    limitation = "the evaluations of the ingredients were not repeated on the merged model"
+    return section.revised(
+        metrics=metrics,
+        runs=measured(stale, method="evaluations of the ingredients; they do not speak of the merged model"),
+        limitations=measured([limitation], method="the merge"),
+    )
 
 
 def _figure(name: str, one: Divergence) -> dict[str, Any]:

@@ -123,17 +123,17 @@ def build_modification_record(
 def identity_section(
     kind: Literal["fine_tune", "merge"], name: str, manifest: Manifest, signing: Signing | None, tool_version: str
 ) -> Identity:
-    """What happened, to which artifact, by whose hand."""
-    section = Identity(
+    """Action, artifact, actor."""
+    person = None
+    if signing is not None and signing.person is not None:
+        person = derived(signing.person, method=f"whom the trust file names for the signing key {signing.key_id}")
+    return Identity.of_known(
         kind=measured(kind, method="the run that made the artifact"),
         result_name=measured(name),
         result_manifest=measured(str(manifest.canonical_digest()), method="SHA-256 of manifest.json"),
         tool_version=measured(tool_version),
+        acting_person=person,
     )
-    if signing is None or signing.person is None:
-        return section
-    person = derived(signing.person, method=f"whom the trust file names for the signing key {signing.key_id}")
-    return section.model_copy(update={"acting_person": person})
 
 
 def modifier_section(profile: OrganisationProfile) -> Modifier:
@@ -152,18 +152,10 @@ def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
     """One model that went in; `quantisation` is how it was held in memory, any JSON value."""
     record, facts = base.record, base.record.facts
     quantisation = quantisation if base.role == "base" else None
-    optional = {
-        "version": None if base.number is None else measured(base.number, evidence=_known(base.manifest)),
-        "revision": measured(record.identity.revision) if record.identity.revision else None,
-        "file_digests": measured(file_digests(base.files), method="SHA-256 of each file") if base.files else None,
-        "quantised_view": measured(quantisation, method="in memory while training") if quantisation else None,
-        "retrieved_at": measured(base.added_at, method="when it was added to this registry") if base.added_at else None,
-        "parent_records": measured(list(base.parent_records)) if base.parent_records else None,
-        "source_url": None
-        if facts.source_url.known
-        else imported(record.origin.source, method="the origin recorded when the base was added"),
-    }
-    return BaseUsed(
+    source_url = facts.source_url
+    if not source_url.known:
+        source_url = imported(record.origin.source, method="the origin recorded when the base was added")
+    return BaseUsed.of_known(
         name=measured(base.name, method="name in this registry"),
         role=derived(base.role, method="its part in the run"),
         tensor_digest=measured(
@@ -181,7 +173,14 @@ def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
         has_systemic_risk=facts.has_systemic_risk,
         training_tokens=facts.training_tokens,
         training_compute_flop=facts.training_compute_flop,
-    ).model_copy(update={"source_url": facts.source_url} | {key: value for key, value in optional.items() if value})
+        source_url=source_url,
+        version=None if base.number is None else measured(base.number, evidence=_known(base.manifest)),
+        revision=measured(record.identity.revision) if record.identity.revision else None,
+        file_digests=measured(file_digests(base.files), method="SHA-256 of each file") if base.files else None,
+        quantised_view=measured(quantisation, method="in memory while training") if quantisation else None,
+        retrieved_at=measured(base.added_at, method="when it was added to this registry") if base.added_at else None,
+        parent_records=measured(list(base.parent_records)) if base.parent_records else None,
+    )
 
 
 def _known(digest: Digest | None) -> tuple[Digest, ...]:
@@ -198,42 +197,39 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord) -> Chang
         return None if number is None else measured(number, "parameters", method=figures.method)
 
     if figures.base_untouched:  # nothing of the base is in the result, so nothing of it changed or went
-        figures = figures.model_copy(update={"changed": figures.changed or 0, "removed": figures.removed or 0})
+        figures = figures.revised(changed=figures.changed or 0, removed=figures.removed or 0)
     share = None if figures.changed is None else 100 * figures.changed / run.parameters_total
     modules = [module.model_dump(mode="json", exclude_none=True) for module in figures.modules]
-    optional = {
-        "params_changed": count(figures.changed),
-        "params_added": count(figures.added),
-        "params_removed": count(figures.removed),
-        "pct_of_base": None if share is None else derived(share, "%", method="parameters changed / all parameters"),
-        "rel_norm_global": None
-        if figures.relative_norm is None
-        else measured(figures.relative_norm, method=figures.method),
-        "modules": measured(modules, method=figures.method) if modules else None,
-        "base_weights_untouched": None
-        if figures.base_untouched is None
-        else measured("yes" if figures.base_untouched else "no", method="the result holds no tensor of the base"),
-    }
-    return Change(
+    norm = None if figures.relative_norm is None else measured(figures.relative_norm, method=figures.method)
+    untouched = None
+    if figures.base_untouched is not None:
+        answer = "yes" if figures.base_untouched else "no"
+        untouched = measured(answer, method="the result holds no tensor of the base")
+    return Change.of_known(
         params_trainable=measured(run.parameters_trainable, "parameters", method="counted before the run"),
         relative_to=measured(str(run.base.identity.weights), method="weights digest of the base"),
         artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
-    ).model_copy(update={key: value for key, value in optional.items() if value})
+        params_changed=count(figures.changed),
+        params_added=count(figures.added),
+        params_removed=count(figures.removed),
+        pct_of_base=None if share is None else derived(share, "%", method="parameters changed / all parameters"),
+        rel_norm_global=norm,
+        modules=measured(modules, method=figures.method) if modules else None,
+        base_weights_untouched=untouched,
+    )
 
 
 def security_section(manifest: Manifest, signing: Signing | None) -> Security:
     """Digests, signature, log."""
     digests = {"manifest": str(manifest.canonical_digest()), "weights": str(manifest.weights_digest)}
-    section = Security(digests=measured(digests, method="SHA-256"))
     if signing is None:
-        return section
+        return Security(digests=measured(digests, method="SHA-256"))
     log = signing.log_origin
-    return section.model_copy(
-        update={
-            "signature": measured({"algorithm": signing.algorithm, "key": signing.key_id}),
-            "provenance_attestation": measured("SLSA provenance v1, signed with the registration"),
-            "transparency_log": measured(log) if log else unknown("no log was named"),
-        }
+    return Security(
+        digests=measured(digests, method="SHA-256"),
+        signature=measured({"algorithm": signing.algorithm, "key": signing.key_id}),
+        provenance_attestation=measured("SLSA provenance v1, signed with the registration"),
+        transparency_log=measured(log) if log else unknown("no log was named"),
     )
 
 

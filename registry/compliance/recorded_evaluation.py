@@ -20,16 +20,15 @@ def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord | Non
     delta = [_loss(one) for one in evaluation.losses] or _run_loss(run)
     delta += [_difference(one) for one in evaluation.findings]
     bias = [_bias(one) for one in evaluation.findings]
-    found = {
-        "runs": measured(_runs(evaluation), method=_harness(evaluation), evidence=evidence),
-        "metrics": _listed([_figure(one) for one in evaluation.results], _harness(evaluation), evidence),
-        "delta": derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
-        "bias": _listed(bias, "paired comparison of the same items", evidence),
-        "limitations": _listed(list(evaluation.limitations), "stated by the evaluation", evidence),
-        "plan_digest": measured(str(protocol.policy_sha256)) if protocol.policy_sha256 else None,
-        "plan_created_at": measured(protocol.preregistered_at) if protocol.preregistered_at else None,
-    }
-    return Evaluation().model_copy(update={key: value for key, value in found.items() if value is not None})
+    return Evaluation.of_known(
+        runs=measured(_runs(evaluation), method=_harness(evaluation), evidence=evidence),
+        metrics=_listed([_figure(result) for result in evaluation.results], _harness(evaluation), evidence),
+        delta=derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
+        bias=_listed(bias, "paired comparison of the same items", evidence),
+        limitations=_listed(list(evaluation.limitations), "stated by the evaluation", evidence),
+        plan_digest=measured(str(protocol.policy_sha256)) if protocol.policy_sha256 else None,
+        plan_created_at=measured(protocol.preregistered_at) if protocol.preregistered_at else None,
+    )
 
 
 def _listed(items: list[Any], method: str, evidence: tuple[Digest, ...]) -> Value | None:

@@ -51,44 +51,41 @@ def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
     training = _block(run, "training")
     kind = "dora" if _block(run, "lora").get("use_dora") else _KINDS.get(run.method, "other")
     hyperparameters = {"training": training} | _method_blocks(run)
-    optional = {
-        "optimiser": measured(optimiser, method="the training loop")
-        if optimiser
-        else _from_config(training, "optimizer", "optim"),
-        "schedule": _from_config(training, "lr_scheduler_type"),
-    }
-    return Method(
+    optimiser_value = _from_config(training, "optimizer", "optim")
+    if optimiser:  # what ran, where the training file leaves the choice to the loop
+        optimiser_value = measured(optimiser, method="the training loop")
+    return Method.of_known(
         kind=measured(kind, method=f"the training file: {run.method}"),
         objective=measured("next-token cross-entropy over the supervised tokens", method="the training loop"),
         seed=measured(run.seed, method="the training file"),
         hyperparameters=measured(hyperparameters, method="the resolved training file", evidence=(run.config_sha256,)),
-    ).model_copy(update=_present(optional))
+        optimiser=optimiser_value,
+        schedule=_from_config(training, "lr_scheduler_type"),
+    )
 
 
 def peft_section(run: RunRecord) -> Peft:
     """Rank, alpha and targets of a low-rank method, targets of others that have them; elsewhere they do not apply."""
     blocks = _method_blocks(run)
     block = next((blocks[name] for name in ("lora", "ia3", "bottleneck") if name in blocks), {})
-    found = {
-        "rank": _from_config(block, "r"),
-        "alpha": _from_config(block, "alpha"),
-        "dropout": _from_config(block, "dropout"),
-        "target_modules": _from_config(block, "target_modules"),
-        "modules_to_save": _from_config(block, "modules_to_save"),
-        "bias": _from_config(block, "bias"),
-    }
-    return Peft().model_copy(update=_present(found))
+    return Peft.of_known(
+        rank=_from_config(block, "r"),
+        alpha=_from_config(block, "alpha"),
+        dropout=_from_config(block, "dropout"),
+        target_modules=_from_config(block, "target_modules"),
+        modules_to_save=_from_config(block, "modules_to_save"),
+        bias=_from_config(block, "bias"),
+    )
 
 
 def prompt_section(run: RunRecord) -> Prompt:
     """Virtual tokens of prompt and prefix tuning."""
     blocks = _method_blocks(run)
     block = next((blocks[name] for name in ("prompt_tuning", "prefix_tuning") if name in blocks), {})
-    found = {
-        "n_virtual_tokens": _from_config(block, "num_virtual_tokens"),
-        "init": _from_config(block, "init"),
-    }
-    return Prompt().model_copy(update=_present(found))
+    return Prompt.of_known(
+        n_virtual_tokens=_from_config(block, "num_virtual_tokens"),
+        init=_from_config(block, "init"),
+    )
 
 
 def code_section(environment: Environment) -> Code:
@@ -179,31 +176,29 @@ def energy_section(run: RunRecord) -> Energy:
 
 def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -> Use:
     """What follows for use from the base and the environment; what it is for only people know."""
-    section = Use(required_software=derived(dict(environment.libraries), method="the versions that it was made with"))
+    software = derived(dict(environment.libraries), method="the versions that it was made with")
     if base is None:
-        return section
-    found = {"required_hardware": _weights_memory(base.parameters_total, dtype)}
+        return Use(required_software=software)
+    longest_input = longest_output = modalities = None
     if base.context_length is not None:
-        found["max_input"] = measured(
-            base.context_length, "tokens", method="context length in the base's configuration"
-        )
-        found["max_output"] = derived(base.context_length, "tokens", method="input and output share the context")
+        longest_input = measured(base.context_length, "tokens", method="context length in the base's configuration")
+        longest_output = derived(base.context_length, "tokens", method="input and output share the context")
     if base.architecture.endswith("ForCausalLM"):
-        found["modalities"] = derived(
-            {"input": ["text"], "output": ["text"]}, method=f"the base is a {base.architecture}"
-        )
-    return section.model_copy(update=_present(found))
+        modalities = derived({"input": ["text"], "output": ["text"]}, method=f"the base is a {base.architecture}")
+    return Use.of_known(
+        required_software=software,
+        required_hardware=_weights_memory(base.parameters_total, dtype),
+        max_input=longest_input,
+        max_output=longest_output,
+        modalities=modalities,
+    )
 
 
 def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
     tokens = [selection.tokens for selection in data.selections]
     counted = sum(one for one in tokens if one is not None) if tokens and None not in tokens else None
     epochs = _from_config(_block(run, "training"), "num_train_epochs")
-    optional = {
-        "n_tokens": None if counted is None else measured(counted, "tokens", method="the base's tokenizer"),
-        "epochs": epochs if any(one.split == "train" for one in data.selections) else None,
-    }
-    return DataUsed(
+    return DataUsed.of_known(
         name=measured(data.name),
         digest=measured(str(data.sha256), method="SHA-256 of the file"),
         splits=measured([one.to_json() for one in data.selections], method="the rows that were used"),
@@ -211,7 +206,9 @@ def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
         n_points=measured(sum(one.rows for one in data.selections), "rows", method="rows that were used"),
         unit=measured("row", method="one row of the file is one data point"),
         bytes=measured(data.bytes, "bytes"),
-    ).model_copy(update=_present(optional))
+        n_tokens=None if counted is None else measured(counted, "tokens", method="the base's tokenizer"),
+        epochs=epochs if any(selection.split == "train" for selection in data.selections) else None,
+    )
 
 
 def _block(run: RunRecord, name: str) -> dict[str, Any]:
@@ -227,10 +224,6 @@ def _method_blocks(run: RunRecord) -> dict[str, dict[str, Any]]:
 def _from_config(block: dict[str, Any], *names: str) -> Value | None:
     found = next((block[name] for name in names if block.get(name) is not None), None)
     return None if found is None else measured(found, method="the resolved training file")
-
-
-def _present(found: dict[str, Value | None]) -> dict[str, Value]:
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _scaled(value: Value, factor: float, unit: str, method: str) -> Value:

@@ -184,9 +184,9 @@ def _perplexity(loss: Result) -> Result:
     """e to the loss per supervised token; the ends of its interval are those of the loss, likewise."""
     ci = loss.ci
     if ci is not None:
-        ci = ci.model_copy(update={"low": math.exp(ci.low), "high": math.exp(ci.high), "method": f"exp of {ci.method}"})
+        ci = ci.revised(low=math.exp(ci.low), high=math.exp(ci.high), method=f"exp of {ci.method}")
     value = None if loss.value is None else math.exp(min(loss.value, 700.0))  # beyond 709 a double overflows
-    return loss.model_copy(update={"metric": "perplexity", "value": value, "ci": ci})
+    return loss.revised(metric="perplexity", value=value, ci=ci)
 
 
 def _reading_results(readings: _Readings, plan: StatisticsPlan) -> Iterator[Result]:

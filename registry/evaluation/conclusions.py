@@ -25,8 +25,8 @@ def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
             corrected.append(one)
             continue
         p_holm = next(adjusted) if one.test.p_raw is not None else None
-        test = one.test.model_copy(update={"p_holm": p_holm, "family_size": len(raw)})
-        corrected.append(one.model_copy(update={"test": test}))
+        test = one.test.revised(p_holm=p_holm, family_size=len(raw))
+        corrected.append(one.revised(test=test))
     return tuple(corrected)
 
 
@@ -65,14 +65,14 @@ def conclude(
         )
     else:
         conclusion, reason = _direction(found, noise, confounded, is_placebo=_has_placebo(comparison))
-    return comparison.model_copy(update={"conclusion": conclusion, "conclusion_reason": reason})
+    return comparison.revised(conclusion=conclusion, conclusion_reason=reason)
 
 
 def conclude_control(comparison: Comparison, found: Outcomes) -> Comparison:
     """A control measures noise and is not concluded about."""
     what = "the same model scored again" if comparison.after == "noise" else "a random adapter of the same size"
     reason = f"a control: {what} changed the state of {found.changed} of {found.n} items"
-    return comparison.model_copy(update={"test": None, "conclusion": "inconclusive", "conclusion_reason": reason})
+    return comparison.revised(test=None, conclusion="inconclusive", conclusion_reason=reason)
 
 
 def _too_few(found: Outcomes) -> tuple[Conclusion, str]:

@@ -52,7 +52,7 @@ def composition_of(manifest: Manifest, base: BaseIdentity) -> Composition:
         base: identity of its base; of the base itself if it is one.
     """
     alone = base_composition(base, manifest.base.quantisation if manifest.base else None)
-    return alone if manifest.kind == "base" else alone.model_copy(update={"adapters": (manifest.weights_digest,)})
+    return alone if manifest.kind == "base" else alone.revised(adapters=(manifest.weights_digest,))
 
 
 def staleness(record: EvaluationRecord, served: Composition) -> Staleness | None:

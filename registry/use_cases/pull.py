@@ -96,7 +96,7 @@ def _verified_copy(
     outcome = verify_folder(
         part, trust=chosen, now=registry.clock(), registry=registry, version=version, look_for_base=look_for_base
     )
-    outcome = VerifyOutcome.model_validate({**dict(outcome), "subject": version.label})
+    outcome = outcome.revised(subject=version.label)
     if outcome.verdict == "broken":
         raise PullRefused(outcome)
     if outcome.verdict == "unverified":

@@ -32,11 +32,11 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
         return ()
     types = tuple(PREDICATE_TYPES[kind] for kind in added)
     keys = tuple(
-        key.model_copy(update={"predicate_types": (*key.predicate_types, *types)}) if key.key_id == own else key
+        key.revised(predicate_types=(*key.predicate_types, *types)) if key.key_id == own else key
         for key in current.keys
     )
-    issued = {"version": current.version + 1, "issued_at": registry.clock(), "keys": keys}
-    data = sign_trust(current.model_copy(update=issued), [registry.private_key("root")])
+    issued = current.revised(version=current.version + 1, issued_at=registry.clock(), keys=keys)
+    data = sign_trust(issued, [registry.private_key("root")])
     load_rotated(data, current=current, now=registry.clock())
     write_atomically(registry.folder / "trust.json", data)
     return added

@@ -176,6 +176,17 @@ def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
 # --- names ---
 
 
+def test_no_value_is_copied_with_changes_that_nobody_checks() -> None:
+    """`model_copy(update=…)` takes a misspelt name and a value of any type, and both would be signed; `revised` refuses them."""
+    patched = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in python_files(*SOURCE, "docs")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("model_copy", "model_construct")
+    ]
+    assert patched == []
+
+
 def test_every_module_is_named_after_its_idea() -> None:
     names = {
         part for path in python_files(*SOURCE, "docs", "tests") for part in path.relative_to(ROOT).with_suffix("").parts

@@ -51,7 +51,7 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
         raise NotContinued(start.label, why, f"set method: {start.method}, or start from the base")
     if start.base_manifest != base.manifest_digest:
         raise StartOnOtherBase(start.label, base)
-    config = loaded.config.model_copy(update={"continue_from": str(start.manifest_digest)})
+    config = loaded.config.revised(continue_from=str(start.manifest_digest))
     return replace(loaded, config=config), start
 
 

@@ -165,12 +165,12 @@ class SuitePins(Frozen):
 
     def with_pin(self, pin: SuitePin) -> "SuitePins":
         others = [one for one in self.suites if one.name != pin.name]
-        return self.model_copy(update={"suites": tuple(sorted([*others, pin], key=lambda one: one.name))})
+        return self.revised(suites=tuple(sorted([*others, pin], key=lambda entry: entry.name)))
 
     def with_acceptance(self, new: AcceptedLicence) -> "SuitePins":
         if self.acceptance(new.name, new.licence) is not None:  # another process was first
             return self
-        return self.model_copy(update={"accepted": tuple(sorted([*self.accepted, new], key=lambda one: one.name))})
+        return self.revised(accepted=tuple(sorted([*self.accepted, new], key=lambda entry: entry.name)))
 
 
 def read_pins(registry: Registry) -> SuitePins:
@@ -287,9 +287,7 @@ def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
         fetch_suite(name, pin.repository, pin.revision, ignore)
     loaded = suite_named(name).load(Path(pin.path), expected=pin.sha256)
     version = f"{pin.repository} at {pin.revision}"
-    return loaded.only(
-        frozenset(one for one, _ in loaded.units), loaded.dataset.model_copy(update={"version": version})
-    )
+    return loaded.only(frozenset(one for one, _ in loaded.units), loaded.dataset.revised(version=version))
 
 
 def suites_for_data(registry: Registry, names: Sequence[str]) -> frozenset[str]:

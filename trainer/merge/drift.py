@@ -95,9 +95,9 @@ def divergence(reference: ProbeAnswers, result: ProbeAnswers, *, named: str) -> 
 def gated(found: Divergence, *, dtype: Dtype, floor: Divergence | None) -> Divergence:
     """The figure with its limit. A format that is not fp32 needs the floor."""
     if dtype == "fp32" or floor is None:
-        return found.model_copy(update={"limit": FP32_LIMIT})
+        return found.revised(limit=FP32_LIMIT)
     limit = max(FLOOR_FACTOR * floor.kl, FP32_LIMIT)
-    return found.model_copy(update={"limit": limit, "floor": floor.kl})
+    return found.revised(limit=limit, floor=floor.kl)
 
 
 def require_within(found: Divergence) -> None:

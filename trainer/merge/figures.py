@@ -101,7 +101,7 @@ def _distances(run: "_Unmerged", found: ProbeAnswers, fold_error: Divergence) ->
     if how is None:
         alone = len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1
         named = f"the model that was trained: {fold_error.reference}" if alone else fold_error.reference
-        distance = fold_error.model_copy(update={"limit": None, "floor": None, "reference": named})
+        distance = fold_error.revised(limit=None, floor=None, reference=named)
         return MergeFigures(fold_error, distance, {})
     named = f"the model that was trained: the base in 4 bits ({how.settings}) with its adapter, in fp32"
     trained = run.trained_answers(how)

@@ -122,7 +122,7 @@ def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> MergeResult:
         added=sum(one.rank * sum(one.shape) for one in results),
         lost_share=error,
         fold_error=fold_error,
-        distance=fold_error.model_copy(update={"limit": None}),
+        distance=fold_error.revised(limit=None),
     )
 
 

@@ -73,7 +73,7 @@ def evaluate_before_after(
             model=trained.model,
             tokenizer=trained.tokenizer,
             base=before,
-            after=before.model_copy(update={"adapters": (weights_digest,)}),
+            after=before.revised(adapters=(weights_digest,)),
             base_model=base_model,
         ),
         Questions(

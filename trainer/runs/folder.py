@@ -120,7 +120,7 @@ def change_state(folder: Path, **changes: object) -> None:
     """The same with some fields changed; nothing where there is no readable state."""
     state = read_state(folder)
     if state is not None:
-        write_state(folder, state.model_copy(update=changes))
+        write_state(folder, state.revised(**changes))
 
 
 def read_state(folder: Path) -> KeptRun | None:

@@ -116,9 +116,8 @@ def _estimate(
 
     def offloaded() -> tuple[Column, ...] | OffloadRefused:
         obstacle = obstacle_to_offload(config, METHODS[config.method])
-        training = config.training.model_copy(update={"gradient_checkpointing": True})
-        update = {"offload": OffloadBlock(), "training": training}
-        return obstacle or traced(config.model_copy(update=update))[1]
+        training = config.training.revised(gradient_checkpointing=True)
+        return obstacle or traced(config.revised(offload=OffloadBlock(), training=training))[1]
 
     trace, columns = traced(config)
     speed = _speed(question, rate)

@@ -17,7 +17,7 @@ from typing import Any
 
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import TableRow, table_file
-from peft_registry.registry.evaluation.staleness import composition_of
+from peft_registry.registry.evaluation.staleness import base_composition, composition_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
@@ -164,7 +164,7 @@ def evaluate_references_again(
     for suite in _loaded_suites(registry, asked):
         names = frozenset(name for dataset, name in ids if dataset == suite.dataset.name)
         if names:
-            suites.append(suite.only(names, suite.dataset.model_copy(update={"rows_used": len(names)})))
+            suites.append(suite.only(names, suite.dataset.revised(rows_used=len(names))))
     session = _Session(registry, replace(asked, with_placebo=False, reuse=False), scratch, observe)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
@@ -268,7 +268,7 @@ def _quantisation(registry: Registry, version: Version) -> QuantizationBlock | N
 def _arms(session: _Session, version: Version, manifest: Manifest, base: _Base) -> "Iterator[Any]":
     """Context managers that give the arms of each comparison; models are loaded inside and gone afterwards."""
     identity = base.checked.record.identity
-    alone = composition_of(manifest.model_copy(update={"kind": "base"}), identity)
+    alone = base_composition(identity, manifest.base.quantisation if manifest.base else None)
     before: ArmName = "base" if alone.quantisation is None else "base_quantised"
     if manifest.kind == "base":
         yield _given(session, base, model=base.model, before=alone, after=None)

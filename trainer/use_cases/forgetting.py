@@ -80,7 +80,7 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
         found = compare_losses([ItemPair(before[id], after[id]) for id in sorted(before)], _HOW)
         if found is None:
             raise StepNotMeasured(version.label, task)
-        forgotten.append(found.model_copy(update={"dataset": task}))
+        forgotten.append(found.revised(dataset=task))
     return Forgetting({one: _loss(records[0], one).before for one in tasks}, steps, tuple(forgotten))
 
 

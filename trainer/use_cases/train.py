@@ -148,10 +148,10 @@ def train_and_register(
         base=base_version.manifest_digest,
         started_at=registry.clock(),
     )
-    changes = {"status": "running", "why": None, "overrides": overrides, "processes": launch.size}
+    running = kept.revised(status="running", why=None, overrides=overrides, processes=launch.size)
     try:
         with run_folder(runs, kept.run_id) as folder:
-            write_state(folder, kept.model_copy(update=changes))
+            write_state(folder, running)
             base = checked_base(registry, base_version, folder, observe)
             run = _Run(
                 registry,

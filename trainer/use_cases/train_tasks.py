@@ -100,7 +100,7 @@ def train_tasks(
     files = {name: load_training_file(path, words[name]) for name in names}
     if in_sequence:
         for loaded in list(files.values())[1:]:
-            check_available(loaded.config.model_copy(update={"continue_from": loaded.config.name}))
+            check_available(loaded.config.revised(continue_from=loaded.config.name))
     group = canonical_digest({name: config_identity(one.config) for name, one in files.items()}).hex[:16]
     work = _Work(registry, path, launch, TASKS_PREFIX + group, SharedBase(observe), command, observe)
     results: list[TaskResult] = []

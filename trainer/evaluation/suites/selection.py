@@ -39,12 +39,10 @@ def limited(suite: LoadedSuite, limit: int | None, *, seed: int) -> LoadedSuite:
     used = suite.dataset
     if len(chosen) == used.rows_used:
         return suite
-    dataset = used.model_copy(
-        update={
-            "rows_used": len(chosen),
-            "selection": f"{len(chosen)} of {used.rows_used} rows, whole units, shuffled with seed {seed}",
-            "selection_ids_sha256": ids_digest(chosen),
-            "excluded": used.excluded | {"not selected": used.rows_used - len(chosen)},
-        }
+    dataset = used.revised(
+        rows_used=len(chosen),
+        selection=f"{len(chosen)} of {used.rows_used} rows, whole units, shuffled with seed {seed}",
+        selection_ids_sha256=ids_digest(chosen),
+        excluded=used.excluded | {"not selected": used.rows_used - len(chosen)},
     )
     return suite.only(frozenset(chosen), dataset)
