@@ -56,7 +56,10 @@ def describe(
     if merge is not None:
         facts += _merge_facts(merge)
     if evaluation is not None:
-        facts += [(f"Bias: {_plain(of)}", _plain(said.replace("_", " "))) for of, said in conclusions(evaluation)]
+        facts += [
+            (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))
+            for figure, conclusion in conclusions(evaluation)
+        ]
     lines += ["| | |", "|---|---|", *(f"| {label}{_GAP} | {text} |" for label, text in facts)]
     return cut("\n".join(lines), MAX_DESCRIPTION - 2 * _RUN_LINK_ROOM)
 
@@ -89,18 +92,18 @@ def _facts(
         facts.append(
             ("Trained", f"{run.parameters_trainable:,} of {run.parameters_total:,} parameters, seed {run.seed}")
         )
-    facts.append(("Signed", f"{_plain(signed_by(version, signer))}, log entry {version.log_index}"))
+    facts.append(("Signed", f"{_plain(signed_by(version, signer))}, log entry {version.log_index}, as recorded"))
     if completeness is not None:
         facts.append(("Modification record", completeness.text))
     return facts
 
 
 def _merge_facts(merge: MergeRecord) -> list[tuple[str, str]]:
-    parts = ", ".join(f"{one.label} × {one.weight:g}" for one in merge.ingredients)
+    parts = ", ".join(f"{part.label} × {part.weight:g}" for part in merge.ingredients)
     facts = [("Merged from", _plain(f"{parts} by {merge.algorithm}, {merge.base_policy} base"))]
     if merge.fold_error is not None and merge.distance is not None:
         facts.append(("Fold error, distance", f"KL {merge.fold_error.kl:.3g}, {merge.distance.kl:.3g} nats a token"))
-    return facts + [("Evaluation", _plain(f"stale: that of {one.of}")) for one in merge.stale]
+    return facts + [("Evaluation", _plain(f"stale: that of {stale.of}")) for stale in merge.stale]
 
 
 def _figure(envelope: Value) -> str:

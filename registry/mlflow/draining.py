@@ -37,18 +37,20 @@ class Mirrored:
         return not self.outcome.failed and not self.outcome.drift
 
     def lines(self) -> tuple[str, ...]:
-        done, failed = self.outcome.done, self.outcome.failed
+        """What a person reads: how many were written and where, then each drift and each refusal."""
+        done = self.outcome.done
+        failed = self.outcome.failed
         lines = [f"mirror   {len(done)} written to {self.route}" if done else f"mirror   up to date ({self.route})"]
-        lines += [f"drift    {one.name}: {one.why}" for one in self.outcome.drift]
-        lines += [f"failed   {one.entry.label}: {one.why}" for one in failed]
+        lines += [f"drift    {drift.name}: {drift.why}" for drift in self.outcome.drift]
+        lines += [f"failed   {refused.entry.label}: {refused.why}" for refused in failed]
         return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "route": self.route,
             "done": [entry.label for entry in self.outcome.done],
-            "failed": [{"version": one.entry.label, "why": one.why} for one in self.outcome.failed],
-            "drift": [{"name": one.name, "why": one.why} for one in self.outcome.drift],
+            "failed": [{"version": refused.entry.label, "why": refused.why} for refused in self.outcome.failed],
+            "drift": [{"name": drift.name, "why": drift.why} for drift in self.outcome.drift],
         }
 
 

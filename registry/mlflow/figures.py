@@ -75,7 +75,7 @@ def cut(text: str, limit: int) -> str:
 
 def without_paths(text: str) -> str:
     """`text` with each absolute path cut to its base name."""
-    return _ABSOLUTE.sub(lambda found: found.group(1), text)
+    return _ABSOLUTE.sub(lambda match: match.group(1), text)
 
 
 def run_params(run: RunRecord) -> Pairs:
@@ -93,8 +93,8 @@ def run_params(run: RunRecord) -> Pairs:
         "environment.python": environment.python,
         **{f"library.{name}": version for name, version in environment.libraries.items()},
     }
-    found = {**dict(_flattened(run.config)), **facts}
-    return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in found.items()))
+    params = {**dict(_flattened(run.config)), **facts}
+    return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in params.items()))
 
 
 def merge_params(merge: MergeRecord) -> Pairs:
@@ -106,12 +106,12 @@ def merge_params(merge: MergeRecord) -> Pairs:
         "dtype": merge.dtype,
         "base_policy": merge.base_policy,
         "accepted": merge.accepted.reason if merge.accepted else None,
-        **{f"weight.{one.label}": one.weight for one in merge.ingredients},
-        **{f"density.{one.label}": one.density for one in merge.ingredients},
+        **{f"weight.{part.label}": part.weight for part in merge.ingredients},
+        **{f"density.{part.label}": part.density for part in merge.ingredients},
         **{f"library.{name}": version for name, version in merge.environment.libraries.items()},
     }
-    found = {key: value for key, value in facts.items() if value is not None}
-    return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in found.items()))
+    params = {key: value for key, value in facts.items() if value is not None}
+    return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in params.items()))
 
 
 def merge_metrics(merge: MergeRecord) -> tuple[MetricPoint, ...]:
@@ -124,7 +124,7 @@ def merge_metrics(merge: MergeRecord) -> tuple[MetricPoint, ...]:
         "merge/relative_norm": merge.relative_norm,
         "merge/lost_to_rounding": merge.lost_share,
         "merge/parameters_changed": float(merge.parameters_changed),
-        **{f"merge/distance/{policy}": one.kl for policy, one in merge.compared.items()},
+        **{f"merge/distance/{policy}": distance.kl for policy, distance in merge.compared.items()},
     }
     return tuple(MetricPoint(key, value, 0, at, final=True) for key, value in figures.items() if value is not None)
 
@@ -203,7 +203,7 @@ def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint
     """
     at = milliseconds(record.created_at)
     datasets = {used.name: evaluation_dataset(used) for used in record.datasets}
-    arms = {(one.dataset, one.metric): (one.before, one.after) for one in record.comparisons}
+    arms = {(row.dataset, row.metric): (row.before, row.after) for row in record.comparisons}
 
     def point(dataset: str, key: str, value: float, at_step: int = step) -> MetricPoint:
         used = datasets.get(dataset)
@@ -228,7 +228,7 @@ def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint
         for value, at_step in ((loss.before, 0), (loss.after, step))
         if at_step == step or step > 0
     )
-    return _each_once(sorted((*results, *outcomes, *losses), key=lambda found: found.step))
+    return _each_once(sorted((*results, *outcomes, *losses), key=lambda point: point.step))
 
 
 def results_table(record: EvaluationRecord) -> bytes:
@@ -281,10 +281,10 @@ def _group(figure: Result | Comparison) -> str:
 
 def _each_once(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:
     """The first point of each key and step: names that differ only in what MLflow refuses would overwrite each other."""
-    found: dict[tuple[str, int], MetricPoint] = {}
+    first: dict[tuple[str, int], MetricPoint] = {}
     for point in points:
-        found.setdefault((point.key, point.step), point)
-    return tuple(found.values())
+        first.setdefault((point.key, point.step), point)
+    return tuple(first.values())
 
 
 def _number(envelope: Value) -> float | None:

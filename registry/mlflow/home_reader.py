@@ -42,7 +42,7 @@ class HomeReader:
     registry: Registry
 
     def verify(self, digest: Digest) -> None:
-        """Return if the whole version verifies against the home's own trust.
+        """Raise unless the whole version verifies against the home's own trust.
 
         Raises:
             VersionUnknown: no version has this manifest.
@@ -51,7 +51,7 @@ class HomeReader:
         """
         with self.registry.database.read() as tx:
             versions = catalog.version_by_digest(tx, manifest_digest=digest)
-            recalled = any(said.kind == "recall" for said in catalog.statements_of(tx, subject=digest))
+            recalled = any(statement.kind == "recall" for statement in catalog.statements_of(tx, subject=digest))
         if not versions:
             raise catalog.VersionUnknown(Reference(digest=digest), "no version has this manifest")
         if recalled:

@@ -113,9 +113,9 @@ class _Sync:
             if entry.name not in self.stopped:
                 try:
                     self._mirror(entry)
-                except DriftFound as found:
-                    self.stopped[entry.name] = str(found)
-                    drift.append(Drift(entry.name, str(found)))
+                except DriftFound as drifted:
+                    self.stopped[entry.name] = str(drifted)
+                    drift.append(Drift(entry.name, str(drifted)))
                 except EntryRefused as refused:
                     self.stopped[entry.name] = str(refused)
                     self.surface.check_reachable()
@@ -145,8 +145,8 @@ class _Sync:
         else:
             self.surface.refresh_version(projection, run_id=run_id)
         self._move_aliases(projection, entry, held=tuple(known["aliases"]) if known else ())
-        found = {"projection": digest, "run_id": run_id, "model_id": model_id, "aliases": list(version.aliases)}
-        self.state.put("version", label, found)
+        mirrored = {"projection": digest, "run_id": run_id, "model_id": model_id, "aliases": list(version.aliases)}
+        self.state.put("version", label, mirrored)
 
     def _require_predecessor(self, entry: OutboxEntry) -> None:
         before = entry.number - 1

@@ -290,7 +290,7 @@ def _version_tags(
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
         "registry.statements": ", ".join(kinds) or None,
-        "registry.bias_status": "; ".join(f"{of}: {said}" for of, said in conclusions(evaluation))
+        "registry.bias_status": "; ".join(f"{figure}: {conclusion}" for figure, conclusion in conclusions(evaluation))
         if evaluation
         else "not evaluated",
         "registry.record": completeness.text if completeness else None,

@@ -130,11 +130,11 @@ class Surface:
                 parent = self._comparison_run(run.info.experiment_id, comparison, projection.run.start_ms)
                 self._client.set_tag(run_id, _PARENT, parent)
             self._log_datasets(projection, run_id)
-            there = {model.model_id for model in (run.inputs.model_inputs if run.inputs else ())}
-            if missing := [parent for parent in parent_models if parent not in there]:
+            known_inputs = {model.model_id for model in (run.inputs.model_inputs if run.inputs else ())}
+            if missing := [parent for parent in parent_models if parent not in known_inputs]:
                 self._client.log_inputs(run_id, models=[LoggedModelInput(model_id=parent) for parent in missing])
-            made = {model.model_id for model in (run.outputs.model_outputs if run.outputs else ())}
-            if model_id not in made:
+            known_outputs = {model.model_id for model in (run.outputs.model_outputs if run.outputs else ())}
+            if model_id not in known_outputs:
                 step = max((point.step for point in projection.run.metrics), default=0)
                 self._client.log_outputs(run_id, [LoggedModelOutput(model_id=model_id, step=step)])
             files = tuple(
@@ -147,16 +147,16 @@ class Surface:
 
     def holds_version(self, name: str, number: int) -> bool:
         """True when MLflow has this version and it is one of ours."""
-        found = self._version(name, number)
-        return found is not None and found[0].startswith(SOURCE_PREFIX) and found[1] == f"{name}:{number}"
+        shown = self._version(name, number)
+        return shown is not None and shown[0].startswith(SOURCE_PREFIX) and shown[1] == f"{name}:{number}"
 
     def ensure_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
         """Create the registered version, unless an interrupted sync did; MLflow must give it our number."""
         version = projection.version
-        found = self._version(version.name, version.number)
-        if found is not None:
-            if found[0] != version.source:
-                raise DriftFound(f"version {version.number} of {version.name} in MLflow has the source {found[0]!r}")
+        shown = self._version(version.name, version.number)
+        if shown is not None:
+            if shown[0] != version.source:
+                raise DriftFound(f"version {version.number} of {version.name} in MLflow has the source {shown[0]!r}")
             self.refresh_version(projection, run_id=run_id)
             return
         with _refusals():
@@ -170,18 +170,18 @@ class Surface:
     def refresh_version(self, projection: Projection, *, run_id: str) -> None:
         """Write tags and description of a version that is there."""
         version = projection.version
-        found = self._version(version.name, version.number)
-        if found is None:
+        shown = self._version(version.name, version.number)
+        if shown is None:
             raise DriftFound(f"{version.name}:{version.number} was mirrored and is gone from MLflow")
-        if found[0] != version.source:
-            raise DriftFound(f"{version.name}:{version.number} now has the source {found[0]!r} in MLflow")
+        if shown[0] != version.source:
+            raise DriftFound(f"{version.name}:{version.number} now has the source {shown[0]!r} in MLflow")
         with _refusals():
-            there = self._client.get_model_version(version.name, str(version.number))
+            current = self._client.get_model_version(version.name, str(version.number))
             for key, value in version.tags:
-                if there.tags.get(key) != value:
+                if current.tags.get(key) != value:
                     self._client.set_model_version_tag(version.name, str(version.number), key, value)
             description = self._description(projection, run_id)
-            if there.description != description:
+            if current.description != description:
                 self._client.update_model_version(version.name, str(version.number), description)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
@@ -198,9 +198,9 @@ class Surface:
         kind, command = ("tasks", "registry train") if is_tasks else ("comparison", "registry compare")
         tags = {COMPARISON_TAG: comparison, "registry.kind": kind, "mlflow.source.name": command}
         where = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key.startswith("registry."))
-        there = self._client.search_runs([experiment], where, max_results=1)
-        if there:
-            return str(there[0].info.run_id)
+        runs = self._client.search_runs([experiment], where, max_results=1)
+        if runs:
+            return str(runs[0].info.run_id)
         name = comparison if is_tasks else f"compare {comparison}"
         made = self._client.create_run(experiment, start_time=start_ms, run_name=name, tags=tags)
         self._client.set_terminated(made.info.run_id, "FINISHED", end_time=start_ms)
@@ -237,12 +237,14 @@ class Surface:
         """Source and `registry.id` of a version in MLflow, or None."""
         with _refusals():
             where = f"name = '{name}' and version_number = {number}"
-            found = self._client.search_model_versions(where, max_results=1)
-            return (found[0].source, found[0].tags.get("registry.id")) if found else None
+            versions = self._client.search_model_versions(where, max_results=1)
+            return (versions[0].source, versions[0].tags.get("registry.id")) if versions else None
 
     def _newest(self, name: str) -> int:
-        found = self._client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
-        return int(found[0].version) if found else 0
+        versions = self._client.search_model_versions(
+            f"name = '{name}'", max_results=1, order_by=["version_number DESC"]
+        )
+        return int(versions[0].version) if versions else 0
 
     def _experiment(self, name: str) -> "Experiment":
         if name not in self._experiments:
@@ -250,14 +252,14 @@ class Surface:
         return self._experiments[name]
 
     def _open_experiment(self, name: str) -> "Experiment":
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
             location = f"{ARTIFACT_SCHEME}:/{name}" if self._route.kind == "store" else None
             created = self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
             return self._client.get_experiment(created)
-        if found.lifecycle_stage != "active":
-            self._client.restore_experiment(found.experiment_id)
-        return found
+        if experiment.lifecycle_stage != "active":
+            self._client.restore_experiment(experiment.experiment_id)
+        return experiment
 
     def _run_is_there(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -271,8 +273,8 @@ class Surface:
 
     def _find_model(self, projection: Projection) -> str | None:
         experiment = self._experiment(projection.experiment).experiment_id
-        found = self._client.search_logged_models([experiment], _ours(projection), max_results=1)
-        return str(found[0].model_id) if found else None
+        models = self._client.search_logged_models([experiment], _ours(projection), max_results=1)
+        return str(models[0].model_id) if models else None
 
     def _create_model(self, projection: Projection, run_id: str) -> str:
         version = projection.version

@@ -28,10 +28,10 @@ class ManifestReader(Protocol):
     """What reading a version from a registry takes."""
 
     def verify(self, digest: Digest) -> None:
-        """Return if the manifest is signed by a trusted key and not recalled.
+        """Raise unless the manifest is signed by a trusted key and not recalled.
 
         Raises:
-            IntegrityBroken, NotChecked, Refused: it is not, or that cannot be said.
+            IntegrityBroken, NotChecked, Refused: it is not, or that could not be checked.
         """
 
     def manifest_bytes(self, digest: Digest) -> bytes:
@@ -99,9 +99,9 @@ class VerifiedFiles:
     @cached_property
     def manifest(self) -> Manifest:
         data = self.reader.manifest_bytes(self.digest)
-        found = Digest.of(data)
-        if found != self.digest:
-            raise WrongBytes("the manifest", self.digest, found)
+        digest = Digest.of(data)
+        if digest != self.digest:
+            raise WrongBytes("the manifest", self.digest, digest)
         self.reader.verify(self.digest)
         value = read_json(data, what="manifest.json", max_bytes=MAX_MANIFEST_BYTES)
         try:
@@ -116,16 +116,16 @@ class VerifiedFiles:
             NoSuchFile: neither a file nor a folder of that name.
         """
         prefix = f"{folder}/" if folder else ""
-        found: dict[str, Entry] = {}
+        entries: dict[str, Entry] = {}
         for file in self.manifest.files:
             if file.path == folder:
                 return ()
             if file.path.startswith(prefix):
                 name, below, _ = file.path[len(prefix) :].partition("/")
-                found[name] = Entry(prefix + name, None if below else file.size)
-        if folder and not found:
+                entries[name] = Entry(prefix + name, None if below else file.size)
+        if folder and not entries:
             raise NoSuchFile(folder, self.digest)
-        return tuple(found[name] for name in sorted(found))
+        return tuple(entries[name] for name in sorted(entries))
 
     def copy(self, path: str, destination: Path) -> None:
         """Put a private copy of a file at `destination`, complete and as signed, or nothing.
@@ -140,9 +140,9 @@ class VerifiedFiles:
             raise NoSuchFile(path, self.digest)
         part = destination.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            found = self._copy_bytes(entry, part)
-            if found != entry.sha256:
-                raise WrongBytes(path, entry.sha256, found)
+            digest = self._copy_bytes(entry, part)
+            if digest != entry.sha256:
+                raise WrongBytes(path, entry.sha256, digest)
             part.replace(destination)
         except OSError as error:
             raise unwritable(destination, error) from error

@@ -31,6 +31,6 @@ def base_record(registry: Registry, version: Version) -> BaseRecord:
 
 def newest_base_record(registry: Registry, manifest: Digest) -> BaseRecord | None:
     """The newest record about a manifest as a base; None where nobody has recorded any."""
-    said = (one for one in reversed(signed_statements(registry, manifest)) if one.kind == "base")
-    newest = next(said, None)
+    base_statements = (stored for stored in reversed(signed_statements(registry, manifest)) if stored.kind == "base")
+    newest = next(base_statements, None)
     return None if newest is None else BaseRecord.from_json(newest.statement.predicate)

@@ -45,19 +45,19 @@ def stored_evaluations(registry: Registry, version: Version) -> tuple[StoredEval
         StatementAltered: a statement is not what was signed.
         ObjectMissing, ObjectCorrupt: the store lost or changed an item table.
     """
-    found = []
+    evaluations = []
     for stored in signed_statements(registry, version.manifest_digest):
         if stored.kind == "bias-evaluation":
             record = EvaluationRecord.from_json(stored.statement.predicate)
             items = registry.store.read_bytes(record.items.sha256)
-            found.append(
+            evaluations.append(
                 StoredEvaluation(
                     stored.digest, record, items, stale_for(registry, version, record), stored.log_index or 0
                 )
             )
-    if not found:
+    if not evaluations:
         raise NoEvaluation(version.label)
-    return tuple(found)
+    return tuple(evaluations)
 
 
 def stale_for(registry: Registry, version: Version, record: EvaluationRecord) -> Staleness | None:
@@ -72,8 +72,8 @@ def newest_of_each(records: Sequence[EvaluationRecord]) -> tuple[EvaluationRecor
     seen: set[tuple[str, str, str]] = set()
     kept = []
     for record in reversed(records):
-        says: set[tuple[str, str, str]] = {(one.dataset, one.before, one.after) for one in record.findings}
-        says = says or {(one.dataset, "", one.arm) for one in record.results}
+        says: set[tuple[str, str, str]] = {(row.dataset, row.before, row.after) for row in record.findings}
+        says = says or {(row.dataset, "", row.arm) for row in record.results}
         if says - seen:
             kept.append(record)
             seen |= says
@@ -89,15 +89,15 @@ def recheck_version(registry: Registry, version: Version) -> tuple[StoredEvaluat
     """
     evaluations = stored_evaluations(registry, version)
     logged = logged_plans(registry, version)
-    plans = {digest: one.plan for digest, one in logged.items()}
-    for one in evaluations:
-        older = frozenset(digest for digest, plan in logged.items() if plan.log_index < one.log_index)
-        found: tuple[Discrepancy, ...] = (
-            *recheck(one.record, one.items),
-            *plan_discrepancies(one.record, plans, older),
+    plans = {digest: evaluation.plan for digest, evaluation in logged.items()}
+    for evaluation in evaluations:
+        older = frozenset(digest for digest, plan in logged.items() if plan.log_index < evaluation.log_index)
+        discrepancies: tuple[Discrepancy, ...] = (
+            *recheck(evaluation.record, evaluation.items),
+            *plan_discrepancies(evaluation.record, plans, older),
         )
-        if found:
-            raise EvaluationAltered(found)
+        if discrepancies:
+            raise EvaluationAltered(discrepancies)
     return evaluations
 
 

@@ -24,9 +24,9 @@ def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, Logged
     """The plans that were logged about a version, by the digest of their statement."""
     stored = signed_statements(registry, version.manifest_digest)
     return {
-        one.digest: LoggedPlan(
-            one.digest, one.log_index, one.appended_at, EvaluationPlan.from_json(one.statement.predicate)
+        plan.digest: LoggedPlan(
+            plan.digest, plan.log_index, plan.appended_at, EvaluationPlan.from_json(plan.statement.predicate)
         )
-        for one in stored
-        if one.kind == "evaluation-plan" and one.log_index is not None and one.appended_at is not None
+        for plan in stored
+        if plan.kind == "evaluation-plan" and plan.log_index is not None and plan.appended_at is not None
     }

@@ -17,7 +17,7 @@ def provenance_predicate(run: RunRecord) -> dict[str, Any]:
     """The SLSA v1 predicate of a training run (https://slsa.dev/spec/v1.0/provenance)."""
     base = run.base.identity
     dependencies = [{"name": "base-weights", "digest": {"sha256": base.weights.hex}}]
-    dependencies += [{"name": one.name, "digest": {"sha256": one.sha256.hex}} for one in run.data]
+    dependencies += [{"name": file.name, "digest": {"sha256": file.sha256.hex}} for file in run.data]
     return {
         "buildDefinition": {
             "buildType": BUILD_TRAIN,
@@ -42,12 +42,12 @@ def run_of(predicate: dict[str, Any]) -> RunRecord | None:
 def merge_provenance(merge: MergeRecord) -> dict[str, Any]:
     """The SLSA v1 predicate of a merge."""
     dependencies = [{"name": "base-weights", "digest": {"sha256": merge.base.identity.weights.hex}}]
-    dependencies += [{"name": one.label, "digest": {"sha256": one.manifest.hex}} for one in merge.ingredients]
+    dependencies += [{"name": part.label, "digest": {"sha256": part.manifest.hex}} for part in merge.ingredients]
     parameters = {
         "algorithm": merge.algorithm,
         "formula": merge.formula,
-        "weights": [one.weight for one in merge.ingredients],
-        "densities": [one.density for one in merge.ingredients],
+        "weights": [part.weight for part in merge.ingredients],
+        "densities": [part.density for part in merge.ingredients],
         "dtype": merge.dtype,
         "base_policy": merge.base_policy,
     }

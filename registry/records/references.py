@@ -34,13 +34,13 @@ class AliasUnsigned(NotFound):
 
 
 def require_signed_alias(registry: Registry, version: Version, alias: str, *, trust: TrustPolicy | None = None) -> None:
-    """Return if the alias points at this version by a move that somebody signed who may.
+    """Raise AliasUnsigned unless the alias points at this version by a move that a trusted key signed.
 
     Args:
         registry: whose catalog says so.
         version: what the catalog's row points at.
         alias: its name.
-        trust: whom the user trusts; the home's own trust file where nothing else is said.
+        trust: whom the user trusts; None for the home's own trust file.
 
     Raises:
         AliasUnsigned: it does not.
@@ -48,18 +48,18 @@ def require_signed_alias(registry: Registry, version: Version, alias: str, *, tr
     policy = registry.trust if trust is None else trust
     with registry.database.read() as tx:
         move = catalog.newest_move(tx, name=version.name, alias=alias)
-        said = None if move is None else catalog.statement(tx, move.statement_digest)
-        if move is None or said is None or move.number != version.number:
+        stored = None if move is None else catalog.statement(tx, move.statement_digest)
+        if move is None or stored is None or move.number != version.number:
             raise AliasUnsigned(version.name, alias, "its newest recorded move points elsewhere, or to no statement")
-        proven_at = _logged_at(tx, said, policy, now=registry.clock())
+        proven_at = _logged_at(tx, stored, policy, now=registry.clock())
     try:
-        _require_says(said, version, alias)
-        envelope = Envelope.parse(said.envelope)
+        _require_says(stored, version, alias)
+        envelope = Envelope.parse(stored.envelope)
         signer = dsse.verify(envelope, public_keys(policy), what="the alias")
         status = key_status(
             policy,
             signer.key_id,
-            predicate_type=said.statement.predicate_type,
+            predicate_type=stored.statement.predicate_type,
             signed_at_proven=proven_at,
             now=registry.clock(),
         )
@@ -68,36 +68,36 @@ def require_signed_alias(registry: Registry, version: Version, alias: str, *, tr
         raise AliasUnsigned(version.name, alias, f"{error}") from error
 
 
-def _require_says(said: StoredStatement, version: Version, alias: str) -> None:
+def _require_says(stored: StoredStatement, version: Version, alias: str) -> None:
     try:
-        predicate = AliasPredicate.from_json(said.statement.predicate)
+        predicate = AliasPredicate.from_json(stored.statement.predicate)
     except ValidationError as error:
         raise AliasUnsigned(version.name, alias, "the statement that moved it is not about an alias") from error
-    moved = (said.statement.kind, said.statement.subject_digest, predicate.name, predicate.alias, predicate.removed)
+    moved = (stored.statement.kind, stored.statement.subject_digest, predicate.name, predicate.alias, predicate.removed)
     if moved != ("alias", version.manifest_digest, version.name, alias, False):
         raise AliasUnsigned(version.name, alias, "the statement that moved it says something else")
 
 
-def _logged_at(tx: catalog.Transaction, said: StoredStatement, policy: TrustPolicy, *, now: str) -> str | None:
+def _logged_at(tx: catalog.Transaction, stored: StoredStatement, policy: TrustPolicy, *, now: str) -> str | None:
     """The time at which the log received the statement, where a checkpoint that counts covers its entry."""
     checkpoint = catalog.latest_checkpoint(tx)
-    if checkpoint is None or said.log_index is None:
+    if checkpoint is None or stored.log_index is None:
         return None
     store = SqlLogStore(tx)
     try:
-        leaf = store.get_leaf(said.log_index)
-        entry = parse_entry(log.prove(store, said.log_index, checkpoint, extra=leaf))
+        leaf = store.get_leaf(stored.log_index)
+        entry = parse_entry(log.prove(store, stored.log_index, checkpoint, extra=leaf))
         checkpoint_over(entry, policy, now=now)
     except KnownError:
         return None
-    return entry.event.at if entry.event.statement == Digest.of(Envelope.parse(said.envelope).payload) else None
+    return entry.event.at if entry.event.statement == Digest.of(Envelope.parse(stored.envelope).payload) else None
 
 
 def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = None) -> Version:
     """The version that a user's reference means; an alias counts only by its signed move.
 
     Raises:
-        MalformedReference: the text is no reference.
+        MalformedReference: the text is not a reference.
         NotFound: there is no such version.
         AliasUnsigned: the alias is recorded, and nobody who may has signed that.
     """

@@ -50,7 +50,7 @@ def stored_manifest(registry: Registry, digest: Digest) -> Manifest:
 
     Raises:
         ObjectMissing, ObjectCorrupt: the store lost it or changed it.
-        MalformedJson, ManifestMalformed: what was stored is no manifest.
+        MalformedJson, ManifestMalformed: what was stored is not a manifest.
     """
     return read_manifest(registry.store.read_bytes(digest))
 

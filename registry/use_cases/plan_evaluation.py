@@ -33,8 +33,8 @@ def log_plan(registry: Registry, version: Version, plan: dict[str, Any], *, poli
         registry.trust, signer.public.key_id, predicate_type=predicate_type, signed_at_proven=None, now=now
     )
     require_ok(status)
-    said = EvaluationPlan(plan_sha256=canonical_digest(plan), policy_sha256=policy, plan=plan)
+    predicate = EvaluationPlan(plan_sha256=canonical_digest(plan), policy_sha256=policy, plan=plan)
     signed = append_statement(
-        registry, subject=version.manifest_digest, kind="evaluation-plan", predicate=said.to_json(), signer=signer
+        registry, subject=version.manifest_digest, kind="evaluation-plan", predicate=predicate.to_json(), signer=signer
     )
     return logged_plans(registry, version)[signed.digest]

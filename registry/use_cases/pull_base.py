@@ -75,16 +75,16 @@ def check_base_folder(registry: Registry, version: Version, folder: Path, identi
         WrongBase: another identity; names the first tensor that differs.
     """
     try:
-        found = identify_base(folder, revision=identity.revision, cache=registry.cache)
+        presented_base = identify_base(folder, revision=identity.revision, cache=registry.cache)
     except InputRefused as error:  # what intake would refuse is no longer the base that was taken in
         raise WrongBase(folder, "content", identity.weights, f"refused ({error})", None) from error
     for part in ("weights", "config", "tokenizer", "chat_template", "generation_config"):
-        pinned, here = getattr(identity, part), getattr(found.identity, part)
+        pinned, here = getattr(identity, part), getattr(presented_base.identity, part)
         if pinned == here:
             continue
         difference = None
         if part == "weights":
             manifest = stored_manifest(registry, version.manifest_digest)
-            difference = diff_tensors(listed_tensors(manifest.weights), listed_tensors(found.weights))
+            difference = diff_tensors(listed_tensors(manifest.weights), listed_tensors(presented_base.weights))
         raise WrongBase(folder, part, pinned, here, difference)
-    return found
+    return presented_base

@@ -66,9 +66,9 @@ class VersionShown(Frozen):
         ]
         if base is not None:
             lines.append(("base", f"{self.base_label or 'not registered here'}, weights {base.identity.weights}"))
-        lines += [("data", f"{one.name} {one.sha256}, {one.rows_total} rows") for one in manifest.data]
+        lines += [("data", f"{data.name} {data.sha256}, {data.rows_total} rows") for data in manifest.data]
         lines += [("parent", f"{parent.role} {parent.manifest}") for parent in manifest.parents]
-        lines += [("statement", one.line) for one in self.statements]
+        lines += [("statement", statement.line) for statement in self.statements]
         lines += [("stale", text) for text in self.stale]
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}"))
         if version.aliases:
@@ -90,22 +90,22 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
     persons = {key.key_id: key.person for key in registry.trust.keys}
     shown = tuple(
         StatementShown(
-            kind=one.kind,
-            predicate_type=one.statement.predicate_type,
-            digest=one.digest,
-            key_id=one.key_id,
-            person=persons.get(one.key_id),
-            log_index=one.log_index,
-            appended_at=one.appended_at,
+            kind=entry.kind,
+            predicate_type=entry.statement.predicate_type,
+            digest=entry.digest,
+            key_id=entry.key_id,
+            person=persons.get(entry.key_id),
+            log_index=entry.log_index,
+            appended_at=entry.appended_at,
         )
-        for one in stored
+        for entry in stored
     )
-    predicates = {one.kind or one.statement.predicate_type: one.statement.predicate for one in stored}
+    predicates = {entry.kind or entry.statement.predicate_type: entry.statement.predicate for entry in stored}
     stale = []
-    for one in stored:
-        if one.kind == "bias-evaluation":
-            found = stale_for(registry, version, EvaluationRecord.from_json(one.statement.predicate))
-            stale += [f"evaluation {one.digest.short} {found}"] if found is not None else []
+    for entry in stored:
+        if entry.kind == "bias-evaluation":
+            reason = stale_for(registry, version, EvaluationRecord.from_json(entry.statement.predicate))
+            stale += [f"evaluation {entry.digest.short} {reason}"] if reason is not None else []
     return VersionShown(
         version=version,
         manifest=manifest,

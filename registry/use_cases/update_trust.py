@@ -17,7 +17,7 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
     Raises:
         HomeReadOnly: this home cannot be written.
         KeyFileMissing, PassphraseNeeded, WrongPassphrase: somebody else holds the root key, or it does not open.
-        TrustThresholdNotMet: the root key here is not enough, or is no root of the file.
+        TrustThresholdNotMet: the root key here is not enough, or is not a root of the file.
     """
     registry.require_writable()
     current = registry.trust

@@ -101,8 +101,8 @@ def check_policy(findings: Findings) -> Result:
     if bundle is None or findings.manifest_digest is None:
         return unchecked("there is no signature to hold against it", "no-signer")
     oms.require_ignore_paths(bundle, UNSIGNED_PATHS)
-    signed = {one.name: one.sha256 for one in bundle.resources}
-    expected = {one.name: one.sha256 for one in listed_resources(manifest, findings.manifest_digest)}
+    signed = {resource.name: resource.sha256 for resource in bundle.resources}
+    expected = {resource.name: resource.sha256 for resource in listed_resources(manifest, findings.manifest_digest)}
     wrong = [f"not signed: {name}" for name in sorted(expected.keys() - signed.keys())]
     wrong += [f"signed, but not in the manifest: {name}" for name in sorted(signed.keys() - expected.keys())]
     wrong += [
@@ -136,11 +136,11 @@ def check_tensors(findings: Findings) -> Result:
     manifest = findings.need_manifest()
     wrong, tensors, absent = [], 0, []
     for weights in manifest.weights:
-        found = findings.presented.files.get(weights.path)
-        if not isinstance(found, Path):
+        path = findings.presented.files.get(weights.path)
+        if not isinstance(path, Path):
             absent.append(weights.path)
             continue
-        problem = _tensor_problem(found, weights)
+        problem = _tensor_problem(path, weights)
         tensors += len(weights.tensors)
         if problem:
             wrong.append(problem)
@@ -164,23 +164,25 @@ def check_base(findings: Findings) -> Result:
     if folder is None or not folder.exists():
         return recorded(f"recorded: weights {pinned.weights.short}, bytes not here")
     try:
-        found: BaseFolder = identify_base(folder, revision=pinned.revision)
+        presented_base: BaseFolder = identify_base(folder, revision=pinned.revision)
     except InputRefused as error:  # what intake would refuse is no longer the base that was taken in
         return failed(f"{folder.name} is not the base this was made from", error.reference, [str(error)])
     differing = [
         name
         for name in ("weights", "config", "tokenizer", "chat_template", "generation_config")
-        if getattr(found.identity, name) != getattr(pinned, name)
+        if getattr(presented_base.identity, name) != getattr(pinned, name)
     ]
     if not differing:
         return ok(f"weights {pinned.weights.short}, every byte checked")
-    lines = [f"{name}: here {getattr(found.identity, name)}, pinned {getattr(pinned, name)}" for name in differing]
+    lines = [
+        f"{name}: here {getattr(presented_base.identity, name)}, pinned {getattr(pinned, name)}" for name in differing
+    ]
     tensors = findings.context.base_tensors(manifest.base.manifest) if "weights" in differing else None
-    difference = None if tensors is None else diff_tensors(tensors, listed_tensors(found.weights))
+    difference = None if tensors is None else diff_tensors(tensors, listed_tensors(presented_base.weights))
     if difference is not None:
         lines.append(str(difference))
     elif "weights" in differing:
-        lines.append(f"in {', '.join(file.path for file in found.weights)}")
+        lines.append(f"in {', '.join(file.path for file in presented_base.weights)}")
     return failed(f"{folder.name} is not the base this was made from", "wrong-base", lines)
 
 
@@ -223,10 +225,10 @@ def _proven_time(findings: Findings) -> str | None:
 def _file_problem(findings: Findings, entry: FileEntry) -> str:
     if not findings.presented.has(entry.path):
         return f"missing: {entry.path}"
-    found = findings.presented.files[entry.path]
-    if found is None:
+    content = findings.presented.files[entry.path]
+    if content is None:
         return ""
-    size, digest = (len(found), Digest.of(found)) if isinstance(found, bytes) else _size_and_digest(found)
+    size, digest = (len(content), Digest.of(content)) if isinstance(content, bytes) else _size_and_digest(content)
     if digest != entry.sha256:
         return f"changed: {entry.path} is {digest.short}, signed was {entry.sha256.short}"
     return "" if size == entry.size else f"changed: {entry.path} has {size} bytes, signed were {entry.size}"
@@ -239,12 +241,12 @@ def _size_and_digest(path: Path) -> tuple[int, Digest]:
 
 def _tensor_problem(path: Path, weights: WeightsFile) -> str:
     try:
-        found = hash_tensors(path, family="integrity")
+        presented = hash_tensors(path, family="integrity")
     except IntegrityBroken as error:
         return f"{weights.path}: {error.why}"
-    difference = diff_tensors(listed_tensors((weights,)), found.tensors)
+    difference = diff_tensors(listed_tensors((weights,)), presented.tensors)
     if difference is not None:
         return f"{weights.path}: {difference}"
-    if found.header_digest != weights.header_sha256:
+    if presented.header_digest != weights.header_sha256:
         return f"{weights.path}: its header was changed"
     return ""

@@ -14,7 +14,7 @@ from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.manifest import EVIDENCE_NAME
 
-Said = TypeVar("Said", bound=Document)
+Predicate = TypeVar("Predicate", bound=Document)
 
 
 class NoEvaluationHere(NotFound):
@@ -36,22 +36,24 @@ def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
     """
     presented = present_folder(folder)
     statements = read_statements(presented)
-    records = [_said(one, EvaluationRecord) for one in statements if one.statement.kind == "bias-evaluation"]
-    plans = {one.digest: _said(one, EvaluationPlan) for one in statements if one.statement.kind == "evaluation-plan"}
+    records = [_predicate(read, EvaluationRecord) for read in statements if read.statement.kind == "bias-evaluation"]
+    plans = {
+        read.digest: _predicate(read, EvaluationPlan) for read in statements if read.statement.kind == "evaluation-plan"
+    }
     if not records:
         raise NoEvaluationHere(str(folder))
     for record in records:
-        found = (*recheck(record, _items(presented, record)), *plan_discrepancies(record, plans))
-        if found:
-            raise EvaluationAltered(found)
+        discrepancies = (*recheck(record, _items(presented, record)), *plan_discrepancies(record, plans))
+        if discrepancies:
+            raise EvaluationAltered(discrepancies)
     return tuple(records)
 
 
-def _said(one: ReadStatement, schema: type[Said]) -> Said:
+def _predicate(read: ReadStatement, schema: type[Predicate]) -> Predicate:
     try:
-        return schema.from_json(one.statement.predicate)
+        return schema.from_json(read.statement.predicate)
     except ValidationError as error:
-        raise StatementBroken(one.line, first_problem(error)) from error
+        raise StatementBroken(read.line, first_problem(error)) from error
 
 
 def _items(presented: Presented, record: EvaluationRecord) -> bytes:

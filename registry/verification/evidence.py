@@ -62,13 +62,13 @@ def presented_keys(presented: Presented) -> tuple[PublicKey, ...]:
     """The public keys that travel with the evidence.
 
     Raises:
-        EvidenceBroken: one is no key, is not the one that its name says, or there are too many.
+        EvidenceBroken: one is not a key, is not the one that its name says, or there are too many.
     """
     prefix = f"{EVIDENCE_NAME}/{KEYS_FOLDER}/"
     names = sorted(name for name in presented.files if name.startswith(prefix))
     if len(names) > MAX_KEYS:
         raise EvidenceBroken(prefix, f"it holds {len(names)} keys, more than the {MAX_KEYS} allowed")
-    found = []
+    keys = []
     for name in names:
         try:
             key = PublicKey.parse(presented.small(name))
@@ -78,8 +78,8 @@ def presented_keys(presented: Presented) -> tuple[PublicKey, ...]:
             raise EvidenceBroken(name, "it holds another key than its name says")
         if presented.small(name) != key.pem:
             raise EvidenceBroken(name, "it is not the text that its key encodes to")
-        found.append(key)
-    return tuple(found)
+        keys.append(key)
+    return tuple(keys)
 
 
 def read_statements(presented: Presented) -> tuple[ReadStatement, ...]:
@@ -100,7 +100,7 @@ def read_entry(presented: Presented) -> LoggedEntry | None:
     """The log entry that the proof speaks of; None while no proof is there.
 
     Raises:
-        MalformedNote, LooseBase64, MalformedJson: it is no proof of a log entry.
+        MalformedNote, LooseBase64, MalformedJson: it is not a proof of a log entry.
     """
     if not presented.has(PROOF_PATH):
         return None

@@ -35,7 +35,7 @@ def dated_by_log(findings: Findings) -> Dated | None:
         if entry is None or entry.event.subject != findings.manifest_digest:
             return None
         checkpoint_over(entry, findings.trust, now=findings.context.now)
-        named = next((one for one in findings.presented_statements if one.digest == entry.event.statement), None)
+        named = next((read for read in findings.presented_statements if read.digest == entry.event.statement), None)
         registration = None if named is None else named.registration()
     except KnownError:
         return None
@@ -49,7 +49,7 @@ def check_statements(findings: Findings) -> Result:
     """8: every statement is about this manifest and signed for its role; card and item tables are those they name."""
     if not findings.presented.has(STATEMENTS_PATH):
         return unchecked("no statements are here", "evidence-missing")
-    unknown = [problem for one in findings.presented_statements if (problem := _count(findings, one))]
+    unknown = [problem for read in findings.presented_statements if (problem := _count(findings, read))]
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         return incomplete
@@ -104,7 +104,7 @@ def _incomplete(findings: Findings, unknown: list[str]) -> Result | None:
     """What is missing before the statements can be said to be complete and trusted; None if nothing."""
     if not findings.registrations:
         return unchecked("no registration statement is here", "no-registration", unknown)
-    named = {digest for one in findings.registrations.values() for digest in one.accompanied_by}
+    named = {digest for registration in findings.registrations.values() for digest in registration.accompanied_by}
     withheld = sorted(str(digest) for digest in named - {digest for _, digest in findings.statements})
     if withheld:
         text = f"{len(withheld)} statements that were registered with it are withheld"
@@ -115,7 +115,7 @@ def _incomplete(findings: Findings, unknown: list[str]) -> Result | None:
     return None
 
 
-def _count(findings: Findings, one: ReadStatement) -> str:
+def _count(findings: Findings, read: ReadStatement) -> str:
     """Record one statement; returns why it does not count, or an empty text.
 
     Raises:
@@ -123,30 +123,30 @@ def _count(findings: Findings, one: ReadStatement) -> str:
         RevokedKey, KeyLacksRole, ExpiredKey: its signer must not sign this, or not at that time.
     """
     try:
-        signer = dsse.verify(one.envelope, findings.known_keys, what=f"statement {one.line}")
+        signer = dsse.verify(read.envelope, findings.known_keys, what=f"statement {read.line}")
     except NoTrustedSignature as error:
         if findings.presented_keys:
             # the signers' keys travel with the statements: a key that nobody presented signed nothing here
             why = "neither a trusted key nor any key presented with it made its signature"
-            raise StatementBroken(one.line, why) from error
-        return f"{one.line}: {one.statement.predicate_type}, and no signer's key is presented"
-    if one.statement.subject_digest != findings.manifest_digest:
-        raise StatementBroken(one.line, f"it is about {one.statement.subject_digest.short}")
-    findings.statements.append((one.statement, one.digest))
-    registration = one.registration()
+            raise StatementBroken(read.line, why) from error
+        return f"{read.line}: {read.statement.predicate_type}, and no signer's key is presented"
+    if read.statement.subject_digest != findings.manifest_digest:
+        raise StatementBroken(read.line, f"it is about {read.statement.subject_digest.short}")
+    findings.statements.append((read.statement, read.digest))
+    registration = read.registration()
     if registration is not None:
-        findings.registrations[one.digest] = registration
+        findings.registrations[read.digest] = registration
     if findings.trust is None:
-        return f"{one.line}: {one.statement.predicate_type}, no trust was given"
+        return f"{read.line}: {read.statement.predicate_type}, no trust was given"
     status = key_status(
         findings.trust,
         signer.key_id,
-        predicate_type=one.statement.predicate_type,
-        signed_at_proven=_proven_time(findings, one.digest, signer.key_id),
+        predicate_type=read.statement.predicate_type,
+        signed_at_proven=_proven_time(findings, read.digest, signer.key_id),
         now=findings.context.now,
     )
     if status.state == "unknown":
-        return f"{one.line}: {one.statement.predicate_type} by key {signer.key_id[:12]}…"
+        return f"{read.line}: {read.statement.predicate_type} by key {signer.key_id[:12]}…"
     require_ok(status)
     return ""
 
@@ -161,9 +161,9 @@ def _contradictions(findings: Findings) -> list[str]:
     if findings.context.claimed is None:
         return []
     version, manifest, dated = findings.context.claimed.version, findings.need_manifest(), findings.dated
-    names = {one.name for one in ([dated.registration] if dated else findings.registrations.values())}
+    names = {registration.name for registration in ([dated.registration] if dated else findings.registrations.values())}
     base = manifest.base
-    said = {
+    compared = {
         "kind": (version.kind, manifest.kind),
         "layout": (version.layout, manifest.layout),
         "method": (version.method, manifest.method),
@@ -174,7 +174,9 @@ def _contradictions(findings: Findings) -> list[str]:
         "key": (version.key_id, dated.key_id if dated else version.key_id),
         "time": (version.registered_at, dated.at if dated else version.registered_at),
     }
-    wrong = [f"{what}: {row} in the catalog, {signed} signed" for what, (row, signed) in said.items() if row != signed]
+    wrong = [
+        f"{what}: {row} in the catalog, {signed} signed" for what, (row, signed) in compared.items() if row != signed
+    ]
     if version.name not in names:
         wrong.append(f"name: {version.name} in the catalog, {', '.join(sorted(names))} signed")
     if not findings.context.claimed.in_order:
@@ -207,9 +209,9 @@ def _stale_evaluations(findings: Findings) -> Iterator[str]:
     served = composition_of(manifest, identity)
     for statement, digest in findings.statements:
         if statement.kind == "bias-evaluation":
-            found = staleness(EvaluationRecord.from_json(statement.predicate), served)
-            if found is not None:
-                yield f"evaluation {digest.short} is {found}"
+            stale = staleness(EvaluationRecord.from_json(statement.predicate), served)
+            if stale is not None:
+                yield f"evaluation {digest.short} is {stale}"
 
 
 def _card_changed(findings: Findings) -> bool:

@@ -79,10 +79,10 @@ class Presented:
         Raises:
             FileAbsent: it is not there.
         """
-        found = self.files.get(name)
-        if found is None:
+        content = self.files.get(name)
+        if content is None:
             raise FileAbsent(name, self.label)
-        return Digest.of(found) if isinstance(found, bytes) else hash_file(found).sha256
+        return Digest.of(content) if isinstance(content, bytes) else hash_file(content).sha256
 
     def small(self, name: str) -> bytes:
         """The bytes of a small file.
@@ -92,10 +92,10 @@ class Presented:
         """
         from peft_registry.registry.disk.files import read_file
 
-        found = self.files.get(name)
-        if found is None:
+        content = self.files.get(name)
+        if content is None:
             raise FileAbsent(name, self.label)
-        return found if isinstance(found, bytes) else read_file(found, max_bytes=SMALL_MAX_BYTES)
+        return content if isinstance(content, bytes) else read_file(content, max_bytes=SMALL_MAX_BYTES)
 
 
 def present_folder(folder: Path) -> Presented:
