@@ -79,7 +79,7 @@ def conditions_of(record: ModificationRecord) -> Conditions:
     classified = str(record.high_risk.classification_after.value or "")
     modalities = str(record.use.modalities.value or "")
     energy_known = record.energy.training_kwh.known
-    found = {
+    conditions = {
         "all": True,
         "ft": kind == "fine_tune",
         "mg": kind == "merge",
@@ -102,9 +102,9 @@ def conditions_of(record: ModificationRecord) -> Conditions:
         "art25": record.high_risk.article25_case.value in ("a", "b", "c", "manufacturer"),
         "metered": energy_known,
         "unmetered": kind == "fine_tune" and not energy_known,
-        "synthetic_any": any(one.provenance_class.value == "synthetic_private" for one in record.data),
+        "synthetic_any": any(data.provenance_class.value == "synthetic_private" for data in record.data),
     }
-    return Conditions(met=frozenset(name for name, holds in found.items() if holds), undecided=_undecided(record))
+    return Conditions(met=frozenset(name for name, holds in conditions.items() if holds), undecided=_undecided(record))
 
 
 def is_yes(value: Value) -> bool | None:

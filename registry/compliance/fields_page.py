@@ -49,7 +49,7 @@ def _section(rule: FieldRule) -> str:
 
 def _row(rule: FieldRule) -> str:
     content = rule.label + (f": {', '.join(rule.values)}" if rule.values else f" ({rule.type})")
-    when = ", ".join(f"`{one}`" for one in rule.required_when) or "never"
+    when = ", ".join(f"`{condition}`" for condition in rule.required_when) or "never"
     return f"| `{rule.path}` | {content} | {when} | {rule.owner} | {rule.fill} | {rule.answers} |\n"
 
 

@@ -75,7 +75,7 @@ def build_merge_modification(
         modifier=modifier_section(profile),
         base=(
             base_section(base, _quantised_view(merge)),
-            *(_ingredient(one, merge, base) for one in merge.ingredients),
+            *(_ingredient(part, merge, base) for part in merge.ingredients),
         ),
         method=_method(merge),
         merge=_merge(merge),
@@ -101,21 +101,21 @@ def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
     return {"while training": settings, "for the merge": folded}
 
 
-def _ingredient(one: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:
+def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:
     """An adapter of the merge. It stands on the same base, and is under that base's terms."""
     facts = base.record.facts
-    quantisation = one.quantisation
+    quantisation = part.quantisation
     return BaseUsed(
-        name=measured(one.label, method="its version in this registry"),
-        version=measured(one.label.rpartition(":")[2], method="version number", evidence=(one.manifest,)),
+        name=measured(part.label, method="its version in this registry"),
+        version=measured(part.label.rpartition(":")[2], method="version number", evidence=(part.manifest,)),
         role=derived("ingredient", method="its part in the merge"),
-        tensor_digest=measured(str(one.weights_digest), method="digest over the adapter's tensors"),
+        tensor_digest=measured(str(part.weights_digest), method="digest over the adapter's tensors"),
         quantised_view=measured({"quantization": quantisation}, method="its base while it was trained")
         if quantisation
         else unknown("its base was not quantised while it was trained"),
-        file_digests=measured([str(one.manifest)], method="its manifest lists and signs each file"),
+        file_digests=measured([str(part.manifest)], method="its manifest lists and signs each file"),
         provider=derived("this registry", method="it was registered here"),
-        source_url=derived(f"registry://sha256/{one.manifest.hex}", method="its manifest digest"),
+        source_url=derived(f"registry://sha256/{part.manifest.hex}", method="its manifest digest"),
         retrieved_at=derived(merge.started_at, method="read from this registry for the merge"),
         licence_id=facts.licence,
         licence_flags=merge.licence_flags,
@@ -124,19 +124,19 @@ def _ingredient(one: MergeIngredient, merge: MergeRecord, base: BaseInput) -> Ba
         release_date=unknown("an adapter of this registry; nobody recorded a release"),
         eu_release_date=unknown("an adapter of this registry; nobody recorded a placing on the market"),
         acceptable_use_policy=facts.acceptable_use_policy,
-        upstream_docs=derived([f"modification record of {one.label}"], method="signed with its registration"),
+        upstream_docs=derived([f"modification record of {part.label}"], method="signed with its registration"),
         params_total=derived(base.record.parameters_total, "parameters", method="of the base that it adapts"),
         training_tokens=unknown("its training run is in compute.inputs"),
         training_compute_flop=unknown("its training run is in compute.inputs"),
-        parent_records=measured([str(one.manifest)], method="manifest that its modification record is about"),
+        parent_records=measured([str(part.manifest)], method="manifest that its modification record is about"),
     )
 
 
 def _method(merge: MergeRecord) -> Method:
     bake = len(merge.ingredients) == 1 and merge.algorithm == "linear"
     settings: dict[str, Any] = {"algorithm": merge.algorithm, "formula": merge.formula, "seed": merge.seed}
-    settings |= {"weights": [one.weight for one in merge.ingredients]}
-    settings |= {"densities": [one.density for one in merge.ingredients], "base_policy": merge.base_policy}
+    settings |= {"weights": [part.weight for part in merge.ingredients]}
+    settings |= {"densities": [part.density for part in merge.ingredients], "base_policy": merge.base_policy}
     return Method(
         kind=measured(
             "adapter_bake_in" if bake else _KINDS[merge.algorithm], method="the merge that made the artifact"
@@ -150,9 +150,9 @@ def _method(merge: MergeRecord) -> Method:
 
 
 def _merge(merge: MergeRecord) -> Merge:
-    ingredients = [{"ingredient": one.label, "manifest": str(one.manifest)} for one in merge.ingredients]
-    weights = [row | {"weight": one.weight} for row, one in zip(ingredients, merge.ingredients, strict=True)]
-    densities = [row | {"density": one.density} for row, one in zip(ingredients, merge.ingredients, strict=True)]
+    ingredients = [{"ingredient": part.label, "manifest": str(part.manifest)} for part in merge.ingredients]
+    weights = [row | {"weight": part.weight} for row, part in zip(ingredients, merge.ingredients, strict=True)]
+    densities = [row | {"density": part.density} for row, part in zip(ingredients, merge.ingredients, strict=True)]
     policy = f"; base {merge.base_policy}"
     if merge.accepted is not None:
         policy += f"; distance accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}"
@@ -169,7 +169,7 @@ def _merge(merge: MergeRecord) -> Merge:
 
 
 def _change(merge: MergeRecord, manifest: Manifest) -> Change:
-    modules = [one.model_dump(mode="json", exclude_none=True) for one in merge.modules]
+    modules = [module.model_dump(mode="json", exclude_none=True) for module in merge.modules]
     how = "every tensor of the result compared with the base's while it was written"
     lost = (
         "" if merge.lost_share is None else f"; rounding took {100 * merge.lost_share:.3g} % of the norm that was meant"
@@ -216,8 +216,8 @@ def _compute(trained: tuple[TrainedRun, ...], merge: MergeRecord) -> Compute:
 def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None) -> Evaluation:
     section = evaluation_section(evaluation, None)
     both = (("fold error", merge.fold_error), ("distance from the trained model", merge.distance))
-    figures = [_figure(name, one) for name, one in both if one is not None]
-    figures += [_figure(f"distance, base {policy}", one) for policy, one in sorted(merge.compared.items())]
+    figures = [_figure(name, distance) for name, distance in both if distance is not None]
+    figures += [_figure(f"distance, base {policy}", distance) for policy, distance in sorted(merge.compared.items())]
     rows = [*(section.metrics.value or []), *figures]
     metrics = unknown(f"nothing was folded: {merge.why_bundled}")
     if rows:
@@ -233,7 +233,7 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None) -> Eval
     )
 
 
-def _figure(name: str, one: Divergence) -> dict[str, Any]:
-    return {"metric": name, "unit": "nats per token (KL)", "value": one.kl} | {
-        key: value for key, value in one.to_json().items() if key != "kl" and value is not None
+def _figure(name: str, distance: Divergence) -> dict[str, Any]:
+    return {"metric": name, "unit": "nats per token (KL)", "value": distance.kl} | {
+        key: value for key, value in distance.to_json().items() if key != "kl" and value is not None
     }

@@ -17,9 +17,9 @@ def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord | Non
         return _loss_only(run)
     evidence = (evaluation.canonical_digest(), evaluation.items.sha256)
     protocol = evaluation.protocol
-    delta = [_loss(one) for one in evaluation.losses] or _run_loss(run)
-    delta += [_difference(one) for one in evaluation.findings]
-    bias = [_bias(one) for one in evaluation.findings]
+    delta = [_loss(loss) for loss in evaluation.losses] or _run_loss(run)
+    delta += [_difference(comparison) for comparison in evaluation.findings]
+    bias = [_bias(comparison) for comparison in evaluation.findings]
     return Evaluation.of_known(
         runs=measured(_runs(evaluation), method=_harness(evaluation), evidence=evidence),
         metrics=_listed([_figure(result) for result in evaluation.results], _harness(evaluation), evidence),
@@ -89,27 +89,33 @@ def _figure(result: Result) -> dict[str, Any]:
     return figure | _interval(result.ci)
 
 
-def _loss(one: LossComparison) -> dict[str, Any]:
-    figures = {"before": one.before, "after": one.after, "change": one.change, "n": one.n}
-    return {"suite": one.dataset, "metric": "loss", "unit": "nats per token"} | figures | _interval(one.change_ci)
+def _loss(loss: LossComparison) -> dict[str, Any]:
+    figures = {"before": loss.before, "after": loss.after, "change": loss.change, "n": loss.n}
+    return {"suite": loss.dataset, "metric": "loss", "unit": "nats per token"} | figures | _interval(loss.change_ci)
 
 
-def _difference(one: Comparison) -> dict[str, Any]:
+def _difference(comparison: Comparison) -> dict[str, Any]:
     where = {
-        "suite": one.dataset,
-        "metric": one.metric,
-        "slice": one.category,
-        "before": one.before,
-        "after": one.after,
+        "suite": comparison.dataset,
+        "metric": comparison.metric,
+        "slice": comparison.category,
+        "before": comparison.before,
+        "after": comparison.after,
     }
-    return where | {"change": one.net_change, "n": one.n} | _interval(one.net_change_ci)
+    return where | {"change": comparison.net_change, "n": comparison.n} | _interval(comparison.net_change_ci)
 
 
-def _bias(one: Comparison) -> dict[str, Any]:
+def _bias(comparison: Comparison) -> dict[str, Any]:
     counts = ("n", "flagged", "fixed", "overcorrected", "persistent", "unresolved", "introduced")
     return (
-        {"suite": one.dataset, "metric": one.metric, "slice": one.category, "before": one.before, "after": one.after}
-        | {name: getattr(one, name) for name in counts}
-        | {"p_holm": one.test.p_holm if one.test else None, "conclusion": one.conclusion}
-        | {"conclusion_reason": one.conclusion_reason}
+        {
+            "suite": comparison.dataset,
+            "metric": comparison.metric,
+            "slice": comparison.category,
+            "before": comparison.before,
+            "after": comparison.after,
+        }
+        | {name: getattr(comparison, name) for name in counts}
+        | {"p_holm": comparison.test.p_holm if comparison.test else None, "conclusion": comparison.conclusion}
+        | {"conclusion_reason": comparison.conclusion_reason}
     )

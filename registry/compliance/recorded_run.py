@@ -141,15 +141,15 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = ()) -> Com
 
 def flop_rows(trained: tuple[TrainedRun, ...]) -> list[dict[str, Any]]:
     """The compute of each training run, one that comes twice once, in the order of the manifests."""
-    unique = {one.manifest: one for one in trained}
+    unique = {ancestor.manifest: ancestor for ancestor in trained}
     return [
         {
-            "ingredient": one.label,
-            "manifest": str(one.manifest),
-            "conservative_flop": _number(one.run.compute.conservative_flop) if one.run else None,
-            "param_update_flop": _number(one.run.compute.param_update_flop) if one.run else None,
+            "ingredient": ancestor.label,
+            "manifest": str(ancestor.manifest),
+            "conservative_flop": _number(ancestor.run.compute.conservative_flop) if ancestor.run else None,
+            "param_update_flop": _number(ancestor.run.compute.param_update_flop) if ancestor.run else None,
         }
-        for one in sorted(unique.values(), key=lambda one: one.manifest)
+        for ancestor in sorted(unique.values(), key=lambda ancestor: ancestor.manifest)
     ]
 
 
@@ -196,14 +196,14 @@ def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -
 
 def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
     tokens = [selection.tokens for selection in data.selections]
-    counted = sum(one for one in tokens if one is not None) if tokens and None not in tokens else None
+    counted = sum(count for count in tokens if count is not None) if tokens and None not in tokens else None
     epochs = _from_config(_block(run, "training"), "num_train_epochs")
     return DataUsed.of_known(
         name=measured(data.name),
         digest=measured(str(data.sha256), method="SHA-256 of the file"),
-        splits=measured([one.to_json() for one in data.selections], method="the rows that were used"),
+        splits=measured([selection.to_json() for selection in data.selections], method="the rows that were used"),
         modality=measured("text", method=f"read as {data.format}"),
-        n_points=measured(sum(one.rows for one in data.selections), "rows", method="rows that were used"),
+        n_points=measured(sum(selection.rows for selection in data.selections), "rows", method="rows that were used"),
         unit=measured("row", method="one row of the file is one data point"),
         bytes=measured(data.bytes, "bytes"),
         n_tokens=None if counted is None else measured(counted, "tokens", method="the base's tokenizer"),
@@ -222,8 +222,8 @@ def _method_blocks(run: RunRecord) -> dict[str, dict[str, Any]]:
 
 
 def _from_config(block: dict[str, Any], *names: str) -> Value | None:
-    found = next((block[name] for name in names if block.get(name) is not None), None)
-    return None if found is None else measured(found, method="the resolved training file")
+    setting = next((block[name] for name in names if block.get(name) is not None), None)
+    return None if setting is None else measured(setting, method="the resolved training file")
 
 
 def _scaled(value: Value, factor: float, unit: str, method: str) -> Value:

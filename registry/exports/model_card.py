@@ -78,17 +78,17 @@ def merge_card(
     """
     front = _front_matter(name, manifest, base, evaluation)
     ingredients = [
-        f"- {_md(one.label)}: weight {number(one.weight)}"
-        + ("" if one.density == 1 else f", density {number(one.density)}")
-        + f", manifest `{one.manifest}`"
-        for one in merge.ingredients
+        f"- {_md(part.label)}: weight {number(part.weight)}"
+        + ("" if part.density == 1 else f", density {number(part.density)}")
+        + f", manifest `{part.manifest}`"
+        for part in merge.ingredients
     ]
     parts = [
         f"# {_md(name)}",
         f"{manifest.kind.capitalize()}: merged from {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
         f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
         f"Licence flags of everything that went in: {_declared(merge.licence_flags)}",
-        _loading(manifest, base, tuple(one.method for one in merge.ingredients)),
+        _loading(manifest, base, tuple(part.method for part in merge.ingredients)),
         _use(record),
         "## Merge\n\n" + "\n".join([*ingredients, *_merge_lines(merge)]),
         _merge_measured(merge, evaluation),
@@ -109,15 +109,16 @@ def _merge_lines(merge: MergeRecord) -> list[str]:
     ]
     if merge.why_bundled is not None:
         lines.append(f"- Not folded, and beside the weights: {_md(merge.why_bundled)}")
-    for label, one in (("Fold error against", merge.fold_error), ("Distance from", merge.distance)):
-        lines += [] if one is None else [f"- {label} {_md(one.reference)}: KL {number(one.kl)} nats a token"]
+    for label, distance in (("Fold error against", merge.fold_error), ("Distance from", merge.distance)):
+        if distance is not None:
+            lines.append(f"- {label} {_md(distance.reference)}: KL {number(distance.kl)} nats a token")
     return lines + ([] if merge.accepted is None else [f"- The distance was accepted: {_md(merge.accepted.reason)}"])
 
 
 def _merge_measured(merge: MergeRecord, evaluation: EvaluationRecord | None) -> str:
     if evaluation is not None:
         return _compared(evaluation)
-    stale = [f"- {_md(one.of)}: {_md(one.why)}" for one in merge.stale]
+    stale = [f"- {_md(outdated.of)}: {_md(outdated.why)}" for outdated in merge.stale]
     text = "No evaluation of the merged model is recorded."
     return "## Before and after\n\n" + "\n".join(
         [text, *(["Those of its ingredients are stale:", "", *stale] if stale else [])]
@@ -157,7 +158,7 @@ def _front_matter(name: str, manifest: Manifest, base: BaseRecord, evaluation: E
         front["base_model_relation"] = "adapter" if manifest.kind == "adapter" else "finetune"
     front["pipeline_tag"] = "text-generation"
     front["tags"] = sorted({manifest.kind, manifest.method or "full", "peft-registry"})
-    results = [] if evaluation is None else [_hub_result(one, evaluation) for one in _whole_results(evaluation)]
+    results = [] if evaluation is None else [_hub_result(result, evaluation) for result in _whole_results(evaluation)]
     if results:
         front["model-index"] = [{"name": name, "results": results}]
     return _yaml_block(front)
@@ -183,11 +184,15 @@ def _yaml_block(front: dict[str, Any]) -> str:
 def _whole_results(evaluation: EvaluationRecord) -> list[Result]:
     """Figures of the result over whole data sets; groups stay in the evidence record."""
     after = ("adapted", "merged")
-    return [one for one in evaluation.results if one.category is None and one.arm in after and one.value is not None]
+    return [
+        result
+        for result in evaluation.results
+        if result.category is None and result.arm in after and result.value is not None
+    ]
 
 
 def _hub_result(result: Result, evaluation: EvaluationRecord) -> dict[str, Any]:
-    data = next((one for one in evaluation.datasets if one.name == result.dataset), None)
+    data = next((dataset for dataset in evaluation.datasets if dataset.name == result.dataset), None)
     return {
         "task": {"type": "text-generation"},
         "dataset": {"type": result.dataset, "name": result.dataset}
@@ -231,15 +236,19 @@ def _measured(run: RunRecord, evaluation: EvaluationRecord | None) -> str:
 
 
 def _compared(evaluation: EvaluationRecord) -> str:
-    lines = [f"- Loss on {_md(one.dataset)} text: {loss_sentence(one)}, nats per token" for one in evaluation.losses]
-    lines += [f"- {_md(comparison_sentence(one, evaluation))}" for one in evaluation.findings if one.category is None]
+    lines = [f"- Loss on {_md(loss.dataset)} text: {loss_sentence(loss)}, nats per token" for loss in evaluation.losses]
+    lines += [
+        f"- {_md(comparison_sentence(comparison, evaluation))}"
+        for comparison in evaluation.findings
+        if comparison.category is None
+    ]
     lines += [f"- Limit: {_md(text)}" for text in evaluation.limitations]
     return "## Before and after\n\n" + "\n".join([*lines, "", NO_CLAIM])
 
 
 def _making(run: RunRecord) -> str:
     lines = [
-        f"- Data {_md(data.name)}: {sum(one.rows for one in data.selections)} of {data.rows_total} rows used, "
+        f"- Data {_md(data.name)}: {sum(selection.rows for selection in data.selections)} of {data.rows_total} rows used, "
         f"{size(data.bytes)}, `{data.sha256}`"
         for data in run.data
     ]
@@ -257,7 +266,9 @@ def _making(run: RunRecord) -> str:
 
 
 def _trials(run: RunRecord) -> str:
-    scores = ", ".join(f"{one.seed}: {number(one.score)}{' (kept)' if one.chosen else ''}" for one in run.trials)
+    scores = ", ".join(
+        f"{trial.seed}: {number(trial.score)}{' (kept)' if trial.chosen else ''}" for trial in run.trials
+    )
     return f"{len(run.trials)} seeds tried, the one with the lowest validation loss kept (nats per token): {scores}"
 
 

@@ -50,14 +50,14 @@ def two_tables(comparison: MethodComparison) -> tuple[tuple[tuple[str, ...], lis
 
 def table_rows(comparison: MethodComparison) -> list[list[str]]:
     """The rows under `HEADINGS`."""
-    return [list(one.cells) for one in summaries(comparison)]
+    return [list(summary.cells) for summary in summaries(comparison)]
 
 
 def comparison_page(comparison: MethodComparison) -> str:
     """One self-contained HTML page."""
     style = (resources.files("peft_registry.registry.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     title = f"Methods compared: {comparison.name}"
-    data = ", ".join(f"{one.name} ({one.sha256.short})" for one in comparison.data)
+    data = ", ".join(f"{data.name} ({data.sha256.short})" for data in comparison.data)
     arms = [
         [
             arm.method,
@@ -73,7 +73,7 @@ def comparison_page(comparison: MethodComparison) -> str:
         f"<style>{style}</style></head>\n<body><header><p class='kicker'>comparison {escape(comparison.comparison_id)}</p>"
         f"<h1>{escape(title)}</h1><p>base {escape(comparison.base)} ({comparison.base_weights.short}); data {escape(data)}; "
         f"{escape(as_read(comparison.hardware))}; {escape(comparison.created_at)}</p></header>\n"
-        f"<section><h2>Figures</h2>{''.join(_html_table(*one) for one in two_tables(comparison))}"
+        f"<section><h2>Figures</h2>{''.join(_html_table(*parts) for parts in two_tables(comparison))}"
         "<p>Losses are in nats a token. The interval covers held-out rows, at the median seed; the spread is lowest to highest "
         "over seeds. Neutral loss is the change on neutral text that nobody trained on. Latency is against the base's, as the "
         f"adapter runs and merged; {NONE} where nothing can be merged into the base that it runs on. Bias counts are pairs of a "
@@ -154,12 +154,14 @@ def _spread(arms: Iterable[ArmResult]) -> str:
 
 
 def _bias(arms: tuple[ArmResult, ...]) -> str:
-    suites = dict.fromkeys(one.dataset for arm in arms for one in arm.bias)
+    suites = dict.fromkeys(counts.dataset for arm in arms for counts in arm.bias)
     texts = []
     for suite in suites:
-        found = [one for arm in arms for one in arm.bias if one.dataset == suite]
-        fixed, introduced = (sum(getattr(one, key) for one in found) for key in ("fixed", "introduced"))
-        flagged, clear = sum(one.flagged for one in found), sum(one.n - one.flagged for one in found)
+        seeds = [counts for arm in arms for counts in arm.bias if counts.dataset == suite]
+        fixed = sum(counts.fixed for counts in seeds)
+        introduced = sum(counts.introduced for counts in seeds)
+        flagged = sum(counts.flagged for counts in seeds)
+        clear = sum(counts.n - counts.flagged for counts in seeds)
         texts.append(f"{suite} {fixed} of {flagged}, {introduced} of {clear}")
     return "; ".join(texts) or "not asked"
 
@@ -191,6 +193,6 @@ def _unbroken(cell: str) -> str:
 
 
 def _html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in headings)
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(_unbroken(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -153,11 +153,11 @@ _BLOCK = 14
 
 def _counts(flow: Flow, side: int) -> dict[str, int]:
     """The items in each state on one side, in the order of the states."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for move in flow.moves:
         name = move[0] if side == 0 else move[1]
-        found[name] = found.get(name, 0) + move[2]
-    return {name: found[name] for name in flow.states if name in found}
+        counts[name] = counts.get(name, 0) + move[2]
+    return {name: counts[name] for name in flow.states if name in counts}
 
 
 def _stacked(flow: Flow, side: int, scale: float) -> dict[str, tuple[float, float]]:
@@ -169,13 +169,13 @@ def _stacked(flow: Flow, side: int, scale: float) -> dict[str, tuple[float, floa
     return places
 
 
-def _ribbon(left: float, right: float, height: float, said: str, stays: bool) -> str:
+def _ribbon(left: float, right: float, height: float, title: str, stays: bool) -> str:
     x1, x2 = _FLOW_LEFT + _BLOCK, _FLOW_RIGHT
     half = (x2 - x1) // 2
     return (
         f'<path class="flow" d="M{x1} {left:.1f} C{x1 + half} {left:.1f} {x2 - half} {right:.1f} {x2} {right:.1f}'
         f' v{height:.1f} C{x2 - half} {right + height:.1f} {x1 + half} {left + height:.1f} {x1} {left + height:.1f} z"'
-        f' fill="currentColor" fill-opacity="{0.1 if stays else 0.3}"><title>{escape(said)}</title></path>'
+        f' fill="currentColor" fill-opacity="{0.1 if stays else 0.3}"><title>{escape(title)}</title></path>'
     )
 
 
@@ -200,12 +200,13 @@ def _nearest(lineage: Lineage) -> tuple[LineageNode, ...]:
         near.setdefault(edge.source, set()).add(edge.target)
         near.setdefault(edge.target, set()).add(edge.source)
     order = [node.digest for node in lineage.nodes]
-    found, ring = [lineage.focus], [lineage.focus]
-    while ring and len(found) < MAX_NODES:
-        reached = {digest for at in ring for digest in near.get(at, set())} - set(found)
-        ring = [digest for digest in order if digest in reached][: MAX_NODES - len(found)]
-        found += ring
-    return tuple(node for node in lineage.nodes if node.digest in found)
+    kept = [lineage.focus]
+    ring = [lineage.focus]  # the nodes that are as many edges away from the focus
+    while ring and len(kept) < MAX_NODES:
+        reached = {neighbour for digest in ring for neighbour in near.get(digest, set())} - set(kept)
+        ring = [digest for digest in order if digest in reached][: MAX_NODES - len(kept)]
+        kept += ring
+    return tuple(node for node in lineage.nodes if node.digest in kept)
 
 
 def _places(lineage: Lineage, nodes: tuple[LineageNode, ...]) -> _Places:
@@ -342,10 +343,10 @@ def _legend(bars: tuple[Bar, ...]) -> str:
 def _row(bar: Bar, top: int, x: _Scale) -> str:
     above, below = top + 12, top + 26
     values = (figure_text(bar.before, bar.unit), figure_text(bar.after, bar.unit))
-    said = f"{bar.label}: before {values[0]}, after {values[1]}, n = {bar.n}"
+    title = f"{bar.label}: before {values[0]}, after {values[1]}, n = {bar.n}"
     name, _, words = bar.label.partition(": ")
     return (
-        f'<g class="row"><title>{escape(said)}</title>'
+        f'<g class="row"><title>{escape(title)}</title>'
         f'<text x="0" y="{top + 16}">{escape(_cut(words or name, 48))}</text>'
         f'<text x="0" y="{top + 31}" font-size="11" fill-opacity="0.75">{escape(_cut(name, 40))}, n = {bar.n}</text>'
         f'<line class="link" x1="{x(bar.before):.1f}" y1="{above}" x2="{x(bar.after):.1f}" y2="{below}"'

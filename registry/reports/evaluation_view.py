@@ -83,53 +83,53 @@ class ShownEvaluation:
 def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:
     """One bar for each figure that both arms have, whole data sets before their groups; then losses without results."""
     before, after = _arms(evaluation)
-    results = {(one.dataset, one.metric, one.category, one.arm): one for one in evaluation.results}
-    order = sorted(evaluation.results, key=lambda one: (one.dataset, one.metric, one.category or ""))
+    results = {(row.dataset, row.metric, row.category, row.arm): row for row in evaluation.results}
+    order = sorted(evaluation.results, key=lambda row: (row.dataset, row.metric, row.category or ""))
     bars = []
-    for one in order:
-        other = results.get((one.dataset, one.metric, one.category, after))
-        if one.arm == before and other is not None and one.value is not None and other.value is not None:
-            bars.append(_bar(one, one.value, other, other.value))
-    drawn = {one.dataset for one in order if one.metric == "loss"}
+    for row in order:
+        other = results.get((row.dataset, row.metric, row.category, after))
+        if row.arm == before and other is not None and row.value is not None and other.value is not None:
+            bars.append(_bar(row, row.value, other, other.value))
+    drawn = {row.dataset for row in order if row.metric == "loss"}
     losses = [
         Bar(
-            label=f"{one.dataset}: loss",
+            label=f"{row.dataset}: loss",
             unit="nats per token",
-            before=one.before,
+            before=row.before,
             before_low=None,
             before_high=None,
-            after=one.after,
+            after=row.after,
             after_low=None,
             after_high=None,
             neutral=None,
-            n=one.n,
+            n=row.n,
         )
-        for one in evaluation.losses
-        if one.dataset not in drawn
+        for row in evaluation.losses
+        if row.dataset not in drawn
     ]
     return (*bars, *losses)
 
 
 def transitions_of(evaluation: EvaluationRecord) -> tuple[Transition, ...]:
     """What became of the items of each comparison."""
-    return tuple(_transition(one, evaluation) for one in evaluation.findings)
+    return tuple(_transition(comparison, evaluation) for comparison in evaluation.findings)
 
 
 def flows_of(evaluation: EvaluationRecord) -> tuple[Flow, ...]:
     """The moves of each whole data set between states."""
     return tuple(
         Flow(
-            label=_measured(one),
+            label=_measured(comparison),
             states=STATES,
             moves=tuple(
-                (before, after, one.transition_matrix[before][after])
+                (before, after, comparison.transition_matrix[before][after])
                 for before in STATES
                 for after in STATES
-                if one.transition_matrix[before][after]
+                if comparison.transition_matrix[before][after]
             ),
         )
-        for one in evaluation.findings
-        if one.category is None and one.n
+        for comparison in evaluation.findings
+        if comparison.category is None and comparison.n
     )
 
 
@@ -145,13 +145,13 @@ def spreads_of(evaluation: EvaluationRecord, items: bytes) -> tuple[Spread, ...]
         if item.margin is not None:
             arms = margins.setdefault((item.dataset, item.measure), {})
             arms.setdefault(item.arm, []).append(item.margin / MILLIONTHS)
-    found = []
-    for one in evaluation.findings:
-        arms = margins.get((one.dataset, one.metric), {})
-        if one.category is None and one.before in arms and one.after in arms:
-            band = evaluation.protocol.thresholds[threshold_key(one.dataset, one.metric)].hi
-            found.append(_spread(_measured(one), arms[one.before], arms[one.after], band))
-    return tuple(found)
+    spreads = []
+    for comparison in evaluation.findings:
+        arms = margins.get((comparison.dataset, comparison.metric), {})
+        if comparison.category is None and comparison.before in arms and comparison.after in arms:
+            band = evaluation.protocol.thresholds[threshold_key(comparison.dataset, comparison.metric)].hi
+            spreads.append(_spread(_measured(comparison), arms[comparison.before], arms[comparison.after], band))
+    return tuple(spreads)
 
 
 def _spread(label: str, before: list[float], after: list[float], band: float) -> Spread:
@@ -160,18 +160,20 @@ def _spread(label: str, before: list[float], after: list[float], band: float) ->
     reach = max(both[int(0.98 * (len(both) - 1))], 2 * band, 1e-6)
 
     def counts(values: list[float]) -> tuple[int, ...]:
-        found = [0] * _BINS
+        heights = [0] * _BINS
         for value in values:
-            found[min(_BINS - 1, max(0, int((value + reach) / (2 * reach) * _BINS)))] += 1
-        return tuple(found)
+            heights[min(_BINS - 1, max(0, int((value + reach) / (2 * reach) * _BINS)))] += 1
+        return tuple(heights)
 
     return Spread(
         label=label, unit="nats", low=-reach, high=reach, band=band, before=counts(before), after=counts(after)
     )
 
 
-def _measured(one: Comparison) -> str:
-    return one.dataset if one.metric == "margin" else f"{one.dataset}, {one.metric.replace('_', ' ')}"
+def _measured(comparison: Comparison) -> str:
+    if comparison.metric == "margin":
+        return comparison.dataset
+    return f"{comparison.dataset}, {comparison.metric.replace('_', ' ')}"
 
 
 def _arms(evaluation: EvaluationRecord) -> tuple[ArmName, ArmName]:
@@ -197,21 +199,23 @@ def _bar(before: Result, value_before: float, after: Result, value_after: float)
     )
 
 
-def _transition(one: Comparison, evaluation: EvaluationRecord) -> Transition:
+def _transition(comparison: Comparison, evaluation: EvaluationRecord) -> Transition:
     counts = (
-        ("items", one.n),
-        ("flagged before", one.flagged),
-        ("fixed", one.fixed),
-        ("over-corrected", one.overcorrected),
-        ("persistent", one.persistent),
-        ("unresolved", one.unresolved),
-        ("introduced", one.introduced),
+        ("items", comparison.n),
+        ("flagged before", comparison.flagged),
+        ("fixed", comparison.fixed),
+        ("over-corrected", comparison.overcorrected),
+        ("persistent", comparison.persistent),
+        ("unresolved", comparison.unresolved),
+        ("introduced", comparison.introduced),
     )
-    arms = "" if (one.before, one.after) == ("base", "adapted") else f" ({arm_name(one.before)}, {arm_name(one.after)})"
+    arms = ""
+    if (comparison.before, comparison.after) != ("base", "adapted"):  # the usual pair needs no naming
+        arms = f" ({arm_name(comparison.before)}, {arm_name(comparison.after)})"
     return Transition(
-        dataset=f"{_measured(one)}{arms}",
-        category=one.category,
+        dataset=f"{_measured(comparison)}{arms}",
+        category=comparison.category,
         counts=counts,
-        conclusion=conclusion_text(one),
-        sentence=comparison_sentence(one, evaluation),
+        conclusion=conclusion_text(comparison),
+        sentence=comparison_sentence(comparison, evaluation),
     )

@@ -10,7 +10,7 @@ _MODULES_SHOWN = 8
 
 def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
     """For the summary: what was merged, and how far the result is from it."""
-    labels = ", ".join(f"{one.label} (weight {number(one.weight)})" for one in merge.ingredients)
+    labels = ", ".join(f"{part.label} (weight {number(part.weight)})" for part in merge.ingredients)
     lines = [
         f"Merged from {labels} into the {merge.base_policy} base by {merge.algorithm}.",
     ]
@@ -18,13 +18,13 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
         lines.append(f"A part of it stays beside the merged weights. {merge.why_bundled}")
     elif merge.why_bundled is not None:
         lines = [f"A bundle of {labels} beside the base: nothing was folded. {merge.why_bundled}"]
-    figures = [f"{label} {_kl(one)}" for label, one in _both(merge) if one is not None]
+    figures = [f"{label} {_kl(distance)}" for label, distance in _both(merge) if distance is not None]
     if figures:
         lines.append(f"{'; '.join(figures)}.")
     if merge.accepted is not None:
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
     if merge.stale:
-        lines.append(f"Stale: no evaluation of {' or '.join(one.of for one in merge.stale)} speaks of this model.")
+        lines.append(f"Stale: no evaluation of {' or '.join(stale.of for stale in merge.stale)} speaks of this model.")
     return tuple(lines)
 
 
@@ -33,30 +33,30 @@ def merge_figures(merge: MergeRecord) -> tuple[Figure, ...]:
     which hold the formula."""
     rows = [
         _row(
-            f"Ingredient {one.label}",
-            f"weight {number(one.weight)}, density {number(one.density)}, {one.manifest}",
-            f"{one.method or 'adapter'}"
-            + (f", trained on the base in 4 bits ({one.quantisation})" if one.quantisation else ""),
+            f"Ingredient {part.label}",
+            f"weight {number(part.weight)}, density {number(part.density)}, {part.manifest}",
+            f"{part.method or 'adapter'}"
+            + (f", trained on the base in 4 bits ({part.quantisation})" if part.quantisation else ""),
         )
-        for one in merge.ingredients
+        for part in merge.ingredients
     ]
     rows += [
         _row("Base policy", merge.base_policy, f"weights digest {merge.base.identity.weights}"),
-        *(_divergence(label, one) for label, one in _both(merge) if one is not None),
-        *(_divergence(f"Distance, {policy} base", one) for policy, one in sorted(merge.compared.items())),
+        *(_divergence(label, distance) for label, distance in _both(merge) if distance is not None),
+        *(_divergence(f"Distance, {policy} base", distance) for policy, distance in sorted(merge.compared.items())),
     ]
     if merge.lost_share is not None:
         rows.append(_row("Change lost to rounding", share(merge.lost_share), "‖stored − meant‖ / ‖meant‖, Frobenius"))
     rows.append(_flags(merge.licence_flags))
-    changed = [one for one in merge.modules if one.relative_norm]
-    largest = sorted(changed, key=lambda one: (-(one.relative_norm or 0), one.name))[:_MODULES_SHOWN]
-    for at, one in enumerate(largest):
-        parts = [f"relative norm {number(one.relative_norm or 0)}"]
-        parts += [] if one.spectral_norm is None else [f"spectral norm {number(one.spectral_norm)}"]
-        parts += [] if one.cosine is None else [f"cosine {number(one.cosine, 6)}"]
-        parts += [] if one.changed_share is None else [f"{share(one.changed_share)} of values changed"]
+    changed = [module for module in merge.modules if module.relative_norm]
+    largest = sorted(changed, key=lambda module: (-(module.relative_norm or 0), module.name))[:_MODULES_SHOWN]
+    for at, module in enumerate(largest):
+        parts = [f"relative norm {number(module.relative_norm or 0)}"]
+        parts += [] if module.spectral_norm is None else [f"spectral norm {number(module.spectral_norm)}"]
+        parts += [] if module.cosine is None else [f"cosine {number(module.cosine, 6)}"]
+        parts += [] if module.changed_share is None else [f"{share(module.changed_share)} of values changed"]
         all_of_them = f"largest change first; {whole(len(merge.modules))} modules in the signed record"
-        rows.append(_row(f"Module {one.name}", ", ".join(parts), "" if at else all_of_them))
+        rows.append(_row(f"Module {module.name}", ", ".join(parts), "" if at else all_of_them))
     return tuple(rows)
 
 
@@ -69,20 +69,22 @@ def _both(merge: MergeRecord) -> tuple[tuple[str, Divergence | None], ...]:
 def _is_one_figure(merge: MergeRecord) -> bool:
     """Where nothing was quantised, what was merged is what was trained, and one measurement says both."""
     fold, distance = merge.fold_error, merge.distance
-    if fold is None or distance is None or any(one.quantisation for one in merge.ingredients):
+    if fold is None or distance is None or any(part.quantisation for part in merge.ingredients):
         return False
     return (fold.kl, fold.largest, fold.positions) == (distance.kl, distance.largest, distance.positions)
 
 
-def _kl(one: Divergence) -> str:
-    return f"KL {number(one.kl)} nats a token"
+def _kl(distance: Divergence) -> str:
+    return f"KL {number(distance.kl)} nats a token"
 
 
-def _divergence(label: str, one: Divergence) -> Figure:
-    limit = "" if one.limit is None else f", allowed {number(one.limit)}"
-    floor = "" if one.floor is None else f"; the number format itself costs {number(one.floor)}"
-    text = f"{_kl(one)}{limit}, largest {number(one.largest)}, same first token at {share(one.agreement)}"
-    return _row(label, text, f"against {one.reference}, {whole(one.positions)} positions{floor}")
+def _divergence(label: str, distance: Divergence) -> Figure:
+    limit = "" if distance.limit is None else f", allowed {number(distance.limit)}"
+    floor = "" if distance.floor is None else f"; the number format itself costs {number(distance.floor)}"
+    text = (
+        f"{_kl(distance)}{limit}, largest {number(distance.largest)}, same first token at {share(distance.agreement)}"
+    )
+    return _row(label, text, f"against {distance.reference}, {whole(distance.positions)} positions{floor}")
 
 
 def _flags(value: Value) -> Figure:

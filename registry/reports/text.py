@@ -16,7 +16,7 @@ _OBEYED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u2
 
 def visible(text: str) -> str:
     """The text with what a screen would obey instead of show escaped: control characters, marks that turn its direction."""
-    return _OBEYED.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return _OBEYED.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
 
 
 def whole(number: int) -> str:

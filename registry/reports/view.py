@@ -102,7 +102,7 @@ def build_report_view(
         verification: the checks, if they were made for this report.
     """
     rules = field_rules()
-    found = completeness(record) if record is not None else None
+    completed = completeness(record) if record is not None else None
     shown = evaluations or ((ShownEvaluation(evaluation),) if evaluation is not None else ())
     return ReportView(
         title=version.label,
@@ -110,24 +110,31 @@ def build_report_view(
         as_of=as_of,
         tool_version=tool_version,
         rule_set=f"{rules.rule_set} (law as of {rules.law_as_of})",
-        summary=_summary(version, (run, merge), evaluation, found),
+        summary=_summary(version, (run, merge), evaluation, completed),
         change=_change(record, merge),
         training=_training(run),
-        bars=tuple(bar for one in shown for bar in bars_of(one.record)),
-        transitions=tuple(row for one in shown for row in transitions_of(one.record)),
-        flows=tuple(flow for one in shown for flow in flows_of(one.record)),
-        spreads=tuple(spread for one in shown if one.items is not None for spread in spreads_of(one.record, one.items)),
+        bars=tuple(bar for evaluated in shown for bar in bars_of(evaluated.record)),
+        transitions=tuple(row for evaluated in shown for row in transitions_of(evaluated.record)),
+        flows=tuple(flow for evaluated in shown for flow in flows_of(evaluated.record)),
+        spreads=tuple(
+            spread
+            for evaluated in shown
+            if evaluated.items is not None
+            for spread in spreads_of(evaluated.record, evaluated.items)
+        ),
         compute=(*_measured_compute(run), *_figures(record, _COMPUTE)),
         lineage=lineage,
         verification=verification,
         fields=_field_rows(record),
-        gaps=found.open if found is not None else (),
-        gap_owners=found.by_owner if found is not None else (),
+        gaps=completed.open if completed is not None else (),
+        gap_owners=completed.by_owner if completed is not None else (),
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
-        notices=(*_notices(run, evaluation, found), *_stale(shown)),
-        limitations=tuple(dict.fromkeys(text for one in shown for text in one.record.limitations)),
-        law=tuple(f"{one.short}: {one.title} ({one.weight})" for one in rules.sources) if found is not None else (),
+        notices=(*_notices(run, evaluation, completed), *_stale(shown)),
+        limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
+        law=tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)
+        if completed is not None
+        else (),
     )
 
 
@@ -152,7 +159,7 @@ def _summary(
     version: Version,
     made_by: tuple[RunRecord | None, MergeRecord | None],
     evaluation: EvaluationRecord | None,
-    found: Completeness | None,
+    completed: Completeness | None,
 ) -> tuple[str, ...]:
     run, merge = made_by
     made = f", made by {version.method}" if version.method else ""
@@ -163,17 +170,18 @@ def _summary(
     if merge is not None:
         lines += merge_sentences(merge)
     if evaluation is not None:
-        lines += [f"Loss ({one.dataset}): {loss_sentence(one)}." for one in evaluation.losses]
-        whole_sets = [one for one in evaluation.findings if one.category is None]
+        lines += [f"Loss ({loss.dataset}): {loss_sentence(loss)}." for loss in evaluation.losses]
+        whole_sets = [comparison for comparison in evaluation.findings if comparison.category is None]
         lines += [
-            f"{one.dataset}: {one.flagged} of {one.n} items flagged before; {one.fixed} fixed, {one.introduced} introduced, "
-            f"{one.overcorrected} over-corrected: {conclusion_text(one)}."
-            for one in whole_sets
+            f"{comparison.dataset}: {comparison.flagged} of {comparison.n} items flagged before; "
+            f"{comparison.fixed} fixed, {comparison.introduced} introduced, "
+            f"{comparison.overcorrected} over-corrected: {conclusion_text(comparison)}."
+            for comparison in whole_sets
         ]
     elif run is not None or merge is not None:
         lines.append("No evaluation of it is recorded." if merge else "No evaluation is recorded.")
-    if found is not None:
-        lines.append(f"Modification record: {found.sentence}.")
+    if completed is not None:
+        lines.append(f"Modification record: {completed.sentence}.")
     return tuple(lines)
 
 
@@ -203,10 +211,10 @@ def _training(run: RunRecord | None) -> tuple[Figure, ...]:
     rows = [
         Figure(
             label=f"Data {data.name}",
-            text=", ".join(f"{whole(one.rows)} {one.split}" for one in data.selections)
+            text=", ".join(f"{whole(selection.rows)} {selection.split}" for selection in data.selections)
             + f" of {whole(data.rows_total)} rows, {size(data.bytes)}, {data.sha256}",
             source="measured",
-            method="; ".join(f"{one.split}: {one.rule}" for one in data.selections),
+            method="; ".join(f"{selection.split}: {selection.rule}" for selection in data.selections),
         )
         for data in run.data
     ]
@@ -272,14 +280,14 @@ def _section(path: str, record: ModificationRecord) -> str:
 def _statement_rows(statements: tuple[StoredStatement, ...], persons: Mapping[str, str]) -> tuple[StatementRow, ...]:
     rows = [
         StatementRow(
-            kind=one.kind or one.statement.predicate_type,
-            digest=one.digest,
-            key_id=one.key_id,
-            person=persons.get(one.key_id, ""),
-            at=one.appended_at or "",
-            log_index=one.log_index,
+            kind=stored.kind or stored.statement.predicate_type,
+            digest=stored.digest,
+            key_id=stored.key_id,
+            person=persons.get(stored.key_id, ""),
+            at=stored.appended_at or "",
+            log_index=stored.log_index,
         )
-        for one in statements
+        for stored in statements
     ]
     return tuple(sorted(rows, key=_log_order))
 
@@ -288,15 +296,17 @@ def _log_order(row: StatementRow) -> tuple[bool, int, Digest]:
     return (row.log_index is None, row.log_index or 0, row.digest)
 
 
-def _notices(run: RunRecord | None, evaluation: EvaluationRecord | None, found: Completeness | None) -> tuple[str, ...]:
+def _notices(
+    run: RunRecord | None, evaluation: EvaluationRecord | None, completed: Completeness | None
+) -> tuple[str, ...]:
     lines = [NOTICE]
     if evaluation is not None:
         lines.append(NO_CLAIM)
         if evaluation.guards.confounded:
             lines.append("The model lost capability: fewer flagged items are not presented as an improvement.")
-    if found is not None and found.undecided:
+    if completed is not None and completed.undecided:
         labels = field_rules().by_path()
-        questions = "; ".join(_lower_first(labels[path].label) for path in found.undecided)
+        questions = "; ".join(_lower_first(labels[path].label) for path in completed.undecided)
         lines.append(f"Nobody has decided yet: {questions}. More fields may be required once it is decided.")
     lines += [f"The run warned: {warning}" for warning in (run.warnings if run is not None else ())]
     return tuple(lines)
@@ -305,9 +315,9 @@ def _notices(run: RunRecord | None, evaluation: EvaluationRecord | None, found: 
 def _stale(shown: tuple[ShownEvaluation, ...]) -> list[str]:
     """An evaluation of something else than this version is shown, and said to be one."""
     return [
-        f"The evaluation of {', '.join(sorted({data.name for data in one.record.datasets}))} is {one.stale}."
-        for one in shown
-        if one.stale is not None
+        f"The evaluation of {', '.join(sorted({data.name for data in evaluation.record.datasets}))} is {evaluation.stale}."
+        for evaluation in shown
+        if evaluation.stale is not None
     ]
 
 

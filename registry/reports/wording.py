@@ -52,7 +52,7 @@ def conclusion_text(comparison: Comparison) -> str:
 
 def comparison_sentence(comparison: Comparison, evaluation: EvaluationRecord) -> str:
     """What was counted on which items, before and after."""
-    data = next((one for one in evaluation.datasets if one.name == comparison.dataset), None)
+    data = next((dataset for dataset in evaluation.datasets if dataset.name == comparison.dataset), None)
     group = f" in the group {comparison.category}" if comparison.category else ""
     items = f"On {comparison.n} items{group} of {_data_name(comparison.dataset, data)}"
     if comparison.category and comparison.n < ITEMS_FOR_A_CLAIM:
@@ -112,7 +112,7 @@ def _moved(comparison: Comparison) -> str:
 def _result(comparison: Comparison, arm: str, evaluation: EvaluationRecord) -> Result | None:
     metric = _COUNTED_AS.get(comparison.metric, comparison.metric)
     key = (comparison.dataset, metric, comparison.category, arm)
-    return next((one for one in evaluation.results if (one.dataset, one.metric, one.category, one.arm) == key), None)
+    return next((row for row in evaluation.results if (row.dataset, row.metric, row.category, row.arm) == key), None)
 
 
 def _counted(result: Result) -> str:
