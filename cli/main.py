@@ -137,7 +137,8 @@ def program(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="No progress and no hints, before any command.")
+        bool,
+        typer.Option("--quiet", "-q", callback=_be_quiet, help="Show neither progress nor hints (before the command)."),
     ] = False,
 ) -> None:
     """Register fine-tuned models with their base, data, evaluation and signatures; verify and document them."""
@@ -164,7 +165,7 @@ def run(arguments: list[str]) -> int:
         return _refused(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
         lead = "\n" if sys.stderr.isatty() else ""  # the terminal has written ^C, or a bar, into this line
-        console.note(f"{lead}interrupted: nothing was registered that was not complete")
+        console.note(f"{lead}interrupted: nothing incomplete was registered")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader left; keep the interpreter from complaining while it closes stdout

@@ -17,27 +17,33 @@ class Output(StrEnum):
 HomeOption = Annotated[
     Path | None,
     typer.Option(
-        "--home", envvar="REGISTRY_HOME", help="The registry's home; else .registry here or in a folder above."
+        "--home", envvar="REGISTRY_HOME", help="The registry's folder; default: .registry in this or a parent folder."
     ),
 ]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or json on stdout for programs.")]
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="Text for people, or JSON on stdout for programs.")
+]
 TrustOption = Annotated[
     Path | None,
-    typer.Option("--trust", help="A trust file that you got from its keeper; decides instead of the home's own."),
+    typer.Option("--trust", help="Trust file from its keeper; used instead of the registry's own."),
 ]
 RootOption = Annotated[
     list[str] | None,
     typer.Option(
         "--root",
         metavar="DIGEST",
-        help="sha256:… of a root key that you know; a trust file signed by it counts (with --trust).",
+        help="Root key that you know, as sha256:…; accepts a --trust file that it signed.",
     ),
 ]
 PassphraseFileOption = Annotated[
     Path | None,
-    typer.Option("--passphrase-file", help="Read the keys' passphrase from this file (or set REGISTRY_PASSPHRASE)."),
+    typer.Option(
+        "--passphrase-file", help="File with the passphrase of the signing keys (or set REGISTRY_PASSPHRASE)."
+    ),
 ]
-ReferenceArgument = Annotated[str, typer.Argument(help="name, name:3, name@alias or sha256:…", show_default=False)]
+ReferenceArgument = Annotated[
+    str, typer.Argument(help="Version: name, name:3, name@alias or sha256:…", show_default=False)
+]
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
 ]

@@ -13,17 +13,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 def ask(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="A version: name, name:3, name@alias, sha256:….")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Version: name, name:3, name@alias or sha256:…")],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question, in quotes.", show_default=False)] = "",
     against: Annotated[
-        str | None, typer.Option(metavar="REF|base", help="Answer beside it: `base`, or another version.")
+        str | None, typer.Option(metavar="REF|base", help="Also ask `base` or another version, for comparison.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="The longest answer, in tokens.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Maximum length of an answer, in tokens.")] = 64,
     raw: Annotated[bool, typer.Option("--raw", help="Send the prompt as it is, without the chat template.")] = False,
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Ask a version something, beside its base if you like. Every model is loaded from a verified copy."""
+    """Ask a version a question, and its base for comparison. Every model is loaded from a verified copy."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.use_cases.ask import ask as ask_versions

@@ -10,24 +10,30 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption, Passphra
 
 
 def add_to(app: typer.Typer) -> None:
-    base = typer.Typer(help="Bring in a base model.", no_args_is_help=True)
+    base = typer.Typer(help="Register a base model.", no_args_is_help=True)
     base.command("add")(base_add)
     app.add_typer(base, name="base")
 
 
 def base_add(
     source: Annotated[str, typer.Argument(help="A folder, a .gguf file, a Hub id (org/name), or `embedded`.")],
-    name: Annotated[str | None, typer.Option(help="The name to register it under; default from the source.")] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit on the Hub; its commit is recorded.")
+    name: Annotated[
+        str | None, typer.Option(help="Name to register it under; default: derived from the source.")
     ] = None,
-    store: Annotated[str, typer.Option(help="reference (leave the bytes), copy, or link (share them).")] = "reference",
-    facts: Annotated[Path | None, typer.Option(help="YAML with what is declared: licence, provider, compute …")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the Hub; the commit is recorded.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="reference (leave the files in place), copy, or link (share them).")
+    ] = "reference",
+    facts: Annotated[
+        Path | None, typer.Option(help="YAML file of declared facts: licence, provider, compute …")
+    ] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Register a base. It is known by the digests of its weights, tokenizer, config and template."""
+    """Register a base model. It is identified by the digests of its weights, tokenizer, configuration and template."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.use_cases.add_base import intake_base

@@ -21,26 +21,35 @@ def add_to(app: typer.Typer) -> None:
 def compare(
     config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
     overrides: OverridesArgument = None,
-    methods: Annotated[str, typer.Option(metavar="NAMES", help="By comma, or all.")] = "all",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each method; the held-out rows stay.")] = 1,
+    methods: Annotated[
+        str, typer.Option(metavar="NAMES", help="Methods to compare, separated by commas, or all.")
+    ] = "all",
+    seeds: Annotated[
+        int, typer.Option(min=1, max=100, help="Training runs per method; the held-out rows stay the same.")
+    ] = 1,
     learning_rate: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="METHOD=RATE", help="Else the file's for its method, and what was measured for the others."
+            metavar="METHOD=RATE",
+            help="Learning rate of a method; default: the file's for its own method, measured rates for the others.",
         ),
     ] = None,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine, in any currency.")] = None,
-    sweep: Annotated[
-        str | None, typer.Option(metavar="KEY", help="learning_rate: five decades of rates, nothing registered.")
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of the machine per hour, in any currency.")
     ] = None,
-    latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time requests, unmerged and merged.")] = True,
-    html: Annotated[Path | None, typer.Option(help="Write the comparison as one page.")] = None,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Sweep learning_rate over five decades; register nothing.")
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency/--no-latency", help="Measure request latency, unmerged and merged.")
+    ] = True,
+    html: Annotated[Path | None, typer.Option(help="Also write the comparison as an HTML page.")] = None,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Train several methods on the same rows, side by side. One arm for each method and seed, all registered."""
+    """Train several methods on the same data. One run for each method and seed, all registered."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened, typed_command
     from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates

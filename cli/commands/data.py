@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    data = typer.Typer(help="Look at training data.", no_args_is_help=True)
+    data = typer.Typer(help="Inspect training data.", no_args_is_help=True)
     data.command("inspect")(data_inspect)
     app.add_typer(data, name="data")
 
@@ -22,20 +22,22 @@ def data_inspect(
         str, typer.Argument(help="A data file, a Hub id (owner/name), or a training file.", show_default=False)
     ],
     base: Annotated[
-        str | None, typer.Option(help="Count tokens as this base reads them: name, name:3, name@alias or sha256:…")
+        str | None, typer.Option(help="Count tokens with this base's tokenizer: name, name:3, name@alias or sha256:…")
     ] = None,
-    labels: Annotated[int, typer.Option(min=0, help="Show this many rows, and which of their tokens carry loss.")] = 0,
+    labels: Annotated[int, typer.Option(min=0, help="Number of rows to show with the tokens that carry loss.")] = 0,
     validation: Annotated[
-        str | None, typer.Option(help="A held-out data set: how many of its rows are training rows?")
+        str | None, typer.Option(help="Held-out data set to check for rows that are also training rows.")
     ] = None,
     data_format: Annotated[
-        str | None, typer.Option("--format", help="How rows are read; recognised from the columns when not given.")
+        str | None, typer.Option("--format", help="Format of the rows; default: recognised from the columns.")
     ] = None,
-    max_length: Annotated[int | None, typer.Option(min=2, help="In tokens; 512, or the training file's.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=2, help="Maximum number of tokens per row; default: the training file's, or 512.")
+    ] = None,
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Look at training data. Rows, tokens and which carry loss, duplicates, leaks between splits."""
+    """Inspect training data. Rows, tokens and which carry loss, duplicates, leaks between splits."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.schemas.config import ROW_FORMATS
@@ -60,7 +62,7 @@ def data_inspect(
     if found.leak is not None:
         _show_leak(found.leak)
     if asked.base is None:
-        console.note("tokens are counted with --base REF, and shown with --labels N")
+        console.note("--base REF counts tokens, and --labels N shows them")
     console.next_step(f"registry train {file if file.endswith(TRAINING_FILES) else 'CONFIG.yml'}")
 
 

@@ -36,9 +36,9 @@ def add_to(app: typer.Typer, run: Run) -> None:
 
     @app.command()
     def demo(
-        folder: Annotated[Path, typer.Option(help="Everything is written under this folder.")] = Path("demo"),
+        folder: Annotated[Path, typer.Option(help="Folder to write everything to.")] = Path("demo"),
     ) -> None:
-        """Tell the whole story on a small model. Base, train, verify, tamper, refuse, report."""
+        """Run the whole workflow on a small model. Base, train, verify, merge, tamper, refuse, report."""
         raise typer.Exit(run_demo(folder, run))
 
 

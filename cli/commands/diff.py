@@ -13,8 +13,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def diff(
-    first: Annotated[str, typer.Argument(help="name, name:3, name@alias or sha256:…")],
-    second: Annotated[str, typer.Argument(help="What to compare it with.")],
+    first: Annotated[str, typer.Argument(help="Version: name, name:3, name@alias or sha256:…")],
+    second: Annotated[str, typer.Argument(help="Version to compare with: name, name:3, name@alias or sha256:…")],
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:

@@ -22,21 +22,25 @@ def estimate(
     config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
     overrides: OverridesArgument = None,
     model_config: Annotated[
-        Path | None, typer.Option(help="A config.json instead of the registered base: nothing else is read.")
+        Path | None, typer.Option(help="A config.json to use instead of the registered base; nothing else is read.")
     ] = None,
-    vram: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of the GPU, such as 12GiB.")] = None,
-    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of the machine; else this one's.")] = None,
+    vram: Annotated[str | None, typer.Option(metavar="SIZE", help="GPU memory, such as 12GiB.")] = None,
+    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Main memory; default: this machine's.")] = None,
     claim: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="What somebody says it takes; judged against the floor.")
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory that somebody claims is enough; judged against the minimum."),
     ] = None,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine, in any currency.")] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of the machine per hour, in any currency.")
+    ] = None,
     tokens_per_second: Annotated[
-        float | None, typer.Option(min=1e-9, help="Else the speed of a registered run of this method on this base.")
+        float | None,
+        typer.Option(min=1e-9, help="Training speed; default: that of a registered run of this method on this base."),
     ] = None,
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Say what memory, time and money a run takes. Reads the base's configuration, no weights."""
+    """Estimate memory, time and cost of a run. Reads the base's configuration, no weights."""
     from contextlib import nullcontext
 
     from peft_registry.cli.progress import Progress

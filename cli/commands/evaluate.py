@@ -23,39 +23,44 @@ def evaluate(
         typer.Argument(metavar="REFERENCE", help="Versions (name:3, name@alias, sha256:…), or a folder to re-check."),
     ],
     suite: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A suite; again for several. See `registry suites list`.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Suite to run; may be repeated. See `registry suites list`."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="File or folder of the suite whose data is neither shipped nor pinned.")
+        Path | None, typer.Option(help="Data of a suite that is neither shipped nor pinned: a file or a folder.")
     ] = None,
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="You accept the licence of that data; it is recorded who did.")
+        bool, typer.Option("--accept-licence", help="Accept the licence of that data; who accepted is recorded.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", "--rows", help="About so many rows, chosen by --seed; a quick look.")
+        int | None,
+        typer.Option("--limit", "--rows", help="Approximate number of rows, chosen by --seed, for a quick look."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the selection and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the selection and of the bootstrap.")] = 0,
     placebo: Annotated[
-        bool, typer.Option("--placebo/--no-placebo", help="Also a random adapter of the same size.")
+        bool, typer.Option("--placebo/--no-placebo", help="Also evaluate a random adapter of the same size.")
     ] = True,
     answers: Annotated[
-        Path | None, typer.Option(help="JSON Lines with prompt and answers: exact match and F1.")
+        Path | None, typer.Option(help="JSON Lines file of prompts and answers, for exact match and F1.")
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(metavar="FILE.py:FUNCTION", help="A metric of yours for --answers.")
+        str | None, typer.Option(metavar="FILE.py:FUNCTION", help="Your own metric for --answers.")
     ] = None,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the code that --metric names.")] = False,
     retain: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE|HUB_ID|neutral", help="Loss on rows of an earlier task or general text; again for several."
+            metavar="FILE|HUB_ID|neutral",
+            help="Also measure the loss on rows of an earlier task or on neutral text; may be repeated.",
         ),
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="YAML with thresholds set beforehand.")] = None,
-    reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Take scores that are known already.")] = True,
-    recheck: Annotated[bool, typer.Option("--recheck", help="Score nothing: recompute what is recorded.")] = False,
+    policy: Annotated[Path | None, typer.Option(help="YAML file of thresholds that were set beforehand.")] = None,
+    reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Reuse scores that are already known.")] = True,
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Score nothing; recompute the recorded figures from their items.")
+    ] = False,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="With --recheck: score so many items of each evaluation again.")
+        int | None, typer.Option(min=1, help="With --recheck: number of items of each evaluation to score again.")
     ] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -66,9 +71,9 @@ def evaluate(
         _recheck(references, sample, home, output)
         return
     if sample is not None:
-        raise typer.BadParameter("only what is recorded is sampled: add --recheck", param_hint="--sample")
+        raise typer.BadParameter("--sample works on recorded evaluations: add --recheck", param_hint="--sample")
     if answers is None and (metric is not None or allow_code):
-        raise typer.BadParameter("a metric is of answers: name their file with --answers", param_hint="--metric")
+        raise typer.BadParameter("--metric needs answers: give their file with --answers", param_hint="--metric")
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
@@ -178,5 +183,5 @@ def _print_record(label: str, record: "EvaluationRecord") -> None:
     truncated = record.protocol.truncated_items
     if truncated:
         console.note(
-            f"warning  {truncated} rows are longer than the model and lost their beginning; the record names them"
+            f"warning  {truncated} rows are longer than the model's context and lost their beginning; the record names them"
         )

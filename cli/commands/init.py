@@ -27,18 +27,24 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     home: HomeOption = None,
-    profile: Annotated[Path | None, typer.Option(help="YAML with the answers that would be asked for.")] = None,
-    person: Annotated[str, typer.Option(help="Who holds the keys, as the trust file will say.")] = "lab-1",
+    profile: Annotated[
+        Path | None, typer.Option(help="YAML file with the answers to the questions about your organisation.")
+    ] = None,
+    person: Annotated[str, typer.Option(help="Holder of the keys, as named in the trust file.")] = "lab-1",
     unencrypted: Annotated[
-        bool, typer.Option("--unencrypted", help="Keys without passphrase; every verify shows it.")
+        bool, typer.Option("--unencrypted", help="Store the keys without a passphrase; every `verify` says so.")
     ] = False,
     passphrase_file: PassphraseFileOption = None,
-    database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the home.")] = None,
-    store: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of a folder in the home.")] = None,
-    example: Annotated[bool, typer.Option(help="Write a working training file with data beside the home.")] = True,
+    database: Annotated[
+        str | None, typer.Option(help="Database to use instead of SQLite in the home: postgresql://…")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Object store to use instead of a folder in the home: s3://bucket/prefix")
+    ] = None,
+    example: Annotated[bool, typer.Option(help="Write a working training file with data next to the home.")] = True,
     output: OutputOption = Output.text,
 ) -> None:
-    """Make a registry here. Keys, trust file, database, store, and a working example."""
+    """Create a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
     from peft_registry.registry.homes.known_roots import remember
@@ -84,7 +90,7 @@ def _asked(key: str, question: str) -> str:
         try:
             return answer_text(key, answer)
         except ProfileAnswerRefused as error:
-            console.note(f"  {error.why}, or nothing")
+            console.note(f"  {error.why}; or press Enter")
 
 
 def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
@@ -95,7 +101,7 @@ def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
     if file is not None:
         answers = read_yaml(read_file(file, max_bytes=1 << 20), what=str(file))
     elif sys.stdin.isatty() and sys.stderr.isatty():
-        console.note("Five questions for the records; an empty answer is recorded as unknown.")
+        console.note("Five questions about your organisation, for the records. Press Enter to leave one unknown.")
         answers = {key: _asked(key, text) for key, text in QUESTIONS}
     else:
         answers = {}

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def lineage(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """Draw what a version came from and what came from it."""
+    """Show what a version was made from and what was made from it."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.database import catalog
     from peft_registry.registry.records.lineage import lineage_of, tree_lines

@@ -35,10 +35,10 @@ def add_to(app: typer.Typer) -> None:
 def list_command(
     home: HomeOption = None,
     output: OutputOption = Output.text,
-    name: Annotated[str | None, typer.Option(help="Only names that start so.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only names with this prefix.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10000, help="At most so many.")] = PAGE,
-    after: Annotated[str | None, typer.Option(help="Continue behind this version (name:3).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="Maximum number of versions.")] = PAGE,
+    after: Annotated[str | None, typer.Option(help="Continue after this version (name:3).")] = None,
 ) -> None:
     """List the registered versions, by name and number."""
     from peft_registry.cli.wiring import opened
@@ -49,7 +49,7 @@ def list_command(
     if after is not None:
         start = Reference.parse(after)
         if start.name is None or start.number is None:
-            raise MalformedReference(after, "--after continues behind a name with its number")
+            raise MalformedReference(after, "--after needs a name with its number")
         key = (start.name, start.number)
     with opened(home) as registry, registry.database.read() as tx:
         page = list_versions(
@@ -59,7 +59,7 @@ def list_command(
         console.out_json([version.model_dump(mode="json") for version in page.versions])
         return
     if not page.versions and (name or kind or after):
-        console.note("nothing that is registered matches")
+        console.note("no registered version matches")
         console.next_step("registry list")
         return
     if not page.versions:

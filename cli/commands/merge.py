@@ -27,45 +27,52 @@ def add_to(app: typer.Typer) -> None:
 
 def merge(
     references: Annotated[
-        list[str], typer.Argument(metavar="REF", help="Adapters: name, name:3, name@alias, sha256:…")
+        list[str], typer.Argument(metavar="REF", help="Adapters to merge: name, name:3, name@alias or sha256:…")
     ],
     name: Annotated[
-        str | None, typer.Option(help="Register under this name; default: the first, with -merged.")
+        str | None, typer.Option(help="Name to register it under; default: the first adapter's, with -merged.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help="One for each adapter, such as 0.7,0.3; default equal parts.")
+        str | None,
+        typer.Option(metavar="NUMBERS", help="One weight per adapter, such as 0.7,0.3; default: equal weights."),
     ] = None,
     algorithm: Annotated[
-        str, typer.Option(help="linear, ties, dare, dare_ties; or concatenate, svd: stay an adapter.")
+        str, typer.Option(help="linear, ties, dare or dare_ties; concatenate and svd give an adapter, not a model.")
     ] = "linear",
     density: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help="Kept part of each difference, such as 0.5 or 0.5,0.2.")
+        str | None, typer.Option(metavar="NUMBERS", help="Share of each difference to keep, such as 0.5 or 0.5,0.2.")
     ] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="Of the adapter that svd compresses to.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; default: the base's own format.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapter that svd gives.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; default: that of the base.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="A registered base; it must be the one they were trained on.")
+        str | None, typer.Option(help="Registered base; it must be the one that the adapters were trained on.")
     ] = None,
-    base_policy: Annotated[Policy | None, typer.Option(help="For QLoRA: which base it is folded into.")] = None,
+    base_policy: Annotated[
+        Policy | None, typer.Option(help="For QLoRA: merge into the original or the dequantised base.")
+    ] = None,
     compare_bases: Annotated[
-        bool, typer.Option("--compare-bases", help="State the distance of both policies.")
+        bool, typer.Option("--compare-bases", help="Measure the distance of both base policies.")
     ] = False,
     accept_distance: Annotated[
-        str | None, typer.Option(metavar="REASON", help="Accept that it is not the model that was trained; recorded.")
+        str | None,
+        typer.Option(
+            metavar="REASON",
+            help="Accept, for this recorded reason, that the result is not the model that was trained.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random choice of dare.")] = 0,
-    facts: Annotated[Path | None, typer.Option(help="YAML with what only people know.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what it would do, and write nothing.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Merge and measure, and register nothing.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice of dare.")] = 0,
+    facts: Annotated[Path | None, typer.Option(help="YAML file of facts that only people know.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done; write nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Merge and measure; register nothing.")] = False,
     evaluate: Annotated[
-        bool, typer.Option("--evaluate", help="Evaluate the merged model; else it is marked stale.")
+        bool, typer.Option("--evaluate", help="Evaluate the merged model; otherwise its evaluations are marked stale.")
     ] = False,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Fold adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
+    """Merge adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.merge.request import MergeRequest
 
@@ -169,4 +176,4 @@ def _numbers(text: str | None) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise WeightsDoNotFit(f"{text[:60]!r} is no list of numbers") from error
+        raise WeightsDoNotFit(f"{text[:60]!r} is not a list of numbers") from error

@@ -16,11 +16,13 @@ def add_to(app: typer.Typer) -> None:
 def methods(
     goals: Annotated[
         str | None,
-        typer.Option("--for", metavar="GOALS", help="latency, bias_mitigation, many_tasks: one or several, by comma."),
+        typer.Option(
+            "--for", metavar="GOALS", help="Goals, separated by commas: latency, bias_mitigation, many_tasks."
+        ),
     ] = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """List the adaptation methods, and which of them fit a goal. Whether they can be merged, and what it costs."""
+    """List the fine-tuning methods, and which of them fit a goal. Whether they can be merged, and what they cost."""
     from peft_registry.trainer.methods import advise, parse_goals
 
     asked = parse_goals(goals or "")

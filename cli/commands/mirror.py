@@ -7,13 +7,13 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
-    mirror = typer.Typer(help="Bring the one-way copy in MLflow up to date.", no_args_is_help=True)
+    mirror = typer.Typer(help="Update the one-way copy in MLflow.", no_args_is_help=True)
     mirror.command("sync")(mirror_sync)
     app.add_typer(mirror, name="mirror")
 
 
 def mirror_sync(home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """Write what MLflow does not show yet."""
+    """Write to MLflow what it does not show yet."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.mlflow.draining import sync_mirror
 

@@ -14,8 +14,8 @@ def add_to(app: typer.Typer) -> None:
 
 def promote(
     reference: ReferenceArgument,
-    alias: Annotated[str, typer.Argument(help="For example champion.")],
-    reason: Annotated[str | None, typer.Option(help="Why; enters the signed record.")] = None,
+    alias: Annotated[str, typer.Argument(help="Alias, for example champion.")],
+    reason: Annotated[str | None, typer.Option(help="Reason, kept in the signed record.")] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,

@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 def pull(
     reference: ReferenceArgument,
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    folder: Annotated[Path, typer.Argument(help="New folder to write to.")],
     home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,

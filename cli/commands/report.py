@@ -17,10 +17,12 @@ def add_to(app: typer.Typer) -> None:
 def report(
     reference: ReferenceArgument,
     home: HomeOption = None,
-    out: Annotated[str | None, typer.Option(help="Where to write it; - for stdout.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="File to write; - for stdout. Default: NAME-NUMBER-report.html.")
+    ] = None,
     as_of: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="The time the report speaks of (UTC); default: the newest record."),
+        typer.Option(metavar="TIME", help="Report the state at this time (UTC); default: that of the newest record."),
     ] = None,
     output: OutputOption = Output.text,
 ) -> None:

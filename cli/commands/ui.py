@@ -14,11 +14,11 @@ def add_to(app: typer.Typer) -> None:
 
 def ui(
     home: HomeOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Taken already: the next free one.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port; if it is taken, the next free one.")] = 5000,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Bring MLflow up to date first.")] = True,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow first.")] = True,
 ) -> None:
-    """Browse in MLflow's own pages. Ctrl-C ends it and leaves no process."""
+    """Browse the registry in MLflow's pages. Ctrl-C stops it and leaves no process."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror

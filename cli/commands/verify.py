@@ -34,9 +34,9 @@ def verify(
     home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
-    base: Annotated[Path | None, typer.Option(help="Where the base lies, to check its bytes too.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Path of the base, to check its bytes too.")] = None,
     require: Annotated[
-        list[str] | None, typer.Option(metavar="WHAT", help="Also demand: base-bytes, log-proof.")
+        list[str] | None, typer.Option(metavar="WHAT", help="Also require base-bytes or log-proof.")
     ] = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -111,15 +111,13 @@ def _print_checks(outcome: "VerifyOutcome") -> None:
 
 def _say_how_to_go_on(outcome: "VerifyOutcome", target: str, *, trusted: bool) -> None:
     if outcome.verdict == "broken":
-        console.note(
-            "fix: do not load it; take it again from where it was registered: registry pull NAME:NUMBER FOLDER"
-        )
+        console.note("fix: do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER")
     elif outcome.verdict == "verified":
         console.next_step(_after_verified(target))
     elif outcome.verdict == "unverified" and not trusted and _step(outcome, "trust") == "unchecked":
         console.note(f"fix: get the trust file from its keeper, then: registry verify {target} --trust FILE")
     elif outcome.verdict == "unverified":
-        console.note("fix: bring what the line above could not check (--trust, --base), or ask for less (--require)")
+        console.note("fix: provide what could not be checked above (--trust, --base), or require less (--require)")
 
 
 def _after_verified(target: str) -> str:
