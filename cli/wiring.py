@@ -65,7 +65,8 @@ def chosen_trust(
             return load_trust(data, anchors=anchors, now=utc_now(), accepted_version=None), None
         if registry is None:
             return None, None
-        policy, state = registry.trust, state_folder()
+        policy = registry.trust
+        state = state_folder()
         if home is not None:
             remember(state, policy.roots[0])
         elif not is_known(state, policy.roots[0]):

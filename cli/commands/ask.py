@@ -39,8 +39,8 @@ def ask(
             observe=Progress(story_on_stdout=False),
         )
     if output is Output.json:
-        console.out_json({"prompt": prompt, "answers": [one.to_json() for one in answers]})
+        console.out_json({"prompt": prompt, "answers": [answer.to_json() for answer in answers]})
         return
-    for one in answers:
-        console.out(f"{one.version}  {one.tokens} tokens in {one.seconds:.2g} s\n{one.text}\n")
+    for answer in answers:
+        console.out(f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s\n{answer.text}\n")
     console.next_step(f"registry evaluate {answers[0].version} --suite house")

@@ -44,7 +44,8 @@ def base_add(
         added = intake_base(
             registry, source, name=name, revision=revision, mode=store, facts_file=facts, observe=progress
         )
-    version, record = added.version, added.record
+    version = added.version
+    record = added.record
     if output is Output.json:
         console.out_json(
             {"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()}

@@ -61,7 +61,7 @@ def compare(
             _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
             return
         registry.unlock()
-        found = compare_methods(
+        comparison = compare_methods(
             registry, config, tuple(overrides or ()), plan, command=typed_command(), observe=progress
         )
         if mirror:
@@ -69,9 +69,9 @@ def compare(
 
             mirror_after(registry)
     if html is not None:
-        _write_page(html, found)
-    _show_comparison(found, output)
-    console.next_step(f"registry show {next(arm.version for arm in found.arms if arm.version is not None)}")
+        _write_page(html, comparison)
+    _show_comparison(comparison, output)
+    console.next_step(f"registry show {next(arm.version for arm in comparison.arms if arm.version is not None)}")
 
 
 def _sweep(
@@ -90,24 +90,24 @@ def _sweep(
     )
 
 
-def _write_page(path: Path, found: "MethodComparison") -> None:
+def _write_page(path: Path, comparison: "MethodComparison") -> None:
     from peft_registry.registry.disk.files import unwritable, write_atomically
     from peft_registry.registry.reports.comparison import comparison_page
 
     try:
-        write_atomically(path, comparison_page(found).encode())
+        write_atomically(path, comparison_page(comparison).encode())
     except OSError as error:
         raise unwritable(path, error) from error
     console.note(f"written  {path}")
 
 
-def _show_comparison(found: "MethodComparison", output: Output) -> None:
+def _show_comparison(comparison: "MethodComparison", output: Output) -> None:
     from peft_registry.registry.reports.comparison import two_tables
 
     if output is Output.json:
-        console.out_json(found.to_json())
+        console.out_json(comparison.to_json())
         return
-    console.line(f"base     {found.base} {found.base_weights.short}    {len(found.arms)} arms")
-    for headings, rows in two_tables(found):
+    console.line(f"base     {comparison.base} {comparison.base_weights.short}    {len(comparison.arms)} arms")
+    for headings, rows in two_tables(comparison):
         console.out()
         console.table([headings, *rows])

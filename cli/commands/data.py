@@ -49,18 +49,18 @@ def data_inspect(
     asked = what_is_asked(file, validation=validation, base=base, max_length=max_length, data_format=data_format)
     progress = Progress(story_on_stdout=False)
     if asked.base is None:
-        found = inspect_data(asked, observe=progress)
+        inspected = inspect_data(asked, observe=progress)
     else:
         with opened(home) as registry:
-            found = inspect_data(asked, registry=registry, show=labels, observe=progress)
+            inspected = inspect_data(asked, registry=registry, show=labels, observe=progress)
     if output is Output.json:
-        console.out_json(found.to_json())
+        console.out_json(inspected.to_json())
         return
-    _show(found.train)
-    if found.validation is not None:
-        _show(found.validation)
-    if found.leak is not None:
-        _show_leak(found.leak)
+    _show(inspected.train)
+    if inspected.validation is not None:
+        _show(inspected.validation)
+    if inspected.leak is not None:
+        _show_leak(inspected.leak)
     if asked.base is None:
         console.note("--base REF counts tokens, and --labels N shows them")
     console.next_step(f"registry train {file if file.endswith(TRAINING_FILES) else 'CONFIG.yml'}")

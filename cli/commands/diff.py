@@ -24,10 +24,10 @@ def diff(
     from peft_registry.trainer.use_cases.diff import compare_versions
 
     with opened(home) as registry:
-        found = compare_versions(registry, first, second, observe=Progress(story_on_stdout=False))
+        comparison = compare_versions(registry, first, second, observe=Progress(story_on_stdout=False))
     if output is Output.json:
-        console.out_json(found.to_json())
+        console.out_json(comparison.to_json())
         return
-    for line in found.lines():
+    for line in comparison.lines():
         console.line(console.printable(line), indent=15)
-    console.next_step(f"registry show {found.second}")
+    console.next_step(f"registry show {comparison.second}")

@@ -48,67 +48,79 @@ def estimate(
     from peft_registry.schemas.tasks import TASK
     from peft_registry.trainer.costs.fit import Question, parse_size
     from peft_registry.trainer.inputs.training_file import load_tasks
-    from peft_registry.trainer.machine.environment import memory_of_this_machine
     from peft_registry.trainer.use_cases.estimate import estimate_run
 
     question = Question(
         vram=None if vram is None else parse_size(vram),
-        ram=parse_size(ram) if ram is not None else None if vram is not None else memory_of_this_machine(),
+        ram=_main_memory(ram, vram),
         claim=None if claim is None else parse_size(claim),
         price=price_per_hour,
         tokens_per_second=tokens_per_second,
     )
-    asked = tuple(overrides or ())
-    tasks = load_tasks(config, asked)
-    words = {name: (*asked, f"{TASK}={name}") for name in tasks} if tasks else {"": asked}
+    changes = tuple(overrides or ())
+    tasks = load_tasks(config, changes)
+    changes_of = {name: (*changes, f"{TASK}={name}") for name in tasks} if tasks else {"": changes}
     tell = Progress(story_on_stdout=False)
     with opened(home) if model_config is None else nullcontext() as registry:
-        found = {
-            name: estimate_run(registry, config, word, model_config=model_config, question=question, observe=tell)
-            for name, word in words.items()
+        estimates = {
+            name: estimate_run(registry, config, words, model_config=model_config, question=question, observe=tell)
+            for name, words in changes_of.items()
         }
     if output is Output.json and tasks:
-        console.out_json({"tasks": [{"task": name, **one.to_json()} for name, one in found.items()]})
+        console.out_json({"tasks": [{"task": name, **result.to_json()} for name, result in estimates.items()]})
     else:
-        for name, one in found.items():
+        for name, result in estimates.items():
             if tasks:
                 console.out(f"\ntask     {name}")
-            show_estimate(one, output)
-    if model_config is None and all(one.fit is None or one.fit.verdict == "fits" for one in found.values()):
-        console.next_step(shlex.join(["registry", "train", str(config), *asked]))
+            show_estimate(result, output)
+    if model_config is None and all(
+        result.fit is None or result.fit.verdict == "fits" for result in estimates.values()
+    ):
+        console.next_step(shlex.join(["registry", "train", str(config), *changes]))
 
 
-def show_estimate(found: "Estimate", output: Output) -> None:
+def _main_memory(ram: str | None, vram: str | None) -> int | None:
+    """The main memory that a run may take: as typed; where only the GPU's is typed, unknown; otherwise this machine's."""
+    from peft_registry.trainer.costs.fit import parse_size
+    from peft_registry.trainer.machine.environment import memory_of_this_machine
+
+    if ram is not None:
+        return parse_size(ram)
+    return memory_of_this_machine() if vram is None else None
+
+
+def show_estimate(result: "Estimate", output: Output) -> None:
     """The moments side by side, the verdicts, time and cost."""
     if output is Output.json:
-        console.out_json(found.to_json())
+        console.out_json(result.to_json())
         return
     from peft_registry.registry.reports.text import plain_size
     from peft_registry.trainer.costs.fit import count_text
 
-    shape, trace = found.shape, found.trace
+    shape = result.shape
+    trace = result.trace
     share = trace.trainable / trace.total
     console.line(
-        f"run      {found.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}"
+        f"run      {result.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}"
     )
-    console.line(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {found.shape_source}")
-    console.line(f"device   {found.device} {found.dtype}")
+    console.line(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {result.shape_source}")
+    console.line(f"device   {result.device} {result.dtype}")
     console.out()
-    names = list(found.columns[0].parts)
-    headings = ["bytes", *(one.name for one in found.columns)]
-    rows = [[name, *(plain_size(one.parts[name]) for one in found.columns)] for name in names]
-    console.table([headings, *rows, ["total", *(plain_size(column.total) for column in found.columns)]])
+    names = list(result.columns[0].parts)
+    headings = ["bytes", *(column.name for column in result.columns)]
+    rows = [[name, *(plain_size(column.parts[name]) for column in result.columns)] for name in names]
+    console.table([headings, *rows, ["total", *(plain_size(column.total) for column in result.columns)]])
     console.out()
     console.line(
-        f"peak     {plain_size(found.peak.total)} while it runs `{found.peak.name}`, most of it {found.peak.largest}"
+        f"peak     {plain_size(result.peak.total)} while it runs `{result.peak.name}`, most of it {result.peak.largest}"
     )
     console.line(
         f"floor    {plain_size(trace.floor)}: {count_text(trace.parameters)} weights at {trace.floor_bits} bits, nothing else"
     )
-    for label, fit in (("fit", found.fit), ("claim", found.claim)):
+    for label, fit in (("fit", result.fit), ("claim", result.claim)):
         if fit is not None:
             console.line(f"{label:<8} {_verdict(fit)}")
-    for label, value in (("tokens", found.tokens), ("time", found.hours), ("cost", found.cost)):
+    for label, value in (("tokens", result.tokens), ("time", result.hours), ("cost", result.cost)):
         console.line(f"{label:<8} {_text(value)}")
 
 

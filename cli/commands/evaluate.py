@@ -96,28 +96,28 @@ def evaluate(
         registry.unlock()
         done = evaluate_references(registry, references, asked, observe=Progress(story_on_stdout=output is Output.text))
     if output is Output.json:
-        values = [_as_json(one) for one in done]
+        values = [_as_json(evaluated) for evaluated in done]
         console.out_json(values[0] if len(values) == 1 else {"evaluations": values})
         return
-    for one in done:
-        _print_record(one.version.label, one.record)
+    for evaluated in done:
+        _print_record(evaluated.version.label, evaluated.record)
     console.next_step(f"registry evaluate {done[-1].version.label} --recheck")
 
 
 def _recheck(references: list[str], sample: int | None, home: Path | None, output: Output) -> None:
     """Recompute recorded evaluations: of folders without any registry, of versions from the store."""
-    found: list[dict[str, Any]] = []
+    rechecked: list[dict[str, Any]] = []
     for reference in references:
         if "/" in reference or Path(reference).is_dir():
-            found += _recheck_folder(Path(reference))
+            rechecked += _recheck_folder(Path(reference))
         else:
-            found += _recheck_version(reference, sample, home)
+            rechecked += _recheck_version(reference, sample, home)
     if output is Output.json:
-        console.out_json({"rechecked": found})
+        console.out_json({"rechecked": rechecked})
         return
-    for one in found:
+    for row in rechecked:
         console.line(
-            f"recheck  {one['of']}: {one['figures']} figures follow from {one['items']} items  {one['note']}".rstrip()
+            f"recheck  {row['of']}: {row['figures']} figures follow from {row['items']} items  {row['note']}".rstrip()
         )
     console.next_step(f"registry verify {references[0]}")
 
@@ -136,7 +136,7 @@ def _recheck_version(reference: str, sample: int | None, home: Path | None) -> l
     with opened(home) as registry:
         version = version_named(registry, reference)
         evaluations = recheck_version(registry, version)
-        notes = [str(one.stale) if one.stale else "" for one in evaluations]
+        notes = [str(evaluation.stale) if evaluation.stale else "" for evaluation in evaluations]
         if sample is not None:
             from peft_registry.cli.progress import Progress
             from peft_registry.trainer.use_cases.score_again import score_each_again
@@ -144,28 +144,30 @@ def _recheck_version(reference: str, sample: int | None, home: Path | None) -> l
             progress = Progress(story_on_stdout=False)
             again = score_each_again(registry, version, evaluations, count=sample, observe=progress)
             notes = [" ".join(dict.fromkeys(both)).strip() for both in zip(notes, again, strict=True)]
-    return [_rechecked(version.label, one.record, note) for one, note in zip(evaluations, notes, strict=True)]
+    return [
+        _rechecked(version.label, evaluation.record, note) for evaluation, note in zip(evaluations, notes, strict=True)
+    ]
 
 
 def _rechecked(of: str, record: "EvaluationRecord", note: str) -> dict[str, Any]:
     figures = len(record.results) + len(record.comparisons) + len(record.losses)
-    names = ", ".join(dict.fromkeys(one.dataset for one in record.results))
+    names = ", ".join(dict.fromkeys(result.dataset for result in record.results))
     return {"of": f"{of} ({names})", "figures": figures, "items": record.items.rows, "note": note}
 
 
-def _as_json(one: "Evaluated") -> dict[str, Any]:
+def _as_json(evaluated: "Evaluated") -> dict[str, Any]:
     return {
-        "version": one.version.label,
-        "manifest_digest": str(one.version.manifest_digest),
-        "statement": str(one.statement),
-        "items_sha256": str(one.record.items.sha256),
-        "results": [_result_json(result.to_json()) for result in one.record.results],
-        "comparisons": [comparison.to_json() for comparison in one.record.comparisons],
-        "losses": [loss.to_json() for loss in one.record.losses],
-        "guards": one.record.guards.to_json(),
-        "further": one.record.extra.get("further", {}),
-        "truncated": one.record.extra.get("truncated", {}),
-        "limitations": list(one.record.limitations),
+        "version": evaluated.version.label,
+        "manifest_digest": str(evaluated.version.manifest_digest),
+        "statement": str(evaluated.statement),
+        "items_sha256": str(evaluated.record.items.sha256),
+        "results": [_result_json(result.to_json()) for result in evaluated.record.results],
+        "comparisons": [comparison.to_json() for comparison in evaluated.record.comparisons],
+        "losses": [loss.to_json() for loss in evaluated.record.losses],
+        "guards": evaluated.record.guards.to_json(),
+        "further": evaluated.record.extra.get("further", {}),
+        "truncated": evaluated.record.extra.get("truncated", {}),
+        "limitations": list(evaluated.record.limitations),
     }
 
 

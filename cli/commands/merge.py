@@ -136,11 +136,11 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
     progress = Progress(story_on_stdout=output is Output.text)
     with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:
         prepared = plan_merge(registry, request, Path(scratch), observe=progress)
-        found = preview_of(prepared)
+        preview = preview_of(prepared)
     if output is Output.json:
-        console.out_json(found.to_json())
+        console.out_json(preview.to_json())
         return
-    for label, text in found.lines():
+    for label, text in preview.lines():
         console.line(f"{label:<8} {console.printable(text)}")
     console.next_step(_command(request))
 
@@ -151,9 +151,9 @@ def _command(request: "MergeRequest") -> str:
 
     options = {
         "--name": request.name,
-        "--weights": ",".join(f"{one:g}" for one in request.weights),
+        "--weights": ",".join(f"{number:g}" for number in request.weights),
         "--algorithm": request.algorithm if request.algorithm != "linear" else None,
-        "--density": ",".join(f"{one:g}" for one in request.densities),
+        "--density": ",".join(f"{number:g}" for number in request.densities),
         "--rank": request.rank,
         "--dtype": request.dtype,
         "--base": request.base,
@@ -162,10 +162,10 @@ def _command(request: "MergeRequest") -> str:
         "--seed": request.seed or None,
         "--facts": request.facts,
     }
-    given = [word for option, value in options.items() if value for word in (option, str(value))]
+    words = [word for option, value in options.items() if value for word in (option, str(value))]
     flags = {"--compare-bases": request.compare_bases, "--evaluate": request.evaluate}
-    given += [flag for flag, value in flags.items() if value]
-    return shlex.join(["registry", "merge", *request.references, *given])
+    words += [flag for flag, value in flags.items() if value]
+    return shlex.join(["registry", "merge", *request.references, *words])
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:

@@ -25,22 +25,22 @@ def methods(
     """List the fine-tuning methods, and which of them fit a goal. Whether they can be merged, and what they cost."""
     from peft_registry.trainer.methods import advise, parse_goals
 
-    asked = parse_goals(goals or "")
-    found = advise(asked)
+    wanted_goals = parse_goals(goals or "")
+    advised = advise(wanted_goals)
     if output is Output.json:
-        console.out_json([asdict(row) | {"available": row.available} for row, _ in found])
+        console.out_json([asdict(row) | {"available": row.available} for row, _ in advised])
         return
-    if not asked:
+    if not wanted_goals:
         shown = [
             [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
-            for row, _ in found
+            for row, _ in advised
         ]
         console.table([["method", "mergeable", "available", "what it does"], *shown], prose=3)
         console.next_step("registry methods --for latency")
         return
     rows = [
         [row.name, *("fits" if answer.fits else "no" for answer in advice), "; ".join(answer.why for answer in advice)]
-        for row, advice in found
+        for row, advice in advised
     ]
-    console.table([["method", *asked, "why"], *rows], prose=len(asked) + 1)
-    console.next_step(f"registry train CONFIG.yml method={found[0][0].name}")
+    console.table([["method", *wanted_goals, "why"], *rows], prose=len(wanted_goals) + 1)
+    console.next_step(f"registry train CONFIG.yml method={advised[0][0].name}")

@@ -27,9 +27,11 @@ def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> 
     rows = []
     for name, suite in suites().items():
         pin = pins.named(name)
-        where = (
-            "shipped" if suite.definition.is_shipped else "" if pin is None else f"pinned {pin.sha256}, {pin.rows} rows"
-        )
+        where = ""
+        if suite.definition.is_shipped:
+            where = "shipped"
+        elif pin is not None:
+            where = f"pinned {pin.sha256}, {pin.rows} rows"
         rows.append([name, suite.definition.licence, where, suite.definition.title])
     if registry is not None:
         registry.close()

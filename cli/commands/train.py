@@ -159,8 +159,8 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
         console.out_json(outcome.to_json())
         return
     console.out()
-    losses = [f"{one.loss_before:.3f} → {one.loss_after:.3f}" for one in outcome.results]
-    rows = [[one.task, one.version.label, loss] for one, loss in zip(outcome.results, losses, strict=True)]
+    losses = [f"{result.loss_before:.3f} → {result.loss_after:.3f}" for result in outcome.results]
+    rows = [[result.task, result.version.label, loss] for result, loss in zip(outcome.results, losses, strict=True)]
     console.table([["task", "version", "held-out loss"], *rows])
     if outcome.forgetting is not None:
         _show_forgetting(outcome.forgetting)
@@ -168,14 +168,14 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
     console.next_step(f"registry verify {outcome.results[-1].version.label}")
 
 
-def _show_forgetting(found: "Forgetting") -> None:
+def _show_forgetting(forgetting: "Forgetting") -> None:
     from peft_registry.trainer.runs.before_after import loss_line
 
-    tasks = list(found.base)
-    rows = [["the base", *(f"{loss:.3f}" for loss in found.base.values())]]
-    rows += [[f"after {one.task}", *(f"{one.losses[task]:.3f}" for task in tasks)] for one in found.steps]
+    tasks = list(forgetting.base)
+    rows = [["the base", *(f"{loss:.3f}" for loss in forgetting.base.values())]]
+    rows += [[f"after {step.task}", *(f"{step.losses[task]:.3f}" for task in tasks)] for step in forgetting.steps]
     console.out()
     console.table([["held-out loss", *tasks], *rows])
     console.out()
-    for one in found.forgotten:
-        console.line(f"{one.dataset}, when it was learnt → in the end: {loss_line(one)}")
+    for change in forgetting.forgotten:
+        console.line(f"{change.dataset}, when it was learned → in the end: {loss_line(change)}")

@@ -62,7 +62,9 @@ def _verified(
     unknown = sorted(set(require) - {"base-bytes", "log-proof"})
     if unknown:
         raise InputRefused.in_words(
-            what=f"--require {unknown[0]} is not known", why="there is base-bytes and log-proof", fix="use one of them"
+            what=f"--require {unknown[0]} is not known",
+            why="what can be required is base-bytes and log-proof",
+            fix="use one of them",
         )
     wanted = Requirements(log_proof="log-proof" in require, base_bytes="base-bytes" in require)
     registry = home_if_any(home)
@@ -105,8 +107,8 @@ def _print_checks(outcome: "VerifyOutcome") -> None:
         console.out(f"{number:>2} {check.step:<11} {first:<{width}}  {console.painted(check.status, check.status)}")
         for rest in (*others, *map(console.printable, check.detail)):
             console.line(" " * _TEXT_AT + rest, indent=_TEXT_AT)
-    said = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]
-    console.out(console.painted(outcome.verdict, said))
+    status = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]
+    console.out(console.painted(outcome.verdict, status))
 
 
 def _say_how_to_go_on(outcome: "VerifyOutcome", target: str, *, trusted: bool) -> None:
