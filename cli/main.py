@@ -40,6 +40,8 @@ from peft_registry.cli.commands import (
 from peft_registry.cli.commands import list as list_versions
 from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError, Unavailable
 
+FIRST_STEPS = "First steps: `registry demo` runs the whole workflow, `registry init` creates a registry here."
+
 EXIT_CODES = (
     "Exit codes: 0 done · 1 a bug · 2 usage or input refused · 3 refused by a gate or hold · 4 the run failed · "
     "5 could not be checked · 6 broken integrity or trust · 7 not found or taken · "
@@ -68,8 +70,8 @@ class PackageMissing(Unavailable):
 class StoryOrder(TyperGroup):
     """Lists the commands as a reader meets them, then the others; their help speaks of what is typed."""
 
-    def __init__(self, **given: Any) -> None:  # typer's own
-        super().__init__(**given)
+    def __init__(self, **options: Any) -> None:  # typer's own
+        super().__init__(**options)
         _in_plain_words(self)
 
     def list_commands(self, ctx: Any) -> list[str]:  # typer's context
@@ -92,11 +94,11 @@ def _in_plain_words(command: Any) -> None:  # typer's command or group of comman
     """Help says what to type, never which Python type it becomes."""
     for nested in getattr(command, "commands", {}).values():
         _in_plain_words(nested)
-    for one in command.params:
-        if one.param_type_name == "argument":
-            one.display_type_rich = lambda ctx: ""  # noqa: ARG005  its name says it
-        elif one.metavar is None and hasattr(one, "display_type"):
-            one.display_type_rich = _plainly(one.display_type)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  its name says it
+        elif parameter.metavar is None and hasattr(parameter, "display_type"):
+            parameter.display_type_rich = _plainly(parameter.display_type)
 
 
 def _plainly(shown: Callable[[Any], str]) -> Callable[[Any], str]:
@@ -110,7 +112,7 @@ def _plainly(shown: Callable[[Any], str]) -> Callable[[Any], str]:
 app = typer.Typer(
     name="registry",
     cls=StoryOrder,
-    epilog=EXIT_CODES,
+    epilog=f"{FIRST_STEPS}\n\n{EXIT_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
