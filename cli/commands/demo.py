@@ -22,9 +22,9 @@ TAMPERED = "adapter_model.safetensors"
 
 class DemoFailed(RunFailed):
     reference = "demo-failed"
-    what = "the demo did not run as described"
-    why = "`{command}` ended with exit code {code}, expected was {expected}"
-    fix = "read its output above; `rm -r demo` and run the demo again from the start"
+    what = "a step of the demo did not end as expected"
+    why = "`{command}` ended with exit code {code} instead of {expected}"
+    fix = "read its output above, then remove the demo's folder and run `registry demo` again"
 
     command: str
     code: int
@@ -55,29 +55,35 @@ def run_demo(folder: Path, run: Run) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     home = folder / ".registry"
     story = _Story(folder, home, run)
-    console.out(f"Everything lies under {folder}: each command below has --home {home}, unless you type it there.")
+    console.line(
+        f"Everything is written to {folder}. The commands below run with --home {home}: add it when you type them.",
+        indent=0,
+    )
     story.chapter("A registry", "Keys, a trust file, a database and a store, all in one folder.")
     story.once(
         (home / "registry.json").exists(), "the registry is there already", "init", "--person", "demo", "--unencrypted"
     )
-    story.chapter("A base", "Known by the digests of its weights, tokenizer, config and template, not by its name.")
+    story.chapter(
+        "A base", "Identified by the digests of its weights, tokenizer, configuration and template, not by its name."
+    )
     story.once(story.has("tiny"), "tiny is registered already", "base", "add", "embedded", "--name", "tiny")
-    story.chapter("A fine-tune", "Checked base and data, loss and bias before and after, signed and logged.")
+    story.chapter(
+        "Fine-tuning",
+        "Base and data are checked, loss and bias measured before and after, the result signed and logged.",
+    )
     config = str(folder / "example" / "train.yml")
     story.once(story.has(NAME), f"{NAME} is registered already", "train", config)
-    story.chapter("Proof", "Ten checks, on the registered version and on a copy that was pulled.")
+    story.chapter("Verification", "Ten checks on the registered version; a copy is checked while it is pulled.")
     story.type("verify", NAME)
     pulled = folder / "pulled"
     if not pulled.exists():
         story.type("pull", NAME, str(pulled))
-    story.chapter("A merge", "Folded into the base tensor by tensor, and held against base and adapter side by side.")
+    story.chapter("A merge", "The adapter is merged into the base, and the result is compared with base plus adapter.")
     story.type("merge", NAME, "--plan")
     story.once(story.has(MERGED), f"{MERGED} is registered already", "merge", NAME, "--name", MERGED)
     merged_report = folder / f"{MERGED}-1-report.html"
     story.type("report", MERGED, "--out", str(merged_report))
-    story.chapter(
-        "What is different", "The base and the merged model, module by module; nothing but a merge came between."
-    )
+    story.chapter("Differences", "The base and the merged model, compared module by module.")
     story.type("diff", "tiny", MERGED)
     story.chapter(
         "Tampering", "One bit of one weight is flipped in a copy. The tensor is named, and the exit code is 6."
@@ -85,7 +91,7 @@ def run_demo(folder: Path, run: Run) -> int:
     tampered = folder / "tampered"
     flip_one_bit(pulled, tampered)
     story.type("verify", str(tampered), expected=6)
-    story.chapter("A report", "One page for whoever has to decide: what changed, how it was measured, what is open.")
+    story.chapter("A report", "One page for whoever decides: what changed, how it was measured, what is open.")
     report = folder / f"{NAME}-1-report.html"
     story.type("report", NAME, "--out", str(report))
     _what_next(folder, report)
@@ -116,7 +122,7 @@ class _Story:
     def chapter(self, title: str, text: str) -> None:
         self.number += 1
         console.out()
-        console.out(f"{self.number}. {title}. {text}")
+        console.line(f"{self.number}. {title}. {text}", indent=3)
 
     def once(self, done: bool, already: str, *arguments: str) -> None:
         """Type the command unless an earlier run did."""
@@ -166,6 +172,6 @@ def _what_next(folder: Path, report: Path) -> None:
     )
     console.out()
     console.out("What to type next:")
-    width = max(len(command) for command, _ in lines)
     for command, what in lines:
-        console.out(f"  {command:<{width}}  {what}")
+        console.out(f"  {command}")
+        console.out(f"      {what}")

@@ -118,7 +118,7 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
         console.next_step(_command(request))
         return
     version = outcome.version
-    done = "was there" if outcome.was_there else "registered"
+    done = "already registered" if outcome.was_there else "registered"
     console.line(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"

@@ -127,7 +127,7 @@ def _train_one(
         console.out_json(outcome.to_json())
         return
     version = outcome.version
-    done = "was there" if outcome.was_there else "registered"
+    done = "already registered" if outcome.was_there else "registered"
     console.line(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"

@@ -61,7 +61,7 @@ def test_killed_after_its_transaction_the_version_is_whole_and_the_same_command_
     assert listed(workplace) == ["polite-replies:1", "tiny:1"]
     found = warm("verify", "polite-replies", "-o", "json", cwd=workplace).ok().value
     assert [one["error"] for one in found["checks"] if one["status"] != "ok"] == ["log-pending"]
-    assert "was there polite-replies:1 " in warm(*TRAIN, cwd=workplace).ok().out
+    assert "already registered polite-replies:1 " in warm(*TRAIN, cwd=workplace).ok().out
     found = warm("verify", "polite-replies", "--require", "log-proof", "-o", "json", cwd=workplace).ok().value
     assert {one["status"] for one in found["checks"]} == {"ok"}
 

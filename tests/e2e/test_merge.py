@@ -85,7 +85,7 @@ def test_an_evaluation_of_the_adapter_is_stale_for_the_merge_until_it_is_made_ag
     again = warm(*MERGE, "--evaluate", cwd=trained).ok().out
     assert "base → merged: house: flagged " in again
     assert "polite-replies:1 → merged: house: flagged " in again
-    assert "was there polite-replies-merged:1 " in again
+    assert "already registered polite-replies-merged:1 " in again
     assert evaluations() == 2, "the base and the parent, each beside the merged model"
     assert warm("verify", "polite-replies-merged", cwd=trained).code == 0
     facts = warm("diff", "polite-replies", "polite-replies-merged", "-o", "json", cwd=trained).ok().value["facts"]
