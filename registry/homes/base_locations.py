@@ -1,4 +1,4 @@
-"""Where bases registered by reference lie on this machine: `HOME/bases.json`, local and never part of a record."""
+"""Paths of the bases registered by reference on this machine: `HOME/bases.json`, local and never part of a record."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,14 @@ MAX_BYTES = 4 * 1024 * 1024  # some ten thousand bases
 
 def base_location(home: Path, manifest: Digest) -> Path | None:
     """The folder of a base used by reference, or None when this machine does not know one."""
-    found = _read(home).get(manifest.hex)
-    return None if found is None or "\0" in found else Path(found)
+    path = _read(home).get(manifest.hex)
+    if path is None or "\0" in path:  # no file system has such a path, and pathlib raises on it
+        return None
+    return Path(path)
 
 
 def remember_base_location(home: Path, manifest: Digest, folder: Path) -> None:
-    """Note where a base lies; the newest answer wins."""
+    """Remember the path of a base; a later one replaces it."""
     known = _read(home) | {manifest.hex: str(folder.resolve())}
     write_atomically(home / FILE_NAME, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
 

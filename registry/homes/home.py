@@ -58,9 +58,9 @@ class HomeNotFound(NotFound):
 
 class HomeOfAnotherUser(Refused):
     reference = "home-of-another-user"
-    what = "the registry at {folder} was found upwards from here and belongs to another user"
+    what = "the registry at {folder} was found in a parent folder and belongs to another user"
     why = "its trust file would decide what you accept"
-    fix = "name it with --home if you mean it, or run `registry init` in a folder of your own"
+    fix = "name it with --home if you mean it, or run `registry init` in your own folder"
 
     folder: Path
 

@@ -17,9 +17,9 @@ _MAX_BYTES = 1 << 20
 
 class HomeNotNamed(NotChecked):
     reference = "home-not-named"
-    what = "the registry at {folder} was found upwards from here, and you never named it"
-    why = "it may have come in one archive with what is being verified; then its trust file vouches for itself"
-    fix = "if it is yours, name it once with --home {folder}; else give --trust FILE"
+    what = "the registry at {folder} was found in a parent folder, and you have never named it"
+    why = "it may have come in the same archive as what is being verified, and its trust file would vouch for itself"
+    fix = "if it is yours, name it once with --home {folder}; otherwise use --trust FILE"
 
     folder: Path
 
