@@ -162,13 +162,13 @@ def run(arguments: list[str]) -> int:
     try:
         result = app(args=arguments, prog_name="registry", standalone_mode=False)
         sys.stdout.flush()
+        if result == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit code, without a word
+            return _interrupted()
         return result if isinstance(result, int) else 0
     except KnownError as error:
         return _refused(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
-        lead = "\n" if sys.stderr.isatty() else ""  # the terminal has written ^C, or a bar, into this line
-        console.note(f"{lead}interrupted: nothing incomplete was registered")
-        return EXIT_INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         # the reader left; keep the interpreter from complaining while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -192,6 +192,12 @@ def _required_packages() -> set[str]:
         return set()
     names = {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in requirements if "extra ==" not in line}
     return {_IMPORTED_AS.get(name.lower(), name.lower().replace("-", "_")) for name in names}
+
+
+def _interrupted() -> int:
+    lead = "\n" if sys.stderr.isatty() else ""  # the terminal has written ^C, or a bar, into this line
+    console.note(f"{lead}interrupted: nothing incomplete was registered")
+    return EXIT_INTERRUPTED
 
 
 def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
