@@ -12,7 +12,7 @@ ROWS = [
     ["polite-replies:1", "adapter", DIGEST, "2026-11-26T23:50:55Z"],
     ["tiny:1", "base", DIGEST, "2026-11-26T23:50:38Z"],
 ]
-words = st.lists(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9), min_size=1, max_size=12)
+words = st.lists(st.text("ab7é", min_size=1, max_size=9), min_size=1, max_size=12)
 
 
 def test_in_a_pipe_every_value_stands_in_full_and_a_row_is_a_line() -> None:
