@@ -169,7 +169,7 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
 
 
 def _show_forgetting(forgetting: "Forgetting") -> None:
-    from peft_registry.trainer.runs.before_after import loss_line
+    from peft_registry.registry.evaluation.sentences import loss_line
 
     tasks = list(forgetting.base)
     rows = [["the base", *(f"{loss:.3f}" for loss in forgetting.base.values())]]

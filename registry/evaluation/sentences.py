@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord, Result
+from peft_registry.schemas.evaluation import CONTROL_ARMS, Comparison, EvaluationRecord, LossComparison, Result
 
 _LEFT_OUT = ("_flagged_rate", "_mean")
 _ONE = re.compile(r"(?<![\d.,])1 (cluster|item|thread|row)s\b")
@@ -62,3 +62,22 @@ def _value(result: Result) -> str:
     interval = result.ci_clustered or result.ci
     ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
     return f"{result.value:.4f}{ends}"
+
+
+def loss_line(loss: LossComparison) -> str:
+    """A loss before and after, with the interval of its change."""
+    interval = loss.change_ci
+    missing = f"no interval: {as_read(loss.ci_null_reason)}, "
+    band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else missing
+    return f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"
+
+
+def comparison_line(one: Comparison) -> str:
+    """A comparison in one line: counts, and what may be said."""
+    counts = f"flagged {one.flagged}/{one.n}; fixed {one.fixed}, introduced {one.introduced}"
+    name = one.dataset if one.metric == "margin" else f"{one.dataset} {one.metric.replace('_', ' ')}"
+    return f"{name}: {counts}, over-corrected {one.overcorrected}: {one.conclusion.replace('_', ' ')}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")

@@ -5,25 +5,40 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
-from peft_registry.schemas.evaluation import EvaluationRecord, Responsible
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.progress import Observe, Said, Warned, ignore
+from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.quantization import described
-from peft_registry.trainer.evaluation.evaluate import (
-    Arms,
-    EvaluationConditions,
-    EvaluationOutcome,
-    Questions,
-    evaluate_pair,
-)
-from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suite_named, suites
+from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationOutcome, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suites
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.machine.environment import choose_hardware
-from peft_registry.trainer.merge.bundle import load_artifact
+from peft_registry.trainer.merge.bundle import holds_model, load_artifact
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
-from peft_registry.trainer.runs.before_after import comparison_line
 
 DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an evaluation of their own
+
+
+def suites_of_ingredients(prepared: Prepared, setup: EvaluationSetup, observe: Observe) -> tuple[LoadedSuite, ...]:
+    """Every suite that an evaluation of an ingredient used, as it is pinned or shipped here; `house` where there is none.
+
+    A suite whose data is neither is named in a warning.
+
+    Raises:
+        OtherSuiteFile: what lies there is not what was pinned.
+    """
+    evaluations = [evaluation for ingredient in prepared.adapters for evaluation in ingredient.records.evaluations]
+    used = {dataset.name for evaluation in evaluations for dataset in evaluation.datasets}
+    loaded: list[LoadedSuite] = []
+    for name in suites():
+        if name not in used:
+            continue
+        try:
+            loaded += load_suites(setup.registry, [name])
+        except SuiteFileNeeded:
+            text = f"{name} was asked of an ingredient and is not asked of the result: its data is neither pinned nor shipped"
+            observe(Warned("bias", text))
+    return tuple(loaded) or load_suites(setup.registry, [DEFAULT_SUITE])
 
 
 def evaluate_merged(
@@ -31,76 +46,57 @@ def evaluate_merged(
     merged: Path,
     *,
     manifest: Manifest,
-    created_at: str,
-    responsible: str | None,
+    loaded_suites: tuple[LoadedSuite, ...],
+    setup: EvaluationSetup,
     observe: Observe = ignore,
 ) -> tuple[EvaluationOutcome, ...]:
-    """Score the result on every suite that an ingredient's evaluation used and that is here: beside the base, then beside each
-    ingredient. Held-out loss is not among them: the rows are not kept.
+    """Score the result beside the base, then beside each ingredient. Held-out loss is not asked: the rows are not kept.
+
+    A merge sets no thresholds of an organisation, so that it has no plan to announce: `registry evaluate --policy` has.
 
     Args:
         prepared: the merge.
         merged: folder of its result.
         manifest: of it.
-        created_at: when.
-        responsible: the person whose key signs.
+        loaded_suites: what is asked, from `suites_of_ingredients`.
+        setup: where scores are kept, and who signs.
         observe: hears of scores and findings.
     """
     identity = prepared.base.record.identity
-    base_model, tokenizer = load_base(prepared.base.folder, dtype="fp32", device="cpu")
-    own_base = load_base(prepared.base.folder, dtype="fp32", device="cpu")[0]
-    model = load_artifact(manifest, own_base, merged)
-    arms = Arms(
-        model=model,
+    hardware = choose_hardware("auto")
+    base_model, tokenizer = load_base(prepared.base.folder, dtype="fp32", device=hardware.device)
+    own_base = load_base(prepared.base.folder, dtype="fp32", device=hardware.device)[0]
+    beside_base = Arms(
+        model=load_artifact(manifest, own_base, merged),
         tokenizer=tokenizer,
         base=base_composition(identity),
         after=composition_of(manifest, identity),
+        base_model=base_model,
         after_name="merged",
+        with_placebo=not holds_model(manifest),  # of a bundle it would turn only a part
+        keep=setup.score_keeper(hardware.device),
     )
-    questions = Questions(suites=_suites(prepared, observe))
-    conditions = EvaluationConditions(
-        created_at=created_at,
-        hardware=choose_hardware(),
-        responsible=Responsible(name=responsible, role="trainer" if responsible else None),
-    )
-    found = [evaluate_pair(replace(arms, base_model=base_model), questions, conditions, observe=observe)]
-    _say("base", found[0].record, observe)
-    del base_model
-    for one in prepared.adapters:
-        before = composition_of(one.records.manifest, identity)
-        beside = replace(arms, base=before, base_model=_parent(prepared, one), before_name="parent")
-        found.append(evaluate_pair(beside, questions, conditions, observe=observe))
-        del beside  # one ingredient in memory at a time
-        _say(one.version.label, found[-1].record, observe)
-    return tuple(found)
+    questions = Questions(suites=loaded_suites)
+    conditions = setup.conditions(hardware, [suite.definition.name for suite in loaded_suites])
+    outcomes = [evaluate_pair(beside_base, questions, conditions, observe=observe)]
+    report_comparisons(outcomes[0].record, "base → merged: ", observe)
+    without_base = replace(beside_base, base_model=None)
+    del base_model, beside_base  # one ingredient in memory at a time, and the base is no longer asked
+    for ingredient in prepared.adapters:
+        beside_parent = replace(
+            without_base,
+            base=composition_of(ingredient.records.manifest, identity),
+            base_model=_parent(prepared, ingredient, hardware.device),
+            before_name="parent",
+        )
+        outcomes.append(evaluate_pair(beside_parent, questions, conditions, observe=observe))
+        del beside_parent
+        report_comparisons(outcomes[-1].record, f"{ingredient.version.label} → merged: ", observe)
+    return tuple(outcomes)
 
 
-def _parent(prepared: Prepared, one: Ingredient) -> Any:
+def _parent(prepared: Prepared, ingredient: Ingredient, device: str) -> Any:  # a transformers or peft model
     """An ingredient as it was trained: its base, in 4 bits where it was, with the adapter."""
-    block = described(one.quantization) if one.quantization else None
-    base = load_base(prepared.base.folder, dtype="fp32", device="cpu", quantization=block)[0]
-    return load_artifact(one.records.manifest, base, one.folder)
-
-
-def _suites(prepared: Prepared, observe: Observe) -> tuple[LoadedSuite, ...]:
-    known = suites()
-    asked = {
-        data.name for one in prepared.adapters if one.records.evaluation for data in one.records.evaluation.datasets
-    }
-    loaded = [suite for name in known if name in asked and (suite := _if_here(name, observe)) is not None]
-    return tuple(loaded) or (known[DEFAULT_SUITE].load(),)
-
-
-def _say(before: str, record: EvaluationRecord, observe: Observe) -> None:
-    for one in record.findings:
-        if one.category is None:
-            observe(Said("bias", f"{before} → merged: {comparison_line(one)}"))
-
-
-def _if_here(name: str, observe: Observe) -> LoadedSuite | None:
-    """A suite that is shipped; the data of others is asked for by `registry evaluate`, not guessed by a merge."""
-    try:
-        return suite_named(name).load()
-    except SuiteFileNeeded:
-        observe(Warned("bias", f"{name} was asked of an ingredient and not of the result: its data is not shipped"))
-        return None
+    block = described(ingredient.quantization) if ingredient.quantization else None
+    base = load_base(prepared.base.folder, dtype="fp32", device=device, quantization=block)[0]
+    return load_artifact(ingredient.records.manifest, base, ingredient.folder)

@@ -10,31 +10,35 @@ evaluation goes on where it was, and a base is scored once for everything that w
 import gc
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.files import unwritable
-from peft_registry.registry.evaluation.items import TableRow, table_file
+from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
-from peft_registry.registry.use_cases.plan_evaluation import log_plan
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
+from peft_registry.schemas.evaluation import ArmName, Composition, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.runs.folder import run_folder
 
-SCORES = "scores"  # under the home
+if TYPE_CHECKING:
+    from peft_registry.trainer.evaluation.arms import Questions
+    from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions
+    from peft_registry.trainer.evaluation.suites import LoadedSuite
+    from peft_registry.trainer.machine.environment import Hardware
 
 
 class NothingToEvaluate(InputRefused):
@@ -89,7 +93,7 @@ class _Base:
     checked: CheckedBase
     model: Any
     tokenizer: Any
-    hardware: Any  # peft_registry.trainer.machine.environment.Hardware
+    hardware: "Hardware"
 
 
 @dataclass(eq=False)
@@ -98,11 +102,10 @@ class _Session:
 
     registry: Registry
     asked: Asked
+    setup: EvaluationSetup
     scratch: Path
     observe: Observe
-    questions: Any = (
-        None  # peft_registry.trainer.evaluation.arms.Questions: torch is not imported before a reference is known
-    )
+    questions: "Questions | None" = None
     bases: dict[tuple[Digest, str | None], _Base] = field(default_factory=dict)
 
 
@@ -125,12 +128,13 @@ def evaluate_references(
     _check_retained(asked)
     if asked.accepts_licence:
         _accept(registry, asked, signer.public.key_id)
-    loaded = _loaded_suites(registry, asked)
+    loaded = load_suites(registry, asked.suites, data=asked.data, limit=asked.limit, seed=asked.seed)
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
-        session = _Session(registry, asked, scratch, observe)
+        setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", asked.reuse)
+        session = _Session(registry, asked, setup, scratch, observe)
         for version in versions:
-            for record, items in _evaluate(session, version, loaded, signer.public.key_id):
+            for record, items in _evaluate(session, version, loaded):
                 signed = append_statement(
                     registry,
                     subject=version.manifest_digest,
@@ -161,11 +165,13 @@ def evaluate_references_again(
     from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 
     suites = []
-    for suite in _loaded_suites(registry, asked):
+    for suite in load_suites(registry, asked.suites, data=asked.data, limit=asked.limit, seed=asked.seed):
         names = frozenset(name for dataset, name in ids if dataset == suite.dataset.name)
         if names:
             suites.append(suite.only(names, suite.dataset.revised(rows_used=len(names))))
-    session = _Session(registry, replace(asked, with_placebo=False, reuse=False), scratch, observe)
+    asked = replace(asked, with_placebo=False, reuse=False)
+    setup = EvaluationSetup(registry, key_id="", role="evaluator", reuse=False)  # nothing is signed
+    session = _Session(registry, asked, setup, scratch, observe)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
     session.questions = _questions(session, tuple(suites), base)
@@ -174,7 +180,7 @@ def evaluate_references_again(
         with arms as given:
             here = {one.canonical_digest() for one in (given.base, given.after) if one is not None}
             if here <= compositions:
-                outcome = evaluate_pair(given, session.questions, _conditions(session, base, ""), observe=observe)
+                outcome = evaluate_pair(given, session.questions, _conditions(session, base), observe=observe)
                 rows += read_items(outcome.items)
     return tuple(rows)
 
@@ -201,19 +207,8 @@ def _accept(registry: Registry, asked: Asked, key_id: str) -> None:
         accept_licence(registry, name, accepts=True, person=person)
 
 
-def _loaded_suites(
-    registry: Registry, asked: Asked
-) -> tuple[Any, ...]:  # peft_registry.trainer.evaluation.suites.LoadedSuite
-    from peft_registry.trainer.evaluation.suites.selection import limited
-    from peft_registry.trainer.inputs.suites import load_suite, suites_for_data
-
-    takers = frozenset[str]() if asked.data is None else suites_for_data(registry, asked.suites)
-    loaded = (load_suite(registry, name, asked.data if name in takers else None) for name in asked.suites)
-    return tuple(limited(one, asked.limit, seed=asked.seed) for one in loaded)
-
-
 def _evaluate(
-    session: _Session, version: Version, suites: tuple[Any, ...], key_id: str
+    session: _Session, version: Version, suites: "tuple[LoadedSuite, ...]"
 ) -> Iterator[tuple[EvaluationRecord, bytes]]:
     """The records of one version: one for each arm that it is compared with."""
     from peft_registry.trainer.evaluation.evaluate import evaluate_pair
@@ -222,11 +217,13 @@ def _evaluate(
     base = _base_of(session, version, manifest)
     if session.questions is None:
         session.questions = _questions(session, suites, base)
-    conditions = replace(_conditions(session, base, key_id), announce=_announcer(session, version))
+    announce = session.setup.plan_announcer(version, session.observe)
+    conditions = replace(_conditions(session, base), announce=announce)
     for arms in _arms(session, version, manifest, base):
         with arms as given:
             outcome = evaluate_pair(given, session.questions, conditions, observe=session.observe)
-        _say(version, outcome.record, session.observe)
+            lead = f"{version.label}, {given.before_name} → {given.after_name}: "
+        report_comparisons(outcome.record, lead, session.observe)
         yield outcome.record, outcome.items
 
 
@@ -265,7 +262,9 @@ def _quantisation(registry: Registry, version: Version) -> QuantizationBlock | N
     return QuantizationBlock.model_validate(block)
 
 
-def _arms(session: _Session, version: Version, manifest: Manifest, base: _Base) -> "Iterator[Any]":
+def _arms(
+    session: _Session, version: Version, manifest: Manifest, base: _Base
+) -> "Iterator[AbstractContextManager[Arms]]":
     """Context managers that give the arms of each comparison; models are loaded inside and gone afterwards."""
     identity = base.checked.record.identity
     alone = base_composition(identity, manifest.base.quantisation if manifest.base else None)
@@ -290,7 +289,7 @@ def _adapted(
     *,
     before: tuple[ArmName, Composition],
     after: tuple[ArmName, Composition],
-) -> Iterator[Any]:
+) -> "Iterator[Arms]":
     """Base against an artifact made from it."""
     from peft_registry.trainer.merge.bundle import holds_model
 
@@ -313,7 +312,7 @@ def _adapted(
 @contextmanager
 def _beside_parent(
     session: _Session, version: Version, manifest: Manifest, base: _Base, parent: Digest, *, after: Composition
-) -> Iterator[Any]:
+) -> "Iterator[Arms]":
     """A parent against what was merged from it."""
     from peft_registry.trainer.merge.bundle import holds_model
 
@@ -374,7 +373,7 @@ def _detach(model: Any) -> None:  # a model of peft_registry.trainer.methods
 @contextmanager
 def _given(
     session: _Session, base: _Base, *, model: Any, before: Composition, after: Composition | None, **more: Any
-) -> Iterator[Any]:
+) -> "Iterator[Arms]":
     from peft_registry.trainer.evaluation.evaluate import Arms
 
     yield Arms(
@@ -382,40 +381,15 @@ def _given(
         tokenizer=base.tokenizer,
         base=before,
         after=after,
-        keep=_keeper(session, base),
+        keep=session.setup.score_keeper(base.hardware.device),
         **({"with_placebo": session.asked.with_placebo} | more),
     )
-
-
-def _keeper(session: _Session, base: _Base) -> Any:  # peft_registry.trainer.evaluation.evaluate.Keep
-    """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""
-    from peft_registry.trainer.evaluation.provenance import harness
-    from peft_registry.trainer.evaluation.score_cache import NOTHING, ScoreFile, score_key
-    from peft_registry.trainer.machine.environment import library_versions
-
-    def keep(name: ArmName, composition: Composition) -> Any:
-        if not session.asked.reuse:
-            return NOTHING
-        libraries = " ".join(f"{library} {version}" for library, version in sorted(library_versions().items()))
-        key = score_key(
-            composition=str(composition.canonical_digest()),
-            control=name if name in CONTROL_ARMS else "",
-            source=harness()["source_digest"],
-            libraries=libraries,
-            device=base.hardware.device,
-        )
-        secret = session.registry.trainer_key.secret_for("urn:peft-registry:scores:v1")
-        return ScoreFile(session.registry.folder / SCORES / f"{key.hex}.jsonl", secret)
-
-    return keep
 
 
 # --- questions and conditions ---
 
 
-def _questions(
-    session: _Session, suites: tuple[Any, ...], base: _Base
-) -> Any:  # peft_registry.trainer.evaluation.arms.Questions
+def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base) -> "Questions":
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.quality import load_metric, read_answers
     from peft_registry.trainer.evaluation.retention import retained, sources_of
@@ -436,49 +410,9 @@ def _questions(
     return Questions(suites, retained=texts, answers=answers)
 
 
-def _conditions(
-    session: _Session, base: _Base, key_id: str
-) -> Any:  # peft_registry.trainer.evaluation.evaluate.Conditions
-    from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
-    from peft_registry.trainer.evaluation.thresholds import read_thresholds
-    from peft_registry.trainer.inputs.suites import accepted_licences
-
-    person = session.registry.trust.person_of(key_id)
-    thresholds, policy = read_thresholds(session.asked.policy)
-    return EvaluationConditions(
-        created_at=session.registry.clock(),
-        hardware=base.hardware,
-        responsible=Responsible(name=person, role="evaluator" if person else None),
-        seed=session.asked.seed,
-        thresholds=thresholds,
-        policy_sha256=policy,
-        licences=accepted_licences(session.registry, session.asked.suites),
-        file=table_file,
-    )
-
-
-def _announcer(session: _Session, version: Version) -> Any:  # peft_registry.trainer.evaluation.evaluate.Announce
-    """Sign and log the plan before anything is scored, where an organisation's thresholds decide something."""
-    from peft_registry.trainer.evaluation.evaluate import Announced
-
-    registry = session.registry
-
-    def announce(plan: dict[str, Any]) -> Announced | None:
-        if plan["policy"] is None:
-            return None
-        stored = log_plan(registry, version, plan, policy=Digest.parse(plan["policy"]))
-        session.observe(Said("plan", f"thresholds set beforehand: {stored.digest.short}, log {stored.log_index}"))
-        return Announced(stored.digest, stored.log_index, stored.appended_at)
-
-    return announce
-
-
-def _say(version: Version, record: EvaluationRecord, observe: Observe) -> None:
-    from peft_registry.trainer.runs.before_after import comparison_line
-
-    for one in record.findings:
-        if one.category is None:
-            observe(Said("bias", f"{version.label}, {one.before} → {one.after}: {comparison_line(one)}"))
+def _conditions(session: _Session, base: _Base) -> "EvaluationConditions":
+    asked = session.asked
+    return session.setup.conditions(base.hardware, asked.suites, seed=asked.seed, policy=asked.policy)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup
 from peft_registry.trainer.inputs.facts_file import read_facts
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
@@ -44,6 +45,7 @@ from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome
+    from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.merge.write_result import MergeResult
 
 TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their own"
@@ -164,12 +166,15 @@ class _Merge:
 
         prepared, began = self.prepared, (self.registry.clock(), time.monotonic())
         self._require_room()
+        setup = EvaluationSetup(self.registry, key_id, "trainer")
+        # loaded now: data that is not what was pinned is refused before anything is written
+        suites = self._suites(setup) if prepared.request.evaluate else ()
         self.artifact.mkdir()
         result = write_result(prepared, self.artifact, self.folder / "reference", observe=self.observe)
         prepared.base.require_unchanged()  # while its weights were read, folded and loaded again
         accepted = self._judge(result, key_id)
         manifest = self._manifest(result)
-        evaluated = self._evaluate(manifest, key_id) if prepared.request.evaluate else ()
+        evaluated = self._evaluate(manifest, suites, setup) if prepared.request.evaluate else ()
         merge = self._record(manifest, result, accepted, began)
         modification = build_merge_modification(
             record_id=self.merge_id,
@@ -231,17 +236,19 @@ class _Merge:
             ),
         )
 
-    def _evaluate(self, manifest: Manifest, key_id: str) -> "tuple[EvaluationOutcome, ...]":
+    def _suites(self, setup: EvaluationSetup) -> "tuple[LoadedSuite, ...]":
+        from peft_registry.trainer.merge.evaluation import suites_of_ingredients
+
+        return suites_of_ingredients(self.prepared, setup, self.observe)
+
+    def _evaluate(
+        self, manifest: Manifest, suites: "tuple[LoadedSuite, ...]", setup: EvaluationSetup
+    ) -> "tuple[EvaluationOutcome, ...]":
         """The result beside its base, then beside each ingredient."""
         from peft_registry.trainer.merge.evaluation import evaluate_merged
 
         return evaluate_merged(
-            self.prepared,
-            self.artifact,
-            manifest=manifest,
-            created_at=self.registry.clock(),
-            responsible=self.registry.trust.person_of(key_id),
-            observe=self.observe,
+            self.prepared, self.artifact, manifest=manifest, loaded_suites=suites, setup=setup, observe=self.observe
         )
 
     def _record(

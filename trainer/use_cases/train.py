@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, build_modification_record
 from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.evaluation.items import FILE
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
@@ -37,10 +38,11 @@ from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.base import CheckedBase, base_named, checked_base
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
 from peft_registry.trainer.inputs.facts_file import read_facts
 from peft_registry.trainer.inputs.guards import refuse_absent, warnings_about, warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched, pinned
-from peft_registry.trainer.inputs.suites import accepted_licences, load_suite
+from peft_registry.trainer.inputs.suites import load_suite
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.processes import Processes
 from peft_registry.trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
@@ -57,7 +59,7 @@ from peft_registry.trainer.runs.resume import (
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.forward_passes import Passes
-    from peft_registry.trainer.runs.before_after import AskedOfResult, Evaluated
+    from peft_registry.trainer.runs.before_after import Evaluated, QuestionsOfFile
     from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
 
@@ -243,10 +245,14 @@ class _Run:
                 self.config,
                 base=self.base.record.identity,
                 weights_digest=manifest.weights_digest,
-                created_at=self.registry.clock(),
-                responsible=self.registry.trust.person_of(key_id),
                 base_model=second_base,
-                asked=self._asked(trained),
+                questions=self._questions(trained),
+                conditions=EvaluationSetup(self.registry, key_id, "trainer").conditions(
+                    trained.hardware,
+                    self.config.evaluation.bias,
+                    seed=self.config.training.seed,
+                    name_table=lambda _items: FILE,  # the first table of a version; later ones are told apart
+                ),
                 observe=self.observe,
             )
         if trained.waiting is not None:
@@ -273,16 +279,15 @@ class _Run:
         self.observe(Said("start", f"{self.start.label} {self.start.weights_digest.short}: training goes on from it"))
         return fetched(self.registry, self.start, self.folder / "start").resolve()
 
-    def _asked(self, trained: "Trained") -> "AskedOfResult":
+    def _questions(self, trained: "Trained") -> "QuestionsOfFile":
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
         from peft_registry.trainer.evaluation.retention import retained
         from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
-        from peft_registry.trainer.runs.before_after import AskedOfResult
+        from peft_registry.trainer.runs.before_after import QuestionsOfFile
 
         asked = self.config.evaluation
-        return AskedOfResult(
-            suites=tuple(load_suite(self.registry, name, None) for name in asked.bias),
-            licences=accepted_licences(self.registry, asked.bias),
+        return QuestionsOfFile(
+            suites=load_suites(self.registry, asked.bias),
             retained=retained(
                 asked.retention,
                 locate=here_or_on_the_hub(self.loaded.folder),

@@ -202,6 +202,16 @@ def test_a_bundle_with_folded_weights_answers_and_is_evaluated_like_any_version(
     assert beside_base.findings[0].transition_matrix != beside_parent.findings[0].transition_matrix
 
 
+def test_an_adapter_that_a_merge_made_is_evaluated_with_its_placebo(place: tuple[Registry, Path]) -> None:
+    """Whole weights have no adapter that could be turned at random; one adapter in place of several does."""
+    registry, _ = place
+    found = merged(registry, "a", "b", algorithm="concatenate", name="turned", evaluate=True)
+    assert found.version is not None
+    arms = [{arm.name for arm in record.arms} for record in records_of(registry, found.version).evaluations]
+    assert len(arms) == 3
+    assert all("placebo" in names for names in arms)
+
+
 def test_a_parent_beside_one_adapter_in_place_of_several_is_scored_alone(place: tuple[Registry, Path]) -> None:
     registry, _ = place
     merged(registry, "a", "b", algorithm="concatenate", name="beside")

@@ -4,6 +4,7 @@ import json
 import shutil
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Said
+from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.retention import RetainedTwice
 from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
 from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
@@ -456,3 +458,72 @@ def test_a_merged_version_is_evaluated_beside_its_base_and_its_parent(home, merg
     recheck_version(home, merged)
     again = score_each_again(home, merged, stored_evaluations(home, merged), count=2)
     assert len(again) == 2 and all("repeated within" in one for one in again)
+
+
+# --- merge --evaluate is set up like registry evaluate ---
+
+
+@dataclass(frozen=True)
+class EvaluatedMerge:
+    version: Version
+    devices: list[str]  # that models were loaded on
+    kept: dict[Path, bytes]  # the files of scores that the merge left
+
+
+@pytest.fixture(scope="module")
+def evaluated_merge(home, tmp_path_factory):
+    """A merge of an adapter that was evaluated on a suite whose data this home pinned, made twice."""
+    from peft_registry.trainer.bases import loading
+    from peft_registry.trainer.machine import environment
+    from peft_registry.trainer.merge import evaluation
+
+    crows = tmp_path_factory.mktemp("crows") / "crows_pairs_anonymized.csv"
+    crows.write_text(PAIRS)
+    pin_suite(home, "crows_pairs", str(crows), accepts_licence=True, person="J. Doe")
+    evaluate_references(home, ["cats:1"], Asked(suites=("crows_pairs",), with_placebo=False))
+    devices: list[str] = []
+    hardware = replace(environment.choose_hardware("auto"), device="cuda")
+
+    def load(folder, *, device, **choices):
+        devices.append(device)
+        return loading.load_base(folder, device="cpu", **choices)
+
+    scores, request = (
+        home.folder / "scores",
+        MergeRequest(("cats:1",), weights=(0.5,), name="folded-and-asked", evaluate=True),
+    )
+    known = set(scores.iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "choose_hardware", lambda *_, **__: hardware)
+        patch.setattr(evaluation, "load_base", load)
+        version = merge_and_register(home, request).version
+        kept = {path: path.read_bytes() for path in set(scores.iterdir()) - known}
+        merge_and_register(home, request)
+    return EvaluatedMerge(version, devices, kept)
+
+
+def test_merge_asks_the_suites_that_the_home_pinned_and_names_their_accepted_licences(home, evaluated_merge):
+    version = evaluated_merge.version
+    records = [one.record for one in stored_evaluations(home, version)]
+    assert len(records) == 4, "beside its base and beside its parent, by each of two merges"
+    for record in records:
+        assert {"house", "crows_pairs"} <= {data.name for data in record.datasets}
+        assert record.extra["licences"]["crows_pairs"]["accepted_at"]
+
+
+def test_merge_records_the_device_that_it_loads_on(home, evaluated_merge):
+    version, devices = evaluated_merge.version, evaluated_merge.devices
+    assert devices and set(devices) == {"cuda"}
+    assert {one.record.numerics.device for one in stored_evaluations(home, version)} == {"cuda"}
+
+
+def test_merge_keeps_the_scores_of_its_arms_and_takes_those_that_are_known(evaluated_merge):
+    """Base, parent, the noise of either, and the result, scored once for both comparisons; the same merge again adds none."""
+    assert len(evaluated_merge.kept) == 5
+    assert all(path.read_bytes() == content for path, content in evaluated_merge.kept.items())
+
+
+def test_all_item_tables_of_an_evaluated_merge_travel_with_it(home, evaluated_merge, tmp_path):
+    version = evaluated_merge.version
+    pull_version(home, version, tmp_path / "pulled")
+    assert len(recheck_folder(tmp_path / "pulled")) == 4

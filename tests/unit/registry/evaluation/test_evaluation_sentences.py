@@ -2,8 +2,7 @@
 
 import pytest
 
-from peft_registry.registry.evaluation.sentences import as_read, compared_arms, result_lines
-from peft_registry.trainer.runs.before_after import loss_line
+from peft_registry.registry.evaluation.sentences import as_read, compared_arms, loss_line, result_lines
 from tests.builders.records import a_result, an_arm, an_evaluation
 
 

@@ -1,0 +1,153 @@
+"""The set-up of every evaluation: suites by their pins and licences, kept scores, conditions, the announced plan, what is told.
+
+`registry evaluate`, `registry merge --evaluate` and `registry train` compare other arms and ask the same way. What they share
+is here once, so that a pin, a licence, a kept score or a device means the same in all three.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from peft_registry.registry.evaluation.items import table_file
+from peft_registry.registry.evaluation.sentences import comparison_line
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.use_cases.plan_evaluation import log_plan
+from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import Observe, Said
+from peft_registry.schemas.version import Version
+
+if TYPE_CHECKING:  # torch is imported once something is scored
+    from peft_registry.trainer.evaluation.evaluate import Announce, Announced, EvaluationConditions, Keep
+    from peft_registry.trainer.evaluation.score_cache import FinishedScores
+    from peft_registry.trainer.evaluation.suites import LoadedSuite
+    from peft_registry.trainer.machine.environment import Hardware
+
+SCORES = "scores"  # under the home
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSetup:
+    """What the evaluations of one command have in common.
+
+    Attributes:
+        registry: open and writable.
+        key_id: of the key that will sign the records.
+        role: of whoever holds it, in the records.
+        reuse: whether scores that are known already are taken.
+    """
+
+    registry: Registry
+    key_id: str
+    role: Literal["evaluator", "trainer"]
+    reuse: bool = True
+
+    def conditions(
+        self,
+        hardware: "Hardware",
+        suites: Sequence[str],
+        *,
+        seed: int = 0,
+        policy: Path | None = None,
+        name_table: Callable[[bytes], str] = table_file,
+    ) -> "EvaluationConditions":
+        """Everything besides arms and questions that enters a record.
+
+        Args:
+            hardware: that the models are loaded on.
+            suites: names of those that are asked, for the licences that were accepted.
+            seed: of the bootstrap.
+            policy: YAML with thresholds that were set beforehand.
+            name_table: gives the item table its file name.
+
+        Raises:
+            ThresholdsRefused: the policy is none.
+        """
+        from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
+        from peft_registry.trainer.evaluation.thresholds import read_thresholds
+
+        person = self.registry.trust.person_of(self.key_id)
+        thresholds, policy_sha256 = read_thresholds(policy)
+        return EvaluationConditions(
+            created_at=self.registry.clock(),
+            hardware=hardware,
+            responsible=Responsible(name=person, role=self.role if person else None),
+            seed=seed,
+            thresholds=thresholds,
+            policy_sha256=policy_sha256,
+            licences=self.licences(suites),
+            file=name_table,
+        )
+
+    def licences(self, suites: Sequence[str]) -> Mapping[str, Mapping[str, str | None]]:
+        """Which licences of the suites' data were accepted, by whom and when."""
+        from peft_registry.trainer.inputs.suites import accepted_licences
+
+        return accepted_licences(self.registry, suites)
+
+    def score_keeper(self, device: str) -> "Keep":
+        """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""
+        from peft_registry.trainer.evaluation.provenance import harness
+        from peft_registry.trainer.evaluation.score_cache import NOTHING, ScoreFile, score_key
+        from peft_registry.trainer.machine.environment import library_versions
+
+        def keep(name: ArmName, composition: Composition) -> "FinishedScores":
+            if not self.reuse:
+                return NOTHING
+            libraries = " ".join(f"{library} {version}" for library, version in sorted(library_versions().items()))
+            key = score_key(
+                composition=str(composition.canonical_digest()),
+                control=name if name in CONTROL_ARMS else "",
+                source=harness()["source_digest"],
+                libraries=libraries,
+                device=device,
+            )
+            secret = self.registry.trainer_key.secret_for("urn:peft-registry:scores:v1")
+            return ScoreFile(self.registry.folder / SCORES / f"{key.hex}.jsonl", secret)
+
+        return keep
+
+    def plan_announcer(self, version: Version, observe: Observe) -> "Announce":
+        """Signs and logs a plan before anything is scored, where an organisation's thresholds decide something."""
+        from peft_registry.trainer.evaluation.evaluate import Announced
+
+        def announce(plan: dict[str, Any]) -> "Announced | None":  # the plan: any JSON object
+            if plan["policy"] is None:
+                return None
+            stored = log_plan(self.registry, version, plan, policy=Digest.parse(plan["policy"]))
+            observe(Said("plan", f"thresholds set beforehand: {stored.digest.short}, log {stored.log_index}"))
+            return Announced(stored.digest, stored.log_index, stored.appended_at)
+
+        return announce
+
+
+def load_suites(
+    registry: Registry, names: Sequence[str], *, data: Path | None = None, limit: int | None = None, seed: int = 0
+) -> "tuple[LoadedSuite, ...]":
+    """The suites as they are pinned or shipped, or from a file or folder that is given beside them.
+
+    Args:
+        registry: holds the pins.
+        names: of suites.
+        data: for the suites that take any; None: as pinned or shipped.
+        limit: the maximum number of rows of each, drawn with `seed`; None: all.
+        seed: of the draw.
+
+    Raises:
+        UnknownSuite, SuiteFileNeeded, LicenceNotAccepted, OtherSuiteFile: as `load_suite`.
+        DataWithoutUse: `data` is given, and no suite takes any.
+    """
+    from peft_registry.trainer.evaluation.suites.selection import limited
+    from peft_registry.trainer.inputs.suites import load_suite, suites_for_data
+
+    takers = frozenset[str]() if data is None else suites_for_data(registry, names)
+    loaded = [load_suite(registry, name, data if name in takers else None) for name in names]
+    return tuple(limited(suite, limit, seed=seed) for suite in loaded)
+
+
+def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) -> None:
+    """Tell each comparison over all categories in a line; `lead` says of what, such as `helper:1, base → adapted: `."""
+    for comparison in record.findings:
+        if comparison.category is None:
+            observe(Said("bias", f"{lead}{comparison_line(comparison)}"))
