@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from peft_registry.cli.tables import table_lines, wrapped_lines
-from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.errors import KnownError, SeveralProblems
 
 _COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
 # entered and left by context managers: who silenced the next steps, and who the progress too
@@ -117,15 +117,18 @@ def painted(text: str, status: str) -> str:
 def show_error(error: KnownError, *, as_json: bool) -> None:
     """A foreseen error: what, why and how to go on; as one JSON object on stderr where the command speaks JSON."""
     if as_json:
-        value = {
-            "error": error.reference,
-            "what": error.what,
-            "why": error.why,
-            "fix": error.fix,
-            "exit": error.exit_code,
-        }
+        value = _error_json(error) | {"exit": error.exit_code}
+        if isinstance(error, SeveralProblems):
+            value["problems"] = [_error_json(problem) for problem in error.problems]
         note(json.dumps(value, ensure_ascii=False))
         return
-    note(f"error: {printable(error.what)}")
-    note(f"  why: {printable(error.why)}")
-    note(f"  fix: {printable(error.fix)}")
+    if isinstance(error, SeveralProblems):
+        note(f"{printable(error.what)}:")
+    for problem in error.problems if isinstance(error, SeveralProblems) else (error,):
+        note(f"error: {printable(problem.what)}")
+        note(f"  why: {printable(problem.why)}")
+        note(f"  fix: {printable(problem.fix)}")
+
+
+def _error_json(error: KnownError) -> dict[str, Any]:
+    return {"error": error.reference, "what": error.what, "why": error.why, "fix": error.fix}

@@ -150,6 +150,31 @@ class InputRefused(KnownError):
     reference = "input-refused"
 
 
+class SeveralProblems(InputRefused):
+    """More than one thing is wrong: `problems` has each of them, with its own what, why and fix."""
+
+    reference = "several-problems"
+    what = "{count} things are wrong with what was given"
+    why = "{reasons}"
+    fix = "{remedies}"
+
+    problems: tuple[KnownError, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.problems)
+
+    @property
+    def reasons(self) -> str:
+        return "; ".join(
+            f"({number}) {problem.what}: {problem.why}" for number, problem in enumerate(self.problems, start=1)
+        )
+
+    @property
+    def remedies(self) -> str:
+        return "; ".join(f"({number}) {problem.fix}" for number, problem in enumerate(self.problems, start=1))
+
+
 class Refused(KnownError):
     """A gate, an obligation, a hold or a recall forbids it."""
 

@@ -9,15 +9,15 @@ The file names who asserts them and then has the shape of the record; data and b
 A fact never replaces what was measured. `{unknown: reason}` states that an answer was looked for and not found.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, Value, declared, unknown
+from peft_registry.schemas.values import Timestamp, Value, declared, measured, unknown
 
 ASSERTED_BY = "asserted_by"
 EACH = "*"
@@ -66,14 +66,64 @@ def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timesta
         FactNotDeclarable: the field is the tool's, or was measured.
         FactMalformed: no `asserted_by`, a section where a value belongs or the reverse, or a value outside the choices.
     """
-    by = facts.get(ASSERTED_BY)
-    if not isinstance(by, str) or not by.strip():
-        raise FactMalformed(ASSERTED_BY, "nobody is named who asserts the facts", "add asserted_by: name and role")
+    by = _asserted_by(facts)
     document = record.to_json()
     sections = {key: value for key, value in facts.items() if key != ASSERTED_BY}
     for path, rule, target, key, value in _placed(document, sections, "", ""):
         target[key] = _stated(path, rule, Value.from_json(target[key]), value, by=by, at=at).to_json()
     return ModificationRecord.from_json(document)
+
+
+def problems_of_facts(
+    facts: dict[str, Any], *, bases: Collection[str] | None, data: Collection[str] | None
+) -> Iterator[InputRefused]:
+    """What `with_facts` would refuse of facts whatever a run measures: told before the run, not after it.
+
+    Args:
+        facts: the JSON value of the facts file.
+        bases: names of the models that go in; None where they are not known yet: then any name may stand there.
+        data: names of the data files, likewise.
+    """
+    try:
+        by = _asserted_by(facts)
+    except FactMalformed as problem:
+        yield problem
+        by = "nobody"
+    at = "1970-01-01T00:00:00Z"
+    record = ModificationRecord(
+        record_id="not made yet",
+        record_created_at=at,
+        base=tuple(BaseUsed(name=measured(name)) for name in _names(bases, facts, "base")),
+        data=tuple(DataUsed(name=measured(name)) for name in _names(data, facts, "data")),
+    )
+    document = record.to_json()
+    for section, value in facts.items():
+        if section == ASSERTED_BY:
+            continue
+        try:
+            for path, rule, target, key, stated in _placed(document, {section: value}, "", ""):
+                try:
+                    _stated(path, rule, Value.from_json(target[key]), stated, by=by, at=at)
+                except InputRefused as problem:
+                    yield problem
+        except InputRefused as problem:  # the rest of this section has no place either
+            yield problem
+
+
+def _names(known: Collection[str] | None, facts: dict[str, Any], section: str) -> list[str]:
+    """The known names; else those that the facts use, or any, so that what is stated of each is checked."""
+    if known is not None:
+        return sorted(known)
+    stated = facts.get(section)
+    names = [str(name) for name in stated if name != EACH] if isinstance(stated, dict) else []
+    return names or ["not known yet"]
+
+
+def _asserted_by(facts: dict[str, Any]) -> str:
+    by = facts.get(ASSERTED_BY)
+    if not isinstance(by, str) or not by.strip():
+        raise FactMalformed(ASSERTED_BY, "nobody is named who asserts the facts", "add asserted_by: name and role")
+    return by
 
 
 # path with names, rule, the section that holds the field, its key there, the stated value

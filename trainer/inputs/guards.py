@@ -1,13 +1,15 @@
 """What a training file asks for that is not there, or that measurements or its own goals speak against.
 
-The first is refused before anything is read, the second are warnings, which enter the record.
+The first are problems, found before anything is read; the second are warnings, which enter the record.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.methods import METHODS
 from peft_registry.trainer.methods.learning_rates import advice
@@ -65,21 +67,31 @@ def warnings_about_prompt(config: TrainingFile, lengths: Sequence[int]) -> Itera
         yield "long-prompt", f"{count} virtual tokens before rows of {mean:.0f} tokens: {share:.0%} of what is computed"
 
 
-def refuse_absent(loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ignore) -> None:
-    """Refuse a data file that is not there and a question that nothing answers now, not after the base was hashed.
+def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ignore) -> None:
+    """Find every data file that is not there and every question that nothing answers, before the base is hashed.
 
-    `load` gives the suites of the home.
+    Args:
+        problems: gets what is found.
+        loaded: the training file.
+        load: gives the suites of the home.
+        observe: hears of texts that are fetched.
     """
     from peft_registry.trainer.data.containers import DataFileMissing
     from peft_registry.trainer.evaluation.retention import check_retained
     from peft_registry.trainer.evaluation.suites import check_asked
     from peft_registry.trainer.hub.data_sets import here_or_on_the_hub, is_hub_id
 
+    def is_absent(path: str) -> bool:
+        return not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder)
+
     data, retention = loaded.config.data, loaded.config.evaluation.retention
-    named = [("data.train.path", data.train.path), ("data.validation.path", data.validation.path)]
-    named += [("evaluation.retention", one.path) for one in retention if not one.ships]
-    for key, path in named:
-        if path is not None and not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder):
-            raise DataFileMissing(loaded.resolve(path), key=key)
-    check_asked(loaded.config.evaluation, load)
-    check_retained(retention, locate=here_or_on_the_hub(loaded.folder, observe))
+    for key, path in (("data.train.path", data.train.path), ("data.validation.path", data.validation.path)):
+        if path is not None and is_absent(path):
+            problems.add(DataFileMissing(loaded.resolve(path), key=key))
+    problems.attempt(lambda: check_asked(loaded.config.evaluation, load))
+    locate = here_or_on_the_hub(loaded.folder, observe)
+    for source in retention:
+        if source.path is not None and not source.ships and is_absent(source.path):
+            problems.add(DataFileMissing(loaded.resolve(source.path), key="evaluation.retention"))
+        else:
+            problems.attempt(partial(check_retained, [source], locate=locate))

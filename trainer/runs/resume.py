@@ -146,21 +146,21 @@ def changed_libraries(kept: KeptRun) -> str | None:
     )
 
 
-def say_what_waits(runs: Path, observe: Observe) -> None:
-    """Tell of the newest run that could be resumed, before another is started."""
-    kept = kept_runs(runs)
-    if kept:
-        newest, more = kept[0], f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
-        how = f"failed ({newest.why})" if newest.status == "failed" else "was stopped"
-        text = f"a run of {newest.name} {how} after step {newest.step} of {newest.steps or '?'}{more}: "
-        observe(
-            Warned(
-                "resumable", f"{text}`registry train --resume {newest.run_id[:12]}` goes on with it; this starts anew"
-            )
-        )
+def report_resumable_runs(runs: Path, observe: Observe, *, name: str, file: Path) -> None:
+    """Tell of the newest run of this name or training file that could be resumed, before another is started."""
+    kept = [run for run in kept_runs(runs) if run.name == name or run.config == str(file.resolve())]
+    if not kept:
+        return
+    newest, others = kept[0], len(kept) - 1
+    more = f" (and {others} more)" if others else ""
+    how = f"failed ({newest.why})" if newest.status == "failed" else "was stopped"
+    text = f"a run of {newest.name} {how} after step {newest.step} of {newest.steps or '?'}{more}: "
+    observe(
+        Warned("resumable", f"{text}`registry train --resume {newest.run_id[:12]}` goes on with it; this starts anew")
+    )
 
 
-def say_how_to_go_on(runs: Path, stopped: KeptRun, observe: Observe) -> None:
+def report_resume_command(runs: Path, stopped: KeptRun, observe: Observe) -> None:
     """Tell that a run that is being stopped left a state, where it did."""
-    if any(one.run_id == stopped.run_id for one in kept_runs(runs)):
+    if any(run.run_id == stopped.run_id for run in kept_runs(runs)):
         observe(Warned("resumable", f"`registry train --resume {stopped.run_id[:12]}` goes on with this run"))

@@ -37,6 +37,7 @@ from peft_registry.trainer.machine.environment import cut_paths
 from peft_registry.trainer.methods import METHODS, available_methods
 from peft_registry.trainer.methods.learning_rates import best_rate
 from peft_registry.trainer.use_cases.compare_arm import Arm, run_arm
+from peft_registry.trainer.use_cases.train_plan import require_effect
 
 _LIMIT = 1000  # versions of one method on one base that are looked at for arms that are there
 
@@ -115,6 +116,7 @@ def compare_methods(
     loaded = load_training_file(config_path, overrides)
     base = version_named(registry, loaded.config.base)
     comparison = comparison_id(loaded.config)
+    require_effect(overrides, plan.methods)
     arms = plan_arms(config_path, overrides, loaded, plan)
     for arm in arms:
         pinned(registry, load_training_file(arm.config, arm.overrides), base)  # before the first of them is trained

@@ -18,7 +18,6 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
 from peft_registry.registry.records.bases import base_record
-from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.pull_base import base_folder
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
@@ -29,10 +28,10 @@ from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.costs.fit import NO_QUESTION, Column, Estimate, Question, columns_of, fits, judge_claim
-from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
 from peft_registry.trainer.methods import METHODS, check_available, implementation
+from peft_registry.trainer.use_cases.train_plan import plan_training
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.memory import Shape, Trace
@@ -79,14 +78,14 @@ def estimate_run(
         UnknownArchitecture: the config.json builds no model.
         NotTraceable: an operation of the model depends on values.
     """
-    loaded = load_training_file(config_path, overrides)
-    check_available(loaded.config)
     with tempfile.TemporaryDirectory(prefix="registry-estimate-") as scratch:
         if model_config is not None or registry is None:
             assert model_config is not None, "without a registry there is a configuration"
+            loaded = load_training_file(config_path, overrides)
+            check_available(loaded.config)
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
-        base = version_named(registry, loaded.config.base)
-        pinned(registry, loaded, base)  # what could not be gone on from is said now, as the run would
+        plan = plan_training(registry, config_path, overrides, observe=observe)  # refuses what the run would refuse
+        loaded, base = plan.loaded, plan.base
         folder = base_folder(registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(".safetensors"))
         work = _workload(loaded, folder, base_record(registry, base).context_length, observe)
         return _estimate(loaded, _read_config(folder / CONFIG_FILE), work, question, rate=_rate(registry, base, loaded))

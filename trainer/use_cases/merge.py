@@ -37,7 +37,7 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
-from peft_registry.trainer.inputs.facts_file import read_facts
+from peft_registry.trainer.inputs.facts_file import read_checked_facts
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import run_folder
@@ -128,7 +128,7 @@ def merge_and_register(
         DiskFull: before or while it was written; nothing was registered.
     """
     registry.require_writable()
-    facts = None if request.facts is None else read_facts(request.facts)
+    facts = read_checked_facts(request.facts, bases=None, data=None)
     signer = registry.trainer_key.public.key_id
     merge_id = registry.nonce()
     runs = registry.folder / "runs"

@@ -19,7 +19,6 @@ from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
@@ -33,29 +32,27 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
-from peft_registry.schemas.run import KeptRun, RunRecord
+from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, RunRecord
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
-from peft_registry.trainer.inputs.base import CheckedBase, base_named, checked_base
+from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
-from peft_registry.trainer.inputs.facts_file import read_facts
-from peft_registry.trainer.inputs.guards import refuse_absent, warnings_about, warnings_about_prompt
-from peft_registry.trainer.inputs.start import fetched, pinned
-from peft_registry.trainer.inputs.suites import load_suite
-from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
+from peft_registry.trainer.inputs.guards import warnings_about_prompt
+from peft_registry.trainer.inputs.start import fetched
+from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.machine.processes import Processes
-from peft_registry.trainer.methods import MethodRow, changes_loaded_base, check_available, optimizer_name
+from peft_registry.trainer.methods import changes_loaded_base, optimizer_name
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
 from peft_registry.trainer.runs.launch import Job, Launch, RegisteredElsewhere, run_workers
 from peft_registry.trainer.runs.resume import (
     Keeper,
     changed_libraries,
     new_run,
-    require_same,
-    say_how_to_go_on,
-    say_what_waits,
+    report_resumable_runs,
+    report_resume_command,
 )
+from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.forward_passes import Passes
@@ -125,57 +122,45 @@ def train_and_register(
         RegisteredElsewhere: with several machines, on all of them but one.
     """
     registry.require_writable()
-    loaded = load_training_file(config_path, overrides)
-    warnings = [*(("config", note) for note in loaded.notes), *warnings_about(loaded.config)]
-    for reference, text in warnings:
-        observe(Warned(reference, text))
-    row = check_available(loaded.config)
-    facts = _read_facts(loaded)
+    is_arm = comparison is not None and not comparison.startswith(TASKS_PREFIX)
+    plan = plan_training(registry, config_path, overrides, resume=resume, launch=launch, is_arm=is_arm, observe=observe)
     signer = registry.trainer_key  # asked for now, not after an hour of training
-    base_version = base_named(registry, loaded.config.base)
-    require_name(registry, loaded.config.name, is_base=False)
-    loaded, start = pinned(registry, loaded, base_version)
-    refuse_absent(loaded, lambda name: load_suite(registry, name, None), observe)
+    for reference, text in plan.warnings:
+        observe(Warned(reference, text))
     runs = registry.folder / "runs"
-    if resume is None:
-        say_what_waits(runs, observe)
-    else:
-        require_same(resume, loaded.config, base_version.manifest_digest)
-    launch = (launch or Launch(nproc=resume.processes if resume else 1)).require_possible(resumed=resume is not None)
-    kept = resume or new_run(
-        loaded.config,
-        run_id=registry.nonce(),
-        path=config_path,
-        overrides=overrides,
-        base=base_version.manifest_digest,
-        started_at=registry.clock(),
-    )
-    running = kept.revised(status="running", why=None, overrides=overrides, processes=launch.size)
+    kept = resume
+    if kept is None:
+        report_resumable_runs(runs, observe, name=plan.loaded.config.name, file=config_path)
+        kept = new_run(
+            plan.loaded.config,
+            run_id=registry.nonce(),
+            path=config_path,
+            overrides=overrides,
+            base=plan.base.manifest_digest,
+            started_at=registry.clock(),
+        )
+    running = kept.revised(status="running", why=None, overrides=overrides, processes=plan.launch.size)
     try:
         with run_folder(runs, kept.run_id) as folder:
             write_state(folder, running)
-            base = checked_base(registry, base_version, folder, observe)
+            base = checked_base(registry, plan.base, folder, observe)
             run = _Run(
                 registry,
-                loaded,
-                row,
+                plan,
                 base,
                 kept,
                 folder,
                 observe,
-                launch,
                 resumed=resume is not None,
                 comparison=comparison,
                 shared=shared,
-                start=start,
                 command=command,
             )
-            run.warnings += [text for _, text in warnings]
-            outcome = run.complete(facts, signer.public.key_id)
+            outcome = run.complete(signer.public.key_id)
         remove_superseded(runs, kept)
         return outcome
     except KeyboardInterrupt:
-        say_how_to_go_on(runs, kept, observe)
+        report_resume_command(runs, kept, observe)
         raise
     except OSError as error:
         raise unwritable(runs / kept.run_id, error) from error
@@ -186,19 +171,27 @@ class _Run:
     """One run between its checked base and its registration."""
 
     registry: Registry
-    loaded: LoadedConfig
-    row: MethodRow
+    plan: TrainingPlan
     base: CheckedBase
     kept: KeptRun
     folder: Path
     observe: Observe
-    launch: Launch
     resumed: bool = False
     comparison: str | None = None
     shared: "SharedBase | None" = None
-    start: Version | None = None
     command: tuple[str, ...] = ()
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.warnings = [text for _, text in self.plan.warnings]
+
+    @property
+    def loaded(self) -> LoadedConfig:
+        return self.plan.loaded
+
+    @property
+    def start(self) -> Version | None:
+        return self.plan.start
 
     @property
     def config(self) -> TrainingFile:
@@ -208,7 +201,7 @@ class _Run:
     def artifact(self) -> Path:
         return self.folder / "artifact"
 
-    def complete(self, facts: dict[str, Any] | None, key_id: str) -> TrainOutcome:
+    def complete(self, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
         from peft_registry.trainer.costs.forward_passes import count_passes
         from peft_registry.trainer.runs.before_after import evaluate_before_after
@@ -225,7 +218,7 @@ class _Run:
             after_load=self.base.require_unchanged,
             after_data=keeper.data,
             checkpoints=keeper.checkpoints(self.config.training),
-            processes=Processes(size=self.launch.size),
+            processes=Processes(size=self.plan.launch.size),
             scratch=self.folder,
             start=start,
             load=None if self.shared is None else self.shared.load,
@@ -259,7 +252,7 @@ class _Run:
             self.base.require_unchanged()  # it was read until now
         run = self._run_record(trained, manifest, evaluated, passes)
         self._say_compute(run)
-        modification = self._modification(manifest, run, evaluated.record, facts, key_id)
+        modification = self._modification(manifest, run, evaluated.record, key_id)
         product = self._product(manifest, run, evaluated, modification)
         registered = register_product(self.registry, product, observe=self.observe)
         if self.shared is not None:
@@ -317,8 +310,8 @@ class _Run:
     def _manifest(self, trained: "Trained") -> Manifest:
         return manifest_of_folder(
             self.artifact,
-            kind=_KINDS[self.row.layout],
-            layout=self.row.layout,
+            kind=_KINDS[self.plan.method.layout],
+            layout=self.plan.method.layout,
             method=self.config.method,
             base=self.base.reference(self.config),
             data=trained.data.identities,
@@ -332,7 +325,7 @@ class _Run:
     def _keeper(self, start: Path | None) -> Keeper:
         """What keeps the run's state here; with several processes, once they have trained."""
         before = self.kept if self.resumed else None
-        if self.launch.size == 1:
+        if self.plan.launch.size == 1:
             return Keeper(self.folder, before)
         job = Job(
             config=self.config,
@@ -344,7 +337,7 @@ class _Run:
             start=start,
             parent=os.getpid(),
         )
-        run_workers(job, self.launch, meeting=self.kept.config_sha256.hex[:16], observe=self.observe)
+        run_workers(job, self.plan.launch, meeting=self.kept.config_sha256.hex[:16], observe=self.observe)
         self.base.require_unchanged()
         if not has_checkpoint(self.folder):
             raise RegisteredElsewhere()
@@ -407,7 +400,6 @@ class _Run:
         manifest: Manifest,
         run: RunRecord,
         evaluation: EvaluationRecord,
-        facts: dict[str, Any] | None,
         key_id: str,
     ) -> ModificationRecord:
         base = BaseInput(
@@ -419,7 +411,7 @@ class _Run:
             added_at=self.base.version.registered_at,
             parent_records=() if self.start is None else (str(self.start.manifest_digest),),
         )
-        whole = self.row.trains_base_weights
+        whole = self.plan.method.trains_base_weights
         record = build_modification_record(
             record_id=self.kept.run_id,
             now=self.registry.clock(),
@@ -436,7 +428,7 @@ class _Run:
             ),
             optimiser=optimizer_name(self.config),
             signing=signing_of(self.registry, key_id),
-            facts=facts,
+            facts=self.plan.facts,
         )
         counted = completeness(record)
         self.observe(Said("record", counted.sentence))
@@ -464,9 +456,3 @@ class _Run:
             card=card,
             evaluations=(MeasuredEvaluation(evaluated.record, evaluated.items),),
         )
-
-
-def _read_facts(loaded: LoadedConfig) -> dict[str, Any] | None:
-    if loaded.config.facts is None:
-        return None
-    return read_facts(loaded.resolve(loaded.config.facts))

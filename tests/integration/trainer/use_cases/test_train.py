@@ -7,17 +7,27 @@ from pathlib import Path
 import pytest
 import yaml
 
+from peft_registry.registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.errors import KnownError, SeveralProblems
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Event, Warned
+from peft_registry.schemas.run import KeptRun
+from peft_registry.trainer.merge.request import MergeRequest
+from peft_registry.trainer.runs.folder import TRAINING, write_state
+from peft_registry.trainer.runs.resume import report_resumable_runs
+from peft_registry.trainer.use_cases import merge, train
+from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import TrainOutcome, train_and_register
-from tests.builders.homes import a_home
+from peft_registry.trainer.use_cases.train_plan import OverrideWithoutEffect, require_effect
+from tests.builders.homes import NOW, a_home
 from tests.builders.training import a_base_folder, colour_rows, write_rows
 
-TRAINING = """\
+FILE = """\
 name: boxes
 base: tiny
 method: lora
@@ -57,7 +67,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("train")
-    (folder / "train.yml").write_text(TRAINING)
+    (folder / "train.yml").write_text(FILE)
     write_rows(folder / "rows.jsonl", colour_rows(24))
     with a_home(folder / "home") as registry:
         add_base(
@@ -109,3 +119,117 @@ def test_another_name_records_the_facts_as_the_warning_says(place: Place, first:
     assert recorded is not None
     assert recorded.use.intended.value == "teaching"
     assert verify_version(place.registry, renamed.version).verdict == "verified"
+
+
+# --- everything that can refuse, before the base is read ---
+
+
+@pytest.fixture
+def unread(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The place, where reading the base is a failure of the test."""
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the base was read before everything that can refuse had been asked")
+
+    monkeypatch.setattr(train, "checked_base", read)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "says"),
+    [
+        ({"use": {"intendde": "colours"}}, FactUnknown, "use.intendde"),
+        ({"use": {"intended": 7}}, FactMalformed, "use.intended"),
+        ({"data": {"rows.jsonl": {"personal_data": "perhaps"}}}, FactMalformed, "personal_data"),
+        ({"data": {"others.jsonl": {"personal_data": "no"}}}, FactUnknown, "others.jsonl"),
+        ({"base": {"large": {"licence_id": "mit"}}}, FactUnknown, "large"),
+        ({"identity": {"kind": "merge"}}, FactNotDeclarable, "identity.kind"),
+    ],
+)
+def test_a_fact_of_no_field_or_of_another_type_is_refused_before_the_base_is_read(
+    unread: Place, sections: dict[str, object], error: type[KnownError], says: str
+) -> None:
+    stated = unread.facts("wrong.yml", **sections)
+    with pytest.raises(error) as caught:
+        unread.train(stated)
+    assert says in caught.value.what
+    assert caught.value.exit_code == 2
+
+
+def test_everything_that_is_wrong_is_told_at_once_with_its_own_remedy(unread: Place) -> None:
+    stated = unread.facts("wrong.yml", use={"intended": 7}, limitations={"known": 3})
+    with pytest.raises(SeveralProblems) as caught:
+        unread.train(stated, "base=absent", "data.train.path=absent.jsonl", "evaluation.bias=[nothing]")
+    found = {problem.reference for problem in caught.value.problems}
+    assert {"fact-malformed", "data-file-missing", "unknown-suite"} <= found
+    assert caught.value.exit_code == 2
+    for problem in caught.value.problems:
+        assert problem.what in caught.value.why
+        assert problem.fix in caught.value.fix
+
+
+@pytest.mark.parametrize("words", [("base=absent",), ("data.train.path=absent.jsonl",), ("method=ia3", "lora.r=8")])
+def test_an_estimate_refuses_what_the_run_refuses(unread: Place, words: tuple[str, ...]) -> None:
+    with pytest.raises(KnownError) as of_run:
+        unread.train(*words)
+    with pytest.raises(KnownError) as of_estimate:
+        estimate_run(unread.registry, unread.folder / "train.yml", words)
+    assert (of_run.value.reference, of_run.value.what) == (of_estimate.value.reference, of_estimate.value.what)
+
+
+def test_an_estimate_refuses_facts_that_the_run_would_refuse(place: Place) -> None:
+    stated = place.facts("wrong.yml", use={"intended": 7})
+    with pytest.raises(FactMalformed, match=r"use\.intended"):
+        estimate_run(place.registry, place.folder / "train.yml", (stated,))
+
+
+def test_a_merge_refuses_wrong_facts_before_its_adapters_are_read(
+    place: Place, first: TrainOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge, "plan_merge", lambda *_, **__: pytest.fail("the adapters were read first"))
+    place.facts("wrong.yml", use={"intended": 7}, nothing="like it")
+    request = MergeRequest((first.version.label,), facts=place.folder / "wrong.yml")
+    with pytest.raises(SeveralProblems) as caught:
+        merge.merge_and_register(place.registry, request)
+    assert sorted(problem.reference for problem in caught.value.problems) == ["fact-malformed", "fact-unknown"]
+
+
+# --- overrides, and runs that stopped ---
+
+
+@pytest.mark.parametrize("words", [("method=prompt_tuning", "lora.r=8"), ("lora.r=8", "method=prompt_tuning")])
+def test_an_override_of_another_methods_block_is_refused_and_names_both(unread: Place, words: tuple[str, ...]) -> None:
+    with pytest.raises(OverrideWithoutEffect) as caught:
+        unread.train(*words)
+    assert caught.value.exit_code == 2
+    assert "lora.r=8" in caught.value.what
+    assert "prompt_tuning" in caught.value.why
+
+
+def test_overrides_of_a_comparison_may_be_for_any_of_its_methods_and_for_no_other() -> None:
+    require_effect(("lora.r=8", "training.seed=8"), ("ia3", "qlora"))
+    with pytest.raises(OverrideWithoutEffect, match="lora"):
+        require_effect(("lora.r=8",), ("ia3", "full"))
+
+
+def test_only_a_stopped_run_of_the_same_name_or_file_is_warned_of(tmp_path: Path) -> None:
+    other = KeptRun(
+        run_id="a" * 32,
+        name="boxes",
+        config=str(tmp_path / "boxes.yml"),
+        config_sha256=Digest.of(b"configuration"),
+        base=Digest.of(b"base"),
+        started_at=NOW,
+    )
+    (tmp_path / "runs" / other.run_id / TRAINING).mkdir(parents=True)
+    (tmp_path / "runs" / other.run_id / TRAINING / "checkpoint.pt").write_bytes(b"state")
+    write_state(tmp_path / "runs" / other.run_id, other)
+
+    def told(name: str, file: str) -> list[Event]:
+        events: list[Event] = []
+        report_resumable_runs(tmp_path / "runs", events.append, name=name, file=tmp_path / file)
+        return events
+
+    assert told("another", "another.yml") == []
+    assert len(told("boxes", "another.yml")) == 1
+    assert len(told("another", "boxes.yml")) == 1

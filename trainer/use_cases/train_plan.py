@@ -1,0 +1,154 @@
+"""The first phase of a training: everything that can refuse it, before a byte of the base is read.
+
+What comes back is a plan, and the work that follows asks no more questions. `registry estimate` and `train --dry-run` take the
+same path, so that they refuse what the run would refuse.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.use_cases.register import require_name
+from peft_registry.schemas.config import METHOD_BLOCKS
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.run import KeptRun
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.inputs.base import base_named
+from peft_registry.trainer.inputs.facts_file import read_checked_facts
+from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
+from peft_registry.trainer.inputs.problems import Problems
+from peft_registry.trainer.inputs.start import pinned
+from peft_registry.trainer.inputs.suites import load_suite
+from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
+from peft_registry.trainer.methods import MethodRow, check_available
+from peft_registry.trainer.runs.launch import Launch
+from peft_registry.trainer.runs.resume import require_same
+
+
+class OverrideWithoutEffect(InputRefused):
+    reference = "override-without-effect"
+    what = "{text!q} would change nothing"
+    why = "`{block}` is a block of {readers!l}, and what is trained is {methods!l}"
+    fix = "leave it out, or choose its method: method={readers[0]}"
+
+    text: str
+    block: str
+    readers: tuple[str, ...]
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """A training that nothing refuses.
+
+    Attributes:
+        path: of the training file.
+        overrides: of the command line.
+        loaded: the file, with the digest of the starting adapter in the place of its name.
+        method: the row of its method.
+        base: the registered base; its bytes are still to be checked.
+        start: the adapter that training continues from; None where it starts from the base.
+        facts: what people declare, of the right form for the modification record; None without a facts file.
+        warnings: reference and text of each, to be told and recorded.
+        launch: the processes to train in.
+    """
+
+    path: Path
+    overrides: tuple[str, ...]
+    loaded: LoadedConfig
+    method: MethodRow
+    base: Version
+    start: Version | None
+    facts: dict[str, Any] | None
+    warnings: tuple[tuple[str, str], ...]
+    launch: Launch
+
+
+def plan_training(
+    registry: Registry,
+    config_path: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    resume: KeptRun | None = None,
+    launch: Launch | None = None,
+    is_arm: bool = False,
+    observe: Observe = ignore,
+) -> TrainingPlan:
+    """Check what the file asks for, and find what it names.
+
+    Args:
+        registry: holds base, starting adapter and pinned suites; nothing is written.
+        config_path: the training file.
+        overrides: such as `training.seed=8`.
+        resume: the stopped run that is to be resumed.
+        launch: the processes to train in; None for this one, or as many as the resumed run had.
+        is_arm: whether a comparison trains it: its overrides may be for the methods of other arms.
+        observe: hears of data that is fetched.
+
+    Raises:
+        KnownError: the only thing that is wrong, under its own reference.
+        SeveralProblems: everything that is wrong, where it is more.
+    """
+    loaded = load_training_file(config_path, overrides)  # without it there is nothing else to check
+    config = loaded.config
+    problems = Problems()
+    if not is_arm:
+        problems.attempt(lambda: require_effect(overrides, (config.method,)))
+    method = problems.attempt(lambda: check_available(config))
+    base = problems.attempt(lambda: base_named(registry, config.base))
+    facts = problems.attempt(
+        lambda: read_checked_facts(
+            None if config.facts is None else loaded.resolve(config.facts),
+            bases=None if base is None else [base.name],
+            data=_data_names(loaded),
+        )
+    )
+    problems.attempt(lambda: require_name(registry, config.name, is_base=False))
+    start = None
+    if base is not None:
+        found = problems.attempt(lambda: pinned(registry, loaded, base))
+        if found is not None:
+            loaded, start = found
+    collect_absent(problems, loaded, lambda name: load_suite(registry, name, None), observe)
+    if resume is not None and base is not None:
+        problems.attempt(lambda: require_same(resume, loaded.config, base.manifest_digest))
+    launch = launch or Launch(nproc=resume.processes if resume else 1)
+    problems.attempt(lambda: launch.require_possible(resumed=resume is not None))
+    problems.raise_if_any()
+    assert method is not None and base is not None, "what was not found was raised"
+    return TrainingPlan(
+        path=config_path,
+        overrides=overrides,
+        loaded=loaded,
+        method=method,
+        base=base,
+        start=start,
+        facts=facts,
+        warnings=(*(("config", note) for note in loaded.notes), *warnings_about(loaded.config)),
+        launch=launch,
+    )
+
+
+def require_effect(overrides: tuple[str, ...], methods: Sequence[str]) -> None:
+    """Raise unless each override is of the whole file, or of a block that one of the methods reads.
+
+    The file itself may hold the blocks of several methods: `registry compare` trains one arm of each.
+
+    Raises:
+        OverrideWithoutEffect: it sets a block that none of them reads.
+    """
+    for text in overrides:
+        block = parse_override(text)[0].split(".")[0]
+        readers = tuple(method for method, blocks in METHOD_BLOCKS.items() if block in blocks)
+        if readers and not set(readers) & set(methods):
+            raise OverrideWithoutEffect(text, block, readers, tuple(methods))
+
+
+def _data_names(loaded: LoadedConfig) -> frozenset[str] | None:
+    """What the data files will be called in the record; None where one of them is fetched and gets its name then."""
+    data = loaded.config.data
+    paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
+    return frozenset(path.name for path in paths) if all(path.is_file() for path in paths) else None
