@@ -20,7 +20,7 @@ import pytest
 from docs.errors_page import known_errors
 from peft_registry.registry.evaluation.recheck import Discrepancy
 from peft_registry.registry.identity.weights import TensorDifference
-from peft_registry.schemas.errors import KnownError, facts_of
+from peft_registry.schemas.errors import InputRefused, KnownError, facts_of
 from peft_registry.schemas.evaluation import Threshold
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.merge import Divergence
@@ -55,6 +55,7 @@ SAMPLES: dict[Any, Callable[[str], object]] = {
     StoredStatement: lambda _: a_stored_statement(),
     TensorDifference: lambda name: TensorDifference(name, "bytes"),
     Adapter: lambda name: Adapter(Path("folder") / name, {}, {}),
+    KnownError: lambda name: InputRefused.in_words(what=f"what is {name}", why="its reason", fix="its remedy"),
     Version: lambda _: a_version(),
     VerifyOutcome: lambda _: an_outcome(
         checks=(
