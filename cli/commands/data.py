@@ -41,18 +41,18 @@ def data_inspect(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.schemas.config import ROW_FORMATS
-    from peft_registry.trainer.use_cases.inspect_data import TRAINING_FILES, inspect_data, what_is_asked
+    from peft_registry.trainer.use_cases.inspect_data import TRAINING_FILES, inspect_data, inspection_target
 
     if data_format is not None and data_format not in ROW_FORMATS:
         raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")
 
-    asked = what_is_asked(file, validation=validation, base=base, max_length=max_length, data_format=data_format)
+    target = inspection_target(file, validation=validation, base=base, max_length=max_length, data_format=data_format)
     progress = Progress(story_on_stdout=False)
-    if asked.base is None:
-        inspected = inspect_data(asked, observe=progress)
+    if target.base is None:
+        inspected = inspect_data(target, observe=progress)
     else:
         with opened(home) as registry:
-            inspected = inspect_data(asked, registry=registry, show=labels, observe=progress)
+            inspected = inspect_data(target, registry=registry, show=labels, observe=progress)
     if output is Output.json:
         console.out_json(inspected.to_json())
         return
@@ -61,7 +61,7 @@ def data_inspect(
         _show(inspected.validation)
     if inspected.leak is not None:
         _show_leak(inspected.leak)
-    if asked.base is None:
+    if target.base is None:
         console.note("--base REF counts tokens, and --labels N shows them")
     console.next_step(f"registry train {file if file.endswith(TRAINING_FILES) else 'CONFIG.yml'}")
 

@@ -76,9 +76,9 @@ def evaluate(
         raise typer.BadParameter("--metric needs answers: give their file with --answers", param_hint="--metric")
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
+    from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
-    asked = Asked(
+    asked = EvaluationRequest(
         suites=tuple(suite or ()),
         data=data,
         accepts_licence=accept_licence,

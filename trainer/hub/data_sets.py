@@ -58,7 +58,7 @@ def is_hub_id(path: str, folder: Path) -> bool:
     return bool(HUB_ID.match(path)) and Path(path).suffix.lower() not in SUFFIXES and not (folder / path).exists()
 
 
-def here_or_on_the_hub(folder: Path, observe: Observe = ignore) -> Locate:
+def locate_locally_or_on_hub(folder: Path, observe: Observe = ignore) -> Locate:
     """Data sets by a path that starts from the folder, else by their id on the Hub."""
     here = in_folder(folder)
 

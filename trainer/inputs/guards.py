@@ -79,7 +79,7 @@ def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", 
     from peft_registry.trainer.data.containers import DataFileMissing
     from peft_registry.trainer.evaluation.retention import check_retained
     from peft_registry.trainer.evaluation.suites import check_asked
-    from peft_registry.trainer.hub.data_sets import here_or_on_the_hub, is_hub_id
+    from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
 
     def is_absent(path: str) -> bool:
         return not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder)
@@ -89,7 +89,7 @@ def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", 
         if path is not None and is_absent(path):
             problems.add(DataFileMissing(loaded.resolve(path), key=key))
     problems.attempt(lambda: check_asked(loaded.config.evaluation, load))
-    locate = here_or_on_the_hub(loaded.folder, observe)
+    locate = locate_locally_or_on_hub(loaded.folder, observe)
     for source in retention:
         if source.path is not None and not source.ships and is_absent(source.path):
             problems.add(DataFileMissing(loaded.resolve(source.path), key="evaluation.retention"))

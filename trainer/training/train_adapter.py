@@ -19,7 +19,7 @@ from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data
-from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
+from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.methods import METHODS, count_trainable, implementation
@@ -162,7 +162,7 @@ def _read_data(
         seed=config.training.seed,
         context_length=_room_for_text(config, base_record.context_length),
         chooses=len(config.seeds) > 1,
-        locate=here_or_on_the_hub(data_folder, observe),
+        locate=locate_locally_or_on_hub(data_folder, observe),
         observe=observe,
     )
     _say_data(data, observe)

@@ -59,7 +59,7 @@ class NotEvaluable(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvaluationRequest:
     """What a user asks: suites with their data, texts for loss, answers in words, a selection, a control."""
 
     suites: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ class _Session:
     """What is shared by all references of one command."""
 
     registry: Registry
-    asked: Asked
+    request: EvaluationRequest
     setup: EvaluationSetup
     scratch: Path
     observe: Observe
@@ -110,7 +110,7 @@ class _Session:
 
 
 def evaluate_references(
-    registry: Registry, references: Sequence[str], asked: Asked, *, observe: Observe = ignore
+    registry: Registry, references: Sequence[str], request: EvaluationRequest, *, observe: Observe = ignore
 ) -> tuple[Evaluated, ...]:
     """Evaluate each reference and append what was found; the order is that of the references.
 
@@ -122,17 +122,17 @@ def evaluate_references(
     registry.require_writable()
     signer = registry.trainer_key  # asked for now, not after an hour of scoring
     versions = [version_named(registry, reference) for reference in references]
-    if not asked.suites and asked.answers is None and not asked.retain:
+    if not request.suites and request.answers is None and not request.retain:
         raise NothingToEvaluate
-    _check_once(asked)
-    _check_retained(asked)
-    if asked.accepts_licence:
-        _accept(registry, asked, signer.public.key_id)
-    loaded = load_suites(registry, asked.suites, data=asked.data, limit=asked.limit, seed=asked.seed)
+    _check_once(request)
+    _check_retained(request)
+    if request.accepts_licence:
+        _accept(registry, request, signer.public.key_id)
+    loaded = load_suites(registry, request.suites, data=request.data, limit=request.limit, seed=request.seed)
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
-        setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", asked.reuse)
-        session = _Session(registry, asked, setup, scratch, observe)
+        setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
+        session = _Session(registry, request, setup, scratch, observe)
         for version in versions:
             for record, items in _evaluate(session, version, loaded):
                 signed = append_statement(
@@ -150,7 +150,7 @@ def evaluate_references(
 def evaluate_references_again(
     registry: Registry,
     version: Version,
-    asked: Asked,
+    request: EvaluationRequest,
     *,
     ids: set[tuple[str, str]],
     compositions: frozenset[Digest],
@@ -165,13 +165,13 @@ def evaluate_references_again(
     from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 
     suites = []
-    for suite in load_suites(registry, asked.suites, data=asked.data, limit=asked.limit, seed=asked.seed):
+    for suite in load_suites(registry, request.suites, data=request.data, limit=request.limit, seed=request.seed):
         names = frozenset(name for dataset, name in ids if dataset == suite.dataset.name)
         if names:
             suites.append(suite.only(names, suite.dataset.revised(rows_used=len(names))))
-    asked = replace(asked, with_placebo=False, reuse=False)
+    request = replace(request, with_placebo=False, reuse=False)
     setup = EvaluationSetup(registry, key_id="", role="evaluator", reuse=False)  # nothing is signed
-    session = _Session(registry, asked, setup, scratch, observe)
+    session = _Session(registry, request, setup, scratch, observe)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
     session.questions = _questions(session, tuple(suites), base)
@@ -185,25 +185,25 @@ def evaluate_references_again(
     return tuple(rows)
 
 
-def _check_once(asked: Asked) -> None:
+def _check_once(request: EvaluationRequest) -> None:
     from peft_registry.trainer.evaluation.suites import require_once
 
-    require_once(asked.suites)
+    require_once(request.suites)
 
 
-def _check_retained(asked: Asked) -> None:
+def _check_retained(request: EvaluationRequest) -> None:
     from peft_registry.trainer.evaluation.retention import check_retained, sources_of
-    from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
+    from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
-    check_retained(sources_of(asked.retain), locate=here_or_on_the_hub(Path.cwd()))
+    check_retained(sources_of(request.retain), locate=locate_locally_or_on_hub(Path.cwd()))
 
 
-def _accept(registry: Registry, asked: Asked, key_id: str) -> None:
+def _accept(registry: Registry, request: EvaluationRequest, key_id: str) -> None:
     """Record that whoever evaluates accepts the licences of the suites, and refuse names that are none."""
     from peft_registry.trainer.inputs.suites import accept_licence
 
     person = registry.trust.person_of(key_id)
-    for name in asked.suites:
+    for name in request.suites:
         accept_licence(registry, name, accepts=True, person=person)
 
 
@@ -303,7 +303,7 @@ def _adapted(
             before=before[1],
             after=after[1],
             base_model=base.model if whole else None,
-            with_placebo=session.asked.with_placebo and not whole,  # of a bundle it would turn only a part
+            with_placebo=session.request.with_placebo and not whole,  # of a bundle it would turn only a part
             **names,
         ) as arms:
             yield arms
@@ -382,7 +382,7 @@ def _given(
         base=before,
         after=after,
         keep=session.setup.score_keeper(base.hardware.device),
-        **({"with_placebo": session.asked.with_placebo} | more),
+        **({"with_placebo": session.request.with_placebo} | more),
     )
 
 
@@ -393,16 +393,18 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.quality import load_metric, read_answers
     from peft_registry.trainer.evaluation.retention import retained, sources_of
-    from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
+    from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
-    asked = session.asked
-    own = None if asked.metric is None else load_metric(asked.metric, allow_code=asked.allow_code)
+    request = session.request
+    own = None if request.metric is None else load_metric(request.metric, allow_code=request.allow_code)
     answers = (
-        () if asked.answers is None else (read_answers(asked.answers, name=f"answers-{asked.answers.stem}", own=own),)
+        ()
+        if request.answers is None
+        else (read_answers(request.answers, name=f"answers-{request.answers.stem}", own=own),)
     )
     texts = retained(
-        sources_of(asked.retain),
-        locate=here_or_on_the_hub(Path.cwd()),
+        sources_of(request.retain),
+        locate=locate_locally_or_on_hub(Path.cwd()),
         tokenizer=base.tokenizer,
         model=base.model,
         observe=session.observe,
@@ -411,8 +413,8 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
 
 
 def _conditions(session: _Session, base: _Base) -> "EvaluationConditions":
-    asked = session.asked
-    return session.setup.conditions(base.hardware, asked.suites, seed=asked.seed, policy=asked.policy)
+    request = session.request
+    return session.setup.conditions(base.hardware, request.suites, seed=request.seed, policy=request.policy)
 
 
 @contextmanager

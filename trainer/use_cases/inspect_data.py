@@ -14,7 +14,7 @@ from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, in
 from peft_registry.trainer.data.dataset import Located
 from peft_registry.trainer.data.formats import Reading, choose_reading
 from peft_registry.trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
-from peft_registry.trainer.hub.data_sets import here_or_on_the_hub, is_hub_id
+from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
 from peft_registry.trainer.inputs.base import base_named
 from peft_registry.trainer.inputs.training_file import load_training_file
 
@@ -22,7 +22,7 @@ TRAINING_FILES = (".yml", ".yaml")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InspectionTarget:
     """Which data sets, with which tokenizer; `base` is None where tokens are not wanted."""
 
     train: TrainSource
@@ -51,9 +51,9 @@ class Inspection:
         }
 
 
-def what_is_asked(
+def inspection_target(
     source: str, *, validation: str | None, base: str | None, max_length: int | None, data_format: str | None = None
-) -> Asked:
+) -> InspectionTarget:
     """The data sets that the words of a command line mean; a training file brings its own base and length.
 
     Raises:
@@ -65,12 +65,14 @@ def what_is_asked(
         loaded = load_training_file(Path(source))
         data, training = loaded.config.data, loaded.config.training
         held_out = data.validation.as_source() if data.validation.path else None
-        return Asked(data.train, held_out, loaded.folder, base or loaded.config.base, max_length or training.max_length)
+        return InspectionTarget(
+            data.train, held_out, loaded.folder, base or loaded.config.base, max_length or training.max_length
+        )
     for path in (source, validation):
         if path is not None and not (here / path).exists() and not is_hub_id(path, here):
             raise DataFileMissing(here / path)
     settings = {} if data_format is None else {"format": data_format}
-    return Asked(
+    return InspectionTarget(
         TrainSource.model_validate({"path": source} | settings),
         None if validation is None else TrainSource.model_validate({"path": validation} | settings),
         here,
@@ -80,36 +82,36 @@ def what_is_asked(
 
 
 def inspect_data(
-    asked: Asked, *, registry: Registry | None = None, show: int = 0, observe: Observe = ignore
+    target: InspectionTarget, *, registry: Registry | None = None, show: int = 0, observe: Observe = ignore
 ) -> Inspection:
     """Read it all once.
 
     Args:
-        asked: what.
+        target: what.
         registry: holds the base, where one is asked for.
         show: this many rows are shown as the model would read them.
         observe: hears of what is fetched.
     """
     tokenizer = None
-    if asked.base is not None and registry is not None:
+    if target.base is not None and registry is not None:
         from peft_registry.registry.use_cases.pull_base import base_folder
 
-        version = base_named(registry, asked.base)
+        version = base_named(registry, target.base)
         with tempfile.TemporaryDirectory() as scratch:
             tokenizer = load_tokenizer(base_folder(registry, version, Path(scratch)))
-    train = _opened(asked, asked.train, "train", tokenizer, observe)
-    part, seen = _inspected(train, asked, asked.train, tokenizer, show)
-    if asked.validation is None:
+    train = _opened(target, target.train, "train", tokenizer, observe)
+    part, seen = _inspected(train, target, target.train, tokenizer, show)
+    if target.validation is None:
         return Inspection(part)
-    held_out = _opened(asked, asked.validation, "validation", tokenizer, observe)
-    other, _ = _inspected(held_out, asked, asked.validation, tokenizer, show)
-    return Inspection(part, other, leak(*held_out, seen, limit=asked.validation.rows))
+    held_out = _opened(target, target.validation, "validation", tokenizer, observe)
+    other, _ = _inspected(held_out, target, target.validation, tokenizer, show)
+    return Inspection(part, other, leak(*held_out, seen, limit=target.validation.rows))
 
 
 def _opened(
-    asked: Asked, source: TrainSource, split: Split, tokenizer: Any | None, observe: Observe
+    target: InspectionTarget, source: TrainSource, split: Split, tokenizer: Any | None, observe: Observe
 ) -> tuple[Located, FileFacts, Reading]:
-    located = here_or_on_the_hub(asked.folder, observe)(source, split)
+    located = locate_locally_or_on_hub(target.folder, observe)(source, split)
     facts = inspect_file(*located.paths)
     # without a tokenizer conversations are only counted: any template will do
     template = "" if tokenizer is None else tokenizer.chat_template
@@ -124,8 +126,12 @@ def _opened(
 
 
 def _inspected(
-    opened: tuple[Located, FileFacts, Reading], asked: Asked, source: TrainSource, tokenizer: Any | None, show: int
+    opened: tuple[Located, FileFacts, Reading],
+    target: InspectionTarget,
+    source: TrainSource,
+    tokenizer: Any | None,
+    show: int,
 ) -> tuple[Part, Seen]:
     return inspect_part(
-        *opened, limit=source.rows, tokenizer=tokenizer, max_length=asked.max_length, show=show if tokenizer else 0
+        *opened, limit=source.rows, tokenizer=tokenizer, max_length=target.max_length, show=show if tokenizer else 0
     )

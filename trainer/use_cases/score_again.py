@@ -74,7 +74,7 @@ def score_again(
         ScoresDiffer: a value is farther from its record than the tolerance.
         NothingToScore: the data of no suite is here, or the evaluation is of something else than the version.
     """
-    from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references_again
+    from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references_again
 
     record = stored.record
     if stored.stale is not None:
@@ -89,7 +89,7 @@ def score_again(
         again = evaluate_references_again(
             registry,
             version,
-            Asked(suites=names),
+            EvaluationRequest(suites=names),
             ids=ids,
             compositions=frozenset(arm.composition_digest for arm in record.arms),
             scratch=Path(scratch),

@@ -275,7 +275,7 @@ class _Run:
     def _questions(self, trained: "Trained") -> "QuestionsOfFile":
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
         from peft_registry.trainer.evaluation.retention import retained
-        from peft_registry.trainer.hub.data_sets import here_or_on_the_hub
+        from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
         from peft_registry.trainer.runs.before_after import QuestionsOfFile
 
         asked = self.config.evaluation
@@ -283,7 +283,7 @@ class _Run:
             suites=load_suites(self.registry, asked.bias),
             retained=retained(
                 asked.retention,
-                locate=here_or_on_the_hub(self.loaded.folder),
+                locate=locate_locally_or_on_hub(self.loaded.folder),
                 tokenizer=trained.tokenizer,
                 model=trained.model,
             ),

@@ -12,8 +12,8 @@ from peft_registry.trainer.hub.data_sets import (
     NoSuchDataFiles,
     chosen_files,
     fetch_data,
-    here_or_on_the_hub,
     is_hub_id,
+    locate_locally_or_on_hub,
 )
 from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound
 from tests.builders.training import a_tokenizer, colour_rows, write_rows
@@ -103,4 +103,4 @@ def test_what_lies_here_wins_over_the_hub(tmp_path):
     (tmp_path / "lab" / "tiny").touch()
     assert not is_hub_id("lab/tiny", tmp_path)
     write_rows(tmp_path / "rows.jsonl", colour_rows(2))
-    assert here_or_on_the_hub(tmp_path)(TrainSource(path="rows.jsonl"), "train").name == "rows.jsonl"
+    assert locate_locally_or_on_hub(tmp_path)(TrainSource(path="rows.jsonl"), "train").name == "rows.jsonl"

@@ -22,7 +22,7 @@ from peft_registry.trainer.merge.merge_preview import MergePreview, preview_of
 from peft_registry.trainer.merge.request import MergeRequest, WeightsDoNotFit
 from peft_registry.trainer.methods import hybrid
 from peft_registry.trainer.use_cases.ask import ask
-from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
+from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
 from peft_registry.trainer.use_cases.merge_inputs import SeveralSideParts, plan_merge
 from tests.builders.homes import a_home
@@ -215,7 +215,7 @@ def test_an_adapter_that_a_merge_made_is_evaluated_with_its_placebo(place: tuple
 def test_a_parent_beside_one_adapter_in_place_of_several_is_scored_alone(place: tuple[Registry, Path]) -> None:
     registry, _ = place
     merged(registry, "a", "b", algorithm="concatenate", name="beside")
-    asked = Asked(suites=("house",), limit=12, with_placebo=False, reuse=False)
+    asked = EvaluationRequest(suites=("house",), limit=12, with_placebo=False, reuse=False)
     alone = {
         one.version.label: figure(one.record, "adapted") for one in evaluate_references(registry, ("a", "b"), asked)
     }

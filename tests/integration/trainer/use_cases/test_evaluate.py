@@ -31,7 +31,7 @@ from peft_registry.trainer.inputs.suites import (
     suites_for_data,
 )
 from peft_registry.trainer.runs.folder import remove_abandoned
-from peft_registry.trainer.use_cases.evaluate import Asked, NothingToEvaluate, evaluate_references
+from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, NothingToEvaluate, evaluate_references
 from tests.builders.homes import NOW
 from tests.processes.interpreter import ROOT
 
@@ -102,7 +102,7 @@ def home(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def both(home: Registry):
     """The two adapters on one loaded base."""
-    return evaluate_references(home, ["neutral:1", "prompts:1"], Asked(suites=("house",)))
+    return evaluate_references(home, ["neutral:1", "prompts:1"], EvaluationRequest(suites=("house",)))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_every_arm_is_one_composition_and_the_plan_was_hashed_before(evaluated):
 
 
 def test_a_base_alone_is_one_arm(home):
-    (found,) = evaluate_references(home, ["tiny"], Asked(suites=("house",)))
+    (found,) = evaluate_references(home, ["tiny"], EvaluationRequest(suites=("house",)))
     assert {one.arm for one in found.record.results} == {"base", "noise"}
     assert found.record.findings == ()
     assert stored_evaluations(home, found.version)[0].stale is None
@@ -178,7 +178,7 @@ def test_the_base_is_scored_once_for_everything_made_from_it(home, monkeypatch, 
     monkeypatch.setattr(
         scoring, "log_likelihoods", lambda model, rows, **given: fed.append(len(rows)) or original(model, rows, **given)
     )
-    again = evaluate_references(home, ["neutral:1", "tiny"], Asked(suites=("house",)))
+    again = evaluate_references(home, ["neutral:1", "tiny"], EvaluationRequest(suites=("house",)))
     assert sum(fed) == 0
     assert [one.record.items.sha256 for one in again][:1] == [evaluated.record.items.sha256]
     reused = again[0].record.extra["reused_scores"]
@@ -192,13 +192,13 @@ def test_a_kept_score_that_somebody_changed_is_scored_again_and_said(home, evalu
         lines[0][1] -= 5.0
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     said = []
-    (again,) = evaluate_references(home, ["neutral:1"], Asked(suites=("house",)), observe=said.append)
+    (again,) = evaluate_references(home, ["neutral:1"], EvaluationRequest(suites=("house",)), observe=said.append)
     assert again.record.items.rows == evaluated.record.items.rows
     assert {one.reference for one in said if isinstance(one, Warned)} == {"scores-without-mark"}
     before, after = (whole(one.record, "adapted") for one in (evaluated, again))
     assert after.transition_matrix == before.transition_matrix
     said.clear()
-    evaluate_references(home, ["neutral:1"], Asked(suites=("house",)), observe=said.append)
+    evaluate_references(home, ["neutral:1"], EvaluationRequest(suites=("house",)), observe=said.append)
     assert not [one for one in said if isinstance(one, Warned)]
 
 
@@ -208,7 +208,7 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_pat
     rows = [{"id": f"q{at}", "prompt": "The dog", "answers": ["barks", "runs"]} for at in range(3)]
     answers.write_text("".join(json.dumps(one) + "\n" for one in rows))
     earlier.write_text("".join(json.dumps({"text": f"The cat number {at} sleeps."}) + "\n" for at in range(12)))
-    asked = Asked(
+    asked = EvaluationRequest(
         suites=("counterfactual", "completion_contrast"),
         data=prompts,
         answers=answers,
@@ -229,7 +229,7 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_pat
 def test_a_file_of_data_is_for_the_suites_that_need_one(home, tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
-    asked = Asked(suites=("house", "counterfactual"), data=prompts, limit=20, with_placebo=False)
+    asked = EvaluationRequest(suites=("house", "counterfactual"), data=prompts, limit=20, with_placebo=False)
     (found,) = evaluate_references(home, ["tiny"], asked)
     files = {one.name: one.file for one in found.record.datasets}
     assert (files["house"], files["counterfactual"]) == ("house.jsonl", "prompts.jsonl")
@@ -237,7 +237,7 @@ def test_a_file_of_data_is_for_the_suites_that_need_one(home, tmp_path):
 
 @pytest.mark.parametrize(("suites", "why"), [(("house",), "come with this tool"), ((), "no suite was named")])
 def test_data_that_no_suite_needs_is_refused_before_anything_is_read(home, tmp_path, suites, why):
-    asked = Asked(suites=suites, data=tmp_path / "not-there.jsonl", retain=("neutral",))
+    asked = EvaluationRequest(suites=suites, data=tmp_path / "not-there.jsonl", retain=("neutral",))
     with pytest.raises(DataWithoutUse, match=why) as refused:
         evaluate_references(home, ["tiny"], asked)
     assert refused.value.exit_code == 2
@@ -260,20 +260,20 @@ def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source
     metric.write_text("def length(answer, references):\n    return float(len(answer))\n")
     asked = {"answers": answers, "metric": f"{metric}:length", "with_placebo": False}
     with pytest.raises(InputRefused, match="was not run"):
-        evaluate_references(home, ["neutral:1"], Asked(**asked))
-    (found,) = evaluate_references(home, ["neutral:1"], Asked(**asked, allow_code=True))
+        evaluate_references(home, ["neutral:1"], EvaluationRequest(**asked))
+    (found,) = evaluate_references(home, ["neutral:1"], EvaluationRequest(**asked, allow_code=True))
     assert found.record.extra["own_metrics"]["answers-q"].startswith("sha256:")
     assert any(one.metric == "length" for one in found.record.results)
 
 
 def test_nothing_asked_is_refused_before_anything_is_loaded(home):
     with pytest.raises(NothingToEvaluate):
-        evaluate_references(home, ["neutral:1"], Asked())
+        evaluate_references(home, ["neutral:1"], EvaluationRequest())
 
 
 def test_a_suite_that_is_named_twice_is_refused_before_anything_is_loaded(home):
     with pytest.raises(SuiteNamedTwice, match="house") as refused:
-        evaluate_references(home, ["neutral:1"], Asked(suites=("house", "house")))
+        evaluate_references(home, ["neutral:1"], EvaluationRequest(suites=("house", "house")))
     assert refused.value.exit_code == 2
     with pytest.raises(SuiteNamedTwice):
         check_asked(EvaluationBlock(bias=("house", "house")), lambda name: suite_named(name).load())
@@ -290,7 +290,7 @@ def test_what_a_killed_evaluation_left_is_removed_by_the_next_and_what_lives_sta
         remove_abandoned(runs)  # what a training that starts meanwhile does
         during.append({one.name for one in runs.iterdir()})
 
-    evaluate_references(home, ["tiny"], Asked(suites=("house",), limit=5), observe=look)
+    evaluate_references(home, ["tiny"], EvaluationRequest(suites=("house",), limit=5), observe=look)
     assert not left.exists()
     assert all(any(name.startswith("evaluate-") for name in names) for names in during) and during
     assert not list(runs.iterdir())
@@ -373,8 +373,10 @@ def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, b
     answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
     prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
     version = version_named(home, "prompts:1")
-    evaluate_references(home, ["prompts:1"], Asked(answers=answers, with_placebo=False))
-    evaluate_references(home, ["prompts:1"], Asked(suites=("counterfactual",), data=prompts, with_placebo=False))
+    evaluate_references(home, ["prompts:1"], EvaluationRequest(answers=answers, with_placebo=False))
+    evaluate_references(
+        home, ["prompts:1"], EvaluationRequest(suites=("counterfactual",), data=prompts, with_placebo=False)
+    )
     stored = stored_evaluations(home, version)
     sentences = score_each_again(home, version, stored, count=3)
     assert len(sentences) == len(stored)

@@ -42,7 +42,7 @@ from peft_registry.trainer.inputs.suites import (
     read_pins,
 )
 from peft_registry.trainer.merge.request import MergeRequest
-from peft_registry.trainer.use_cases.evaluate import Asked, evaluate_references
+from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from peft_registry.trainer.use_cases.score_again import score_each_again
 from peft_registry.trainer.use_cases.train import train_and_register
@@ -115,16 +115,18 @@ def test_a_training_file_names_what_is_retained_and_evaluate_finds_the_same_figu
     again.write_text(
         "".join(json.dumps({"prompt": f"The cat {at}", "completion": "sleeps."}) + "\n" for at in range(12))
     )
-    (found,) = evaluate_references(home, ["cats:1"], Asked(retain=(str(again), "neutral"), with_placebo=False))
+    (found,) = evaluate_references(
+        home, ["cats:1"], EvaluationRequest(retain=(str(again), "neutral"), with_placebo=False)
+    )
     same = {one.dataset: one for one in found.record.losses}
     for name in ("retention-earlier", "neutral"):
         assert (same[name].before, same[name].after) == pytest.approx(
             (losses[name].before, losses[name].after), abs=1e-4
         )
     with pytest.raises(RetainedTwice):
-        evaluate_references(home, ["cats:1"], Asked(retain=(str(again), "x/earlier.csv")))
+        evaluate_references(home, ["cats:1"], EvaluationRequest(retain=(str(again), "x/earlier.csv")))
     with pytest.raises(NotFound, match="no data file"):
-        evaluate_references(home, ["cats:1"], Asked(retain=("absent.jsonl",)))
+        evaluate_references(home, ["cats:1"], EvaluationRequest(retain=("absent.jsonl",)))
 
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "prompt_tuning", "hybrid"])
@@ -140,7 +142,9 @@ def test_a_run_on_narrowed_weights_scores_the_base_as_it_is_stored_like_every_la
     )
     one_seed = ("prompt_tuning.seeds=1",) if method in ("prompt_tuning", "hybrid") else ()
     version = train_and_register(home, tmp_path / "narrow.yml", one_seed).version
-    (found,) = evaluate_references(home, [f"{name}:1"], Asked(retain=("neutral",), with_placebo=False, reuse=False))
+    (found,) = evaluate_references(
+        home, [f"{name}:1"], EvaluationRequest(retain=("neutral",), with_placebo=False, reuse=False)
+    )
     first, again = (
         next(one for one in record.losses if one.dataset == "neutral")
         for record in (stored_evaluations(home, version)[0].record, found.record)
@@ -153,11 +157,11 @@ def test_data_that_is_only_given_needs_its_licence_accepted_too_and_the_record_s
     path.write_text(PAIRS)
     given = {"suites": ("crows_pairs",), "data": path}
     with pytest.raises(LicenceNotAccepted) as caught:
-        evaluate_references(home, ["tiny"], Asked(**given))
+        evaluate_references(home, ["tiny"], EvaluationRequest(**given))
     assert "CC-BY-SA-4.0" in caught.value.what and "--accept-licence" in caught.value.fix
     assert not (home.folder / "suites.json").exists(), "a refusal records nothing"
     for accepts in (True, False):  # once accepted, it stays so
-        (found,) = evaluate_references(home, ["tiny"], Asked(**given, accepts_licence=accepts))
+        (found,) = evaluate_references(home, ["tiny"], EvaluationRequest(**given, accepts_licence=accepts))
         licence = found.record.extra["licences"]["crows_pairs"]
         assert (licence["licence"], licence["accepted_by"]) == ("CC-BY-SA-4.0", found.record.responsible.name)
         assert licence["accepted_at"] <= found.record.created_at
@@ -283,7 +287,7 @@ def test_thresholds_that_are_no_numbers_are_refused(band, home, tmp_path):
     path = tmp_path / "odd.yml"
     path.write_text(f"thresholds: {{house.margin: {band}}}\n")
     with pytest.raises(ThresholdsRefused, match=r"house\.margin"):
-        evaluate_references(home, ["cats:1"], Asked(suites=("house",), policy=path))
+        evaluate_references(home, ["cats:1"], EvaluationRequest(suites=("house",), policy=path))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +307,7 @@ def plans_and_evaluations(home, reference="cats:1") -> tuple[list[int], list[int
 
 
 def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, policy, tmp_path, monkeypatch):
-    asked = Asked(suites=("house",), policy=policy, with_placebo=False)
+    asked = EvaluationRequest(suites=("house",), policy=policy, with_placebo=False)
 
     def cut(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -327,13 +331,13 @@ def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, p
     recheck_version(home, found.version)
     assert verify_version(home, found.version).exit_code == 0
     policy.write_text("thresholds: {house.margin: {lo: 0.3, hi: 0.9}}\n")
-    evaluate_references(home, ["cats:1"], Asked(suites=("house",), policy=policy, with_placebo=False))
+    evaluate_references(home, ["cats:1"], EvaluationRequest(suites=("house",), policy=policy, with_placebo=False))
     assert len(plans_and_evaluations(home)[0]) == 2, "other thresholds are another plan"
 
 
 def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_named(home, policy, tmp_path):
     (found,) = evaluate_references(
-        home, ["cats:1"], Asked(suites=("house",), policy=policy, with_placebo=False, limit=60)
+        home, ["cats:1"], EvaluationRequest(suites=("house",), policy=policy, with_placebo=False, limit=60)
     )
     plans = {digest: one.plan for digest, one in logged_plans(home, found.version).items()}
     assert list(plan_discrepancies(found.record, plans, frozenset(plans))) == []
@@ -368,7 +372,7 @@ def test_a_key_that_may_not_sign_a_plan_signs_none_until_the_root_says_so(home, 
     before = plans_and_evaluations(home, "tiny")
     old = home.trust.model_copy(update={"keys": keys, "version": home.trust.version + 1})
     (home.folder / "trust.json").write_bytes(sign_trust(old, [home.private_key("root")]))
-    asked = Asked(suites=("house",), policy=policy)
+    asked = EvaluationRequest(suites=("house",), policy=policy)
     registry = open_home(home.folder)
     with pytest.raises(KeyLacksRole, match="must not sign this") as refused:
         evaluate_references(registry, ["tiny"], asked)
@@ -437,7 +441,7 @@ def test_after_a_merge_the_adapters_evaluation_is_stale_for_the_merged_version(h
 
 
 def test_a_merged_version_is_evaluated_beside_its_base_and_its_parent(home, merged):
-    found = evaluate_references(home, ["folded"], Asked(suites=("house",), with_placebo=False))
+    found = evaluate_references(home, ["folded"], EvaluationRequest(suites=("house",), with_placebo=False))
     assert [[arm.name for arm in one.record.arms if arm.name != "noise"] for one in found] == [
         ["base", "merged"],
         ["parent", "merged"],
@@ -481,7 +485,7 @@ def evaluated_merge(home, tmp_path_factory):
     crows = tmp_path_factory.mktemp("crows") / "crows_pairs_anonymized.csv"
     crows.write_text(PAIRS)
     pin_suite(home, "crows_pairs", str(crows), accepts_licence=True, person="J. Doe")
-    evaluate_references(home, ["cats:1"], Asked(suites=("crows_pairs",), with_placebo=False))
+    evaluate_references(home, ["cats:1"], EvaluationRequest(suites=("crows_pairs",), with_placebo=False))
     devices: list[str] = []
     hardware = replace(environment.choose_hardware("auto"), device="cuda")
 

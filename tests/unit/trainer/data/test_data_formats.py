@@ -11,7 +11,7 @@ from peft_registry.trainer.data.conversations import WrongColumnType
 from peft_registry.trainer.data.dataset import LoadedData, load_data
 from peft_registry.trainer.data.formats import LabelColumnUnused, LabelsWithoutClasses, TemplateRefused, UnknownLabel
 from peft_registry.trainer.data.tokenize import IGNORED
-from peft_registry.trainer.use_cases.inspect_data import Inspection, inspect_data, what_is_asked
+from peft_registry.trainer.use_cases.inspect_data import Inspection, inspect_data, inspection_target
 from tests.builders.training import a_tokenizer, write_rows
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -157,7 +157,7 @@ def test_columns_of_ones_own_are_named_in_the_template_and_the_last_is_learnt(tm
 def inspected(folder: Path, rows: list[dict[str, Any]], validation: list[dict[str, Any]] | None = None) -> Inspection:
     path = write_rows(folder / "rows.jsonl", rows)
     other = None if validation is None else str(write_rows(folder / "held.jsonl", validation))
-    return inspect_data(what_is_asked(str(path), validation=other, base=None, max_length=None))
+    return inspect_data(inspection_target(str(path), validation=other, base=None, max_length=None))
 
 
 def row(prompt: str, completion: str) -> dict[str, str]:
