@@ -2,7 +2,7 @@
 
 Canonical keys are these fields. Familiar words of other tools are accepted where one word means one thing
 (`schemas/config_aliases.py`) and reported, so that a file can be corrected; everything else unknown is refused.
-Scalars are never coerced: `"8"` is no number, `true` is no integer.
+Scalars are never coerced: `"8"` is not a number, `true` is not an integer.
 """
 
 import re
@@ -187,7 +187,7 @@ class FullBlock(Block):
 
 
 class QuantizationBlock(Block):
-    """How the frozen base is quantised in memory while training."""
+    """How the frozen base is quantized in memory while training."""
 
     type: Literal["nf4", "fp4"] = "nf4"
     double: bool = True
@@ -438,7 +438,7 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
     """What of the file decides the result, in plain JSON types: no name, no reference, no path, no unused block, and not
     how often the state is kept, when the watchdog barks or where the base waits.
 
-    The base and the data are bound by their own identities, not by what they are called; what a run goes on from, by the
+    The base and the data are bound by their own identities, not by what they are called; what a run continues from, by the
     digest that its reference was resolved to before.
     """
     found = _used(config)
@@ -467,13 +467,13 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
 
 
 def check_pattern(pattern: str) -> None:
-    """Return if this is a regular expression that is matched with a name in no time.
+    """Raise unless this is a regular expression whose match with a name always ends quickly.
 
     Backtracking takes exponential time where a group that can match in several ways is repeated, and n^k steps for k
     repetitions in a row.
 
     Raises:
-        ValueError: it is none, or might never end.
+        ValueError: it is not a regular expression, or its match might never end.
     """
     try:
         re.compile(pattern)

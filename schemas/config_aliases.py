@@ -159,7 +159,7 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
         NotAMapping: the document holds no keys.
         UnknownKey, MissingKey, KeyTwice: with the dotted key, and the nearest known one.
         WrongValue: with key, value and what was expected.
-        MalformedReference: `name` names no model, or `base` is no reference.
+        MalformedReference: `name` does not name a model, or `base` is not a reference.
     """
     if not isinstance(raw, dict):
         raise NotAMapping(raw)
@@ -170,7 +170,7 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
         _put(document, canonical, converted)
     _rename_method(document, notes)
     if document.get("method") == "qlora" and document.get("quantization") is None:
-        document["quantization"] = {}  # NF4 with double quantisation, the schema's defaults
+        document["quantization"] = {}  # NF4 with double quantization, the schema's defaults
     _default_learning_rate(document)
     try:
         return TrainingFile.model_validate(_tuples(document)), tuple(dict.fromkeys(notes))

@@ -52,7 +52,7 @@ class Row(Protocol):
 
 
 def check_offload(config: TrainingFile, row: Row) -> None:
-    """Return if the file's run can work on a base that is not all there. Needs no torch.
+    """Raise unless the file's run can work on a base that is not all there. Needs no torch.
 
     Raises:
         OffloadRefused: it cannot, or nothing would be saved.

@@ -46,7 +46,7 @@ def verify(
         console.out_json(outcome.model_dump(mode="json"))
     else:
         _print_checks(outcome)
-        _say_how_to_go_on(outcome, target, trusted=trust is not None)
+        _report_next_command(outcome, target, trusted=trust is not None)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -111,7 +111,7 @@ def _print_checks(outcome: "VerifyOutcome") -> None:
     console.out(console.painted(outcome.verdict, status))
 
 
-def _say_how_to_go_on(outcome: "VerifyOutcome", target: str, *, trusted: bool) -> None:
+def _report_next_command(outcome: "VerifyOutcome", target: str, *, trusted: bool) -> None:
     if outcome.verdict == "broken":
         console.note("fix: do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER")
     elif outcome.verdict == "verified":

@@ -87,7 +87,7 @@ def build_modification_record(
     Args:
         name: the name that the result is registered under.
         manifest: of the result.
-        earlier: every run that this one went on from, and those before it.
+        earlier: every run that this one continued from, and those before it.
         optimiser: what the training loop used, if the training file does not say it.
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
         supersedes: the record that this one corrects.

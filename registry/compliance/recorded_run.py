@@ -109,7 +109,7 @@ def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
 def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = ()) -> Compute:
     """Both FLOP figures as the run recorded them, the inputs of the formula, and the time.
 
-    Where it went on from what `earlier` runs had trained, the figures are of all of them: GL J119-121 count the training of
+    Where it continued from what `earlier` runs had trained, the figures are of all of them: GL J119-121 count the training of
     the weights that something starts from.
     """
     used = run.compute

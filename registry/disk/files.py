@@ -126,7 +126,7 @@ class StatKey:
             raise _unreadable(path, error) from error
 
     def same_content(self, other: "StatKey") -> bool:
-        """Same file, size and modification time; a changed ctime alone (a hard link, permissions) is no edit."""
+        """Same file, size and modification time; a changed ctime alone (a hard link, permissions) is not an edit."""
         return (self.device, self.inode, self.size, self.mtime_ns) == (
             other.device,
             other.inode,
@@ -231,7 +231,7 @@ def read_offered(path: Path, *, max_bytes: int) -> bytes:
     """The whole of a small file that the user names on a command line; a link of theirs is followed.
 
     Raises:
-        OfferedFileRefused: it is no regular file, has more than `max_bytes`, or its links go round in a circle.
+        OfferedFileRefused: it is not a regular file, has more than `max_bytes`, or its links go round in a circle.
         FileMissing, FileChanged, FileUnreadable: as `reading`.
     """
     try:

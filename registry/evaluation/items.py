@@ -78,7 +78,7 @@ class RepeatedItem(InputRefused):
 class Item:
     """One item in one arm. `ll_a`, `ll_b` and `margin` are whole millionths of a nat, so that sums are exact.
 
-    `measure` names what the margin is; it is no column: an item that is derived from readings is never written.
+    `measure` names what the margin is; it is not a column: an item that is derived from readings is never written.
     """
 
     dataset: str

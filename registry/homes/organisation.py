@@ -54,7 +54,7 @@ def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> Org
 
     Raises:
         UnknownProfileKey: an answer to a question that is not asked.
-        ProfileAnswerRefused: an answer that is no text, or not one of those that there are.
+        ProfileAnswerRefused: an answer that is not text, or not one of those that there are.
         ProfileNotAMapping: the answers are not a mapping.
     """
     if not isinstance(answers, Mapping):

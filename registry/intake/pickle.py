@@ -30,7 +30,7 @@ class PickleRefused(InputRefused):
 
 
 def refuse_pickle(path: Path) -> None:
-    """Return when `path` is no pickle.
+    """Raise if `path` is a pickle.
 
     Raises:
         PickleRefused: its extension or its content says pickle.

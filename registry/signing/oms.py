@@ -186,7 +186,7 @@ def verify_bundle(bundle: Bundle, keys: Iterable[PublicKey], *, what: str = "mod
 
 
 def require_ignore_paths(bundle: Bundle, allowed: Sequence[str]) -> None:
-    """Return if the bundle leaves out exactly the allowed paths, in any order.
+    """Raise unless the bundle leaves out exactly the allowed paths, in any order.
 
     Raises:
         UnexpectedIgnorePaths: it leaves out more or less.

@@ -142,11 +142,11 @@ class ObjectStore(Protocol):
         """
 
     def local_path(self, digest: Digest) -> Path | None:
-        """Where an object lies as a file of this machine, to be read and never written; None where it is no file."""
+        """Where an object lies as a file of this machine, to be read and never written; None where it is not a file."""
         ...
 
     def delete(self, digest: Digest) -> None:
-        """Remove the object; one that is not there is no error."""
+        """Remove the object; a missing object is not an error."""
 
     def list(self) -> Iterator[ObjectInfo]:
         """Every object, in no particular order."""

@@ -27,7 +27,7 @@ def parse_entry(proof_text: str) -> LoggedEntry:
     """The log entry of a proof's text.
 
     Raises:
-        MalformedNote, LooseBase64, MalformedJson: it is no proof of a log entry.
+        MalformedNote, LooseBase64, MalformedJson: it is not a proof of a log entry.
     """
     proof = note.parse_proof(proof_text)
     value = read_json(proof.extra or b"", what="the proven log entry")

@@ -76,7 +76,7 @@ def prove(store: LogStore, index: int, checkpoint: str, *, extra: bytes | None =
         NotInLog: the checkpoint does not cover the entry.
         LogTruncated: the checkpoint covers more entries than the store holds.
         LogForked: the checkpoint's root is not the store's.
-        MalformedNote: the text is no checkpoint.
+        MalformedNote: the text is not a checkpoint.
     """
     _, size, root = note.read_unverified(checkpoint)
     _check_prefix(store, size=size, root=root)

@@ -130,7 +130,7 @@ def consistency_proof(old: int, new: int, get_node: GetNode) -> tuple[bytes, ...
 
 
 def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Return if `leaf` (a leaf hash) is entry `index` of the tree with this size and root (RFC 9162 §2.1.3.2).
+    """Raise unless `leaf` (a leaf hash) is entry `index` of the tree with this size and root (RFC 9162 §2.1.3.2).
 
     Take size and root from a signed checkpoint, never from the proof: another size of the same shape may verify too.
 
@@ -157,7 +157,7 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
 
 
 def check_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
-    """Return if the tree of the new size begins with the tree of the old size (RFC 9162 §2.1.4.2).
+    """Raise unless the tree of the new size begins with the tree of the old size (RFC 9162 §2.1.4.2).
 
     Raises:
         ProofRejected: it does not, or a hash has not 32 bytes.

@@ -114,10 +114,10 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
 
 
 def require_name(registry: Registry, name: str, *, is_base: bool) -> None:
-    """Return if a base, or what is none, may be registered under a name; asked before anything is computed for it.
+    """Raise unless a base, or what is not a base, may be registered under a name; asked before anything is computed for it.
 
     Raises:
-        MalformedReference: it is no name.
+        MalformedReference: it is not a name.
         NameOfAnotherKind: it is for the other.
     """
     check_name(name)
@@ -126,7 +126,7 @@ def require_name(registry: Registry, name: str, *, is_base: bool) -> None:
 
 
 def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
-    """Return if the artifact brings the modification record that it needs; a merge is recognised by what it was made from,
+    """Raise unless the artifact brings the modification record that it needs; a merge is recognized by its parents,
     whatever the caller calls it."""
     manifest = artifact.manifest
     folded = sum(parent.role in ("adapter", "model") for parent in manifest.parents)

@@ -140,7 +140,7 @@ def weights_at_hand(layer: Any) -> Iterator[None]:
 
 
 def refuse_what_looks_at_weights(model: Any) -> None:
-    """Return if no adapter of a prepared model changes a weight itself, as those of fused experts do.
+    """Raise if an adapter of a prepared model changes a weight itself, as those of fused experts do.
 
     Raises:
         OffloadRefused: one does.

@@ -4,7 +4,7 @@ that knows bitsandbytes; it works on a CPU too.
 - NF4 with double quantisation stores 4 + 8/64 + 32/(64·256) = 4.127 bits for each weight of a linear layer. Embeddings,
   norms and the output head stay as they are.
 - On CPUs with AVX-512 bf16 instructions bitsandbytes 0.50 repacks a layer at its first evaluation without gradient, for a
-  kernel that has no backward: training goes on with the right loss and without gradients in all layers below. That is
+  kernel that has no backward: training continues with the right loss and without gradients in all layers below. That is
   switched off for every layer here.
 - bitsandbytes would fetch a compiled kernel from the Hub if the package `kernels` were there; it is hidden while importing.
 """

@@ -236,7 +236,7 @@ class _Part:
         return _Part(split, rule, self.located, self.facts, self.reading, self.max_length, self.container)
 
     def check(self) -> None:
-        """Return if a row was taken.
+        """Raise unless a row was taken.
 
         Raises:
             NothingToLearn: none was.

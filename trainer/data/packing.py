@@ -1,4 +1,4 @@
-"""Which rows go into one pack of at most so many tokens: best fit, longest first, so that little room is left.
+"""Which rows go into one pack of a bounded number of tokens: best fit, longest first, so that little room is left.
 
 A pack is rows side by side that do not see each other (`trainer/training/row_attention.py`), never text run together.
 """

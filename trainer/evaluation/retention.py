@@ -46,7 +46,7 @@ def sources_of(paths: Sequence[str]) -> tuple[RetentionSource, ...]:
 
 
 def check_retained(sources: Sequence[RetentionSource], *, locate: Locate) -> None:
-    """Return if every named text is there and can be read: said before training, not after.
+    """Raise unless every named text is there and can be read: before training, not after.
 
     Raises:
         InputRefused, NotFound: as for training data; each kind of bad data has a reference of its own.

@@ -29,7 +29,7 @@ def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest 
 
     Raises:
         ThresholdsRefused: it is not what it should be.
-        UnusableThreshold: a band is no dead band.
+        UnusableThreshold: a band is not a dead band.
         OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
         MalformedYaml: as `peft_registry.registry.intake.yaml.read_yaml`.
     """

@@ -1,4 +1,4 @@
-"""Every training run that something was made from, through merges and through adapters that were gone on from."""
+"""Every training run that something was made from, through merges and through starting adapters."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from peft_registry.schemas.identity import Digest
 
 
 def trained_on(registry: Registry, digests: Iterable[Digest]) -> tuple[TrainedRun, ...]:
-    """The training runs that made these artifacts, and those of all that they were merged from or went on from, each once.
+    """The training runs that made these artifacts, and those of all that they were merged from or continued from, each once.
 
     Raises:
         StatementAltered: as `records_of`.

@@ -58,7 +58,7 @@ class CheckedBase:
         )
 
     def require_unchanged(self) -> None:
-        """Return if the folder holds the very files that were checked: a file more may change what is loaded too.
+        """Raise unless the folder holds the very files that were checked: a file more may change what is loaded too.
 
         Raises:
             BaseChanged: a file was changed, replaced, added or removed.

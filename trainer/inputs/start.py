@@ -1,4 +1,4 @@
-"""The adapter that a training goes on from: found by name, pinned by its digest, checked byte by byte before it is loaded."""
+"""The adapter that a training continues from: found by name, pinned by its digest, checked byte by byte before it is loaded."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -155,7 +155,7 @@ def _config(first: Adapter, results: Sequence[ModuleResult], base: str) -> dict[
 
 
 def require_plain(adapter: Adapter, label: str) -> None:
-    """Return if the adapter is nothing but low-rank factors of linear layers.
+    """Raise unless the adapter is nothing but low-rank factors of linear layers.
 
     Raises:
         NotConcatenable: it is more.

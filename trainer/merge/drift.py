@@ -101,7 +101,7 @@ def gated(found: Divergence, *, dtype: Dtype, floor: Divergence | None) -> Diver
 
 
 def require_within(found: Divergence) -> None:
-    """Return if the gate lets it pass.
+    """Raise unless the gate lets it pass.
 
     Raises:
         FoldErrorTooLarge: it does not.

@@ -41,7 +41,7 @@ class TiedTarget(InputRefused):
 
 
 def require_targets(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:
-    """Return if each target is a module of one of the `kinds`, and none shares its weights with another.
+    """Raise unless each target is a module of one of the `kinds`, and none shares its weights with another.
 
     Args:
         model: the base.
@@ -59,7 +59,7 @@ def require_targets(model: Any, targets: Sequence[str], *, key: str, kinds: tupl
 
 
 def require_modules(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:
-    """Return if each target is a module of one of the `kinds`; arguments as for `require_targets`.
+    """Raise unless each target is a module of one of the `kinds`; arguments as for `require_targets`.
 
     Raises:
         TargetsNotFound.

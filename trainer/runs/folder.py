@@ -143,7 +143,7 @@ def kept_runs(runs: Path) -> tuple[KeptRun, ...]:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run folder holds a state to go on from, of the run or of one of its trials."""
+    """Whether a run folder holds a state to continue from, of the run or of one of its trials."""
     return any((folder / TRAINING).rglob(_CHECKPOINT_NAME))
 
 

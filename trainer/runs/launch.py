@@ -1,7 +1,7 @@
-"""One training in several processes: torchrun starts them, this process waits, goes on with what they left, and registers it.
+"""One training in several processes: torchrun starts them, this process waits, continues with what they left, and registers it.
 
 The workers (`trainer/runs/worker.py`) train and keep checkpoints in the run's folder; they never see the registry. When all of
-them end well the last checkpoint is the trained state, which is gone on from like any other. However this process ends,
+them end well the last checkpoint is the trained state, continued like any other checkpoint. However this process ends,
 none of them stays: they are stopped with it, and each looks whether it is still there.
 """
 
@@ -121,7 +121,7 @@ class Job(Frozen):
     base: BaseRecord
     run_folder: Path
     kept: KeptRun | None  # of the run that is resumed
-    start: Path | None  # the adapter that is gone on from
+    start: Path | None  # the starting adapter
     parent: int  # process id
 
 

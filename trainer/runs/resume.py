@@ -64,7 +64,7 @@ class DataChanged(IntegrityBroken):
 
 
 def require_same(kept: KeptRun, config: TrainingFile, base: Digest) -> None:
-    """Return if the run may go on with this file and this base.
+    """Raise unless the run may continue with this file and this base.
 
     Args:
         kept: the run.

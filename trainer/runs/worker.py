@@ -81,7 +81,7 @@ def _train(job: Job) -> None:
 
 
 def _require_equal(processes: "Processes", base: BaseRecord, data: tuple[DataIdentity, ...]) -> None:
-    """Return if every process stands on this base and read these data.
+    """Raise unless every process loaded this base and read these data.
 
     Raises:
         LaunchRefused: one does not.

@@ -123,7 +123,7 @@ def train(
         autocast: compute matrix products in bf16 although the weights are fp32.
         optimizer: over the trainable parameters; None for plain AdamW. The schedule scales the learning rate of each group.
         layout: how the model takes rows; None to find out.
-        checkpoints: where the state is kept; one that is there is gone on from.
+        checkpoints: where the state is kept; training continues from the newest, where there is one.
         processes: of which this is one.
         observe: hears of each step.
         clock: seconds; for the rate and the total.

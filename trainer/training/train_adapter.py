@@ -94,10 +94,10 @@ def train_adapter(
         base_record: for the context length.
         observe: hears of data, method and each step.
         after_data: called with what the data are, before anything is loaded.
-        checkpoints: where the state is kept, and gone on from.
+        checkpoints: where the state is kept; training continues from the newest.
         processes: of which this is one.
         scratch: for what a base that is offloaded may have to write; whoever made it removes it.
-        start: the folder of the adapter to go on from, checked by the caller.
+        start: the folder of the starting adapter, checked by the caller.
         after_load: called once the weights are in memory: the caller looks again whether the files changed. Weights that
             are offloaded are read again until the model is gone.
         load: gives the base of a folder, `SharedBase.load` where several trainings follow each other; None for `load_base`.

@@ -32,7 +32,7 @@ from peft_registry.trainer.training.row_attention import layout_of
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What every trial has in common. `said` is told of the first prepared model; `checkpoints` keeps the state of a run,
-    where there are several trials in a folder for each; `start` is the folder of the adapter that is gone on from."""
+    where there are several trials in a folder for each; `start` is the folder of the starting adapter."""
 
     config: TrainingFile
     tokenizer: Any  # transformers' PreTrainedTokenizerBase

@@ -1,4 +1,4 @@
-"""When a run has stopped learning: a loss that is no number, that is far above guessing, or that went up and stayed up.
+"""When a run has stopped learning: a loss that is not a number, that is far above guessing, or that went up and stayed up.
 
 Guessing among V tokens has a loss of ln V; what a model knows lies below. A spike means that half of what the last steps
 knew is gone, three steps running: one odd batch is none.
@@ -39,7 +39,7 @@ class LossDiverged(RunFailed):
 
 
 def check_loss(step: int, loss: float, earlier: Sequence[float], *, vocabulary: int, stop_on_spike: bool) -> None:
-    """Return if the run may go on.
+    """Raise unless the run may continue.
 
     Args:
         step: from 1.

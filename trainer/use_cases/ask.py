@@ -86,7 +86,7 @@ def ask(
         reference: a version.
         prompt: of the user.
         against: `base`, or another version; None asks one alone.
-        max_new_tokens: at most so many; a version may stop before.
+        max_new_tokens: the maximum number of new tokens; a version may stop before.
         as_chat: put the prompt into the base's chat template, where it has one.
         observe: hears of the base's check.
 

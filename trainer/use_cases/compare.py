@@ -108,7 +108,7 @@ def compare_methods(
 
     Raises:
         UnknownMethod: a name that is none.
-        InputRefused, NotFound: the file, the base, or for one of the methods what is gone on from are refused.
+        InputRefused, NotFound: the file, the base, or for one of the methods the starting adapter are refused.
         ArmLost: an arm's process died; what was registered stays and is found by the next call.
         NothingCompared: every arm failed.
     """

@@ -1,6 +1,6 @@
 """What a sequence of tasks forgot: the loss on each task after every step, from the signed evaluations and their item tables.
 
-Step k trained on task k and went on from step k − 1; L(k, i) is its loss on the held-out rows of task i, in nats per token.
+Step k trained on task k and continued from step k − 1; L(k, i) is its loss on the held-out rows of task i, in nats per token.
 Forgotten of task i is L(last, i) − L(i, i), paired by row, with a bootstrap interval; above 0 the task got worse. It is the
 backward transfer of Lopez-Paz and Ranzato 2017 (https://arxiv.org/abs/1706.08840), on loss, with the sign turned.
 """
@@ -59,7 +59,7 @@ class Forgetting:
 
 
 def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) -> Forgetting:
-    """The figures of a sequence, in which each version went on from the one before.
+    """The figures of a sequence, in which each version continued from the one before.
 
     Args:
         registry: holds the versions and their evaluations.

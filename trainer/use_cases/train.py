@@ -108,7 +108,7 @@ def train_and_register(
         registry: where.
         config_path: the training file.
         overrides: such as `training.seed=8`.
-        resume: a stopped run to go on with, of this very file, base and data.
+        resume: a stopped run to continue, of this very file, base and data.
         launch: the processes to train in; None for this one.
         comparison: the id of the comparison that the run is an arm of.
         shared: the loaded base that several runs have in common; None for one of this run's own.
@@ -266,7 +266,7 @@ class _Run:
         )
 
     def _start(self) -> Path | None:
-        """The folder of the adapter that is gone on from."""
+        """The folder of the starting adapter."""
         if self.start is None:
             return None
         self.observe(Said("start", f"{self.start.label} {self.start.weights_digest.short}: training goes on from it"))

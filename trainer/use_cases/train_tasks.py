@@ -1,10 +1,10 @@
 """Several tasks on one base: each trained and registered like any run, on a base that is loaded once.
 
-In a sequence each goes on from the adapter of the one before, and what that cost the earlier tasks is measured.
+In a sequence each continues from the adapter of the one before, and what that cost the earlier tasks is measured.
 
 Every task takes the one registration path (`trainer/use_cases/train.py`). A task that is registered already, by an earlier
 call that was cut short or by hand, is taken as it is: its key is what decides a result (configuration, base, data), so nothing
-is trained twice; and a task that was stopped in its middle goes on from its state.
+is trained twice; and a task that was stopped in its middle continues from its state.
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def train_tasks(
         observe: hears of everything.
 
     Raises:
-        CombinationRefused: the tasks follow each other, and the method cannot go on from what it registered.
+        CombinationRefused: the tasks follow each other, and the method cannot continue from what it registered.
         KnownError: as `train_and_register`; tasks that are registered stay, and the next call finds them.
     """
     from peft_registry.trainer.runs.shared_base import SharedBase

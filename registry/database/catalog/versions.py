@@ -57,7 +57,7 @@ class NameOfAnotherKind(Taken):
 
 
 def require_kind(tx: Transaction, name: str, *, is_base: bool) -> None:
-    """Return if a base, or what is none, may be registered under a name: its first version says which of them it is for.
+    """Raise unless a base, or what is not a base, may be registered under a name: its first version says which of them it is for.
 
     Raises:
         NameOfAnotherKind: it is for the other.

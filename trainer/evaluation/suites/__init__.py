@@ -222,7 +222,7 @@ def suite_named(name: str) -> Suite:
 
 
 def check_asked(asked: EvaluationBlock, load: LoadSuite) -> None:
-    """Return if the suites and figures that a training file asks for can be measured: said before, not after, training.
+    """Raise unless the suites and figures that a training file asks for can be measured: before training, not after.
 
     Raises:
         UnknownSuite, SuiteFileNeeded, OtherSuiteFile: under `bias`.
@@ -238,7 +238,7 @@ def check_asked(asked: EvaluationBlock, load: LoadSuite) -> None:
 
 
 def require_once(names: Sequence[str]) -> None:
-    """Return if no suite is named twice.
+    """Raise if a suite is named twice.
 
     Raises:
         SuiteNamedTwice: one is.

@@ -126,7 +126,7 @@ def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Dig
 
 
 def require_text(suite: str, file: str, row: int, value: dict[str, Any], columns: Sequence[str]) -> None:
-    """Return if the columns are there and hold text.
+    """Raise unless the columns are there and hold text.
 
     Raises:
         MalformedSuite: one is missing or holds something else.
