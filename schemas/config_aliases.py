@@ -35,7 +35,7 @@ from peft_registry.schemas.suggestions import closest, did_you_mean
 _MAX_SHOWN = 60
 
 
-class UnknownKey(InputRefused):
+class UnknownSetting(InputRefused):
     reference = "unknown-setting"
     what = "the training file has an unknown key `{key}`"
     why = "a key that nothing reads is a spelling mistake, or belongs to another tool"
@@ -157,7 +157,7 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
 
     Raises:
         NotAMapping: the document holds no keys.
-        UnknownKey, MissingKey, KeyTwice: with the dotted key, and the nearest known one.
+        UnknownSetting, MissingKey, KeyTwice: with the dotted key, and the nearest known one.
         WrongValue: with key, value and what was expected.
         MalformedReference: `name` does not name a model, or `base` is not a reference.
     """
@@ -280,7 +280,7 @@ def _refusal(error: ErrorDetails) -> InputRefused:
     location = [str(part) for part in error["loc"] if _is_key(str(part))]
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return UnknownKey(key, nearest=_nearest(location), known=_siblings(location))
+        return UnknownSetting(key, nearest=_nearest(location), known=_siblings(location))
     if error["type"] == "missing":
         return MissingKey(key)
     if key == "method":

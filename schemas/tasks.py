@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from peft_registry.schemas.config import AUTO_VALIDATION_FRACTION, RetentionSource, TrainingFile
-from peft_registry.schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
+from peft_registry.schemas.config_aliases import MissingKey, UnknownSetting, WrongValue, parse_training_file
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import check_name
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -84,7 +84,7 @@ def tasks_of(raw: Any) -> tuple[str, ...]:
     """The names of the tasks that the value of a YAML document holds, in its order; none where it has `data`.
 
     Raises:
-        MissingKey, UnknownKey, WrongValue: a task is not as it should be, with its dotted key.
+        MissingKey, UnknownSetting, WrongValue: a task is not as it should be, with its dotted key.
         MalformedName: its name cannot be part of a version's name.
         DataAndTasks: the file has data besides.
         TaskTwice: two tasks have one name.
@@ -185,7 +185,7 @@ def _name_of(at: int, task: Any) -> str:
         raise WrongValue(where, task, expected="a block with `name` and `data`")
     for key in task:
         if key not in _KEYS:
-            raise UnknownKey(f"{where}.{key}", nearest=closest(str(key), _KEYS), known=_KEYS)
+            raise UnknownSetting(f"{where}.{key}", nearest=closest(str(key), _KEYS), known=_KEYS)
     for key in _KEYS:
         if key not in task:
             raise MissingKey(f"{where}.{key}")

@@ -18,7 +18,7 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|!#])")
 
 
 @dataclass(frozen=True, slots=True)
-class Completeness:
+class FilledCount:
     """How many fields of the modification record are filled."""
 
     filled: int
@@ -35,7 +35,7 @@ def describe(
     run: RunRecord | None,
     merge: MergeRecord | None,
     evaluation: EvaluationRecord | None,
-    completeness: Completeness | None,
+    completeness: FilledCount | None,
     base: Version | None,
     report: str | None,
     recalled: bool,
@@ -80,7 +80,7 @@ def _what(version: Version) -> str:
 
 
 def _facts(
-    version: Version, run: RunRecord | None, completeness: Completeness | None, base: Version | None, signer: str | None
+    version: Version, run: RunRecord | None, completeness: FilledCount | None, base: Version | None, signer: str | None
 ) -> list[tuple[str, str]]:
     facts = [("Manifest", f"`{version.manifest_digest}`"), ("Weights", f"`{version.weights_digest}`")]
     if base is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.description import Completeness
+from peft_registry.registry.mlflow.description import FilledCount
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import MirrorRoute
@@ -92,7 +92,7 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
     filled = None
     if records.modification is not None:
         counted = completeness(records.modification)
-        filled = Completeness(filled=counted.filled, total=counted.total)
+        filled = FilledCount(filled=counted.filled, total=counted.total)
     parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
     report = None if version.kind == "base" else _report(registry, version, records)
     return project_version(

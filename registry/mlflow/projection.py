@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from peft_registry.registry.mlflow.description import Completeness, describe, signed_by
+from peft_registry.registry.mlflow.description import FilledCount, describe, signed_by
 from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
     DatasetUse,
@@ -147,7 +147,7 @@ def project_version(
     report: Content | None,
     card: bytes | None,
     statements: Sequence[StoredStatement],
-    completeness: Completeness | None,
+    completeness: FilledCount | None,
     merge: MergeRecord | None = None,
     base: Version | None = None,
     parents: tuple[Digest, ...] = (),
@@ -273,7 +273,7 @@ def _version_tags(
     version: Version,
     evaluation: EvaluationRecord | None,
     statements: Sequence[StoredStatement],
-    completeness: Completeness | None,
+    completeness: FilledCount | None,
     signer: str | None,
 ) -> Pairs:
     kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})

@@ -3,7 +3,7 @@
 import html
 from typing import Any
 
-from peft_registry.registry.mlflow.description import Completeness
+from peft_registry.registry.mlflow.description import FilledCount
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
@@ -255,7 +255,7 @@ def a_projection(version: Version | None = None, **changes: Any) -> Projection:
         "report": Content.of(a_report(version.label)),
         "card": b"# gsm8k-tutor\n\nA small adapter.\n",
         "statements": tuple(a_statement(version.manifest_digest, kind) for kind in ("registration", "provenance")),
-        "completeness": Completeness(38, 61),
+        "completeness": FilledCount(38, 61),
         "base": a_base(),
         "parents": (digest("manifest base"),),
     }

@@ -55,7 +55,7 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
         NotATrainingFile: a folder, a device, or far too large.
         MalformedYaml: the file or an override's value is no strict YAML.
         MalformedOverride: no key or no equals sign.
-        UnknownKey, WrongValue, MissingKey, KeyTwice, MalformedReference: as `parse_training_file`.
+        UnknownSetting, WrongValue, MissingKey, KeyTwice, MalformedReference: as `parse_training_file`.
         SeveralTasks, NoSuchTask, DataAndTasks, TaskTwice: as `parse_task`.
     """
     config, notes = parse_task(_read(path, overrides), [parse_override(text) for text in overrides])

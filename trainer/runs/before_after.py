@@ -31,7 +31,7 @@ class QuestionsOfFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class EvaluatedRun:
     """The evidence record, the item table that it is bound to, and the held-out loss."""
 
     record: EvaluationRecord
@@ -52,7 +52,7 @@ def evaluate_before_after(
     conditions: EvaluationConditions,
     base_model: Any | None = None,
     observe: Observe = ignore,
-) -> Evaluated:
+) -> EvaluatedRun:
     """Score both arms from the same loaded weights.
 
     Args:
@@ -83,7 +83,7 @@ def evaluate_before_after(
         conditions,
         observe=observe,
     )
-    evaluated = Evaluated(outcome.record, outcome.items)
+    evaluated = EvaluatedRun(outcome.record, outcome.items)
     names = {HELD_OUT, *(f"{PREFIX}{one.label}" for one in config.evaluation.retention)}
     if any(one.ships for one in config.evaluation.retention):
         names.add(NEUTRAL)

@@ -18,7 +18,7 @@ from peft_registry.trainer.differences.facts import Fact, facts_of
 from peft_registry.trainer.differences.weights import ModuleDifference, Side, compare_weights
 
 
-class Comparison(Frozen):
+class VersionComparison(Frozen):
     """Two versions side by side. `weights_note` says how weights were compared, or why they were not."""
 
     first: str
@@ -58,7 +58,7 @@ class Comparison(Frozen):
             yield f"{'':<14} {one.name:<{longest}}  relative norm {relative:<9}{cosine}{spectral}".rstrip()
 
 
-def compare_versions(registry: Registry, first: str, second: str, *, observe: Observe = ignore) -> Comparison:
+def compare_versions(registry: Registry, first: str, second: str, *, observe: Observe = ignore) -> VersionComparison:
     """What is different between the versions that two references mean.
 
     Raises:
@@ -71,7 +71,7 @@ def compare_versions(registry: Registry, first: str, second: str, *, observe: Ob
     )
     with tempfile.TemporaryDirectory(prefix="registry-diff-") as scratch:
         modules, note = compare_weights(registry, one, other, Path(scratch), observe)
-    return Comparison(
+    return VersionComparison(
         first=one.version.label,
         second=other.version.label,
         facts=facts_of(registry, one, other),

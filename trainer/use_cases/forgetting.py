@@ -35,7 +35,7 @@ class StepNotMeasured(NotChecked):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TaskStep:
     """One version of a sequence: the task that it was trained on, and its loss on each task."""
 
     task: str
@@ -48,7 +48,7 @@ class Forgetting:
     """Losses of the base and after each step; of each task but the last, the loss when it was learnt and in the end."""
 
     base: dict[str, float]
-    steps: tuple[Step, ...]
+    steps: tuple[TaskStep, ...]
     forgotten: tuple[LossComparison, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
     tasks = [task for task, _ in trained]
     records = _on_the_same_rows([(version.label, _measured(registry, version, tasks)) for _, version in trained], tasks)
     steps = tuple(
-        Step(task, version.label, {one: _loss(record, one).after for one in tasks})
+        TaskStep(task, version.label, {one: _loss(record, one).after for one in tasks})
         for (task, version), record in zip(trained, records, strict=True)
     )
     forgotten = []

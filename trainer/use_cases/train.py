@@ -56,7 +56,7 @@ from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_traini
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.forward_passes import Passes
-    from peft_registry.trainer.runs.before_after import Evaluated, QuestionsOfFile
+    from peft_registry.trainer.runs.before_after import EvaluatedRun, QuestionsOfFile
     from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
 
@@ -355,7 +355,7 @@ class _Run:
         return [lost, *([changed] if changed else [])]
 
     def _run_record(
-        self, trained: "Trained", manifest: Manifest, evaluated: "Evaluated", passes: "Passes"
+        self, trained: "Trained", manifest: Manifest, evaluated: "EvaluatedRun", passes: "Passes"
     ) -> RunRecord:
         from peft_registry.trainer.costs.compute import compute_record
         from peft_registry.trainer.machine.environment import describe_environment
@@ -435,7 +435,7 @@ class _Run:
         return record
 
     def _product(
-        self, manifest: Manifest, run: RunRecord, evaluated: "Evaluated", modification: ModificationRecord
+        self, manifest: Manifest, run: RunRecord, evaluated: "EvaluatedRun", modification: ModificationRecord
     ) -> Product:
         card = model_card(
             name=self.config.name,

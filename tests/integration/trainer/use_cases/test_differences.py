@@ -15,7 +15,7 @@ from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.trainer.differences.weights import ModuleDifference
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.methods import hybrid
-from peft_registry.trainer.use_cases.diff import Comparison, compare_versions
+from peft_registry.trainer.use_cases.diff import VersionComparison, compare_versions
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from tests.builders.homes import a_home
 from tests.builders.merge import load, register_adapter, unmerged, write_adapter
@@ -55,7 +55,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, 
         yield registry, folder
 
 
-def compared(place: tuple[Registry, Path], first: str, second: str) -> tuple[Comparison, dict[str, ModuleDifference]]:
+def compared(
+    place: tuple[Registry, Path], first: str, second: str
+) -> tuple[VersionComparison, dict[str, ModuleDifference]]:
     found = compare_versions(place[0], first, second)
     json.dumps(found.to_json(), allow_nan=False)
     assert "\n".join(found.lines())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peft_registry.schemas.config import TrainingFile, config_identity
-from peft_registry.schemas.config_aliases import MissingKey, UnknownKey, WrongValue, parse_training_file
+from peft_registry.schemas.config_aliases import MissingKey, UnknownSetting, WrongValue, parse_training_file
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import MalformedName
 from peft_registry.schemas.tasks import DataAndTasks, NoSuchTask, SeveralTasks, TaskTwice, parse_task, tasks_of
@@ -60,7 +60,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[KnownError], str]] = {
     "no data": ({"tasks": [{"name": "sums"}]}, MissingKey, "`tasks.0.data`"),
     "a number": ({"tasks": [{"name": 3, "data": ROWS}]}, WrongValue, "`tasks.0.name`"),
     "no name of a version": ({"tasks": [{"name": "../up", "data": ROWS}]}, MalformedName, "../up"),
-    "spelling": ({"tasks": [{"name": "sums", "dat": ROWS}]}, UnknownKey, "`tasks.0.dat`"),
+    "spelling": ({"tasks": [{"name": "sums", "dat": ROWS}]}, UnknownSetting, "`tasks.0.dat`"),
     "data besides": ({"data": ROWS}, DataAndTasks, "`data`"),
     "data of another tool besides": ({"val_set_size": 0.1}, DataAndTasks, "`val_set_size`"),
 }
@@ -137,7 +137,7 @@ def test_a_split_is_told_by_fraction_and_seed_together() -> None:
 
 
 def test_bad_data_of_a_task_name_their_key() -> None:
-    with pytest.raises(UnknownKey, match=r"data\.train\.rowz"):
+    with pytest.raises(UnknownSetting, match=r"data\.train\.rowz"):
         parse_task(a_file(tasks=[{"name": "sums", "data": {"train": {"path": "a", "rowz": 1}}}]), [("task", "sums")])
 
 

@@ -17,7 +17,7 @@ from peft_registry.schemas.config_aliases import (
     KeyTwice,
     MissingKey,
     NotAMapping,
-    UnknownKey,
+    UnknownSetting,
     WrongValue,
     known_keys,
     parse_training_file,
@@ -146,7 +146,7 @@ UNKNOWN = {
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_an_unknown_key_is_named_with_its_path_and_the_nearest(case):
     changes, key, nearest = UNKNOWN[case]
-    with pytest.raises(UnknownKey) as caught:
+    with pytest.raises(UnknownSetting) as caught:
         parse_training_file(MINIMAL | changes)
     assert f"`{key}`" in caught.value.what
     assert caught.value.reference == "unknown-setting"
@@ -276,7 +276,7 @@ def test_what_is_retained_is_named_by_a_path_alone_or_by_a_block():
 def test_two_retained_texts_of_one_name_and_a_misspelt_key_are_refused():
     with pytest.raises(WrongValue, match="retention"):
         parse_training_file(MINIMAL | {"evaluation": {"retention": ["a/rows.jsonl", "b/rows.csv"]}})
-    with pytest.raises(UnknownKey) as caught:
+    with pytest.raises(UnknownSetting) as caught:
         parse_training_file(MINIMAL | {"evaluation": {"retention": [{"path": "a.jsonl", "colums": {}}]}})
     assert "evaluation.retention.0.colums" in caught.value.what and "evaluation.retention.columns" in caught.value.fix
 
