@@ -93,7 +93,7 @@ def reading_problem(value: Mapping[str, Any]) -> str | None:
     if not len(labels) == len(values) == len(tokens):
         return "labels, values and tokens have different lengths"
     if correct is not None and not (type(correct) is int and 0 <= correct < len(labels)):
-        return "correct is no place among the labels"
+        return "correct is not a position among the labels"
     return None
 
 

@@ -118,7 +118,7 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
     if type(figures) is not int or not 1 <= figures <= FIGURES:
         raise UnusablePlan(f"its figures are of edition {figures!r}, and this tool computes those up to {FIGURES}")
     if type(lms) not in (int, float) or type(acc) not in (int, float):
-        raise UnusablePlan("a limit of lost capability is no number")
+        raise UnusablePlan("a limit of lost capability is not a number")
     return StatisticsPlan(
         thresholds=record.protocol.thresholds,
         before=before,

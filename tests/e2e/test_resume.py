@@ -135,7 +135,7 @@ def test_without_resume_a_new_run_says_that_one_waits_and_supersedes_it_when_it_
 ) -> None:
     waiting = state_of_the_run(killed)["run_id"]
     done = warm(*TRAIN, cwd=killed).ok()
-    assert f"`registry train --resume {waiting[:12]}` goes on with it" in done.err
+    assert f"`registry train --resume {waiting[:12]}` continues it" in done.err
     assert list((killed / ".registry" / "runs").iterdir()) == []
     assert warm("train", "--resume", cwd=killed).code == 7
     refused = warm("train", "example/train.yml", "--resume", cwd=killed)

@@ -99,8 +99,8 @@ class Launch:
         """
         if resumed and self.nnodes > 1:
             raise LaunchRefused(
-                "a run is resumed on one machine, the one that kept its state; without --nnodes it goes on with as many "
-                "processes there"
+                "a run is resumed on one machine, the one that kept its state; without --nnodes it continues there "
+                "with as many processes"
             )
         return self
 

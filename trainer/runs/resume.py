@@ -156,11 +156,11 @@ def report_resumable_runs(runs: Path, observe: Observe, *, name: str, file: Path
     how = f"failed ({newest.why})" if newest.status == "failed" else "was stopped"
     text = f"a run of {newest.name} {how} after step {newest.step} of {newest.steps or '?'}{more}: "
     observe(
-        Warned("resumable", f"{text}`registry train --resume {newest.run_id[:12]}` goes on with it; this starts anew")
+        Warned("resumable", f"{text}`registry train --resume {newest.run_id[:12]}` continues it; this starts a new run")
     )
 
 
 def report_resume_command(runs: Path, stopped: KeptRun, observe: Observe) -> None:
     """Tell that a run that is being stopped left a state, where it did."""
     if any(run.run_id == stopped.run_id for run in kept_runs(runs)):
-        observe(Warned("resumable", f"`registry train --resume {stopped.run_id[:12]}` goes on with this run"))
+        observe(Warned("resumable", f"`registry train --resume {stopped.run_id[:12]}` continues this run"))

@@ -269,7 +269,7 @@ class _Run:
         """The folder of the starting adapter."""
         if self.start is None:
             return None
-        self.observe(Said("start", f"{self.start.label} {self.start.weights_digest.short}: training goes on from it"))
+        self.observe(Said("start", f"{self.start.label} {self.start.weights_digest.short}: training continues from it"))
         return fetched(self.registry, self.start, self.folder / "start").resolve()
 
     def _questions(self, trained: "Trained") -> "QuestionsOfFile":

@@ -103,7 +103,7 @@ def _row(value: dict[str, Any], number: int, file: str) -> SuiteRow:
     require_text("bbq", file, number, value, _COLUMNS)
     place, info = value.get("example_id"), value.get("answer_info")
     if type(place) is not int or type(value.get("label")) is not int or not 0 <= value["label"] <= 2:
-        raise MalformedSuite("bbq", file, number, "example_id or label is no number that fits")
+        raise MalformedSuite("bbq", file, number, "example_id or label is not a number in range")
     if value["context_condition"] not in ("ambig", "disambig") or value["question_polarity"] not in ("neg", "nonneg"):
         raise MalformedSuite("bbq", file, number, "its condition or polarity is an unknown label")
     if not isinstance(info, dict) or not all(isinstance(info.get(f"ans{at}"), list) for at in range(3)):

@@ -175,7 +175,7 @@ def _contrast(value: dict[str, Any], number: int, file: str) -> SuiteRow:
             or not completions
             or not all(isinstance(c, str) and c for c in completions)
         ):
-            raise MalformedSuite(CONTRAST.name, file, number, f"{kind} is no list of completions")
+            raise MalformedSuite(CONTRAST.name, file, number, f"{kind} is not a list of completions")
         for side in ("a", "b"):
             labels += [f"{kind} {side}"] * len(completions)
             requests += [Request(value[f"prompt_{side}"], one) for one in completions]
