@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:  # noqa: PLR0911  one answer for each way in which a command ends
     """Run one command and return its exit code."""
     # before anything can import them: no telemetry, and no network where the caller did not ask for it
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -169,6 +169,8 @@ def run(arguments: list[str]) -> int:
         return _refused(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
+    except SystemExit as ended:  # typer ends the program itself after it has installed a completion
+        return ended.code if isinstance(ended.code, int) else 0
     except BrokenPipeError:
         # the reader left; keep the interpreter from complaining while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -174,7 +174,7 @@ def test_the_command_repeated_trains_nothing_and_says_the_same(
     assert run(["train", str(trained.sequence), "--home", str(trained.home), "--no-mirror"]) == 0
     shown = capsys.readouterr().out
     assert "after second" in shown
-    assert "first, when it was learnt → in the end:" in shown
+    assert "first, when it was learned → in the end:" in shown
 
 
 class Stopped(Exception):

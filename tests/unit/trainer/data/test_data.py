@@ -229,7 +229,7 @@ BAD_FILES: dict[str, tuple[Any, str, type[KnownError], str]] = {
         WrongColumnType,
         "surrogate",
     ),
-    "one row": (bad(GOOD), "rows.jsonl", TooFewRows, "1 row"),
+    "one row": (bad(GOOD), "rows.jsonl", TooFewRows, "too few (1)"),
     "all too long": (bad(row(prompt=SECRET * 5, completion="x") * 3), "rows.jsonl", NothingToLearn, "max_length"),
     "chat without template": (
         bad(row(messages=[{"role": "assistant", "content": SECRET}]) * 2),
