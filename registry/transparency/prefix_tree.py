@@ -1,0 +1,232 @@
+"""A Merkle prefix tree: one root over many (key, value) pairs, with short proofs of what a key maps to, or that it maps to nothing.
+
+Pure, as `merkle.py` beside it: it reads nodes through a function and gives back the nodes that change. Keys are the 32 bytes of
+a SHA-256, so that paths are balanced whatever people call things; a pair stands at the shallowest place that no other key
+shares, and a path is log2(n) steps long on average.
+
+    empty subtree   32 zero bytes
+    one pair        SHA-256(0x02 || key || SHA-256(value))
+    more            SHA-256(0x03 || left || right), left being the keys whose next bit is 0
+
+A pair and a branch are hashed with other first bytes than the entries and nodes of the log (RFC 9162 has 0x00 and 0x01), so
+that no hash of one tree can stand for one of the other.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from peft_registry.schemas.errors import IntegrityBroken
+
+HASH_BYTES = 32
+KEY_BITS = 256
+EMPTY = bytes(HASH_BYTES)
+
+
+class PathRejected(IntegrityBroken):
+    reference = "path-rejected"
+    what = "a path does not lead to the signed root of what the log says in the end"
+    why = "{reason}"
+    fix = "keep what was presented as evidence, and compare with a checkpoint of this log that was kept elsewhere"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What stands at the end of a path: 32 bytes of key, and the SHA-256 of the value."""
+
+    key: bytes
+    value_hash: bytes
+
+    @property
+    def hash(self) -> bytes:
+        return hashlib.sha256(b"\x02" + self.key + self.value_hash).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The hash over two subtrees of which at least one holds more than nothing."""
+
+    hash: bytes
+
+
+Node = Pair | Branch
+Position = tuple[int, int]
+"""(depth, the first `depth` bits of the keys below as a number); the root is (0, 0)."""
+GetNode = Callable[[Position], Node | None]
+"""The node at a position; None where the subtree is empty, and below a pair."""
+ROOT: Position = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The way from the root to where a key stands, or would stand.
+
+    `siblings` are the hashes beside the way, from the root down. `end` is the pair found there: of the key itself, of another
+    key that shares the bits so far (then the key maps to nothing), or None for an empty place (likewise).
+    """
+
+    siblings: tuple[bytes, ...]
+    end: Pair | None
+
+
+def hash_of(value: bytes) -> bytes:
+    """The SHA-256 of a value's bytes."""
+    return hashlib.sha256(value).digest()
+
+
+def root_hash(get_node: GetNode) -> bytes:
+    """The root as the nodes state it."""
+    return _hash_at(ROOT, get_node)
+
+
+def path_to(key: bytes, get_node: GetNode) -> Path:
+    """The path of a key through the stored nodes. What it proves is judged by `check_path`, against a signed root."""
+    siblings: list[bytes] = []
+    position = ROOT
+    while isinstance(node := get_node(position), Branch):
+        depth, prefix = position
+        bit = _bit(key, depth)
+        siblings.append(_hash_at((depth + 1, prefix << 1 | bit ^ 1), get_node))
+        position = (depth + 1, prefix << 1 | bit)
+    return Path(tuple(siblings), node)
+
+
+def check_path(key: bytes, value: bytes | None, path: Path, root: bytes) -> None:
+    """Raise unless the path proves that `key` maps to `value`, or to nothing where `value` is None.
+
+    Raises:
+        PathRejected: it proves something else, or leads to another root.
+    """
+    depth = len(path.siblings)
+    if len(key) != HASH_BYTES or depth > KEY_BITS or any(len(sibling) != HASH_BYTES for sibling in path.siblings):
+        raise PathRejected("its key or its hashes have a wrong length")
+    end = path.end
+    if end is not None and (len(end.key) != HASH_BYTES or len(end.value_hash) != HASH_BYTES):
+        raise PathRejected("the pair at its end has a wrong length")
+    _require_meaning(key, value, end, depth)
+    computed = _fold(key, path)
+    if computed != root:
+        raise PathRejected(f"it leads to {computed.hex()}, signed is {root.hex()}")
+
+
+def changed_nodes(pairs: Iterable[tuple[bytes, bytes]], get_node: GetNode, *, root: bytes) -> dict[Position, Node]:
+    """The nodes to write so that each key maps to its value (bytes) from now on; later pairs win.
+
+    Every path that is changed is first folded to the root that it must have had: a tree that somebody edited is never built on.
+
+    Args:
+        pairs: (32 bytes of key, value).
+        get_node: the nodes as stored.
+        root: the root that was signed over them.
+
+    Raises:
+        PathRejected: the stored nodes do not lead to `root`.
+    """
+    changed: dict[Position, Node] = {}
+
+    def current(position: Position) -> Node | None:
+        return changed[position] if position in changed else get_node(position)
+
+    for key, value in pairs:
+        path = path_to(key, current)
+        folded = _fold(key, path)
+        if folded != root:
+            raise PathRejected(f"the stored nodes lead to {folded.hex()}, signed is {root.hex()}")
+        changed |= _with_pair(Pair(key, hash_of(value)), path)
+        root = _hash_at(ROOT, current)
+    return changed
+
+
+def tree_of(values: Mapping[bytes, bytes]) -> dict[Position, Node]:
+    """All nodes of the tree over these pairs, from nothing: what a stored tree is compared with."""
+    nodes: dict[Position, Node] = {}
+    _build(sorted((key, hash_of(value)) for key, value in values.items()), ROOT, nodes)
+    return nodes
+
+
+def _build(pairs: list[tuple[bytes, bytes]], position: Position, nodes: dict[Position, Node]) -> bytes:
+    """Write the subtree over sorted pairs that share the position's bits; returns its hash."""
+    if not pairs:
+        return EMPTY
+    if len(pairs) == 1:
+        pair = Pair(*pairs[0])
+        nodes[position] = pair
+        return pair.hash
+    depth, prefix = position
+    split = next((number for number, (key, _) in enumerate(pairs) if _bit(key, depth)), len(pairs))
+    left = _build(pairs[:split], (depth + 1, prefix << 1), nodes)
+    right = _build(pairs[split:], (depth + 1, prefix << 1 | 1), nodes)
+    branch = Branch(_branch_hash(left, right))
+    nodes[position] = branch
+    return branch.hash
+
+
+def _with_pair(pair: Pair, path: Path) -> dict[Position, Node]:
+    """The nodes along a path once `pair` stands at its end, beside what stood there."""
+    depth = len(path.siblings)
+    nodes: dict[Position, Node] = {}
+    other = path.end
+    if other is None or other.key == pair.key:
+        nodes[_position(pair.key, depth)] = pair
+        subtree = pair.hash
+    else:
+        fork = next(at for at in range(depth, KEY_BITS) if _bit(pair.key, at) != _bit(other.key, at))
+        nodes[_position(pair.key, fork + 1)] = pair
+        nodes[_position(other.key, fork + 1)] = other
+        subtree = _ordered(pair.key, fork, pair.hash, other.hash)
+        nodes[_position(pair.key, fork)] = Branch(subtree)
+        for at in range(fork - 1, depth - 1, -1):  # the bits that both share: nothing stands beside them
+            subtree = _ordered(pair.key, at, subtree, EMPTY)
+            nodes[_position(pair.key, at)] = Branch(subtree)
+    for at in range(depth - 1, -1, -1):
+        subtree = _ordered(pair.key, at, subtree, path.siblings[at])
+        nodes[_position(pair.key, at)] = Branch(subtree)
+    return nodes
+
+
+def _require_meaning(key: bytes, value: bytes | None, end: Pair | None, depth: int) -> None:
+    """Raise unless the end of the path says what is claimed of the key."""
+    if value is not None:
+        if end is None or end.key != key:
+            raise PathRejected("it ends elsewhere: the key maps to nothing")
+        if end.value_hash != hash_of(value):
+            raise PathRejected("the key maps to another value")
+        return
+    if end is None:
+        return
+    if end.key == key:
+        raise PathRejected("the key maps to a value, and none was presented")
+    if _position(end.key, depth) != _position(key, depth):
+        raise PathRejected("the pair at its end belongs to another path")
+
+
+def _fold(key: bytes, path: Path) -> bytes:
+    """The root that a path leads to."""
+    computed = EMPTY if path.end is None else path.end.hash
+    for depth in range(len(path.siblings) - 1, -1, -1):
+        computed = _ordered(key, depth, computed, path.siblings[depth])
+    return computed
+
+
+def _ordered(key: bytes, depth: int, own: bytes, beside: bytes) -> bytes:
+    """The branch over the subtree on the key's way and the one beside it."""
+    return _branch_hash(beside, own) if _bit(key, depth) else _branch_hash(own, beside)
+
+
+def _branch_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x03" + left + right).digest()
+
+
+def _hash_at(position: Position, get_node: GetNode) -> bytes:
+    node = get_node(position)
+    return EMPTY if node is None else node.hash
+
+
+def _bit(key: bytes, depth: int) -> int:
+    return key[depth >> 3] >> (7 - (depth & 7)) & 1
+
+
+def _position(key: bytes, depth: int) -> Position:
+    return depth, int.from_bytes(key, "big") >> (KEY_BITS - depth)
