@@ -181,6 +181,14 @@ class Registry:
         path = self.folder / "checkpoints" / "latest"
         return _read(path).decode("utf-8", "replace") if path.exists() else None
 
+    def remembered_checkpoints(self) -> tuple[tuple[str, str], ...]:
+        """(file name, text) of every checkpoint kept outside the database, by name."""
+        folder = self.folder / "checkpoints"
+        if not folder.is_dir():
+            return ()
+        paths = sorted(path for path in folder.iterdir() if path.name == "latest" or path.name.isdigit())
+        return tuple((path.name, _read(path).decode("utf-8", "replace")) for path in paths)
+
     def remember_checkpoint(self, text: str, size: int) -> None:
         """Keep a checkpoint outside the database, by size and as the latest."""
         folder = self.folder / "checkpoints"

@@ -77,20 +77,43 @@ def root_from_nodes(size: int, get_node: GetNode) -> bytes:
     return _range_root(0, size, get_node) if size else EMPTY_ROOT
 
 
+class Growing:
+    """A tree that grows entry by entry from leaf hashes alone, with log2(n) hashes in memory."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._complete: list[
+            bytes
+        ] = []  # the roots of the complete subtrees that cover the entries so far, largest first
+
+    def append(self, leaf: bytes) -> list[Node]:
+        """Add a leaf hash; returns it and the subtrees that it completes, as `nodes_for_append` does."""
+        index = self.size
+        node = leaf
+        nodes = [(0, index, leaf)]
+        for level in range(1, _trailing_ones(index) + 1):
+            node = node_hash(self._complete.pop(), node)
+            nodes.append((level, index >> level, node))
+        self._complete.append(node)
+        self.size += 1
+        return nodes
+
+    def root(self) -> bytes:
+        """The root over the entries so far; `EMPTY_ROOT` for none."""
+        if not self._complete:
+            return EMPTY_ROOT
+        root = self._complete[-1]
+        for node in reversed(self._complete[:-1]):
+            root = node_hash(node, root)
+        return root
+
+
 def root_of(leaves: Iterable[bytes]) -> bytes:
-    """The root recomputed from the entries' bytes alone, in one pass with log2(n) hashes in memory."""
-    pending: list[bytes] = []
-    for index, data in enumerate(leaves):
-        entry = leaf_hash(data)
-        for _ in range(_trailing_ones(index)):
-            entry = node_hash(pending.pop(), entry)
-        pending.append(entry)
-    if not pending:
-        return EMPTY_ROOT
-    root = pending.pop()
-    while pending:
-        root = node_hash(pending.pop(), root)
-    return root
+    """The root recomputed from the entries' bytes alone."""
+    tree = Growing()
+    for data in leaves:
+        tree.append(leaf_hash(data))
+    return tree.root()
 
 
 def inclusion_proof(index: int, size: int, get_node: GetNode) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ from peft_registry.registry.database.catalog.aliases import (
     alias_at,
     alias_history,
     aliases_of,
+    every_move,
     newest_move,
     set_alias,
 )
@@ -24,7 +25,18 @@ from peft_registry.registry.database.catalog.housekeeping import (
     set_meta,
     take_lease,
 )
-from peft_registry.registry.database.catalog.log import latest_checkpoint, put_checkpoint
+from peft_registry.registry.database.catalog.log import (
+    EntryRow,
+    NumberedVersion,
+    StatementColumns,
+    every_alias,
+    every_checkpoint,
+    every_entry,
+    every_node,
+    every_version,
+    latest_checkpoint,
+    put_checkpoint,
+)
 from peft_registry.registry.database.catalog.outbox import (
     enqueue,
     get_mirrored,
@@ -53,7 +65,10 @@ __all__ = [
     "AliasMove",
     "Artifact",
     "ArtifactUnknown",
+    "EntryRow",
     "NameOfAnotherKind",
+    "NumberedVersion",
+    "StatementColumns",
     "Transaction",
     "VersionFilter",
     "VersionPage",
@@ -65,6 +80,12 @@ __all__ = [
     "artifact",
     "base_by_weights",
     "enqueue",
+    "every_alias",
+    "every_checkpoint",
+    "every_entry",
+    "every_move",
+    "every_node",
+    "every_version",
     "get_mirrored",
     "idempotent_version",
     "insert_artifact",

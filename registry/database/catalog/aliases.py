@@ -54,6 +54,12 @@ def alias_history(tx: Transaction, name: str) -> tuple[AliasMove, ...]:
     return tuple(AliasMove(*row) for row in tx.execute(query))
 
 
+def every_move(tx: Transaction) -> tuple[AliasMove, ...]:
+    """Every move of every alias, oldest first."""
+    query = select(*_MOVE).order_by(alias_events.c.id)
+    return tuple(AliasMove(*row) for row in tx.execute(query))
+
+
 def newest_move(tx: Transaction, *, name: str, alias: str) -> AliasMove | None:
     """The last move of an alias, whatever the projection says; None if it never moved."""
     query = select(*_MOVE).where(alias_events.c.name == name, alias_events.c.alias == alias)

@@ -1,9 +1,23 @@
-"""The checkpoints over the log's entries."""
+"""The entries of the log, the checkpoints over them, and every row that they should account for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sqlalchemy import exists, insert, select
 
+from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction
-from peft_registry.registry.database.tables import checkpoints
+from peft_registry.registry.database.tables import (
+    aliases,
+    checkpoints,
+    log_events,
+    log_nodes,
+    statements,
+    versions,
+)
+from peft_registry.schemas.identity import Digest
+
+_ROWS_AT_ONCE = 10_000  # of a log that may have millions
 
 
 def put_checkpoint(tx: Transaction, size: int, text: str) -> None:
@@ -18,3 +32,118 @@ def latest_checkpoint(tx: Transaction) -> str | None:
     query = select(checkpoints.c.text).order_by(checkpoints.c.size.desc(), checkpoints.c.id.desc()).limit(1)
     text: str | None = tx.execute(query).scalar_one_or_none()
     return text
+
+
+def every_checkpoint(tx: Transaction) -> tuple[tuple[int, str], ...]:
+    """(size as the row says, text) of every checkpoint that was kept, by size."""
+    query = select(checkpoints.c.size, checkpoints.c.text).order_by(checkpoints.c.size, checkpoints.c.id)
+    return tuple((size, text) for size, text in tx.execute(query))
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One entry as the database has it, with the columns of the statement that claims it; None where no statement does."""
+
+    index: int
+    leaf: bytes
+    leaf_hash: bytes
+    statement: "StatementColumns | None"
+
+
+@dataclass(frozen=True, slots=True)
+class StatementColumns:
+    """What a row says about a statement, beside the signed envelope."""
+
+    digest: Digest
+    subject: Digest
+    kind: str | None
+    predicate_type: str
+    key_id: str
+    appended_at: str
+    envelope: bytes
+
+
+def every_entry(tx: Transaction) -> Iterator[EntryRow]:
+    """The whole log, in order; memory does not grow with it."""
+    query = (
+        select(
+            log_events.c.seq,
+            log_events.c.leaf,
+            log_events.c.leaf_hash,
+            statements.c.digest,
+            statements.c.subject,
+            statements.c.kind,
+            statements.c.predicate_type,
+            statements.c.key_id,
+            statements.c.appended_at,
+            statements.c.envelope,
+        )
+        .join_from(log_events, statements, statements.c.log_index == log_events.c.seq, isouter=True)
+        .order_by(log_events.c.seq)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
+    )
+    for row in tx.execute(query):
+        statement = None
+        if row.digest is not None:
+            statement = StatementColumns(
+                digest=row.digest,
+                subject=row.subject,
+                kind=row.kind,
+                predicate_type=row.predicate_type,
+                key_id=row.key_id,
+                appended_at=row.appended_at,
+                envelope=_as_bytes(row.envelope),
+            )
+        yield EntryRow(row.seq, _as_bytes(row.leaf), _as_bytes(row.leaf_hash), statement)
+
+
+def _as_bytes(value: object) -> bytes:
+    """The bytes of a column: SQLite keeps whatever type somebody wrote into it."""
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    if not isinstance(value, bytes):
+        raise RowDamaged("of the log", "it holds no bytes where bytes belong")
+    return value
+
+
+def every_node(tx: Transaction) -> Iterator[tuple[int, int, bytes]]:
+    """(level, index, hash) of every stored subtree above the leaves."""
+    query = select(log_nodes.c.level, log_nodes.c.index, log_nodes.c.hash).execution_options(yield_per=_ROWS_AT_ONCE)
+    yield from ((level, index, node) for level, index, node in tx.execute(query))
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedVersion:
+    """A row of the catalogue: which artifact is which number of a name, and by which entry."""
+
+    name: str
+    number: int
+    manifest: Digest
+    key_id: str
+    registered_at: str
+    log_index: int
+
+
+def every_version(tx: Transaction) -> Iterator[NumberedVersion]:
+    """Every version row, by name and number."""
+    columns = versions.c
+    query = (
+        select(
+            columns.name,
+            columns.number,
+            columns.manifest_digest,
+            columns.key_id,
+            columns.registered_at,
+            columns.log_index,
+        )
+        .order_by(columns.name, columns.number)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
+    )
+    for row in tx.execute(query):
+        yield NumberedVersion(*row)
+
+
+def every_alias(tx: Transaction) -> tuple[tuple[str, str, int], ...]:
+    """(name, alias, number) as the quick projection has it."""
+    query = select(aliases.c.name, aliases.c.alias, aliases.c.number).order_by(aliases.c.name, aliases.c.alias)
+    return tuple((name, alias, number) for name, alias, number in tx.execute(query))

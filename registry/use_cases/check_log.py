@@ -1,0 +1,380 @@
+"""`registry log check`: the whole log replayed from its bytes, and everything in the database held against it.
+
+Nothing that the database says is believed: not the stored leaf hashes, not the nodes, not the projection. What remains is
+
+    entries      gapless, each a canonical log event; leaf hashes and nodes are those of the bytes
+    statements   one an entry, of the digest, kind and subject that the leaf names, signed by a key whose role may say it
+    projection   versions, numbers and aliases are those that the entries give, no more and no fewer
+    checkpoints  each one kept in the database or beside it is signed by a log key and is a prefix of this log
+
+Every contradiction is named, not only the first. Reads the whole log: minutes at millions of entries. What is read at every command
+is `records/references.py`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.transparency import merkle, note
+from peft_registry.registry.transparency.projection import EntryRejected, Projection
+from peft_registry.schemas.document import Frozen, first_problem
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.schemas.statement import Statement
+
+if TYPE_CHECKING:
+    from peft_registry.registry.database.catalog import EntryRow, StatementColumns
+    from peft_registry.registry.signing.keys import PublicKey
+    from peft_registry.schemas.policy import TrustPolicy
+
+_REPORT_EVERY = 5_000  # entries between two lines of progress
+_MAX_NAMED = 1_000  # contradictions that are named; a log of which more are wrong is another log
+
+
+class LeafMalformed(IntegrityBroken):
+    reference = "log-leaf-malformed"
+    what = "{place} is not a log event"
+    why = "{reason}"
+    fix = "keep the database as evidence, and restore the home from a backup"
+
+    place: str
+    reason: str
+
+
+class Contradiction(Frozen):
+    """One thing that does not agree with the log: where, and what is wrong."""
+
+    place: str
+    text: str
+    reference: str  # of the error that names this kind of contradiction
+
+
+class LogReport(Frozen):
+    """What a whole check found. `covered` entries stand under a signed checkpoint; those behind are pending."""
+
+    origin: str
+    size: int
+    covered: int
+    root: str
+    versions: int
+    aliases: int
+    statements: int
+    checkpoints: int
+    contradictions: tuple[Contradiction, ...]
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, 5 where something could not be checked, 6 where something contradicts."""
+        if self.contradictions:
+            return IntegrityBroken.exit_code
+        return NotChecked.exit_code if self.unchecked else 0
+
+
+def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Observe = ignore) -> LogReport:
+    """Replay the log of an open registry.
+
+    Args:
+        registry: opened with `check_log=False`, so that a log that does not continue its checkpoint can be looked at.
+        against: texts of checkpoints that were kept elsewhere; each must be a prefix of this log.
+        observe: hears of progress.
+    """
+    with registry.database.read() as tx:
+        kept = [("the database", text) for _, text in catalog.every_checkpoint(tx)]
+        kept += [(f"checkpoints/{name}", text) for name, text in registry.remembered_checkpoints()]
+        kept += [("the checkpoint that was given", text) for text in against]
+        replay = _Replay(registry, sizes=_sizes_of(text for _, text in kept))
+        replay.read_entries(tx, observe)
+        replay.compare_nodes(tx)
+        replay.compare_projection(tx)
+    covered = replay.compare_checkpoints(kept)
+    return LogReport(
+        origin=registry.origin,
+        size=replay.size,
+        covered=covered,
+        root=replay.root.hex(),
+        versions=sum(len(numbered) for numbered in replay.projection.versions.values()),
+        aliases=len(replay.projection.aliases),
+        statements=replay.statements,
+        checkpoints=len(kept),
+        contradictions=tuple(replay.contradictions),
+        unchecked=tuple(dict.fromkeys(replay.unchecked)),
+    )
+
+
+def _sizes_of(checkpoints: Iterable[str]) -> frozenset[int]:
+    """The sizes at which a root is wanted, as far as the texts can be read."""
+    sizes = set()
+    for text in checkpoints:
+        try:
+            sizes.add(note.read_unverified(text)[1])
+        except IntegrityBroken:
+            continue  # reported when the checkpoint itself is compared
+    return frozenset(sizes)
+
+
+@dataclass(slots=True)
+class _Replay:
+    """The replay so far, and what was wrong with it."""
+
+    registry: Registry
+    sizes: frozenset[int]
+    projection: Projection = field(default_factory=Projection)
+    tree: merkle.Growing = field(default_factory=merkle.Growing)
+    has_gaps: bool = False
+    roots: dict[int, bytes] = field(default_factory=dict)  # by the size at which a checkpoint wants it
+    nodes: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    statements: int = 0
+    contradictions: list[Contradiction] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return self.tree.size
+
+    @property
+    def root(self) -> bytes:
+        return self.tree.root()
+
+    def contradict(self, place: str, error: KnownError | str, reference: str = "log-contradicted") -> None:
+        if len(self.contradictions) >= _MAX_NAMED:
+            return
+        if isinstance(error, KnownError):
+            text, reference = f"{error.what}: {error.why}", error.reference
+        else:
+            text = error
+        self.contradictions.append(Contradiction(place=place, text=text, reference=reference))
+
+    # --- entries and their statements ---
+
+    def read_entries(self, tx: catalog.Transaction, observe: Observe) -> None:
+        """Follow every entry in order."""
+        trust = self._trust()
+        keys = () if trust is None else public_keys(trust)
+        observe(Started("log", total=0, unit="entries"))
+        self._note_root()
+        expected = 0
+        for row in catalog.every_entry(tx):
+            if row.index != expected:
+                self.has_gaps = True
+                lost = f"{expected}" if row.index == expected + 1 else f"{expected} to {row.index - 1}"
+                self.contradict(f"entry {lost}", "missing: entries are numbered without gaps")
+            expected = row.index + 1
+            self._follow(row, trust, keys)
+            self._note_root()
+            if self.size % _REPORT_EVERY == 0:
+                observe(Advanced("log", self.size))
+        observe(Finished("log"))
+
+    def _follow(self, row: "EntryRow", trust: "TrustPolicy | None", keys: "tuple[PublicKey, ...]") -> None:
+        place = f"entry {row.index}"
+        hashed = merkle.leaf_hash(row.leaf)
+        if hashed != row.leaf_hash:
+            self.contradict(place, "its stored hash is not that of its bytes")
+        for level, index, node in self.tree.append(hashed):
+            if level:
+                self.nodes[level, index] = node
+        try:
+            event = _event_of(row.leaf, place)
+            statement = self._statement_of(row, event)
+        except IntegrityBroken as error:
+            self.contradict(place, error)
+            return
+        if statement is None:
+            return
+        self._compare_columns(row, event)
+        try:
+            self.projection.apply(row.index, event, statement)
+        except EntryRejected as error:
+            self.contradict(place, error)
+        if trust is None:
+            return
+        try:
+            _require_signed(row, event, trust, keys, now=self.registry.clock())
+        except NotChecked as error:
+            self.unchecked.append(f"{place}: {error.what}: {error.why}")
+        except KnownError as error:
+            self.contradict(place, error)
+
+    def _statement_of(self, row: "EntryRow", event: LogEvent) -> Statement | None:
+        """The statement that the leaf points to, from the signed bytes; None where no row has it."""
+        if row.statement is None:
+            self.contradict(f"entry {row.index}", f"its statement {event.statement} is not in the database")
+            return None
+        self.statements += 1
+        payload = Envelope.parse(row.statement.envelope, what=f"the statement of entry {row.index}").payload
+        if Digest.of(payload) != event.statement:
+            self.contradict(f"entry {row.index}", f"it names the statement {event.statement}, stored is another")
+            return None
+        try:
+            return Statement.from_json(read_json(payload, what=f"the statement of entry {row.index}"))
+        except ValidationError as error:
+            raise EntryRejected(row.index, f"its statement is malformed: {first_problem(error)}") from error
+
+    def _compare_columns(self, row: "EntryRow", event: LogEvent) -> None:
+        """A row repeats what its leaf says; where it does not, `show` would print something that nobody signed."""
+        columns = row.statement
+        assert columns is not None, "a statement without a row was reported before"
+        stated = _columns_by_name(columns)
+        for name, value in _columns_of(event).items():
+            if stated[name] != value:
+                self.contradict(
+                    f"statement {columns.digest.short}", f"its {name} is recorded as {stated[name]}, logged is {value}"
+                )
+
+    # --- nodes, projection, checkpoints ---
+
+    def compare_nodes(self, tx: catalog.Transaction) -> None:
+        """The stored subtrees are those of the entries, each once."""
+        if self.has_gaps:
+            return  # every later subtree is another then, which says no more than the gap does
+        missing = dict(self.nodes)
+        for level, index, node in catalog.every_node(tx):
+            place = f"subtree {index} of level {level}"
+            expected = missing.pop((level, index), None)
+            if expected is None:
+                self.contradict(place, "it is stored, and the entries give no such subtree")
+            elif expected != node:
+                self.contradict(place, "its stored hash is not that of its entries")
+        for level, index in missing:
+            self.contradict(f"subtree {index} of level {level}", "it is not stored")
+
+    def compare_projection(self, tx: catalog.Transaction) -> None:
+        """Versions, numbers and aliases are those that the entries give."""
+        logged = {
+            (version.name, version.number): version
+            for numbered in self.projection.versions.values()
+            for version in numbered
+        }
+        for row in catalog.every_version(tx):
+            version = logged.pop((row.name, row.number), None)
+            place = f"{row.name}:{row.number}"
+            if version is None:
+                self.contradict(place, "it is in the catalogue, and no entry registers it")
+            elif (version.manifest, version.index) != (row.manifest, row.log_index):
+                self.contradict(
+                    place, f"entry {version.index} registers {version.manifest}, recorded is {row.manifest}"
+                )
+        for name, number in logged:
+            self.contradict(f"{name}:{number}", "an entry registers it, and the catalogue does not have it")
+        self._compare_moves(tx)
+
+    def _compare_moves(self, tx: catalog.Transaction) -> None:
+        logged = {move.statement: move for move in self.projection.moves}
+        for row in catalog.every_move(tx):
+            place = f"{row.name}@{row.alias}"
+            move = logged.pop(row.statement_digest, None)
+            if move is None:
+                self.contradict(place, f"a move to {row.number} is recorded, and no entry says so")
+                continue
+            number = None if move.manifest is None else self.projection.number_of(move.name, move.manifest)
+            if (move.name, move.alias, number) != (row.name, row.alias, row.number):
+                self.contradict(place, f"entry {move.index} moves {move.name}@{move.alias} to {number}")
+        for move in logged.values():
+            self.contradict(f"{move.name}@{move.alias}", f"entry {move.index} moves it, and no such move is recorded")
+        numbers = {
+            key: self.projection.number_of(move.name, move.manifest)
+            for key, move in self.projection.aliases.items()
+            if move.manifest is not None
+        }
+        for name, alias, number in catalog.every_alias(tx):
+            logged_number = numbers.pop((name, alias), None)
+            if logged_number != number:
+                self.contradict(f"{name}@{alias}", f"it points to {number}, the log says {logged_number or 'nothing'}")
+        for (name, alias), number in numbers.items():
+            self.contradict(f"{name}@{alias}", f"the log points it to {number}, the catalogue has no such alias")
+
+    def compare_checkpoints(self, kept: Iterable[tuple[str, str]]) -> int:
+        """Every checkpoint is a signed prefix of this log; returns how many entries the largest one covers."""
+        covered = 0
+        try:
+            keys = self.registry.log_keys
+        except NotChecked as error:
+            self.unchecked.append(f"checkpoints: {error.what}: {error.why}")
+            return covered
+        for where, text in kept:
+            try:
+                checkpoint = note.verify_checkpoint(text, origin=self.registry.origin, keys=keys)
+            except KnownError as error:
+                self.contradict(where, error)
+                continue
+            place = f"{where}, size {checkpoint.size}"
+            if checkpoint.size > self.size:
+                self.contradict(
+                    place, f"it covers {checkpoint.size} entries, the log holds {self.size}", "log-truncated"
+                )
+            elif self.roots.get(checkpoint.size) != checkpoint.root:
+                self.contradict(place, "its root is not that of the first entries", "log-forked")
+            else:
+                covered = max(covered, checkpoint.size)
+        return covered
+
+    def _trust(self) -> "TrustPolicy | None":
+        try:
+            return self.registry.trust
+        except NotChecked as error:
+            self.unchecked.append(f"signatures: {error.what}: {error.why}")
+            return None
+
+    def _note_root(self) -> None:
+        if self.size in self.sizes:
+            self.roots[self.size] = self.tree.root()
+
+
+def _event_of(leaf: bytes, place: str) -> LogEvent:
+    """The event of a leaf, whose bytes are the canonical ones."""
+    try:
+        event = LogEvent.from_json(read_json(leaf, what=place))
+    except ValidationError as error:
+        raise LeafMalformed(place, first_problem(error)) from error
+    if event.to_canonical() != leaf:
+        raise LeafMalformed(place, "it is not written in canonical form")
+    return event
+
+
+def _require_signed(
+    row: "EntryRow", event: LogEvent, trust: "TrustPolicy", keys: "tuple[PublicKey, ...]", *, now: str
+) -> None:
+    """Raise unless a key whose role may say it signed the statement of an entry, at the time that the log gives it."""
+    assert row.statement is not None, "a statement without a row was reported before"
+    envelope = Envelope.parse(row.statement.envelope, what=f"the statement of entry {row.index}")
+    candidates = [key for key in keys if key.key_id == event.key] or keys
+    signer = dsse.verify(envelope, candidates, expected_key_id=event.key, what=f"the statement of entry {row.index}")
+    status = key_status(
+        trust,
+        signer.key_id,
+        predicate_type=row.statement.predicate_type,
+        signed_at_proven=event.at,
+        now=now,
+    )
+    require_ok(status)
+
+
+def _columns_of(event: LogEvent) -> dict[str, object]:
+    return {
+        "digest": event.statement,
+        "subject": event.subject,
+        "kind": event.kind,
+        "key_id": event.key,
+        "appended_at": event.at,
+    }
+
+
+def _columns_by_name(columns: "StatementColumns") -> dict[str, object]:
+    return {
+        "digest": columns.digest,
+        "subject": columns.subject,
+        "kind": columns.kind,
+        "key_id": columns.key_id,
+        "appended_at": columns.appended_at,
+    }
