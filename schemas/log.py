@@ -1,12 +1,17 @@
-"""A leaf of the log: kind, digests, key id and time. Names and free text live in the statement that it points to."""
+"""The leaves of the log: events, and snapshots of what the log says in the end.
 
-from typing import Literal
+An event holds kind, digests, key id and time; names and free text live in the statement that it points to. A snapshot is the
+last leaf under every checkpoint: its root is that of a prefix tree (`registry/transparency/snapshot.py`) over all events before
+it, so that what an alias points to, and what was said about an artifact in all, can be proven with one short path.
+"""
+
+from typing import Any, Literal
 
 from pydantic import Field
 
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import LOG_EVENT, StatementKind
+from peft_registry.schemas.statement import LOG_EVENT, LOG_SNAPSHOT, Sha256Hex, StatementKind
 from peft_registry.schemas.values import Timestamp
 
 
@@ -21,3 +26,31 @@ class LogEvent(Document):
     at: Timestamp
 
     model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
+
+
+class LogSnapshot(Document):
+    """What the entries before it say in the end; its canonical bytes are the leaf.
+
+    `size` is the number of entries before it, which is its own number too. `root` is the prefix tree's, in hex.
+    """
+
+    schema_: Literal["urn:peft-registry:log-snapshot:v1"] = Field(default=LOG_SNAPSHOT, alias="schema")
+    size: int = Field(ge=0)
+    root: Sha256Hex
+    at: Timestamp
+
+    model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
+
+
+Leaf = LogEvent | LogSnapshot
+
+
+def leaf_of(value: Any) -> Leaf:  # any JSON value; validation is the point
+    """The leaf that a JSON value is.
+
+    Raises:
+        ValidationError: neither an event nor a snapshot.
+    """
+    if isinstance(value, dict) and value.get("schema") == LOG_SNAPSHOT:
+        return LogSnapshot.from_json(value)
+    return LogEvent.from_json(value)

@@ -27,6 +27,7 @@ def urn(kind: str) -> str:
 
 BUILDER_ID = urn("builder")
 LOG_EVENT: Literal["urn:peft-registry:log-event:v1"] = "urn:peft-registry:log-event:v1"
+LOG_SNAPSHOT: Literal["urn:peft-registry:log-snapshot:v1"] = "urn:peft-registry:log-snapshot:v1"
 BUILD_TRAIN = urn("build-train")
 BUILD_MERGE = urn("build-merge")
 BUILD_IMPORT = urn("build-import")

@@ -18,7 +18,7 @@ from peft_registry.registry.database.failures import (
     SchemaMismatch,
     translated,
 )
-from peft_registry.registry.database.tables import SCHEMA_REVISION, log_head
+from peft_registry.registry.database.tables import READABLE_REVISIONS, SCHEMA_REVISION, log_head
 from peft_registry.registry.extras import ExtraMissing
 
 Transaction = Connection
@@ -40,6 +40,7 @@ class Database:
         self._read_only = read_only
         self._file = opened
         self.where = where
+        self.revision: str | None = None  # of the schema, once it was read
 
     @classmethod
     def create(cls, uri: str) -> Self:
@@ -56,6 +57,7 @@ class Database:
         except BaseException:
             database.close()
             raise
+        database.revision = SCHEMA_REVISION
         return database
 
     @classmethod
@@ -73,8 +75,9 @@ class Database:
         try:
             with translated(database.where), database._engine.connect() as connection:
                 found = _revision(connection)
-            if found != SCHEMA_REVISION:
+            if found not in READABLE_REVISIONS:
                 raise SchemaMismatch(database.where, found, SCHEMA_REVISION)
+            database.revision = found
         except BaseException:
             database.close()
             raise
@@ -95,6 +98,8 @@ class Database:
         """
         if self._read_only:
             raise DatabaseReadOnly(self.where)
+        if self.revision != SCHEMA_REVISION:
+            raise SchemaMismatch(self.where, self.revision, SCHEMA_REVISION)
         with translated(self.where), self._engine.connect() as connection:
             connection.execution_options(**{_WRITES: True})
             with connection.begin():

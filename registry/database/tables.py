@@ -13,8 +13,10 @@ from sqlmodel import Field, SQLModel
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
-SCHEMA_REVISION = "0001"
-"""The Alembic revision that this code reads and writes."""
+SCHEMA_REVISION = "0002"
+"""The Alembic revision that this code writes."""
+READABLE_REVISIONS = ("0001", SCHEMA_REVISION)
+"""Those that it reads; `registry upgrade` brings an older one up to date."""
 
 # changed by nobody once written; SQL itself refuses UPDATE and DELETE
 APPEND_ONLY = ("log_events", "log_nodes", "statements", "versions", "alias_events")
@@ -97,6 +99,20 @@ class CheckpointRow(Row, table=True):
     id: int | None = Field(default=None, primary_key=True)
     size: int = Field(index=True)
     text: str
+
+
+class SnapshotNode(Row, table=True):
+    """A node of the prefix tree of the newest snapshot: a pair (`key`, `value`) or a branch (`hash`).
+
+    It changes with every checkpoint and is believed only as far as its paths lead to a signed root (`transparency/prefix_tree.py`).
+    """
+
+    __tablename__ = "snapshot_nodes"
+    depth: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    prefix: str = Field(primary_key=True, sa_type=ByteOrdered)  # the first `depth` bits of the keys below, in hex
+    key: bytes | None = Field(default=None, index=True)
+    value: bytes | None = None
+    hash: bytes | None = None
 
 
 class Artifact(Row, table=True):
@@ -266,6 +282,7 @@ log_head = _table("log_head")
 log_events = _table("log_events")
 log_nodes = _table("log_nodes")
 checkpoints = _table("checkpoints")
+snapshot_nodes = _table("snapshot_nodes")
 artifacts = _table("artifacts")
 artifact_files = _table("artifact_files")
 artifact_parents = _table("artifact_parents")

@@ -1,35 +1,56 @@
 """The signed state of the log: checkpoints made by the holder of the log key, and proofs from them.
 
-Until a checkpoint covers an entry the entry is `pending`. Publishing is idempotent and repairs what a kill left over.
+Until a checkpoint covers an entry the entry is `pending`. Before signing, each new entry is checked: its statement is there, is the
+one that the leaf names, was not logged before, and is signed by a key whose role may say it; its time is neither before the last
+one nor ahead of our clock. Then the snapshot follows them: the last leaf under every checkpoint says what all entries say in the
+end. Publishing is idempotent and repairs what a kill left over.
 """
 
+from datetime import datetime, timedelta
+
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.database.log_store import SqlLogStore, append_event
+from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.transparency import log, note
+from peft_registry.registry.records.entries import require_sayable, statement_of_entry
+from peft_registry.registry.records.snapshots import Snapshot, newest_snapshot, proven, read_leaf
+from peft_registry.registry.transparency import log, note, prefix_tree, snapshot
+from peft_registry.registry.transparency.log import LogForked
+from peft_registry.registry.transparency.projection import EntryRejected
+from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent, LogSnapshot
+from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
+
+CLOCK_TOLERANCE = timedelta(minutes=5)  # between the machines that write one log
 
 
 def publish_checkpoint(registry: Registry) -> int:
     """Sign the log's present state and remember it outside the database; returns the size it covers.
 
     Without the log key nothing happens: whoever holds it publishes later.
+
+    Raises:
+        EntryRejected, and what a statement's own check raises: a new entry may not be signed over.
+        PathRejected: the stored snapshot is not the one that was signed.
+        LogForked, LogTruncated: the log does not continue its checkpoint.
     """
-    with registry.database.read() as tx:
+    key = registry.log_key
+    if key is None:
+        return _covered(registry)
+    if _covered(registry) == _size(registry):
+        return _remember(registry)
+    with registry.database.write() as tx:
+        _follow_new_entries(registry, tx)
         store = SqlLogStore(tx)
         size = store.size()
-        latest = catalog.latest_checkpoint(tx)
-        covered = note.read_unverified(latest)[1] if latest else 0
         root = log.current_root(store)
-    key = registry.log_key
-    if key is None or (covered == size and registry.remembered_checkpoint() == latest):
-        return covered
-    text = note.sign_checkpoint(key, origin=registry.origin, size=size, root=root)
-    # remembered outside first: a checkpoint that only the database knows protects against nothing
-    registry.remember_checkpoint(text, size)
-    with registry.database.write() as tx:
+        _require_first(registry, size, root)
+        text = note.sign_checkpoint(key, origin=registry.origin, size=size, root=root)
         catalog.put_checkpoint(tx, size=size, text=text)
-    return size
+    return _remember(registry)
 
 
 def registration_proof(registry: Registry, version: Version) -> str | None:
@@ -40,3 +61,149 @@ def registration_proof(registry: Registry, version: Version) -> str | None:
             return None
         store = SqlLogStore(tx)
         return log.prove(store, version.log_index, checkpoint, extra=store.get_leaf(version.log_index))
+
+
+def _covered(registry: Registry) -> int:
+    """How many entries the newest checkpoint of the database covers."""
+    with registry.database.read() as tx:
+        latest = catalog.latest_checkpoint(tx)
+    return note.read_unverified(latest)[1] if latest else 0
+
+
+def _size(registry: Registry) -> int:
+    with registry.database.read() as tx:
+        return SqlLogStore(tx).size()
+
+
+def _remember(registry: Registry) -> int:
+    """Keep the database's newest checkpoint outside it too; returns its size."""
+    with registry.database.read() as tx:
+        latest = catalog.latest_checkpoint(tx)
+    if latest is None:
+        return 0
+    size = note.read_unverified(latest)[1]
+    if registry.remembered_checkpoint() != latest:
+        registry.remember_checkpoint(latest, size)
+    return size
+
+
+def _require_first(registry: Registry, size: int, root: bytes) -> None:
+    """Raise if the log key signed another root for this many entries, wherever that checkpoint survives.
+
+    Raises:
+        LogForked: it did.
+    """
+    for _, text in registry.remembered_checkpoints():
+        _, signed_size, signed_root = note.read_unverified(text)
+        if signed_size == size and signed_root != root:
+            raise LogForked("another root was signed for as many entries", size=size, signed=signed_root, found=root)
+
+
+# --- the snapshot ---
+
+
+def _follow_new_entries(registry: Registry, tx: catalog.Transaction) -> None:
+    """Check every entry behind the last snapshot, follow it in the tree, and append the snapshot that says so."""
+    before = newest_snapshot(registry, tx)
+    size = SqlLogStore(tx).size()
+    first = 0 if before is None else before.size + 1
+    changes = _Changes(registry, tx, before)
+    for index in range(first, size):
+        changes.follow(index)
+    values = changes.values()
+    tree = SqlSnapshot(tx)
+    signed_root = prefix_tree.EMPTY if before is None else before.root
+    if before is None:
+        tree.clear()  # nothing was signed over what may be there
+    nodes = prefix_tree.changed_nodes(values.items(), tree.get_node, root=signed_root)
+    tree.write(nodes, values)
+    at = max(changes.newest_time, registry.clock())
+    leaf = LogSnapshot(size=size, root=prefix_tree.root_hash(tree.get_node).hex(), at=at)
+    append_event(tx, leaf.to_canonical())
+
+
+class _Changes:
+    """What new entries change in the tree, entry by entry."""
+
+    def __init__(self, registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
+        self.newest_time = "" if before is None else before.leaf.at
+        self._registry = registry
+        self._tx = tx
+        self._store = SqlLogStore(tx)
+        self._before = before
+        self._latest = timestamp(datetime.fromisoformat(registry.clock()) + CLOCK_TOLERANCE)
+        self._changed: dict[bytes, Document] = {}
+        self._said: dict[Digest, list[snapshot.Said]] = {}
+
+    def follow(self, index: int) -> None:
+        """Check one entry and note what it changes.
+
+        Raises:
+            EntryRejected, IntegrityBroken: it may not be signed over.
+        """
+        leaf = read_leaf(self._store.get_leaf(index))
+        if isinstance(leaf, LogSnapshot):
+            # a log of an earlier release has none; behind the last checkpoint the holder of the log key alone writes them
+            raise EntryRejected(index, "it is a snapshot that no checkpoint covers")
+        statement = statement_of_entry(self._tx, index, leaf)
+        if leaf.at < self.newest_time:
+            raise EntryRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
+        if leaf.at > self._latest:
+            raise EntryRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
+        if self._before is not None:
+            # the entries of an earlier release were accepted when they were appended
+            require_sayable(self._registry, self._tx, index, leaf)
+        self.newest_time = leaf.at
+        self._follow_statement(leaf)
+        if leaf.kind == "registration":
+            self._follow_registration(index, leaf, statement)
+        elif leaf.kind == "alias":
+            self._follow_move(index, leaf, statement)
+
+    def values(self) -> dict[bytes, bytes]:
+        """The bytes of every key that changed."""
+        for manifest, statements in self._said.items():
+            self._changed[snapshot.artifact_key(manifest)] = snapshot.statements_value(statements)
+        return snapshot.values_of(self._changed.items())
+
+    def _follow_statement(self, leaf: LogEvent) -> None:
+        said = self._said.get(leaf.subject)
+        if said is None:
+            said = self._said_before(leaf.subject)
+            self._said[leaf.subject] = said
+        said.append((leaf.statement, leaf.kind))
+
+    def _said_before(self, manifest: Digest) -> list[snapshot.Said]:
+        """What was said about an artifact up to the last snapshot, as that proves."""
+        if self._before is None:
+            return []
+        value = proven(self._tx, self._before, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
+        if value is None:
+            return []
+        said = [
+            (statement.digest, f"{statement.kind}")
+            for statement in catalog.statements_of(self._tx, subject=manifest)
+            if statement.log_index is not None and statement.log_index < self._before.size
+        ]
+        if snapshot.statements_value(said) != value:
+            raise EntryRejected(self._before.size, f"what the database holds about {manifest} is not what was said")
+        return said
+
+    def _follow_registration(self, index: int, leaf: LogEvent, statement: Statement) -> None:
+        name = RegistrationPredicate.from_json(statement.predicate).name
+        versions = self._current(snapshot.name_key(name), snapshot.NameValue)
+        number = 1 if versions is None else versions.versions + 1
+        self._changed[snapshot.name_key(name)] = snapshot.NameValue(versions=number)
+        self._changed[snapshot.version_key(name, number)] = snapshot.VersionValue(manifest=leaf.subject, entry=index)
+
+    def _follow_move(self, index: int, leaf: LogEvent, statement: Statement) -> None:
+        move = AliasPredicate.from_json(statement.predicate)
+        target = None if move.removed else leaf.subject
+        self._changed[snapshot.alias_key(move.name, move.alias)] = snapshot.AliasValue(manifest=target, entry=index)
+
+    def _current(self, key: bytes, form: type[snapshot.Value]) -> snapshot.Value | None:
+        """What a key maps to now: after the entries that were followed, else as the last snapshot proves."""
+        changed = self._changed.get(key)
+        if isinstance(changed, form):
+            return changed
+        return None if self._before is None else proven(self._tx, self._before, key, form)

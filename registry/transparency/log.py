@@ -79,7 +79,7 @@ def prove(store: LogStore, index: int, checkpoint: str, *, extra: bytes | None =
         MalformedNote: the text is not a checkpoint.
     """
     _, size, root = note.read_unverified(checkpoint)
-    _check_prefix(store, size=size, root=root)
+    check_prefix(store, size=size, root=root)
     hashes = merkle.inclusion_proof(index, size, store.get_node)
     return note.render_proof(Proof(index=index, hashes=hashes, checkpoint_text=checkpoint, extra=extra))
 
@@ -116,7 +116,7 @@ def check_against_remembered(
     if remembered_checkpoint is None:
         return None
     checkpoint = note.verify_checkpoint(remembered_checkpoint, origin=origin, keys=keys)
-    _check_prefix(store, size=checkpoint.size, root=checkpoint.root)
+    check_prefix(store, size=checkpoint.size, root=checkpoint.root)
     size = store.size()
     root = current_root(store)
     proof = merkle.consistency_proof(checkpoint.size, size, store.get_node)
@@ -141,7 +141,13 @@ def check_leaves(store: LogStore) -> bytes:
     return recomputed
 
 
-def _check_prefix(store: LogStore, *, size: int, root: bytes) -> None:
+def check_prefix(store: LogStore, *, size: int, root: bytes) -> None:
+    """Raise unless the first `size` entries of the store have this root, as its nodes state it.
+
+    Raises:
+        LogTruncated: the store holds fewer entries.
+        LogForked: its first entries are others.
+    """
     found_size = store.size()
     if found_size < size:
         raise LogTruncated(signed_size=size, found_size=found_size)

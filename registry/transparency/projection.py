@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from peft_registry.schemas.document import first_problem
+from peft_registry.registry.transparency import snapshot
+from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent
@@ -71,8 +72,9 @@ class Projection:
     moves: list[LoggedMove] = field(default_factory=list)
     statements: dict[Digest, list[LoggedStatement]] = field(default_factory=dict)
     _numbers: dict[tuple[str, Digest], int] = field(default_factory=dict)
+    _newest_version: LoggedVersion | None = None
     _logged: set[Digest] = field(default_factory=set)
-    _newest_time: str = ""
+    newest_time: str = ""
 
     @property
     def aliases(self) -> Mapping[tuple[str, str], LoggedMove]:
@@ -104,9 +106,27 @@ class Projection:
             case _:
                 pass
         self._logged.add(event.statement)
-        self._newest_time = event.at
+        self.newest_time = event.at
         logged = LoggedStatement(event.statement, event.kind, index)
         self.statements.setdefault(event.subject, []).append(logged)
+
+    def changed_by(self, index: int, event: LogEvent) -> dict[bytes, Document]:
+        """The keys of a snapshot that an entry changed, with what they map to now; asked right after `apply`."""
+        said = [(statement.digest, statement.kind) for statement in self.statements[event.subject]]
+        changed: dict[bytes, Document] = {snapshot.artifact_key(event.subject): snapshot.statements_value(said)}
+        if event.kind == "registration":
+            version = self._newest_version
+            assert version is not None, "a registration that was applied"
+            changed[snapshot.name_key(version.name)] = snapshot.NameValue(versions=version.number)
+            changed[snapshot.version_key(version.name, version.number)] = snapshot.VersionValue(
+                manifest=version.manifest, entry=index
+            )
+        elif event.kind == "alias":
+            move = self.moves[-1]
+            changed[snapshot.alias_key(move.name, move.alias)] = snapshot.AliasValue(
+                manifest=move.manifest, entry=index
+            )
+        return changed
 
     def _require_consistent(self, index: int, event: LogEvent, statement: Statement) -> None:
         if statement.kind != event.kind:
@@ -116,8 +136,8 @@ class Projection:
             raise EntryRejected(index, f"it is about {event.subject}, its statement about {statement.subject_digest}")
         if event.statement in self._logged:
             raise EntryRejected(index, f"the statement {event.statement} was logged before")
-        if event.at < self._newest_time:
-            raise EntryRejected(index, f"it is dated {event.at}, the entry before it {self._newest_time}")
+        if event.at < self.newest_time:
+            raise EntryRejected(index, f"it is dated {event.at}, the entry before it {self.newest_time}")
 
     def _register(self, index: int, event: LogEvent, statement: Statement) -> None:
         try:
@@ -130,6 +150,7 @@ class Projection:
         numbered = self.versions.setdefault(name, [])
         version = LoggedVersion(name, len(numbered) + 1, event.subject, index)
         numbered.append(version)
+        self._newest_version = version
         self._numbers[name, event.subject] = version.number
 
     def _move(self, index: int, event: LogEvent, statement: Statement) -> None:

@@ -4,6 +4,7 @@ Nothing that the database says is believed: not the stored leaf hashes, not the 
 
     entries      gapless, each a canonical log event; leaf hashes and nodes are those of the bytes
     statements   one an entry, of the digest, kind and subject that the leaf names, signed by a key whose role may say it
+    snapshots    each has the root of everything that the entries before it say; the stored tree is that of the last one
     projection   versions, numbers and aliases are those that the entries give, no more and no fewer
     checkpoints  each one kept in the database or beside it is signed by a log key and is a prefix of this log
 
@@ -15,20 +16,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.signing import dsse
-from peft_registry.registry.signing.dsse import Envelope
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
-from peft_registry.registry.transparency import merkle, note
+from peft_registry.registry.records.entries import parse_statement, require_signed_entry
+from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.signing.trust import public_keys
+from peft_registry.registry.transparency import merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
-from peft_registry.schemas.document import Frozen, first_problem
+from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
-from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import LogEvent, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.schemas.statement import Statement
 
@@ -39,16 +37,6 @@ if TYPE_CHECKING:
 
 _REPORT_EVERY = 5_000  # entries between two lines of progress
 _MAX_NAMED = 1_000  # contradictions that are named; a log of which more are wrong is another log
-
-
-class LeafMalformed(IntegrityBroken):
-    reference = "log-leaf-malformed"
-    what = "{place} is not a log event"
-    why = "{reason}"
-    fix = "keep the database as evidence, and restore the home from a backup"
-
-    place: str
-    reason: str
 
 
 class Contradiction(Frozen):
@@ -96,6 +84,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         replay = _Replay(registry, sizes=_sizes_of(text for _, text in kept))
         replay.read_entries(tx, observe)
         replay.compare_nodes(tx)
+        replay.compare_snapshot(tx)
         replay.compare_projection(tx)
     covered = replay.compare_checkpoints(kept)
     return LogReport(
@@ -134,6 +123,10 @@ class _Replay:
     has_gaps: bool = False
     roots: dict[int, bytes] = field(default_factory=dict)  # by the size at which a checkpoint wants it
     nodes: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    has_snapshot: bool = False
+    changed: dict[bytes, Document] = field(default_factory=dict)  # since the last snapshot
+    snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
+    snapshot_values: dict[bytes, bytes] = field(default_factory=dict)
     statements: int = 0
     contradictions: list[Contradiction] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -185,22 +178,31 @@ class _Replay:
             if level:
                 self.nodes[level, index] = node
         try:
-            event = _event_of(row.leaf, place)
-            statement = self._statement_of(row, event)
+            leaf = read_leaf(row.leaf)
+            if isinstance(leaf, LogSnapshot):
+                self._follow_snapshot(row, leaf)
+                return
+            statement = self._statement_of(row, leaf)
         except IntegrityBroken as error:
             self.contradict(place, error)
             return
         if statement is None:
             return
+        event = leaf
         self._compare_columns(row, event)
         try:
             self.projection.apply(row.index, event, statement)
         except EntryRejected as error:
             self.contradict(place, error)
+            return
+        self.changed |= self.projection.changed_by(row.index, event)
         if trust is None:
             return
+        assert row.statement is not None, "an entry without a statement was reported before"
         try:
-            _require_signed(row, event, trust, keys, now=self.registry.clock())
+            require_signed_entry(
+                row.statement.envelope, row.index, event, trust=trust, keys=keys, now=self.registry.clock()
+            )
         except NotChecked as error:
             self.unchecked.append(f"{place}: {error.what}: {error.why}")
         except KnownError as error:
@@ -212,14 +214,26 @@ class _Replay:
             self.contradict(f"entry {row.index}", f"its statement {event.statement} is not in the database")
             return None
         self.statements += 1
-        payload = Envelope.parse(row.statement.envelope, what=f"the statement of entry {row.index}").payload
-        if Digest.of(payload) != event.statement:
-            self.contradict(f"entry {row.index}", f"it names the statement {event.statement}, stored is another")
-            return None
-        try:
-            return Statement.from_json(read_json(payload, what=f"the statement of entry {row.index}"))
-        except ValidationError as error:
-            raise EntryRejected(row.index, f"its statement is malformed: {first_problem(error)}") from error
+        return parse_statement(row.statement.envelope, row.index, event)
+
+    def _follow_snapshot(self, row: "EntryRow", leaf: LogSnapshot) -> None:
+        """A snapshot has the root of everything that the entries before it say."""
+        place = f"entry {row.index}"
+        if row.statement is not None:
+            self.contradict(place, "it is a snapshot, and a statement is recorded for it")
+        if leaf.size != row.index:
+            self.contradict(place, f"it is a snapshot of {leaf.size} entries")
+        if leaf.at < self.projection.newest_time:
+            self.contradict(place, f"it is dated {leaf.at}, the entry before it {self.projection.newest_time}")
+        root = prefix_tree.root_hash(self.snapshot_nodes.get)
+        values = snapshot.values_of(self.changed.items())
+        self.snapshot_nodes |= prefix_tree.changed_nodes(values.items(), self.snapshot_nodes.get, root=root)
+        self.snapshot_values |= values
+        self.changed = {}
+        self.has_snapshot = True
+        computed = prefix_tree.root_hash(self.snapshot_nodes.get)
+        if computed.hex() != leaf.root:
+            self.contradict(place, f"its root is {leaf.root}, the entries before it give {computed.hex()}")
 
     def _compare_columns(self, row: "EntryRow", event: LogEvent) -> None:
         """A row repeats what its leaf says; where it does not, `show` would print something that nobody signed."""
@@ -233,6 +247,28 @@ class _Replay:
                 )
 
     # --- nodes, projection, checkpoints ---
+
+    def compare_snapshot(self, tx: catalog.Transaction) -> None:
+        """The stored tree is that of the last snapshot."""
+        if not self.has_snapshot:
+            return  # of an earlier release; its database may have no such table
+        missing = dict(self.snapshot_nodes)
+        tree = SqlSnapshot(tx)
+        for position in tree.positions():
+            place = f"snapshot node {position[1]:x} at depth {position[0]}"
+            expected = missing.pop(position, None)
+            try:
+                stored = tree.get_node(position)
+            except IntegrityBroken as error:
+                self.contradict(place, error)
+                continue
+            if stored != expected:
+                self.contradict(place, "it is not that of the last snapshot")
+        for depth, prefix in missing:
+            self.contradict(f"snapshot node {prefix:x} at depth {depth}", "it is not stored")
+        for key, value in self.snapshot_values.items():
+            if tree.value_of(key) != value:
+                self.contradict(f"snapshot key {key.hex()[:16]}…", "its value is not that of the last snapshot")
 
     def compare_nodes(self, tx: catalog.Transaction) -> None:
         """The stored subtrees are those of the entries, each once."""
@@ -329,35 +365,6 @@ class _Replay:
     def _note_root(self) -> None:
         if self.size in self.sizes:
             self.roots[self.size] = self.tree.root()
-
-
-def _event_of(leaf: bytes, place: str) -> LogEvent:
-    """The event of a leaf, whose bytes are the canonical ones."""
-    try:
-        event = LogEvent.from_json(read_json(leaf, what=place))
-    except ValidationError as error:
-        raise LeafMalformed(place, first_problem(error)) from error
-    if event.to_canonical() != leaf:
-        raise LeafMalformed(place, "it is not written in canonical form")
-    return event
-
-
-def _require_signed(
-    row: "EntryRow", event: LogEvent, trust: "TrustPolicy", keys: "tuple[PublicKey, ...]", *, now: str
-) -> None:
-    """Raise unless a key whose role may say it signed the statement of an entry, at the time that the log gives it."""
-    assert row.statement is not None, "a statement without a row was reported before"
-    envelope = Envelope.parse(row.statement.envelope, what=f"the statement of entry {row.index}")
-    candidates = [key for key in keys if key.key_id == event.key] or keys
-    signer = dsse.verify(envelope, candidates, expected_key_id=event.key, what=f"the statement of entry {row.index}")
-    status = key_status(
-        trust,
-        signer.key_id,
-        predicate_type=row.statement.predicate_type,
-        signed_at_proven=event.at,
-        now=now,
-    )
-    require_ok(status)
 
 
 def _columns_of(event: LogEvent) -> dict[str, object]:

@@ -1,0 +1,83 @@
+"""One entry of the log with the statement that it points to, and whether that statement may stand there."""
+
+from pydantic import ValidationError
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.transparency.projection import EntryRejected
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import Statement
+
+
+def statement_of_entry(tx: catalog.Transaction, index: int, leaf: LogEvent) -> Statement:
+    """The statement that an entry points to, from its signed bytes.
+
+    Raises:
+        EntryRejected: it is not in the database, is another, or is recorded for another entry.
+        MalformedEnvelope, LooseBase64: its envelope is malformed.
+    """
+    stored = catalog.statement(tx, leaf.statement)
+    if stored is None:
+        raise EntryRejected(index, f"its statement {leaf.statement} is not in the database")
+    if stored.log_index != index:
+        raise EntryRejected(index, f"its statement stands at entry {stored.log_index} already")
+    return parse_statement(stored.envelope, index, leaf)
+
+
+def parse_statement(envelope: bytes, index: int, leaf: LogEvent) -> Statement:
+    """The statement of an envelope, if it is the one that an entry names.
+
+    Raises:
+        EntryRejected: it is another, of another kind, about something else, or malformed.
+    """
+    what = f"the statement of entry {index}"
+    payload = Envelope.parse(envelope, what=what).payload
+    if Digest.of(payload) != leaf.statement:
+        raise EntryRejected(index, f"it names the statement {leaf.statement}, stored is another")
+    try:
+        statement = Statement.from_json(read_json(payload, what=what))
+    except ValidationError as error:
+        raise EntryRejected(index, f"its statement is malformed: {first_problem(error)}") from error
+    if statement.kind != leaf.kind:
+        stated = statement.kind or statement.predicate_type
+        raise EntryRejected(index, f"the entry is of kind {leaf.kind}, its statement of kind {stated}")
+    if statement.subject_digest != leaf.subject:
+        raise EntryRejected(index, f"it is about {leaf.subject}, its statement about {statement.subject_digest}")
+    return statement
+
+
+def require_sayable(registry: Registry, tx: catalog.Transaction, index: int, leaf: LogEvent) -> None:
+    """Raise unless a key whose role may say it signed the statement of an entry, at the time that the log gives it."""
+    stored = catalog.statement(tx, leaf.statement)
+    if stored is None:
+        raise EntryRejected(index, f"its statement {leaf.statement} is not in the database")
+    trust = registry.trust
+    require_signed_entry(stored.envelope, index, leaf, trust=trust, keys=public_keys(trust), now=registry.clock())
+
+
+def require_signed_entry(
+    envelope: bytes, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...], now: str
+) -> None:
+    """Raise unless the key that the leaf names signed the envelope, and its role covers what is said.
+
+    Raises:
+        BadSignature, WrongSigner, RevokedKey, KeyLacksRole: it must not be relied on.
+        UnknownKey, UnlistedKey, ExpiredKey: it could not be checked.
+    """
+    what = f"the statement of entry {index}"
+    parsed = Envelope.parse(envelope, what=what)
+    named = tuple(key for key in keys if key.key_id == leaf.key)
+    signer = dsse.verify(parsed, named or keys, expected_key_id=leaf.key, what=what)
+    statement = parse_statement(envelope, index, leaf)
+    status = key_status(
+        trust, signer.key_id, predicate_type=statement.predicate_type, signed_at_proven=leaf.at, now=now
+    )
+    require_ok(status)
