@@ -8,6 +8,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry, find_home, open_home
 from peft_registry.registry.mlflow.verified_files import ManifestReader
+from peft_registry.registry.records.snapshots import statements_about
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.presented import BytesElsewhere
@@ -51,7 +52,7 @@ class HomeReader:
         """
         with self.registry.database.read() as tx:
             versions = catalog.version_by_digest(tx, manifest_digest=digest)
-            recalled = any(statement.kind == "recall" for statement in catalog.statements_of(tx, subject=digest))
+            recalled = any(statement.kind == "recall" for statement in statements_about(self.registry, tx, digest))
         if not versions:
             raise catalog.VersionUnknown(Reference(digest=digest), "no version has this manifest")
         if recalled:

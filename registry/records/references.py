@@ -1,8 +1,9 @@
-"""What a user's reference means, and whether an alias may be believed: its newest move is a signed, logged statement.
+"""What a user's reference means: which version an alias, a bare name or a number is, as the log says and not as the rows do.
 
-The catalog's row is a convenience that whoever can write the database can change. An alias without its signed move is treated
-as if it did not exist. A move that was cut out of the log together with its statement cannot be seen from here; the
-checkpoint remembered outside the database shows it when the home is opened.
+The catalogue's rows are a convenience that whoever can write the database can change. What decides is the snapshot under the
+newest checkpoint (`records/snapshots.py`): a move that was cut out, an older one that was replayed, a version that was removed or
+renumbered contradict it. A log of an earlier release has no snapshot until its next entry; there an alias without its signed
+move is treated as if it did not exist.
 """
 
 from pydantic import ValidationError
@@ -10,6 +11,17 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.entries import require_signed_entry
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    VersionsDiffer,
+    alias_target,
+    is_logged,
+    newest_number,
+    read_leaf,
+    require_logged,
+    snapshot_if_trusted,
+)
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
@@ -17,6 +29,7 @@ from peft_registry.registry.transparency import log
 from peft_registry.registry.transparency.entries import checkpoint_over, parse_entry
 from peft_registry.schemas.errors import KnownError, NotFound
 from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.log import LogEvent
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -94,16 +107,85 @@ def _logged_at(tx: catalog.Transaction, stored: StoredStatement, policy: TrustPo
 
 
 def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = None) -> Version:
-    """The version that a user's reference means; an alias counts only by its signed move.
+    """The version that a user's reference means, as the newest checkpoint of the log has it.
+
+    An alias points where its last logged move says, a bare name is its newest logged version, and a number is the artifact that
+    was registered as it. What is behind the checkpoint is pending: it can be named by its number and decides nothing else.
 
     Raises:
         MalformedReference: the text is not a reference.
         NotFound: there is no such version.
         AliasUnsigned: the alias is recorded, and nobody who may has signed that.
+        VersionsDiffer, PathRejected, LogForked, LogTruncated: the database is not what was logged.
     """
     reference = Reference.parse(text)
     with registry.database.read() as tx:
-        version = catalog.resolve(tx, reference)
-    if reference.alias is not None:
+        newest = snapshot_if_trusted(registry, tx)
+        if newest is None:
+            version = catalog.resolve(tx, reference)
+        else:
+            version = _logged_version(registry, tx, newest, reference, trust or registry.trust)
+    if newest is None and reference.alias is not None:
         require_signed_alias(registry, version, reference.alias, trust=trust)
+    return version
+
+
+def _logged_version(
+    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
+) -> Version:
+    """The version that the snapshot gives for a reference."""
+    name = reference.name or ""
+    if reference.alias is not None:
+        return _aliased_version(registry, tx, newest, reference, trust)
+    if reference.digest is None and reference.number is None:
+        count = newest_number(tx, newest, name)
+        if count is not None:
+            return _numbered_version(tx, newest, name, count)
+    elif reference.number is not None and is_logged(tx, newest, name, reference.number):
+        return _numbered_version(tx, newest, name, reference.number)
+    # by digest, or not logged: what the catalogue finds is pending or was never registered
+    version = catalog.resolve(tx, reference)
+    require_logged(tx, newest, version)
+    return version
+
+
+def _numbered_version(tx: catalog.Transaction, newest: Snapshot, name: str, number: int) -> Version:
+    """The catalogue's row of a version that the log has."""
+    try:
+        version = catalog.resolve(tx, Reference(name=name, number=number))
+    except NotFound as error:
+        raise VersionsDiffer(name, f"an entry registers {name}:{number}, and the catalogue does not have it") from error
+    require_logged(tx, newest, version)
+    return version
+
+
+def _aliased_version(
+    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
+) -> Version:
+    """The version that an alias points to by its last logged move, signed by somebody whom `trust` lets say so."""
+    name, alias = reference.name or "", reference.alias or ""
+    target = alias_target(tx, newest, name, alias)
+    if target is None:
+        recorded = catalog.resolve(tx, reference)  # where there is no such row either, the error names those close by
+        raise AliasUnsigned(recorded.name, alias, "the log does not say so up to its newest checkpoint")
+    assert target.manifest is not None, "an alias that points somewhere"
+    version = catalog.idempotent_version(tx, name=name, manifest_digest=target.manifest)
+    if version is None:
+        raise VersionsDiffer(
+            name, f"entry {target.entry} points {alias} at {target.manifest}, which the catalogue lacks"
+        )
+    require_logged(tx, newest, version)
+    leaf = read_leaf(SqlLogStore(tx).get_leaf(target.entry))
+    if not isinstance(leaf, LogEvent):
+        raise AliasUnsigned(name, alias, f"entry {target.entry} is not a move")
+    said = catalog.statement(tx, leaf.statement)
+    if said is None:
+        raise AliasUnsigned(name, alias, "the statement that moved it is not in the database")
+    try:
+        _require_says(said, version, alias)
+        require_signed_entry(
+            said.envelope, target.entry, leaf, trust=trust, keys=public_keys(trust), now=registry.clock()
+        )
+    except KnownError as error:
+        raise AliasUnsigned(name, alias, f"{error}") from error
     return version

@@ -6,6 +6,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.provenance import merge_of, run_of
+from peft_registry.registry.records.snapshots import statements_about
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.base_model import BaseRecord
@@ -64,7 +65,7 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
         StatementAltered: a row is another text than its digest, its subject or its signature say.
     """
     with registry.database.read() as tx:
-        statements = catalog.statements_of(tx, subject=subject)
+        statements = statements_about(registry, tx, subject)
     try:
         keys = public_keys(registry.trust)
     except (NotChecked, IntegrityBroken):  # whoever checks trust says so

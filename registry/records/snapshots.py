@@ -19,9 +19,11 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
 from peft_registry.schemas.document import Document, first_problem
-from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Leaf, LogSnapshot, leaf_of
+from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.version import Version
 
 Value = TypeVar("Value", bound=Document)
 
@@ -127,25 +129,82 @@ def proven(tx: catalog.Transaction, newest: Snapshot, key: bytes, form: type[Val
     return None if data is None else snapshot.read_value(data, form)
 
 
-def require_all_said(tx: catalog.Transaction, newest: Snapshot, manifest: Digest) -> None:
-    """Raise unless the database holds exactly the statements about a manifest that the log says were made.
+def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Digest) -> tuple[StoredStatement, ...]:
+    """Everything that was said about a manifest digest, in log order: all of it, and nothing that was not said.
 
-    Statements behind the snapshot are pending and are not looked at.
+    Statements behind the newest checkpoint are pending; they come last.
 
     Raises:
-        SaidDiffers: one was removed, relabelled or added.
+        SaidDiffers: a statement was removed, relabelled or added in the database.
+        PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
-    stored = [
+    stored = catalog.statements_of(tx, subject=manifest)
+    newest = snapshot_if_trusted(registry, tx)
+    if newest is not None:
+        _require_all_said(tx, newest, manifest, stored)
+    return stored
+
+
+def snapshot_if_trusted(registry: Registry, tx: catalog.Transaction) -> Snapshot | None:
+    """The snapshot that decides; None also where no trust file says whose checkpoints count: verification reports that."""
+    try:
+        return newest_snapshot(registry, tx)
+    except NotChecked:
+        return None
+
+
+def _require_all_said(
+    tx: catalog.Transaction, newest: Snapshot, manifest: Digest, stored: tuple[StoredStatement, ...]
+) -> None:
+    covered = [
         (statement.digest, f"{statement.kind}")
-        for statement in catalog.statements_of(tx, subject=manifest)
+        for statement in stored
         if statement.log_index is not None and statement.log_index < newest.size
     ]
     value = proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
     if value is None:
-        if stored:
-            raise SaidDiffers(manifest, f"{len(stored)} statements are stored, and the log has none")
+        if covered:
+            raise SaidDiffers(manifest, f"{len(covered)} statements are stored, and the log has none")
         return
-    if value.count != len(stored):
-        raise SaidDiffers(manifest, f"the log has {value.count} statements, {len(stored)} are stored")
-    if snapshot.statements_value(stored) != value:
+    if value.count != len(covered):
+        raise SaidDiffers(manifest, f"the log has {value.count} statements, {len(covered)} are stored")
+    if snapshot.statements_value(covered) != value:
         raise SaidDiffers(manifest, "as many are stored as the log has, and one of them is another or of another kind")
+
+
+# --- versions ---
+
+
+def require_logged(tx: catalog.Transaction, newest: Snapshot, version: Version) -> None:
+    """Raise unless the log gives a version its name and number; one behind the newest checkpoint is pending and passes.
+
+    Raises:
+        VersionsDiffer: it was renumbered, exchanged, or no entry registers it.
+    """
+    if version.log_index >= newest.size:
+        return
+    value = proven(tx, newest, snapshot.version_key(version.name, version.number), snapshot.VersionValue)
+    if value is None:
+        raise VersionsDiffer(version.name, f"{version.label} is in the catalogue, and no entry registers it")
+    if (value.manifest, value.entry) != (version.manifest_digest, version.log_index):
+        raise VersionsDiffer(
+            version.name,
+            f"entry {value.entry} registers {value.manifest} as {version.label}, the catalogue has another",
+        )
+
+
+def is_logged(tx: catalog.Transaction, newest: Snapshot, name: str, number: int) -> bool:
+    """Whether the snapshot has a version of that name and number."""
+    return proven(tx, newest, snapshot.version_key(name, number), snapshot.VersionValue) is not None
+
+
+def newest_number(tx: catalog.Transaction, newest: Snapshot, name: str) -> int | None:
+    """How many versions a name has under the snapshot; None if none is registered."""
+    value = proven(tx, newest, snapshot.name_key(name), snapshot.NameValue)
+    return None if value is None else value.versions
+
+
+def alias_target(tx: catalog.Transaction, newest: Snapshot, name: str, alias: str) -> snapshot.AliasValue | None:
+    """Where an alias points under the snapshot; None if it never pointed anywhere or was taken away."""
+    value = proven(tx, newest, snapshot.alias_key(name, alias), snapshot.AliasValue)
+    return None if value is None or value.manifest is None else value

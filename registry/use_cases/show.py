@@ -7,6 +7,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.records.snapshots import statements_about
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -84,7 +85,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
     """
     version = version_named(registry, reference)
     with registry.database.read() as tx:
-        stored = catalog.statements_of(tx, subject=version.manifest_digest)
+        stored = statements_about(registry, tx, version.manifest_digest)
         bases = () if version.base_manifest is None else catalog.version_by_digest(tx, version.base_manifest)
     manifest = stored_manifest(registry, version.manifest_digest)
     persons = {key.key_id: key.person for key in registry.trust.keys}

@@ -16,6 +16,7 @@ from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
+from peft_registry.registry.records.snapshots import statements_about
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
@@ -122,7 +123,7 @@ def present_version(registry: Registry, version: Version, scratch: Path) -> Pres
     """
     with registry.database.read() as tx:
         artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
-        statements = catalog.statements_of(tx, subject=version.manifest_digest)
+        statements = statements_about(registry, tx, version.manifest_digest)
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)
     manifest = read_manifest(manifest_bytes)
     files: dict[str, Path | bytes | None] = {FILE_NAME: manifest_bytes}

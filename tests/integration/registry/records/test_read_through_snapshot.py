@@ -1,0 +1,167 @@
+"""Reading an alias, the newest version, and what was said, against whoever can write the database and holds no key.
+
+Each attack was tried on a release whose reads believed the rows: it served an older version as verified, hid a later evaluation,
+or listed an approval that nobody gave.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import AliasUnsigned, version_named
+from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.errors import IntegrityBroken, NotFound
+from tests.builders.homes import a_home, register_adapter, reopened
+from tests.integration.registry.use_cases.test_check_log import (
+    delete_the_newest_move,
+    point_the_alias_elsewhere,
+    relabel_a_card_as_an_approval,
+    remove_the_newest_version,
+    renumber_two_versions,
+    replay_an_older_move,
+    strip_a_statement,
+    without_guards,
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    with a_home(folder / "home") as registry:
+        versions = [register_adapter(registry, folder, value=value) for value in (0.25, 0.5, 0.75)]
+        for version in (versions[0], versions[2], versions[1]):
+            set_alias(registry, version, "champion")
+    return folder / "home"
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "home"))
+
+
+def edited(home: Path, edit: Callable[[sqlite3.Connection], None]) -> Registry:
+    with without_guards(home) as database:
+        edit(database)
+    return reopened(home)
+
+
+def test_what_nobody_edited_is_read_as_it_was_registered(home: Path) -> None:
+    registry = reopened(home)
+    assert version_named(registry, "helper@champion").label == "helper:2"
+    assert version_named(registry, "helper").label == "helper:3"
+    assert version_named(registry, "helper:1").number == 1
+    with pytest.raises(NotFound):
+        version_named(registry, "helper:4")
+    with pytest.raises(NotFound):
+        version_named(registry, "helper@challenger")
+    registry.close()
+
+
+@pytest.mark.parametrize("edit", [delete_the_newest_move, replay_an_older_move, point_the_alias_elsewhere])
+def test_an_alias_follows_the_log_and_not_the_rows(home: Path, edit: Callable[[sqlite3.Connection], None]) -> None:
+    registry = edited(home, edit)
+    assert version_named(registry, "helper@champion").label == "helper:2"
+    registry.close()
+
+
+def test_an_alias_that_nobody_logged_does_not_exist(home: Path) -> None:
+    def plant(database: sqlite3.Connection) -> None:
+        database.execute("INSERT INTO aliases (name, alias, number, event_id) VALUES ('helper', 'approved', 1, 1)")
+
+    registry = edited(home, plant)
+    with pytest.raises(AliasUnsigned, match="the log does not say so"):
+        version_named(registry, "helper@approved")
+    registry.close()
+
+
+@pytest.mark.parametrize(
+    ("edit", "reference"),
+    [
+        (remove_the_newest_version, "helper"),
+        (remove_the_newest_version, "helper:3"),
+        (renumber_two_versions, "helper"),
+        (renumber_two_versions, "helper:2"),
+        (renumber_two_versions, "helper@champion"),
+    ],
+)
+def test_a_version_that_was_removed_or_renumbered_is_broken(
+    home: Path, edit: Callable[[sqlite3.Connection], None], reference: str
+) -> None:
+    registry = edited(home, edit)
+    with pytest.raises(IntegrityBroken, match="helper"):
+        version_named(registry, reference)
+    registry.close()
+
+
+@pytest.mark.parametrize("edit", [strip_a_statement, relabel_a_card_as_an_approval])
+def test_a_statement_that_was_removed_or_relabelled_is_broken_for_every_reader(
+    home: Path, edit: Callable[[sqlite3.Connection], None]
+) -> None:
+    registry = edited(home, edit)
+    version = version_named(registry, "helper:3")
+    for read in (describe_version, signed_statements):
+        with pytest.raises(IntegrityBroken):
+            read(registry, "helper:3" if read is describe_version else version.manifest_digest)  # type: ignore[operator]
+    assert verify_version(registry, version).verdict == "broken"
+    registry.close()
+
+
+def test_a_snapshot_node_that_was_edited_is_broken_and_the_others_still_read(home: Path) -> None:
+    def edit(database: sqlite3.Connection) -> None:
+        key = database.execute("SELECT key FROM snapshot_nodes WHERE key IS NOT NULL ORDER BY key LIMIT 1").fetchone()[
+            0
+        ]
+        database.execute("UPDATE snapshot_nodes SET value = '{}' WHERE key = ?", (key,))
+
+    registry = edited(home, edit)
+    outcomes = []
+    for reference in ("helper", "helper:1", "helper:2", "helper:3", "helper@champion", "tiny", "tiny:1"):
+        try:
+            version = version_named(registry, reference)
+            outcomes.append(verify_version(registry, version).verdict)
+        except IntegrityBroken:
+            outcomes.append("broken")
+    assert "broken" in outcomes
+    registry.close()
+
+
+def test_the_next_entry_is_not_signed_over_a_database_that_was_edited(home: Path) -> None:
+    registry = edited(home, strip_a_statement)
+    version = version_named(registry, "helper:3")
+    with pytest.raises(IntegrityBroken):
+        set_alias(registry, version, "challenger")
+    registry.close()
+
+
+def test_entries_behind_the_newest_checkpoint_decide_nothing(home: Path, tmp_path: Path) -> None:
+    """Somebody else holds the log key: a move is pending until they publish."""
+    key = home / "keys" / "log.key"
+    kept = key.read_bytes()
+    key.unlink()
+    registry = reopened(home)
+    set_alias(registry, version_named(registry, "helper:3"), "champion")
+    newest = register_adapter(registry, tmp_path, value=2.5)
+    assert newest.label == "helper:4"
+    assert version_named(registry, "helper@champion").label == "helper:2"
+    assert version_named(registry, "helper").label == "helper:3"
+    assert version_named(registry, "helper:4").manifest_digest == newest.manifest_digest
+    registry.close()
+    key.write_bytes(kept)
+    key.chmod(0o600)
+    registry = reopened(home)
+    from peft_registry.registry.records.checkpoints import publish_checkpoint
+
+    publish_checkpoint(registry)
+    assert version_named(registry, "helper@champion").label == "helper:3"
+    assert version_named(registry, "helper").label == "helper:4"
+    with registry.database.read() as tx:
+        assert catalog.latest_checkpoint(tx) == registry.remembered_checkpoint()
+    registry.close()
