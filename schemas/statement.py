@@ -15,6 +15,7 @@ STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENTS_FILE = "statements.intoto.jsonl"
 PROOF_FILE = "log.tlog-proof"
+COMPLETE_FILE = "complete.tlog-proof"
 KEYS_FOLDER = (
     "keys"  # under evidence: the public keys of the signers, so that a wrong signature differs from an unknown key
 )
@@ -146,7 +147,9 @@ class RegistrationPredicate(Document):
 
     `accompanied_by` names the statements that entered the log together with it, and `signature` the signed OMS payload, so
     that the proof of this one event dates them all and none of them can be left out unnoticed. `nonce` is random hex: a
-    leaf holds only the statement's digest, and a short predicate could be guessed from it.
+    leaf holds only the statement's digest, and a short predicate could be guessed from it. `completeness_provable` (an extra
+    field, which registrations of the first release lack) says that the log has snapshots: a folder without the proof that it
+    holds everything that was said is then not complete.
     """
 
     name: str
@@ -154,6 +157,11 @@ class RegistrationPredicate(Document):
     accompanied_by: Annotated[tuple[Digest, ...], FailFast()]
     signature: Digest
     nonce: str
+
+    @property
+    def is_completeness_provable(self) -> bool:
+        """Whether a folder of this version has to show that nothing was left out of its evidence."""
+        return (self.model_extra or {}).get("completeness_provable") is True
 
 
 class AliasPredicate(Document):

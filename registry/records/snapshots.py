@@ -17,7 +17,7 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
+from peft_registry.registry.transparency import completeness, log, merkle, note, prefix_tree, snapshot
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
@@ -156,11 +156,7 @@ def snapshot_if_trusted(registry: Registry, tx: catalog.Transaction) -> Snapshot
 def _require_all_said(
     tx: catalog.Transaction, newest: Snapshot, manifest: Digest, stored: tuple[StoredStatement, ...]
 ) -> None:
-    covered = [
-        (statement.digest, f"{statement.kind}")
-        for statement in stored
-        if statement.log_index is not None and statement.log_index < newest.size
-    ]
+    covered = [(statement.digest, f"{statement.kind}") for statement in covered_by(newest, stored)]
     value = proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
     if value is None:
         if covered:
@@ -170,6 +166,33 @@ def _require_all_said(
         raise SaidDiffers(manifest, f"the log has {value.count} statements, {len(covered)} are stored")
     if snapshot.statements_value(covered) != value:
         raise SaidDiffers(manifest, "as many are stored as the log has, and one of them is another or of another kind")
+
+
+def completeness_proof(registry: Registry, tx: catalog.Transaction, manifest: Digest) -> str | None:
+    """The text of `evidence/complete.tlog-proof`: which statements are all that was said up to the newest checkpoint.
+
+    None where the log has no snapshot yet, or says nothing of this manifest.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
+    """
+    newest = snapshot_if_trusted(registry, tx)
+    if newest is None:
+        return None
+    stored = statements_about(registry, tx, manifest)
+    covered = tuple((statement.digest, f"{statement.kind}") for statement in covered_by(newest, stored))
+    if not covered:
+        return None
+    path = prefix_tree.path_to(snapshot.artifact_key(manifest), SqlSnapshot(tx).get_node)
+    proof = note.parse_proof(log.prove(SqlLogStore(tx), newest.size, newest.checkpoint))
+    return completeness.render_list(proof, newest.leaf, path, covered)
+
+
+def covered_by(newest: Snapshot, stored: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:
+    """The statements that are not pending."""
+    return tuple(
+        statement for statement in stored if statement.log_index is not None and statement.log_index < newest.size
+    )
 
 
 # --- versions ---

@@ -197,6 +197,7 @@ def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_
             accompanied_by=tuple(one.digest for one in said),
             signature=parse_bundle(signature).payload_digest,
             nonce=registry.nonce(),
+            completeness_provable=True,  # an extra field: registrations of the first release have none
         ).to_json(),
         signer,
     )

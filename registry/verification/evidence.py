@@ -11,18 +11,27 @@ from pydantic import ValidationError
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.keys import MalformedPublicKey, PublicKey
+from peft_registry.registry.transparency.completeness import CompleteList, parse_list
 from peft_registry.registry.transparency.entries import LoggedEntry, parse_entry
 from peft_registry.registry.verification.presented import EvidenceBroken, Presented
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
-from peft_registry.schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import (
+    COMPLETE_FILE,
+    KEYS_FOLDER,
+    PROOF_FILE,
+    STATEMENTS_FILE,
+    RegistrationPredicate,
+    Statement,
+)
 
 MAX_KEYS = 100  # every key is tried on every statement
 MAX_STATEMENTS = 10_000
 STATEMENTS_PATH = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
 PROOF_PATH = f"{EVIDENCE_NAME}/{PROOF_FILE}"
+COMPLETE_PATH = f"{EVIDENCE_NAME}/{COMPLETE_FILE}"
 
 
 class StatementBroken(IntegrityBroken):
@@ -105,6 +114,17 @@ def read_entry(presented: Presented) -> LoggedEntry | None:
     if not presented.has(PROOF_PATH):
         return None
     return parse_entry(presented.small(PROOF_PATH).decode("utf-8", "replace"))
+
+
+def read_list(presented: Presented) -> CompleteList | None:
+    """The list of everything that was said; None where no such proof is there.
+
+    Raises:
+        MalformedNote, LooseBase64, MalformedJson: it is not a proof of this form.
+    """
+    if not presented.has(COMPLETE_PATH):
+        return None
+    return parse_list(presented.small(COMPLETE_PATH).decode("utf-8", "replace"))
 
 
 def _read_statement(number: int, line: bytes) -> ReadStatement:

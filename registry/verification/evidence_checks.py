@@ -11,8 +11,16 @@ from peft_registry.registry.evaluation.staleness import composition_of, stalenes
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.transparency.completeness import CompleteList, checkpoint_over_list
 from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, origin_of
-from peft_registry.registry.verification.evidence import PROOF_PATH, STATEMENTS_PATH, ReadStatement, StatementBroken
+from peft_registry.registry.verification.evidence import (
+    COMPLETE_PATH,
+    PROOF_PATH,
+    STATEMENTS_PATH,
+    ReadStatement,
+    StatementBroken,
+    read_list,
+)
 from peft_registry.registry.verification.findings import Dated, Findings, Result, changed, failed, ok, unchecked
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
@@ -20,7 +28,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.statement import KEYS_FOLDER, CardPredicate
 
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
 """A proof from a log whose key the user trusts, not signed by it: nothing is verified by such a proof, nor in spite of it."""
@@ -53,6 +61,9 @@ def check_statements(findings: Findings) -> Result:
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         return incomplete
+    wrong = _stray_evidence(findings) or _not_everything(findings)
+    if wrong is not None:
+        return wrong
     contradictions = _contradictions(findings)
     if contradictions:
         return failed("the catalog says otherwise than what was signed", "catalog-contradicted", contradictions)
@@ -60,8 +71,14 @@ def check_statements(findings: Findings) -> Result:
     if _card_changed(findings):
         text = f"{len(findings.statements)} bound to this manifest; the card was edited since it was signed"
         return changed(text, "card-changed")
-    text = f"{len(findings.statements)} bound to this manifest"
+    text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
     return ok(text, _stale_evaluations(findings))
+
+
+def _completeness_text(findings: Findings) -> str:
+    """Up to when the statements are all that were made."""
+    listed = read_list(findings.presented)
+    return "" if listed is None else f", all that were made up to {listed.stated.leaf.at}"
 
 
 def check_log(findings: Findings) -> Result:
@@ -113,6 +130,63 @@ def _incomplete(findings: Findings, unknown: list[str]) -> Result | None:
         text = f"{len(unknown)} of {len(findings.presented_statements)} are signed by keys that you do not trust"
         return unchecked(text, "unknown-key", unknown)
     return None
+
+
+# what may stay away from a folder although it was said: the proof still shows that it was
+_MAY_BE_WITHHELD = frozenset({"provenance", "modification", "card", "base", "test-result"})
+
+
+def _not_everything(findings: Findings) -> Result | None:
+    """Why the statements here are not shown to be all that was said; None if they are.
+
+    A log of the first release had no snapshots: what was registered then has no such proof and is accepted without.
+    """
+    listed = read_list(findings.presented)
+    if listed is None:
+        needs_proof = any(registration.is_completeness_provable for registration in findings.registrations.values())
+        if not needs_proof or findings.context.claimed is not None:
+            return None
+        return unchecked("nothing shows that these are all statements that were made", "completeness-not-shown")
+    if findings.trust is not None:
+        assert findings.manifest_digest is not None, "statements are checked after the manifest"
+        try:
+            checkpoint_over_list(listed, findings.manifest_digest, findings.trust, now=findings.context.now)
+        except UnknownKey as error:
+            return unchecked(error.what, error.reference, [error.why])
+    return _held_against(listed, findings)
+
+
+def _held_against(listed: CompleteList, findings: Findings) -> Result | None:
+    """What is here and not on the list, or on the list and not here; None if it is the same, as far as it decides anything."""
+    here = {digest for _, digest in findings.statements}
+    unlisted = sorted(str(digest) for digest in here - listed.digests)
+    if unlisted:
+        return failed(f"{len(unlisted)} statements that the log does not list", "statement-not-logged", unlisted)
+    decisive = [
+        f"{entry.kind} {entry.digest}"
+        for entry in listed.stated.statements
+        if entry.digest not in here and entry.kind not in _MAY_BE_WITHHELD
+    ]
+    if decisive:
+        text = f"{len(decisive)} statements that were made about it are withheld"
+        return unchecked(text, "statements-withheld", decisive)
+    return None
+
+
+def _stray_evidence(findings: Findings) -> Result | None:
+    """Files in `evidence/` that nothing names: not a statement's, a key's, a table's or a proof's. None if there are none."""
+    named = {STATEMENTS_PATH, PROOF_PATH, COMPLETE_PATH}
+    named |= {f"{EVIDENCE_NAME}/{KEYS_FOLDER}/{key.key_id[:16]}.pub" for key in findings.presented_keys}
+    for statement, _ in findings.statements:
+        if statement.kind == "bias-evaluation":
+            named.add(f"{EVIDENCE_NAME}/{EvaluationRecord.from_json(statement.predicate).items.file}")
+    prefix = f"{EVIDENCE_NAME}/"
+    stray = sorted(name for name in findings.presented.files if name.startswith(prefix) and name not in named)
+    if not stray:
+        return None
+    return failed(
+        f"{len(stray)} files in {EVIDENCE_NAME} that nothing names", "extra-file", [f"extra: {name}" for name in stray]
+    )
 
 
 def _count(findings: Findings, read: ReadStatement) -> str:

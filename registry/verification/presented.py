@@ -16,13 +16,18 @@ from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
-from peft_registry.registry.records.snapshots import statements_about
+from peft_registry.registry.records.snapshots import (
+    completeness_proof,
+    covered_by,
+    snapshot_if_trusted,
+    statements_about,
+)
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
-from peft_registry.schemas.statement import KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, StoredStatement
+from peft_registry.schemas.statement import COMPLETE_FILE, KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, StoredStatement
 from peft_registry.schemas.version import Version
 
 SMALL_MAX_BYTES = 64 * 1024 * 1024
@@ -124,6 +129,10 @@ def present_version(registry: Registry, version: Version, scratch: Path) -> Pres
     with registry.database.read() as tx:
         artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
         statements = statements_about(registry, tx, version.manifest_digest)
+        newest = snapshot_if_trusted(registry, tx)
+        complete = completeness_proof(registry, tx, version.manifest_digest)
+    if newest is not None and complete is not None:
+        statements = covered_by(newest, statements)  # those behind the checkpoint are pending and decide nothing
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)
     manifest = read_manifest(manifest_bytes)
     files: dict[str, Path | bytes | None] = {FILE_NAME: manifest_bytes}
@@ -140,6 +149,8 @@ def present_version(registry: Registry, version: Version, scratch: Path) -> Pres
         files[SIGNATURE_NAME] = registry.store.read_bytes(artifact.signature_digest)
     if artifact.card_digest is not None:
         files[CARD_NAME] = registry.store.read_bytes(artifact.card_digest)
+    if complete is not None:
+        files[f"{EVIDENCE_NAME}/{COMPLETE_FILE}"] = complete.encode()
     for name, data in evidence(registry, version, statements).items():
         files[f"{EVIDENCE_NAME}/{name}"] = data
     return Presented(version.label, files, missing)
@@ -156,7 +167,7 @@ def evidence(registry: Registry, version: Version, statements: tuple[StoredState
     if proof is not None:
         files[PROOF_FILE] = proof.encode()
     for table in tables:
-        if table.file in (STATEMENTS_FILE, PROOF_FILE) or table.file.startswith(f"{KEYS_FOLDER}/"):
+        if table.file in (STATEMENTS_FILE, PROOF_FILE, COMPLETE_FILE) or table.file.startswith(f"{KEYS_FOLDER}/"):
             raise EvidenceBroken(table.file, "an evaluation gives its item table a name that other evidence has")
         files[table.file] = registry.store.read_bytes(table.sha256)
     return files
