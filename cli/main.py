@@ -23,6 +23,7 @@ from peft_registry.cli.commands import (
     evaluate,
     init,
     lineage,
+    log,
     merge,
     methods,
     mirror,
@@ -35,6 +36,7 @@ from peft_registry.cli.commands import (
     train,
     trust,
     ui,
+    upgrade,
     verify,
 )
 from peft_registry.cli.commands import list as list_versions
@@ -54,7 +56,22 @@ _IMPORTED_AS = {"pyyaml": "yaml"}
 # the order in which a reader meets them
 COMMANDS = (
     *("init", "demo", "base", "data", "methods", "train", "estimate", "compare", "evaluate", "suites", "ask", "merge"),
-    *("list", "show", "diff", "lineage", "verify", "pull", "report", "promote", "ui", "mirror", "trust", "schema"),
+    *(
+        "list",
+        "show",
+        "diff",
+        "lineage",
+        "verify",
+        "pull",
+        "report",
+        "promote",
+        "ui",
+        "mirror",
+        "trust",
+        "log",
+        "upgrade",
+        "schema",
+    ),
 )
 
 
@@ -226,7 +243,7 @@ def _speaks_json(arguments: list[str]) -> bool:
 for module in (init, base, data, methods, train, estimate, compare, evaluate, suites, ask, merge, list_versions):
     module.add_to(app)
 demo.add_to(app, run)
-for module in (show, diff, lineage, verify, pull, report, promote, ui, mirror, trust, schema):
+for module in (show, diff, lineage, verify, pull, report, promote, ui, mirror, trust, log, upgrade, schema):
     module.add_to(app)
 
 

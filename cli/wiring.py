@@ -20,11 +20,13 @@ def typed_command() -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(home: Path | None, passphrase_file: Path | None = None) -> "Iterator[Registry]":
-    """The registry that the options mean, closed afterwards."""
+def opened(home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True) -> "Iterator[Registry]":
+    """The registry that the options mean, closed afterwards; `check_log=False` opens one whose log is broken, to look at it."""
     from peft_registry.registry.homes.home import find_home, open_home
 
-    registry = open_home(find_home(Path.cwd(), home), passphrase=passphrase_source(passphrase_file))
+    registry = open_home(
+        find_home(Path.cwd(), home), passphrase=passphrase_source(passphrase_file), check_log=check_log
+    )
     try:
         yield registry
     finally:

@@ -99,7 +99,7 @@ class SchemaMismatch(Unavailable):
             return "restore the database from a backup, or make a new home with `registry init`"
         # revisions are numbered in the order of the releases
         if self.found < self.expected:
-            return "use the version of peft-registry that made this home; this one has no step from its schema"
+            return "run `registry upgrade`: it makes a backup first, and a kill leaves the old schema or the new one"
         return "install the newer version of peft-registry that last wrote to this home"
 
 

@@ -18,11 +18,20 @@ from peft_registry.registry.transparency import log, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import Document
+from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogSnapshot
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
+
+
+class NoCheckpoint(NotFound):
+    reference = "no-checkpoint"
+    what = "the log has no checkpoint"
+    why = "nothing was registered, or whoever holds the log key has not signed yet"
+    fix = "register something, or have `registry log checkpoint` run where the log key is"
+
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the machines that write one log
 
@@ -40,7 +49,7 @@ def publish_checkpoint(registry: Registry) -> int:
     key = registry.log_key
     if key is None:
         return _covered(registry)
-    if _covered(registry) == _size(registry):
+    if _is_published(registry):
         return _remember(registry)
     with registry.database.write() as tx:
         _follow_new_entries(registry, tx)
@@ -63,6 +72,19 @@ def registration_proof(registry: Registry, version: Version) -> str | None:
         return log.prove(store, version.log_index, checkpoint, extra=store.get_leaf(version.log_index))
 
 
+def newest_checkpoint(registry: Registry) -> str:
+    """The text of the newest checkpoint.
+
+    Raises:
+        NoCheckpoint: none was made yet.
+    """
+    with registry.database.read() as tx:
+        latest = catalog.latest_checkpoint(tx)
+    if latest is None:
+        raise NoCheckpoint
+    return latest
+
+
 def _covered(registry: Registry) -> int:
     """How many entries the newest checkpoint of the database covers."""
     with registry.database.read() as tx:
@@ -70,9 +92,14 @@ def _covered(registry: Registry) -> int:
     return note.read_unverified(latest)[1] if latest else 0
 
 
-def _size(registry: Registry) -> int:
+def _is_published(registry: Registry) -> bool:
+    """Whether the newest checkpoint covers every entry, and the last one is a snapshot: an earlier release wrote none."""
     with registry.database.read() as tx:
-        return SqlLogStore(tx).size()
+        store = SqlLogStore(tx)
+        size = store.size()
+        latest = catalog.latest_checkpoint(tx)
+        covered = note.read_unverified(latest)[1] if latest else 0
+        return covered == size and (size == 0 or isinstance(read_leaf(store.get_leaf(size - 1)), LogSnapshot))
 
 
 def _remember(registry: Registry) -> int:
@@ -146,14 +173,13 @@ class _Changes:
             # a log of an earlier release has none; behind the last checkpoint the holder of the log key alone writes them
             raise EntryRejected(index, "it is a snapshot that no checkpoint covers")
         statement = statement_of_entry(self._tx, index, leaf)
-        if leaf.at < self.newest_time:
-            raise EntryRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
-        if leaf.at > self._latest:
-            raise EntryRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
-        if self._before is not None:
-            # the entries of an earlier release were accepted when they were appended
+        if self._before is not None:  # the entries of an earlier release were accepted when they were appended
+            if leaf.at < self.newest_time:
+                raise EntryRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
+            if leaf.at > self._latest:
+                raise EntryRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
             require_sayable(self._registry, self._tx, index, leaf)
-        self.newest_time = leaf.at
+        self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
         if leaf.kind == "registration":
             self._follow_registration(index, leaf, statement)

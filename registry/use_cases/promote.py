@@ -6,7 +6,7 @@ No gate guards an alias yet; every move is signed, logged and can be read back f
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import entry_time, record_statement, sign_statement
 from peft_registry.schemas.identity import check_new_alias
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
@@ -24,7 +24,7 @@ def set_alias(registry: Registry, version: Version, alias: str, *, reason: str |
     predicate = AliasPredicate(name=version.name, alias=alias, reason=reason, nonce=registry.nonce())
     signed = sign_statement(version.manifest_digest, "alias", predicate.to_json(), registry.trainer_key)
     with registry.database.write() as tx:
-        now = registry.clock()
+        now = entry_time(registry, tx)
         record_statement(tx, version.manifest_digest, signed, at=now)
         catalog.set_alias(
             tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=now

@@ -17,7 +17,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
-from peft_registry.registry.use_cases.statements import SignedStatement, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import SignedStatement, entry_time, record_statement, sign_statement
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
@@ -206,7 +206,7 @@ def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_
         if existing is not None:
             return existing
         signed = _Signed(digest, manifest_size, Digest.of(signature), (*said, registration))
-        return _write_rows(tx, artifact, signed, now=registry.clock())
+        return _write_rows(tx, artifact, signed, now=entry_time(registry, tx))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.log_store import append_event
+from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.schemas.document import Document, first_problem
@@ -68,6 +69,14 @@ def sign_statement(subject: Digest, kind: StatementKind, predicate: dict[str, An
     return SignedStatement(kind, Digest.of(payload), envelope.render(), signer.public.key_id)
 
 
+def entry_time(registry: Registry, tx: Transaction) -> str:
+    """The time of the next entry, RFC 3339: the clock's, and never before the entry that is there; a clock may be set back."""
+    store = SqlLogStore(tx)
+    size = store.size()
+    now = registry.clock()
+    return now if size == 0 else max(now, read_leaf(store.get_leaf(size - 1)).at)
+
+
 def record_statement(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
     """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
     event = LogEvent(kind=signed.kind, subject=subject, statement=signed.digest, key=signed.key_id, at=at)
@@ -114,7 +123,7 @@ def append_statement(
             version = catalog.require_artifact(tx, manifest_digest=subject)
             for data in evidence:
                 catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
-            record_statement(tx, subject, signed, at=registry.clock())
+            record_statement(tx, subject, signed, at=entry_time(registry, tx))
             catalog.enqueue(
                 tx, kind="statement", subject=subject, version_label=version, payload={"statement": str(signed.digest)}
             )

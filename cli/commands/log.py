@@ -1,0 +1,127 @@
+"""log: the log that everything is entered in, shown, checked and proven."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+_CHECKPOINT_MAX_BYTES = 64 * 1024
+
+
+def add_to(app: typer.Typer) -> None:
+    log = typer.Typer(help="The log of everything that was registered and said.", no_args_is_help=True)
+    log.command("show")(log_show)
+    log.command("check")(log_check)
+    log.command("prove")(log_prove)
+    log.command("checkpoint")(log_checkpoint)
+    app.add_typer(log, name="log")
+
+
+def log_show(
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries.")] = 20,
+    before: Annotated[int | None, typer.Option(min=0, help="Continue below this entry.")] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show entries of the log, newest first. What kind, about what, by whom, when."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.show_log import show_log
+
+    with opened(home) as registry:
+        page = show_log(registry, limit=limit, before=before)
+    if output is Output.json:
+        console.out_json(page.model_dump(mode="json"))
+        return
+    console.line(f"log {page.origin}  {page.size} entries, {page.covered} under the newest checkpoint")
+    rows = [
+        [
+            str(entry.index),
+            entry.kind,
+            console.printable(entry.about),
+            entry.person or (f"{entry.key_id[:12]}…" if entry.key_id else ""),
+            entry.at,
+            "pending" if entry.pending else "",
+        ]
+        for entry in page.entries
+    ]
+    console.table([["entry", "kind", "about", "by", "at", ""], *rows])
+    console.next_step("registry log check")
+
+
+def log_check(
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A checkpoint that was kept elsewhere: it must be a prefix of this log."),
+    ] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Replay the whole log from its bytes and hold the database against it. Every contradiction is named."""
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.disk.files import read_file
+    from peft_registry.registry.use_cases.check_log import check_log
+
+    kept = [read_file(path, max_bytes=_CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
+    with opened(home, check_log=False) as registry:
+        report = check_log(registry, against=kept, observe=Progress(story_on_stdout=False))
+    if output is Output.json:
+        console.out_json(report.model_dump(mode="json"))
+        raise typer.Exit(report.exit_code)
+    console.line(f"log {report.origin}  {report.size} entries, {report.covered} under a signed checkpoint")
+    console.line(
+        f"it says  {report.versions} versions, {report.aliases} aliases, {report.statements} statements; "
+        f"{report.checkpoints} checkpoints compared"
+    )
+    for found in report.contradictions:
+        console.line(f"wrong    {console.printable(found.place)}: {console.printable(found.text)}", indent=9)
+    for text in report.unchecked:
+        console.line(f"unchecked  {console.printable(text)}", indent=11)
+    if report.exit_code == 0:
+        console.line("agrees   everything in the database is what the log says")
+        console.next_step("registry log checkpoint --out FILE, to keep one elsewhere")
+    raise typer.Exit(report.exit_code)
+
+
+def log_prove(
+    entry: Annotated[int, typer.Argument(help="The number of an entry.")],
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Print the proof that an entry is in the log, as a C2SP tlog-proof. It verifies without this registry."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.show_log import prove_entry
+
+    with opened(home) as registry:
+        proof = prove_entry(registry, entry)
+    if output is Output.json:
+        console.out_json({"entry": entry, "proof": proof})
+        return
+    console.out(proof.rstrip("\n"))
+
+
+def log_checkpoint(
+    out: Annotated[Path | None, typer.Option(help="Write it to this file, to be kept elsewhere.")] = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Sign what is pending, if the log key is here, and print the newest checkpoint."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.disk.files import write_atomically
+    from peft_registry.registry.records.checkpoints import newest_checkpoint, publish_checkpoint
+
+    with opened(home, passphrase_file) as registry:
+        if not registry.read_only:
+            publish_checkpoint(registry)
+        text = newest_checkpoint(registry)
+    if out is not None:
+        write_atomically(out, text.encode())
+    if output is Output.json:
+        console.out_json({"checkpoint": text, "file": str(out) if out else None})
+        return
+    console.out(str(out) if out is not None else text.rstrip("\n"))
+    console.next_step(f"registry log check --against {out or 'FILE'}")

@@ -1,0 +1,97 @@
+"""`registry upgrade`: a home of an earlier release gets the schema and the snapshot of this one, or stays as it was.
+
+    backup → one transaction with every missing revision → checkpoint, with the first snapshot of what the log says
+
+The backup of SQLite is a copy of the database beside it, taken before anything changes. A server's database is for its own tools to
+back up; there the transaction alone is what a kill cannot divide.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.database.tables import SCHEMA_REVISION
+from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.homes.home import Passphrase, open_home, read_settings
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.schemas.progress import Observe, Said, ignore
+
+BACKUPS = "backups"  # under the home
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade did: revisions before and after, and the backup that it made (None where none was needed or possible)."""
+
+    before: str | None
+    after: str
+    backup: Path | None
+    covered: int  # entries under the checkpoint that it ended with
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+
+def needed_upgrade(folder: Path) -> tuple[str | None, str]:
+    """(schema revision of a home, revision of this program); nothing is written.
+
+    Raises:
+        HomeNotFound, HomeDamaged, SchemaMismatch: there is no home, or a newer program made it.
+    """
+    database = Database.open(_address(folder), read_only=read_settings(folder).database is None)
+    try:
+        return database.revision, SCHEMA_REVISION
+    finally:
+        database.close()
+
+
+def upgrade_home(folder: Path, *, passphrase: Passphrase | None = None, observe: Observe = ignore) -> Upgraded:
+    """Bring a home up to date; one that is already is given a snapshot where its log has none.
+
+    Raises:
+        DatabaseLocked: somebody else is writing; nothing was changed.
+        NotWritable, DiskFull: the backup could not be written; nothing was changed.
+        EntryRejected, LogForked, LogTruncated: the log contradicts itself: the schema is new, and nothing was signed over it.
+    """
+    before, after = needed_upgrade(folder)
+    backup = None
+    if before != after:
+        backup = _back_up(folder, before)
+        if backup is not None:
+            observe(Said("backup", f"{backup}"))
+        Database.create(_address(folder)).close()
+        observe(Said("schema", f"revision {before} → {after}"))
+    registry = open_home(folder, passphrase=passphrase)
+    try:
+        covered = publish_checkpoint(registry)
+    finally:
+        registry.close()
+    return Upgraded(before, after, backup, covered)
+
+
+def _address(folder: Path) -> str:
+    return read_settings(folder).database or f"sqlite:///{folder / 'database.sqlite'}"
+
+
+def _back_up(folder: Path, revision: str | None) -> Path | None:
+    """A copy of a home's own database, complete although others may be writing; None for a server's."""
+    if read_settings(folder).database is not None:
+        return None
+    backups = folder / BACKUPS
+    target = backups / f"database-{revision}.sqlite"
+    part = target.with_suffix(".part")
+    try:
+        backups.mkdir(exist_ok=True, mode=0o700)
+        part.unlink(missing_ok=True)
+        with (
+            closing(sqlite3.connect(folder / "database.sqlite")) as source,
+            closing(sqlite3.connect(part)) as copy,
+        ):
+            source.backup(copy)
+        part.replace(target)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise unwritable(target, error if isinstance(error, OSError) else OSError(f"{error}")) from error
+    return target

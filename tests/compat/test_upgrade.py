@@ -1,0 +1,129 @@
+"""`registry upgrade` of the home that 0.1.0 made: a backup, the new schema, the first snapshot; nothing that was said changes."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.database.failures import DatabaseLocked, SchemaMismatch
+from peft_registry.registry.database.tables import SCHEMA_REVISION
+from peft_registry.registry.homes.home import open_home
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.snapshots import newest_snapshot
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
+from peft_registry.registry.use_cases.verify import verify_version
+from tests.compat.kept_home import KEPT, THEN, VERSIONS, stopped_clock
+from tests.processes.interpreter import ROOT
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(KEPT / "home", tmp_path / "home"))
+    for key in (folder / "keys").glob("*.key"):
+        key.chmod(0o600)
+    return folder
+
+
+def revision_of(database: Path) -> str:
+    with closing(sqlite3.connect(database)) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def test_an_older_home_is_read_as_it_is_and_written_only_after_an_upgrade(home: Path) -> None:
+    assert needed_upgrade(home) == ("0001", SCHEMA_REVISION)
+    registry = open_home(home, clock=lambda: THEN)
+    version = version_named(registry, "polite-replies@champion")
+    assert verify_version(registry, version).verdict == "verified"
+    with pytest.raises(SchemaMismatch, match="another schema") as refused:
+        set_alias(registry, version, "fallback")
+    assert "registry upgrade" in refused.value.fix
+    registry.close()
+    assert revision_of(home / "database.sqlite") == "0001"
+
+
+def test_an_upgraded_home_says_the_same_and_its_log_agrees(home: Path) -> None:
+    with stopped_clock(THEN):
+        done = upgrade_home(home)
+    assert done.changed
+    assert done.backup is not None
+    assert revision_of(done.backup) == "0001"
+    registry = open_home(home, clock=lambda: THEN)
+    report = check_log(registry)
+    assert (report.contradictions, report.unchecked) == ((), ())
+    assert report.covered == report.size
+    with registry.database.read() as tx:
+        assert newest_snapshot(registry, tx) is not None
+    for label in VERSIONS:
+        assert verify_version(registry, version_named(registry, label)).verdict == "verified"
+    assert version_named(registry, "polite-replies@champion").label == "polite-replies:2"
+    set_alias(registry, version_named(registry, "polite-replies:1"), "champion")
+    assert version_named(registry, "polite-replies@champion").label == "polite-replies:1"
+    registry.close()
+
+
+def test_an_upgrade_twice_is_an_upgrade_once(home: Path) -> None:
+    with stopped_clock(THEN):
+        first = upgrade_home(home)
+        again = upgrade_home(home)
+    assert first.changed
+    assert not again.changed
+    assert again.backup is None
+    assert again.covered == first.covered
+
+
+def test_another_writer_is_waited_for_and_then_refused_with_nothing_changed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peft_registry.registry.database.session.WAIT_SECONDS", 0.2)
+    with closing(sqlite3.connect(home / "database.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseLocked):
+            upgrade_home(home)
+        other.execute("ROLLBACK")
+    assert revision_of(home / "database.sqlite") == "0001"
+
+
+KILLED = """
+import os, pkgutil, sys
+from pathlib import Path
+from peft_registry.registry.use_cases import upgrade
+owner, name = sys.argv[2].rsplit(".", 1)
+setattr(pkgutil.resolve_name(owner), name, lambda *a, **k: os._exit(9))
+upgrade.upgrade_home(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "peft_registry.registry.database.migrations.upgrade",
+        "peft_registry.registry.database.session.Database._upgrade",
+        "peft_registry.registry.use_cases.upgrade.publish_checkpoint",
+    ],
+)
+def test_a_kill_leaves_the_old_home_or_the_new_one(home: Path, point: str) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(home), point],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert killed.returncode == 9, killed.stderr
+    assert revision_of(home / "database.sqlite") in ("0001", SCHEMA_REVISION)
+    registry = open_home(home, clock=lambda: THEN)
+    assert verify_version(registry, version_named(registry, "polite-replies@champion")).verdict == "verified"
+    registry.close()
+    with stopped_clock(THEN):
+        upgrade_home(home)
+    registry = open_home(home, clock=lambda: THEN)
+    assert check_log(registry).contradictions == ()
+    registry.close()
