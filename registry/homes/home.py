@@ -277,16 +277,28 @@ def read_own(path: Path, schema: type[Schema]) -> Schema:
 
 
 def _check_log(registry: Registry) -> None:
-    """Compare the log with the checkpoint remembered outside the database, or where that is lost with the database's own."""
+    """Compare the log with the newest checkpoints that survive, outside the database and in it."""
     try:
         keys = registry.log_keys
     except NotChecked:
         # an expired trust file says nothing about the log; verification reports it, and reading goes on
         return
     with registry.database.read() as tx:
-        remembered = registry.remembered_checkpoint() or catalog.latest_checkpoint(tx)
-        store = SqlLogStore(tx, remembered=remembered)
-        check_against_remembered(store, remembered, keys, origin=registry.origin)
+        for remembered in _newest_checkpoints(registry, tx):
+            store = SqlLogStore(tx, remembered=remembered)
+            check_against_remembered(store, remembered, keys, origin=registry.origin)
+
+
+def _newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str, ...]:
+    """The checkpoints that the log has to continue: `latest`, the one of the greatest size beside it, and the database's own.
+
+    Whoever removes one of them leaves the others.
+    """
+    folder = registry.folder / "checkpoints"
+    sizes = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    largest = _read(folder / f"{max(sizes)}").decode("utf-8", "replace") if sizes else None
+    kept = (registry.remembered_checkpoint(), largest, catalog.latest_checkpoint(tx))
+    return tuple(dict.fromkeys(text for text in kept if text is not None))
 
 
 def _read(path: Path) -> bytes:
