@@ -26,7 +26,7 @@ def log_show(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Show entries of the log, newest first. What kind, about what, by whom, when."""
+    """Show the newest entries. What kind, about what, by whom, when."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.show_log import show_log
 
@@ -59,7 +59,7 @@ def log_check(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Replay the whole log from its bytes and hold the database against it. Every contradiction is named."""
+    """Replay the whole log and compare the database with it. Every contradiction is named."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.disk.files import read_file
@@ -91,7 +91,7 @@ def log_prove(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Print the proof that an entry is in the log, as a C2SP tlog-proof. It verifies without this registry."""
+    """Prove that an entry is in the log. A C2SP tlog-proof, which verifies without this registry."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.show_log import prove_entry
 
@@ -109,7 +109,7 @@ def log_checkpoint(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Sign what is pending, if the log key is here, and print the newest checkpoint."""
+    """Sign what is pending and print the newest checkpoint. Without the log key here, print it only."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.disk.files import write_atomically
     from peft_registry.registry.records.checkpoints import newest_checkpoint, publish_checkpoint

@@ -79,6 +79,10 @@ class DatabaseReadOnly(Unavailable):
     where: str
 
 
+UPGRADEABLE = ("0001",)
+"""Schema revisions of earlier releases that are read as they are, and written after an upgrade."""
+
+
 class SchemaMismatch(Unavailable):
     reference = "schema-mismatch"
     what = "the database {where} has another schema than this program"
@@ -97,9 +101,11 @@ class SchemaMismatch(Unavailable):
     def remedy(self) -> str:
         if self.found is None:
             return "restore the database from a backup, or make a new home with `registry init`"
+        if self.found in UPGRADEABLE:
+            return "run `registry upgrade`: it makes a backup first, and a kill leaves the old schema or the new one"
         # revisions are numbered in the order of the releases
         if self.found < self.expected:
-            return "run `registry upgrade`: it makes a backup first, and a kill leaves the old schema or the new one"
+            return "use the version of peft-registry that made this home; this one has no step from its schema"
         return "install the newer version of peft-registry that last wrote to this home"
 
 

@@ -10,12 +10,12 @@ from sqlalchemy import JSON, BigInteger, Dialect, ForeignKeyConstraint, Index, M
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
-from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.failures import UPGRADEABLE, RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
 SCHEMA_REVISION = "0002"
 """The Alembic revision that this code writes."""
-READABLE_REVISIONS = ("0001", SCHEMA_REVISION)
+READABLE_REVISIONS = (*UPGRADEABLE, SCHEMA_REVISION)
 """Those that it reads; `registry upgrade` brings an older one up to date."""
 
 # changed by nobody once written; SQL itself refuses UPDATE and DELETE

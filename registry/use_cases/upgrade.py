@@ -9,6 +9,7 @@ back up; there the transaction alone is what a kill cannot divide.
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from peft_registry.registry.database.session import Database
@@ -16,6 +17,7 @@ from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.home import Passphrase, open_home, read_settings
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.schemas.progress import Observe, Said, ignore
 
 BACKUPS = "backups"  # under the home
@@ -56,6 +58,8 @@ def upgrade_home(folder: Path, *, passphrase: Passphrase | None = None, observe:
         NotWritable, DiskFull: the backup could not be written; nothing was changed.
         EntryRejected, LogForked, LogTruncated: the log contradicts itself: the schema is new, and nothing was signed over it.
     """
+    ask_once = None if passphrase is None else cache(passphrase)
+    _unlock(folder, ask_once)
     before, after = needed_upgrade(folder)
     backup = None
     if before != after:
@@ -64,12 +68,19 @@ def upgrade_home(folder: Path, *, passphrase: Passphrase | None = None, observe:
             observe(Said("backup", f"{backup}"))
         Database.create(_address(folder)).close()
         observe(Said("schema", f"revision {before} → {after}"))
-    registry = open_home(folder, passphrase=passphrase)
+    registry = open_home(folder, passphrase=ask_once)
     try:
         covered = publish_checkpoint(registry)
     finally:
         registry.close()
     return Upgraded(before, after, backup, covered)
+
+
+def _unlock(folder: Path, passphrase: Passphrase | None) -> None:
+    """Ask for the log key's passphrase before anything is done; who does not hold the key is not asked."""
+    key = folder / "keys" / "log.key"
+    if key.exists():
+        PrivateKey.load(key, passphrase)
 
 
 def _address(folder: Path) -> str:

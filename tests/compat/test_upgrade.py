@@ -15,6 +15,7 @@ from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import newest_snapshot
+from peft_registry.registry.signing.keys import PassphraseNeeded, PrivateKey
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
@@ -76,6 +77,17 @@ def test_an_upgrade_twice_is_an_upgrade_once(home: Path) -> None:
     assert not again.changed
     assert again.backup is None
     assert again.covered == first.covered
+
+
+def test_a_passphrase_that_nobody_gives_is_missed_before_anything_is_done(home: Path) -> None:
+    key = home / "keys" / "log.key"
+    private = PrivateKey.load(key, None)
+    key.unlink()
+    private.save(key, b"a passphrase")
+    with pytest.raises(PassphraseNeeded):
+        upgrade_home(home)
+    assert revision_of(home / "database.sqlite") == "0001"
+    assert not (home / "backups").exists()
 
 
 def test_another_writer_is_waited_for_and_then_refused_with_nothing_changed(

@@ -34,7 +34,14 @@ IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0, "suites list": 0, "s
 # it builds everything it needs: the end-to-end tests run it
 NOT_RUN_HERE = {"demo"}
 # something that could be meant, for arguments where any word will do
-ARGUMENTS = {"reference": "name:1", "target": "name:1", "alias": "champion", "source": "folder", "config": "train.yml"}
+ARGUMENTS = {
+    "reference": "name:1",
+    "target": "name:1",
+    "alias": "champion",
+    "source": "folder",
+    "config": "train.yml",
+    "entry": "1",
+}
 FAMILY_CODES = {2, 3, 4, 5, 6, 7, 8}
 
 

@@ -24,7 +24,7 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import ModificationRecordMissing, NewArtifact, register_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
-from peft_registry.schemas.errors import KnownError, Taken
+from peft_registry.schemas.errors import KnownError, SeveralProblems, Taken
 from peft_registry.schemas.identity import Digest, MalformedName
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.use_cases.add_base import intake_base
@@ -142,8 +142,9 @@ def test_a_name_of_another_kind_is_refused_before_anything_is_read(registry: Reg
         intake_base(registry, str(tmp_path / "not-there"), name="helper")
     config = tmp_path / "train.yml"
     config.write_text("name: tiny\nbase: tiny:1\nmethod: lora\ndata: {train: {path: not-there.jsonl}}\n")
-    with pytest.raises(NameOfAnotherKind):
+    with pytest.raises(SeveralProblems) as refused:  # the data are missing too: both are said at once
         train_and_register(registry, config)
+    assert NameOfAnotherKind in {type(problem) for problem in refused.value.problems}
 
 
 class FailingStore(FilesystemStore):
