@@ -73,8 +73,8 @@ def log_check(
         raise typer.Exit(report.exit_code)
     console.line(f"log {report.origin}  {report.size} entries, {report.covered} under a signed checkpoint")
     console.line(
-        f"it says  {report.versions} versions, {report.aliases} aliases, {report.statements} statements; "
-        f"{report.checkpoints} checkpoints compared"
+        f"it says  versions {report.versions}, aliases {report.aliases}, statements {report.statements}; "
+        f"checkpoints compared {report.checkpoints}"
     )
     for found in report.contradictions:
         console.line(f"wrong    {console.printable(found.place)}: {console.printable(found.text)}", indent=9)
