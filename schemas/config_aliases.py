@@ -178,6 +178,14 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
         raise _refusal(error.errors(include_url=False)[0]) from error
 
 
+def canonical_key(key: str) -> str:
+    """The dotted key that a familiar one stands for, such as `lora.r` for `lora_rank` or `qlora.r`; any other as it is."""
+    word, dot, rest = key.partition(".")
+    if dot and word in BLOCK_WORDS:
+        return canonical_key(f"{BLOCK_WORDS[word]}.{rest}")
+    return ALIASES[key][0] if key in ALIASES else key
+
+
 def known_keys() -> tuple[str, ...]:
     """Every canonical dotted key, in the order of the schema."""
     return tuple(_keys(TrainingFile, ""))

@@ -12,6 +12,7 @@ from typing import Any
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config import METHOD_BLOCKS
+from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
@@ -141,7 +142,8 @@ def require_effect(overrides: tuple[str, ...], methods: Sequence[str]) -> None:
         OverrideWithoutEffect: it sets a block that none of them reads.
     """
     for text in overrides:
-        block = parse_override(text)[0].split(".")[0]
+        # a familiar word such as `lora_rank` stands for a key of a block too
+        block = canonical_key(parse_override(text)[0]).split(".")[0]
         readers = tuple(method for method, blocks in METHOD_BLOCKS.items() if block in blocks)
         if readers and not set(readers) & set(methods):
             raise OverrideWithoutEffect(text, block, readers, tuple(methods))

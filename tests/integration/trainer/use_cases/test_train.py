@@ -206,6 +206,14 @@ def test_an_override_of_another_methods_block_is_refused_and_names_both(unread: 
     assert "prompt_tuning" in caught.value.why
 
 
+@pytest.mark.parametrize("word", ["lora_r=8", "lora_rank=8", "lora.lora_rank=8", "qlora.r=8"])
+def test_a_familiar_word_for_another_methods_block_is_refused_too(word: str) -> None:
+    with pytest.raises(OverrideWithoutEffect) as caught:
+        require_effect((word,), ("prompt_tuning",))
+    assert caught.value.block == "lora"
+    require_effect((word,), ("qlora",))
+
+
 def test_overrides_of_a_comparison_may_be_for_any_of_its_methods_and_for_no_other() -> None:
     require_effect(("lora.r=8", "training.seed=8"), ("ia3", "qlora"))
     with pytest.raises(OverrideWithoutEffect, match="lora"):
