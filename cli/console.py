@@ -24,9 +24,9 @@ def out(text: str = "") -> None:
 
 
 def note(text: str = "") -> None:
-    """One line beside the data, after what was written before it, also where both end in one file."""
+    """Lines beside the data, after what was written before them, also where both end in one file."""
     sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable_lines(text) + "\n")
     sys.stderr.flush()
 
 
@@ -77,7 +77,7 @@ def path_from_here(path: Path) -> Path:
 
 def line(text: str, *, indent: int = 9) -> None:
     """One labelled line of data: `base     tiny:1 …`. On a terminal what does not fit continues below, indented."""
-    for part in wrapped_lines(text, width=terminal_width(sys.stdout), indent=indent):
+    for part in wrapped_lines(printable(text), width=terminal_width(sys.stdout), indent=indent):
         out(part)
 
 
@@ -88,7 +88,8 @@ def table(rows: Sequence[Sequence[str]], *, prose: int | None = None) -> None:
         rows: the first may be headings.
         prose: index of the column that may be wrapped between words.
     """
-    for text in table_lines(rows, width=terminal_width(sys.stdout), prose=prose):
+    cells = [[printable(cell) for cell in row] for row in rows]
+    for text in table_lines(cells, width=terminal_width(sys.stdout), prose=prose):
         out(text)
 
 
@@ -105,6 +106,11 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines, which stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def painted(text: str, status: str) -> str:

@@ -42,5 +42,7 @@ def ask(
         console.out_json({"prompt": prompt, "answers": [answer.to_json() for answer in answers]})
         return
     for answer in answers:
-        console.out(f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s\n{answer.text}\n")
+        console.out(f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s")
+        # a model may have learned to write what draws on the terminal
+        console.out(f"{console.printable_lines(answer.text)}\n")
     console.next_step(f"registry evaluate {answers[0].version} --suite house")

@@ -29,5 +29,5 @@ def lineage(reference: ReferenceArgument, home: HomeOption = None, output: Outpu
         console.out_json(graph.model_dump(mode="json"))
         return
     for line in tree_lines(graph):
-        console.out(line)
+        console.out(console.printable(line))
     console.next_step(f"registry show {version.label}")
