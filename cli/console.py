@@ -13,6 +13,8 @@ from peft_registry.cli.tables import table_lines, wrapped_lines
 from peft_registry.schemas.errors import KnownError, SeveralProblems
 
 _COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
+# a facts file of another tool may be wrong in every line: the first problems say it
+PROBLEMS_SHOWN = 20
 # entered and left by context managers: who silenced the next steps, and who the progress too
 _silenced: list[bool] = []
 _quiet: list[bool] = []
@@ -128,12 +130,15 @@ def show_error(error: KnownError, *, as_json: bool) -> None:
             value["problems"] = [_error_json(problem) for problem in error.problems]
         note(json.dumps(value, ensure_ascii=False))
         return
+    problems = error.problems if isinstance(error, SeveralProblems) else (error,)
     if isinstance(error, SeveralProblems):
         note(f"{printable(error.what)}:")
-    for problem in error.problems if isinstance(error, SeveralProblems) else (error,):
+    for problem in problems[:PROBLEMS_SHOWN]:
         note(f"error: {printable(problem.what)}")
         note(f"  why: {printable(problem.why)}")
         note(f"  fix: {printable(problem.fix)}")
+    if len(problems) > PROBLEMS_SHOWN:
+        note(f"… and {len(problems) - PROBLEMS_SHOWN} more; --output json has all of them")
 
 
 def _error_json(error: KnownError) -> dict[str, Any]:

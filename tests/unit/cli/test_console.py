@@ -1,12 +1,13 @@
 """What somebody else wrote never draws on the terminal: it is shown escaped, whichever way it is printed."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 
 from peft_registry.cli import console
 from peft_registry.cli.progress import Progress
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, SeveralProblems
 from peft_registry.schemas.progress import Said, Warned
 
 HOSTILE = "mit\x1b[2J\x9b31m\u202e\rverified"
@@ -40,3 +41,18 @@ def test_lines_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
     console.note("\ninterrupted\x07")
     assert capsys.readouterr().err == "\ninterrupted\\x07\n"
     assert console.printable_lines("first\n\x1b[1A") == "first\n\\x1b[1A"
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_the_first_problems_of_very_many_are_shown_and_the_rest_counted(
+    more: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = console.PROBLEMS_SHOWN + more
+    error = SeveralProblems(tuple(refused(f"fact {number}") for number in range(count)))
+    console.show_error(error, as_json=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"{count} things are wrong with what was given:"
+    assert sum(line.startswith("error: ") for line in lines) == console.PROBLEMS_SHOWN
+    assert ("… and 3 more; --output json has all of them" in lines) == bool(more)
+    console.show_error(error, as_json=True)
+    assert len(json.loads(capsys.readouterr().err)["problems"]) == count
