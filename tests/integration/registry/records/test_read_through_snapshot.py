@@ -4,6 +4,7 @@ Each attack was tried on a release whose reads believed the rows: it served an o
 or listed an approval that nobody gave.
 """
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
-from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import AliasUnsigned, version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.use_cases.promote import set_alias
@@ -165,3 +167,13 @@ def test_entries_behind_the_newest_checkpoint_decide_nothing(home: Path, tmp_pat
     with registry.database.read() as tx:
         assert catalog.latest_checkpoint(tx) == registry.remembered_checkpoint()
     registry.close()
+
+
+def test_the_command_that_draws_lineage_follows_the_log_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with a_home(tmp_path / "home", now=utc_now()) as registry:
+        versions = [register_adapter(registry, tmp_path, value=value) for value in (0.25, 0.5)]
+        set_alias(registry, versions[0], "champion")
+    with without_guards(tmp_path / "home") as database:
+        database.execute("UPDATE aliases SET number = 2")
+    assert run(["lineage", "helper@champion", "--home", str(tmp_path / "home"), "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["focus"] == str(versions[0].manifest_digest)
