@@ -19,7 +19,14 @@ class FakeHub:
     folder: Path
     kind: str = "models"
     endpoint: str = ""
+    commit: object = COMMIT  # what it states as the commit
     corrupt: set[str] = field(default_factory=set)  # served with one bit flipped
+    cut: dict[str, int] = field(default_factory=dict)  # served up to this byte, the connection then closed
+    endless: set[str] = field(default_factory=set)  # served without end
+    redirects: dict[str, str] = field(default_factory=dict)  # a file and where it is said to be
+    siblings: list[dict[str, object]] = field(default_factory=list)  # listed besides what is there
+    tokens: list[str | None] = field(default_factory=list)  # the authorization of each request
+    ranges: list[str] = field(default_factory=list)  # of the requests for a part
     status: int | None = None  # answer everything with it
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -32,12 +39,13 @@ class FakeHub:
     def info(self) -> dict[str, object]:
         return {
             "id": "lab/tiny",
-            "sha": COMMIT,
+            "sha": self.commit,
             "siblings": [
                 self._sibling(path.relative_to(self.folder).as_posix())
                 for path in sorted(self.folder.rglob("*"))
                 if path.is_file()
-            ],
+            ]
+            + self.siblings,
         }
 
     def _sibling(self, name: str) -> dict[str, object]:
@@ -74,7 +82,10 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
         def _answer(self, *, body: bool) -> None:
             path = self.path.split("?")[0]
             hub.asked.append(path)
-            if hub.status is not None:
+            hub.tokens.append(self.headers.get("authorization"))
+            if path in hub.endless:
+                self._send_endlessly()
+            elif hub.status is not None:
                 self._send(hub.status, b"{}", hub.headers, body)
             elif path in (
                 f"/api/{hub.kind}/lab/tiny",
@@ -82,15 +93,36 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
                 f"/api/{hub.kind}/lab/tiny/revision/{COMMIT}",
             ):
                 self._send(200, json.dumps(hub.info()).encode(), {"Content-Type": "application/json"}, body)
+            elif path.removeprefix(hub.files) in hub.redirects:
+                self._send(302, b"", {"Location": hub.redirects[path.removeprefix(hub.files)]}, body)
+            elif path.removeprefix(hub.files) in hub.endless:
+                self._send_endlessly()
             elif path.startswith(hub.files) and (hub.folder / path.removeprefix(hub.files)).is_file():
-                data, etag = hub.file(path.removeprefix(hub.files))
-                self._send(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, body)
+                self._send_file(path.removeprefix(hub.files), body)
             else:
                 self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
 
+        def _send_file(self, name: str, body: bool) -> None:
+            data, etag = hub.file(name)
+            begin = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+            if begin:
+                hub.ranges.append(f"{name}:{begin}")
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Content-Length": str(len(data) - begin)}
+            end = hub.cut.pop(name, len(data))
+            self._send(206 if begin else 200, data[begin:end], headers, body)
+
+        def _send_endlessly(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b"x" * 65536)
+            except OSError:  # whoever asked has had enough
+                return
+
         def _send(self, status: int, data: bytes, headers: dict[str, str], body: bool) -> None:
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            for name, value in {"Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             if body:
@@ -98,7 +130,7 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield hub

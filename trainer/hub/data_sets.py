@@ -14,7 +14,8 @@ from peft_registry.schemas.errors import InputRefused, listed
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.data.containers import SUFFIXES
 from peft_registry.trainer.data.dataset import Locate, Located, in_folder
-from peft_registry.trainer.hub.fetching import HUB_ID, CheckedFetch, Sibling, answers_of_the_hub
+from peft_registry.trainer.hub.fetching import HUB_ID, CheckedFetch
+from peft_registry.trainer.hub.repositories import list_repository
 
 # the words for each split in the names of files, the one that is looked for first in front
 _SPLIT_WORDS: Mapping[Split, tuple[str, ...]] = {
@@ -91,7 +92,8 @@ def fetch_data(
 
     Raises:
         NoSuchDataFiles, AmbiguousDataFiles: nothing, or too much, fits.
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub.fetching`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload, MalformedHubAnswer, UnsafeHubName:
+            of `peft_registry.trainer.hub`.
     """
     return fetch_files(
         source.path,
@@ -123,19 +125,17 @@ def fetch_files(
         destination, endpoint, token, observe: as for `fetch_data`.
 
     Raises:
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload: of `peft_registry.trainer.hub.fetching`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload, MalformedHubAnswer, UnsafeHubName:
+            of `peft_registry.trainer.hub`.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
-    with answers_of_the_hub(repository, revision):
-        info = HfApi(endpoint=endpoint, token=token).dataset_info(repository, revision=revision, files_metadata=True)
-    siblings: dict[str, Sibling] = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    names = choose(tuple(siblings))
-    commit = str(info.sha)
+    listing = list_repository(repository, "dataset", revision=revision, endpoint=endpoint, token=token)
+    names, commit = choose(tuple(listing.files)), listing.commit
     root = destination or Path(constants.HF_HOME) / "peft-registry" / "datasets"
     folder = root / repository.replace("/", "--") / commit
     try:
-        CheckedFetch(repository, commit, folder, endpoint, token, siblings, kind="dataset").all(names, observe)
+        CheckedFetch(listing, folder, endpoint, token).all(names, observe)
     except OSError as error:
         raise unwritable(folder, error) from error
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -1,21 +1,23 @@
 """Fetching a base from a hub that speaks the Hugging Face routes: only what a base is made of, each file checked.
 
 The revision is resolved to its commit first, and everything is fetched at that commit. A file of large-file storage must
-have the SHA-256 that the hub states, any other the git blob id. Weights are safetensors; nothing else of that size is
-fetched, and no code.
+have the SHA-256 that the hub states, any other the git blob id; it gets its name here only when it has. Weights are
+safetensors; nothing else of that size is fetched, and no code. Nothing is deleted but a part of a file that was wrong.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO
+from urllib.parse import quote
 
-from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.disk.files import sync_folder, unwritable
 from peft_registry.registry.identity.base import (
     CHAT_TEMPLATE_NAMES,
     CONFIG_NAME,
@@ -25,64 +27,23 @@ from peft_registry.registry.identity.base import (
     WEIGHTS_NAME,
     BaseWithoutWeights,
 )
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound, Unavailable
+from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.trainer.hub.answers import HubUnreachable, Request
+from peft_registry.trainer.hub.repositories import (
+    Listing,
+    UnsafeHubName,
+    endpoint_or_default,
+    list_repository,
+    require_safe_name,
+)
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")  # owner/name
 _STEP = "fetch"
 _WANTED = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
 _BLOCK_BYTES = 1024 * 1024
-
-
-class HubNotFound(NotFound):
-    reference = "hub-not-found"
-    what = "the hub has no {wanted}"
-    why = "no repository, or no revision of it, has that name; a private one looks the same without a token"
-    fix = "check the spelling; for a private one set HF_TOKEN"
-
-    repository: str
-    revision: str | None
-
-    @property
-    def wanted(self) -> str:
-        return self.repository if self.revision is None else f"{self.repository} at {self.revision}"
-
-
-class HubAccessDenied(Unavailable):
-    reference = "hub-access-denied"
-    what = "the hub does not let you read {repository}"
-    why = "it answered {status}: it is private or gated, or it does not exist"
-    fix = "accept its terms on its page, and set HF_TOKEN to a token that may read it"
-
-    repository: str
-    status: int
-
-
-class HubRateLimited(Unavailable):
-    reference = "hub-rate-limited"
-    what = "the hub refuses more requests for {repository} for now"
-    why = "it answered 429: too many requests from here"
-    fix = "wait {duration} and run the command again; a token (HF_TOKEN) raises the limit"
-
-    repository: str
-    retry_after: str | None
-
-    @property
-    def duration(self) -> str:
-        return f"{self.retry_after} seconds" if self.retry_after else "some minutes"
-
-
-class HubUnreachable(Unavailable):
-    reference = "hub-unreachable"
-    what = "{repository} could not be fetched"
-    why = "{reason}"
-    fix = (
-        "check the network and HF_ENDPOINT, and run the command again: it continues where it stopped; "
-        "a folder of this machine is written with a leading ./"
-    )
-
-    repository: str
-    reason: str
+_ATTEMPTS = 5  # of a file whose connection breaks
+_PARTIAL_CONTENT = 206
 
 
 class CorruptDownload(IntegrityBroken):
@@ -96,31 +57,12 @@ class CorruptDownload(IntegrityBroken):
     reason: str
 
 
-class UnsafeHubName(InputRefused):
-    reference = "unsafe-hub-name"
-    what = "the index of {repository} names {name!q}"
-    why = "a shard lies beside its index, under a plain name"
-    fix = "use another revision"
-
-    repository: str
-    name: str
-
-
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """Where a base's files lie now, and the commit that they are of."""
 
     folder: Path
     commit: str
-
-
-class Sibling(Protocol):
-    """What huggingface_hub says about one file of a repository."""
-
-    rfilename: str
-    size: int | None
-    blob_id: str | None
-    lfs: Any  # has sha256; None for a file that git itself holds
 
 
 def fetch_from_hub(
@@ -144,36 +86,29 @@ def fetch_from_hub(
 
     Raises:
         HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give it.
+        MalformedHubAnswer, UnsafeHubName: what it says of the repository cannot be used.
         BaseWithoutWeights: no safetensors there.
         CorruptDownload: a file differs from what the hub states.
         DiskFull, NotWritable: about `destination`.
     """
-    from huggingface_hub import HfApi
-
-    with answers_of_the_hub(repository, revision):
-        info = HfApi(endpoint=endpoint, token=token).model_info(repository, revision=revision, files_metadata=True)
-    commit = str(info.sha)
-    folder = destination / commit
-    siblings: dict[str, Sibling] = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    fetch = CheckedFetch(repository, commit, folder, endpoint, token, siblings)
+    listing = list_repository(repository, "model", revision=revision, endpoint=endpoint, token=token)
+    folder = destination / listing.commit
+    fetch = CheckedFetch(listing, folder, endpoint, token)
     try:
         fetch.all(_names(fetch), observe)
     except OSError as error:
         raise unwritable(folder, error) from error
-    return Fetched(folder, commit)
+    return Fetched(folder, listing.commit)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFetch:
     """Files of one commit of a repository, each compared with what the hub states of it."""
 
-    repository: str
-    commit: str
+    listing: Listing
     folder: Path
     endpoint: str | None
     token: str | None
-    siblings: Mapping[str, Sibling]
-    kind: Literal["model", "dataset"] = "model"
 
     def all(self, names: Sequence[str], observe: Observe) -> None:
         """Fetch these files, in order.
@@ -183,18 +118,15 @@ class CheckedFetch:
             CorruptDownload: one is not what the hub states.
             OSError: about the folder.
         """
-        total = sum(self.siblings[name].size or 0 for name in names)
-        observe(Started(_STEP, total=total or None, unit="B"))
-        done = 0
-        for name in names:
+        sizes = [self.listing.files[name].size or 0 for name in names]
+        observe(Started(_STEP, total=sum(sizes) or None, unit="B"))
+        for place, name in enumerate(names, start=1):
             self.one(name)
-            done += self.siblings[name].size or 0
-            observe(Advanced(_STEP, done))
-        shutil.rmtree(self.folder / ".cache", ignore_errors=True)
+            observe(Advanced(_STEP, sum(sizes[:place])))
         observe(Finished(_STEP))
 
     def one(self, name: str) -> None:
-        """Fetch one file unless it is there and right; what is wrong is removed.
+        """Fetch one file unless it is there and right; what was fetched and is wrong never gets the name.
 
         Raises:
             HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give it.
@@ -202,50 +134,98 @@ class CheckedFetch:
             OSError: about the folder.
         """
         path = self.folder / name
-        if path.exists() and self._objection(path, name) is None:
+        if self._objection(path, name) is None:
             return
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils.tqdm import disable_progress_bars
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # our own name, not one that a server chose, for a header with a path in it would lead elsewhere
+        part = self.folder / f".{hashlib.sha256(name.encode()).hexdigest()[:24]}.part"
+        with _held(part) as stream:
+            if self._objection(path, name) is None:  # another process fetched it while this one waited
+                part.unlink()
+                return
+            self._receive(name, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+            why = self._objection(part, name)
+            if why is not None:
+                part.unlink()
+                raise CorruptDownload(self.listing.repository, name, why)
+            part.replace(path)
+        sync_folder(path.parent)
 
-        disable_progress_bars()  # progress is told to `observe`
-        with answers_of_the_hub(self.repository, self.commit):
-            hf_hub_download(
-                self.repository,
-                name,
-                revision=self.commit,
-                repo_type=self.kind,
-                local_dir=self.folder,
-                endpoint=self.endpoint,
-                token=self.token,
-                force_download=path.exists(),
-            )
-        why = self._objection(path, name)
-        if why is not None:
-            path.unlink()
-            raise CorruptDownload(self.repository, name, why)
+    def _receive(self, name: str, stream: BinaryIO) -> None:
+        """Append what is still missing; after a connection that broke, from where it broke, some times."""
+        repository, commit = self.listing.repository, self.listing.commit
+        prefix = "datasets/" if self.listing.kind == "dataset" else ""
+        url = f"{endpoint_or_default(self.endpoint)}/{prefix}{quote(repository)}/resolve/{commit}/{quote(name)}"
+        request = Request(repository, commit, url, self.token)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._append(request, name, stream)
+                return
+            except HubUnreachable:
+                if attempt == _ATTEMPTS or not stream.tell():
+                    raise
+
+    def _append(self, request: Request, name: str, stream: BinaryIO) -> None:
+        size = self.listing.files[name].size
+        if size is None:
+            raise CorruptDownload(self.listing.repository, name, "the hub states no size of it")
+        done = stream.seek(0, os.SEEK_END)
+        if done == size:
+            return
+        if done > size:
+            done = stream.truncate(stream.seek(0))
+        with request.answer(done) as response:
+            if response.status_code != _PARTIAL_CONTENT:
+                done = stream.truncate(stream.seek(0))
+            for block in response.iter_raw():
+                done += len(block)
+                if done > size:
+                    stream.truncate(stream.seek(0))
+                    raise CorruptDownload(
+                        self.listing.repository, name, f"more bytes come than the {size} that the hub states"
+                    )
+                stream.write(block)
 
     def _objection(self, path: Path, name: str) -> str | None:
-        sibling = self.siblings[name]
+        file = self.listing.files[name]
+        if path.is_symlink() or not path.is_file():
+            return "there is no file"
         size = path.stat().st_size
-        if sibling.size is not None and size != sibling.size:
-            return f"it has {size} bytes, and the hub states {sibling.size}"
-        if sibling.lfs is not None:
-            stated, found = str(sibling.lfs.sha256), _digest(path, hashlib.sha256())
-        elif sibling.blob_id is not None:
+        if size != file.size:
+            return f"it has {size} bytes, and the hub states {file.size}"
+        if file.sha256 is not None:
+            stated, computed = file.sha256, _digest(path, hashlib.sha256())
+        elif file.blob_id is not None:
             # git's name of a file: SHA-1 over "blob <size>\0" and the bytes
-            stated, found = sibling.blob_id, _digest(path, hashlib.sha1(f"blob {size}\0".encode()))  # noqa: S324
+            stated, computed = file.blob_id, _digest(path, hashlib.sha1(f"blob {size}\0".encode()))  # noqa: S324
         else:
             return "the hub states no digest of it"
-        return None if stated == found else f"its digest is {found}, and the hub states {stated}"
+        return None if stated == computed else f"its digest is {computed}, and the hub states {stated}"
+
+
+@contextmanager
+def _held(part: Path) -> Iterator[BinaryIO]:
+    """A part of a file, open for appending by this process alone; made if it is not there."""
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "r+b") as stream:
+            with suppress(OSError):  # this file system cannot lock
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            # who held it before may have given it its name, and then this is the finished file
+            if part.exists() and part.stat().st_ino == os.fstat(descriptor).st_ino:
+                yield stream
+                return
 
 
 def _names(fetch: CheckedFetch) -> list[str]:
     """The files of a base, its weights last."""
-    small = [name for name in _WANTED if name in fetch.siblings]
-    if WEIGHTS_NAME in fetch.siblings:
+    small = [name for name in _WANTED if name in fetch.listing.files]
+    if WEIGHTS_NAME in fetch.listing.files:
         return [*small, WEIGHTS_NAME]
-    if INDEX_NAME not in fetch.siblings:
-        raise BaseWithoutWeights(Path(fetch.repository))
+    if INDEX_NAME not in fetch.listing.files:
+        raise BaseWithoutWeights(Path(fetch.listing.repository))
     fetch.one(INDEX_NAME)
     return [*small, INDEX_NAME, *_shards(fetch)]
 
@@ -254,12 +234,16 @@ def _shards(fetch: CheckedFetch) -> list[str]:
     try:
         shards = set(json.loads((fetch.folder / INDEX_NAME).read_bytes())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CorruptDownload(fetch.repository, INDEX_NAME, "it is no index of weights") from error
+        raise CorruptDownload(fetch.listing.repository, INDEX_NAME, "it is no index of weights") from error
     for shard in shards:
         if not isinstance(shard, str) or "/" in shard or not shard.endswith(".safetensors"):
-            raise UnsafeHubName(fetch.repository, str(shard))
-        if shard not in fetch.siblings:
-            raise CorruptDownload(fetch.repository, INDEX_NAME, f"it names {shard[:80]!r}, which the hub does not have")
+            why = "its index names it as a part of the weights, and those lie beside the index under a plain name"
+            raise UnsafeHubName(fetch.listing.repository, str(shard)[:200], why)
+        require_safe_name(fetch.listing.repository, shard)
+        if shard not in fetch.listing.files:
+            raise CorruptDownload(
+                fetch.listing.repository, INDEX_NAME, f"it names {shard[:80]!r}, which the hub does not have"
+            )
     return sorted(shards)
 
 
@@ -268,45 +252,3 @@ def _digest(path: Path, digest: Any) -> str:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return str(digest.hexdigest())
-
-
-@contextmanager
-def answers_of_the_hub(repository: str, revision: str | None) -> Iterator[None]:
-    """What huggingface_hub raises within the block, as an error of this project.
-
-    Raises:
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give what was asked for.
-        CorruptDownload: fewer bytes came than were announced.
-    """
-    from huggingface_hub import errors as hub
-
-    # of httpx or of its successor: whichever the installed version speaks
-    connection_failed: type[Exception] = hub.HTTPError  # type: ignore[attr-defined]
-    try:
-        yield
-    except hub.HfHubHTTPError as error:
-        raise _of_status(repository, revision, error) from error
-    except hub.OfflineModeIsEnabled as error:
-        raise HubUnreachable(repository, "HF_HUB_OFFLINE forbids the network") from error
-    except hub.LocalEntryNotFoundError as error:
-        cause = error.__cause__
-        if isinstance(cause, hub.HfHubHTTPError):
-            raise _of_status(repository, revision, cause) from error
-        raise HubUnreachable(repository, "the hub did not answer") from error
-    except connection_failed as error:
-        raise HubUnreachable(repository, f"the connection failed ({type(error).__name__})") from error
-    except OSError as error:
-        if "Consistency check failed" in str(error):
-            raise CorruptDownload(repository, "a file", "fewer bytes came than were announced") from error
-        raise
-
-
-def _of_status(repository: str, revision: str | None, error: Any) -> Unavailable | NotFound:
-    status = error.response.status_code
-    if status in (401, 403):
-        return HubAccessDenied(repository, status)
-    if status == 404:
-        return HubNotFound(repository, revision)
-    if status == 429:
-        return HubRateLimited(repository, error.response.headers.get("retry-after"))
-    return HubUnreachable(repository, f"it answered {status}")

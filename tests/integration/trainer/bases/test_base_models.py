@@ -11,14 +11,9 @@ from peft_registry.registry.identity.base import BaseWithoutWeights, identify_ba
 from peft_registry.schemas.errors import KnownError
 from peft_registry.trainer.bases.loading import BaseNotLoadable, BaseWeightsIncomplete, load_base
 from peft_registry.trainer.bases.preparing import BaseSourceNotFound, RevisionWithoutHub, prepare_base
-from peft_registry.trainer.hub.fetching import (
-    CorruptDownload,
-    HubAccessDenied,
-    HubNotFound,
-    HubRateLimited,
-    HubUnreachable,
-    UnsafeHubName,
-)
+from peft_registry.trainer.hub.answers import HubAccessDenied, HubNotFound, HubRateLimited, HubUnreachable
+from peft_registry.trainer.hub.fetching import CorruptDownload
+from peft_registry.trainer.hub.repositories import UnsafeHubName
 from tests.builders.training import a_base_folder, a_model
 from tests.servers.hub import COMMIT, FakeHub, serving
 

@@ -7,6 +7,7 @@ import pytest
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.data.dataset import load_data
+from peft_registry.trainer.hub.answers import HubNotFound
 from peft_registry.trainer.hub.data_sets import (
     AmbiguousDataFiles,
     NoSuchDataFiles,
@@ -15,7 +16,7 @@ from peft_registry.trainer.hub.data_sets import (
     is_hub_id,
     locate_locally_or_on_hub,
 )
-from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound
+from peft_registry.trainer.hub.fetching import CorruptDownload
 from tests.builders.training import a_tokenizer, colour_rows, write_rows
 from tests.servers.hub import COMMIT, FakeHub, serving
 
