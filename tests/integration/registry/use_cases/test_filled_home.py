@@ -1,0 +1,124 @@
+"""A home that `tests.bench.load` filled is a home like any other, and what a command does in it hardly grows with it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import register_version
+from peft_registry.registry.use_cases.verify import verify_folder
+from tests.bench.load import BASE_NAME, Load, fill
+from tests.builders.homes import add_a_base, an_artifact
+from tests.contracts.databases import address, postgres
+
+__all__ = ["address", "postgres"]
+
+
+def test_a_filled_home_passes_the_check_of_its_log_and_its_versions_verify(address: str, tmp_path: Path) -> None:
+    load = fill(tmp_path / "home", versions=40, database=address, stored=True, registrations=1)
+    assert (load.versions, load.names) == (41, 3)
+    registry = open_home(tmp_path / "home")
+    try:
+        report = check_log(registry)
+        assert (report.exit_code, report.versions, report.size) == (0, 42, load.entries)  # the base is a version too
+        for number, name in enumerate(("load-0-0:1", "load-0-1", "registered@newest", BASE_NAME)):
+            folder = tmp_path / f"pulled-{number}"
+            pull_version(registry, version_named(registry, name), folder)
+            assert verify_folder(folder, trust=registry.trust, now=registry.clock()).verdict == "verified"
+    finally:
+        registry.close()
+
+
+def test_the_same_seed_gives_the_same_names_and_moves_and_another_one_others(tmp_path: Path) -> None:
+    loads = [fill(tmp_path / f"home-{number}", versions=30, seed=seed) for number, seed in enumerate((1, 1, 2))]
+    kept = [(load.versions, load.names, load.moves, load.entries) for load in loads]
+    assert kept[0] == kept[1]
+    seen = []
+    for number in range(3):
+        registry = open_home(tmp_path / f"home-{number}")
+        with registry.database.read() as tx:
+            rows = tx.exec_driver_sql("SELECT name, number, manifest_digest FROM versions ORDER BY log_index")
+            seen.append([tuple(row) for row in rows if row[0].startswith("load-") and row[0] != BASE_NAME])
+        registry.close()
+    assert seen[0] == seen[1]
+    assert {name for name, _, _ in seen[2]}.isdisjoint({name for name, _, _ in seen[0]})
+
+
+def test_a_second_filling_continues_the_log_and_the_checkpoint_covers_both(tmp_path: Path) -> None:
+    first = fill(tmp_path / "home", versions=20, registrations=0)
+    second = fill(tmp_path / "home", versions=20, seed=1, registrations=0)
+    assert second.entries > first.entries
+    registry = open_home(tmp_path / "home")
+    report = check_log(registry)
+    registry.close()
+    assert (report.exit_code, report.covered) == (0, second.entries)
+
+
+@contextmanager
+def counted_statements() -> Iterator[list[str]]:
+    """The SQL statements that any database executes while the block is open."""
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(f"{arguments[2]}")
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def work_in(home: Path, scratch: Path) -> dict[str, int]:
+    """How many statements opening, reading an alias and registering execute in a home."""
+    with counted_statements() as opening:
+        registry = open_home(home)
+    try:
+        with counted_statements() as reading:
+            version_named(registry, "registered@newest")
+        with counted_statements() as registering:
+            register_another(registry, scratch)
+    finally:
+        registry.close()
+    return {"opening": len(opening), "reading": len(reading), "registering": len(registering)}
+
+
+def register_another(registry: Registry, scratch: Path) -> None:
+    base = add_a_base(registry, scratch / "base", name=BASE_NAME, mode="copy")
+    register_version(registry, an_artifact(scratch / "another", base, name="another", value=0.125))
+
+
+def growth(small: int, large: int, tmp_path: Path) -> tuple[dict[str, int], dict[str, int], Load]:
+    load = fill(tmp_path / "small", versions=small)
+    loaded = fill(tmp_path / "large", versions=large)
+    before = work_in(tmp_path / "small", tmp_path / "work-small")
+    after = work_in(tmp_path / "large", tmp_path / "work-large")
+    assert loaded.entries > load.entries
+    return before, after, loaded
+
+
+# A tenfold registry has log2(10) = 3.3 more levels in each of its two trees, and a level costs at most two rows: the node on the
+# way and the one beside it. Opening folds the nodes under up to three checkpoints; reading an alias follows three paths, proves
+# one leaf and folds one root; registering reads and writes six keys on top of that, and folds four roots.
+LEVELS = 4
+GROWTH = {"opening": 3 * 2 * LEVELS, "reading": 5 * 2 * LEVELS, "registering": (5 + 6 + 4) * 2 * LEVELS}
+
+
+def test_opening_reading_an_alias_and_registering_grow_by_the_levels_of_a_tree(tmp_path: Path) -> None:
+    before, after, _ = growth(20, 200, tmp_path)
+    for act, statements in after.items():
+        assert statements <= before[act] + GROWTH[act], f"{act}: {before[act]} statements at 20 versions"
+
+
+@pytest.mark.full
+def test_from_a_thousand_to_ten_thousand_versions_they_grow_as_little(tmp_path: Path) -> None:
+    before, after, _ = growth(1_000, 10_000, tmp_path)
+    for act, statements in after.items():
+        assert statements <= before[act] + GROWTH[act], f"{act}: {before[act]} statements at 1000 versions"
