@@ -28,14 +28,10 @@ class PassphraseWouldShow(InputRefused):
 
 
 def state_folder() -> Path | None:
-    """Where this user's own notes are kept (XDG base directories); None for a user without a home folder."""
-    stated = os.environ.get("XDG_STATE_HOME") or ""
-    if stated.startswith("/"):
-        return Path(stated) / "peft-registry"
-    try:
-        return Path.home() / ".local" / "state" / "peft-registry"
-    except RuntimeError:
-        return None
+    """Where this user's own notes are kept; None for a user without a home folder."""
+    from peft_registry.registry.homes import known_homes
+
+    return known_homes.state_folder(os.environ)
 
 
 def passphrase_source(file: Path | None = None) -> Callable[[], bytes]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from peft_registry.cli import console
 from peft_registry.cli.settings import passphrase_source, state_folder
 
 if TYPE_CHECKING:
@@ -22,11 +23,7 @@ def typed_command() -> tuple[str, ...]:
 @contextmanager
 def opened(home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True) -> "Iterator[Registry]":
     """The registry that the options mean, closed afterwards; `check_log=False` opens one whose log is broken, to look at it."""
-    from peft_registry.registry.homes.home import find_home, open_home
-
-    registry = open_home(
-        find_home(Path.cwd(), home), passphrase=passphrase_source(passphrase_file), check_log=check_log
-    )
+    registry = _open(home, passphrase_file, check_log=check_log)
     try:
         yield registry
     finally:
@@ -35,26 +32,58 @@ def opened(home: Path | None, passphrase_file: Path | None = None, *, check_log:
 
 def home_if_any(home: Path | None) -> "Registry | None":
     """The registry, or None where there is none and none was asked for by name."""
-    from peft_registry.registry.homes.home import HomeNotFound, find_home, open_home
+    from peft_registry.registry.homes.home import HomeNotFound
 
     try:
-        return open_home(find_home(Path.cwd(), home), passphrase=passphrase_source())
+        return _open(home)
     except HomeNotFound:
         if home is not None:
             raise
         return None
 
 
-def chosen_trust(
-    registry: "Registry | None", trust: Path | None, roots: list[str] | None, *, home: Path | None
-) -> "tuple[TrustPolicy | None, KnownError | None]":
-    """The trust that speaks, and why there is none: the user's file, else that of a home of their own, else nobody.
+def home_if_own(home: Path | None) -> "Registry | None":
+    """As `home_if_any`; without the registry of somebody else that lies in a parent folder, and saying so.
 
-    A home counts as the user's own if they name it now (`home`), named it before, or made it.
+    For what works without any registry: whoever plants one must not be able to stop it.
     """
+    from peft_registry.registry.homes.home import HomeOfAnotherUser
+    from peft_registry.registry.homes.known_homes import HomeNotNamed
+
+    try:
+        return home_if_any(home)
+    except (HomeNotNamed, HomeOfAnotherUser) as error:
+        console.note(f"note: {error.what}; nothing of it is used ({error.fix})")
+        return None
+
+
+def home_folder(home: Path | None) -> Path:
+    """The folder of the registry that the options mean; one that was named is known from now on.
+
+    Raises:
+        HomeNotFound, HomeOfAnotherUser, HomeNotNamed, HomeDamaged: there is none that may be used.
+    """
+    from peft_registry.registry.homes.home import find_home, read_settings
+    from peft_registry.registry.homes.known_homes import remember
+
+    folder = find_home(Path.cwd(), home, state=state_folder())
+    if home is not None:
+        remember(state_folder(), folder, read_settings(folder).registry_id)
+    return folder
+
+
+def _open(home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True) -> "Registry":
+    from peft_registry.registry.homes.home import open_home
+
+    return open_home(home_folder(home), passphrase=passphrase_source(passphrase_file), check_log=check_log)
+
+
+def chosen_trust(
+    registry: "Registry | None", trust: Path | None, roots: list[str] | None
+) -> "tuple[TrustPolicy | None, KnownError | None]":
+    """The trust that speaks, and why there is none: the user's file, else that of a home of their own, else nobody."""
     from peft_registry.registry.disk.files import read_file
     from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.homes.known_roots import HomeNotNamed, is_known, remember
     from peft_registry.registry.signing.trust import TRUST_MAX_BYTES, TrustAnchors, load_trust
     from peft_registry.schemas.errors import IntegrityBroken, NotChecked
     from peft_registry.schemas.identity import Digest
@@ -67,12 +96,6 @@ def chosen_trust(
             return load_trust(data, anchors=anchors, now=utc_now(), accepted_version=None), None
         if registry is None:
             return None, None
-        policy = registry.trust
-        state = state_folder()
-        if home is not None:
-            remember(state, policy.roots[0])
-        elif not is_known(state, policy.roots[0]):
-            return None, HomeNotNamed(registry.folder)
-        return policy, None
+        return registry.trust, None
     except (NotChecked, IntegrityBroken) as error:
         return None, error

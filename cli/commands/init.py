@@ -47,7 +47,7 @@ def init(
     """Create a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
-    from peft_registry.registry.homes.known_roots import remember
+    from peft_registry.registry.homes.known_homes import remember
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.registry.use_cases.make_home import NewHome, make_home, require_no_home
     from peft_registry.trainer.example import write_example
@@ -66,8 +66,12 @@ def init(
     )
     settings = make_home(new, now=now)
     root = PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id
-    remember(state_folder(), root)
+    is_known = remember(state_folder(), folder, settings.registry_id)
     written = write_example(folder.parent / "example") if example else None
+    if not is_known:
+        console.note(
+            "note: your state folder cannot be written: name this registry each time, with --home or REGISTRY_HOME"
+        )
     if output is Output.json:
         config = None if written is None else str(written.config)
         value = {"registry_id": settings.registry_id, "home": str(folder), "root": f"sha256:{root}"}
@@ -77,7 +81,7 @@ def init(
     console.line(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
     if written is not None:
         console.line(f"example  {written.config}  with {written.rows} rows of data")
-    elsewhere = "" if folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
+    elsewhere = "" if is_known and folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
     console.next_step(f"registry base add embedded --name tiny{elsewhere}")
 
 

@@ -34,7 +34,7 @@ def pull(
     from peft_registry.registry.use_cases.pull import pull_version
 
     with opened(home) as registry:
-        policy, problem = chosen_trust(registry, trust, root, home=home)
+        policy, problem = chosen_trust(registry, trust, root)
         if problem is not None:
             raise problem
         version = version_named(registry, reference, trust=policy)

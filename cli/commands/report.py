@@ -36,7 +36,7 @@ def report(
 
     with opened(home) as registry:
         version = version_named(registry, reference)
-        _, problem = chosen_trust(registry, None, None, home=home)
+        _, problem = chosen_trust(registry, None, None)
         page = make_report(registry, version, as_of=as_of, trust_problem=problem)
     if out == "-":
         sys.stdout.buffer.write(page)

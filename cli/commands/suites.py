@@ -18,11 +18,11 @@ def add_to(app: typer.Typer) -> None:
 
 def suites_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """List the suites, their licences, and which are pinned here."""
-    from peft_registry.cli.wiring import home_if_any
+    from peft_registry.cli.wiring import home_if_own
     from peft_registry.trainer.evaluation.suites import suites
     from peft_registry.trainer.inputs.suites import SuitePins, read_pins
 
-    registry = home_if_any(home)
+    registry = home_if_own(home)
     pins = SuitePins() if registry is None else read_pins(registry)
     rows = []
     for name, suite in suites().items():
@@ -48,12 +48,12 @@ def suites_show(
     output: OutputOption = Output.text,
 ) -> None:
     """Show what a suite measures, its neutral point and its defects."""
-    from peft_registry.cli.wiring import home_if_any
+    from peft_registry.cli.wiring import home_if_own
     from peft_registry.trainer.evaluation.suites import suite_named
     from peft_registry.trainer.inputs.suites import read_pins
 
     definition = suite_named(name).definition
-    registry = home_if_any(home)
+    registry = home_if_own(home)
     pin = None if registry is None else read_pins(registry).named(name)
     if registry is not None:
         registry.close()

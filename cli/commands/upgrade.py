@@ -1,6 +1,5 @@
 """upgrade: a home of an earlier release."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,10 +21,10 @@ def upgrade(
     """Bring a home of an earlier release up to date. A backup first, then one transaction; a kill leaves old or new."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.settings import passphrase_source
-    from peft_registry.registry.homes.home import find_home
+    from peft_registry.cli.wiring import home_folder
     from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
 
-    folder = find_home(Path.cwd(), home)
+    folder = home_folder(home)
     if dry_run:
         before, after = needed_upgrade(folder)
         if output is Output.json:

@@ -53,7 +53,7 @@ def verify(
 def _verified(
     target: str, home: Path | None, trust: Path | None, root: list[str] | None, base: Path | None, require: list[str]
 ) -> "VerifyOutcome":
-    from peft_registry.cli.wiring import chosen_trust, home_if_any
+    from peft_registry.cli.wiring import chosen_trust, home_if_any, home_if_own
     from peft_registry.registry.homes.home import FOLDER_NAME, HomeNotFound
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
@@ -67,9 +67,9 @@ def _verified(
             fix="use one of them",
         )
     wanted = Requirements(log_proof="log-proof" in require, base_bytes="base-bytes" in require)
-    registry = home_if_any(home)
+    registry = home_if_own(home) if _is_folder(target) else home_if_any(home)
     try:
-        policy, problem = chosen_trust(registry, trust, root, home=home)
+        policy, problem = chosen_trust(registry, trust, root)
         if registry is None and not _is_folder(target):
             raise HomeNotFound(f"a folder {target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above")
         if registry is None or _is_folder(target):

@@ -27,6 +27,7 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
+from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from peft_registry.registry.signing.trust import TrustAnchors, load_trust
@@ -200,12 +201,21 @@ class Registry:
         self.database.close()
 
 
-def find_home(start: Path, explicit: Path | None) -> Path:
+def find_home(start: Path, explicit: Path | None, *, state: Path | None) -> Path:
     """The home to use: the one named, else `.registry` in `start` or above, as git looks for its folder.
+
+    Nothing of a home that was found upwards is read before it is known to be the user's own.
+
+    Args:
+        start: where to look first.
+        explicit: the home that the user names.
+        state: the user's state folder, which holds the homes that they made or named before.
 
     Raises:
         HomeNotFound: nothing is there.
         HomeOfAnotherUser: it was found upwards and another user owns it.
+        HomeNotNamed: it was found upwards, and this user neither made nor named it.
+        HomeDamaged: the user's own cannot be read.
     """
     if explicit is not None:
         if not (explicit / SETTINGS_NAME).is_file():
@@ -214,10 +224,19 @@ def find_home(start: Path, explicit: Path | None) -> Path:
     for folder in (start, *start.parents):
         home = folder / FOLDER_NAME
         if (home / SETTINGS_NAME).is_file():
-            if home.stat().st_uid not in (os.getuid(), 0):
-                raise HomeOfAnotherUser(home)
-            return home
+            return _require_own(home, state)
     raise HomeNotFound(f"{FOLDER_NAME} in {start} and every folder above")
+
+
+def _require_own(home: Path, state: Path | None) -> Path:
+    """The real path of a home that was found upwards, if it is the user's: a link cannot be turned to another afterwards."""
+    real = home.resolve()
+    if real.stat().st_uid not in (os.getuid(), 0):
+        raise HomeOfAnotherUser(home)
+    known = known_at(state, real)
+    if not known or read_settings(real).registry_id not in known:
+        raise HomeNotNamed(home)
+    return real
 
 
 def open_home(

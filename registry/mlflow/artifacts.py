@@ -61,10 +61,11 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
 
 
 def _reader() -> ManifestReader:
-    """The registry of this process: REGISTRY_HOME, or `.registry` found upwards."""
+    """The registry of this process: REGISTRY_HOME, or the user's own `.registry` found upwards."""
+    from peft_registry.registry.homes.known_homes import state_folder
     from peft_registry.registry.mlflow.home_reader import open_reader
 
-    return open_reader(os.environ.get("REGISTRY_HOME"))
+    return open_reader(os.environ.get("REGISTRY_HOME"), state=state_folder(os.environ))
 
 
 def _refuse(what: str) -> NoReturn:

@@ -26,13 +26,13 @@ class VersionRecalled(Refused):
     label: str
 
 
-def open_reader(home: str | None) -> ManifestReader:
-    """The home named, else `.registry` in the current folder or above.
+def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
+    """The home named, else the user's own `.registry` in the current folder or above; `state` is their state folder.
 
     Raises:
-        HomeNotFound, HomeOfAnotherUser, HomeDamaged: there is none that may be used.
+        HomeNotFound, HomeOfAnotherUser, HomeNotNamed, HomeDamaged: there is none that may be used.
     """
-    folder = find_home(Path.cwd(), Path(home) if home else None)
+    folder = find_home(Path.cwd(), Path(home) if home else None, state=state)
     return HomeReader(open_home(folder))
 
 

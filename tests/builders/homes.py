@@ -1,6 +1,7 @@
 """Small registries for tests: a home with fixed time and nonces, a base and an adapter of a few hundred numbers, no torch."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.homes.home import FOLDER_NAME, Registry, open_home, read_settings
+from peft_registry.registry.homes.known_homes import remember
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
@@ -21,6 +23,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
+from tests.conftest import STATE
 
 NOW = "2026-11-24T12:00:00Z"
 TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}
@@ -58,6 +61,18 @@ def a_home(
 def reopened(folder: Path, *, now: str = NOW) -> Registry:
     nonces = fixed_nonces()
     return open_home(folder, clock=lambda: now, nonce=lambda: next(nonces))
+
+
+def copied_workplace(source: Path, target: Path) -> Path:
+    """A copy of a folder with a home in it, which the user of this test run named once: it is theirs as the first one is."""
+    shutil.copytree(source, target)
+    name_once(target / FOLDER_NAME)
+    return target
+
+
+def name_once(home: Path) -> None:
+    """What `--home` does the first time."""
+    assert remember(STATE / "peft-registry", home, read_settings(home).registry_id)
 
 
 def base_files(folder: Path, *, seed: int = 0, shards: int = 1) -> Path:

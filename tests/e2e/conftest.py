@@ -1,13 +1,13 @@
 """One registry for every end-to-end test: base, one trained version, mirrored; tests that write get a copy of it."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.builders.homes import copied_workplace
 from tests.e2e.commands import Done, WarmCommand, registry
 
 # stands once in the training data, and must stand nowhere else afterwards
@@ -59,7 +59,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workplace(empty_home: Path, tmp_path: Path) -> Path:
     """A copy of `empty_home` that the test may write to."""
-    return shutil.copytree(empty_home, tmp_path / "work")
+    return copied_workplace(empty_home, tmp_path / "work")
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """`registry ask`: verified versions answer, beside their base; what does not verify says nothing."""
 
 import json
-import shutil
 import warnings
 from pathlib import Path
 
 import pytest
 
 from peft_registry.trainer.embedded import embedded_base
+from tests.builders.homes import copied_workplace
 from tests.e2e.commands import WarmCommand
 from tests.e2e.conftest import Story
 
@@ -16,7 +16,7 @@ PROMPT = "May I borrow your pen?"
 
 @pytest.fixture
 def copy(story: Story, tmp_path: Path) -> Path:
-    return shutil.copytree(story.folder, tmp_path / "copy")
+    return copied_workplace(story.folder, tmp_path / "copy")
 
 
 def test_two_answers_side_by_side_and_the_same_ones_again(warm: WarmCommand, copy: Path):

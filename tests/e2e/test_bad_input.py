@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from peft_registry.trainer.embedded import embedded_base
+from tests.builders.homes import copied_workplace
 from tests.conftest import not_run
 from tests.e2e.commands import UNPRIVILEGED, Done, WarmCommand, registry
 from tests.e2e.conftest import Story
@@ -93,7 +94,7 @@ BAD_TRAININGS = (
 @pytest.fixture(scope="module")
 def trainings(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One home for every bad training: each must leave it as it was."""
-    return shutil.copytree(empty_home, tmp_path_factory.mktemp("trainings") / "work")
+    return copied_workplace(empty_home, tmp_path_factory.mktemp("trainings") / "work")
 
 
 @pytest.mark.parametrize("bad", BAD_TRAININGS, ids=lambda bad: bad.what)
@@ -353,7 +354,7 @@ def test_an_init_without_a_terminal_asks_for_nothing_and_makes_nothing(warm: War
 @pytest.fixture
 def read_only(story: Story, tmp_path: Path) -> Iterator[Path]:
     """A copy of the story whose home nobody may write, not even its owner."""
-    folder = shutil.copytree(story.folder, tmp_path / "copy")
+    folder = copied_workplace(story.folder, tmp_path / "copy")
     home = folder / ".registry"
     paths = [home, *home.rglob("*")]
     for path in paths:
@@ -396,7 +397,7 @@ def test_a_full_disk_registers_nothing_and_loses_nothing(
 
 
 def test_a_full_disk_leaves_no_half_copy_and_no_half_report(warm: WarmCommand, story: Story, tmp_path: Path) -> None:
-    folder = shutil.copytree(story.folder, tmp_path / "copy")
+    folder = copied_workplace(story.folder, tmp_path / "copy")
     before = sorted(folder.iterdir())
     refused(warm("pull", "polite-replies", "pulled", cwd=folder, file_bytes=60_000), 8, "could not be written")
     refused(warm("report", "polite-replies", cwd=folder, file_bytes=60_000), 8, "could not be written")

@@ -1,11 +1,11 @@
 """`registry merge` and `diff` as a user types them: kill at any moment, JSON at the end, exit codes."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.builders.homes import copied_workplace
 from tests.e2e.commands import WarmCommand
 from tests.e2e.test_kill import kill_when_it_says
 
@@ -23,14 +23,14 @@ MOMENTS = (
 @pytest.fixture(scope="module")
 def with_adapter(warm: WarmCommand, empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a base and one adapter. Tests that write get a copy of it."""
-    folder = shutil.copytree(empty_home, tmp_path_factory.mktemp("adapter") / "work")
+    folder = copied_workplace(empty_home, tmp_path_factory.mktemp("adapter") / "work")
     warm(*TRAIN, cwd=folder).ok()
     return folder
 
 
 @pytest.fixture
 def trained(with_adapter: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(with_adapter, tmp_path / "work")
+    return copied_workplace(with_adapter, tmp_path / "work")
 
 
 def test_a_merge_killed_at_any_moment_leaves_no_half_model_and_can_be_repeated(

@@ -3,7 +3,6 @@ when a process dies or the user interrupts. `--nnodes 2`: the same of two comman
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from tests.builders.homes import copied_workplace
 from tests.e2e.commands import Done, WarmCommand, command_line, environment, wait_until
 
 SHARE = (
@@ -176,7 +176,7 @@ def of_two_machines(
 def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
     warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
 ) -> None:
-    other = shutil.copytree(empty_home, tmp_path / "other")
+    other = copied_workplace(empty_home, tmp_path / "other")
     (leading, leads), (following, follows) = of_two_machines(warm, workplace, other, "training.num_train_epochs=2")
     assert (leads.code, follows.code) == (0, 0), (leads, follows)
     assert listed(leading) == ["polite-replies:1", "tiny:1"]
@@ -195,7 +195,7 @@ def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
 def test_a_machine_with_other_data_is_found_out_before_anything_is_trained(
     warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
 ) -> None:
-    other = shutil.copytree(empty_home, tmp_path / "other")
+    other = copied_workplace(empty_home, tmp_path / "other")
     with (other / "example" / "example.jsonl").open("a") as rows:
         rows.write(json.dumps({"prompt": "one row", "completion": "more"}) + "\n")
     for place, done in of_two_machines(warm, workplace, other):

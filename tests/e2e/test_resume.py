@@ -20,6 +20,7 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.run import Trial
+from tests.builders.homes import copied_workplace
 from tests.e2e.commands import WarmCommand, command_line, environment, wait_until
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
@@ -38,7 +39,7 @@ def killed_once(warm: WarmCommand, empty_home: Path, tmp_path_factory: pytest.Te
     """A workplace whose training was killed, as by a power cut, once its first checkpoint was there."""
     from peft_registry.trainer.embedded import embedded_base
 
-    folder = shutil.copytree(empty_home, tmp_path_factory.mktemp("killed") / "work")
+    folder = copied_workplace(empty_home, tmp_path_factory.mktemp("killed") / "work")
     shutil.copytree(embedded_base(), folder / "base")
     with (folder / "base" / "config.json").open("a") as stream:
         stream.write("\n")  # the same base in other bytes: a version of its own
@@ -55,7 +56,7 @@ def killed_once(warm: WarmCommand, empty_home: Path, tmp_path_factory: pytest.Te
 @pytest.fixture
 def killed(killed_once: Path, tmp_path: Path) -> Path:
     """A copy that a test may write to; what is written down with its whole path is of the copy."""
-    folder = shutil.copytree(killed_once, tmp_path / "work")
+    folder = copied_workplace(killed_once, tmp_path / "work")
     for path in (*folder.glob(".registry/runs/*/run.json"), folder / ".registry" / "bases.json"):
         path.write_text(path.read_text().replace(str(killed_once), str(folder)))
     return folder

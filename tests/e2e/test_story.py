@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from peft_registry.schemas.progress import Advanced
+from tests.builders.homes import copied_workplace
 from tests.e2e.commands import WarmCommand, registry
 from tests.e2e.conftest import Story
 from tests.e2e.output_shape import masked, masked_figures
@@ -63,7 +64,7 @@ def test_list_show_and_lineage_name_what_was_made_from_what(warm: WarmCommand, s
 
 
 def test_report_is_one_page_that_reaches_out_to_nothing(warm: WarmCommand, story: Story, tmp_path: Path) -> None:
-    shutil.copytree(story.folder, tmp_path / "copy")
+    copied_workplace(story.folder, tmp_path / "copy")
     assert warm("report", "polite-replies", cwd=tmp_path / "copy").ok().out.startswith("report ")
     page = (tmp_path / "copy" / "polite-replies-1-report.html").read_text("utf-8")
     assert page.startswith(("<!doctype html>", "<!DOCTYPE html>"))
@@ -126,7 +127,7 @@ def test_training_the_same_twice_is_the_same_version(
     warm: WarmCommand, story: Story, tmp_path: Path, listed: Callable[[Path], list[str]]
 ) -> None:
     """One seed, one thread and the same bytes give the same weights: the same manifest, hence nothing new is registered."""
-    folder = shutil.copytree(story.folder, tmp_path / "copy")
+    folder = copied_workplace(story.folder, tmp_path / "copy")
     before = warm("show", "polite-replies", "-o", "json", cwd=folder).ok().value
     again = warm("train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror", "-o", "json", cwd=folder)
     assert again.ok().value["version"] == "polite-replies:1"

@@ -1,15 +1,16 @@
 """`registry://` through MLflow itself: a verified private copy from a real home, or a refusal and nothing on disk."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.home import FOLDER_NAME, Registry
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.schemas.version import Version
-from tests.builders.homes import a_home, register_adapter
+from tests.builders.homes import a_home, name_once, register_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow closes nothing it opens for a download
 
@@ -75,6 +76,23 @@ def flip_a_bit(home: Registry, manifest: bytes) -> None:
     data[-1] ^= 1
     path.chmod(0o644)
     path.write_bytes(data)
+
+
+def test_a_registry_planted_above_the_working_folder_is_not_loaded_from(
+    home: Registry, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    archive = tmp_path / "archive"
+    (archive / "notebooks").mkdir(parents=True)
+    shutil.copytree(home.folder, archive / FOLDER_NAME)
+    monkeypatch.delenv("REGISTRY_HOME")
+    monkeypatch.chdir(archive / "notebooks")
+    with pytest.raises(MlflowException, match="never named it"):
+        download(version, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {}
+    name_once(archive / FOLDER_NAME)
+    assert "adapter_model.safetensors" in files_below(download(version, tmp_path / "out"))
 
 
 @pytest.mark.parametrize("method", ["log_artifact", "log_artifacts", "delete_artifacts"])

@@ -1,0 +1,74 @@
+"""Which homes are this user's own: what tells them from one that came in somebody's archive.
+
+A home found by walking upwards may have been unpacked together with what is being verified; its owner on disk is then the
+user all the same. Its settings name the database and the store to dial, and its trust file vouches for whatever came with it.
+So it is opened only if the user made it (`init`), or named it once (`--home`, `REGISTRY_HOME`). What is remembered is where it
+lies and which registry it is: both can be read by others, but nobody else can put a home of theirs where the user's own lies.
+Kept in the user's own state folder, a home a line: its registry id and its real path, each quoted as in a URL.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
+
+from peft_registry.registry.disk.files import read_file
+from peft_registry.schemas.errors import NotChecked
+
+FILE_NAME = "homes"
+_MAX_BYTES = 1 << 20
+
+
+class HomeNotNamed(NotChecked):
+    reference = "home-not-named"
+    what = "the registry at {folder} was found in a parent folder, and you have never named it"
+    why = "it may have come in an archive: it would say whom you trust, and which servers get your credentials"
+    fix = "if it is yours, name it once with --home {folder}; a folder is verified without it by --trust FILE"
+
+    folder: Path
+
+
+def state_folder(environment: Mapping[str, str]) -> Path | None:
+    """Where this user's own notes are kept (XDG base directories); None for a user without a home folder."""
+    stated = environment.get("XDG_STATE_HOME") or ""
+    if stated.startswith("/"):
+        return Path(stated) / "peft-registry"
+    try:
+        return Path.home() / ".local" / "state" / "peft-registry"
+    except RuntimeError:
+        return None
+
+
+def known_at(state: Path | None, folder: Path) -> frozenset[str]:
+    """The ids of the registries that this user has made or named at this place; empty for a place that they have not."""
+    place = _quoted_place(folder)
+    lines = (line.split() for line in _read_lines(state))
+    return frozenset(os.fsdecode(unquote_to_bytes(words[0])) for words in lines if words[1:] == [place])
+
+
+def remember(state: Path | None, folder: Path, registry_id: str) -> bool:
+    """Note a home that the user made or named; False where the state folder cannot be written: it is named each time then."""
+    if state is None:
+        return False
+    if registry_id in known_at(state, folder):
+        return True
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(state / FILE_NAME, flags, 0o600)
+        with os.fdopen(descriptor, "ab") as file:
+            # one write: two commands that remember at once leave two whole lines
+            file.write(f"{quote(registry_id, safe='')} {_quoted_place(folder)}\n".encode("ascii"))
+    except OSError:
+        return False
+    return True
+
+
+def _read_lines(state: Path | None) -> list[str]:
+    if state is None or not (state / FILE_NAME).is_file():
+        return []
+    return read_file(state / FILE_NAME, max_bytes=_MAX_BYTES).decode("ascii", "replace").splitlines()
+
+
+def _quoted_place(folder: Path) -> str:
+    return quote(os.fsencode(folder.resolve()))
