@@ -84,7 +84,8 @@ def chosen_trust(
     """The trust that speaks, and why there is none: the user's file, else that of a home of their own, else nobody."""
     from peft_registry.registry.disk.files import read_file
     from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.signing.trust import TRUST_MAX_BYTES, TrustAnchors, load_trust
+    from peft_registry.registry.signing.trust import TrustAnchors, load_trust
+    from peft_registry.registry.signing.trust_chain import TRUST_MAX_BYTES
     from peft_registry.schemas.errors import IntegrityBroken, NotChecked
     from peft_registry.schemas.identity import Digest
 

@@ -86,6 +86,7 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
     ),
     "evaluator": ("evaluation-plan", "bias-evaluation", "test-result"),
     "approver": ("approval", "waiver", "decision", "hold", "recall", "alias"),
+    "officer": ("hold",),
 }
 
 

@@ -30,7 +30,8 @@ from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
-from peft_registry.registry.signing.trust import TrustAnchors, load_trust
+from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
+from peft_registry.registry.signing.trust_chain import TrustChain
 from peft_registry.registry.storage import open_store
 from peft_registry.registry.storage.interface import ObjectStore
 from peft_registry.registry.transparency.log import check_against_remembered
@@ -135,15 +136,21 @@ class Registry:
 
     @cached_property
     def trust(self) -> TrustPolicy:
-        """The home's own trust file, checked."""
+        """What the newest version of the home's own trust file says, checked and not expired."""
+        return current_policy(self.trust_chain, now=self.clock())
+
+    @cached_property
+    def trust_chain(self) -> TrustChain:
+        """The versions of the home's own trust file, checked. The newest may have expired: whoever renews it reads it so."""
         data = _read(self.folder / "trust.json")
         accepted_file = self.folder / "trust-accepted"
         accepted = _number(accepted_file) if accepted_file.exists() else None
         anchors = TrustAnchors(file_given_by_user=True)
-        policy = load_trust(data, anchors=anchors, now=self.clock(), accepted_version=accepted)
-        if not self.read_only and policy.version != accepted:
-            write_atomically(accepted_file, str(policy.version).encode())
-        return policy
+        chain = open_chain(data, anchors=anchors, accepted_version=accepted)
+        version = chain.newest.policy.version
+        if not self.read_only and version != accepted:
+            write_atomically(accepted_file, str(version).encode())
+        return chain
 
     @cached_property
     def trainer_key(self) -> PrivateKey:

@@ -1,41 +1,35 @@
 """Whom the user trusts, for what, and since when.
 
 Rules:
-- A trust file is signed by its own roots, by as many different keys of different persons as its threshold says.
+- A trust file is a chain of versions, each signed by the roots before it and by its own: see `trust_chain.py`.
 - That alone proves nothing, since anybody can write such a file. Authority comes from outside: the user gave this very
-  file, or named root keys that signed it. A file found beside what is being verified has none.
+  file, or named root keys that signed a version of it. A file found beside what is being verified has none.
 - The version never goes down; an expired file decides nothing.
-- A new version is signed by a threshold of the roots before and of its own (as in TUF).
-- The signer's clock proves nothing. Without a time from elsewhere a revoked key's signatures all fail.
+- The signer's clock proves nothing. What a retired key signed stays good by a time from elsewhere, what a stolen one signed only by
+  somebody else's.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ValidationError
-
-from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.signing import dsse, strict_base64
-from peft_registry.registry.signing.dsse import BadSignature, UnknownKey
-from peft_registry.registry.signing.keys import MalformedPublicKey, PublicKey, Signer
-from peft_registry.schemas.canonical import canonical_bytes
-from peft_registry.schemas.document import first_problem
+from peft_registry.registry.signing.dsse import UnknownKey
+from peft_registry.registry.signing.keys import PublicKey, Signer
+from peft_registry.registry.signing.trust_chain import (
+    TrustChain,
+    TrustRolledBack,
+    countersigned,
+    parse_chain,
+    public_of,
+    render_chain,
+    require_own_roots,
+    require_signed,
+    sign_version,
+)
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
-from peft_registry.schemas.policy import TRUST_PAYLOAD_TYPE, Role, TrustedKey, TrustPolicy
+from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 
-TRUST_MAX_BYTES = 4 * 1024 * 1024
 KeyState = Literal["ok", "unknown", "expired", "revoked", "wrong-role"]
-
-
-class MalformedTrust(IntegrityBroken):
-    reference = "malformed-trust"
-    what = "{subject} is not a trust file"
-    why = "{reason}"
-    fix = "fetch it again from the person who keeps it"
-
-    subject: str
-    reason: str
 
 
 class NoTrustAnchor(NotChecked):
@@ -58,18 +52,6 @@ class UnknownRoot(NotChecked):
         return ", ".join(f"sha256:{key_id[:12]}…" for key_id in sorted(self.signed_by)) or "nobody"
 
 
-class TrustThresholdNotMet(NotChecked):
-    reference = "trust-threshold-not-met"
-    what = "the trust file lacks signatures"
-    why = "{threshold} of {whose} must sign; {keys} valid keys of {persons} persons did"
-    fix = "have the missing root holders sign it, and take the file that they give you"
-
-    whose: str
-    keys: int
-    persons: int
-    threshold: int
-
-
 class TrustExpired(NotChecked):
     reference = "trust-expired"
     what = "version {version} of the trust file has expired"
@@ -79,16 +61,6 @@ class TrustExpired(NotChecked):
     version: int
     expires_at: str
     now: str
-
-
-class TrustRolledBack(IntegrityBroken):
-    reference = "trust-rolled-back"
-    what = "version {version} of the trust file must not replace version {accepted}"
-    why = "versions only go up: an older file could bring a revoked key back"
-    fix = "use the newest version, and find out where this one came from"
-
-    version: int
-    accepted: int
 
 
 class RevokedKey(IntegrityBroken):
@@ -168,33 +140,44 @@ class KeyStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class _SignedFile:
-    policy: TrustPolicy
-    payload: bytes
-    signatures: Mapping[str, bytes]
+class Covered:
+    """A checkpoint that covers what was signed: when it was made, as its snapshot says, and whose key signed it."""
+
+    at: str
+    person: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenTime:
+    """When something was signed at the latest, by another's word than the signer's.
+
+    Attributes:
+        at: the time of its own log entry.
+        covered: checkpoints that cover the entry, each with a time of its own. The holder of a stolen key may have written entries
+            with any date that fits the log; when somebody else signed over them is that person's word.
+    """
+
+    at: str
+    covered: tuple[Covered, ...] = ()
 
 
 def sign_trust(policy: TrustPolicy, signers: Sequence[Signer]) -> bytes:
-    """The bytes of a trust file: canonical JSON of the payload and one signature per signer.
-
-    When roots change, the roots before sign as well as the new ones.
-    """
-    payload = policy.to_canonical()
-    return _render(payload, {signer.public.key_id: _sign(signer, payload) for signer in signers})
+    """The bytes of a trust file of a single version: canonical JSON of the payload and one signature per signer."""
+    return render_chain(TrustChain((sign_version(policy, signers),)))
 
 
 def countersign(data: bytes, signer: Signer) -> bytes:
-    """The trust file with one more signature: root holders sign one after another, each on their own machine.
+    """The trust file with one more signature under its newest version.
 
     Raises:
         MalformedTrust: the bytes are not a trust file.
     """
-    file = _parse(data)
-    return _render(file.payload, {**file.signatures, signer.public.key_id: _sign(signer, file.payload)})
+    chain = parse_chain(data)
+    return render_chain(TrustChain((*chain.versions[:-1], countersigned(chain.newest, signer))))
 
 
 def load_trust(data: bytes, *, anchors: TrustAnchors, now: str, accepted_version: int | None) -> TrustPolicy:
-    """The trust file's contents, once signatures, authority, version and expiry hold.
+    """What the newest version of a trust file says, once signatures, authority, version and expiry hold.
 
     Args:
         data: the file's bytes.
@@ -205,50 +188,55 @@ def load_trust(data: bytes, *, anchors: TrustAnchors, now: str, accepted_version
     Raises:
         MalformedTrust: not a trust file.
         BadSignature: a root's signature is wrong.
+        TrustStepBroken: a version does not follow the one before it.
         TrustThresholdNotMet, UnknownRoot, NoTrustAnchor, TrustExpired: it decides nothing here.
         TrustRolledBack: a newer version was accepted before.
     """
-    file = _parse(data)
-    policy = file.policy
-    signed_by = _require_threshold(file, policy, now=now, whose="its own roots")
+    return current_policy(open_chain(data, anchors=anchors, accepted_version=accepted_version), now=now)
+
+
+def open_chain(data: bytes, *, anchors: TrustAnchors, accepted_version: int | None) -> TrustChain:
+    """The versions of a trust file, signed and with the user's authority. They may have expired: who renews them reads them so.
+
+    Raises:
+        MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet, UnknownRoot, NoTrustAnchor, TrustRolledBack: as for
+            `load_trust`.
+    """
+    chain = parse_chain(data)
+    signed_by = require_signed(chain)
     if not anchors.file_given_by_user:
         if not anchors.root_key_ids:
             raise NoTrustAnchor
-        if len(signed_by & anchors.root_key_ids) < anchors.threshold:
-            raise UnknownRoot(signed_by)
-    if accepted_version is not None and policy.version < accepted_version:
-        raise TrustRolledBack(version=policy.version, accepted=accepted_version)
-    _require_fresh(policy, now=now)
-    return policy
+        # whoever trusts one version trusts all that follow it: a root may have been replaced since the user noted it
+        if all(len(roots & anchors.root_key_ids) < anchors.threshold for roots in signed_by):
+            raise UnknownRoot(frozenset().union(*signed_by))
+    version = chain.newest.policy.version
+    if accepted_version is not None and version < accepted_version:
+        raise TrustRolledBack(version=version, accepted=accepted_version)
+    return chain
 
 
-def load_rotated(data: bytes, *, current: TrustPolicy, now: str) -> TrustPolicy:
-    """The next version of an accepted trust file, signed by a threshold of the roots before and of its own.
-
-    The file that is accepted already passes too, so that a repeated update changes nothing.
+def current_policy(chain: TrustChain, *, now: str) -> TrustPolicy:
+    """What the newest version says, if it has not expired.
 
     Raises:
-        MalformedTrust, BadSignature, TrustThresholdNotMet, TrustExpired: as for `load_trust`.
-        TrustRolledBack: its version is not above the current one.
+        TrustExpired: it has.
+        TrustThresholdNotMet: too few of the roots that signed it are still valid.
     """
-    file = _parse(data)
-    if file.policy == current:
-        return current
-    _require_threshold(file, current, now=now, whose="the roots before")
-    _require_threshold(file, file.policy, now=now, whose="its own roots")
-    if file.policy.version <= current.version:
-        raise TrustRolledBack(version=file.policy.version, accepted=current.version)
-    _require_fresh(file.policy, now=now)
-    return file.policy
+    policy = chain.newest.policy
+    if now >= policy.expires_at:
+        raise TrustExpired(version=policy.version, expires_at=policy.expires_at, now=now)
+    require_own_roots(chain.newest, now=now)
+    return policy
 
 
 def public_keys(policy: TrustPolicy, *, role: Role | None = None) -> tuple[PublicKey, ...]:
     """Every listed key, revoked and expired ones too: a signature by a revoked key must be told from an unknown one."""
-    return tuple(_public(key) for key in policy.keys if role is None or key.role == role)
+    return tuple(public_of(key) for key in policy.keys if role is None or key.role == role)
 
 
 def key_status(
-    policy: TrustPolicy, key_id: str, *, predicate_type: str, signed_at_proven: str | None, now: str
+    policy: TrustPolicy, key_id: str, *, predicate_type: str, signed_at_proven: ProvenTime | str | None, now: str
 ) -> KeyStatus:
     """Whether a good signature by this key counts.
 
@@ -263,17 +251,18 @@ def key_status(
     key = policy.key(key_id)
     if key is None:
         return KeyStatus("unknown", "the trust file does not list it", key_id)
+    proven = ProvenTime(signed_at_proven) if isinstance(signed_at_proven, str) else signed_at_proven
     revocation = policy.revocation(key_id)
     if revocation is not None:
-        provably_older = signed_at_proven is not None and signed_at_proven < revocation.revoked_at
-        if not provably_older or _is_compromise(revocation.reason):
-            reason = f"revoked at {revocation.revoked_at} ({revocation.reason})"
-            unproven = "" if provably_older else "; nothing proves that it signed before"
-            return KeyStatus("revoked", reason + unproven, key_id, key)
-    at = signed_at_proven or now
-    if not key.valid_from <= at < key.valid_until:
-        return KeyStatus("expired", f"valid from {key.valid_from} until {key.valid_until}, used {at}", key_id, key)
-    if predicate_type not in key.predicate_types:
+        objection = _objection(revocation, key, proven)
+        if objection is not None:
+            reason = f"revoked at {revocation.revoked_at} ({revocation.reason}){objection}"
+            return KeyStatus("revoked", reason, key_id, key)
+    used_at = now if proven is None else proven.at
+    if not key.valid_from <= used_at < key.valid_until:
+        reason = f"valid from {key.valid_from} until {key.valid_until}, used {used_at}"
+        return KeyStatus("expired", reason, key_id, key)
+    if not policy.may_sign(key, predicate_type):
         reason = f"{key.person} holds it as {key.role}, which does not cover {predicate_type}"
         return KeyStatus("wrong-role", reason, key_id, key)
     return KeyStatus("ok", f"key of {key.person}, role {key.role}", key_id, key)
@@ -300,81 +289,16 @@ def require_ok(status: KeyStatus) -> TrustedKey:
             return status.key
 
 
-def _sign(signer: Signer, payload: bytes) -> bytes:
-    return signer.sign(dsse.pae(TRUST_PAYLOAD_TYPE, payload))
-
-
-def _render(payload: bytes, signatures: Mapping[str, bytes]) -> bytes:
-    entries = [{"key_id": key_id, "sig": strict_base64.encode(sig)} for key_id, sig in sorted(signatures.items())]
-    return canonical_bytes({"payload": strict_base64.encode(payload), "signatures": entries})
-
-
-def _parse(data: bytes, *, what: str = "the trust file") -> _SignedFile:
-    value = read_json(data, what=what, max_bytes=TRUST_MAX_BYTES, error=MalformedTrust)
-    if not isinstance(value, dict) or set(value) != {"payload", "signatures"}:
-        raise MalformedTrust(what, "its fields are not exactly payload and signatures")
-    if not isinstance(value["payload"], str) or not isinstance(value["signatures"], list):
-        raise MalformedTrust(what, "payload is a text and signatures a list")
-    payload = strict_base64.decode(value["payload"], what=f"the payload of {what}")
-    signatures: dict[str, bytes] = {}
-    for entry in value["signatures"]:
-        key_id, sig = _signature(entry, what)
-        if key_id in signatures:
-            raise MalformedTrust(what, f"it holds two signatures by {key_id[:16]}…")
-        signatures[key_id] = sig
-    contents = read_json(payload, what=f"the payload of {what}", max_bytes=TRUST_MAX_BYTES, error=MalformedTrust)
-    policy = _policy(contents, what)
-    return _SignedFile(policy=policy, payload=payload, signatures=signatures)
-
-
-def _policy(contents: Any, what: str) -> TrustPolicy:  # any JSON value
-    try:
-        policy = TrustPolicy.from_json(contents)
-        spelled_differently = [key.key_id for key in policy.keys if _public(key).key_id != key.key_id]
-    except ValidationError as error:
-        raise MalformedTrust(what, first_problem(error)) from error
-    except MalformedPublicKey as error:
-        raise MalformedTrust(what, error.why) from error
-    if spelled_differently:
-        raise MalformedTrust(what, f"the PEM text of key {spelled_differently[0][:16]}… is not its canonical one")
-    return policy
-
-
-def _signature(entry: Any, what: str) -> tuple[str, bytes]:  # any JSON value
-    if not isinstance(entry, dict) or set(entry) != {"key_id", "sig"}:
-        raise MalformedTrust(what, "a signature holds exactly key_id and sig")
-    if not isinstance(entry["key_id"], str) or not isinstance(entry["sig"], str):
-        raise MalformedTrust(what, "key_id and sig are texts")
-    return entry["key_id"], strict_base64.decode(entry["sig"], what=f"a signature of {what}")
-
-
-def _require_threshold(file: _SignedFile, authority: TrustPolicy, *, now: str, whose: str) -> frozenset[str]:
-    """The roots of `authority` whose signatures count, if they are enough."""
-    message = dsse.pae(TRUST_PAYLOAD_TYPE, file.payload)
-    counted: list[TrustedKey] = []
-    for key_id in authority.roots:
-        key, signature = authority.key(key_id), file.signatures.get(key_id)
-        if key is None or signature is None:
-            continue
-        if not _public(key).verify(signature, message):
-            raise BadSignature("the trust file", key_id=key_id)
-        if authority.revocation(key_id) is None and key.valid_from <= now < key.valid_until:
-            counted.append(key)
-    persons = len({key.person for key in counted})
-    if min(len(counted), persons) < authority.threshold:
-        raise TrustThresholdNotMet(whose=whose, keys=len(counted), persons=persons, threshold=authority.threshold)
-    return frozenset(key.key_id for key in counted)
-
-
-def _require_fresh(policy: TrustPolicy, *, now: str) -> None:
-    if now >= policy.expires_at:
-        raise TrustExpired(version=policy.version, expires_at=policy.expires_at, now=now)
-
-
-def _is_compromise(reason: str) -> bool:
-    """Any wording of it counts: after a compromise nobody knows when the other hand began to sign."""
-    return "compromis" in reason.casefold()
-
-
-def _public(key: TrustedKey) -> PublicKey:
-    return PublicKey.parse(key.public_key_pem.encode("utf-8"))
+def _objection(revocation: Revocation, key: TrustedKey, proven: ProvenTime | None) -> str | None:
+    """Why what a revoked key signed does not count, to be written behind the reason; None if it counts."""
+    if not revocation.is_compromise:
+        if proven is not None and proven.at < revocation.revoked_at:
+            return None
+        return "" if proven is not None else "; nothing proves that it signed before"
+    if revocation.since is None:
+        return ""
+    # the dates of the key's own holder are worth nothing any more: whoever stole the key may have written them
+    others = [covered.at for covered in (() if proven is None else proven.covered) if covered.person != key.person]
+    if any(covered_at < revocation.since for covered_at in others):
+        return None
+    return f"; compromised since {revocation.since}, and nobody but {key.person} shows that it signed before"

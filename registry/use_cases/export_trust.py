@@ -5,7 +5,7 @@ from pathlib import Path
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import write_and_hash
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.signing.trust import TRUST_MAX_BYTES
+from peft_registry.registry.signing.trust_chain import TRUST_MAX_BYTES
 
 
 def export_trust(registry: Registry, folder: Path) -> tuple[Path, ...]:

@@ -16,12 +16,11 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.homes.home import KEY_ROLES, SETTINGS_NAME, HomeSettings, new_nonce, write_settings
 from peft_registry.registry.signing.keys import PrivateKey
-from peft_registry.registry.signing.oms import PREDICATE_TYPE as OMS_PREDICATE
 from peft_registry.registry.signing.trust import sign_trust
 from peft_registry.schemas.errors import InputRefused, Taken
-from peft_registry.schemas.policy import CHECKPOINT_TYPE, Role, TrustedKey, TrustPolicy
+from peft_registry.schemas.policy import Role, TrustedKey, TrustPolicy
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS, log_origin
+from peft_registry.schemas.statement import log_origin
 from peft_registry.schemas.values import timestamp
 
 TRUST_DAYS = 365
@@ -132,18 +131,12 @@ def _claim(database: Database, registry_id: str) -> None:
 def first_policy(keys: dict[Role, PrivateKey], *, person: str, origin: str, unencrypted: bool, now: str) -> TrustPolicy:
     """The first trust file: version 1, one root, valid for a year."""
     until = timestamp(datetime.fromisoformat(now) + timedelta(days=TRUST_DAYS))
-    types: dict[Role, tuple[str, ...]] = {
-        "trainer": (OMS_PREDICATE, *(PREDICATE_TYPES[kind] for kind in ROLE_KINDS["trainer"])),
-        "log": (CHECKPOINT_TYPE,),
-        "root": (),
-    }
     listed = tuple(
         TrustedKey(
             key_id=keys[role].public.key_id,
             public_key_pem=keys[role].public.pem.decode(),
             person=person,
             role=role,
-            predicate_types=types[role],
             valid_from=now,
             valid_until=until,
             unencrypted=unencrypted,
@@ -152,6 +145,7 @@ def first_policy(keys: dict[Role, PrivateKey], *, person: str, origin: str, unen
         for role in KEY_ROLES
     )
     return TrustPolicy(
+        schema_version="2",
         version=1,
         issued_at=now,
         expires_at=until,

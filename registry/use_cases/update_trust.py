@@ -1,13 +1,15 @@
 """`registry trust update`: the home's own trust file brought up to what its trainer key may sign today.
 
-A trust file lists the kinds of statements of each key. One that was issued before a kind existed does not let anybody sign it,
-and nobody but the holder of the root may change that. Validity, persons, other keys and revocations stay as they are.
+A trust file of form 1 lists the kinds of statements of each key. One that was issued before a kind existed does not let anybody
+sign it, and nobody but the holder of the root may change that. The next version is of form 2, in which a key's role decides.
+Validity, persons, other keys and revocations stay as they are.
 """
 
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
-from peft_registry.registry.signing.trust import load_rotated, sign_trust
+from peft_registry.registry.signing.rotation import extended, next_draft
+from peft_registry.registry.signing.trust_chain import render_chain, require_signed
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 
 
@@ -26,17 +28,13 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
         kind
         for kind in ROLE_KINDS["trainer"]
         for key in current.keys
-        if key.key_id == own and PREDICATE_TYPES[kind] not in key.predicate_types
+        if key.key_id == own and not current.may_sign(key, PREDICATE_TYPES[kind])
     )
     if not added:
         return ()
-    types = tuple(PREDICATE_TYPES[kind] for kind in added)
-    keys = tuple(
-        key.revised(predicate_types=(*key.predicate_types, *types)) if key.key_id == own else key
-        for key in current.keys
-    )
-    issued = current.revised(version=current.version + 1, issued_at=registry.clock(), keys=keys)
-    data = sign_trust(issued, [registry.private_key("root")])
-    load_rotated(data, current=current, now=registry.clock())
-    write_atomically(registry.folder / "trust.json", data)
+    chain = registry.trust_chain
+    draft = next_draft(chain.newest, now=registry.clock())
+    signed = extended(chain, draft, [registry.private_key("root")])
+    require_signed(signed)
+    write_atomically(registry.folder / "trust.json", render_chain(signed))
     return added

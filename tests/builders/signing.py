@@ -1,11 +1,14 @@
 """Fixed keys and small valid values for tests of signing and of the log. No randomness: a failure repeats."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.oms import Resource, sign_folder_listing
+from peft_registry.registry.signing.rotation import next_draft
+from peft_registry.registry.signing.trust_chain import TrustChain, sign_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 
@@ -47,7 +50,7 @@ def a_trusted_key(
     *,
     person: str = "lab-1",
     role: Role = "trainer",
-    predicate_types: tuple[str, ...] = (),
+    predicate_types: tuple[str, ...] | None = (),
     valid_from: str = BEFORE,
     valid_until: str = LATER,
 ) -> TrustedKey:
@@ -82,3 +85,21 @@ def a_policy(
         keys=(*root_keys, *keys),
         revocations=revocations,
     )
+
+
+def a_form_2_policy(*keys: TrustedKey, roots: Sequence[PrivateKey], **changes: Any) -> TrustPolicy:
+    """The same in form 2, where the role of each key decides."""
+    form_1 = a_policy(*keys, roots=roots, **changes)
+    without_types = tuple(key.revised(predicate_types=None) for key in form_1.keys)
+    return form_1.revised(schema_version="2", keys=without_types)
+
+
+def a_chain(policy: TrustPolicy, *signers: PrivateKey) -> TrustChain:
+    """A chain of this one version."""
+    return TrustChain((sign_version(policy, signers),))
+
+
+def one_more(chain: TrustChain, *signers: PrivateKey, now: str = NOW, **changes: Any) -> TrustChain:
+    """The chain with a version that differs in these fields, signed by these, enough of them or not."""
+    draft = next_draft(chain.newest, now=now).revised(**changes)
+    return TrustChain((*chain.versions, sign_version(draft, signers)))

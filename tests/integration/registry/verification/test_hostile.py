@@ -98,7 +98,8 @@ def with_key(trust: TrustPolicy, key: PrivateKey, **over: Any) -> TrustPolicy:
 
 
 def revoking(trust: TrustPolicy, key_id: str, *, reason: str = "retired") -> TrustPolicy:
-    revocation = Revocation(key_id=key_id, revoked_at="2026-12-01T00:00:00Z", reason=reason)
+    kind = "compromise" if "compromise" in reason else "routine"
+    revocation = Revocation(key_id=key_id, revoked_at="2026-12-01T00:00:00Z", reason=reason, kind=kind)
     return TrustPolicy.model_validate(trust.model_dump() | {"revocations": (revocation,)})
 
 
@@ -232,8 +233,7 @@ def test_a_statement_by_a_key_of_another_role_is_broken(
 
 def test_an_evaluator_cannot_register(registry: Registry, version: Version, pulled: Path) -> None:
     evaluator = a_p256_key(78)
-    types = ("urn:peft-registry:bias-evaluation:v1",)
-    trust = with_key(registry.trust, evaluator, role="evaluator", predicate_types=types)
+    trust = with_key(registry.trust, evaluator, role="evaluator")
     original = next(one for one in (pulled / STATEMENTS).read_bytes().splitlines() if b"registration" in _payload(one))
     lines = [one for one in (pulled / STATEMENTS).read_bytes().splitlines() if one != original]
     lines.append(dsse.sign(evaluator, PAYLOAD_TYPE, _payload(original)).render())

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from peft_registry.registry.signing import trust
 from peft_registry.registry.signing.dsse import BadSignature, UnknownKey
-from peft_registry.registry.signing.trust import TrustAnchors, load_rotated, load_trust, sign_trust
+from peft_registry.registry.signing.trust import TrustAnchors, load_trust, sign_trust
+from peft_registry.registry.signing.trust_chain import TrustRolledBack, TrustThresholdNotMet
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, Revocation, TrustPolicy
 from tests.builders.signing import BEFORE, LATER, NOW, a_p256_key, a_policy, a_trusted_key, an_ed25519_key
@@ -82,7 +83,7 @@ def test_the_threshold_counts_different_keys_of_different_persons():
     policy = a_policy(roots=roots, persons=["ana", "ana", "ben"], threshold=2)
     assert load(sign_trust(policy, [ROOT, THIRD])) == policy
     for signers in ([ROOT], [ROOT, SECOND], [ROOT, ROOT], [STRANGER, ROOT], []):
-        with pytest.raises(trust.TrustThresholdNotMet) as caught:
+        with pytest.raises(TrustThresholdNotMet) as caught:
             load(sign_trust(policy, signers))
         assert caught.value.exit_code == 5
 
@@ -96,13 +97,13 @@ def test_root_holders_can_sign_one_after_another():
 
 def test_a_key_with_another_role_does_not_count_as_a_root():
     policy = a_policy(a_trusted_key(TRAINER), roots=[ROOT])
-    with pytest.raises(trust.TrustThresholdNotMet):
+    with pytest.raises(TrustThresholdNotMet):
         load(sign_trust(policy, [TRAINER]))
 
 
 def test_a_revoked_root_does_not_count():
     revoked = (Revocation(key_id=ROOT.public.key_id, revoked_at=BEFORE, reason="lost"),)
-    with pytest.raises(trust.TrustThresholdNotMet):
+    with pytest.raises(TrustThresholdNotMet):
         load(a_signed_file(ROOT, roots=[ROOT, SECOND], revocations=revoked))
     assert load(a_signed_file(ROOT, SECOND, roots=[ROOT, SECOND], revocations=revoked)).version == 1
 
@@ -122,7 +123,7 @@ def test_a_threshold_that_cannot_be_met_or_asks_for_nobody_is_a_mistake(changes)
 
 def test_the_version_never_goes_down():
     assert load(a_signed_file(version=3), accepted_version=3).version == 3
-    with pytest.raises(trust.TrustRolledBack) as caught:
+    with pytest.raises(TrustRolledBack) as caught:
         load(a_signed_file(version=3), accepted_version=4)
     assert caught.value.exit_code == 6
 
@@ -130,7 +131,7 @@ def test_the_version_never_goes_down():
 @pytest.mark.parametrize("now", [LATER, "2030-01-01T00:00:00Z"], ids=["at its expiry", "after"])
 def test_an_expired_file_decides_nothing(now):
     policy = a_policy(roots=[ROOT], expires_at=LATER)
-    with pytest.raises((trust.TrustExpired, trust.TrustThresholdNotMet)) as caught:
+    with pytest.raises((trust.TrustExpired, TrustThresholdNotMet)) as caught:
         load(sign_trust(policy, [ROOT]), now=now)
     assert caught.value.exit_code == 5
 
@@ -138,35 +139,6 @@ def test_an_expired_file_decides_nothing(now):
 def test_an_expired_file_with_valid_roots_says_that_it_has_expired():
     with pytest.raises(trust.TrustExpired):
         load(a_signed_file(expires_at="2026-06-01T00:00:00Z"))
-
-
-# --- rotation
-
-OLD = a_policy(roots=[ROOT, SECOND], threshold=2)
-
-
-def test_a_rotation_needs_the_roots_before_and_the_new_ones():
-    new = a_policy(roots=[SECOND, THIRD], threshold=2, version=2, persons=["root-holder-1", "root-holder-2"])
-    assert load_rotated(sign_trust(new, [ROOT, SECOND, THIRD]), current=OLD, now=NOW) == new
-    for signers in ([SECOND, THIRD], [ROOT, SECOND], [ROOT, THIRD]):
-        with pytest.raises(trust.TrustThresholdNotMet):
-            load_rotated(sign_trust(new, signers), current=OLD, now=NOW)
-
-
-def test_the_roots_before_are_checked_with_the_keys_of_the_file_before():
-    new = a_policy(roots=[STRANGER], version=2)
-    with pytest.raises(trust.TrustThresholdNotMet):
-        load_rotated(sign_trust(new, [STRANGER]), current=OLD, now=NOW)
-
-
-def test_a_rotation_that_does_not_raise_the_version_is_refused():
-    other = a_policy(a_trusted_key(TRAINER), roots=[ROOT, SECOND], threshold=2, version=1)
-    with pytest.raises(trust.TrustRolledBack):
-        load_rotated(sign_trust(other, [ROOT, SECOND]), current=OLD, now=NOW)
-
-
-def test_offering_the_accepted_file_again_changes_nothing():
-    assert load_rotated(sign_trust(OLD, [ROOT, SECOND]), current=OLD, now=NOW) is OLD
 
 
 # --- what a key may do
@@ -278,6 +250,7 @@ def file_of(payload: bytes) -> bytes:
 
 
 OTHER_PEM = [{**a_trusted_key(ROOT, role="root").to_json(), "public_key_pem": SECOND.public.pem.decode()}]
+WITNESS = a_trusted_key(TRAINER, role="witness").to_json()
 MALFORMED = {
     "empty": b"",
     "not an object": b"[]",
@@ -293,7 +266,12 @@ MALFORMED = {
     "no roots": file_of(payload_of(roots=[])),
     "version zero": file_of(payload_of(version=0)),
     "local time": file_of(payload_of(expires_at="2027-01-01T00:00:00+01:00")),
-    "later schema": file_of(payload_of(schema_version="2")),
+    "later schema": file_of(payload_of(schema_version="3")),
+    "form 2 outside a chain": file_of(payload_of(schema_version="2", keys=[])),
+    "empty chain": b'{"chain":[]}',
+    "chain of texts": b'{"chain":["a"]}',
+    "chain with a field beside it": b'{"chain":[],"version":1}',
+    "role of form 2 in form 1": file_of(payload_of(keys=[a_trusted_key(ROOT, role="root").to_json(), WITNESS])),
 }
 
 
@@ -313,5 +291,5 @@ def test_a_field_of_a_later_release_is_kept_and_covered_by_the_signature():
 def test_no_flipped_bit_of_a_trust_file_passes(position):
     data = bytearray(a_signed_file())
     data[position // 8] ^= 1 << position % 8
-    with pytest.raises((IntegrityBroken, trust.TrustThresholdNotMet)):
+    with pytest.raises((IntegrityBroken, TrustThresholdNotMet)):
         load(bytes(data))
