@@ -16,7 +16,7 @@ from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import AliasPredicate, CardPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.version import VerifyOutcome, Version
+from peft_registry.schemas.version import LineageOutcome, VerifyOutcome, Version
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "training-file": TrainingFile,
@@ -35,6 +35,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "log-event": LogEvent,
     "version": Version,
     "verify-outcome": VerifyOutcome,
+    "lineage-outcome": LineageOutcome,
 }
 
 

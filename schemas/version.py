@@ -7,6 +7,9 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Kind, Layout
 
 Verdict = Literal["verified", "unverified", "broken"]
+# `recorded`: a digest that a signed manifest names, and whose bytes are not here
+NodeVerdict = Verdict | Literal["recorded"]
+EXIT_CODES: dict[Verdict, int] = {"verified": 0, "unverified": 5, "broken": 6}
 CheckStatus = Literal["ok", "failed", "unchecked", "recorded", "changed"]
 
 
@@ -53,4 +56,34 @@ class VerifyOutcome(Frozen):
 
     @property
     def exit_code(self) -> int:
-        return {"verified": 0, "unverified": 5, "broken": 6}[self.verdict]
+        return EXIT_CODES[self.verdict]
+
+
+class NodeOutcome(Frozen):
+    """How one artifact of a lineage verified. `checks` are those with something to say, `sources` what it was made from.
+
+    `label` is `name:3` or a short digest; `digest`, of the manifest, is null where that of a folder could not be read.
+    """
+
+    digest: Digest | None
+    label: str
+    kind: Kind | Literal["unknown"]
+    verdict: NodeVerdict
+    checks: tuple[Check, ...] = ()
+    sources: tuple[Digest, ...] = ()
+
+
+class LineageOutcome(Frozen):
+    """How everything that an artifact was made from verified, sources first and the artifact itself last.
+
+    `verdict` is broken if that of any is, else unverified if that of any is; `exit_code` is 0, 5 or 6.
+    """
+
+    subject: str
+    manifest_digest: Digest | None
+    verdict: Verdict
+    nodes: tuple[NodeOutcome, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]

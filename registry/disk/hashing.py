@@ -34,6 +34,7 @@ __all__ = [
     "FileUnreadable",
     "HashedFile",
     "NotARegularFile",
+    "RunDigests",
     "StatKey",
     "copy_and_hash",
     "hash_file",
@@ -114,6 +115,24 @@ class DigestCache:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+class RunDigests(DigestCache):
+    """Digests of one run: each state of a file is hashed once, however many look at it.
+
+    A private temporary database that nobody else can write holds them, so that memory does not grow with what was hashed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect("", check_same_thread=False)  # SQLite's name for a temporary file
+        self._connection.execute(_CREATE_TABLE)
+
+    def put_text(self, key: StatKey, value: str, kind: str) -> None:
+        """Remember a text; also of a file that was just written: the run speaks of the moment at which it was read."""
+        assert self._connection is not None, "opened by the constructor"
+        with self._lock, self._connection:
+            self._connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (_text(key), kind, value))
 
 
 def hash_file(

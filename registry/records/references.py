@@ -18,6 +18,7 @@ from peft_registry.registry.records.snapshots import (
     alias_target,
     is_logged,
     newest_number,
+    proven,
     read_leaf,
     require_logged,
     snapshot_if_trusted,
@@ -25,7 +26,7 @@ from peft_registry.registry.records.snapshots import (
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
-from peft_registry.registry.transparency import log
+from peft_registry.registry.transparency import log, snapshot
 from peft_registry.registry.transparency.entries import checkpoint_over, parse_entry
 from peft_registry.schemas.errors import KnownError, NotFound
 from peft_registry.schemas.identity import Digest, Reference
@@ -128,6 +129,25 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
     if newest is None and reference.alias is not None:
         require_signed_alias(registry, version, reference.alias, trust=trust)
     return version
+
+
+def versions_of_artifact(registry: Registry, manifest: Digest) -> tuple[Version, ...]:
+    """The versions that have an artifact, in the order of registration, each as the log says; none where nobody registered it.
+
+    Raises:
+        VersionsDiffer: a version of it was renumbered, exchanged or never logged, or all of them were removed from the database.
+        PathRejected, LogForked, LogTruncated: the database is not what was logged.
+    """
+    with registry.database.read() as tx:
+        versions = catalog.version_by_digest(tx, manifest_digest=manifest)
+        newest = snapshot_if_trusted(registry, tx)
+        if newest is None:
+            return versions
+        for version in versions:
+            require_logged(tx, newest, version)
+        if not versions and proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue) is not None:
+            raise VersionsDiffer(manifest.short, f"the log has {manifest}, and the catalogue has no version of it")
+    return versions
 
 
 def _logged_version(

@@ -3,50 +3,73 @@
 The ten steps stand in `verification/checklist.py`. `failed` anywhere makes the verdict broken: what was presented contradicts
 itself or its signature. `unchecked` in a required step makes it unverified, and so do bytes of the artifact's own that are not
 here. `recorded` (base and parents: digest known, bytes not here) and `changed` (the card, and nothing else) spoil nothing.
+Parents that are registered here are verified themselves; `verify_lineage` does so with everything that an artifact was made from.
 Trust comes from the caller and never from what is being verified. Verifying needs no deep-learning stack and decides nothing
 about quality, fairness or safety.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.hashing import RunDigests
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
+from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.verification.checklist import CHECKLIST, Step, not_reached, run_step, stopped_at
+from peft_registry.registry.verification.deep import CheckedArtifact, walk
 from peft_registry.registry.verification.evidence_checks import LOG_SIGNER_UNKNOWN
-from peft_registry.registry.verification.findings import BaseFinder, BaseTensors, Claimed, Context, Findings
+from peft_registry.registry.verification.findings import (
+    BaseReader,
+    Claimed,
+    Context,
+    Findings,
+    ParentVerifier,
+)
 from peft_registry.registry.verification.presented import Presented, present_folder, present_version
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.version import Check, Verdict, VerifyOutcome, Version
+from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.version import Check, LineageOutcome, Verdict, VerifyOutcome, Version
+
+_STEPS_OVER_BYTES = frozenset({"files", "tensors"})
+_BASES_KEPT = 8  # bases whose identity one run remembers; a base of many tensors takes megabytes
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What the caller asks beyond the default."""
+    """What the caller asks beyond the default.
+
+    `file_digests`: the SHA-256 of each weights file too, where its header and its tensors prove its bytes already.
+    """
 
     log_proof: bool = False
     base_bytes: bool = False
+    file_digests: bool = False
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Whom the user trusts, None for nobody and then why, and what time it is (RFC 3339, UTC)."""
+
+    trust: TrustPolicy | None
+    now: str
+    problem: KnownError | None = None
 
 
 def verify_presented(
     presented: Presented, context: Context, *, require: Requirements = Requirements()
 ) -> VerifyOutcome:
     """Run the checklist over what is presented."""
-    findings = Findings(presented, context)
-    checks = {step: _demanded(run_step(step, findings), require) for step in CHECKLIST}
-    return VerifyOutcome(
-        subject=presented.label,
-        manifest_digest=findings.manifest_digest,
-        verdict=_verdict(checks, require),
-        checks=tuple(checks.values()),
-    )
+    return _checked(presented, context, require).outcome
 
 
 def verify_folder(
@@ -69,25 +92,15 @@ def verify_folder(
         now: RFC 3339, UTC.
         trust_problem: why there is no trust.
         base: path of the base that the user gave; its bytes must then be right.
-        registry: tells where bases lie and which parents exist, nothing else.
+        registry: tells where bases lie and has the parents, nothing else.
         version: the version of that registry that the folder must be.
         require: what else is demanded.
         look_for_base: look where the registry says that the base lies; a caller who just hashed it need not again.
     """
-    context = Context(
-        trust=trust,
-        now=now,
-        trust_problem=trust_problem,
-        base_folder=_base_folder(registry if look_for_base else None, base),
-        base_tensors=_base_tensors(registry),
-        is_registered=None if registry is None else _is_registered(registry),
-        claimed=None if registry is None or version is None else _claimed(registry, version),
-    )
-    try:
-        presented = present_folder(folder)
-    except IntegrityBroken as error:
-        return _unreadable(str(folder), error)
-    return verify_presented(presented, context, require=_with_base(require, base))
+    authority = Authority(trust, now, trust_problem)
+    with _run(registry, authority, require) as run:
+        context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
+        return run.check_folder(folder, context, base=base).outcome
 
 
 def verify_version(
@@ -100,26 +113,169 @@ def verify_version(
     require: Requirements = Requirements(),
 ) -> VerifyOutcome:
     """Verify a registered version from the store's bytes. Without `trust` the home's own trust file speaks."""
-    if trust is None and trust_problem is None:
+    with _run(registry, _authority(registry, trust, trust_problem), require) as run:
+        return run.check_version(version, base=base, verify_parent=run.verify_parent).outcome
+
+
+def verify_lineage(
+    registry: Registry,
+    version: Version,
+    *,
+    trust: TrustPolicy | None = None,
+    trust_problem: KnownError | None = None,
+    base: Path | None = None,
+    require: Requirements = Requirements(),
+    observe: Observe = ignore,
+) -> LineageOutcome:
+    """Verify a registered version and everything that it was made from, at any distance; each object is hashed once.
+
+    What is registered here is verified as it would be by itself; what is not is recorded. Without `trust` the home's own trust
+    file speaks; `base` is where the version's own base lies.
+    """
+    with _run(registry, _authority(registry, trust, trust_problem), require) as run:
+        return walk(run.check_version(version, base=base), run.check_artifact, observe=observe)
+
+
+def verify_folder_lineage(
+    folder: Path,
+    *,
+    trust: TrustPolicy | None,
+    now: str,
+    trust_problem: KnownError | None = None,
+    base: Path | None = None,
+    registry: Registry | None = None,
+    require: Requirements = Requirements(),
+    observe: Observe = ignore,
+) -> LineageOutcome:
+    """The same of a pulled folder: what it was made from is verified as far as it is registered in `registry`."""
+    with _run(registry, Authority(trust, now, trust_problem), require) as run:
+        focus = run.check_folder(folder, run.context(base=base), base=base)
+        return walk(focus, run.check_artifact, observe=observe)
+
+
+@contextmanager
+def _run(registry: Registry | None, authority: Authority, require: Requirements) -> "Iterator[_Run]":
+    digests = RunDigests()
+    try:
+        with tempfile.TemporaryDirectory(prefix="registry-verify-") as scratch:
+            yield _Run(registry, authority, require, digests, _remembering(digests), Path(scratch))
+    finally:
+        digests.close()
+
+
+def _remembering(digests: RunDigests) -> BaseReader:
+    """`identify_base` that reads a base once, however many artifacts stand on it."""
+
+    @lru_cache(maxsize=_BASES_KEPT)
+    def identify(folder: Path, *, revision: str | None = None) -> BaseFolder:
+        return identify_base(folder, revision=revision, cache=digests)
+
+    return identify
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One verification and all that it leads to: what was hashed for one artifact is known for the next."""
+
+    registry: Registry | None
+    authority: Authority
+    require: Requirements
+    digests: RunDigests
+    identify_base: BaseReader
+    scratch: Path
+
+    def context(
+        self,
+        *,
+        base: Path | None = None,
+        look_for_base: bool = True,
+        version: Version | None = None,
+        verify_parent: ParentVerifier | None = None,
+    ) -> Context:
+        """What is known besides an artifact; `version` is what it is said to be."""
+        return Context(
+            trust=self.authority.trust,
+            now=self.authority.now,
+            trust_problem=self.authority.problem,
+            base_folder=_base_folder(self.registry if look_for_base else None, base),
+            base_tensors=_base_tensors(self.registry),
+            verify_parent=None if self.registry is None else verify_parent,
+            claimed=None if self.registry is None or version is None else _claimed(self.registry, version),
+            digests=self.digests,
+            file_digests=self.require.file_digests,
+            identify_base=self.identify_base,
+        )
+
+    def check_folder(self, folder: Path, context: Context, *, base: Path | None) -> CheckedArtifact:
+        """How a pulled folder verifies."""
+        try:
+            presented = present_folder(folder)
+        except IntegrityBroken as error:
+            return _unreadable(str(folder), error)
+        return _checked(presented, context, _with_base(self.require, base))
+
+    def check_version(
+        self, version: Version, *, base: Path | None = None, verify_parent: ParentVerifier | None = None
+    ) -> CheckedArtifact:
+        """How a version verifies from the store's bytes; its parents are verified if the caller says how."""
+        assert self.registry is not None, "only a registry has versions"
+        try:
+            context = self.context(base=base, version=version, verify_parent=verify_parent)
+            presented = present_version(self.registry, version, self.scratch)
+        except (IntegrityBroken, NotChecked) as error:
+            return _unreadable(version.label, error)
+        return _checked(presented, context, _with_base(self.require, base))
+
+    def check_artifact(self, digest: Digest) -> CheckedArtifact:
+        """How the artifact with this manifest digest verifies, the worst of its names here; recorded where it has none."""
+        if self.registry is None:
+            return _not_here(digest)
+        try:
+            versions = versions_of_artifact(self.registry, digest)
+        except (IntegrityBroken, NotChecked) as error:
+            return _unreadable(digest.short, error)
+        checked = [self._check_source(version) for version in versions]
+        return max(checked, key=lambda one: one.outcome.exit_code, default=_not_here(digest))
+
+    def _check_source(self, version: Version) -> CheckedArtifact:
+        """How a version that another was made from verifies; a base by reference whose folder is gone is only recorded."""
+        assert self.registry is not None, "only a registry has versions"
+        checked = self.check_version(version)
+        wants_bytes = self.require.base_bytes
+        if checked.verdict != "unverified" or wants_bytes or not _bytes_elsewhere(self.registry, version):
+            return checked
+        open_steps = {check.step for check in checked.outcome.checks if check.status == "unchecked"}
+        required = {step.name for step in CHECKLIST if step.required}
+        only_bytes = open_steps & required <= _STEPS_OVER_BYTES
+        return replace(checked, verdict="recorded") if only_bytes else checked
+
+    def verify_parent(self, digest: Digest) -> VerifyOutcome | None:
+        """How a parent verifies; None where nobody registered it here."""
+        checked = self.check_artifact(digest)
+        return None if checked.verdict == "recorded" and checked.manifest is None else checked.outcome
+
+
+def _authority(registry: Registry, trust: TrustPolicy | None, problem: KnownError | None) -> Authority:
+    """Whom the caller trusts, else the home's own trust file."""
+    if trust is None and problem is None:
         try:
             trust = registry.trust
         except (NotChecked, IntegrityBroken) as error:
-            trust_problem = error
-    context = Context(
-        trust=trust,
-        now=registry.clock(),
-        trust_problem=trust_problem,
-        base_folder=_base_folder(registry, base),
-        base_tensors=_base_tensors(registry),
-        is_registered=_is_registered(registry),
-        claimed=_claimed(registry, version),
+            problem = error
+    return Authority(trust, registry.clock(), problem)
+
+
+def _checked(presented: Presented, context: Context, require: Requirements) -> CheckedArtifact:
+    findings = Findings(presented, context)
+    checks = {step: _demanded(run_step(step, findings), require) for step in CHECKLIST}
+    verdict = _verdict(checks, require)
+    outcome = VerifyOutcome(
+        subject=presented.label,
+        manifest_digest=findings.manifest_digest,
+        verdict=verdict,
+        checks=tuple(checks.values()),
     )
-    with tempfile.TemporaryDirectory(prefix="registry-verify-") as scratch:
-        try:
-            presented = present_version(registry, version, Path(scratch))
-        except (IntegrityBroken, NotChecked) as error:
-            return _unreadable(version.label, error)
-        return verify_presented(presented, context, require=_with_base(require, base))
+    return CheckedArtifact(outcome, findings.manifest, verdict)
 
 
 def _demanded(check: Check, require: Requirements) -> Check:
@@ -143,12 +299,28 @@ def _verdict(checks: Mapping[Step, Check], require: Requirements) -> Verdict:
     return "verified"
 
 
-def _unreadable(label: str, error: KnownError) -> VerifyOutcome:
+def _bytes_elsewhere(registry: Registry, version: Version) -> bool:
+    """Whether an artifact was added by reference, and nothing is where it was then."""
+    with registry.database.read() as tx:
+        by_reference = catalog.artifact(tx, manifest_digest=version.manifest_digest).by_reference
+    folder = base_location(registry.folder, version.manifest_digest)
+    return by_reference and (folder is None or not folder.exists())
+
+
+def _unreadable(label: str, error: KnownError) -> CheckedArtifact:
     first_step, *later = CHECKLIST
     first = stopped_at(first_step, error)
     verdict: Verdict = "broken" if first.status == "failed" else "unverified"
     rest = (not_reached(step) for step in later)
-    return VerifyOutcome(subject=label, manifest_digest=None, verdict=verdict, checks=(first, *rest))
+    outcome = VerifyOutcome(subject=label, manifest_digest=None, verdict=verdict, checks=(first, *rest))
+    return CheckedArtifact(outcome, None, verdict)
+
+
+def _not_here(digest: Digest) -> CheckedArtifact:
+    """An artifact that a signed manifest names and nobody registered here: nothing can be said of it, and nothing is wrong."""
+    checks = (not_reached(step) for step in CHECKLIST)
+    outcome = VerifyOutcome(subject=digest.short, manifest_digest=digest, verdict="unverified", checks=tuple(checks))
+    return CheckedArtifact(outcome, None, "recorded")
 
 
 def _with_base(require: Requirements, base: Path | None) -> Requirements:
@@ -158,10 +330,11 @@ def _with_base(require: Requirements, base: Path | None) -> Requirements:
 
 def _claimed(registry: Registry, version: Version) -> Claimed:
     with registry.database.read() as tx:
-        return Claimed(version, in_order=catalog.is_in_order(tx, version))
+        recorded = catalog.recorded_artifact(tx, manifest_digest=version.manifest_digest)
+        return Claimed(version, catalog.is_in_order(tx, version), recorded)
 
 
-def _base_folder(registry: Registry | None, base: Path | None) -> BaseFinder:
+def _base_folder(registry: Registry | None, base: Path | None) -> Callable[[Digest | None], Path | None]:
     def find(manifest: Digest | None) -> Path | None:
         if base is not None or registry is None or manifest is None:
             return base
@@ -170,15 +343,7 @@ def _base_folder(registry: Registry | None, base: Path | None) -> BaseFinder:
     return find
 
 
-def _is_registered(registry: Registry) -> Callable[[Digest], bool]:
-    def known(manifest: Digest) -> bool:
-        with registry.database.read() as tx:
-            return bool(catalog.version_by_digest(tx, manifest_digest=manifest))
-
-    return known
-
-
-def _base_tensors(registry: Registry | None) -> BaseTensors:
+def _base_tensors(registry: Registry | None) -> Callable[[Digest | None], tuple[Tensor, ...] | None]:
     """The tensors that a registered base's manifest lists: they name what is wrong with a base that is not it."""
 
     def find(manifest: Digest | None) -> tuple[Tensor, ...] | None:

@@ -76,7 +76,9 @@ CHECKLIST = (
         "the registration is in the log of a checkpoint that a trusted log key signed",
         required=False,
     ),
-    Step(10, "parents", check_parents, "each parent is registered", required=False),
+    Step(
+        10, "parents", check_parents, "each parent is registered, and verifies itself where it is here", required=False
+    ),
 )
 
 

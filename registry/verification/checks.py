@@ -5,12 +5,12 @@ A check that meets something wrong raises or returns `failed`; one that cannot b
 wrong is named: the file, the tensor, the statement.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from peft_registry.registry.disk.hashing import hash_file
-from peft_registry.registry.identity.base import BaseFolder, identify_base
+from peft_registry.registry.disk.hashing import DigestCache, hash_file
 from peft_registry.registry.identity.manifests import listed_resources, listed_tensors, read_manifest
-from peft_registry.registry.identity.weights import diff_tensors, hash_tensors, weights_digest
+from peft_registry.registry.identity.weights import MalformedSafetensors, diff_tensors, hash_tensors, weights_digest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.trust import key_status, require_ok
@@ -29,6 +29,7 @@ from peft_registry.schemas.manifest import (
     WeightsFile,
 )
 from peft_registry.schemas.sizes import human_bytes
+from peft_registry.schemas.version import CheckStatus, VerifyOutcome
 
 
 class SignerNotPresented(IntegrityBroken):
@@ -117,11 +118,16 @@ def check_policy(findings: Findings) -> Result:
 
 
 def check_files(findings: Findings) -> Result:
-    """5: every listed file has its size and SHA-256."""
+    """5: every listed file has the bytes that were signed: its size, and its SHA-256.
+
+    A weights file is proven by its header and its tensors, which leave no hole and are hashed on every core; its own SHA-256,
+    which one core computes from beginning to end, is asked for where these do not match, and by `--file-digests`.
+    """
     manifest = findings.need_manifest()
     files = findings.presented.files
     absent = [entry.path for entry in manifest.files if entry.path in files and files[entry.path] is None]
-    wrong = [problem for entry in manifest.files if (problem := _file_problem(findings, entry))]
+    listed = {weights.path: weights for weights in manifest.weights}
+    wrong = [problem for entry in manifest.files if (problem := _file_problem(findings, entry, listed.get(entry.path)))]
     if wrong:
         text = f"{len(wrong)} of {len(manifest.files)} files are not what was signed"
         return failed(text, "files-changed", wrong)
@@ -140,7 +146,7 @@ def check_tensors(findings: Findings) -> Result:
         if not isinstance(path, Path):
             absent.append(weights.path)
             continue
-        problem = _tensor_problem(path, weights)
+        problem = _tensor_problem(path, weights, findings.context.digests)
         tensors += len(weights.tensors)
         if problem:
             wrong.append(problem)
@@ -164,7 +170,7 @@ def check_base(findings: Findings) -> Result:
     if folder is None or not folder.exists():
         return recorded(f"recorded: weights {pinned.weights.short}, bytes not here")
     try:
-        presented_base: BaseFolder = identify_base(folder, revision=pinned.revision)
+        presented_base = findings.context.identify_base(folder, revision=pinned.revision)
     except InputRefused as error:  # what intake would refuse is no longer the base that was taken in
         return failed(f"{folder.name} is not the base this was made from", error.reference, [str(error)])
     differing = [
@@ -187,17 +193,36 @@ def check_base(findings: Findings) -> Result:
 
 
 def check_parents(findings: Findings) -> Result:
-    """10: each parent besides the base is registered here, where a registry is at hand."""
-    is_registered = findings.context.is_registered
+    """10: each parent besides the base is registered, and verifies itself, where a registry is at hand."""
+    verify_parent = findings.context.verify_parent
     parents = [parent for parent in findings.need_manifest().parents if parent.role != "base"]
     if not parents:
         return ok("none besides the base" if findings.need_manifest().base else "none")
-    if is_registered is None:
+    if verify_parent is None:
         return recorded(f"{len(parents)} recorded")
-    missing = [str(parent.manifest) for parent in parents if not is_registered(parent.manifest)]
+    outcomes = {digest: verify_parent(digest) for digest in dict.fromkeys(parent.manifest for parent in parents)}
+    broken = [outcome for outcome in outcomes.values() if outcome is not None and outcome.verdict == "broken"]
+    if broken:
+        text = f"{len(broken)} of {len(outcomes)} are not what was registered"
+        return failed(text, "parent-broken", _problems(broken, "failed"))
+    open_ = [outcome for outcome in outcomes.values() if outcome is not None and outcome.verdict == "unverified"]
+    if open_:
+        text = f"{len(open_)} of {len(outcomes)} could not be verified"
+        return unchecked(text, "parent-unverified", _problems(open_, "unchecked"))
+    missing = [str(digest) for digest, outcome in outcomes.items() if outcome is None]
     if missing:
         return recorded(f"{len(missing)} recorded, not registered here", missing)
     return ok(f"{len(parents)} registered here")
+
+
+def _problems(outcomes: Iterable[VerifyOutcome], status: CheckStatus) -> Iterator[str]:
+    """A line for each check of a parent that has this status, with what it found first."""
+    for outcome in outcomes:
+        for check in outcome.checks:
+            # the checks behind one that could not go on have found nothing
+            if check.status == status and check.error is not None:
+                first = f" ({check.detail[0]})" if check.detail else ""
+                yield f"{outcome.subject} {check.step}: {check.text}{first}"
 
 
 def _is_unlisted(name: str) -> bool:
@@ -222,26 +247,42 @@ def _proven_time(findings: Findings) -> str | None:
     return dated.at if dated.registration.signature == bundle.payload_digest else None
 
 
-def _file_problem(findings: Findings, entry: FileEntry) -> str:
+def _file_problem(findings: Findings, entry: FileEntry, weights: WeightsFile | None) -> str:
     if not findings.presented.has(entry.path):
         return f"missing: {entry.path}"
     content = findings.presented.files[entry.path]
     if content is None:
         return ""
-    size, digest = (len(content), Digest.of(content)) if isinstance(content, bytes) else _size_and_digest(content)
+    if isinstance(content, bytes):
+        size, digest = len(content), Digest.of(content)
+    elif weights is not None and _is_proven_by_tensors(findings, content, entry, weights):
+        return ""
+    else:
+        hashed = hash_file(content, cache=findings.context.digests)
+        size, digest = hashed.size, hashed.sha256
     if digest != entry.sha256:
         return f"changed: {entry.path} is {digest.short}, signed was {entry.sha256.short}"
     return "" if size == entry.size else f"changed: {entry.path} has {size} bytes, signed were {entry.size}"
 
 
-def _size_and_digest(path: Path) -> tuple[int, Digest]:
-    hashed = hash_file(path)
-    return hashed.size, hashed.sha256
-
-
-def _tensor_problem(path: Path, weights: WeightsFile) -> str:
+def _is_proven_by_tensors(findings: Findings, path: Path, entry: FileEntry, weights: WeightsFile) -> bool:
+    """Whether header and tensors, and the file's own digest where that is wanted, show that these are the bytes signed."""
+    wants_own = findings.context.file_digests
     try:
-        presented = hash_tensors(path, family="integrity")
+        presented = hash_tensors(path, with_file_digest=wants_own, cache=findings.context.digests)
+    except MalformedSafetensors:
+        return False
+    return (
+        presented.file_size == entry.size
+        and presented.header_digest == weights.header_sha256
+        and presented.tensors == listed_tensors((weights,))
+        and (not wants_own or presented.file_digest == entry.sha256)
+    )
+
+
+def _tensor_problem(path: Path, weights: WeightsFile, cache: DigestCache | None) -> str:
+    try:
+        presented = hash_tensors(path, cache=cache, family="integrity")
     except IntegrityBroken as error:
         return f"{weights.path}: {error.why}"
     difference = diff_tensors(listed_tensors((weights,)), presented.tensors)

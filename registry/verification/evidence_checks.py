@@ -8,6 +8,7 @@ otherwise add a registration of its own beside the logged one and borrow its dat
 from collections.abc import Iterator
 
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
+from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
@@ -21,12 +22,22 @@ from peft_registry.registry.verification.evidence import (
     StatementBroken,
     read_list,
 )
-from peft_registry.registry.verification.findings import Dated, Findings, Result, changed, failed, ok, unchecked
+from peft_registry.registry.verification.findings import (
+    Claimed,
+    Dated,
+    Findings,
+    Result,
+    changed,
+    failed,
+    ok,
+    unchecked,
+)
+from peft_registry.registry.verification.recorded_rows import row_contradictions
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME
+from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import KEYS_FOLDER, CardPredicate
 
@@ -253,9 +264,26 @@ def _contradictions(findings: Findings) -> list[str]:
     ]
     if version.name not in names:
         wrong.append(f"name: {version.name} in the catalog, {', '.join(sorted(names))} signed")
+    wrong += _row_contradictions(findings, findings.context.claimed)
     if not findings.context.claimed.in_order:
         wrong.append(f"number: {version.number} is not its place among the versions of {version.name} in the log")
     return wrong
+
+
+def _row_contradictions(findings: Findings, claimed: Claimed) -> Iterator[str]:
+    assert findings.manifest_digest is not None, "statements are checked after the manifest"
+
+    def weights_of(base: Digest) -> Digest | None:
+        tensors = findings.context.base_tensors(base)
+        return None if tensors is None else weights_digest(tensors)
+
+    return row_contradictions(
+        claimed.recorded,
+        findings.need_manifest(),
+        digest=findings.manifest_digest,
+        size=len(findings.presented.small(FILE_NAME)),
+        weights_of=weights_of,
+    )
 
 
 def _check_item_tables(findings: Findings) -> None:

@@ -4,7 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
+from peft_registry.registry.database.catalog import RecordedArtifact
+from peft_registry.registry.disk.hashing import DigestCache
+from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.signing.keys import PublicKey
@@ -18,7 +22,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import RegistrationPredicate, Statement
-from peft_registry.schemas.version import CheckStatus, Version
+from peft_registry.schemas.version import CheckStatus, VerifyOutcome, Version
 
 BaseFinder = Callable[[Digest | None], Path | None]
 """Where the base with this manifest lies; None if nobody knows."""
@@ -27,12 +31,26 @@ BaseTensors = Callable[[Digest | None], tuple[Tensor, ...] | None]
 """The tensors that the base with this manifest lists; None if its manifest is not here."""
 
 
+ParentVerifier = Callable[[Digest], VerifyOutcome | None]
+"""How a parent that is registered here verifies; None where nobody registered it, as the log says."""
+
+
+class BaseReader(Protocol):
+    """Identifies the base in a folder; `identify_base` is one, and a run over many artifacts remembers what it gave."""
+
+    def __call__(self, folder: Path, *, revision: str | None = None) -> BaseFolder: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The version that the artifact is said to be. `in_order`: its number fits those before and after it in the log."""
+    """The version that the artifact is said to be, and what the catalogue's rows say about that artifact.
+
+    `in_order`: its number fits those before and after it in the log.
+    """
 
     version: Version
     in_order: bool
+    recorded: RecordedArtifact
 
 
 @dataclass(frozen=True)
@@ -45,8 +63,11 @@ class Context:
         trust_problem: why there is no trust.
         base_folder: where a base lies.
         base_tensors: which tensors a base lists.
-        is_registered: whether a parent is registered; None where no registry is at hand.
+        verify_parent: how a parent verifies; None where no registry is at hand.
         claimed: the version that the artifact is said to be.
+        digests: what was hashed already and need not be again.
+        file_digests: the SHA-256 of each weights file is computed too; its header and tensors prove its bytes without.
+        identify_base: reads the base in a folder.
     """
 
     trust: TrustPolicy | None
@@ -54,8 +75,11 @@ class Context:
     trust_problem: KnownError | None = None
     base_folder: BaseFinder = field(default=lambda _: None)
     base_tensors: BaseTensors = field(default=lambda _: None)
-    is_registered: Callable[[Digest], bool] | None = None
+    verify_parent: ParentVerifier | None = None
     claimed: Claimed | None = None
+    digests: DigestCache | None = None
+    file_digests: bool = False
+    identify_base: BaseReader = identify_base
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from peft_registry.registry.database.catalog.aliases import (
 from peft_registry.registry.database.catalog.artifacts import (
     Artifact,
     ArtifactUnknown,
+    RecordedArtifact,
     artifact,
     insert_artifact,
+    recorded_artifact,
     require_artifact,
 )
 from peft_registry.registry.database.catalog.housekeeping import (
@@ -68,6 +70,7 @@ __all__ = [
     "EntryRow",
     "NameOfAnotherKind",
     "NumberedVersion",
+    "RecordedArtifact",
     "StatementColumns",
     "Transaction",
     "VersionFilter",
@@ -101,6 +104,7 @@ __all__ = [
     "pending_outbox",
     "put_checkpoint",
     "put_mirrored",
+    "recorded_artifact",
     "referenced_objects",
     "release_leases",
     "require_artifact",

@@ -1,5 +1,6 @@
 """Artifacts by manifest digest: their files, and what they were made from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import func, literal, or_, select, update
@@ -38,6 +39,50 @@ class Artifact:
     signature_digest: Digest | None
     card_digest: Digest | None
     by_reference: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedArtifact:
+    """Every row of an artifact, to be held against its manifest.
+
+    `files` are (path, digest, size, stored), `parents` (digest, role), `data` (digest, name); `columns` by their names.
+    """
+
+    columns: Mapping[str, object]
+    files: frozenset[tuple[str, Digest, int, bool]]
+    parents: frozenset[tuple[Digest, str]]
+    data: frozenset[tuple[Digest, str]]
+
+
+def recorded_artifact(tx: Transaction, *, manifest_digest: Digest) -> RecordedArtifact:
+    """What the rows say about an artifact.
+
+    Raises:
+        ArtifactUnknown: there is none.
+        RowDamaged: a row holds no digest where one belongs.
+    """
+    row = tx.execute(select(artifacts).where(artifacts.c.manifest_digest == manifest_digest)).one_or_none()
+    if row is None:
+        raise ArtifactUnknown(manifest_digest)
+    files = select(artifact_files.c.path, artifact_files.c.sha256, artifact_files.c.size, artifact_files.c.stored)
+    parents = select(artifact_parents.c.parent, artifact_parents.c.role)
+    data = select(artifact_data.c.sha256, artifact_data.c.name)
+    return RecordedArtifact(
+        columns=dict(row._mapping),
+        files=frozenset(
+            (path, sha256, size, stored)
+            for path, sha256, size, stored in tx.execute(
+                files.where(artifact_files.c.manifest_digest == manifest_digest)
+            )
+        ),
+        parents=frozenset(
+            (parent, role) for parent, role in tx.execute(parents.where(artifact_parents.c.child == manifest_digest))
+        ),
+        data=frozenset(
+            (sha256, name)
+            for sha256, name in tx.execute(data.where(artifact_data.c.manifest_digest == manifest_digest))
+        ),
+    )
 
 
 def insert_artifact(

@@ -1,0 +1,105 @@
+"""The lineage of an artifact, each artifact of it verified: `registry verify --deep`.
+
+What an artifact was made from is read from its signed manifest and never from the catalogue's rows. An artifact is looked at once,
+however many paths lead to it, and only its verdict, what was wrong with it and the digests of its sources are kept.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.schemas.version import LineageOutcome, NodeOutcome, NodeVerdict, Verdict, VerifyOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedArtifact:
+    """How one artifact verified, and its manifest; None where that could not be read, and where nobody registered it here."""
+
+    outcome: VerifyOutcome
+    manifest: Manifest | None
+    verdict: NodeVerdict
+
+
+CheckArtifact = Callable[[Digest], CheckedArtifact]
+"""Verifies the artifact with a manifest digest."""
+
+
+def walk(focus: CheckedArtifact, check: CheckArtifact, *, observe: Observe = ignore) -> LineageOutcome:
+    """The outcome of every artifact that `focus` was made from, at any distance, sources first and `focus` last.
+
+    Args:
+        focus: the artifact that was asked about, checked already.
+        check: verifies another one.
+        observe: hears of progress.
+    """
+    observe(Started("lineage", unit="artifacts"))
+    first = _node(focus, focus.outcome.manifest_digest)
+    nodes: dict[Digest | None, NodeOutcome] = {first.digest: first}
+    waiting = deque(first.sources)
+    while waiting:
+        digest = waiting.popleft()
+        if digest in nodes:
+            continue
+        nodes[digest] = _node(check(digest), digest)
+        waiting.extend(nodes[digest].sources)
+        observe(Advanced("lineage", len(nodes)))
+    observe(Finished("lineage"))
+    return LineageOutcome(
+        subject=focus.outcome.subject,
+        manifest_digest=focus.outcome.manifest_digest,
+        verdict=_overall(node.verdict for node in nodes.values()),
+        nodes=_sources_first(nodes),
+    )
+
+
+def sources_of(manifest: Manifest) -> tuple[Digest, ...]:
+    """The manifest digests of what an artifact was made from, each once: its base and its parents."""
+    base = () if manifest.base is None or manifest.base.manifest is None else (manifest.base.manifest,)
+    return tuple(dict.fromkeys((*base, *(parent.manifest for parent in manifest.parents))))
+
+
+def _node(checked: CheckedArtifact, digest: Digest | None) -> NodeOutcome:
+    manifest = checked.manifest
+    return NodeOutcome(
+        digest=digest,
+        label=checked.outcome.subject,
+        kind="unknown" if manifest is None else manifest.kind,
+        verdict=checked.verdict,
+        # what is in order was looked at and need not be kept; a check that was not reached found nothing
+        checks=tuple(check for check in checked.outcome.checks if check.error is not None),
+        sources=() if manifest is None else sources_of(manifest),
+    )
+
+
+def _overall(verdicts: Iterable[NodeVerdict]) -> Verdict:
+    """Broken if anything is, else unverified if anything is; what is only recorded spoils nothing."""
+    present = set(verdicts)
+    if "broken" in present:
+        return "broken"
+    return "unverified" if "unverified" in present else "verified"
+
+
+def _sources_first(nodes: dict[Digest | None, NodeOutcome]) -> tuple[NodeOutcome, ...]:
+    """A topological order that depends on the digests only; `focus`, from which all were reached, is last."""
+    remaining = {key: len(node.sources) for key, node in nodes.items()}
+    made_from: dict[Digest, list[Digest | None]] = {}
+    for key, node in nodes.items():
+        for source in node.sources:
+            made_from.setdefault(source, []).append(key)
+    ready = [(f"{key}", key) for key, count in remaining.items() if not count]
+    heapq.heapify(ready)
+    order: list[NodeOutcome] = []
+    while ready:
+        _, key = heapq.heappop(ready)
+        order.append(nodes[key])
+        for target in () if key is None else made_from.get(key, ()):
+            remaining[target] -= 1
+            if not remaining[target]:
+                heapq.heappush(ready, (f"{target}", target))
+    # manifests that contain each other's digests cannot be made; were there a circle, it would be shown all the same
+    circle = sorted((key for key, count in remaining.items() if count), key=str)
+    return (*order, *(nodes[key] for key in circle))

@@ -1,0 +1,60 @@
+"""The catalogue's rows of an artifact, held against its signed manifest: whoever can write the database could change either
+what it is said to be, or what it is said to be made from, and lineage is drawn from these rows.
+"""
+
+from collections.abc import Callable, Iterator
+
+from peft_registry.registry.database.catalog import RecordedArtifact
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+
+WeightsOf = Callable[[Digest], Digest | None]
+"""The weights digest of the base with this manifest; None if its manifest is not here."""
+
+
+def row_contradictions(
+    recorded: RecordedArtifact, manifest: Manifest, *, digest: Digest, size: int, weights_of: WeightsOf
+) -> Iterator[str]:
+    """A line for each row that is not what `insert_artifact` writes of this manifest; `size` is that of its bytes."""
+    stored = not recorded.columns["by_reference"]
+    for name, signed in _columns(manifest, size).items():
+        if recorded.columns[name] != signed:
+            yield f"{name}: {recorded.columns[name]} in the catalog, {signed} signed"
+    files = {(entry.path, entry.sha256, entry.size, stored) for entry in manifest.files}
+    for path in sorted({row[0] for row in files ^ recorded.files}):
+        yield f"file {path}: its row in the catalog is not what is signed"
+    for sha256, name in sorted({(one.sha256, one.name) for one in manifest.data} ^ recorded.data):
+        yield f"data {name} {sha256.short}: in {'the catalog' if (sha256, name) in recorded.data else 'the manifest'} only"
+    parents = _parents(manifest, digest)
+    for parent, role in sorted(parents ^ recorded.parents):
+        if (parent, role) in parents:
+            yield f"{role} {parent.short}: in the manifest, and not in the catalog"
+        elif not _is_linked_by_weights(manifest, parent, role, weights_of):
+            yield f"{role} {parent.short}: in the catalog, and not in the manifest"
+
+
+def _columns(manifest: Manifest, size: int) -> dict[str, object]:
+    base = manifest.base
+    return {
+        "manifest_size": size,
+        "kind": manifest.kind,
+        "layout": manifest.layout,
+        "method": manifest.method,
+        "weights_digest": manifest.weights_digest,
+        "base_manifest": base.manifest if base else None,
+        "base_weights": base.identity.weights if base else None,
+        "size_bytes": sum(entry.size for entry in manifest.files),
+    }
+
+
+def _parents(manifest: Manifest, digest: Digest) -> set[tuple[Digest, str]]:
+    parents = {(parent.manifest, str(parent.role)) for parent in manifest.parents}
+    if manifest.base and manifest.base.manifest and manifest.base.manifest != digest:
+        parents.add((manifest.base.manifest, "base"))
+    return parents
+
+
+def _is_linked_by_weights(manifest: Manifest, parent: Digest, role: str, weights_of: WeightsOf) -> bool:
+    """Whether a row joins an artifact that names its base by weights alone with a base that has them."""
+    base = manifest.base
+    return role == "base" and base is not None and base.manifest is None and weights_of(parent) == base.identity.weights
