@@ -1,6 +1,10 @@
 """verify: is this what was registered and signed?"""
 
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +21,32 @@ from peft_registry.cli.options import (
 from peft_registry.cli.tables import wrapped_lines
 
 if TYPE_CHECKING:
-    from peft_registry.schemas.version import VerifyOutcome
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.use_cases.verify import Requirements
+    from peft_registry.schemas.errors import KnownError
+    from peft_registry.schemas.policy import TrustPolicy
+    from peft_registry.schemas.version import (
+        Check,
+        LineageOutcome,
+        NodeOutcome,
+        NodeVerdict,
+        Verdict,
+        VerifyOutcome,
+        Version,
+    )
 
+# the colour of each verdict is that of a check
+_STATUS_OF: "dict[NodeVerdict, str]" = {
+    "verified": "ok",
+    "recorded": "recorded",
+    "unverified": "unchecked",
+    "broken": "failed",
+}
 # columns of a line of a check
 _TEXT_AT = 15
 _STATUS_WIDTH = 2 + len("unchecked")
 _TEXT_MIN = 24
+_NODE_TEXT_AT = 8
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,6 +55,9 @@ def add_to(app: typer.Typer) -> None:
 
 def verify(
     target: Annotated[str, typer.Argument(help="A version (name:3, name@alias, sha256:…) or a pulled folder.")],
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also verify everything that it was made from, as far as it is here.")
+    ] = False,
     home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
@@ -38,62 +65,186 @@ def verify(
     require: Annotated[
         list[str] | None, typer.Option(metavar="WHAT", help="Also require base-bytes or log-proof.")
     ] = None,
+    file_digests: Annotated[
+        bool,
+        typer.Option(
+            "--file-digests", help="Hash each weights file as a whole too; its header and tensors prove it without."
+        ),
+    ] = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
-    outcome = _verified(target, home, trust, root, base, require or [])
-    if output is Output.json:
-        console.out_json(outcome.model_dump(mode="json"))
+    question = _Question(target, home, trust, root, base, require or [], file_digests)
+    if deep:
+        _print_lineage(_verified_lineage(question), question, output)
     else:
-        _print_checks(outcome)
-        _report_next_command(outcome, target, trusted=trust is not None)
-    raise typer.Exit(outcome.exit_code)
+        _print_outcome(_verified(question), question, output)
 
 
-def _verified(
-    target: str, home: Path | None, trust: Path | None, root: list[str] | None, base: Path | None, require: list[str]
-) -> "VerifyOutcome":
+@dataclass(frozen=True)
+class _Question:
+    """What was asked, as typed."""
+
+    target: str
+    home: Path | None
+    trust: Path | None
+    root: list[str] | None
+    base: Path | None
+    require: list[str]
+    file_digests: bool
+
+    def requirements(self) -> "Requirements":
+        from peft_registry.registry.use_cases.verify import Requirements
+        from peft_registry.schemas.errors import InputRefused
+
+        unknown = sorted(set(self.require) - {"base-bytes", "log-proof"})
+        if unknown:
+            raise InputRefused.in_words(
+                what=f"--require {unknown[0]} is not known",
+                why="what can be required is base-bytes and log-proof",
+                fix="use one of them",
+            )
+        return Requirements(
+            log_proof="log-proof" in self.require,
+            base_bytes="base-bytes" in self.require,
+            file_digests=self.file_digests,
+        )
+
+
+@contextmanager
+def _looked_up(question: _Question) -> "Iterator[_LookedUp]":
+    """The registry, the trust and, unless a folder is meant, the version that the question names."""
     from peft_registry.cli.wiring import chosen_trust, home_if_any, home_if_own
     from peft_registry.registry.homes.home import FOLDER_NAME, HomeNotFound
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
-    from peft_registry.schemas.errors import InputRefused
 
-    unknown = sorted(set(require) - {"base-bytes", "log-proof"})
-    if unknown:
-        raise InputRefused.in_words(
-            what=f"--require {unknown[0]} is not known",
-            why="what can be required is base-bytes and log-proof",
-            fix="use one of them",
-        )
-    wanted = Requirements(log_proof="log-proof" in require, base_bytes="base-bytes" in require)
-    registry = home_if_own(home) if _is_folder(target) else home_if_any(home)
+    is_folder = _is_folder(question.target)
+    registry = home_if_own(question.home) if is_folder else home_if_any(question.home)
     try:
-        policy, problem = chosen_trust(registry, trust, root)
-        if registry is None and not _is_folder(target):
-            raise HomeNotFound(f"a folder {target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above")
-        if registry is None or _is_folder(target):
-            from peft_registry.registry.homes.home import utc_now
-
-            return verify_folder(
-                Path(target),
-                trust=policy,
-                trust_problem=problem,
-                now=utc_now(),
-                base=base,
-                registry=registry,
-                require=wanted,
+        policy, problem = chosen_trust(registry, question.trust, question.root)
+        if is_folder:
+            yield _LookedUp(registry, None, policy, problem)
+        elif registry is None:
+            raise HomeNotFound(
+                f"a folder {question.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
             )
-        version = version_named(registry, target, trust=policy)
-        return verify_version(registry, version, trust=policy, trust_problem=problem, base=base, require=wanted)
+        else:
+            version = version_named(registry, question.target, trust=policy)
+            yield _LookedUp(registry, version, policy, problem)
     finally:
         if registry is not None:
             registry.close()
 
 
+@dataclass(frozen=True)
+class _LookedUp:
+    """What a question is about; `version` is None for a folder."""
+
+    registry: "Registry | None"
+    version: "Version | None"
+    policy: "TrustPolicy | None"
+    problem: "KnownError | None"
+
+
+def _verified(question: _Question) -> "VerifyOutcome":
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+
+    require = question.requirements()
+    with _looked_up(question) as found:
+        if found.registry is not None and found.version is not None:
+            return verify_version(
+                found.registry,
+                found.version,
+                trust=found.policy,
+                trust_problem=found.problem,
+                base=question.base,
+                require=require,
+            )
+        return verify_folder(
+            Path(question.target),
+            trust=found.policy,
+            trust_problem=found.problem,
+            now=utc_now(),
+            base=question.base,
+            registry=found.registry,
+            require=require,
+        )
+
+
+def _verified_lineage(question: _Question) -> "LineageOutcome":
+    from peft_registry.cli.progress import Progress
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.verify import verify_folder_lineage, verify_lineage
+
+    require = question.requirements()
+    observe = Progress(story_on_stdout=False)
+    with _looked_up(question) as found:
+        if found.registry is not None and found.version is not None:
+            return verify_lineage(
+                found.registry,
+                found.version,
+                trust=found.policy,
+                trust_problem=found.problem,
+                base=question.base,
+                require=require,
+                observe=observe,
+            )
+        return verify_folder_lineage(
+            Path(question.target),
+            trust=found.policy,
+            trust_problem=found.problem,
+            now=utc_now(),
+            base=question.base,
+            registry=found.registry,
+            require=require,
+            observe=observe,
+        )
+
+
 def _is_folder(target: str) -> bool:
     """A folder is written as one: with a separator, or as the name of a folder that is there."""
     return "/" in target or target in (".", "..") or Path(target).is_dir()
+
+
+def _print_outcome(outcome: "VerifyOutcome", question: _Question, output: Output) -> None:
+    if output is Output.json:
+        console.out_json(outcome.model_dump(mode="json"))
+    else:
+        _print_checks(outcome)
+        _report_next_command(outcome.verdict, outcome.checks, question)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_lineage(outcome: "LineageOutcome", question: _Question, output: Output) -> None:
+    if output is Output.json:
+        console.out_json(outcome.model_dump(mode="json"))
+    else:
+        _print_nodes(outcome)
+        _report_next_command(outcome.verdict, outcome.nodes[-1].checks, question)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_nodes(outcome: "LineageOutcome") -> None:
+    """A line for each artifact, sources first, and below it each check that has something to say."""
+    labels = [_node_label(node) for node in outcome.nodes]
+    width = max(len(label) for label in labels)
+    for number, (node, label) in enumerate(zip(outcome.nodes, labels, strict=True), start=1):
+        kind = "not registered here" if node.verdict == "recorded" and node.kind == "unknown" else node.kind
+        verdict = console.painted(node.verdict, _STATUS_OF[node.verdict])
+        console.out(f"{number:>3} {label:<{width}}  {kind:<8}  {verdict}")
+        for check in node.checks:
+            console.line(f"{'':<6}{check.step}: {check.text}", indent=_NODE_TEXT_AT)
+            for rest in check.detail:
+                console.line(" " * _NODE_TEXT_AT + rest, indent=_NODE_TEXT_AT)
+    counted = Counter(node.verdict for node in outcome.nodes)
+    summary = ", ".join(f"{counted[verdict]} {verdict}" for verdict in _STATUS_OF if counted[verdict])
+    console.out(f"{console.painted(outcome.verdict, _STATUS_OF[outcome.verdict])}   {summary}")
+
+
+def _node_label(node: "NodeOutcome") -> str:
+    digest = "" if node.digest is None or node.label == node.digest.short else f" {node.digest.short}"
+    return console.printable(node.label) + digest
 
 
 def _print_checks(outcome: "VerifyOutcome") -> None:
@@ -107,18 +258,18 @@ def _print_checks(outcome: "VerifyOutcome") -> None:
         console.out(f"{number:>2} {check.step:<11} {first:<{width}}  {console.painted(check.status, check.status)}")
         for rest in (*others, *map(console.printable, check.detail)):
             console.line(" " * _TEXT_AT + rest, indent=_TEXT_AT)
-    status = {"verified": "ok", "unverified": "unchecked", "broken": "failed"}[outcome.verdict]
-    console.out(console.painted(outcome.verdict, status))
+    console.out(console.painted(outcome.verdict, _STATUS_OF[outcome.verdict]))
 
 
-def _report_next_command(outcome: "VerifyOutcome", target: str, *, trusted: bool) -> None:
-    if outcome.verdict == "broken":
+def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", question: _Question) -> None:
+    lacks_trust = any(check.step == "trust" and check.status == "unchecked" for check in checks)
+    if verdict == "broken":
         console.note("fix: do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER")
-    elif outcome.verdict == "verified":
-        console.next_step(_after_verified(target))
-    elif outcome.verdict == "unverified" and not trusted and _step(outcome, "trust") == "unchecked":
-        console.note(f"fix: get the trust file from its keeper, then: registry verify {target} --trust FILE")
-    elif outcome.verdict == "unverified":
+    elif verdict == "verified":
+        console.next_step(_after_verified(question.target))
+    elif question.trust is None and lacks_trust:
+        console.note(f"fix: get the trust file from its keeper, then: registry verify {question.target} --trust FILE")
+    else:
         console.note("fix: provide what could not be checked above (--trust, --base), or require less (--require)")
 
 
@@ -129,7 +280,3 @@ def _after_verified(target: str) -> str:
     if any((Path(target) / "evidence").glob("items*")):
         return f"registry evaluate {target} --recheck"
     return f"registry verify {target} --require log-proof"
-
-
-def _step(outcome: "VerifyOutcome", step: str) -> str:
-    return next(check.status for check in outcome.checks if check.step == step)
