@@ -29,6 +29,8 @@ def ui(
             for line in sync_mirror(registry).lines():
                 console.note(line)
         route = mirror_route(registry)
-        folder = registry.folder
+        folder, needs = registry.folder, registry.settings.needs
     progress = Progress(story_on_stdout=True)
-    raise typer.Exit(serve(route=route, home=folder, port=port, open_browser=open_browser, observe=progress))
+    raise typer.Exit(
+        serve(route=route, home=folder, needs=needs, port=port, open_browser=open_browser, observe=progress)
+    )

@@ -1,1 +1,1 @@
-"""Files and bytes on this machine: reading, writing and hashing them safely."""
+"""Files and bytes on this machine, read, written and hashed safely; and what a process that is started here may know."""

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.session import Database
+from peft_registry.registry.disk.child_environment import Need
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
@@ -96,6 +97,16 @@ class HomeSettings(Frozen):
     store: str | None = None
     mirror: Literal["store", "server"] | None = None
     mirror_uri: str | None = None
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Which credentials a child needs that opens this home."""
+        needs: set[Need] = set()
+        if self.database is not None:
+            needs.add("database")
+        if self.store is not None:
+            needs.add("store")
+        return frozenset(needs)
 
 
 def utc_now() -> str:

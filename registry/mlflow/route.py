@@ -3,13 +3,14 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
+from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.errors import InputRefused, Unavailable
 
@@ -104,9 +105,9 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def server_environment(home: Path | None) -> dict[str, str]:
-    """The environment of the server we start: the user's without any MLFLOW_ setting, then ours."""
-    kept = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
+def server_environment(home: Path | None, needs: Iterable[Need]) -> dict[str, str]:
+    """The environment of the server we start: the user's without any MLFLOW_ setting or secret that it does not need, then ours."""
+    kept = {name: value for name, value in child_environment(os.environ, needs=needs).items() if "MLFLOW" not in name}
     if home is not None:
         kept["REGISTRY_HOME"] = str(home.resolve())
     return (

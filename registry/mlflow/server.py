@@ -14,12 +14,12 @@ import sys
 import tempfile
 import threading
 import time
-import webbrowser
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.mlflow.route import MirrorRoute, server_environment
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
@@ -117,6 +117,7 @@ def serve(
     *,
     route: MirrorRoute,
     home: Path | None = None,
+    needs: Iterable[Need] = (),
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     open_browser: bool = True,
@@ -127,6 +128,7 @@ def serve(
     Args:
         route: where the mirror is. A server of its own is only shown, not started.
         home: what `registry://` sources are read from.
+        needs: the credentials that reading them takes.
         host: the address to listen on.
         port: the first port to try.
         open_browser: open the page when it is ready, where there is a display.
@@ -143,7 +145,11 @@ def serve(
     _make_folder(route)
     free = _free_port(host, port)
     address = f"http://{_in_url(host)}:{free}"
-    with _stop_signals() as stopped, tempfile.TemporaryFile() as log, _child(route, home, host, free, log) as child:
+    with (
+        _stop_signals() as stopped,
+        tempfile.TemporaryFile() as log,
+        _child(_command(route, host, free), server_environment(home, needs), log) as child,
+    ):
         observe(Started("mlflow"))
         ready = _wait_until_ready(child, host, free, log, stopped)
         observe(Finished("mlflow"))
@@ -208,13 +214,11 @@ def _command(route: MirrorRoute, host: str, port: int) -> list[str]:
 
 
 @contextmanager
-def _child(
-    route: MirrorRoute, home: Path | None, host: str, port: int, log: IO[bytes]
-) -> Iterator[subprocess.Popen[bytes]]:
+def _child(command: list[str], environment: dict[str, str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """The server in a session of its own; on leaving, no process of it is left."""
     child = subprocess.Popen(  # noqa: S603 - our own interpreter and MLflow's module
-        _command(route, host, port),
-        env=server_environment(home),
+        command,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -313,7 +317,19 @@ def _announce(address: str, open_browser: bool, observe: Observe) -> None:
     observe(Said("ready", f"{address}   Ctrl-C ends it"))
     # without a display Python falls back to a browser in the terminal, which would take it over
     if open_browser and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        threading.Thread(target=_open_browser, args=(address,), daemon=True).start()
+
+
+def _open_browser(address: str) -> None:
+    """A browser outlives us: it is started by a child that has no secret to hand on."""
+    subprocess.run(  # noqa: S603 - our own interpreter and Python's module
+        [sys.executable, "-P", "-m", "webbrowser", address],
+        env=child_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
 
 
 def _reachable(host: str) -> str:

@@ -19,15 +19,8 @@ from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.homes import a_home, register_adapter
 from tests.e2e.commands import UNPRIVILEGED, Done, registry
 from tests.e2e.test_network import strace
+from tests.processes.secrets import SECRETS
 
-# what a planted home is after: whatever the clients of databases and stores take from the environment
-SECRETS = {
-    "AWS_ACCESS_KEY_ID": "AKIATHEIDOFTHEUSER",
-    "AWS_SECRET_ACCESS_KEY": "the-secret-of-the-user",
-    "AWS_SESSION_TOKEN": "the-session-of-the-user",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "PGPASSWORD": "the-password-of-the-user",
-}
 # words of a command that needs a home, and those of one that only looks at the folder
 NEED_A_HOME = (
     ("verify", "helper:1"),

@@ -18,6 +18,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from tests.builders.homes import copied_workplace
 from tests.e2e.commands import Done, WarmCommand, command_line, environment, wait_until
+from tests.processes.secrets import SECRETS, secrets_seen_by
 
 SHARE = (
     "train",
@@ -86,7 +87,7 @@ def started(workplace: Path) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         command_line(*SHARE, *ENDLESS, "--nproc", "2"),
         cwd=workplace,
-        env=environment(workplace),
+        env=environment(workplace, **SECRETS),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -130,10 +131,12 @@ def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
         pytest.param(signal.SIGKILL, -9, id="kill -9", marks=pytest.mark.full),
     ],
 )
-def test_an_end_from_outside_leaves_no_process_and_registers_nothing(
+def test_no_process_gets_passphrase_or_token_and_an_end_from_outside_leaves_none_and_registers_nothing(
     sent: signal.Signals, expected: int, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
     process = started(workplace)
+    assert secrets_seen_by([process.pid])[process.pid] == SECRETS.keys(), "this command has them"
+    assert list(secrets_seen_by(processes_of(workplace)).values()) == [set()] * 3  # torchrun and two workers
     process.send_signal(sent)
     code, err = ended(process)
     assert code == expected, err

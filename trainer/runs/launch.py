@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 import peft_registry
+from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
@@ -35,6 +36,7 @@ from peft_registry.schemas.errors import (
 )
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, Warned
 from peft_registry.schemas.run import KeptRun
+from peft_registry.trainer.hub.data_sets import is_hub_id
 from peft_registry.trainer.machine.environment import cores
 
 _PATIENCE_SECONDS = (
@@ -142,7 +144,7 @@ def run_workers(job: Job, launch: Launch, *, meeting: str, observe: Observe) -> 
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, job.model_dump_json().encode(), mode=0o600)
     said: dict[str, str | int] = {}
-    with _torchrun(launch.arguments(meeting), path, launch.nproc) as process:
+    with _torchrun(launch.arguments(meeting), path, launch.nproc, _needs(job)) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said = _heard(line, observe) or said
@@ -154,14 +156,22 @@ def run_workers(job: Job, launch: Launch, *, meeting: str, observe: Observe) -> 
         raise ProcessDied(code)
 
 
+def _needs(job: Job) -> tuple[Need, ...]:
+    """Each process reads the data itself, also from the Hub; base and starting adapter lie in folders of this machine."""
+    paths = (job.config.data.train.path, job.config.data.validation.path)
+    return ("hub",) if any(path and is_hub_id(path, job.data_folder) for path in paths) else ()
+
+
 @contextmanager
-def _torchrun(arguments: list[str], job: Path, nproc: int) -> "Iterator[subprocess.Popen[str]]":
+def _torchrun(
+    arguments: list[str], job: Path, nproc: int, needs: tuple[Need, ...]
+) -> "Iterator[subprocess.Popen[str]]":
     """torchrun in a session of its own, gone afterwards with everything that it started."""
     try:
         import torch.distributed.run  # noqa: F401
     except ImportError as error:
         raise TorchrunMissing() from error
-    environment = os.environ | {
+    environment = child_environment(os.environ, needs=needs) | {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // nproc)),
         "PYTHONPATH": _search_path(os.environ.get("PYTHONPATH", "")),
         "PYTHONSAFEPATH": "1",  # torchrun starts the workers with -m, which would search the working folder first

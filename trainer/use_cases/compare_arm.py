@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.pull import pull_version
@@ -108,7 +109,7 @@ def run_arm(
         args=(sending, registry.folder, passphrase, job),
         name=arm.label,
     )
-    with _safe_path_for_children():
+    with _environment_for_children(registry.settings.needs):
         work.start()
     sending.close()
     try:
@@ -120,20 +121,24 @@ def run_arm(
 
 
 @contextmanager
-def _safe_path_for_children() -> Iterator[None]:
-    """Python processes that are started within search no working folder.
+def _environment_for_children(needs: frozenset[Need]) -> Iterator[None]:
+    """Processes that are started within find no secret but what they need, and Python searches no working folder for modules.
 
     The server process is started with `-c`, and multiprocessing hands it flags of the interpreter but no environment.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    before = dict(os.environ)
+    children = child_environment(before, needs=(*needs, "hub")) | {"PYTHONSAFEPATH": "1"}
+    _replace_environment(children)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        _replace_environment(before)
+
+
+def _replace_environment(wanted: dict[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
 
 
 def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutcome:  # work: the context's process class

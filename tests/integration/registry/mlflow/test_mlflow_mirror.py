@@ -28,6 +28,7 @@ from tests.builders.mirror import (
     an_evaluation,
     digest,
 )
+from tests.processes.secrets import SECRETS, secrets_seen_by
 from tests.servers.ui import RunningUi, running_ui
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
@@ -309,9 +310,11 @@ def shown(with_base: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A mirror and the server on it, started while the port that it was asked for is taken."""
     home = moved(with_base, tmp_path_factory.mktemp("shown") / "home")
     home.show(a_version(aliases=("champion",)))
-    with socket.socket() as taken:
+    with pytest.MonkeyPatch.context() as patch, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
         with running_ui(home.home, taken.getsockname()[1]) as running:
             yield home, running
 
@@ -333,6 +336,15 @@ def test_the_server_has_our_policy_and_defaults_and_offers_nothing_that_acts(sho
     for path in ("/ajax-api/3.0/mlflow/assistant/config", "/gateway/x", "/ajax-api/3.0/jobs/1", "/v1/traces"):
         assert ui.get(path)[0] == 404
     assert ui.get("/api/2.0/mlflow/experiments/get?experiment_id=1", host="evil.example")[0] == 403
+
+
+def test_no_process_of_the_server_gets_the_passphrase_or_a_token(shown: tuple[Mirror, RunningUi]) -> None:
+    """The home's own database and store take no credentials; whoever starts the server has all of them."""
+    _, ui = shown
+    assert secrets_seen_by([ui.process.pid]) == {ui.process.pid: SECRETS.keys()}
+    seen = secrets_seen_by(ui.server_pids)
+    assert len(seen) >= 2
+    assert set().union(*seen.values()) == set()
 
 
 def test_a_server_is_mirrored_to_by_http_with_the_same_result(shown: tuple[Mirror, RunningUi], tmp_path: Path) -> None:

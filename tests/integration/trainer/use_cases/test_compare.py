@@ -1,10 +1,12 @@
 """All methods side by side on the embedded base, as a user would type it: registered, resumed, drawn, swept."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from peft_registry.trainer.methods import available_methods
 from peft_registry.trainer.use_cases.compare import Plan as ComparePlan
 from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms, registered_before
 from peft_registry.trainer.use_cases.compare_arm import Arm, latency_of
+from tests.processes.secrets import SECRETS, secrets_seen_by
 
 CONFIG = """\
 name: arms
@@ -66,10 +69,22 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
         import peft_registry.cli.commands.compare
 
         patch.setattr(peft_registry.cli.commands.compare, "_show_comparison", lambda found, output: kept.append(found))
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # of an earlier test, which had no secrets
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
         assert run(["compare", str(config), "--home", str(home), *options]) == 0
+        assert {name: os.environ.get(name) for name in SECRETS} == SECRETS
     registry = open_home(home)
     yield Compared(home, config, kept[0], registry)
     registry.close()
+
+
+def test_the_process_that_starts_the_arms_gets_neither_passphrase_nor_a_token_that_it_does_not_need(
+    compared: Compared,
+) -> None:
+    """It may read data sets of the Hub, and the home's own database and store take no credentials."""
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # no public name
+    assert secrets_seen_by([pid]) == {pid: {"HF_TOKEN", "HTTPS_PROXY"}}
 
 
 def test_every_method_is_an_arm_with_a_registered_and_verified_version(compared: Compared) -> None:
