@@ -36,7 +36,8 @@ from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.retention import RetainedTwice
 from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
 from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
-from peft_registry.trainer.hub.fetching import CorruptDownload, HubNotFound, HubUnreachable
+from peft_registry.trainer.hub.answers import HubNotFound
+from peft_registry.trainer.hub.fetching import CorruptDownload, HubUnreachable
 from peft_registry.trainer.inputs.suites import (
     LicenceNotAccepted,
     SuiteNotInRepository,
