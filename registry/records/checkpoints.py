@@ -14,13 +14,15 @@ from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_sayable, statement_of_entry
 from peft_registry.registry.records.snapshots import Snapshot, newest_snapshot, proven, read_leaf
+from peft_registry.registry.signing.trust import key_status
 from peft_registry.registry.transparency import log, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import Document
-from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.errors import NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogSnapshot
+from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
@@ -93,13 +95,36 @@ def _covered(registry: Registry) -> int:
 
 
 def _is_published(registry: Registry) -> bool:
-    """Whether the newest checkpoint covers every entry, and the last one is a snapshot: an earlier release wrote none."""
+    """Whether the newest checkpoint covers every entry, by a log key that still counts.
+
+    The last entry is then a snapshot, where an earlier release did not write it. Over what a log key signed that was revoked since,
+    its successor signs again: the next proof is by a key that nobody has to look up a date for.
+    """
     with registry.database.read() as tx:
         store = SqlLogStore(tx)
         size = store.size()
         latest = catalog.latest_checkpoint(tx)
         covered = note.read_unverified(latest)[1] if latest else 0
-        return covered == size and (size == 0 or isinstance(read_leaf(store.get_leaf(size - 1)), LogSnapshot))
+        if size == 0 or latest is None:
+            return covered == size
+        is_snapshot = covered == size and isinstance(read_leaf(store.get_leaf(size - 1)), LogSnapshot)
+    return is_snapshot and not _needs_successor(registry, latest)
+
+
+def _needs_successor(registry: Registry, checkpoint: str) -> bool:
+    """Whether a checkpoint was signed by a log key that is revoked by now, and the key here is one that is not."""
+    key = registry.log_key
+    try:
+        trust = registry.trust
+    except NotChecked:  # whoever signs says what is wrong with the trust file
+        return False
+    signer = note.verify_checkpoint(checkpoint, origin=registry.origin, keys=registry.log_keys).key_id
+    if key is None or trust.revocation(signer) is None:
+        return False
+    status = key_status(
+        trust, key.public.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=None, now=registry.clock()
+    )
+    return status.state == "ok"
 
 
 def _remember(registry: Registry) -> int:

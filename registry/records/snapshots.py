@@ -8,6 +8,7 @@ A log without a snapshot was written by an earlier release; it gets its first on
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -21,7 +22,7 @@ from peft_registry.registry.transparency import completeness, log, merkle, note,
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Leaf, LogSnapshot, leaf_of
+from peft_registry.schemas.log import Leaf, LogEvent, LogSnapshot, leaf_of
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
@@ -184,8 +185,77 @@ def completeness_proof(registry: Registry, tx: catalog.Transaction, manifest: Di
     if not covered:
         return None
     path = prefix_tree.path_to(snapshot.artifact_key(manifest), SqlSnapshot(tx).get_node)
-    proof = note.parse_proof(log.prove(SqlLogStore(tx), newest.size, newest.checkpoint))
-    return completeness.render_list(proof, newest.leaf, path, covered)
+    store = SqlLogStore(tx)
+    proof = note.parse_proof(log.prove(store, newest.size, newest.checkpoint))
+    proofs = _Proofs(store, newest)
+    return completeness.render_list(
+        proof,
+        newest.leaf,
+        path,
+        covered,
+        entries=tuple(proofs.entry(statement) for statement in covered_by(newest, stored)),
+        earlier=_earlier_checkpoints(registry, tx, proofs, covered_by(newest, stored)),
+    )
+
+
+class _Proofs:
+    """Proofs under one checkpoint; statements that were made together share most of the nodes, which are read once."""
+
+    def __init__(self, store: SqlLogStore, newest: Snapshot) -> None:
+        self.size = newest.size + 1
+        self.get_node = cache(store.get_node)
+        self.store = store
+
+    def hashes_of(self, index: int) -> tuple[str, ...]:
+        """The hashes beside the way from an entry to the checkpoint's root."""
+        return tuple(node.hex() for node in merkle.inclusion_proof(index, self.size, self.get_node))
+
+    def entry(self, statement: StoredStatement) -> completeness.EntryProof:
+        """Where a statement stands.
+
+        Raises:
+            SnapshotMalformed: what stands there is not an event.
+        """
+        assert statement.log_index is not None, "a statement that the checkpoint covers"
+        leaf = read_leaf(self.store.get_leaf(statement.log_index))
+        if not isinstance(leaf, LogEvent):
+            raise SnapshotMalformed(f"entry {statement.log_index} is not an event")
+        return completeness.EntryProof(index=statement.log_index, leaf=leaf, hashes=self.hashes_of(statement.log_index))
+
+
+def _earlier_checkpoints(
+    registry: Registry, tx: catalog.Transaction, proofs: _Proofs, statements: tuple[StoredStatement, ...]
+) -> tuple[completeness.EarlierCheckpoint, ...]:
+    """The first checkpoint over each statement, where somebody else than the statement's signer keeps the log.
+
+    Only then is its date more than the signer's own word, and most registries have one person for both.
+    """
+    trust = registry.trust
+    keepers = {key.person for key in trust.keys if key.role == "log"}
+    texts = {}
+    for statement in statements:
+        assert statement.log_index is not None, "a statement that the checkpoint covers"
+        if keepers <= {trust.person_of(statement.key_id)}:
+            continue
+        text = catalog.first_checkpoint_over(tx, statement.log_index)
+        if text is not None:
+            texts[note.read_unverified(text)[1]] = text
+    earlier = (_earlier(proofs, size, text) for size, text in sorted(texts.items()) if size < proofs.size)
+    return tuple(checkpoint for checkpoint in earlier if checkpoint is not None)
+
+
+def _earlier(proofs: _Proofs, size: int, text: str) -> completeness.EarlierCheckpoint | None:
+    """A checkpoint with the snapshot under it; None for one of the first release, which had no snapshots."""
+    leaf = read_leaf(proofs.store.get_leaf(size - 1))
+    if not isinstance(leaf, LogSnapshot):
+        return None
+    consistency = merkle.consistency_proof(size, proofs.size, proofs.get_node)
+    return completeness.EarlierCheckpoint(
+        text=text,
+        leaf=leaf,
+        hashes=proofs.hashes_of(size - 1),
+        consistency=tuple(node.hex() for node in consistency),
+    )
 
 
 def covered_by(newest: Snapshot, stored: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:

@@ -4,22 +4,28 @@ An append-only log alone cannot show that nothing more was said. The snapshot un
 number and the root of its statements. The file is a C2SP tlog-proof of that snapshot's leaf; its `extra` holds the leaf, the path
 from the snapshot's root to the artifact, and the list of statements.
 
+It also dates each statement, by the statement's own entry and the proof of that under the same checkpoint. Where the log is kept by
+somebody else than the signer, the first checkpoint over the entry is there too, as a date by that keeper's word: its snapshot, and
+the proof that the log continues it. Files of earlier releases have neither.
+
 What it proves holds up to its checkpoint. Later statements are not in it, and nobody who holds only the folder can know of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
-from peft_registry.registry.transparency import log, note, prefix_tree, snapshot
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.trust import Covered, ProvenTime, key_status, public_keys, require_ok
+from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.note import Checkpoint, MalformedNote, Proof, WrongOrigin
 from peft_registry.registry.transparency.prefix_tree import Pair, Path
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogSnapshot
+from peft_registry.schemas.log import LogEvent, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import COMPLETE_FILE, Sha256Hex, urn
 
@@ -34,6 +40,23 @@ class StatementEntry(Document):
     kind: str
 
 
+class EntryProof(Document):
+    """Where a statement of the list stands in the log: its entry, and the hashes beside the way to the checkpoint's root."""
+
+    index: int = Field(ge=0)
+    leaf: LogEvent
+    hashes: tuple[Sha256Hex, ...] = Field(max_length=note.PROOF_HASHES_MAX)
+
+
+class EarlierCheckpoint(Document):
+    """A checkpoint that covered entries before: its text, the snapshot under it, and the proof that the log continued it."""
+
+    text: str
+    leaf: LogSnapshot
+    hashes: tuple[Sha256Hex, ...] = Field(max_length=note.PROOF_HASHES_MAX)  # of the snapshot's leaf, to the newer root
+    consistency: tuple[Sha256Hex, ...] = Field(max_length=note.PROOF_HASHES_MAX)
+
+
 class Completeness(Document):
     """What `extra` holds. `siblings` are the hashes beside the way from the snapshot's root to the artifact, root first."""
 
@@ -41,6 +64,8 @@ class Completeness(Document):
     leaf: LogSnapshot
     siblings: tuple[Sha256Hex, ...] = Field(max_length=prefix_tree.KEY_BITS)
     statements: tuple[StatementEntry, ...] = Field(min_length=1, max_length=10_000)
+    entries: tuple[EntryProof, ...] = Field(default=(), max_length=10_000)
+    earlier: tuple[EarlierCheckpoint, ...] = Field(default=(), max_length=10_000)
 
     model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
 
@@ -58,12 +83,30 @@ class CompleteList:
         return frozenset(entry.digest for entry in self.stated.statements)
 
 
-def render_list(proof_of_leaf: Proof, leaf: LogSnapshot, path: Path, statements: tuple[snapshot.Said, ...]) -> str:
+@dataclass(frozen=True, slots=True)
+class EntryDate:
+    """The time that the log gives a statement. It counts for the key that the entry names, and for no other."""
+
+    key_id: str
+    proven: ProvenTime
+
+
+def render_list(
+    proof_of_leaf: Proof,
+    leaf: LogSnapshot,
+    path: Path,
+    statements: tuple[snapshot.Said, ...],
+    *,
+    entries: tuple[EntryProof, ...] = (),
+    earlier: tuple[EarlierCheckpoint, ...] = (),
+) -> str:
     """The text of the file; `proof_of_leaf` is that of the snapshot's leaf."""
     stated = Completeness(
         leaf=leaf,
         siblings=tuple(sibling.hex() for sibling in path.siblings),
         statements=tuple(StatementEntry(digest=digest, kind=kind) for digest, kind in statements),
+        entries=entries,
+        earlier=earlier,
     )
     proof = Proof(
         index=proof_of_leaf.index,
@@ -92,25 +135,94 @@ def parse_list(text: str) -> CompleteList:
 def checkpoint_over_list(listed: CompleteList, manifest: Digest, trust: TrustPolicy, *, now: str) -> Checkpoint:
     """The checkpoint up to which the list is everything that was said about a manifest digest.
 
+    The log key counts at the time of the snapshot, which its holder wrote: what a key signed while it was valid stays good when it
+    has expired or was replaced. Whoever has a stolen key can write any time, and that is what revoking it as compromised is for.
+
     Raises:
         WrongOrigin, BadSignature, ProofRejected, PathRejected, RevokedKey, KeyLacksRole: the proof is wrong.
         UnknownKey, ExpiredKey: nobody whom the user trusts vouches for it.
     """
     keys = public_keys(trust, role="log")
-    text = listed.proof.checkpoint_text
-    origin = note.claimed_name(text, keys) or text.split("\n", 1)[0]
+    origin = _origin(listed, keys)
     leaf = listed.stated.leaf
     checkpoint = log.verify_parsed(listed.proof, leaf.to_canonical(), origin=origin, keys=keys)
     if not listed.proof.index == leaf.size == checkpoint.size - 1:
         raise MalformedNote(COMPLETE_FILE, "its snapshot is not the last entry under its checkpoint")
-    status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=None, now=now)
-    key = require_ok(status)
-    if key.log_origin is not None and key.log_origin != origin:
-        raise WrongOrigin(origin, key.log_origin)
+    _require_keeper(trust, checkpoint, ProvenTime(leaf.at), origin=origin, now=now)
     said = [(entry.digest, entry.kind) for entry in listed.stated.statements]
     value = snapshot.statements_value(said).to_canonical()
     artifact = snapshot.artifact_key(manifest)
-    siblings = tuple(bytes.fromhex(sibling) for sibling in listed.stated.siblings)
-    path = Path(siblings, Pair(artifact, prefix_tree.hash_of(value)))
+    path = Path(_bytes_of(listed.stated.siblings), Pair(artifact, prefix_tree.hash_of(value)))
     prefix_tree.check_path(artifact, value, path, bytes.fromhex(leaf.root))
     return checkpoint
+
+
+def dates_of(
+    listed: CompleteList, checkpoint: Checkpoint, manifest: Digest, trust: TrustPolicy, *, now: str
+) -> Mapping[Digest, EntryDate]:
+    """When each statement of the list entered the log; empty for a file of an earlier release.
+
+    Args:
+        listed: the list.
+        checkpoint: what `checkpoint_over_list` returned for it.
+        manifest: what the statements are about.
+        trust: whom the user trusts.
+        now: RFC 3339, UTC.
+
+    Raises:
+        ProofRejected, MalformedNote: an entry or an earlier checkpoint is not in this log, or speaks of something else.
+        BadSignature, WrongOrigin: an earlier checkpoint is not what a log key signed.
+    """
+    covers = _covers(listed, checkpoint, trust, now=now)
+    kinds = {entry.digest: entry.kind for entry in listed.stated.statements}
+    dates = {}
+    for entry in listed.stated.entries:
+        leaf = entry.leaf
+        if leaf.subject != manifest or kinds.get(leaf.statement) != leaf.kind:
+            raise MalformedNote(COMPLETE_FILE, f"entry {entry.index} is not of a statement that it lists")
+        _require_in_log(leaf.to_canonical(), entry.index, entry.hashes, checkpoint)
+        covered = tuple(cover for size, cover in covers if entry.index < size)
+        dates[leaf.statement] = EntryDate(leaf.key, ProvenTime(leaf.at, covered))
+    return dates
+
+
+def _covers(
+    listed: CompleteList, checkpoint: Checkpoint, trust: TrustPolicy, *, now: str
+) -> tuple[tuple[int, Covered], ...]:
+    """(how many entries it covers, when and by whom) of this checkpoint and of each earlier one."""
+    keys = public_keys(trust, role="log")
+    origin = _origin(listed, keys)
+    newest = trust.person_of(checkpoint.key_id) or checkpoint.key_id
+    covers = [(checkpoint.size, Covered(listed.stated.leaf.at, newest))]
+    for older in listed.stated.earlier:
+        signed = note.verify_checkpoint(older.text, origin=origin, keys=keys)
+        if older.leaf.size != signed.size - 1:
+            raise MalformedNote(COMPLETE_FILE, "the snapshot of an earlier checkpoint is not the last entry under it")
+        _require_in_log(older.leaf.to_canonical(), older.leaf.size, older.hashes, checkpoint)
+        consistency = _bytes_of(older.consistency)
+        merkle.check_consistency(signed.size, checkpoint.size, consistency, signed.root, checkpoint.root)
+        proven = ProvenTime(older.leaf.at)
+        status = key_status(trust, signed.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=proven, now=now)
+        if status.state == "ok" and status.key is not None:  # by a key that fell, its date is nobody's word
+            covers.append((signed.size, Covered(older.leaf.at, status.key.person)))
+    return tuple(covers)
+
+
+def _require_in_log(leaf: bytes, index: int, hashes: tuple[str, ...], checkpoint: Checkpoint) -> None:
+    merkle.check_inclusion(merkle.leaf_hash(leaf), index, checkpoint.size, _bytes_of(hashes), checkpoint.root)
+
+
+def _require_keeper(trust: TrustPolicy, checkpoint: Checkpoint, at: ProvenTime, *, origin: str, now: str) -> None:
+    status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=at, now=now)
+    key = require_ok(status)
+    if key.log_origin is not None and key.log_origin != origin:
+        raise WrongOrigin(origin, key.log_origin)
+
+
+def _origin(listed: CompleteList, keys: tuple[PublicKey, ...]) -> str:
+    text = listed.proof.checkpoint_text
+    return note.claimed_name(text, keys) or text.split("\n", 1)[0]
+
+
+def _bytes_of(hashes: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(text) for text in hashes)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PublicKey
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.signing.trust import ProvenTime, key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log, note
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.log import LogEvent
@@ -37,8 +37,16 @@ def parse_entry(proof_text: str) -> LoggedEntry:
         raise note.MalformedNote(PROOF_FILE, f"its entry is not a log event: {first_problem(error)}") from error
 
 
-def checkpoint_over(entry: LoggedEntry, trust: TrustPolicy, *, now: str) -> note.Checkpoint:
-    """The checkpoint that covers the entry, signed by a log key that counts now and for this very log.
+def checkpoint_over(
+    entry: LoggedEntry, trust: TrustPolicy, *, now: str, signed_at: ProvenTime | None = None
+) -> note.Checkpoint:
+    """The checkpoint that covers the entry, signed by a log key that counts for this very log.
+
+    Args:
+        entry: with its proof.
+        trust: whom the user trusts.
+        now: RFC 3339, UTC.
+        signed_at: the time of the snapshot under this checkpoint, where that is shown: the key counts then. Else it counts now.
 
     Raises:
         WrongOrigin, BadSignature, ProofRejected, RevokedKey, KeyLacksRole: the proof is wrong.
@@ -47,7 +55,7 @@ def checkpoint_over(entry: LoggedEntry, trust: TrustPolicy, *, now: str) -> note
     keys = public_keys(trust, role="log")
     origin = origin_of(entry, keys)
     checkpoint = log.verify_parsed(entry.proof, entry.proof.extra or b"", origin=origin, keys=keys)
-    status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=None, now=now)
+    status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=signed_at, now=now)
     key = require_ok(status)
     if key.log_origin is not None and key.log_origin != origin:
         raise note.WrongOrigin(origin, key.log_origin)

@@ -1,18 +1,24 @@
 """The checks of what accumulates beside an artifact: its statements (8) and its place in the log (9).
 
-What the proof of the registration dates is narrow on purpose: that one registration, the statements that it names, and the
-signature that it names, each made by the key that the log entry names. A stolen key that is revoked or expired by now could
-otherwise add a registration of its own beside the logged one and borrow its date.
+Each statement is dated by its own entry in the log (`complete.tlog-proof`), for the key that the entry names. A folder of an
+earlier release has only the proof of its registration. What that dates is narrow on purpose: that one registration, the statements
+that it names, and the signature that it names, each made by the key that the log entry names. A stolen key that is revoked or
+expired by now could otherwise add a registration of its own beside the logged one and borrow its date.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
-from peft_registry.registry.transparency.completeness import CompleteList, checkpoint_over_list
+from peft_registry.registry.signing.trust import ProvenTime, key_status, public_keys, require_ok
+from peft_registry.registry.transparency.completeness import (
+    CompleteList,
+    EntryDate,
+    checkpoint_over_list,
+    dates_of,
+)
 from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, origin_of
 from peft_registry.registry.verification.evidence import (
     COMPLETE_PATH,
@@ -20,7 +26,6 @@ from peft_registry.registry.verification.evidence import (
     STATEMENTS_PATH,
     ReadStatement,
     StatementBroken,
-    read_list,
 )
 from peft_registry.registry.verification.findings import (
     Claimed,
@@ -53,7 +58,7 @@ def dated_by_log(findings: Findings) -> Dated | None:
         entry = findings.logged
         if entry is None or entry.event.subject != findings.manifest_digest:
             return None
-        checkpoint_over(entry, findings.trust, now=findings.context.now)
+        checkpoint_over(entry, findings.trust, now=findings.context.now, signed_at=_checkpoint_time(findings, entry))
         named = next((read for read in findings.presented_statements if read.digest == entry.event.statement), None)
         registration = None if named is None else named.registration()
     except KnownError:
@@ -61,7 +66,35 @@ def dated_by_log(findings: Findings) -> Dated | None:
     if registration is None:
         return None
     covered = frozenset({entry.event.statement, *registration.accompanied_by})
-    return Dated(entry.event.at, entry.event.key, registration, covered)
+    own = findings.entry_dates.get(entry.event.statement)
+    proven = ProvenTime(entry.event.at) if own is None else own.proven
+    return Dated(proven, entry.event.key, registration, covered)
+
+
+def entry_dates(findings: Findings) -> Mapping[Digest, EntryDate]:
+    """When the log received each statement, for those with an entry of their own here; empty where nothing is proven."""
+    listed, manifest = findings.listed, findings.manifest_digest
+    if listed is None or manifest is None or findings.trust is None:
+        return {}
+    try:
+        checkpoint = checkpoint_over_list(listed, manifest, findings.trust, now=findings.context.now)
+        return dates_of(listed, checkpoint, manifest, findings.trust, now=findings.context.now)
+    except KnownError:  # check 8 says what is wrong
+        return {}
+
+
+def _checkpoint_time(findings: Findings, entry: LoggedEntry) -> ProvenTime | None:
+    """When the checkpoint over an entry was signed: the time of the snapshot under it, where that proof is of this checkpoint."""
+    listed, manifest = findings.listed, findings.manifest_digest
+    if listed is None or manifest is None or findings.trust is None:
+        return None
+    if listed.proof.checkpoint_text != entry.proof.checkpoint_text:
+        return None
+    try:
+        checkpoint_over_list(listed, manifest, findings.trust, now=findings.context.now)
+    except KnownError:
+        return None
+    return ProvenTime(listed.stated.leaf.at)
 
 
 def check_statements(findings: Findings) -> Result:
@@ -88,7 +121,7 @@ def check_statements(findings: Findings) -> Result:
 
 def _completeness_text(findings: Findings) -> str:
     """Up to when the statements are all that were made."""
-    listed = read_list(findings.presented)
+    listed = findings.listed
     return "" if listed is None else f", all that were made up to {listed.stated.leaf.at}"
 
 
@@ -103,7 +136,8 @@ def check_log(findings: Findings) -> Result:
     if findings.trust is None:
         return unchecked(f"entry {entry.proof.index}; no trust to check its signature", "no-trust")
     try:
-        checkpoint = checkpoint_over(entry, findings.trust, now=findings.context.now)
+        signed_at = _checkpoint_time(findings, entry)
+        checkpoint = checkpoint_over(entry, findings.trust, now=findings.context.now, signed_at=signed_at)
     except UnknownKey as error:
         return unchecked(error.what, _unknown_signer(findings.trust, entry), [error.why])
     origin = origin_of(entry, public_keys(findings.trust, role="log"))
@@ -152,7 +186,7 @@ def _not_everything(findings: Findings) -> Result | None:
 
     A log of the first release had no snapshots: what was registered then has no such proof and is accepted without.
     """
-    listed = read_list(findings.presented)
+    listed = findings.listed
     if listed is None:
         needs_proof = any(registration.is_completeness_provable for registration in findings.registrations.values())
         if not needs_proof or findings.context.claimed is not None:
@@ -161,9 +195,12 @@ def _not_everything(findings: Findings) -> Result | None:
     if findings.trust is not None:
         assert findings.manifest_digest is not None, "statements are checked after the manifest"
         try:
-            checkpoint_over_list(listed, findings.manifest_digest, findings.trust, now=findings.context.now)
+            checkpoint = checkpoint_over_list(
+                listed, findings.manifest_digest, findings.trust, now=findings.context.now
+            )
         except UnknownKey as error:
             return unchecked(error.what, error.reference, [error.why])
+        dates_of(listed, checkpoint, findings.manifest_digest, findings.trust, now=findings.context.now)
     return _held_against(listed, findings)
 
 
@@ -236,9 +273,12 @@ def _count(findings: Findings, read: ReadStatement) -> str:
     return ""
 
 
-def _proven_time(findings: Findings, statement: Digest, key_id: str) -> str | None:
+def _proven_time(findings: Findings, statement: Digest, key_id: str) -> ProvenTime | None:
+    own = findings.entry_dates.get(statement)
+    if own is not None and own.key_id == key_id:
+        return own.proven
     dated = findings.dated
-    return dated.at if dated is not None and statement in dated.statements and key_id == dated.key_id else None
+    return dated.proven if dated is not None and statement in dated.statements and key_id == dated.key_id else None
 
 
 def _contradictions(findings: Findings) -> list[str]:
@@ -257,7 +297,7 @@ def _contradictions(findings: Findings) -> list[str]:
         "base weights": (version.base_weights, base.identity.weights if base else None),
         "size": (version.size_bytes, sum(entry.size for entry in manifest.files)),
         "key": (version.key_id, dated.key_id if dated else version.key_id),
-        "time": (version.registered_at, dated.at if dated else version.registered_at),
+        "time": (version.registered_at, dated.proven.at if dated else version.registered_at),
     }
     wrong = [
         f"{what}: {row} in the catalog, {signed} signed" for what, (row, signed) in compared.items() if row != signed

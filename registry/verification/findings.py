@@ -1,6 +1,6 @@
 """What the checks of `registry verify` work on: what the caller knows, what they have established so far, and their results."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,16 @@ from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
-from peft_registry.registry.signing.trust import public_keys
+from peft_registry.registry.signing.trust import ProvenTime, public_keys
+from peft_registry.registry.transparency.completeness import CompleteList, EntryDate
 from peft_registry.registry.transparency.entries import LoggedEntry
-from peft_registry.registry.verification.evidence import ReadStatement, presented_keys, read_entry, read_statements
+from peft_registry.registry.verification.evidence import (
+    ReadStatement,
+    presented_keys,
+    read_entry,
+    read_list,
+    read_statements,
+)
 from peft_registry.registry.verification.presented import Presented
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
@@ -96,7 +103,7 @@ class Result:
 class Dated:
     """What a proven log entry dates: the registration that it names, made by the key that it names, and what that covers."""
 
-    at: str
+    proven: ProvenTime
     key_id: str
     registration: RegistrationPredicate
     statements: frozenset[Digest]
@@ -113,6 +120,9 @@ class Findings:
     bundle: Bundle | None = None
     signer: PublicKey | None = None
     dated: Dated | None = None
+    entry_dates: Mapping[Digest, EntryDate] = field(
+        default_factory=dict
+    )  # of statements with an entry of their own here
     statements: list[tuple[Statement, Digest]] = field(default_factory=list)
     registrations: dict[Digest, RegistrationPredicate] = field(default_factory=dict)
 
@@ -130,6 +140,11 @@ class Findings:
     def logged(self) -> LoggedEntry | None:
         """The log entry that the proof speaks of."""
         return read_entry(self.presented)
+
+    @cached_property
+    def listed(self) -> CompleteList | None:
+        """The list of everything that was said."""
+        return read_list(self.presented)
 
     @cached_property
     def presented_keys(self) -> tuple[PublicKey, ...]:

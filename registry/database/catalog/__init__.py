@@ -36,6 +36,7 @@ from peft_registry.registry.database.catalog.log import (
     every_entry,
     every_node,
     every_version,
+    first_checkpoint_over,
     latest_checkpoint,
     put_checkpoint,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "every_move",
     "every_node",
     "every_version",
+    "first_checkpoint_over",
     "get_mirrored",
     "idempotent_version",
     "insert_artifact",

@@ -34,6 +34,13 @@ def latest_checkpoint(tx: Transaction) -> str | None:
     return text
 
 
+def first_checkpoint_over(tx: Transaction, index: int) -> str | None:
+    """The text of the smallest checkpoint that covers an entry; None while none does."""
+    query = select(checkpoints.c.text).where(checkpoints.c.size > index)
+    text: str | None = tx.execute(query.order_by(checkpoints.c.size, checkpoints.c.id).limit(1)).scalar_one_or_none()
+    return text
+
+
 def every_checkpoint(tx: Transaction) -> tuple[tuple[int, str], ...]:
     """(size as the row says, text) of every checkpoint that was kept, by size."""
     query = select(checkpoints.c.size, checkpoints.c.text).order_by(checkpoints.c.size, checkpoints.c.id)

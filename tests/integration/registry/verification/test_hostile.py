@@ -166,8 +166,8 @@ def test_a_removed_proof_is_not_proof(registry: Registry, pulled: Path) -> None:
     assert check(registry, pulled, require=Requirements(log_proof=True)).exit_code == 5
 
 
-def test_a_revoked_log_key_proves_nothing(registry: Registry, pulled: Path) -> None:
-    trust = revoking(registry.trust, key_of(registry.trust, "log"))
+def test_a_compromised_log_key_proves_nothing(registry: Registry, pulled: Path) -> None:
+    trust = revoking(registry.trust, key_of(registry.trust, "log"), reason="key compromise")
     assert check(registry, pulled, trust=trust).exit_code == 6
 
 
