@@ -2,11 +2,11 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -71,14 +71,74 @@ def verify(
             "--file-digests", help="Hash each weights file as a whole too; its header and tensors prove it without."
         ),
     ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PEM",
+            help="Public key of whoever signed a foreign model with OpenSSF Model Signing; asks no registry.",
+        ),
+    ] = None,
+    signature: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Signature of a foreign model; default: model.sig in the folder."),
+    ] = None,
+    ignore_paths: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="File or folder that is no part of a foreign model."),
+    ] = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
+    if key is not None:
+        beside_the_point = {"--deep": deep, "--trust": trust, "--root": root, "--base": base, "--require": require}
+        _require_absent(beside_the_point | {"--file-digests": file_digests}, beside="--key, which asks no registry")
+        _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
+    _require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
     question = _Question(target, home, trust, root, base, require or [], file_digests)
     if deep:
         _print_lineage(_verified_lineage(question), question, output)
     else:
         _print_outcome(_verified(question), question, output)
+
+
+def _require_absent(options: "Mapping[str, object]", *, beside: str) -> None:
+    """Raise unless none of these options was given."""
+    from peft_registry.schemas.errors import InputRefused
+
+    for name, value in options.items():
+        if value:
+            raise InputRefused.in_words(
+                what=f"{name} cannot be combined with {beside}",
+                why="it would decide nothing",
+                fix=f"leave out {name}; `registry verify --help` says what each option is for",
+            )
+
+
+def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: list[str]) -> "VerifyOutcome":
+    from peft_registry.registry.disk.files import read_offered
+    from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES
+    from peft_registry.registry.verification.foreign_folder import (
+        ForeignModel,
+        default_signature,
+        verify_foreign_model,
+    )
+
+    model = ForeignModel(target, signature or default_signature(target), tuple(ignored))
+    return verify_foreign_model(model, read_offered(key, max_bytes=KEY_FILE_MAX_BYTES))
+
+
+def _print_foreign(outcome: "VerifyOutcome", output: Output) -> NoReturn:
+    if output is Output.json:
+        console.out_json(outcome.model_dump(mode="json"))
+    else:
+        _print_checks(outcome)
+        notes = {
+            "verified": "next: load it from here; who holds the key, and whether they may sign, is for you to know",
+            "unverified": "fix: get the signer's public key over another channel",
+            "broken": "fix: do not load it; fetch it again from whoever signed it",
+        }
+        console.note(notes[outcome.verdict])
+    raise typer.Exit(outcome.exit_code)
 
 
 @dataclass(frozen=True)

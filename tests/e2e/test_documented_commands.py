@@ -263,7 +263,10 @@ def for_verifying(place: Place) -> dict[str, str]:
     place.run("registry pull tiny BASE_FOLDER")
     _, _, said = place.run("registry trust export exported")
     (root,) = re.findall(r"sha256:[0-9a-f]{64}", said)
-    return {"NAME:3": "polite-replies:1", "audit/bin/registry": "registry", "sha256:…": root}
+    place.run("registry pull polite-replies:1 downloaded")  # a folder of ours is one of Model Signing too
+    (key,) = (place.cwd / "exported").glob("trainer-*.pub")
+    foreign = {"DOWNLOADED": "downloaded", "SIGNER.pub": f"exported/{key.name}"}
+    return {"NAME:3": "polite-replies:1", "audit/bin/registry": "registry", "sha256:…": root} | foreign
 
 
 PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
