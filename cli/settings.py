@@ -1,6 +1,7 @@
 """Flag > environment > file > default, resolved once. Nothing else in the program reads the environment for settings."""
 
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from peft_registry.cli import console
 from peft_registry.schemas.errors import InputRefused
 
+PASSPHRASE_FILE_MAX_BYTES = 4096
 PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"  # noqa: S105  the name of a variable
 
 
@@ -25,6 +27,16 @@ class PassphraseWouldShow(InputRefused):
     what = "this terminal would show the passphrase while it is typed"
     why = "it cannot switch its echo off"
     fix = "set --passphrase-file or REGISTRY_PASSPHRASE, or use another terminal"
+
+
+class PassphraseFileExposed(InputRefused):
+    reference = "passphrase-file-exposed"
+    what = "the passphrase in {path} is not read"
+    why = "{reason}"
+    fix = "put it into a file of your own with mode 0600 that is not a link, and change it if others may have read it"
+
+    path: Path
+    reason: str
 
 
 def state_folder() -> Path | None:
@@ -64,13 +76,36 @@ def new_passphrase(file: Path | None, *, unencrypted: bool) -> bytes | None:
 
 
 def _read_passphrase(file: Path | None, prompt: str) -> bytes:
-    from peft_registry.registry.disk.files import read_file
-
     if file is not None:
-        return read_file(file, max_bytes=4096).rstrip(b"\r\n")
+        return _read_passphrase_file(file)
     if PASSPHRASE_VARIABLE in os.environ:
         return os.fsencode(os.environ[PASSPHRASE_VARIABLE])  # whatever bytes it has, also where they are no UTF-8
     return _ask(prompt)
+
+
+def _read_passphrase_file(path: Path) -> bytes:
+    """The passphrase in a file that nobody else can reach; as for a private key, the open file is asked.
+
+    Raises:
+        PassphraseFileExposed: others can read or replace it.
+        FileMissing, FileUnreadable: it cannot be read.
+    """
+    from peft_registry.registry.disk.files import NotARegularFile, reading, why_others_may_reach
+
+    try:
+        with reading(path) as file:
+            status = os.fstat(file.descriptor)
+            mode = stat.S_IMODE(status.st_mode)
+            reason = why_others_may_reach(status)
+            if mode & 0o077:
+                reason = f"its mode is {mode:04o}; group and others must have no access"
+            if file.key.size > PASSPHRASE_FILE_MAX_BYTES:
+                reason = f"it has {file.key.size} bytes, and no passphrase is longer than {PASSPHRASE_FILE_MAX_BYTES}"
+            if reason is not None:
+                raise PassphraseFileExposed(path, reason)
+            return b"".join(file.blocks(0, file.key.size)).rstrip(b"\r\n")
+    except NotARegularFile as error:
+        raise PassphraseFileExposed(path, error.why) from error
 
 
 def _ask(prompt: str) -> bytes:

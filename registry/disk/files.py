@@ -242,6 +242,18 @@ def read_offered(path: Path, *, max_bytes: int) -> bytes:
         raise OfferedFileRefused(path, "its links go round in a circle") from error
 
 
+def why_others_may_reach(status: os.stat_result) -> str | None:
+    """Why others than its owner and root could read or replace an open file that holds a secret; None where they cannot.
+
+    Root's own files pass: root reads everything, and hands secrets out in files of its own. Its mode is not looked at.
+    """
+    if status.st_uid not in (os.geteuid(), 0):
+        return f"it belongs to user {status.st_uid}, who can change it"
+    if status.st_nlink > 1:
+        return f"it has {status.st_nlink} names, and under another it may outlive this one"
+    return None
+
+
 def unwritable(path: Path | str, error: OSError) -> KnownError:
     """The error to raise when writing `path` failed with `error`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -8,6 +8,7 @@ the OpenSSH format, whose bcrypt rounds can be chosen; PKCS#8 PEM is read too. A
 import base64
 import binascii
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from peft_registry.registry.disk.files import why_others_may_reach
 from peft_registry.schemas.errors import InputRefused, NotFound, Taken, Unavailable
 
 KeyKind = Literal["p256", "ed25519"]
@@ -61,6 +63,16 @@ class KeyFileExposed(InputRefused):
 
     path: Path
     mode: int
+
+
+class KeyFileNotOwn(InputRefused):
+    reference = "key-file-not-own"
+    what = "the private key {path} is not a file of your own alone"
+    why = "{reason}"
+    fix = "put a copy of the key in its place with `install -m 600`, and replace the key if somebody else may have read it"
+
+    path: Path
+    reason: str
 
 
 class KeyFileMissing(NotFound):
@@ -223,7 +235,7 @@ class PrivateKey:
 
         Raises:
             KeyFileMissing, KeyFileUnreadable: the file cannot be read.
-            KeyFileExposed: other users have access to it.
+            KeyFileExposed, KeyFileNotOwn: other users have access to it, or it is a link.
             MalformedPrivateKey: not exactly one P-256 or Ed25519 key in OpenSSH or PKCS#8 form.
             PassphraseNeeded, WrongPassphrase: it is encrypted and does not open.
         """
@@ -319,12 +331,15 @@ def _pem_of(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
 
 
 def _read_private_file(path: Path) -> bytes:
+    """The file's bytes; who may reach it is asked of the open file, so that its name cannot be turned meanwhile."""
     try:
         # O_NONBLOCK: opening a FIFO by mistake must not wait for a writer
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise KeyFileMissing(path) from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise KeyFileNotOwn(path, "it is a link, and whoever can turn it chooses the key") from error
         raise KeyFileUnreadable(path, error.strerror or "the system gave no reason") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -333,6 +348,9 @@ def _read_private_file(path: Path) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if status.st_mode & 0o077:
             raise KeyFileExposed(path, stat.S_IMODE(status.st_mode))
+        reason = why_others_may_reach(status)
+        if reason is not None:
+            raise KeyFileNotOwn(path, reason)
         data = file.read(KEY_FILE_MAX_BYTES + 1)
     if len(data) > KEY_FILE_MAX_BYTES:
         raise MalformedPrivateKey(path, f"it is longer than {KEY_FILE_MAX_BYTES} bytes")

@@ -1,5 +1,7 @@
 """kill -9 at any moment: nothing is registered that is not whole, the home opens, and the same command succeeds afterwards."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +80,24 @@ def test_a_base_add_that_is_killed_adds_nothing_and_can_be_repeated(
         assert listed(workplace) == ["tiny:1"]
     assert "copied:1" in warm(*add, cwd=workplace).ok().out
     assert warm("verify", "copied:1", cwd=workplace).code == 0
+
+
+def test_ctrl_c_during_signing_signs_nothing_and_the_command_can_be_repeated(
+    warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    add = ("base", "add", "embedded", "--name", "signed", "--store", "copy")
+    signing = "peft_registry.registry.signing.keys.PrivateKey.sign"
+    before = sorted((workplace / ".registry").rglob("*.sig"))
+    command = warm.start(*add, cwd=workplace, pause=signing)
+    wait_until(lambda: "paused" in command.out)
+    os.kill(command.pid, signal.SIGINT)
+    interrupted = command.wait()
+    assert interrupted.code == 130, interrupted
+    assert "Traceback" not in interrupted.err
+    assert sorted((workplace / ".registry").rglob("*.sig")) == before
+    assert listed(workplace) == ["tiny:1"]
+    assert "signed:1" in warm(*add, cwd=workplace).ok().out
+    assert warm("verify", "signed:1", cwd=workplace).code == 0
 
 
 @pytest.mark.parametrize("point", ["first_policy", "sign_trust", "write_settings"])

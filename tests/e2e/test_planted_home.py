@@ -17,6 +17,7 @@ from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
 from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.homes import a_home, register_adapter
+from tests.conftest import not_run
 from tests.e2e.commands import UNPRIVILEGED, Done, registry
 from tests.e2e.test_network import strace
 from tests.processes.secrets import SECRETS
@@ -238,11 +239,12 @@ def test_a_user_whose_state_folder_cannot_be_written_names_the_home_each_time(tm
     registry("list", "--home", FOLDER_NAME, cwd=tmp_path, before=UNPRIVILEGED, **state).ok()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="not run: only root can give files to another user")
 def test_a_home_of_another_user_in_a_shared_folder_is_refused_and_a_folder_below_it_is_verified_without_it(
     planted: Path, here: Callable[..., Done]
 ) -> None:
     """As /tmp/.registry, which anybody can make: everybody works below it."""
+    if os.getuid() != 0:
+        not_run("only root can give files to another user")
     planted.chmod(0o1777)
     here("list", "--home", FOLDER_NAME, cwd=planted).ok()  # known, and yet somebody else's afterwards
     os.chown(planted / FOLDER_NAME, 65534, 65534)

@@ -1,14 +1,23 @@
 """The passphrase: never echoed, asked for twice when it is new, and never waited for without a terminal."""
 
 import getpass as getpass_module
+import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from peft_registry.cli import settings
-from peft_registry.cli.settings import PassphraseUnavailable, PassphraseWouldShow, new_passphrase, passphrase_source
+from peft_registry.cli.settings import (
+    PassphraseFileExposed,
+    PassphraseUnavailable,
+    PassphraseWouldShow,
+    new_passphrase,
+    passphrase_source,
+)
+from tests.conftest import not_run
 
 Typing = Callable[..., None]
 
@@ -67,3 +76,43 @@ def test_the_end_of_the_input_is_not_a_passphrase(person_types: Typing, monkeypa
     monkeypatch.setattr(settings, "getpass", ended)
     with pytest.raises(PassphraseUnavailable):
         passphrase_source()()
+
+
+def a_passphrase_file(folder: Path) -> Path:
+    path = folder / "passphrase"
+    path.write_bytes(b"correct horse\r\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_a_passphrase_is_read_from_a_file_of_ones_own(tmp_path: Path) -> None:
+    assert passphrase_source(a_passphrase_file(tmp_path))() == b"correct horse"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
+def test_a_passphrase_file_that_others_can_reach_is_refused(mode: int, tmp_path: Path) -> None:
+    path = a_passphrase_file(tmp_path)
+    path.chmod(mode)
+    with pytest.raises(PassphraseFileExposed, match=f"{mode:04o}") as caught:
+        passphrase_source(path)()
+    assert caught.value.exit_code == 2
+    assert "horse" not in str(caught.value)
+
+
+def test_a_link_or_a_second_name_of_a_passphrase_file_is_refused(tmp_path: Path) -> None:
+    path = a_passphrase_file(tmp_path)
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(PassphraseFileExposed, match="link"):
+        passphrase_source(tmp_path / "link")()
+    os.link(path, tmp_path / "second")
+    with pytest.raises(PassphraseFileExposed, match="2 names"):
+        passphrase_source(path)()
+
+
+def test_a_passphrase_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        not_run("only root can give files to another user")
+    path = a_passphrase_file(tmp_path)
+    os.chown(path, 65534, 65534)
+    with pytest.raises(PassphraseFileExposed, match="user 65534"):
+        passphrase_source(path)()

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from peft_registry.registry.signing import keys
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from tests.builders.signing import a_p256_key, an_ed25519_key
+from tests.conftest import not_run
 
 PASSPHRASE = b"correct horse battery staple"
 
@@ -206,6 +207,63 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path, mode):
         PrivateKey.load(path)
 
 
+def require_root():
+    if os.getuid() != 0:
+        not_run("only root can give files to another user")
+
+
+def a_saved_key(folder):
+    path = folder / "key"
+    a_p256_key().save(path, None)
+    return path
+
+
+def test_a_link_in_the_place_of_a_key_is_refused(tmp_path):
+    """Whoever may write the folder could turn it to a key of theirs."""
+    (tmp_path / "link").symlink_to(a_saved_key(tmp_path))
+    with pytest.raises(keys.KeyFileNotOwn, match="link"):
+        PrivateKey.load(tmp_path / "link")
+
+
+def test_a_key_with_a_second_name_is_refused(tmp_path):
+    """Under that name it may stay readable where it was deleted here."""
+    path = a_saved_key(tmp_path)
+    os.link(path, tmp_path / "second")
+    with pytest.raises(keys.KeyFileNotOwn, match="2 names"):
+        PrivateKey.load(path)
+    (tmp_path / "second").unlink()
+    assert PrivateKey.load(path).public == a_p256_key().public
+
+
+def test_a_key_that_another_user_owns_is_refused(tmp_path):
+    require_root()
+    path = a_saved_key(tmp_path)
+    os.chown(path, 65534, 65534)
+    with pytest.raises(keys.KeyFileNotOwn, match="user 65534") as caught:
+        PrivateKey.load(path)
+    assert caught.value.exit_code == 2
+
+
+def test_what_is_checked_is_what_is_read_although_the_name_is_turned_meanwhile(tmp_path, monkeypatch):
+    """Mode and owner are those of the open file, not of what has its name a moment later."""
+    path, exposed = a_saved_key(tmp_path), tmp_path / "exposed"
+    a_p256_key(2).save(exposed, None)
+    exposed.chmod(0o644)
+    opened = os.open
+
+    def open_and_turn(name, flags, *more, **options):
+        descriptor = opened(name, flags, *more, **options)
+        if name == path:
+            exposed.replace(path)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_turn)
+    assert PrivateKey.load(path).public == a_p256_key().public
+    monkeypatch.undo()
+    with pytest.raises(keys.KeyFileExposed):
+        PrivateKey.load(path)
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o400])
 def test_a_key_of_ones_own_loads(tmp_path, mode):
     path = tmp_path / "key"
@@ -280,6 +338,10 @@ def refused_private_files() -> dict[str, bytes]:
     return {
         "empty": b"",
         "public key": pem_of(a_p256_key()),
+        "certificate": pem_of(a_p256_key()).replace(b"PUBLIC KEY", b"CERTIFICATE"),
+        "DER": ec.derive_private_key(1, ec.SECP256R1()).private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
         "two keys": one + one,
         "P-384": pkcs8(ec.derive_private_key(1, ec.SECP384R1())),
         "damaged PKCS#8": one.replace(b"M", b"A", 1),
@@ -297,6 +359,16 @@ def test_anything_but_one_supported_private_key_is_refused_at_intake(tmp_path, n
     with pytest.raises(keys.MalformedPrivateKey) as caught:
         PrivateKey.load(path)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.OpenSSH])
+def test_a_key_with_the_line_ends_of_another_system_is_the_same_key(tmp_path, form):
+    secret = ec.derive_private_key(1, ec.SECP256R1())
+    pem = secret.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    path = tmp_path / "key"
+    path.write_bytes(pem.replace(b"\n", b"\r\n"))
+    path.chmod(0o600)
+    assert PrivateKey.load(path).public == a_p256_key(1).public
 
 
 def test_a_missing_key_file_and_a_folder_are_clear_errors(tmp_path):
