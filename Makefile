@@ -39,6 +39,7 @@ bench:
 	@sh .ci/install "$(VENV)" peers
 	$(PY) -m tests.bench
 	$(PY) -m tests.bench.evaluation
+	$(PY) -m tests.bench.log
 
 ## check     format, lint, types, import contracts, generated docs
 check:

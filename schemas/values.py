@@ -12,7 +12,7 @@ from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 
 Source = Literal["measured", "derived", "imported", "declared", "unknown"]
-RFC3339 = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"
+RFC3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"  # not \d, which is any digit of Unicode
 # UTC, whole seconds, 'Z'; the one form of a time in every document
 Timestamp = Annotated[str, Field(pattern=RFC3339)]
 

@@ -3,7 +3,9 @@
 Appending happens in the transaction of the change that the entry describes. Reads are O(log n) rows.
 """
 
-from sqlalchemy import func, insert, select
+from collections.abc import Iterable
+
+from sqlalchemy import func, insert, select, tuple_
 
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import log_events, log_nodes
@@ -32,6 +34,26 @@ class SqlLogStore:
     def __init__(self, tx: Transaction, *, remembered: str | None = None) -> None:
         self._tx = tx
         self._remembered = remembered
+        self._known: dict[tuple[int, int], bytes] = {}  # a complete subtree never changes
+
+    def read_frontier(self, size: int) -> None:
+        """Read the complete subtrees that make up the first `size` entries at once: every root and proof is a fold over them."""
+        asked = [position for position in merkle.frontier(size) if position not in self._known]
+        leaves = [index for level, index in asked if level == 0]
+        if leaves:
+            query = select(log_events.c.seq, log_events.c.leaf_hash).where(log_events.c.seq.in_(leaves))
+            self._know((0, row.seq, row.leaf_hash) for row in self._tx.execute(query))
+        above = [position for position in asked if position[0] > 0]
+        if above:
+            columns = log_nodes.c
+            query = select(columns.level, columns.index, columns.hash).where(
+                tuple_(columns.level, columns.index).in_(above)
+            )
+            self._know((row[0], row[1], row[2]) for row in self._tx.execute(query))
+
+    def _know(self, nodes: Iterable[tuple[int, int, object]]) -> None:
+        """Keep what was read; SQLite keeps any type that somebody wrote, and `get_node` reports what is not bytes."""
+        self._known |= {(level, index): node for level, index, node in nodes if isinstance(node, bytes)}
 
     def size(self) -> int:
         newest: int | None = self._tx.execute(select(func.max(log_events.c.seq))).scalar_one()
@@ -41,15 +63,18 @@ class SqlLogStore:
         """The 32 bytes of the complete subtree.
 
         Raises:
-            LogDamaged: there is no such row.
+            LogDamaged: there is no such row, or it holds no bytes.
         """
+        if (level, index) in self._known:
+            return self._known[level, index]
         if level == 0:
             query = select(log_events.c.leaf_hash).where(log_events.c.seq == index)
         else:
             query = select(log_nodes.c.hash).where(log_nodes.c.level == level, log_nodes.c.index == index)
-        found: bytes | None = self._tx.execute(query).scalar_one_or_none()
-        if found is None:
+        found = self._tx.execute(query).scalar_one_or_none()
+        if not isinstance(found, bytes):
             raise LogDamaged(level, index)
+        self._known[level, index] = found
         return found
 
     def get_leaf(self, index: int) -> bytes:
@@ -57,12 +82,13 @@ class SqlLogStore:
 
         Raises:
             NotInLog: the log is shorter.
+            LogDamaged: the row holds no bytes.
         """
-        leaf: bytes | None = self._tx.execute(
-            select(log_events.c.leaf).where(log_events.c.seq == index)
-        ).scalar_one_or_none()
+        leaf = self._tx.execute(select(log_events.c.leaf).where(log_events.c.seq == index)).scalar_one_or_none()
         if leaf is None:
             raise NotInLog(index, self.size())
+        if not isinstance(leaf, bytes):
+            raise LogDamaged(0, index)
         return leaf
 
     def remembered(self) -> str | None:

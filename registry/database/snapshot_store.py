@@ -1,23 +1,96 @@
 """The nodes of the newest snapshot's prefix tree in the database. Believed only as far as a path leads to a signed root."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import snapshot_nodes
-from peft_registry.registry.transparency.prefix_tree import HASH_BYTES, Branch, Node, Pair, Position, hash_of
+from peft_registry.registry.transparency.prefix_tree import (
+    HASH_BYTES,
+    KEY_BITS,
+    ROOT,
+    Branch,
+    Node,
+    Pair,
+    Position,
+    hash_of,
+)
 
 _ROWS_AT_ONCE = 200  # of one INSERT: five columns each, under SQLite's limit of variables
 
 
+_LEVELS_AT_ONCE = 20  # of a path: as deep as a million keys lie; what lies deeper is read node by node
+_HEX = re.compile(r"[0-9a-f]+")
+_ROWS_READ_AT_ONCE = 10_000  # of a tree that may have millions
+
+
+class NodeRow(NamedTuple):
+    """A stored node; whatever the columns hold, SQLite keeps it."""
+
+    depth: Any  # a number, if nobody edited it
+    prefix: Any  # a number in hex, likewise
+    key: Any  # bytes or None, likewise
+    value: Any  # likewise
+    hash: Any  # likewise
+
+    @property
+    def position(self) -> Position:
+        """Where it stands.
+
+        Raises:
+            RowDamaged: the columns name no position.
+        """
+        if not isinstance(self.depth, int) or not isinstance(self.prefix, str) or not _HEX.fullmatch(self.prefix):
+            raise RowDamaged("snapshot_nodes", "it stands at no position")
+        return self.depth, int(self.prefix, 16)
+
+    @property
+    def node(self) -> Node:
+        """The node.
+
+        Raises:
+            RowDamaged: it is neither a pair nor a branch.
+        """
+        return _node(self.key, self.value, self.hash)
+
+
 class SqlSnapshot:
-    """The tree inside one transaction."""
+    """The tree inside one transaction, which nobody else writes to meanwhile.
+
+    Nodes come a path at a time (`read_path`): a query for each of them would take longer than everything else that reading an
+    alias does.
+    """
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
+        self._known: dict[Position, Node | None] = {}
+        self._values: dict[bytes, bytes] = {}  # of the pairs that are known
+
+    def read_path(self, key: bytes) -> None:
+        """Read the nodes that a key's path is likely to pass, and those beside them, at once."""
+        positions = [ROOT]
+        for depth in range(1, _LEVELS_AT_ONCE + 1):
+            prefix = int.from_bytes(key, "big") >> (KEY_BITS - depth)
+            positions += [(depth, prefix), (depth, prefix ^ 1)]
+        asked = [position for position in positions if position not in self._known]
+        if not asked:
+            return
+        columns = snapshot_nodes.c
+        query = select(columns.depth, columns.prefix, columns.key, columns.value, columns.hash).where(
+            tuple_(columns.depth, columns.prefix).in_([(depth, _prefix_text(prefix)) for depth, prefix in asked])
+        )
+        nodes: dict[Position, Node] = {}
+        for row in map(NodeRow._make, self._tx.execute(query)):
+            node = row.node
+            nodes[row.position] = node
+            if isinstance(node, Pair):
+                self._values[node.key] = row.value
+        self._known |= {position: nodes.get(position) for position in asked}
 
     def get_node(self, position: Position) -> Node | None:
         """The node at a position; None where the subtree is empty.
@@ -25,34 +98,35 @@ class SqlSnapshot:
         Raises:
             RowDamaged: the row is neither a pair nor a branch.
         """
+        if position in self._known:
+            return self._known[position]
         depth, prefix = position
         columns = snapshot_nodes.c
         query = select(columns.key, columns.value, columns.hash).where(
             columns.depth == depth, columns.prefix == _prefix_text(prefix)
         )
         row = self._tx.execute(query).one_or_none()
-        if row is None:
-            return None
-        key, value, branch = row
-        if _is_hash(branch) and key is None:
-            return Branch(branch)
-        if _is_hash(key) and isinstance(value, bytes):
-            return Pair(key, hash_of(value))
-        raise RowDamaged("snapshot_nodes", "it is neither a pair nor a branch")
+        return None if row is None else _node(*row)
 
-    def positions(self) -> list[Position]:
-        """Where there are nodes."""
-        query = select(snapshot_nodes.c.depth, snapshot_nodes.c.prefix)
-        return [(depth, int(prefix, 16)) for depth, prefix in self._tx.execute(query)]
+    def rows(self) -> Iterator["NodeRow"]:
+        """Every node as it is stored, in no order."""
+        columns = snapshot_nodes.c
+        query = select(columns.depth, columns.prefix, columns.key, columns.value, columns.hash)
+        for row in self._tx.execute(query.execution_options(yield_per=_ROWS_READ_AT_ONCE)):
+            yield NodeRow._make(row)
 
     def value_of(self, key: bytes) -> bytes | None:
         """The stored value of a key; None where no pair has it. Nothing is proven before its path is checked."""
+        if key in self._values:
+            return self._values[key]
         query = select(snapshot_nodes.c.value).where(snapshot_nodes.c.key == key).limit(1)
         value: bytes | None = self._tx.execute(query).scalar_one_or_none()
         return value
 
     def clear(self) -> None:
         """Remove every node: before the first snapshot."""
+        self._known.clear()
+        self._values.clear()
         self._tx.execute(delete(snapshot_nodes))
 
     def write(self, nodes: Mapping[Position, Node], values: Mapping[bytes, bytes]) -> None:
@@ -66,10 +140,20 @@ class SqlSnapshot:
                 row["key"] = node.key
                 row["value"] = values[node.key] if node.key in values else self.value_of(node.key)
             rows.append(row)
+        self._known |= nodes
+        self._values |= values
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             insert = insert_or(self._tx, snapshot_nodes).values(rows[start : start + _ROWS_AT_ONCE])
             replaced = {name: insert.excluded[name] for name in ("key", "value", "hash")}
             self._tx.execute(insert.on_conflict_do_update(index_elements=["depth", "prefix"], set_=replaced))
+
+
+def _node(key: Any, value: Any, branch: Any) -> Node:  # as stored
+    if _is_hash(branch) and key is None:
+        return Branch(branch)
+    if _is_hash(key) and isinstance(value, bytes):
+        return Pair(key, hash_of(value))
+    raise RowDamaged("snapshot_nodes", "it is neither a pair nor a branch")
 
 
 def _prefix_text(prefix: int) -> str:

@@ -323,6 +323,7 @@ def _check_log(registry: Registry) -> None:
     with registry.database.read() as tx:
         for remembered in _newest_checkpoints(registry, tx):
             store = SqlLogStore(tx, remembered=remembered)
+            store.read_frontier(store.size())
             check_against_remembered(store, remembered, keys, origin=registry.origin)
 
 

@@ -84,7 +84,8 @@ class _Refusal(ValueError):
 def _read(data: bytes, max_bytes: int) -> Any:  # any JSON value
     if len(data) > max_bytes:
         raise _Refusal(f"it has {len(data)} bytes, more than the {max_bytes} allowed")
-    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS or data.count(b",") > MAX_VALUES:
+    opened = data.count(b"[") + data.count(b"{")
+    if opened > MAX_CONTAINERS or data.count(b",") > MAX_VALUES:
         raise _Refusal(f"it holds more than {MAX_CONTAINERS} lists and objects, or more than {MAX_VALUES} values")
     if data.startswith(b"\xef\xbb\xbf"):
         raise _Refusal("it starts with a byte order mark")
@@ -104,7 +105,8 @@ def _read(data: bytes, max_bytes: int) -> Any:  # any JSON value
         raise _Refusal(f"{error.msg} (line {error.lineno}, column {error.colno})") from error
     except RecursionError as error:
         raise _Refusal(f"it nests deeper than {MAX_DEPTH} levels") from error
-    _check_depth(value)
+    if opened > MAX_DEPTH:  # fewer brackets cannot nest deeper, and most documents have fewer
+        _check_depth(value)
     if _SURROGATE_ESCAPE.search(data):
         _check_surrogates(value)
     return value
@@ -148,7 +150,8 @@ def _check_depth(value: Any) -> None:  # any JSON value
         depth += 1
         if depth > MAX_DEPTH:
             raise _Refusal(f"it nests deeper than {MAX_DEPTH} levels")
-        level = [child for item in level for child in _children(item) if isinstance(child, dict | list)]
+        # by exact type, which is three times as fast; the reader makes no subclasses
+        level = [child for item in level for child in _children(item) if type(child) is dict or type(child) is list]
 
 
 def _check_surrogates(value: Any) -> None:  # any JSON value

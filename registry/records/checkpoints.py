@@ -167,6 +167,8 @@ def _follow_new_entries(registry: Registry, tx: catalog.Transaction) -> None:
     signed_root = prefix_tree.EMPTY if before is None else before.root
     if before is None:
         tree.clear()  # nothing was signed over what may be there
+    for key in values:
+        tree.read_path(key)
     nodes = prefix_tree.changed_nodes(values.items(), tree.get_node, root=signed_root)
     tree.write(nodes, values)
     at = max(changes.newest_time, registry.clock())

@@ -1,5 +1,7 @@
 """One entry of the log with the statement that it points to, and whether that statement may stand there."""
 
+from dataclasses import dataclass
+
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
@@ -29,21 +31,29 @@ def statement_of_entry(tx: catalog.Transaction, index: int, leaf: LogEvent) -> S
         raise EntryRejected(index, f"its statement {leaf.statement} is not in the database")
     if stored.log_index != index:
         raise EntryRejected(index, f"its statement stands at entry {stored.log_index} already")
-    return parse_statement(stored.envelope, index, leaf)
+    return read_statement(stored.envelope, index, leaf).statement
 
 
-def parse_statement(envelope: bytes, index: int, leaf: LogEvent) -> Statement:
+@dataclass(frozen=True, slots=True)
+class EntryStatement:
+    """The statement that an entry names, with the envelope that holds its signed bytes. Its signature is not checked yet."""
+
+    envelope: Envelope
+    statement: Statement
+
+
+def read_statement(envelope: bytes, index: int, leaf: LogEvent) -> EntryStatement:
     """The statement of an envelope, if it is the one that an entry names.
 
     Raises:
         EntryRejected: it is another, of another kind, about something else, or malformed.
     """
     what = f"the statement of entry {index}"
-    payload = Envelope.parse(envelope, what=what).payload
-    if Digest.of(payload) != leaf.statement:
+    parsed = Envelope.parse(envelope, what=what)
+    if Digest.of(parsed.payload) != leaf.statement:
         raise EntryRejected(index, f"it names the statement {leaf.statement}, stored is another")
     try:
-        statement = Statement.from_json(read_json(payload, what=what))
+        statement = Statement.from_json(read_json(parsed.payload, what=what))
     except ValidationError as error:
         raise EntryRejected(index, f"its statement is malformed: {first_problem(error)}") from error
     if statement.kind != leaf.kind:
@@ -51,7 +61,7 @@ def parse_statement(envelope: bytes, index: int, leaf: LogEvent) -> Statement:
         raise EntryRejected(index, f"the entry is of kind {leaf.kind}, its statement of kind {stated}")
     if statement.subject_digest != leaf.subject:
         raise EntryRejected(index, f"it is about {leaf.subject}, its statement about {statement.subject_digest}")
-    return statement
+    return EntryStatement(parsed, statement)
 
 
 def require_sayable(registry: Registry, tx: catalog.Transaction, index: int, leaf: LogEvent) -> None:
@@ -72,12 +82,16 @@ def require_signed_entry(
         BadSignature, WrongSigner, RevokedKey, KeyLacksRole: it must not be relied on.
         UnknownKey, UnlistedKey, ExpiredKey: it could not be checked.
     """
-    what = f"the statement of entry {index}"
-    parsed = Envelope.parse(envelope, what=what)
+    require_signed(read_statement(envelope, index, leaf), index, leaf, trust=trust, keys=keys, now=now)
+
+
+def require_signed(
+    said: EntryStatement, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...], now: str
+) -> None:
+    """As `require_signed_entry`, for a statement that was read before."""
     named = tuple(key for key in keys if key.key_id == leaf.key)
-    signer = dsse.verify(parsed, named or keys, expected_key_id=leaf.key, what=what)
-    statement = parse_statement(envelope, index, leaf)
+    signer = dsse.verify(said.envelope, named or keys, expected_key_id=leaf.key, what=f"the statement of entry {index}")
     status = key_status(
-        trust, signer.key_id, predicate_type=statement.predicate_type, signed_at_proven=leaf.at, now=now
+        trust, signer.key_id, predicate_type=said.statement.predicate_type, signed_at_proven=leaf.at, now=now
     )
     require_ok(status)

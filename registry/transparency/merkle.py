@@ -72,6 +72,11 @@ def nodes_for_append(index: int, leaf: bytes, get_node: GetNode) -> list[Node]:
     return rows
 
 
+def frontier(size: int) -> tuple[tuple[int, int], ...]:
+    """(level, index) of the complete subtrees that make up the first `size` entries, the smallest first."""
+    return tuple(_complete_nodes(0, size))
+
+
 def root_from_nodes(size: int, get_node: GetNode) -> bytes:
     """The root of the first `size` entries; `EMPTY_ROOT` for none."""
     return _range_root(0, size, get_node) if size else EMPTY_ROOT
@@ -89,13 +94,16 @@ class Growing:
     def append(self, leaf: bytes) -> list[Node]:
         """Add a leaf hash; returns it and the subtrees that it completes, as `nodes_for_append` does."""
         index = self.size
-        node = leaf
+        self.size = index + 1
         nodes = [(0, index, leaf)]
-        for level in range(1, _trailing_ones(index) + 1):
-            node = node_hash(self._complete.pop(), node)
-            nodes.append((level, index >> level, node))
+        node = leaf
+        level = 0
+        while index & 1:
+            node = hashlib.sha256(b"\x01" + self._complete.pop() + node).digest()
+            index >>= 1
+            level += 1
+            nodes.append((level, index, node))
         self._complete.append(node)
-        self.size += 1
         return nodes
 
     def root(self) -> bytes:

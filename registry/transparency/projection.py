@@ -111,9 +111,11 @@ class Projection:
         self.statements.setdefault(event.subject, []).append(logged)
 
     def changed_by(self, index: int, event: LogEvent) -> dict[bytes, Document]:
-        """The keys of a snapshot that an entry changed, with what they map to now; asked right after `apply`."""
-        said = [(statement.digest, statement.kind) for statement in self.statements[event.subject]]
-        changed: dict[bytes, Document] = {snapshot.artifact_key(event.subject): snapshot.statements_value(said)}
+        """The keys of a snapshot that an entry changed, with what they map to now; asked right after `apply`.
+
+        What was said about the entry's subject changed too; `said_about` has it, once for all entries before a snapshot.
+        """
+        changed: dict[bytes, Document] = {}
         if event.kind == "registration":
             version = self._newest_version
             assert version is not None, "a registration that was applied"
@@ -127,6 +129,12 @@ class Projection:
                 manifest=move.manifest, entry=index
             )
         return changed
+
+    def said_about(self, manifest: Digest) -> snapshot.ArtifactValue:
+        """What a snapshot holds of the statements about a manifest digest of which there are some."""
+        return snapshot.statements_value(
+            [(statement.digest, statement.kind) for statement in self.statements[manifest]]
+        )
 
     def _require_consistent(self, index: int, event: LogEvent, statement: Statement) -> None:
         if statement.kind != event.kind:

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.entries import parse_statement, require_signed_entry
+from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.schemas.statement import Statement
 
 if TYPE_CHECKING:
     from peft_registry.registry.database.catalog import EntryRow, StatementColumns
@@ -125,8 +125,8 @@ class _Replay:
     nodes: dict[tuple[int, int], bytes] = field(default_factory=dict)
     has_snapshot: bool = False
     changed: dict[bytes, Document] = field(default_factory=dict)  # since the last snapshot
+    spoken_of: set[Digest] = field(default_factory=set)  # likewise
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
-    snapshot_values: dict[bytes, bytes] = field(default_factory=dict)
     statements: int = 0
     contradictions: list[Contradiction] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -182,39 +182,37 @@ class _Replay:
             if isinstance(leaf, LogSnapshot):
                 self._follow_snapshot(row, leaf)
                 return
-            statement = self._statement_of(row, leaf)
+            said = self._statement_of(row, leaf)
         except IntegrityBroken as error:
             self.contradict(place, error)
             return
-        if statement is None:
+        if said is None:
             return
         event = leaf
         self._compare_columns(row, event)
         try:
-            self.projection.apply(row.index, event, statement)
+            self.projection.apply(row.index, event, said.statement)
         except EntryRejected as error:
             self.contradict(place, error)
             return
         self.changed |= self.projection.changed_by(row.index, event)
+        self.spoken_of.add(event.subject)
         if trust is None:
             return
-        assert row.statement is not None, "an entry without a statement was reported before"
         try:
-            require_signed_entry(
-                row.statement.envelope, row.index, event, trust=trust, keys=keys, now=self.registry.clock()
-            )
+            require_signed(said, row.index, event, trust=trust, keys=keys, now=self.registry.clock())
         except NotChecked as error:
             self.unchecked.append(f"{place}: {error.what}: {error.why}")
         except KnownError as error:
             self.contradict(place, error)
 
-    def _statement_of(self, row: "EntryRow", event: LogEvent) -> Statement | None:
+    def _statement_of(self, row: "EntryRow", event: LogEvent) -> EntryStatement | None:
         """The statement that the leaf points to, from the signed bytes; None where no row has it."""
         if row.statement is None:
             self.contradict(f"entry {row.index}", f"its statement {event.statement} is not in the database")
             return None
         self.statements += 1
-        return parse_statement(row.statement.envelope, row.index, event)
+        return read_statement(row.statement.envelope, row.index, event)
 
     def _follow_snapshot(self, row: "EntryRow", leaf: LogSnapshot) -> None:
         """A snapshot has the root of everything that the entries before it say."""
@@ -225,11 +223,13 @@ class _Replay:
             self.contradict(place, f"it is a snapshot of {leaf.size} entries")
         if leaf.at < self.projection.newest_time:
             self.contradict(place, f"it is dated {leaf.at}, the entry before it {self.projection.newest_time}")
+        for manifest in self.spoken_of:
+            self.changed[snapshot.artifact_key(manifest)] = self.projection.said_about(manifest)
         root = prefix_tree.root_hash(self.snapshot_nodes.get)
         values = snapshot.values_of(self.changed.items())
         self.snapshot_nodes |= prefix_tree.changed_nodes(values.items(), self.snapshot_nodes.get, root=root)
-        self.snapshot_values |= values
         self.changed = {}
+        self.spoken_of = set()
         self.has_snapshot = True
         computed = prefix_tree.root_hash(self.snapshot_nodes.get)
         if computed.hex() != leaf.root:
@@ -253,12 +253,11 @@ class _Replay:
         if not self.has_snapshot:
             return  # of an earlier release; its database may have no such table
         missing = dict(self.snapshot_nodes)
-        tree = SqlSnapshot(tx)
-        for position in tree.positions():
-            place = f"snapshot node {position[1]:x} at depth {position[0]}"
-            expected = missing.pop(position, None)
+        for row in SqlSnapshot(tx).rows():
+            place = f"snapshot node {row.prefix} at depth {row.depth}"
             try:
-                stored = tree.get_node(position)
+                expected = missing.pop(row.position, None)
+                stored = row.node  # a pair has the hash of its value: an edited value is another node
             except IntegrityBroken as error:
                 self.contradict(place, error)
                 continue
@@ -266,9 +265,6 @@ class _Replay:
                 self.contradict(place, "it is not that of the last snapshot")
         for depth, prefix in missing:
             self.contradict(f"snapshot node {prefix:x} at depth {depth}", "it is not stored")
-        for key, value in self.snapshot_values.items():
-            if tree.value_of(key) != value:
-                self.contradict(f"snapshot key {key.hex()[:16]}…", "its value is not that of the last snapshot")
 
     def compare_nodes(self, tx: catalog.Transaction) -> None:
         """The stored subtrees are those of the entries, each once."""

@@ -108,6 +108,14 @@ def zero_a_leaf_hash(db: sqlite3.Connection) -> None:
     db.execute("UPDATE log_events SET leaf_hash = zeroblob(32) WHERE seq = 6")
 
 
+def write_text_where_a_leaf_hash_belongs(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE log_events SET leaf_hash = 'no bytes' WHERE seq = 6")
+
+
+def write_text_where_a_snapshot_node_stands(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE snapshot_nodes SET prefix = 'no number' WHERE depth = 1 AND prefix = '0'")
+
+
 def remove_the_newest_version(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM aliases")
     db.execute("DELETE FROM alias_events WHERE number = 3")
@@ -151,6 +159,8 @@ EDITS: dict[Callable[[sqlite3.Connection], None], str] = {
     zero_a_node: "subtree 0 of level 1: its stored hash is not that of its entries",
     delete_a_node: "subtree 1 of level 1: it is not stored",
     zero_a_leaf_hash: "entry 6: its stored hash is not that of its bytes",
+    write_text_where_a_leaf_hash_belongs: "entry 6: its stored hash is not that of its bytes",
+    write_text_where_a_snapshot_node_stands: "snapshot_nodes",
     remove_the_newest_version: "helper:3: an entry registers it, and the catalogue does not have it",
     renumber_two_versions: "helper:2",
     relabel_a_card_as_an_approval: "its kind is recorded as approval, logged is card",

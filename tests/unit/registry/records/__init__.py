@@ -1,0 +1,1 @@
+"""Tests of registry/transparency, without a home."""
