@@ -6,16 +6,22 @@ What each digest covers:
   anew. Integers beyond 2^53 − 1, which that form cannot hold, count as decimal text.
 - `chat_template`: the UTF-8 bytes of the template wherever it lies: `chat_template.jinja`, `chat_template.json`, or the
   key of `tokenizer_config.json`, in this order, which is the order of loading. Several named templates: RFC 8785 of
-  the list.
-- `tokenizer`: RFC 8785 of `{file name: digest}` over the files of `TOKENIZER_FILES` that are there; JSON files count by
-  RFC 8785 of their value (`tokenizer_config.json` without the chat template and `_VOLATILE`), others by their bytes.
+  the list. Where more than one file may hold it, or one lies in `additional_chat_templates/`: RFC 8785 of
+  `{file name: digest}` over all of them.
+- `tokenizer`: RFC 8785 of `{file name: digest}` over the files of `TOKENIZER_FILES` and the `FURTHER_FILES` that are there; JSON
+  files count by RFC 8785 of their value (`tokenizer_config.json` without the chat template and `_VOLATILE`), others by their
+  bytes.
+
+Together these are all files that transformers 5 opens by name in a model folder; a base without the rarer of them has the
+identity that it had before those were part of it. A test compares the names with those of the installed transformers.
 
 Refused at intake: links, pickle weights, code (`.py`, `auto_map`), a folder without safetensors weights, an index that
 names tensors or shards that are not there, weights that the index leaves out, an adapter's configuration, which would make
-transformers load another model.
+transformers load another model, and a configuration whose keys send the loader to files of any other name.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +61,47 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+# what a loader opens besides, for some architectures: vocabularies of single tokenizers, settings of what is no text
+FURTHER_FILES = frozenset(
+    {
+        "audio_tokenizer_config.json",
+        "bpe.codes",
+        "byte_maps.json",
+        "calibration.json",
+        "decision.json",
+        "decision_config.json",
+        "decision_template.jinja",
+        "dict.txt",
+        "emoji.json",
+        "entity_vocab.json",
+        "judge_config.json",
+        "normalizer.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "prophetnet.tokenizer",
+        "sentencepiece.model",
+        "source.spm",
+        "spm.model",
+        "spm_char.model",
+        "target.spm",
+        "target_vocab.json",
+        "tekken.json",
+        "tiktoken.model",
+        "video_preprocessor_config.json",
+        "vocab-src.json",
+        "vocab-tgt.json",
+        "word_pronunciation.json",
+        "word_shape.json",
+    }
+)
+# numbered editions of a vocabulary, such as tokenizer.model.v3 and tekken-v7.json
+_FURTHER_EDITIONS = re.compile(r"tokenizer\.model\..+|[^/]*tekken[^/]*\.json|[^/]+\.tiktoken")
+_ADDITIONAL_TEMPLATE = re.compile(r"additional_chat_templates/[^/]*\.jinja")
+# keys that name files to be opened instead of, or besides, those of the usual names
+_REDIRECTING_KEYS = {
+    CONFIG_NAME: ("transformers_weights", "configuration_files"),
+    TOKENIZER_CONFIG_NAME: ("fast_tokenizer_files",),
+}
 # these say how a tokenizer is used; without one of the others there is none
 _TOKENIZER_SETTINGS = frozenset({TOKENIZER_CONFIG_NAME, "special_tokens_map.json", "added_tokens.json"})
 JSON_MAX_BYTES = 64 * 1024 * 1024  # the largest tokenizer.json published has about 35 MB
@@ -103,6 +150,17 @@ class AdapterInBase(InputRefused):
     fix = "name the base model's own folder; merge the adapter first if the two are to be one model"
 
     folder: Path
+
+
+class RedirectingConfig(InputRefused):
+    reference = "redirecting-config"
+    what = "{name} in {folder.name} sends the loader to files of other names"
+    why = "its key `{key}` names them, and they are not part of what a base is"
+    fix = "save the model again with a current transformers, which writes no such key, and offer that"
+
+    folder: Path
+    name: str
+    key: str
 
 
 class BaseFileMissing(InputRefused):
@@ -161,8 +219,8 @@ def identify_base(
         on_bytes: hears of progress.
 
     Raises:
-        AdapterInBase, BaseWithoutWeights, BaseFileMissing, IndexInconsistent, UnsafeInputPath, PickleRefused,
-            CodeRefused: refused.
+        AdapterInBase, BaseWithoutWeights, BaseFileMissing, IndexInconsistent, RedirectingConfig, UnsafeInputPath,
+            PickleRefused, CodeRefused: refused.
         MalformedWeights, MalformedInput: a safetensors header or a JSON file that is truncated or lies.
         FolderMissing, FolderUnreadable, FileChanged: as their readers.
     """
@@ -172,6 +230,8 @@ def identify_base(
     for file in found:
         refuse_pickle(folder / file.path)
     _require_config_and_tokenizer(folder, paths)
+    for name, keys in _REDIRECTING_KEYS.items():
+        _refuse_redirects(folder, name, keys if name in paths else ())
     names = _weights_names(folder, paths)
     hashed, digest = hash_weights(
         [folder / name for name in names],
@@ -211,6 +271,13 @@ def _require_config_and_tokenizer(folder: Path, paths: frozenset[str]) -> None:
         raise BaseFileMissing(folder, "tokenizer", "nothing says how text becomes tokens")
 
 
+def _refuse_redirects(folder: Path, name: str, keys: Sequence[str]) -> None:
+    value = _object(folder, name) if keys else {}
+    for key in keys:
+        if value.get(key):
+            raise RedirectingConfig(folder, name, key)
+
+
 def _weights_names(folder: Path, paths: frozenset[str]) -> tuple[str, ...]:
     if WEIGHTS_NAME in paths:
         names = {WEIGHTS_NAME}
@@ -248,7 +315,8 @@ def _check_index(folder: Path, names: Sequence[str], hashed: Sequence[HashedWeig
 def _identity(
     folder: Path, paths: frozenset[str], weights: Digest, revision: str | None, cache: DigestCache | None
 ) -> BaseIdentity:
-    parts = {name: str(_digest_of(folder, name, cache)) for name in TOKENIZER_FILES if name in paths}
+    read_by_name = [*TOKENIZER_FILES, *(path for path in paths if _is_further_file(path))]
+    parts = {name: str(_digest_of(folder, name, cache)) for name in read_by_name if name in paths}
     has_generation = GENERATION_CONFIG_NAME in paths
     return BaseIdentity(
         weights=weights,
@@ -258,6 +326,10 @@ def _identity(
         generation_config=_digest_of(folder, GENERATION_CONFIG_NAME, cache) if has_generation else None,
         revision=revision,
     )
+
+
+def _is_further_file(path: str) -> bool:
+    return path in FURTHER_FILES or _FURTHER_EDITIONS.fullmatch(path) is not None
 
 
 def _digest_of(folder: Path, name: str, cache: DigestCache | None) -> Digest:
@@ -277,6 +349,10 @@ def _digest_of(folder: Path, name: str, cache: DigestCache | None) -> Digest:
 
 def _chat_template(folder: Path, paths: frozenset[str]) -> Digest | None:
     file, older = CHAT_TEMPLATE_NAMES
+    files = [name for name in (file, older) if name in paths]
+    additional = additional_templates(paths)
+    if additional or len(files) > 1:
+        return json_digest({path: str(hash_file(folder / path).sha256) for path in (*files, *additional)})
     if file in paths:
         return hash_file(folder / file).sha256
     name = older if older in paths else TOKENIZER_CONFIG_NAME
@@ -284,6 +360,11 @@ def _chat_template(folder: Path, paths: frozenset[str]) -> Digest | None:
     if found is None:
         return None
     return Digest.of(found.encode("utf-8")) if isinstance(found, str) else json_digest(found)
+
+
+def additional_templates(paths: Iterable[str]) -> tuple[str, ...]:
+    """The paths of the chat templates that a loader takes besides the usual one, sorted."""
+    return tuple(sorted(path for path in paths if _ADDITIONAL_TEMPLATE.fullmatch(path)))
 
 
 def _object(folder: Path, name: str) -> dict[str, Any]:

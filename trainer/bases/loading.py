@@ -112,7 +112,7 @@ def widen_as_stored(model: Any, folder: Path) -> None:
         if one.dtype == torch.bfloat16 and not one.requires_grad and not one.is_meta
     }
     if not narrow or not any(
-        tensor.dtype == "F32" for file in folder.glob("*.safetensors") for tensor in read_header(file).tensors
+        tensor.dtype == "F32" for file in folder.glob("*.safetensors") for tensor in read_header(file.resolve()).tensors
     ):
         return
     stored = load_base(folder, dtype="fp32", device=str(next(iter(narrow.values())).device))[0]

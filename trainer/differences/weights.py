@@ -19,7 +19,7 @@ import torch
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import Records
-from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, base_folder
+from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, checked_folder
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import KnownError
@@ -111,7 +111,7 @@ class _Weights:
     @classmethod
     def of(cls, registry: Registry, side: Side, scratch: Path) -> "_Weights":
         version, manifest = side.version, side.records.manifest
-        folder = base_folder(registry, version, scratch)
+        folder = checked_folder(registry, version, scratch).folder
         base = version.base_weights if version.base_weights is not None else version.weights_digest
         if holds_model(manifest):
             return cls(side, str(base), whole=folder if manifest.layout == "model" else folder / MODEL)
@@ -198,7 +198,7 @@ def _base_of(registry: Registry, side: Side, scratch: Path) -> Path:
         known = () if needed is None else catalog.version_by_digest(tx, needed)
     if not known:
         raise BaseBytesMissing(f"the base of {side.version.label}")
-    return base_folder(registry, known[0], scratch)
+    return checked_folder(registry, known[0], scratch).folder
 
 
 @dataclass(frozen=True, slots=True)

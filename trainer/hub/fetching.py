@@ -26,6 +26,7 @@ from peft_registry.registry.identity.base import (
     TOKENIZER_FILES,
     WEIGHTS_NAME,
     BaseWithoutWeights,
+    additional_templates,
 )
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
@@ -221,7 +222,8 @@ def _held(part: Path) -> Iterator[BinaryIO]:
 
 def _names(fetch: CheckedFetch) -> list[str]:
     """The files of a base, its weights last."""
-    small = [name for name in _WANTED if name in fetch.listing.files]
+    usual = [name for name in _WANTED if name in fetch.listing.files]
+    small = [*usual, *additional_templates(fetch.listing.files)]
     if WEIGHTS_NAME in fetch.listing.files:
         return [*small, WEIGHTS_NAME]
     if INDEX_NAME not in fetch.listing.files:

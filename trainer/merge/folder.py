@@ -27,7 +27,9 @@ def write_model_folder(
     """
     try:
         for path in companion_files(plan.base):
-            shutil.copyfile(path, folder / path.name, follow_symlinks=False)
+            target = folder / path.relative_to(plan.base)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target, follow_symlinks=False)
         if plan.config is not None:
             write_json(plan.config, folder / CONFIG)
     except OSError as error:
@@ -40,7 +42,7 @@ def companion_files(base: Path) -> tuple[Path, ...]:
     return tuple(
         sorted(
             path
-            for path in base.iterdir()
+            for path in (*base.iterdir(), *base.glob("additional_chat_templates/*.jinja"))
             if path.is_file()
             and not path.is_symlink()
             and path.name not in (INDEX, *_OF_AN_ARTIFACT)

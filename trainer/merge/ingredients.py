@@ -83,7 +83,7 @@ class Prepared:
             record=self.base.record,
             number=version.number,
             manifest=version.manifest_digest,
-            files=tuple(self.base.found.files),
+            files=self.base.files,
             added_at=version.registered_at,
         )
 

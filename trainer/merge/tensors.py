@@ -106,7 +106,8 @@ def stored_tensors(path: Path) -> tuple[StoredTensor, ...]:
 
 
 def checkpoint_files(folder: Path) -> tuple[Path, ...]:
-    """The weights files of a model folder, sorted by name: those of the index, else the single file.
+    """The weights files of a model folder, sorted by name: those of the index, else the single file. A checked base's are links,
+    which are followed here, because whoever reads tensors follows none.
 
     Raises:
         CheckpointIncomplete: there are none, or the index names what is not there.
@@ -115,7 +116,7 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
     if not index.is_file():
         if not (folder / SINGLE).is_file():
             raise CheckpointIncomplete(folder, f"there is neither {SINGLE} nor {INDEX}")
-        return (folder / SINGLE,)
+        return ((folder / SINGLE).resolve(),)
     try:
         value = json.loads(read_file(index, max_bytes=_MAX_INDEX_BYTES))
         names = sorted(set(value["weight_map"].values()))
@@ -125,7 +126,7 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
     for file in files:
         if file.parent != folder or not file.is_file():
             raise CheckpointIncomplete(folder, f"{INDEX} names {file.name}, which is not there")
-    return files
+    return tuple(file.resolve() for file in files)
 
 
 def checkpoint_tensors(folder: Path) -> tuple[StoredTensor, ...]:

@@ -12,15 +12,20 @@ from typing import Any
 
 import torch
 
+from peft_registry.registry.disk.files import StatKey
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.methods import changes_loaded_base, taken_off
 
+FilesKey = tuple[tuple[str, Digest | StatKey], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    asked: tuple[Path, dict[str, Any]]
+    asked: tuple[FilesKey, dict[str, Any]]
     model: Any  # transformers' PreTrainedModel
     tokenizer: Any  # transformers' PreTrainedTokenizerBase
     digest: str
@@ -40,7 +45,7 @@ class SharedBase:
 
         A base that is offloaded lies in the scratch of one run, and is loaded for each.
         """
-        asked = (folder.resolve(), how | {"scratch": None})
+        asked = (_files_key(folder), how | {"scratch": None})
         there, self._free = self._free, None
         if there is None or there.asked != asked:
             if self.loads:
@@ -66,6 +71,19 @@ class SharedBase:
             parameter.requires_grad_(parameter.is_floating_point())  # as it came from its files
         self._free = replace(lent, model=base.eval())
         self._observe(Said("base", "the adapter is off, every tensor of the loaded base is as it was"))
+
+
+def _files_key(folder: Path) -> FilesKey:
+    """What the files of a folder are: each run has a private folder of its own, and large files are links to the same ones."""
+    return tuple(
+        (
+            path.relative_to(folder).as_posix(),
+            # a copy of weights is this run's own, and digesting it would take as long as loading it
+            StatKey.of_path(path.resolve()) if path.suffix == ".safetensors" else hash_file(path.resolve()).sha256,
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )
 
 
 def state_digest(model: Any) -> str:

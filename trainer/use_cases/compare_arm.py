@@ -18,7 +18,7 @@ from peft_registry.registry.disk.child_environment import Need, child_environmen
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.pull_base import base_folder
+from peft_registry.registry.use_cases.pull_base import checked_folder
 from peft_registry.schemas.comparison import Latency
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
@@ -202,9 +202,10 @@ def latency_of(registry: Registry, version: Version, config: TrainingFile) -> La
     with run_folder(registry.folder / "runs", f"arm-{registry.nonce()}") as scratch:
         pulled = scratch / "artifact"
         pull_version(registry, version, pulled)
-        folder = base_folder(registry, version_named(registry, config.base), scratch)
-        base, _ = load_base(folder, dtype="fp32", device="cpu")
-        fresh, _ = load_base(folder, dtype="fp32", device="cpu", quantization=config.quantization)
+        checked = checked_folder(registry, version_named(registry, config.base), scratch)
+        base, _ = load_base(checked.folder, dtype="fp32", device="cpu")
+        fresh, _ = load_base(checked.folder, dtype="fp32", device="cpu", quantization=config.quantization)
+        checked.require_unchanged()
         adapted = implementation(config.method).load(fresh, pulled)
         fold = getattr(adapted, "merge_and_unload", None) if row.mergeable and config.quantization is None else None
         why = (

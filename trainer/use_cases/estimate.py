@@ -19,7 +19,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.pull_base import base_folder
+from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
@@ -86,7 +86,10 @@ def estimate_run(
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         plan = plan_training(registry, config_path, overrides, observe=observe)  # refuses what the run would refuse
         loaded, base = plan.loaded, plan.base
-        folder = base_folder(registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(".safetensors"))
+        without_weights = checked_folder(
+            registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
+        )
+        folder = without_weights.folder
         work = _workload(loaded, folder, base_record(registry, base).context_length, observe)
         return _estimate(loaded, _read_config(folder / CONFIG_FILE), work, question, rate=_rate(registry, base, loaded))
 

@@ -94,11 +94,14 @@ def inspect_data(
     """
     tokenizer = None
     if target.base is not None and registry is not None:
-        from peft_registry.registry.use_cases.pull_base import base_folder
+        from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
 
         version = base_named(registry, target.base)
         with tempfile.TemporaryDirectory() as scratch:
-            tokenizer = load_tokenizer(base_folder(registry, version, Path(scratch)))
+            without_weights = checked_folder(
+                registry, version, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
+            )
+            tokenizer = load_tokenizer(without_weights.folder)
     train = _opened(target, target.train, "train", tokenizer, observe)
     part, seen = _inspected(train, target, target.train, tokenizer, show)
     if target.validation is None:

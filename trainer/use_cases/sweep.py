@@ -16,7 +16,7 @@ from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.use_cases.pull_base import base_folder, check_base_folder
+from peft_registry.registry.use_cases.pull_base import checked_folder
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, RunFailed
@@ -89,9 +89,8 @@ def sweep_rates(
     record = base_record(registry, base)
     points: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="registry-sweep-") as scratch:
-        folder = base_folder(registry, base, Path(scratch))
-        check_base_folder(registry, base, folder, record.identity)
-        run = _Sweep(loaded.folder, folder, record)
+        checked = checked_folder(registry, base, Path(scratch))
+        run = _Sweep(loaded.folder, checked.folder, record)
         before = run.loss_of_base(loaded.config)
         for method in methods:
             for rate in rates:
@@ -99,6 +98,7 @@ def sweep_rates(
                 if loaded.config.method == "qlora" != method:
                     words.append("quantization=null")
                 found = run.point(load_training_file(config_path, (*overrides, *words)).config)
+                checked.require_unchanged()
                 point = {"method": method, "learning_rate": rate, "before": round(before, 6), **found}
                 observe(Said("sweep", _sentence(point)))
                 points.append(point)

@@ -407,7 +407,7 @@ class _Run:
             record=self.base.record,
             number=self.base.version.number,
             manifest=self.base.version.manifest_digest,
-            files=tuple(self.base.found.files),
+            files=self.base.files,
             added_at=self.base.version.registered_at,
             parent_records=() if self.start is None else (str(self.start.manifest_digest),),
         )

@@ -33,7 +33,6 @@ from peft_registry.registry.transparency.note import WrongOrigin
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import DestinationTaken, PullRefused, pull_version
-from peft_registry.registry.use_cases.pull_base import check_base_folder
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.statements import PredicateMalformed, append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
@@ -46,7 +45,6 @@ from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import PAYLOAD_TYPE, RegistrationPredicate, statement_about
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
-from peft_registry.trainer.inputs.base import BaseChanged, CheckedBase, file_states
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.builders.records import an_evaluation
 from tests.builders.signing import a_p256_key, an_ed25519_key
@@ -907,26 +905,3 @@ def test_an_adapter_in_a_base_folder_cannot_send_the_loader_to_another_model(
     assert check(registry, pulled, base=tmp_path / "base").exit_code == 6
     with pytest.raises(AdapterInBase):
         add_base(registry, tmp_path / "base", name="redirected", origin=BaseOrigin(format="huggingface", source="x"))
-
-
-@pytest.mark.parametrize("change", ["edited", "added", "removed"])
-def test_a_base_folder_changed_between_check_and_load_is_noticed(
-    registry: Registry, tmp_path: Path, change: str
-) -> None:
-    added = add_a_base(registry, tmp_path / "base")
-    checked = CheckedBase(
-        added.version,
-        added.record,
-        added.folder,
-        check_base_folder(registry, added.version, added.folder, added.record.identity),
-        file_states(added.folder),
-    )
-    checked.require_unchanged()
-    if change == "edited":
-        (added.folder / "config.json").write_text("{}")
-    elif change == "added":
-        (added.folder / "chat_template.jinja").write_text("{{ 1 }}")
-    else:
-        (added.folder / "tokenizer_config.json").unlink()
-    with pytest.raises(BaseChanged):
-        checked.require_unchanged()
