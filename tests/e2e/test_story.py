@@ -246,8 +246,8 @@ def test_a_base_that_changes_while_it_is_read_from_disk_is_not_registered(
     workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
     from peft_registry.registry.homes.home import open_home
+    from peft_registry.registry.use_cases.pull_base import BaseChanged
     from peft_registry.trainer.embedded import embedded_base
-    from peft_registry.trainer.inputs.base import BaseChanged
     from peft_registry.trainer.use_cases.add_base import intake_base
     from peft_registry.trainer.use_cases.train import train_and_register
 
