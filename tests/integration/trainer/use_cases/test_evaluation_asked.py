@@ -19,7 +19,8 @@ from peft_registry.registry.records.plans import logged_plans
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import PrivateKey
-from peft_registry.registry.signing.trust import KeyLacksRole, TrustThresholdNotMet, sign_trust
+from peft_registry.registry.signing.trust import KeyLacksRole, sign_trust
+from peft_registry.registry.signing.trust_chain import TrustThresholdNotMet
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
@@ -28,7 +29,9 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.policy import CHECKPOINT_TYPE, OMS_PREDICATE_TYPE, TrustPolicy
 from peft_registry.schemas.progress import Said
+from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.retention import RetainedTwice
 from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
@@ -362,16 +365,18 @@ def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_
     assert "extra.plan.statement" in caught.value.what and caught.value.exit_code == 6
 
 
+def in_form_1(trust: TrustPolicy, *, without: str, version: int) -> TrustPolicy:
+    """The policy as the first release wrote it, when there was no statement of one kind."""
+    kinds = tuple(PREDICATE_TYPES[kind] for kind in ROLE_KINDS["trainer"] if kind != without)
+    types = {"trainer": (OMS_PREDICATE_TYPE, *kinds), "log": (CHECKPOINT_TYPE,)}
+    keys = tuple(key.revised(predicate_types=types.get(key.role, ())) for key in trust.keys)
+    return trust.revised(schema_version="1", keys=keys, version=version)
+
+
 def test_a_key_that_may_not_sign_a_plan_signs_none_until_the_root_says_so(home, policy, capsys):
     """A trust file from before there were plans: verify would call such a statement broken for ever."""
-    keys = tuple(
-        key.model_copy(
-            update={"predicate_types": tuple(one for one in key.predicate_types if "evaluation-plan" not in one)}
-        )
-        for key in home.trust.keys
-    )
     before = plans_and_evaluations(home, "tiny")
-    old = home.trust.model_copy(update={"keys": keys, "version": home.trust.version + 1})
+    old = in_form_1(home.trust, without="evaluation-plan", version=home.trust.version + 1)
     (home.folder / "trust.json").write_bytes(sign_trust(old, [home.private_key("root")]))
     asked = EvaluationRequest(suites=("house",), policy=policy)
     registry = open_home(home.folder)
@@ -386,9 +391,8 @@ def test_a_key_that_may_not_sign_a_plan_signs_none_until_the_root_says_so(home, 
     assert "nothing was changed" in capsys.readouterr().out
     registry = open_home(home.folder)
     updated = registry.trust
-    assert updated.model_copy(update={"keys": (), "version": 0, "issued_at": ""}) == old.model_copy(
-        update={"keys": (), "version": 0, "issued_at": ""}
-    )
+    same = {"schema_version": "", "keys": (), "version": 0, "issued_at": "", "previous": None}
+    assert updated.model_copy(update=same) == old.model_copy(update=same)
     evaluate_references(registry, ["tiny"], asked)
     assert verify_version(registry, version_named(registry, "tiny")).exit_code == 0
     registry.close()
@@ -402,12 +406,9 @@ def test_one_root_of_two_does_not_change_trust_alone(home):
     )
     trust = home.folder / "trust.json"
     kept = trust.read_bytes()
-    keys = tuple(
-        key.model_copy(update={"predicate_types": key.predicate_types[:-1]}) if key.role == "trainer" else key
-        for key in home.trust.keys
-    )
-    both = home.trust.model_copy(
-        update={"keys": (*keys, second), "roots": (root.key_id, second.key_id), "threshold": 2, "version": 50}
+    keys = in_form_1(home.trust, without="alias", version=50).keys
+    both = in_form_1(home.trust, without="alias", version=50).model_copy(
+        update={"keys": (*keys, second), "roots": (root.key_id, second.key_id), "threshold": 2}
     )
     accepted = home.folder / "trust-accepted"
     before = accepted.read_bytes()
