@@ -153,6 +153,16 @@ class Registry:
     @cached_property
     def trust_chain(self) -> TrustChain:
         """The versions of the home's own trust file, checked. The newest may have expired: whoever renews it reads it so."""
+        return self._read_trust_chain()
+
+    def read_trust(self, *, at: str) -> TrustPolicy:
+        """The home's own trust file as it lies there now, not expired at a time, RFC 3339.
+
+        What is about to be signed asks for it anew: a training takes days, and a key may be revoked meanwhile.
+        """
+        return current_policy(self._read_trust_chain(), now=at)
+
+    def _read_trust_chain(self) -> TrustChain:
         data = _read(self.folder / "trust.json")
         accepted_file = self.folder / "trust-accepted"
         accepted = _number(accepted_file) if accepted_file.exists() else None

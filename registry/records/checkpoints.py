@@ -7,6 +7,7 @@ end. Publishing is idempotent and repairs what a kill left over.
 """
 
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
@@ -22,7 +23,7 @@ from peft_registry.schemas.document import Document
 from peft_registry.schemas.errors import NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogSnapshot
-from peft_registry.schemas.policy import CHECKPOINT_TYPE
+from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
@@ -189,6 +190,11 @@ class _Changes:
         self._changed: dict[bytes, Document] = {}
         self._said: dict[Digest, list[snapshot.Said]] = {}
 
+    @cached_property
+    def _trust(self) -> TrustPolicy:
+        """Whom the home trusts now; it may have changed since the home was opened."""
+        return self._registry.read_trust(at=self._registry.clock())
+
     def follow(self, index: int) -> None:
         """Check one entry and note what it changes.
 
@@ -205,7 +211,7 @@ class _Changes:
                 raise EntryRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
             if leaf.at > self._latest:
                 raise EntryRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
-            require_sayable(self._registry, self._tx, index, leaf)
+            require_sayable(self._trust, self._tx, index, leaf)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
         if leaf.kind == "registration":

@@ -1,11 +1,13 @@
-"""One entry of the log with the statement that it points to, and whether that statement may stand there."""
+"""One entry of the log with the statement that it points to, and whether that statement may stand there.
+
+Who signs asks first (`require_may_say`); the holder of the log key asks again of what is there, before a checkpoint covers it.
+"""
 
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
@@ -64,17 +66,16 @@ def read_statement(envelope: bytes, index: int, leaf: LogEvent) -> EntryStatemen
     return EntryStatement(parsed, statement)
 
 
-def require_sayable(registry: Registry, tx: catalog.Transaction, index: int, leaf: LogEvent) -> None:
+def require_sayable(trust: TrustPolicy, tx: catalog.Transaction, index: int, leaf: LogEvent) -> None:
     """Raise unless a key whose role may say it signed the statement of an entry, at the time that the log gives it."""
     stored = catalog.statement(tx, leaf.statement)
     if stored is None:
         raise EntryRejected(index, f"its statement {leaf.statement} is not in the database")
-    trust = registry.trust
-    require_signed_entry(stored.envelope, index, leaf, trust=trust, keys=public_keys(trust), now=registry.clock())
+    require_signed_entry(stored.envelope, index, leaf, trust=trust, keys=public_keys(trust))
 
 
 def require_signed_entry(
-    envelope: bytes, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...], now: str
+    envelope: bytes, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
 ) -> None:
     """Raise unless the key that the leaf names signed the envelope, and its role covers what is said.
 
@@ -82,16 +83,23 @@ def require_signed_entry(
         BadSignature, WrongSigner, RevokedKey, KeyLacksRole: it must not be relied on.
         UnknownKey, UnlistedKey, ExpiredKey: it could not be checked.
     """
-    require_signed(read_statement(envelope, index, leaf), index, leaf, trust=trust, keys=keys, now=now)
+    require_signed(read_statement(envelope, index, leaf), index, leaf, trust=trust, keys=keys)
 
 
 def require_signed(
-    said: EntryStatement, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...], now: str
+    said: EntryStatement, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
 ) -> None:
     """As `require_signed_entry`, for a statement that was read before."""
     named = tuple(key for key in keys if key.key_id == leaf.key)
     signer = dsse.verify(said.envelope, named or keys, expected_key_id=leaf.key, what=f"the statement of entry {index}")
-    status = key_status(
-        trust, signer.key_id, predicate_type=said.statement.predicate_type, signed_at_proven=leaf.at, now=now
-    )
-    require_ok(status)
+    require_may_say(trust, signer.key_id, said.statement.predicate_type, at=leaf.at)
+
+
+def require_may_say(trust: TrustPolicy, key_id: str, predicate_type: str, *, at: str) -> None:
+    """Raise unless the role of a key covers a statement of this type in an entry of this time.
+
+    Raises:
+        RevokedKey, KeyLacksRole: it must not be relied on.
+        UnlistedKey, ExpiredKey: it could not be checked.
+    """
+    require_ok(key_status(trust, key_id, predicate_type=predicate_type, signed_at_proven=at, now=at))

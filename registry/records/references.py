@@ -125,7 +125,7 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
         if newest is None:
             version = catalog.resolve(tx, reference)
         else:
-            version = _logged_version(registry, tx, newest, reference, trust or registry.trust)
+            version = _logged_version(tx, newest, reference, trust or registry.trust)
     if newest is None and reference.alias is not None:
         require_signed_alias(registry, version, reference.alias, trust=trust)
     return version
@@ -150,13 +150,11 @@ def versions_of_artifact(registry: Registry, manifest: Digest) -> tuple[Version,
     return versions
 
 
-def _logged_version(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
-) -> Version:
+def _logged_version(tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy) -> Version:
     """The version that the snapshot gives for a reference."""
     name = reference.name or ""
     if reference.alias is not None:
-        return _aliased_version(registry, tx, newest, reference, trust)
+        return _aliased_version(tx, newest, reference, trust)
     if reference.digest is None and reference.number is None:
         count = newest_number(tx, newest, name)
         if count is not None:
@@ -179,9 +177,7 @@ def _numbered_version(tx: catalog.Transaction, newest: Snapshot, name: str, numb
     return version
 
 
-def _aliased_version(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
-) -> Version:
+def _aliased_version(tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy) -> Version:
     """The version that an alias points to by its last logged move, signed by somebody whom `trust` lets say so."""
     name, alias = reference.name or "", reference.alias or ""
     target = alias_target(tx, newest, name, alias)
@@ -203,9 +199,7 @@ def _aliased_version(
         raise AliasUnsigned(name, alias, "the statement that moved it is not in the database")
     try:
         _require_says(said, version, alias)
-        require_signed_entry(
-            said.envelope, target.entry, leaf, trust=trust, keys=public_keys(trust), now=registry.clock()
-        )
+        require_signed_entry(said.envelope, target.entry, leaf, trust=trust, keys=public_keys(trust))
     except KnownError as error:
         raise AliasUnsigned(name, alias, f"{error}") from error
     return version

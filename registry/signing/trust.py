@@ -65,9 +65,9 @@ class TrustExpired(NotChecked):
 
 class RevokedKey(IntegrityBroken):
     reference = "revoked-key"
-    what = "the signature was made with the revoked key {key_id:.16}…"
+    what = "the key {key_id:.16}… is revoked"
     why = "{reason}"
-    fix = "do not rely on it; ask the signer to sign again with a valid key"
+    fix = "do not rely on what it signed; have it signed with a valid key"
 
     key_id: str
     reason: str
@@ -75,14 +75,15 @@ class RevokedKey(IntegrityBroken):
 
 class UnlistedKey(UnknownKey):
     reference = "unlisted-key"
-    why = "the trust file does not list the key {key_id:.16}…"
+    what = "the key {key_id:.16}… speaks for nobody whom you trust"
+    why = "the trust file does not list it"
 
 
 class ExpiredKey(NotChecked):
     reference = "expired-key"
     what = "the key {key_id:.16}… is not valid at this time"
     why = "{reason}"
-    fix = "show with a log proof that it signed while it was valid, or have it signed again"
+    fix = "show with a log proof that it signed while it was valid, or have it signed with a valid key"
 
     key_id: str
     reason: str

@@ -200,7 +200,7 @@ class _Replay:
         if trust is None:
             return
         try:
-            require_signed(said, row.index, event, trust=trust, keys=keys, now=self.registry.clock())
+            require_signed(said, row.index, event, trust=trust, keys=keys)
         except NotChecked as error:
             self.unchecked.append(f"{place}: {error.what}: {error.why}")
         except KnownError as error:

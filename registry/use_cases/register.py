@@ -2,7 +2,7 @@
 
 Order (each step keyed by digest, so that it may be repeated): lease → bytes durable → manifest → signature → statements →
 one transaction {log events, tree nodes, rows, outbox row} → checkpoint, proof and remembered copy. A kill between any two
-leaves garbage, never a lie; the same command completes it.
+leaves garbage, never a lie; the same command completes it. Before the lease and again in the transaction: may the key say this.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
-from peft_registry.registry.use_cases.statements import SignedStatement, entry_time, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import SignedStatement, record_statement, sayable_at, sign_statement
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.schemas.statement import RegistrationPredicate, StatementKind
+from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, StatementKind
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
 
@@ -86,6 +87,8 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         NameOfAnotherKind: the name is for bases and this is none, or the other way round.
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
+        TrustExpired, TrustRolledBack, RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: the trainer key may not say this now;
+            nothing was signed or stored.
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
     registry.require_writable()
@@ -96,6 +99,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
+    _require_sayable(registry, artifact, digest)
     holder = registry.nonce()
     existing = _lease(registry, artifact, digest, holder)
     if existing is not None:
@@ -147,6 +151,19 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
         if identity.kind.value != "merge" or identity.result_manifest.value != str(digest):
             raise ModificationRecordWrong("the record is not about this merge: its kind or its manifest is another")
+
+
+def _signed_types(artifact: NewArtifact) -> tuple[str, ...]:
+    """The types of all that is signed for an artifact: the listing of its files, and its statements."""
+    said = dict.fromkeys(statement.kind for statement in artifact.statements)
+    return (oms.PREDICATE_TYPE, *(PREDICATE_TYPES[kind] for kind in (*said, "registration")))
+
+
+def _require_sayable(registry: Registry, artifact: NewArtifact, digest: Digest) -> None:
+    """Raise unless the trainer key may sign all of it; for what is registered already nothing is signed."""
+    with registry.database.read() as tx:
+        if catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest) is None:
+            sayable_at(registry, tx, registry.trainer_key.public.key_id, _signed_types(artifact))
 
 
 def _lease(registry: Registry, artifact: NewArtifact, digest: Digest, holder: str) -> Version | None:
@@ -206,7 +223,9 @@ def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_
         if existing is not None:
             return existing
         signed = _Signed(digest, manifest_size, Digest.of(signature), (*said, registration))
-        return _write_rows(tx, artifact, signed, now=entry_time(registry, tx))
+        # again: it may have taken hours to store the files
+        now = sayable_at(registry, tx, signer.public.key_id, _signed_types(artifact))
+        return _write_rows(tx, artifact, signed, now=now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """`append_statement`: the one way in which something is said about an artifact that is registered already.
 
-Together with `register_version` it is all that writes. Both sign the statement, append its event to the log and enqueue
-the mirror in one transaction.
+Together with `register_version` and `set_alias` it is all that writes. Each asks first whether the key may say it, then signs,
+appends the event to the log and enqueues the mirror in one transaction. The log forgets nothing: a statement that its signer
+may not make would leave its artifact broken for ever.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,8 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
@@ -77,6 +81,23 @@ def entry_time(registry: Registry, tx: Transaction) -> str:
     return now if size == 0 else max(now, read_leaf(store.get_leaf(size - 1)).at)
 
 
+def sayable_at(registry: Registry, tx: Transaction, key_id: str, predicate_types: Iterable[str]) -> str:
+    """The time of the next entry, RFC 3339, once a key may make statements of these types in it.
+
+    Asked before anything is signed, and again in the transaction that records it. The trust file is read anew, and judged at the
+    time of the entry: a clock that was set back makes nothing valid that the log has seen expire.
+
+    Raises:
+        TrustExpired, TrustRolledBack: the trust file decides nothing any more.
+        RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: whoever reads it would not rely on this signer.
+    """
+    at = entry_time(registry, tx)
+    trust = registry.read_trust(at=at)
+    for predicate_type in predicate_types:
+        require_may_say(trust, key_id, predicate_type, at=at)
+    return at
+
+
 def record_statement(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
     """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
     event = LogEvent(kind=signed.kind, subject=subject, statement=signed.digest, key=signed.key_id, at=at)
@@ -106,15 +127,22 @@ def append_statement(
 ) -> SignedStatement:
     """Sign and record a statement about a registered artifact. The same payload twice is recorded once.
 
-    `evidence` are bytes that the statement binds by digest, such as an item table: durable before the statement is.
+    `evidence` are bytes that the statement binds by digest, such as an item table: durable before the statement is. Whatever is
+    raised but by a full disk or a lost database, nothing was signed or stored.
 
     Raises:
         PredicateMalformed: the predicate is not what its kind says.
         NotFound: no artifact with this manifest digest is registered.
+        VersionsDiffer, PathRejected, LogForked, LogTruncated: a row says that it is, and the log does not.
         HomeReadOnly: this home cannot be written.
+        KnownError: as `sayable_at`.
     """
     registry.require_writable()
     _require_form(kind, predicate)
+    types = (PREDICATE_TYPES[kind],)
+    with registry.database.read() as tx:
+        sayable_at(registry, tx, signer.public.key_id, types)
+    version_named(registry, str(subject))
     signed = sign_statement(subject, kind, predicate, signer)
     for data in evidence:
         registry.store.put_bytes(data)  # young objects are no garbage, so no lease is needed for this long
@@ -123,7 +151,7 @@ def append_statement(
             version = catalog.require_artifact(tx, manifest_digest=subject)
             for data in evidence:
                 catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
-            record_statement(tx, subject, signed, at=entry_time(registry, tx))
+            record_statement(tx, subject, signed, at=sayable_at(registry, tx, signed.key_id, types))
             catalog.enqueue(
                 tx, kind="statement", subject=subject, version_label=version, payload={"statement": str(signed.digest)}
             )
