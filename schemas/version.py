@@ -58,6 +58,19 @@ class VerifyOutcome(Frozen):
     def exit_code(self) -> int:
         return EXIT_CODES[self.verdict]
 
+    @property
+    def failed_text(self) -> str:
+        """Every check that failed and each thing that it names, for the sentence of an error."""
+        failed = (check for check in self.checks if check.status == "failed")
+        return "; ".join(
+            f"{check.step}: {check.text}" + "".join(f" ({line})" for line in check.detail) for check in failed
+        )
+
+    @property
+    def unchecked_text(self) -> str:
+        """Every check that could not be made, for the sentence of an error."""
+        return "; ".join(f"{check.step}: {check.text}" for check in self.checks if check.status == "unchecked")
+
 
 class NodeOutcome(Frozen):
     """How one artifact of a lineage verified. `checks` are those with something to say, `sources` what it was made from.

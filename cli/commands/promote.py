@@ -20,7 +20,7 @@ def promote(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Point an alias at a version. The move is signed and logged."""
+    """Point an alias at a version that verifies. The move is signed and logged."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.promote import set_alias

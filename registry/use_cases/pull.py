@@ -27,31 +27,19 @@ class DestinationTaken(Taken):
 class PullRefused(IntegrityBroken):
     reference = "pull-refused"
     what = "{outcome.subject} does not verify, so nothing was written"
-    why = "{failed_checks}"
+    why = "{outcome.failed_text}"
     fix = "run `registry verify` on it, and restore the store from a backup"
 
     outcome: VerifyOutcome
-
-    @property
-    def failed_checks(self) -> str:
-        failed = (check for check in self.outcome.checks if check.status == "failed")
-        return "; ".join(
-            f"{check.step}: {check.text}" + "".join(f" ({line})" for line in check.detail) for check in failed
-        )
 
 
 class PullUnverified(NotChecked):
     reference = "pull-unverified"
     what = "{outcome.subject} could not be verified, so nothing was written"
-    why = "{open_checks}"
+    why = "{outcome.unchecked_text}"
     fix = "give --trust FILE, or wait until the log key's holder has signed a checkpoint"
 
     outcome: VerifyOutcome
-
-    @property
-    def open_checks(self) -> str:
-        unchecked = (check for check in self.outcome.checks if check.status == "unchecked")
-        return "; ".join(f"{check.step}: {check.text}" for check in unchecked)
 
 
 def pull_version(

@@ -111,9 +111,13 @@ def verify_version(
     trust_problem: KnownError | None = None,
     base: Path | None = None,
     require: Requirements = Requirements(),
+    look_for_base: bool = True,
 ) -> VerifyOutcome:
-    """Verify a registered version from the store's bytes. Without `trust` the home's own trust file speaks."""
-    with _run(registry, _authority(registry, trust, trust_problem), require) as run:
+    """Verify a registered version from the store's bytes. Without `trust` the home's own trust file speaks.
+
+    The bytes of bases are hashed where the home remembers that they lie, unless not `look_for_base`.
+    """
+    with _run(registry, _authority(registry, trust, trust_problem), require, look_for_base=look_for_base) as run:
         return run.check_version(version, base=base, verify_parent=run.verify_parent).outcome
 
 
@@ -154,11 +158,13 @@ def verify_folder_lineage(
 
 
 @contextmanager
-def _run(registry: Registry | None, authority: Authority, require: Requirements) -> "Iterator[_Run]":
+def _run(
+    registry: Registry | None, authority: Authority, require: Requirements, *, look_for_base: bool = True
+) -> "Iterator[_Run]":
     digests = RunDigests()
     try:
         with tempfile.TemporaryDirectory(prefix="registry-verify-") as scratch:
-            yield _Run(registry, authority, require, digests, _remembering(digests), Path(scratch))
+            yield _Run(registry, authority, require, digests, _remembering(digests), Path(scratch), look_for_base)
     finally:
         digests.close()
 
@@ -183,6 +189,7 @@ class _Run:
     digests: RunDigests
     identify_base: BaseReader
     scratch: Path
+    look_for_base: bool  # of a registered version: hash its base where the registry says that it lies
 
     def context(
         self,
@@ -220,7 +227,9 @@ class _Run:
         """How a version verifies from the store's bytes; its parents are verified if the caller says how."""
         assert self.registry is not None, "only a registry has versions"
         try:
-            context = self.context(base=base, version=version, verify_parent=verify_parent)
+            context = self.context(
+                base=base, look_for_base=self.look_for_base, version=version, verify_parent=verify_parent
+            )
             presented = present_version(self.registry, version, self.scratch)
         except (IntegrityBroken, NotChecked) as error:
             return _unreadable(version.label, error)

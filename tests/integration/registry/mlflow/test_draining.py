@@ -66,6 +66,7 @@ def test_draining_verifies_nothing_and_renders_a_page_once_for_what_is_new_about
 
     # the page lists the signed statements: one more is one more page
     set_alias(registry, version, "retired")
+    verified.calls = 0  # moving an alias verifies the version; copying what was moved does not
     assert sync_mirror(registry).clean
     assert (verified.calls, rendered.calls) == (0, 2)
 

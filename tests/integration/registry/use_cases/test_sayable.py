@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -10,7 +11,6 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import VersionsDiffer
-from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.trust import (
     ExpiredKey,
     KeyLacksRole,
@@ -20,21 +20,22 @@ from peft_registry.registry.signing.trust import (
     UnlistedKey,
     sign_trust,
 )
+from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.errors import KnownError, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy
+from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, register_adapter
-from tests.builders.signing import a_p256_key
+from tests.builders.signing import a_p256_key, one_more
 from tests.contracts.databases import postgres
 
 __all__ = ["postgres"]  # a fixture
 
 RESULT = {"result": "PASSED", "configuration": []}
-EARLIER = "2026-01-01T00:00:00Z"
 LATER = "2026-11-25T12:00:00Z"
 
 
@@ -50,7 +51,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def registry(made: MadeHome, tmp_path: Path) -> Iterator[Registry]:
     """Opened; what a test writes into its trust file comes later, as in a training that takes days."""
-    registry = made.copy(tmp_path / "home").opened()
+    registry = made.copy(tmp_path / "home").opened(now=LATER)
     assert registry.trust.version == 1
     yield registry
     registry.close()
@@ -62,32 +63,31 @@ def trainer_of(trust: TrustPolicy) -> TrustedKey:
 
 def issue(registry: Registry, **changes: object) -> None:
     """The next version of the home's trust file, signed by its root."""
-    current = registry.trust
-    issued = TrustPolicy.model_validate(current.model_dump() | {"version": current.version + 1} | changes)
-    (registry.folder / "trust.json").write_bytes(sign_trust(issued, [registry.private_key("root")]))
+    chain = one_more(registry.trust_chain, registry.private_key("root"), **changes)
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
 
 
 def with_trainer(registry: Registry, **changes: object) -> None:
     trainer = trainer_of(registry.trust)
-    changed = TrustedKey.model_validate(trainer.model_dump() | changes)
+    changed = trainer.revised(**changes)
     issue(registry, keys=tuple(changed if key == trainer else key for key in registry.trust.keys))
 
 
-def take_every_role(registry: Registry) -> None:
-    with_trainer(registry, predicate_types=())
+def give_another_role(registry: Registry) -> None:
+    with_trainer(registry, role="officer")
 
 
-def revoke(registry: Registry, reason: str = "retired") -> None:
+def revoke(registry: Registry, kind: Literal["routine", "compromise"] = "routine") -> None:
     key_id = trainer_of(registry.trust).key_id
-    issue(registry, revocations=(Revocation(key_id=key_id, revoked_at=NOW, reason=reason),))
+    issue(registry, revocations=(Revocation(key_id=key_id, revoked_at=NOW, reason="a test", kind=kind),))
 
 
 def revoke_after_a_compromise(registry: Registry) -> None:
-    revoke(registry, "compromised")
+    revoke(registry, "compromise")
 
 
 def let_the_key_expire(registry: Registry) -> None:
-    with_trainer(registry, valid_from=EARLIER, valid_until=NOW)
+    with_trainer(registry, valid_until=LATER)
 
 
 def leave_the_key_out(registry: Registry) -> None:
@@ -95,7 +95,7 @@ def leave_the_key_out(registry: Registry) -> None:
 
 
 def let_the_file_expire(registry: Registry) -> None:
-    issue(registry, issued_at=EARLIER, expires_at=NOW)
+    issue(registry, expires_at=LATER)
 
 
 def roll_the_file_back(registry: Registry) -> None:
@@ -103,7 +103,7 @@ def roll_the_file_back(registry: Registry) -> None:
 
 
 STATES: dict[Callable[[Registry], None], tuple[type[KnownError], int]] = {
-    take_every_role: (KeyLacksRole, 6),
+    give_another_role: (KeyLacksRole, 6),
     revoke: (RevokedKey, 6),
     revoke_after_a_compromise: (RevokedKey, 6),
     let_the_key_expire: (ExpiredKey, 5),
@@ -163,15 +163,18 @@ def test_a_key_that_may_sign_no_listing_registers_nothing(registry: Registry, tm
     """The signature over the files is a statement too."""
     add_a_base(registry, tmp_path / "base")
     before = contents(registry)
-    types = tuple(kind for kind in trainer_of(registry.trust).predicate_types if kind != oms.PREDICATE_TYPE)
-    with_trainer(registry, predicate_types=types)
+    trust = registry.trust
+    types = tuple(PREDICATE_TYPES[kind] for kind in ROLE_KINDS["trainer"])  # in form 1 each key lists what it may sign
+    keys = tuple(key.revised(predicate_types=types if key.role == "trainer" else ()) for key in trust.keys)
+    policy = trust.revised(schema_version="1", version=trust.version + 1, keys=keys)
+    (registry.folder / "trust.json").write_bytes(sign_trust(policy, [registry.private_key("root")]))
     with pytest.raises(KeyLacksRole):
         register(registry, tmp_path)
     assert contents(registry) == before
 
 
 def test_what_is_registered_already_needs_no_key(registry: Registry, tmp_path: Path) -> None:
-    take_every_role(registry)
+    give_another_role(registry)
     assert add_a_base(registry, tmp_path / "base").version.label == "tiny:1"
     assert register_adapter(registry, tmp_path).label == "helper:1"
 
@@ -261,7 +264,7 @@ def test_the_holder_of_the_log_key_decides_alike(registry: Registry, monkeypatch
     from peft_registry.registry.use_cases import statements
 
     monkeypatch.setattr(statements, "sayable_at", lambda registry, *_: registry.clock())
-    take_every_role(registry)
+    give_another_role(registry)
     with registry.database.read() as tx:
         covered = catalog.latest_checkpoint(tx)
     with pytest.raises(KeyLacksRole):
