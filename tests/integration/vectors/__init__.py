@@ -1,0 +1,1 @@
+"""Test vectors that others published, counted."""
