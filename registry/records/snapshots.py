@@ -89,13 +89,13 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot | N
         LogTruncated, LogForked: the log is not the one of its newest checkpoint.
         MalformedNote, WrongOrigin, BadSignature, UnknownKey: the checkpoint is not ours.
     """
-    text = catalog.latest_checkpoint(tx)
+    store = SqlLogStore(tx)
+    text = _newest_checkpoint(registry, tx, entries=store.size())
     if text is None:
         return None
     checkpoint = note.verify_checkpoint(text, origin=registry.origin, keys=registry.log_keys)
     if checkpoint.size == 0:
         return None
-    store = SqlLogStore(tx)
     store.read_frontier(checkpoint.size)
     log.check_prefix(store, size=checkpoint.size, root=checkpoint.root)
     data = store.get_leaf(checkpoint.size - 1)
@@ -107,6 +107,19 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot | N
     if leaf.size != checkpoint.size - 1:
         raise SnapshotMalformed(f"it is entry {checkpoint.size - 1} and speaks of {leaf.size} entries")
     return Snapshot(leaf, text)
+
+
+def _newest_checkpoint(registry: Registry, tx: catalog.Transaction, *, entries: int) -> str | None:
+    """The text of the checkpoint that covers most of these entries, of those in the database and the one beside it.
+
+    Whoever can write the database can remove its newest checkpoints, or record an older one as the largest: every alias
+    would then point where it did at that time.
+    """
+    kept = (catalog.latest_checkpoint(tx), registry.remembered_checkpoint())
+    sizes = {text: note.read_unverified(text)[1] for text in kept if text is not None}
+    # one beyond the entries was signed after this transaction began; that the log continues it was checked when it was opened
+    within = {text: size for text, size in sizes.items() if size <= entries or text == kept[0]}
+    return max(within, key=lambda text: within[text], default=None)
 
 
 def read_leaf(data: bytes) -> Leaf:

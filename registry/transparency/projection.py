@@ -53,6 +53,7 @@ class LoggedMove:
     manifest: Digest | None
     statement: Digest
     index: int
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +170,4 @@ class Projection:
         if self.number_of(move.name, event.subject) is None:
             raise EntryRejected(index, f"no version of {move.name} has the manifest {event.subject}")
         target = None if move.removed else event.subject
-        self.moves.append(LoggedMove(move.name, move.alias, target, event.statement, index))
+        self.moves.append(LoggedMove(move.name, move.alias, target, event.statement, index, event.at))

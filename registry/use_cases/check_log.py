@@ -29,6 +29,7 @@ from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.schemas.statement import PREDICATE_TYPES
 
 if TYPE_CHECKING:
     from peft_registry.registry.database.catalog import EntryRow, StatementColumns
@@ -78,7 +79,8 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         observe: hears of progress.
     """
     with registry.database.read() as tx:
-        kept = [("the database", text) for _, text in catalog.every_checkpoint(tx)]
+        recorded = catalog.every_checkpoint(tx)
+        kept = [("the database", text) for _, text in recorded]
         kept += [(f"checkpoints/{name}", text) for name, text in registry.remembered_checkpoints()]
         kept += [("the checkpoint that was given", text) for text in against]
         replay = _Replay(registry, sizes=_sizes_of(text for _, text in kept))
@@ -86,6 +88,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         replay.compare_nodes(tx)
         replay.compare_snapshot(tx)
         replay.compare_projection(tx)
+        replay.compare_sizes(recorded)
     covered = replay.compare_checkpoints(kept)
     return LogReport(
         origin=registry.origin,
@@ -303,6 +306,7 @@ class _Replay:
 
     def _compare_moves(self, tx: catalog.Transaction) -> None:
         logged = {move.statement: move for move in self.projection.moves}
+        newest = -1
         for row in catalog.every_move(tx):
             place = f"{row.name}@{row.alias}"
             move = logged.pop(row.statement_digest, None)
@@ -312,6 +316,11 @@ class _Replay:
             number = None if move.manifest is None else self.projection.number_of(move.name, move.manifest)
             if (move.name, move.alias, number) != (row.name, row.alias, row.number):
                 self.contradict(place, f"entry {move.index} moves {move.name}@{move.alias} to {number}")
+            if move.at != row.at:
+                self.contradict(place, f"entry {move.index} moves it at {move.at}, recorded is {row.at}")
+            if move.index < newest:
+                self.contradict(place, f"entry {move.index} moves it, recorded is a later move before")
+            newest = max(newest, move.index)
         for move in logged.values():
             self.contradict(f"{move.name}@{move.alias}", f"entry {move.index} moves it, and no such move is recorded")
         numbers = {
@@ -325,6 +334,16 @@ class _Replay:
                 self.contradict(f"{name}@{alias}", f"it points to {number}, the log says {logged_number or 'nothing'}")
         for (name, alias), number in numbers.items():
             self.contradict(f"{name}@{alias}", f"the log points it to {number}, the catalogue has no such alias")
+
+    def compare_sizes(self, recorded: Iterable[tuple[int, str]]) -> None:
+        """Each checkpoint in the database is recorded under its own size: by that the newest is found."""
+        for size, text in recorded:
+            try:
+                signed = note.read_unverified(text)[1]
+            except IntegrityBroken:
+                continue  # reported when the checkpoint itself is compared
+            if size != signed:
+                self.contradict("the database, checkpoints", f"one of size {signed} is recorded as of size {size}")
 
     def compare_checkpoints(self, kept: Iterable[tuple[str, str]]) -> int:
         """Every checkpoint is a signed prefix of this log; returns how many entries the largest one covers."""
@@ -368,6 +387,7 @@ def _columns_of(event: LogEvent) -> dict[str, object]:
         "digest": event.statement,
         "subject": event.subject,
         "kind": event.kind,
+        "predicate_type": PREDICATE_TYPES[event.kind],
         "key_id": event.key,
         "appended_at": event.at,
     }
@@ -378,6 +398,7 @@ def _columns_by_name(columns: "StatementColumns") -> dict[str, object]:
         "digest": columns.digest,
         "subject": columns.subject,
         "kind": columns.kind,
+        "predicate_type": columns.predicate_type,
         "key_id": columns.key_id,
         "appended_at": columns.appended_at,
     }

@@ -36,6 +36,7 @@ from peft_registry.registry.verification.findings import (
 from peft_registry.registry.verification.presented import Presented, present_folder, present_version
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Check, LineageOutcome, Verdict, VerifyOutcome, Version
@@ -137,7 +138,8 @@ def verify_lineage(
     file speaks; `base` is where the version's own base lies.
     """
     with _run(registry, _authority(registry, trust, trust_problem), require) as run:
-        return walk(run.check_version(version, base=base), run.check_artifact, observe=observe)
+        focus = run.check_version(version, base=base)
+        return walk(focus, run.check_artifact, digest=version.manifest_digest, observe=observe)
 
 
 def verify_folder_lineage(
@@ -154,7 +156,7 @@ def verify_folder_lineage(
     """The same of a pulled folder: what it was made from is verified as far as it is registered in `registry`."""
     with _run(registry, Authority(trust, now, trust_problem), require) as run:
         focus = run.check_folder(folder, run.context(base=base), base=base)
-        return walk(focus, run.check_artifact, observe=observe)
+        return walk(focus, run.check_artifact, digest=focus.outcome.manifest_digest, observe=observe)
 
 
 @contextmanager
@@ -232,8 +234,17 @@ class _Run:
             )
             presented = present_version(self.registry, version, self.scratch)
         except (IntegrityBroken, NotChecked) as error:
-            return _unreadable(version.label, error)
+            # what it was made from is in its manifest, whatever else of it cannot be read
+            return _unreadable(version.label, error, manifest=self._stored_manifest(version.manifest_digest))
         return _checked(presented, context, _with_base(self.require, base))
+
+    def _stored_manifest(self, digest: Digest) -> Manifest | None:
+        """The manifest with that digest; None where the store lost or changed it."""
+        assert self.registry is not None, "only a registry has a store"
+        try:
+            return read_manifest(self.registry.store.read_bytes(digest))
+        except (IntegrityBroken, NotChecked):
+            return None
 
     def check_artifact(self, digest: Digest) -> CheckedArtifact:
         """How the artifact with this manifest digest verifies, the worst of its names here; recorded where it has none."""
@@ -316,13 +327,13 @@ def _bytes_elsewhere(registry: Registry, version: Version) -> bool:
     return by_reference and (folder is None or not folder.exists())
 
 
-def _unreadable(label: str, error: KnownError) -> CheckedArtifact:
+def _unreadable(label: str, error: KnownError, *, manifest: Manifest | None = None) -> CheckedArtifact:
     first_step, *later = CHECKLIST
     first = stopped_at(first_step, error)
     verdict: Verdict = "broken" if first.status == "failed" else "unverified"
     rest = (not_reached(step) for step in later)
     outcome = VerifyOutcome(subject=label, manifest_digest=None, verdict=verdict, checks=(first, *rest))
-    return CheckedArtifact(outcome, None, verdict)
+    return CheckedArtifact(outcome, manifest, verdict)
 
 
 def _not_here(digest: Digest) -> CheckedArtifact:

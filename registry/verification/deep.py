@@ -17,7 +17,7 @@ from peft_registry.schemas.version import LineageOutcome, NodeOutcome, NodeVerdi
 
 @dataclass(frozen=True, slots=True)
 class CheckedArtifact:
-    """How one artifact verified, and its manifest; None where that could not be read, and where nobody registered it here."""
+    """How one artifact verified, and its manifest; None where it could not be read, and where nobody registered it here."""
 
     outcome: VerifyOutcome
     manifest: Manifest | None
@@ -28,29 +28,32 @@ CheckArtifact = Callable[[Digest], CheckedArtifact]
 """Verifies the artifact with a manifest digest."""
 
 
-def walk(focus: CheckedArtifact, check: CheckArtifact, *, observe: Observe = ignore) -> LineageOutcome:
+def walk(
+    focus: CheckedArtifact, check: CheckArtifact, *, digest: Digest | None, observe: Observe = ignore
+) -> LineageOutcome:
     """The outcome of every artifact that `focus` was made from, at any distance, sources first and `focus` last.
 
     Args:
         focus: the artifact that was asked about, checked already.
         check: verifies another one.
+        digest: that of the manifest of `focus`; None where it could not be read.
         observe: hears of progress.
     """
     observe(Started("lineage", unit="artifacts"))
-    first = _node(focus, focus.outcome.manifest_digest)
+    first = _node(focus, digest)
     nodes: dict[Digest | None, NodeOutcome] = {first.digest: first}
     waiting = deque(first.sources)
     while waiting:
-        digest = waiting.popleft()
-        if digest in nodes:
+        source = waiting.popleft()
+        if source in nodes:
             continue
-        nodes[digest] = _node(check(digest), digest)
-        waiting.extend(nodes[digest].sources)
+        nodes[source] = _node(check(source), source)
+        waiting.extend(nodes[source].sources)
         observe(Advanced("lineage", len(nodes)))
     observe(Finished("lineage"))
     return LineageOutcome(
         subject=focus.outcome.subject,
-        manifest_digest=focus.outcome.manifest_digest,
+        manifest_digest=digest,
         verdict=_overall(node.verdict for node in nodes.values()),
         nodes=_sources_first(nodes),
     )

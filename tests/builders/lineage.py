@@ -2,22 +2,29 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+from typing import Literal
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent, ParentRole
 from peft_registry.schemas.modification import Identity, ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
-from tests.builders.homes import CONFIG, NOW, adapter_files
+from tests.builders.evaluation import a_recorded_evaluation
+from tests.builders.homes import CONFIG, NOW, adapter_files, base_files
 
 CARD = b"---\nlibrary_name: peft\n---\n# one of many\n"
 
@@ -72,3 +79,85 @@ def _register(
     )
     source = "merge" if is_merge else "train"
     return register_version(registry, NewArtifact(name, source, manifest, folder, CARD, statements))
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A registered lineage. `sources` are the direct ones of each version, base included; all by label.
+
+    `bases` says where those lie that are used by reference.
+    """
+
+    versions: dict[str, Version]
+    sources: dict[str, tuple[str, ...]]
+    bases: dict[str, Path]
+
+    def descendants(self, label: str) -> tuple[str, ...]:
+        """Everything that an artifact went into, itself included, in the order of registration."""
+        reached = {label}
+        for other in self.versions:  # sources are registered first
+            if reached.intersection(self.sources[other]):
+                reached.add(other)
+        return tuple(other for other in self.versions if other in reached)
+
+
+def register_graph(registry: Registry, folder: Path, *, nodes: int, seed: int) -> Graph:
+    """Bases, adapters of them, adapters trained on from others, merges, with evaluations and moved aliases, drawn by a seed.
+
+    One base is copied into the store, the other stays in its folder. Takes some 40 ms a node.
+    """
+    random = Random(seed)
+    graph = Graph({}, {}, {})
+    added = {name: _add_base(registry, graph, folder / name, name, mode) for name, mode in _BASES.items()}
+    record, items = a_recorded_evaluation()
+    while len(graph.versions) < nodes:
+        number = len(graph.versions)
+        base = added[random.choice(list(added))]
+        version = _register_one(registry, graph, folder / f"{number}", base, random)
+        if number % 4 == 0:
+            append_statement(
+                registry,
+                subject=version.manifest_digest,
+                kind="bias-evaluation",
+                predicate=record.to_json(),
+                signer=registry.trainer_key,
+                evidence=(items,),
+            )
+        if number % 5 == 0:
+            set_alias(registry, version, random.choice(("champion", "challenger")))
+    return graph
+
+
+_BASES: dict[str, Literal["copy", "reference"]] = {"stored": "copy", "elsewhere": "reference"}
+
+
+def _add_base(
+    registry: Registry, graph: Graph, folder: Path, name: str, mode: Literal["copy", "reference"]
+) -> AddedBase:
+    files = base_files(folder, seed=len(graph.versions))
+    added = add_base(registry, files, name=name, origin=BaseOrigin(format="huggingface", source=name), mode=mode)
+    graph.versions[added.version.label] = added.version
+    graph.sources[added.version.label] = ()
+    if mode == "reference":
+        graph.bases[added.version.label] = folder
+    return added
+
+
+def _register_one(registry: Registry, graph: Graph, folder: Path, base: AddedBase, random: Random) -> Version:
+    """One more artifact on a base: new, trained on from another, or merged of several."""
+    number = len(graph.versions)
+    siblings = [
+        version
+        for label, version in graph.versions.items()
+        if base.version.label in graph.sources[label] and version.kind == "adapter"
+    ]
+    wanted = random.choice((0, 1, 1, 2, 3, 4))
+    sources = random.sample(siblings, min(wanted, len(siblings)))
+    name = f"{random.choice(('tutor', 'helper', 'writer'))}-{random.randrange(4)}"
+    if len(sources) > 1:
+        version = register_merge(registry, folder, base, sources, name=f"merged-{name}", value=number / 64)
+    else:
+        version = register_made_from(registry, folder, base, sources, name=name, value=number / 64)
+    graph.versions[version.label] = version
+    graph.sources[version.label] = (base.version.label, *(source.label for source in sources))
+    return version

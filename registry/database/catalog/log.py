@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import exists, insert, select
 
@@ -89,19 +90,26 @@ def every_entry(tx: Transaction) -> Iterator[EntryRow]:
         .order_by(log_events.c.seq)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    for row in tx.execute(query):
-        statement = None
-        if row.digest is not None:
-            statement = StatementColumns(
-                digest=row.digest,
-                subject=row.subject,
-                kind=row.kind,
-                predicate_type=row.predicate_type,
-                key_id=row.key_id,
-                appended_at=row.appended_at,
-                envelope=_as_bytes(row.envelope),
-            )
-        yield EntryRow(row.seq, _as_bytes(row.leaf), _as_bytes(row.leaf_hash), statement)
+    with tx.execute(query) as rows:  # a server's cursor is closed too where a damaged row ends the reading
+        for row in rows:
+            yield EntryRow(row.seq, _as_bytes(row.leaf), _as_bytes(row.leaf_hash), _statement_columns(row))
+
+
+def _statement_columns(
+    row: Any,
+) -> StatementColumns | None:  # a row of `every_entry`: its type has a parameter a column
+    """What the row of an entry's statement says; None where no statement claims the entry."""
+    if row.digest is None:
+        return None
+    return StatementColumns(
+        digest=row.digest,
+        subject=row.subject,
+        kind=row.kind,
+        predicate_type=row.predicate_type,
+        key_id=row.key_id,
+        appended_at=row.appended_at,
+        envelope=_as_bytes(row.envelope),
+    )
 
 
 def _as_bytes(value: object) -> bytes:
@@ -116,7 +124,8 @@ def _as_bytes(value: object) -> bytes:
 def every_node(tx: Transaction) -> Iterator[tuple[int, int, bytes]]:
     """(level, index, hash) of every stored subtree above the leaves."""
     query = select(log_nodes.c.level, log_nodes.c.index, log_nodes.c.hash).execution_options(yield_per=_ROWS_AT_ONCE)
-    yield from ((level, index, node) for level, index, node in tx.execute(query))
+    with tx.execute(query) as rows:
+        yield from ((level, index, node) for level, index, node in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +155,9 @@ def every_version(tx: Transaction) -> Iterator[NumberedVersion]:
         .order_by(columns.name, columns.number)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    for row in tx.execute(query):
-        yield NumberedVersion(*row)
+    with tx.execute(query) as rows:
+        for row in rows:
+            yield NumberedVersion(*row)
 
 
 def every_alias(tx: Transaction) -> tuple[tuple[str, str, int], ...]:

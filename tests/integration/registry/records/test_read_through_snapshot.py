@@ -74,6 +74,23 @@ def test_an_alias_follows_the_log_and_not_the_rows(home: Path, edit: Callable[[s
     registry.close()
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "DELETE FROM checkpoints WHERE size > (SELECT min(size) FROM checkpoints) + 10",
+        "UPDATE checkpoints SET size = 1000000 WHERE id = (SELECT max(id) - 2 FROM checkpoints)",
+    ],
+    ids=["removed", "recorded as larger"],
+)
+def test_an_alias_does_not_go_back_to_an_older_checkpoint_that_the_database_makes_the_newest(
+    home: Path, edit: str
+) -> None:
+    registry = edited(home, lambda database: database.execute(edit) and None)
+    assert version_named(registry, "helper@champion").label == "helper:2"
+    assert version_named(registry, "helper").label == "helper:3"
+    registry.close()
+
+
 def test_an_alias_that_nobody_logged_does_not_exist(home: Path) -> None:
     def plant(database: sqlite3.Connection) -> None:
         database.execute("INSERT INTO aliases (name, alias, number, event_id) VALUES ('helper', 'approved', 1, 1)")

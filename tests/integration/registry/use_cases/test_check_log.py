@@ -149,6 +149,28 @@ def change_the_recorded_signer(db: sqlite3.Connection) -> None:
     db.execute("UPDATE statements SET key_id = replace(key_id, substr(key_id, 1, 4), 'beef') WHERE log_index = 1")
 
 
+def change_the_recorded_predicate_type(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE statements SET predicate_type = 'urn:peft-registry:approval:v1' WHERE log_index = 1")
+
+
+def date_a_move_back(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE alias_events SET at = '2020-01-01T00:00:00Z' WHERE id = 2")
+
+
+def exchange_the_order_of_two_moves(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA foreign_keys = OFF")
+    for old, new in ((2, 99), (3, 2), (99, 3)):
+        db.execute("UPDATE alias_events SET id = ? WHERE id = ?", (new, old))
+
+
+def record_a_checkpoint_as_larger(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE checkpoints SET size = 1000000 WHERE id = 3")
+
+
+def put_a_node_nowhere(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE snapshot_nodes SET prefix = 'nowhere' WHERE depth = 1 AND prefix = '1'")
+
+
 EDITS: dict[Callable[[sqlite3.Connection], None], str] = {
     delete_the_newest_move: "no such move is recorded",
     replay_an_older_move: "helper@champion",
@@ -167,6 +189,11 @@ EDITS: dict[Callable[[sqlite3.Connection], None], str] = {
     strip_a_statement: "is not in the database",
     exchange_two_envelopes: "stored is another",
     change_the_recorded_signer: "its key_id is recorded as beef",
+    change_the_recorded_predicate_type: "its predicate_type is recorded as urn:peft-registry:approval:v1",
+    date_a_move_back: "recorded is 2020-01-01T00:00:00Z",
+    exchange_the_order_of_two_moves: "recorded is a later move before",
+    record_a_checkpoint_as_larger: "is recorded as of size 1000000",
+    put_a_node_nowhere: "snapshot node nowhere at depth 1: ",
 }
 
 
