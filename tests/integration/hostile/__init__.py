@@ -1,0 +1,1 @@
+"""What somebody hostile hands to a command."""
