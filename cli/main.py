@@ -22,6 +22,7 @@ from peft_registry.cli.commands import (
     estimate,
     evaluate,
     init,
+    keys,
     lineage,
     log,
     merge,
@@ -68,6 +69,7 @@ COMMANDS = (
         "ui",
         "mirror",
         "trust",
+        "keys",
         "log",
         "upgrade",
         "schema",
@@ -243,7 +245,7 @@ def _speaks_json(arguments: list[str]) -> bool:
 for module in (init, base, data, methods, train, estimate, compare, evaluate, suites, ask, merge, list_versions):
     module.add_to(app)
 demo.add_to(app, run)
-for module in (show, diff, lineage, verify, pull, report, promote, ui, mirror, trust, log, upgrade, schema):
+for module in (show, diff, lineage, verify, pull, report, promote, ui, mirror, trust, keys, log, upgrade, schema):
     module.add_to(app)
 
 

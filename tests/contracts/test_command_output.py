@@ -228,7 +228,7 @@ def test_a_passphrase_that_nobody_can_type_is_missed_before_any_work(
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - SIGNING.keys()))
 def test_every_command_that_signs_asks_for_the_passphrase(name: str) -> None:
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
-    # init chooses the passphrase; trust update and log checkpoint are one signature without work before it; upgrade, tested
+    # init and keys choose the passphrase; trust update and log checkpoint are one signature without work before it; upgrade, tested
     # with the kept home, asks first
-    asks_otherwise = {"init", "trust update", "log checkpoint", "upgrade"}
+    asks_otherwise = {"init", "keys create", "keys import", "trust update", "log checkpoint", "upgrade"}
     assert "--passphrase-file" not in options or name in asks_otherwise

@@ -41,6 +41,8 @@ ARGUMENTS = {
     "source": "folder",
     "config": "train.yml",
     "entry": "1",
+    "role": "approver",
+    "key": "trainer",
 }
 FAMILY_CODES = {2, 3, 4, 5, 6, 7, 8}
 

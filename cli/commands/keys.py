@@ -1,0 +1,194 @@
+"""keys: the private keys of a registry and of the people around it."""
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.keys import KeyPair, KeyShown
+    from peft_registry.schemas.policy import Role
+
+
+class KeyRole(StrEnum):
+    """The roles of `schemas/policy.py`, spelled again: `registry --help` loads no schema."""
+
+    trainer = "trainer"
+    evaluator = "evaluator"
+    approver = "approver"
+    officer = "officer"
+    log = "log"
+    witness = "witness"
+    root = "root"
+
+    @property
+    def role(self) -> "Role":
+        return self.value
+
+
+_ROLES = ", ".join(KeyRole)
+RoleArgument = Annotated[
+    KeyRole, typer.Argument(metavar="ROLE", help=f"What the key is for: {_ROLES}.", show_default=False)
+]
+PersonOption = Annotated[
+    str | None, typer.Option(help="Holder of the key, as the trust file is to name them.", show_default=False)
+]
+UnencryptedOption = Annotated[
+    bool, typer.Option("--unencrypted", help="Store the key without a passphrase; every `verify` says so.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    keys = typer.Typer(help="Make, list, import and export signing keys.", no_args_is_help=True)
+    keys.command("create")(keys_create)
+    keys.command("list")(keys_list)
+    keys.command("import")(keys_import)
+    keys.command("export")(keys_export)
+    app.add_typer(keys, name="keys")
+
+
+def keys_create(
+    role: RoleArgument,
+    person: PersonOption = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write it to this folder, which its holder takes away.")
+    ] = None,
+    unencrypted: UnencryptedOption = False,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Make a key pair for a role. Nobody trusts it before the root signs it in."""
+    from peft_registry.cli.settings import new_passphrase
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.keys import create_key, keys_folder, require_no_key
+
+    if out is not None:  # whoever takes it away needs no registry to make it
+        require_no_key(out, role.role)
+        pair = create_key(out, role.role, new_passphrase(passphrase_file, unencrypted=unencrypted))
+    else:
+        with opened(home) as registry:
+            folder = keys_folder(registry)
+            require_no_key(folder, role.role)
+            pair = create_key(folder, role.role, new_passphrase(passphrase_file, unencrypted=unencrypted))
+    _print_pair(pair, person, output, unencrypted=unencrypted)
+
+
+def keys_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """List the private keys here, and what the trust file says of each."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.keys import list_keys
+
+    with opened(home) as registry:
+        shown = list_keys(registry)
+    if output is Output.json:
+        console.out_json([key.model_dump(mode="json") for key in shown])
+        return
+    console.table([["key", "state", "until", "person", "digest"], *(_row(key) for key in shown)])
+    for key in shown:
+        if key.reason is not None:
+            console.note(f"{key.role}: {console.printable(key.reason)}")
+    unlisted = [key for key in shown if key.state == "not listed"]
+    if unlisted:
+        console.next_step(f"registry trust add {_public(unlisted[0])} --person NAME --role {unlisted[0].role}")
+    else:
+        console.next_step("registry trust show")
+
+
+def keys_import(
+    file: Annotated[Path, typer.Argument(help="Private key in OpenSSH or PKCS#8 form.", show_default=False)],
+    role: Annotated[
+        KeyRole | None, typer.Option(metavar="ROLE", help=f"{_ROLES}; default: the file's name.", show_default=False)
+    ] = None,
+    person: PersonOption = None,
+    file_passphrase: Annotated[
+        Path | None,
+        typer.Option("--file-passphrase-file", help="File with the passphrase of FILE, where it is another."),
+    ] = None,
+    unencrypted: UnencryptedOption = False,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Keep a key that was made elsewhere. It becomes the key of a role in this registry."""
+    from peft_registry.cli.settings import new_passphrase, passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.keys import import_key, keys_folder, require_no_key
+
+    with opened(home) as registry:
+        chosen = _role_by_name(file) if role is None else role.role
+        folder = keys_folder(registry)
+        require_no_key(folder, chosen)
+        key = PrivateKey.load(file, passphrase_source(file_passphrase or passphrase_file))
+        pair = import_key(folder, chosen, file, key, new_passphrase(passphrase_file, unencrypted=unencrypted))
+    _print_pair(pair, person, output, unencrypted=unencrypted)
+
+
+def keys_export(
+    key: Annotated[str, typer.Argument(help="Role of a key here, or sha256:… of a trusted key.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="File to write the public key to, as PEM.", show_default=False)],
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Write a public key. It is what others need, and no secret."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.keys import export_key
+
+    with opened(home) as registry:
+        public = export_key(registry, key, file)
+    if output is Output.json:
+        console.out_json({"file": str(file), "key_id": public.key_id})
+        return
+    console.out(str(file))
+    console.note(f"sha256:{public.key_id}")
+    console.next_step("registry trust show")
+
+
+def _role_by_name(file: Path) -> "Role":
+    """The role that a file is named after."""
+    from peft_registry.schemas.errors import InputRefused
+
+    for role in KeyRole:
+        if file.stem == role:
+            return role.role
+    raise InputRefused.in_words(
+        what=f"{file} does not say what the key is for",
+        why=f"it is not named after one of the roles {_ROLES}",
+        fix="add --role ROLE",
+    )
+
+
+def _print_pair(pair: "KeyPair", person: str | None, output: Output, *, unencrypted: bool) -> None:
+    if output is Output.json:
+        files: dict[str, Any] = {"private_file": str(pair.private_file), "public_file": str(pair.public_file)}
+        console.out_json(
+            files | {"role": pair.role, "person": person, "key_id": pair.public.key_id, "encrypted": not unencrypted}
+        )
+        return
+    console.line(f"key      {pair.private_file}{'  (unencrypted)' if unencrypted else ''}")
+    console.line(f"public   {pair.public_file}  sha256:{pair.public.key_id}")
+    console.note("tell the digest to whoever holds the root over another channel than the file")
+    console.next_step(
+        f"registry trust add {pair.public_file} --person {shlex.quote(person or 'NAME')} --role {pair.role}"
+    )
+
+
+def _row(key: "KeyShown") -> list[str]:
+    role = key.role if key.listed_role in (None, key.role) else f"{key.role} (listed as {key.listed_role})"
+    return [
+        role,
+        key.state,
+        (key.valid_until or "")[:10],
+        console.printable(key.person or ""),
+        "" if key.key_id is None else f"sha256:{key.key_id}",
+    ]
+
+
+def _public(key: "KeyShown") -> Path:
+    return console.path_from_here(Path(key.file).with_suffix(".pub"))
