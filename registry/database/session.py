@@ -64,6 +64,8 @@ class Database:
     def open(cls, uri: str, *, read_only: bool = False) -> Self:
         """The database at `uri`, which exists and has the schema of this program.
 
+        A file that cannot be written, because the disk is full or for want of rights, can be read all the same.
+
         Args:
             read_only: also works where nothing may be written, see `sqlite_file`.
 
@@ -94,10 +96,14 @@ class Database:
 
         Raises:
             DatabaseReadOnly: the database was opened for reading.
+            DiskFull, DatabaseDiskFailed: there was no space to write when it was opened.
             DatabaseLocked: another writer did not finish within `WAIT_SECONDS`.
         """
         if self._read_only:
             raise DatabaseReadOnly(self.where)
+        if self._file is not None and self._file.refusal is not None:
+            with translated(self.where):
+                raise self._file.refusal
         if self.revision != SCHEMA_REVISION:
             raise SchemaMismatch(self.where, self.revision, SCHEMA_REVISION)
         with translated(self.where), self._engine.connect() as connection:
@@ -119,7 +125,7 @@ class Database:
     def close(self) -> None:
         """Give every connection back. What SQLite's WAL holds moves into the file first, so that a copy is complete."""
         try:
-            if self._file is not None and not self._read_only:
+            if self._file is not None and self._file.writes:
                 sqlite_file.fold_wal(self._file.path)
         finally:
             self._engine.dispose()

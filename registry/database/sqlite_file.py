@@ -1,8 +1,9 @@
 """How one SQLite file is opened: for writing, or for reading where nothing may be written.
 
 Reading tries `mode=ro`, which sees what writers do. A database in WAL mode needs `-shm` beside it for that, which a
-folder that cannot be written may not have. Then: without a `-wal` that holds anything the file alone is complete and
-nobody can be writing to it, so `immutable=1`; else a private copy of both, in which the WAL is replayed.
+folder that cannot be written or a disk that is full may not have. Then: without a `-wal` that holds anything the file alone
+is complete and nobody can be writing to it, so `immutable=1`; else a private copy of both, in which the WAL is replayed.
+A file that was to be written and cannot be is read in the same way, and says why when somebody writes.
 """
 
 import shutil
@@ -10,11 +11,12 @@ import sqlite3
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from peft_registry.registry.database.failures import DatabaseLocked, DatabaseUnreachable
+from peft_registry.registry.disk.files import unwritable
 
 _COPY_ATTEMPTS = 5
 _BUSY_PAUSE_SECONDS = 0.02
@@ -29,6 +31,7 @@ class OpenFile:
     wait_seconds: float
     writes: bool
     copy: "tempfile.TemporaryDirectory[str] | None" = None
+    refusal: sqlite3.Error | None = None  # why it can only be read, where it was to be written
 
     def connect(self) -> sqlite3.Connection:
         """A new connection that begins no transaction by itself."""
@@ -70,16 +73,35 @@ def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) 
         raise DatabaseUnreachable(path, "there is no such file")
     if not read_only:
         opened = OpenFile(file, "mode=rwc" if create else "mode=rw", wait_seconds, writes=True)
-        opened.connect().close()
+        try:
+            opened.connect().close()
+        except sqlite3.OperationalError as error:
+            if create or not _is_about_writing(error):
+                raise
+            return replace(_open_for_reading(file, wait_seconds), refusal=error)
         return opened
+    return _open_for_reading(file, wait_seconds)
+
+
+def _open_for_reading(file: Path, wait_seconds: float) -> OpenFile:
     opened = OpenFile(file, "mode=ro", wait_seconds, writes=False)
     try:
         _try(opened)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        if not _is_about_writing(error):
             raise
         return _where_nothing_can_be_written(file, wait_seconds)
     return opened
+
+
+def _is_about_writing(error: sqlite3.OperationalError) -> bool:
+    """Whether something could not be written: no right to, no space left (for `-shm` that is an error of input and output)."""
+    return error.sqlite_errorcode & 0xFF in (
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+    )
 
 
 def fold_wal(path: Path) -> None:
@@ -95,8 +117,11 @@ def _where_nothing_can_be_written(file: Path, wait_seconds: float) -> OpenFile:
     if not _size(_wal(file)):
         opened = OpenFile(file, "mode=ro&immutable=1", wait_seconds, writes=False)
     else:
-        copy = tempfile.TemporaryDirectory(prefix="registry-database-")
-        opened = OpenFile(_copy(file, Path(copy.name)), "mode=rw", wait_seconds, writes=False, copy=copy)
+        try:
+            copy = tempfile.TemporaryDirectory(prefix="registry-database-")
+            opened = OpenFile(_copy(file, Path(copy.name)), "mode=rw", wait_seconds, writes=False, copy=copy)
+        except OSError as error:
+            raise unwritable(f"a private copy of {file}", error) from error
     _try(opened)
     return opened
 

@@ -8,6 +8,7 @@ Writing: to a temporary name, synced, renamed, and the folder synced.
 import errno
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -259,6 +260,21 @@ def unwritable(path: Path | str, error: OSError) -> KnownError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(path)
     return NotWritable(path, error.strerror or str(error))
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder, gone with everything in it when the block ends.
+
+    Raises:
+        DiskFull, NotWritable: no folder for temporary files can be written.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise unwritable("a temporary folder (TMPDIR)", error) from error
+    with folder as name:
+        yield Path(name)
 
 
 def sync_folder(folder: Path) -> None:

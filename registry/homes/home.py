@@ -11,6 +11,7 @@ Opening checks that the log continues the last remembered checkpoint. The clock 
 value, so that everything below can be tested with fixed ones.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.child_environment import Need
-from peft_registry.registry.disk.files import write_atomically
+from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
 from peft_registry.registry.intake.json import read_json
@@ -170,7 +171,9 @@ class Registry:
         chain = open_chain(data, anchors=anchors, accepted_version=accepted)
         version = chain.newest.policy.version
         if not self.read_only and version != accepted:
-            write_atomically(accepted_file, str(version).encode())
+            # reading works on a full disk too: there the older version stays remembered
+            with contextlib.suppress(DiskFull, NotWritable):
+                write_atomically(accepted_file, str(version).encode())
         return chain
 
     @cached_property

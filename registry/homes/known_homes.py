@@ -58,7 +58,8 @@ def remember(state: Path | None, folder: Path, registry_id: str) -> bool:
         descriptor = os.open(state / FILE_NAME, flags, 0o600)
         with os.fdopen(descriptor, "ab") as file:
             # one write: two commands that remember at once leave two whole lines
-            file.write(f"{quote(registry_id, safe='')} {_quoted_place(folder)}\n".encode("ascii"))
+            # the line end before it closes a line that a full disk cut off
+            file.write(f"\n{quote(registry_id, safe='')} {_quoted_place(folder)}\n".encode("ascii"))
     except OSError:
         return False
     return True

@@ -8,7 +8,6 @@ Trust comes from the caller and never from what is being verified. Verifying nee
 about quality, fairness or safety.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.disk.hashing import RunDigests
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
@@ -165,8 +165,8 @@ def _run(
 ) -> "Iterator[_Run]":
     digests = RunDigests()
     try:
-        with tempfile.TemporaryDirectory(prefix="registry-verify-") as scratch:
-            yield _Run(registry, authority, require, digests, _remembering(digests), Path(scratch), look_for_base)
+        with scratch_folder("registry-verify-") as scratch:
+            yield _Run(registry, authority, require, digests, _remembering(digests), scratch, look_for_base)
     finally:
         digests.close()
 
