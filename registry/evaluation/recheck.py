@@ -5,8 +5,8 @@ Whether the items themselves are true is another question, answered by scoring a
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from peft_registry.registry.evaluation.aggregate import (
@@ -22,6 +22,7 @@ from peft_registry.registry.evaluation.aggregate import (
 )
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
+from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
@@ -36,6 +37,9 @@ STATISTICS = "statistics"  # the part of `extra` that holds what the figures dep
 _RELATIVE = 1e-9
 _NAMING = ("dataset", "metric", "category", "before", "after", "arm")
 _MAX_DRAWS = 1_000_000  # a record asking for more would only keep the checker busy
+_CLOSED_DRAWS = 2  # the fewest that a bootstrap takes, where its intervals are not looked at
+_OF_DRAWS = frozenset({"ci_null_reason", "conclusion", "conclusion_reason"})  # follow from intervals that were drawn
+_OF_DRAWS_FURTHER = frozenset({"low", "high", "null_reason"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +84,56 @@ def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
         record: the evaluation.
         items: bytes of its item table, as presented.
     """
-    found: list[Discrepancy] = []
+    return _recheck(record, items, _compare, lambda plan: plan)
+
+
+def recheck_closed_forms(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
+    """The same without what was drawn at random: intervals of a bootstrap, and what is concluded from them.
+
+    Args:
+        record: the evaluation.
+        items: bytes of its item table, as presented.
+    """
+    return _recheck(record, items, _compare_closed_forms, lambda plan: replace(plan, draws=_CLOSED_DRAWS))
+
+
+def bootstrap_work(record: EvaluationRecord, items: bytes) -> int:
+    """How much there is to draw for the intervals of a record, in rows of the item table times draws.
+
+    Raises:
+        UnusablePlan: the record does not say how often it drew.
+    """
+    return items.count(b"\n") * plan_of(record).draws
+
+
+def is_of_later_edition(record: EvaluationRecord) -> bool:
+    """Whether a later release computed the figures, by rules that this one does not know."""
+    stated = record.extra.get(STATISTICS)
+    edition = stated.get("figures", 1) if isinstance(stated, dict) else 1
+    return type(edition) is int and edition > FIGURES
+
+
+_Comparison = Callable[[str, Any, Any], Iterator[Discrepancy]]  # of two JSON values under a name
+
+
+def _recheck(
+    record: EvaluationRecord, items: bytes, compare: _Comparison, narrowed: Callable[[StatisticsPlan], StatisticsPlan]
+) -> tuple[Discrepancy, ...]:
+    discrepancies: list[Discrepancy] = []
     try:
         table = read_items(items)
-        plan = plan_of(record)
+        plan = narrowed(plan_of(record))
+        _require_bands(record, table)
         # a row or figure names what was edited; the digests below say only that something was
-        found += [*_rows(record, table), *_datasets(record, table), *_figures(record, aggregate(table, plan))]
-        found += _compare(f"extra.{FURTHER}", record.extra.get(FURTHER, {}), further_figures(table, plan))
+        discrepancies += [*_rows(record, table), *_datasets(record, table)]
+        discrepancies += _figures(record, aggregate(table, plan), compare)
+        discrepancies += compare(f"extra.{FURTHER}", record.extra.get(FURTHER, {}), further_figures(table, plan))
     except (MalformedItems, UnpairedItems, UnusableThreshold, UnusablePlan) as error:
-        found.append(Discrepancy("items", error.what, error.why))
-    found += _digests(record)
-    found += _compare("items", record.items.to_json(), describe_items(items, file=record.items.file).to_json())
-    return tuple(found)
+        discrepancies.append(Discrepancy("items", error.what, error.why))
+    discrepancies += _digests(record)
+    stated = record.items.to_json()
+    discrepancies += _compare("items", stated, describe_items(items, file=record.items.file).to_json())
+    return tuple(discrepancies)
 
 
 def plan_of(record: EvaluationRecord) -> StatisticsPlan:
@@ -176,10 +218,20 @@ def _rows(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[Discr
 
 
 def _threshold(record: EvaluationRecord, dataset: str) -> Threshold:
-    found = record.protocol.thresholds.get(threshold_key(dataset))
-    if found is None:
-        raise UnusablePlan(f"the protocol has no dead band {threshold_key(dataset)}")
-    return found
+    return record.protocol.thresholds[threshold_key(dataset)]
+
+
+def _require_bands(record: EvaluationRecord, table: Iterable[TableRow]) -> None:
+    """Raise UnusablePlan unless the protocol has every dead band that the rows are held against."""
+    needed: set[str] = set()
+    for row in table:
+        if isinstance(row, Reading):
+            needed |= {threshold_key(row.dataset, measure) for measure in FAMILIES[row.metric].measures}
+        elif row.metric == "margin":
+            needed.add(threshold_key(row.dataset, row.measure))
+    absent = sorted(needed - record.protocol.thresholds.keys())
+    if absent:
+        raise UnusablePlan(f"the protocol has no dead band {absent[0]}")
 
 
 def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[Discrepancy]:
@@ -197,14 +249,14 @@ def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[D
             yield from _compare(f"datasets[{used.name}].selection_ids_sha256", str(used.selection_ids_sha256), digest)
 
 
-def _figures(record: EvaluationRecord, figures: EvaluationFigures) -> Iterator[Discrepancy]:
+def _figures(record: EvaluationRecord, figures: EvaluationFigures, compare: _Comparison) -> Iterator[Discrepancy]:
     for part in ("results", "comparisons", "losses"):
         recorded = _named(part, (one.to_json() for one in getattr(record, part)))
         recomputed = _named(part, (one.to_json() for one in getattr(figures, part)))
         yield from _compare(f"{part}: which", [*recorded], [*recomputed])
         yield from _compare(f"{part}: how many", len(getattr(record, part)), len(getattr(figures, part)))
         for name in recorded.keys() & recomputed.keys():
-            yield from _compare(name, recorded[name], recomputed[name])
+            yield from compare(name, recorded[name], recomputed[name])
     yield from _compare("guards", record.guards.to_json(), figures.guards.to_json())
 
 
@@ -223,6 +275,30 @@ def _compare(name: str, recorded: Any, recomputed: Any) -> Iterator[Discrepancy]
             yield from _compare(f"{name}.{key}", recorded.get(key, "absent"), recomputed.get(key, "absent"))
     elif not _equal(recorded, recomputed):
         yield Discrepancy(name, str(recorded), str(recomputed))
+
+
+def _compare_closed_forms(name: str, recorded: Any, recomputed: Any) -> Iterator[Discrepancy]:  # any JSON values
+    """As `_compare`, but for what depends on the draws."""
+    if _is_drawn(recomputed) or (recomputed is None and _is_drawn(recorded)):
+        return
+    if isinstance(recorded, Mapping) and isinstance(recomputed, Mapping):
+        of_draws = _OF_DRAWS
+        if "method" not in recomputed:  # a closed interval has a method and keeps its ends
+            of_draws = of_draws | _OF_DRAWS_FURTHER
+        for key in sorted((recorded.keys() | recomputed.keys()) - of_draws):
+            yield from _compare_closed_forms(
+                f"{name}.{key}", recorded.get(key, "absent"), recomputed.get(key, "absent")
+            )
+    elif isinstance(recorded, list) and isinstance(recomputed, list) and len(recorded) == len(recomputed):
+        for place, (stated, follows) in enumerate(zip(recorded, recomputed, strict=True)):
+            yield from _compare_closed_forms(f"{name}[{place}]", stated, follows)
+    else:
+        yield from _compare(name, recorded, recomputed)
+
+
+def _is_drawn(value: Any) -> bool:  # any JSON value
+    """Whether it is an interval of a bootstrap."""
+    return isinstance(value, Mapping) and "bootstrap" in str(value.get("method"))
 
 
 def _equal(recorded: Any, recomputed: Any) -> bool:  # any JSON values

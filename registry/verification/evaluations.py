@@ -1,20 +1,34 @@
-"""The evaluations that lie in a pulled folder, re-checked there: what an auditor does who has the folder and no registry."""
+"""The evaluations that are presented with an artifact, held against their item tables: in a pulled folder, without a registry.
 
+`recheck_folder` recomputes everything, whatever it takes. `check_figures` is the part of it that every verification makes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.plans import plan_discrepancies
-from peft_registry.registry.evaluation.recheck import EvaluationAltered, recheck
+from peft_registry.registry.evaluation.recheck import (
+    EvaluationAltered,
+    UnusablePlan,
+    bootstrap_work,
+    is_of_later_edition,
+    recheck,
+    recheck_closed_forms,
+)
 from peft_registry.registry.verification.evidence import ReadStatement, StatementBroken, read_statements
 from peft_registry.registry.verification.presented import Presented, present_folder
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
 
 Predicate = TypeVar("Predicate", bound=Document)
+MAX_WORK = 40_000_000  # rows times draws that a verification spends on one evaluation: a second or two on one core
 
 
 class NoEvaluationHere(NotFound):
@@ -47,6 +61,51 @@ def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
         if discrepancies:
             raise EvaluationAltered(discrepancies)
     return tuple(records)
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresCheck:
+    """What came of holding signed figures against their items.
+
+    Attributes:
+        contradictions: a line for each figure that is not what its items give.
+        unknown: a line for each evaluation that this release cannot recompute.
+        notes: a line for each of which not everything was recomputed, and why.
+    """
+
+    contradictions: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def check_figures(presented: Presented, evaluations: Iterable[tuple[Digest, EvaluationRecord]]) -> FiguresCheck:
+    """Recompute the figures of signed evaluations from the item tables that they bind, as far as these are presented."""
+    contradictions: list[str] = []
+    unknown: list[str] = []
+    notes: list[str] = []
+    for digest, record in evaluations:
+        name = f"evaluation {digest.short}"
+        table = f"{EVIDENCE_NAME}/{record.items.file}"
+        # another evaluation's table may lie under the same name
+        if presented.files.get(table) is None or presented.digest(table) != record.items.sha256:
+            notes.append(f"{name}: its item table is not here, so nothing of it was recomputed")
+        elif is_of_later_edition(record):
+            unknown.append(f"{name}: a later release computed its figures, by rules that this one does not know")
+        elif _is_much_to_draw(record, _items(presented, record)):
+            contradictions += [f"{name}: {one}" for one in recheck_closed_forms(record, _items(presented, record))]
+            notes.append(
+                f"{name}: counts, rates and closed forms recomputed; `registry evaluate --recheck` draws its intervals again"
+            )
+        else:
+            contradictions += [f"{name}: {one}" for one in recheck(record, _items(presented, record))]
+    return FiguresCheck(tuple(contradictions), tuple(unknown), tuple(notes))
+
+
+def _is_much_to_draw(record: EvaluationRecord, items: bytes) -> bool:
+    try:
+        return bootstrap_work(record, items) > MAX_WORK
+    except UnusablePlan:
+        return False  # re-checking it says so
 
 
 def _predicate(read: ReadStatement, schema: type[Predicate]) -> Predicate:

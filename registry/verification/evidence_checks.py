@@ -8,6 +8,7 @@ expired by now could otherwise add a registration of its own beside the logged o
 
 from collections.abc import Iterator, Mapping
 
+from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.signing import dsse
@@ -20,6 +21,7 @@ from peft_registry.registry.transparency.completeness import (
     dates_of,
 )
 from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, origin_of
+from peft_registry.registry.verification.evaluations import FiguresCheck, check_figures
 from peft_registry.registry.verification.evidence import (
     COMPLETE_PATH,
     PROOF_PATH,
@@ -98,25 +100,50 @@ def _checkpoint_time(findings: Findings, entry: LoggedEntry) -> ProvenTime | Non
 
 
 def check_statements(findings: Findings) -> Result:
-    """8: every statement is about this manifest and signed for its role; card and item tables are those they name."""
+    """8: every statement is about this manifest and signed for its role; card, item tables and figures are those they name."""
     if not findings.presented.has(STATEMENTS_PATH):
         return unchecked("no statements are here", "evidence-missing")
-    unknown = [problem for read in findings.presented_statements if (problem := _count(findings, read))]
+    # by digest: a line that stands there twice, or once more with its ECDSA twin for a signature, says nothing new
+    unknown = {read.digest: problem for read in findings.presented_statements if (problem := _count(findings, read))}
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         return incomplete
-    wrong = _stray_evidence(findings) or _not_everything(findings)
+    wrong = _stray_evidence(findings) or _not_everything(findings) or _otherwise_in_catalog(findings)
     if wrong is not None:
         return wrong
-    contradictions = _contradictions(findings)
-    if contradictions:
-        return failed("the catalog says otherwise than what was signed", "catalog-contradicted", contradictions)
     _check_item_tables(findings)
+    figures = check_figures(findings.presented, _evaluations(findings))
+    wrong = _wrong_figures(figures)
+    if wrong is not None:
+        return wrong
     if _card_changed(findings):
         text = f"{len(findings.statements)} bound to this manifest; the card was edited since it was signed"
         return changed(text, "card-changed")
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
-    return ok(text, _stale_evaluations(findings))
+    return ok(text, (*_stale_evaluations(findings), *figures.notes))
+
+
+def _otherwise_in_catalog(findings: Findings) -> Result | None:
+    contradictions = _contradictions(findings)
+    if not contradictions:
+        return None
+    return failed("the catalog says otherwise than what was signed", "catalog-contradicted", contradictions)
+
+
+def _wrong_figures(figures: FiguresCheck) -> Result | None:
+    if figures.contradictions:
+        return failed("figures are not what their items give", EvaluationAltered.reference, figures.contradictions)
+    if figures.unknown:
+        return unchecked("figures cannot be recomputed", "later-figures", figures.unknown)
+    return None
+
+
+def _evaluations(findings: Findings) -> tuple[tuple[Digest, EvaluationRecord], ...]:
+    return tuple(
+        (digest, EvaluationRecord.from_json(statement.predicate))
+        for statement, digest in findings.statements
+        if statement.kind == "bias-evaluation"
+    )
 
 
 def _completeness_text(findings: Findings) -> str:
@@ -162,18 +189,19 @@ def _unknown_signer(trust: TrustPolicy, entry: LoggedEntry) -> str:
     return LOG_SIGNER_UNKNOWN if any(key.log_origin == origin for key in trust.keys) else UnknownKey.reference
 
 
-def _incomplete(findings: Findings, unknown: list[str]) -> Result | None:
+def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> Result | None:
     """What is missing before the statements can be said to be complete and trusted; None if nothing."""
     if not findings.registrations:
-        return unchecked("no registration statement is here", "no-registration", unknown)
+        return unchecked("no registration statement is here", "no-registration", unknown.values())
     named = {digest for registration in findings.registrations.values() for digest in registration.accompanied_by}
     withheld = sorted(str(digest) for digest in named - {digest for _, digest in findings.statements})
     if withheld:
         text = f"{len(withheld)} statements that were registered with it are withheld"
         return unchecked(text, "statements-withheld", withheld)
     if unknown:
-        text = f"{len(unknown)} of {len(findings.presented_statements)} are signed by keys that you do not trust"
-        return unchecked(text, "unknown-key", unknown)
+        said = {read.digest for read in findings.presented_statements}
+        text = f"{len(unknown)} of {len(said)} are signed by keys that you do not trust"
+        return unchecked(text, "unknown-key", unknown.values())
     return None
 
 
@@ -238,7 +266,7 @@ def _stray_evidence(findings: Findings) -> Result | None:
 
 
 def _count(findings: Findings, read: ReadStatement) -> str:
-    """Record one statement; returns why it does not count, or an empty text.
+    """Record one statement, once however often it stands there; returns why it does not count, or an empty text.
 
     Raises:
         StatementBroken: it is about something else, or nobody signed it whose key is trusted or presented.
@@ -254,7 +282,9 @@ def _count(findings: Findings, read: ReadStatement) -> str:
         return f"{read.line}: {read.statement.predicate_type}, and no signer's key is presented"
     if read.statement.subject_digest != findings.manifest_digest:
         raise StatementBroken(read.line, f"it is about {read.statement.subject_digest.short}")
-    findings.statements.append((read.statement, read.digest))
+    if read.digest not in findings.counted:
+        findings.counted.add(read.digest)
+        findings.statements.append((read.statement, read.digest))
     registration = read.registration()
     if registration is not None:
         findings.registrations[read.digest] = registration

@@ -124,6 +124,7 @@ class Findings:
         default_factory=dict
     )  # of statements with an entry of their own here
     statements: list[tuple[Statement, Digest]] = field(default_factory=list)
+    counted: set[Digest] = field(default_factory=set)  # of those statements
     registrations: dict[Digest, RegistrationPredicate] = field(default_factory=dict)
 
     @property

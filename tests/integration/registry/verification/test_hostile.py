@@ -45,6 +45,7 @@ from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import PAYLOAD_TYPE, RegistrationPredicate, statement_about
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
+from tests.builders.evaluation import a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.builders.records import an_evaluation
 from tests.builders.signing import a_p256_key, an_ed25519_key
@@ -626,16 +627,16 @@ def test_an_evaluation_that_names_its_items_outside_or_over_other_evidence_write
 
 
 def test_two_evaluations_may_name_their_items_alike(registry: Registry, version: Version, tmp_path: Path) -> None:
-    for words in (b"first", b"second"):
-        record = an_evaluation()
-        items = record.items.model_copy(update={"sha256": registry.store.put_bytes(words).digest})
-        record = record.model_copy(update={"items": items})
+    for fixed in (2, 3):
+        record, items = a_recorded_evaluation(a_table(lambda at, fixed=fixed: 2.0 if at % fixed else 0.0))
+        assert record.items.file == "items.jsonl"
         append_statement(
             registry,
             subject=version.manifest_digest,
             kind="bias-evaluation",
             predicate=record.to_json(),
             signer=registry.trainer_key,
+            evidence=(items,),
         )
     assert verify_version(registry, version).exit_code == 0
 

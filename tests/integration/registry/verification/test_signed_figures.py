@@ -1,0 +1,228 @@
+"""Signed figures are held against the item table that their record binds: who may sign an evaluation cannot sign any figure."""
+
+import base64
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.use_cases.pull import PullRefused, pull_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from peft_registry.registry.verification import evaluations
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.version import Check, VerifyOutcome, Version
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
+from tests.builders.homes import NOW, a_home, register_adapter
+
+STATEMENTS = "evidence/statements.intoto.jsonl"
+Edit = Callable[[dict[str, Any]], None]
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256's base point, FIPS 186-5
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with a_home(tmp_path / "home") as opened:
+        yield opened
+
+
+@pytest.fixture
+def version(registry: Registry, tmp_path: Path) -> Version:
+    return register_adapter(registry, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> tuple[EvaluationRecord, bytes]:
+    """With an interval that is drawn over clusters, and closed ones."""
+    return a_recorded_evaluation(a_table(lambda at: 0.0 if at % 3 else 2.0, clusters=30), replace(PLAN, figures=1))
+
+
+def say(registry: Registry, version: Version, record: dict[str, Any], items: bytes) -> None:
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record,
+        signer=registry.trainer_key,
+        evidence=(items,),
+    )
+
+
+def statements(outcome: VerifyOutcome) -> Check:
+    return next(check for check in outcome.checks if check.step == "statements")
+
+
+def test_figures_that_follow_from_their_items_are_verified(
+    registry: Registry, version: Version, evaluation: tuple[EvaluationRecord, bytes]
+) -> None:
+    record, items = evaluation
+    say(registry, version, record.to_json(), items)
+    outcome = verify_version(registry, version)
+    assert outcome.verdict == "verified"
+    assert not [line for line in statements(outcome).detail if "recomputed" in line]
+
+
+def a_count(record: dict[str, Any]) -> None:
+    record["results"][0]["k"] -= 1
+
+
+def a_rate(record: dict[str, Any]) -> None:
+    record["comparisons"][0]["fix_rate"] = 0.999
+
+
+def a_closed_interval(record: dict[str, Any]) -> None:
+    record["comparisons"][0]["net_change_ci"]["high"] = -0.5
+
+
+def a_drawn_interval(record: dict[str, Any]) -> None:
+    record["comparisons"][0]["mean_margin_change_ci"]["low"] += 0.01
+
+
+def a_conclusion(record: dict[str, Any]) -> None:
+    record["comparisons"][0]["conclusion"] = "worse"
+
+
+def a_p_value(record: dict[str, Any]) -> None:
+    record["comparisons"][0]["test"]["p_holm"] = 0.5
+
+
+def a_loss(record: dict[str, Any]) -> None:
+    record["losses"][0]["after"] = 0.1
+
+
+def a_guard(record: dict[str, Any]) -> None:
+    record["guards"]["confounded"] = not record["guards"]["confounded"]
+
+
+def no_dead_band(record: dict[str, Any]) -> None:
+    record["protocol"]["thresholds"] = {}
+
+
+EDITS: dict[Edit, str] = {
+    a_count: "results[house",
+    a_rate: ".fix_rate: recorded 0.999",
+    a_closed_interval: ".net_change_ci.high: recorded -0.5",
+    a_drawn_interval: ".mean_margin_change_ci.low",
+    a_conclusion: ".conclusion: recorded worse",
+    a_p_value: ".test.p_holm: recorded 0.5",
+    a_loss: "losses[",
+    a_guard: "guards.confounded",
+    no_dead_band: "no dead band house.margin",
+}
+DRAWN = (a_drawn_interval, a_conclusion)
+
+
+def edited(record: EvaluationRecord, edit: Edit) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(record.to_canonical())
+    edit(value)
+    return value
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
+def test_a_signed_figure_that_contradicts_its_bound_items_is_broken_and_named(
+    registry: Registry,
+    version: Version,
+    evaluation: tuple[EvaluationRecord, bytes],
+    edit: Edit,
+    tmp_path: Path,
+) -> None:
+    record, items = evaluation
+    say(registry, version, edited(record, edit), items)
+    outcome = verify_version(registry, version)
+    assert outcome.exit_code == 6
+    assert statements(outcome).error == "evaluation-altered"
+    assert EDITS[edit] in " ".join(statements(outcome).detail)
+    with pytest.raises(PullRefused):
+        pull_version(registry, version, tmp_path / "pulled")
+
+
+@pytest.mark.parametrize("edit", [edit for edit in EDITS if edit not in DRAWN], ids=lambda edit: edit.__name__)
+def test_where_too_much_would_be_drawn_the_closed_forms_are_held_against_the_items_all_the_same(
+    registry: Registry,
+    version: Version,
+    evaluation: tuple[EvaluationRecord, bytes],
+    edit: Edit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record, items = evaluation
+    monkeypatch.setattr(evaluations, "MAX_WORK", 1000)
+    say(registry, version, record.to_json(), items)
+    outcome = verify_version(registry, version)
+    assert outcome.verdict == "verified"
+    assert "counts, rates and closed forms recomputed" in " ".join(statements(outcome).detail)
+    say(registry, version, edited(record, edit), items)
+    assert verify_version(registry, version).exit_code == 6
+
+
+def test_a_record_that_asks_for_a_million_draws_keeps_nobody_busy(
+    registry: Registry, version: Version, evaluation: tuple[EvaluationRecord, bytes]
+) -> None:
+    import time
+
+    record, items = evaluation
+    value = edited(record, lambda record: record["extra"]["statistics"].update(bootstrap_draws=1_000_000))
+    say(registry, version, value, items)
+    started = time.process_time()
+    assert verify_version(registry, version).verdict == "verified"  # 2,000 of its draws would be another matter
+    assert time.process_time() - started < 2  # seconds; to draw them takes minutes
+    assert evaluations.MAX_WORK > DEFAULT_DRAWS * 744, "what the shipped suite asks for is drawn again"
+
+
+def test_a_table_that_is_not_here_is_said_and_spoils_nothing(
+    registry: Registry, version: Version, evaluation: tuple[EvaluationRecord, bytes], tmp_path: Path
+) -> None:
+    record, items = evaluation
+    say(registry, version, edited(record, a_count), items)
+    say(registry, version, record.to_json(), items)
+    folder = tmp_path / "folder"
+    with pytest.raises(PullRefused):
+        pull_version(registry, version, folder)
+    other = register_adapter(registry, tmp_path, name="other", value=0.25)
+    say(registry, other, record.to_json(), items)
+    pull_version(registry, other, folder)
+    (folder / "evidence" / record.items.file).unlink()
+    outcome = verify_folder(folder, trust=registry.trust, now=NOW)
+    assert outcome.verdict == "verified"
+    assert "its item table is not here" in " ".join(statements(outcome).detail)
+
+
+def test_figures_of_a_later_edition_are_unverified_and_not_broken(
+    registry: Registry, version: Version, evaluation: tuple[EvaluationRecord, bytes]
+) -> None:
+    record, items = evaluation
+    say(registry, version, edited(record, lambda record: record["extra"]["statistics"].update(figures=99)), items)
+    outcome = verify_version(registry, version)
+    assert outcome.exit_code == 5
+    assert statements(outcome).error == "later-figures"
+
+
+def twin(line: bytes) -> bytes:
+    """The same statement under the other ECDSA signature of the same key, (r, n − s): nobody needs the key for it."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+    envelope = json.loads(line)
+    r, s = decode_dss_signature(base64.b64decode(envelope["signatures"][0]["sig"]))
+    envelope["signatures"][0]["sig"] = base64.b64encode(encode_dss_signature(r, ORDER - s)).decode()
+    return json.dumps(envelope).encode()
+
+
+@pytest.mark.parametrize("again", [lambda line: line, twin], ids=["same", "twin"])
+def test_a_line_that_stands_there_twice_is_one_statement(
+    registry: Registry, version: Version, tmp_path: Path, again: Callable[[bytes], bytes]
+) -> None:
+    pull_version(registry, version, tmp_path / "pulled")
+    path = tmp_path / "pulled" / STATEMENTS
+    before = statements(verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW))
+    path.write_bytes(path.read_bytes() + again(path.read_bytes().splitlines()[0]) + b"\n")
+    outcome = verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW)
+    assert outcome.verdict == "verified"
+    assert statements(outcome) == before
+    shutil.copy(tmp_path / "home" / "trust.json", tmp_path / "trust.json")
+    nobody = verify_folder(tmp_path / "pulled", trust=None, now=NOW)
+    assert statements(nobody).text.startswith("3 of 3 are signed by keys")
