@@ -207,6 +207,7 @@ def identify_base(
     revision: str | None = None,
     cache: DigestCache | None = None,
     workers: int | None = None,
+    require_finite: bool = False,
     on_bytes: OnBytes = lambda _: None,
 ) -> BaseFolder:
     """Identify the base in a folder; every byte is read once, unless the cache knows the file.
@@ -216,11 +217,13 @@ def identify_base(
         revision: the resolved commit, if it came from a hub.
         cache: digests of files that have not changed since.
         workers: threads; None for one a core. They do not change the result.
+        require_finite: refuse weights that hold NaN or infinity, as intake does; a base that was registered is not judged anew.
         on_bytes: hears of progress.
 
     Raises:
         AdapterInBase, BaseWithoutWeights, BaseFileMissing, IndexInconsistent, RedirectingConfig, UnsafeInputPath,
             PickleRefused, CodeRefused: refused.
+        WeightsNotFinite: as `require_finite` says.
         MalformedWeights, MalformedInput: a safetensors header or a JSON file that is truncated or lies.
         FolderMissing, FolderUnreadable, FileChanged: as their readers.
     """
@@ -239,6 +242,7 @@ def identify_base(
         with_file_digest=True,
         cache=cache,
         family="intake",
+        require_finite=require_finite,
         on_bytes=on_bytes,
     )
     _check_index(folder, names, hashed)

@@ -1,63 +1,108 @@
-"""Whether the values of weights are numbers at all: NaN, infinity, and tensors of nothing but zero. Needs numpy."""
+"""Whether the values of weights are numbers: NaN and infinity, looked for in the blocks that are read for a digest. Needs numpy.
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+Number formats: IEEE 754; bfloat16; the 8-bit formats of OCP "8-bit Floating Point Specification" 1.0 (E4M3 has no infinity) and
+"Microscaling Formats" 1.0 (E8M0 has neither sign nor infinity), and those of ONNX with one zero (FNUZ), whose single NaN is
+what would be minus zero. Formats of 4 and 6 bits have neither NaN nor infinity.
+"""
 
-from peft_registry.registry.disk.files import OpenFile, reading
-from peft_registry.registry.intake.json import Family
-from peft_registry.registry.intake.safetensors import TensorSpan, read_open_header
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-# dtype → little-endian numpy type of the raw bits, bits of the exponent, bits of the mantissa (IEEE 754; bfloat16)
-_LAYOUT = {
-    "F16": ("<u2", 0x7C00, 0x03FF),
-    "BF16": ("<u2", 0x7F80, 0x007F),
-    "F32": ("<u4", 0x7F80_0000, 0x007F_FFFF),
-    "F64": ("<u8", 0x7FF0_0000_0000_0000, 0x000F_FFFF_FFFF_FFFF),
-}
-_BLOCK_BYTES = 4 * 1024 * 1024
+from peft_registry.registry.intake.safetensors import TensorSpan
+from peft_registry.schemas.errors import InputRefused
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Bits = np.ndarray[Any, Any]
+
+
+class WeightsNotFinite(InputRefused):
+    reference = "weights-not-finite"
+    what = "the tensor {tensor!a} in {file} holds a value that is not a number"
+    why = "its element {index} is {value}; whatever is computed with it is not a number either"
+    fix = "fetch the model again, or take a revision that was saved before its training diverged"
+
+    file: str
+    tensor: str
+    index: list[int]
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
-class TensorValues:
-    """What the values of one floating-point tensor look like; one without elements is finite and not all zero."""
+class _Format:
+    """Raw bits of one element: the little-endian unsigned type, the bits without the sign, and from where they are no number."""
 
-    name: str
-    nan: int
-    infinite: int
-    all_zero: bool
-
-    @property
-    def finite(self) -> bool:
-        return self.nan == 0 and self.infinite == 0
+    kind: str
+    magnitude: int
+    infinity: int  # the least magnitude that is infinite or NaN
+    has_infinity: bool = True
 
 
-def scan_values(path: Path, *, family: Family = "intake") -> tuple[TensorValues, ...]:
-    """One entry for every F16, BF16, F32 and F64 tensor of a safetensors file, in the order of their bytes.
+_FORMATS = {
+    "F64": _Format("<u8", 0x7FFF_FFFF_FFFF_FFFF, 0x7FF0_0000_0000_0000),
+    "F32": _Format("<u4", 0x7FFF_FFFF, 0x7F80_0000),
+    "C64": _Format("<u4", 0x7FFF_FFFF, 0x7F80_0000),  # real and imaginary part
+    "F16": _Format("<u2", 0x7FFF, 0x7C00),
+    "BF16": _Format("<u2", 0x7FFF, 0x7F80),
+    "F8_E5M2": _Format("<u1", 0x7F, 0x7C),
+    "F8_E4M3": _Format("<u1", 0x7F, 0x7F, has_infinity=False),
+    "F8_E8M0": _Format("<u1", 0xFF, 0xFF, has_infinity=False),
+}
+_ONE_NAN = {"F8_E4M3FNUZ": 0x80, "F8_E5M2FNUZ": 0x80}
 
-    Raises:
-        MalformedWeights: the header is not sound (`MalformedSafetensors` for integrity).
-        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `peft_registry.registry.disk.files.reading`.
-    """
-    with reading(path) as file:
-        header = read_open_header(file, family=family)
-        return tuple(_scan(file, span) for span in header.tensors if span.dtype in _LAYOUT)
 
+@dataclass(slots=True)
+class FiniteValues:
+    """Takes the blocks of one tensor in order, and stops at the first that holds NaN or infinity."""
 
-def _scan(file: OpenFile, span: TensorSpan) -> TensorValues:
-    import numpy as np
+    file: str
+    span: TensorSpan
+    _seen: int = 0  # elements in the blocks before
+    _rest: bytes = b""  # of an element that a block cut in two
+    _objection: Callable[["Bits"], "Bits"] | None = field(init=False)
+    _kind: str = field(init=False)
 
-    kind, exponent, mantissa = _LAYOUT[span.dtype]
-    nan = infinite = nonzero = 0
-    rest = b""
-    for block in file.blocks(span.begin, span.end, _BLOCK_BYTES):
-        data = rest + block
-        usable = len(data) - len(data) % np.dtype(kind).itemsize  # a short read may cut a value
-        bits: np.ndarray[Any, Any] = np.frombuffer(data[:usable], dtype=kind)
-        rest = data[usable:]
-        special = (bits & exponent) == exponent
-        not_numbers = special & ((bits & mantissa) != 0)
-        nan += int(np.count_nonzero(not_numbers))
-        infinite += int(np.count_nonzero(special)) - int(np.count_nonzero(not_numbers))
-        nonzero += int(np.count_nonzero(bits & (exponent | mantissa)))  # minus zero is zero
-    return TensorValues(span.name, nan, infinite, all_zero=span.end > span.begin and nonzero == 0)
+    def __post_init__(self) -> None:
+        form, single = _FORMATS.get(self.span.dtype), _ONE_NAN.get(self.span.dtype)
+        self._kind = form.kind if form is not None else "<u1"
+        self._objection = None
+        if form is not None:
+            self._objection = lambda bits: (bits & form.magnitude) >= form.infinity
+        elif single is not None:
+            self._objection = lambda bits: bits == single
+
+    def take(self, block: bytes) -> None:
+        """Look at the next bytes.
+
+        Raises:
+            WeightsNotFinite: names the tensor and the first element at fault.
+        """
+        if self._objection is None:
+            return
+        import numpy as np
+
+        data = self._rest + block if self._rest else block
+        usable = len(data) - len(data) % np.dtype(self._kind).itemsize
+        bits = np.frombuffer(data, dtype=self._kind, count=usable // np.dtype(self._kind).itemsize)
+        self._rest = data[usable:]
+        wrong = self._objection(bits)
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise WeightsNotFinite(self.file, self.span.name, self._index(first), self._name(int(bits[first])))
+        self._seen += bits.size
+
+    def _index(self, element: int) -> list[int]:
+        import numpy as np
+
+        position = self._seen + element
+        if self.span.dtype == "C64":
+            position //= 2
+        return [int(place) for place in np.unravel_index(position, self.span.shape)]
+
+    def _name(self, bits: int) -> str:
+        form = _FORMATS.get(self.span.dtype)
+        if form is None or not form.has_infinity or bits & form.magnitude != form.infinity:
+            return "NaN"
+        return "infinity" if bits == form.infinity else "minus infinity"

@@ -18,7 +18,7 @@ from typing import Literal
 
 from peft_registry.registry.disk.files import FileChanged, OpenFile, reading
 from peft_registry.registry.disk.hashing import DigestCache, OnBytes
-from peft_registry.registry.identity.weight_values import TensorValues, scan_values
+from peft_registry.registry.identity.weight_values import FiniteValues
 from peft_registry.registry.intake.json import Family
 from peft_registry.registry.intake.safetensors import (
     MAX_DIMENSION,
@@ -43,18 +43,17 @@ __all__ = [
     "TensorSetInvalid",
     "TensorSetRefused",
     "TensorSpan",
-    "TensorValues",
     "WeightsFile",
     "diff_tensors",
     "hash_tensors",
     "hash_weights",
     "read_header",
-    "scan_values",
     "tensor_line",
     "weights_digest",
 ]
 
 _CACHE_KIND = "safetensors-v1"
+_FINITE_KIND = "safetensors-finite-v1"  # the same text, of files in which every value was seen to be a number
 
 
 class TensorSetInvalid(IntegrityBroken):
@@ -143,6 +142,7 @@ def hash_tensors(
     with_file_digest: bool = False,
     cache: DigestCache | None = None,
     family: Family = "integrity",
+    require_finite: bool = False,
     on_bytes: OnBytes = lambda _: None,
 ) -> WeightsFile:
     """The digests of one safetensors file, its bytes read once.
@@ -154,26 +154,31 @@ def hash_tensors(
         with_file_digest: also compute the file's own SHA-256, from the same bytes.
         cache: believed when it knows this state of the file.
         family: what a malformed file raises.
+        require_finite: also look for NaN and infinity, in the same blocks; needs `with_file_digest`.
         on_bytes: hears of progress.
 
     Raises:
         MalformedSafetensors: the header is not sound (`MalformedWeights` for intake).
+        WeightsNotFinite: a value is NaN or infinite, where that is looked for.
         FileChanged: the file changed meanwhile.
         FileMissing, NotARegularFile, FileUnreadable: as `peft_registry.registry.disk.files.reading`.
     """
     with reading(path) as file:
         header = read_open_header(file, family=family)
-        known = _cached(cache, file, header) if cache is not None else None
+        kind = _FINITE_KIND if require_finite else _CACHE_KIND
+        known = _cached(cache, file, header, kind) if cache is not None else None
         if known is not None and (known.file_digest is not None or not with_file_digest):
             return known
         if with_file_digest:
-            found = _hash_in_one_pass(file, header, on_bytes)
+            found = _hash_in_one_pass(file, header, on_bytes, require_finite=require_finite)
         else:
             found = _hash_in_parallel(file, header, workers or os.cpu_count() or 1, on_bytes)
         if not file.ends_at(header.file_size):
             raise FileChanged(path, "it grew")
     if cache is not None:
         cache.put_text(file.key, _to_text(found, header), _CACHE_KIND)
+        if require_finite:
+            cache.put_text(file.key, _to_text(found, header), _FINITE_KIND)
     return found
 
 
@@ -212,17 +217,24 @@ def hash_weights(
     with_file_digest: bool = False,
     cache: DigestCache | None = None,
     family: Family = "integrity",
+    require_finite: bool = False,
     on_bytes: OnBytes = lambda _: None,
 ) -> tuple[tuple[WeightsFile, ...], Digest]:
     """What each file holds, in the order of `files`, and the weights digest over all of them.
 
     Raises:
         TensorSetInvalid: two files hold a tensor of the same name (`TensorSetRefused` for intake).
-        MalformedSafetensors, FileChanged, FileMissing, NotARegularFile, FileUnreadable: as `hash_tensors`.
+        MalformedSafetensors, WeightsNotFinite, FileChanged, FileMissing, NotARegularFile, FileUnreadable: as `hash_tensors`.
     """
     found = tuple(
         hash_tensors(
-            path, workers=workers, with_file_digest=with_file_digest, cache=cache, family=family, on_bytes=on_bytes
+            path,
+            workers=workers,
+            with_file_digest=with_file_digest,
+            cache=cache,
+            family=family,
+            require_finite=require_finite,
+            on_bytes=on_bytes,
         )
         for path in files
     )
@@ -270,7 +282,9 @@ def _hash_in_parallel(file: OpenFile, header: Header, workers: int, on_bytes: On
     return WeightsFile(header.header_digest, header.file_size, None, tuple(sorted(tensors, key=_by_name)))
 
 
-def _hash_in_one_pass(file: OpenFile, header: Header, on_bytes: OnBytes) -> WeightsFile:
+def _hash_in_one_pass(
+    file: OpenFile, header: Header, on_bytes: OnBytes, *, require_finite: bool = False
+) -> WeightsFile:
     prefix = b"".join(file.blocks(0, header.data_start))
     if Digest.of(prefix) != header.header_digest:
         raise FileChanged(file.path, "its header is not what it was a moment ago")
@@ -279,9 +293,12 @@ def _hash_in_one_pass(file: OpenFile, header: Header, on_bytes: OnBytes) -> Weig
     with ThreadPoolExecutor(max_workers=1) as pool:
         for span in header.tensors:
             digest = hashlib.sha256()
+            values = FiniteValues(file.path.name, span) if require_finite else None
             for block in file.blocks(span.begin, span.end):
                 pending = pool.submit(whole.update, block)
                 digest.update(block)
+                if values is not None:
+                    values.take(block)
                 pending.result()
                 on_bytes(len(block))
             tensors.append(Tensor(span.name, span.dtype, span.shape, Digest(digest.hexdigest())))
@@ -290,8 +307,8 @@ def _hash_in_one_pass(file: OpenFile, header: Header, on_bytes: OnBytes) -> Weig
     )
 
 
-def _cached(cache: DigestCache, file: OpenFile, header: Header) -> WeightsFile | None:
-    text = cache.get_text(file.key, _CACHE_KIND)
+def _cached(cache: DigestCache, file: OpenFile, header: Header, kind: str) -> WeightsFile | None:
+    text = cache.get_text(file.key, kind)
     if text is None:
         return None
     try:

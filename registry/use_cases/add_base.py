@@ -46,9 +46,9 @@ def add_base(
 
     Raises:
         PickleRefused, CodeRefused, InputRefused: the folder holds pickle weights, code, links, or no weights.
-        MalformedSafetensors: a header that lies.
+        MalformedWeights, WeightsNotFinite: a header that lies; a value that is NaN or infinite.
     """
-    found = identify_base(folder, revision=revision, cache=registry.cache)
+    found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True)
     manifest = base_manifest(found)
     recorded = newest_base_record(registry, manifest.canonical_digest())
     record = BaseRecord(

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import math
 import os
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from peft_registry.registry.disk.hashing import DigestCache, FileChanged
+from peft_registry.registry.identity.weight_values import FiniteValues, WeightsNotFinite
 from peft_registry.registry.identity.weights import (
     MalformedSafetensors,
     MalformedWeights,
@@ -26,10 +29,9 @@ from peft_registry.registry.identity.weights import (
     hash_tensors,
     hash_weights,
     read_header,
-    scan_values,
     weights_digest,
 )
-from peft_registry.registry.intake.safetensors import MAX_HEADER_BYTES
+from peft_registry.registry.intake.safetensors import MAX_HEADER_BYTES, TensorSpan
 from peft_registry.schemas.identity import Digest
 from tests.processes.interpreter import ROOT
 
@@ -397,42 +399,100 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 # --- values
 
 
-def _bfloat16(values: list[float]) -> bytes:
-    return b"".join(struct.pack("<f", value)[2:] for value in values)
+def judged(path: Path) -> None:
+    hash_tensors(path, with_file_digest=True, family="intake", require_finite=True)
 
 
-def test_values_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
-    arrays = {
-        "f2": np.array([np.nan, np.inf, -np.inf, 65504], "f2"),
-        "f4": np.array([np.nan, 1, -np.nan, np.finfo("f4").max], "f4"),
-        "f8": np.array([np.inf, 5e-324], "f8"),
-        "fine": np.array([1e-40, -1.0], "f4"),
-        "zero": np.array([0.0, -0.0], "f4"),
-        "empty": np.zeros(0, "f4"),
-        "integers": np.zeros(3, "i4"),
-    }
-    save_file(arrays, tmp_path / "a")
-    found = {values.name: (values.nan, values.infinite, values.all_zero) for values in scan_values(tmp_path / "a")}
-    assert found == {
-        "f2": (1, 2, False),
-        "f4": (2, 0, False),
-        "f8": (0, 1, False),
-        "fine": (0, 0, False),
-        "zero": (0, 0, True),
-        "empty": (0, 0, False),
-    }
+# raw bits, little-endian, of one element that is no number, from the tables of the formats
+NOT_NUMBERS = [
+    ("F64", struct.pack("<d", math.nan), "NaN"),
+    ("F64", struct.pack("<d", math.inf), "infinity"),
+    ("F64", struct.pack("<d", -math.inf), "minus infinity"),
+    ("F32", struct.pack("<f", math.nan), "NaN"),
+    ("F32", bytes.fromhex("010080ff"), "NaN"),  # signalling, negative
+    ("F32", struct.pack("<f", math.inf), "infinity"),
+    ("F16", struct.pack("<e", math.nan), "NaN"),
+    ("F16", struct.pack("<e", -math.inf), "minus infinity"),
+    ("BF16", bytes.fromhex("c07f"), "NaN"),
+    ("BF16", bytes.fromhex("80ff"), "minus infinity"),
+    ("C64", struct.pack("<ff", 1, math.nan), "NaN"),
+    ("F8_E5M2", b"\x7c", "infinity"),
+    ("F8_E5M2", b"\xfc", "minus infinity"),
+    ("F8_E5M2", b"\xff", "NaN"),
+    ("F8_E4M3", b"\x7f", "NaN"),
+    ("F8_E4M3", b"\xff", "NaN"),
+    ("F8_E8M0", b"\xff", "NaN"),
+    ("F8_E4M3FNUZ", b"\x80", "NaN"),
+    ("F8_E5M2FNUZ", b"\x80", "NaN"),
+]
+# the greatest finite element of each format, its negative, minus zero and the least above zero
+NUMBERS = {
+    "F64": struct.pack("<dddd", 1.7976931348623157e308, -1.7976931348623157e308, -0.0, 5e-324),
+    "F32": bytes.fromhex("ffff7f7f") + bytes.fromhex("ffff7fff") + struct.pack("<ff", -0.0, 1e-45),
+    "F16": struct.pack("<eeee", 65504, -65504, -0.0, 6e-8),
+    "BF16": bytes.fromhex("7f7f7fff00800100"),
+    "C64": struct.pack("<ffffffff", *([3.4e38, -3.4e38] * 4)),
+    "F8_E5M2": b"\x7b\xfb\x80\x01",
+    "F8_E4M3": b"\x7e\xfe\x80\x01",
+    "F8_E8M0": b"\xfe\x7f\x80\x00",
+    "F8_E4M3FNUZ": b"\x7f\xff\x81\x00",
+    "F8_E5M2FNUZ": b"\x7f\xff\x81\x00",
+    "I32": b"\xff" * 16,
+    "U8": b"\x7f\xff\x80\x7c",
+    "BOOL": b"\x00\x01\x01\x00",
+    "F4": b"\xff\xff",
+}
 
 
-def test_bfloat16_values_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
-    data = _bfloat16([float("inf"), 1.0, float("-inf"), 0.0]) + bytes.fromhex("c07f817f")  # two NaN
-    raw_file(tmp_path / "a", {"w": entry("BF16", [6], [0, 12])}, data)
-    (values,) = scan_values(tmp_path / "a")
-    assert (values.nan, values.infinite, values.all_zero, values.finite) == (2, 2, False, False)
+@pytest.mark.parametrize(("dtype", "element", "name"), NOT_NUMBERS)
+def test_a_value_that_is_no_number_is_refused_by_tensor_and_index(
+    tmp_path: Path, dtype: str, element: bytes, name: str
+) -> None:
+    data = bytearray(len(element) * 6)
+    data[5 * len(element) :] = element
+    raw_file(tmp_path / "a", {"w": entry(dtype, [2, 3], [0, len(data)])}, bytes(data))
+    with pytest.raises(WeightsNotFinite) as caught:
+        judged(tmp_path / "a")
+    assert (caught.value.tensor, caught.value.index, caught.value.value) == ("w", [1, 2], name)
+    assert caught.value.exit_code == 2
+    hash_tensors(tmp_path / "a", with_file_digest=True)  # what is verified is not judged
 
 
-def test_values_are_counted_across_blocks(tmp_path: Path) -> None:
-    array = np.ones(3_000_000, "f4")
-    array[[0, 1_500_000, -1]] = np.nan
-    save_file({"w": array}, tmp_path / "a")
-    (values,) = scan_values(tmp_path / "a")
-    assert (values.nan, values.infinite) == (3, 0)
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_every_finite_value_enters(tmp_path: Path, dtype: str) -> None:
+    data = NUMBERS[dtype]
+    raw_file(tmp_path / "a", {"w": entry(dtype, [4], [0, len(data)])}, data)
+    judged(tmp_path / "a")
+
+
+@pytest.mark.parametrize("place", [0, 1_499_999, 2_999_999])
+def test_a_value_is_found_in_whatever_block_it_lies(tmp_path: Path, place: int) -> None:
+    array = np.ones((3, 1_000_000), "f4")
+    array.reshape(-1)[place] = np.inf
+    # a byte before it, so that no block ends where an element does
+    save_file({"a": np.zeros(1, "u1"), "w": array, "z": np.full(2, np.nan, "f4")}, tmp_path / "a")
+    with pytest.raises(WeightsNotFinite) as caught:
+        judged(tmp_path / "a")
+    assert (caught.value.tensor, caught.value.index) == ("w", [place // 1_000_000, place % 1_000_000])
+
+
+def test_elements_that_reads_cut_in_two_are_put_together(tmp_path: Path) -> None:
+    span = TensorSpan("w", "F32", (4,), 0, 16)
+    data = struct.pack("<ffff", 1, 2, math.nan, 4)
+    for cut in range(1, 16):
+        values = FiniteValues("a", span)
+        with pytest.raises(WeightsNotFinite) as caught:
+            for block in (data[:cut], data[cut:]):
+                values.take(block)
+        assert caught.value.index == [2]
+        whole = FiniteValues("a", span)
+        whole.take(struct.pack("<ff", 1, 2)[:cut])
+
+
+def test_a_digest_that_is_known_does_not_stand_for_values_that_are_not(tmp_path: Path) -> None:
+    save_file({"w": np.array([1, np.nan], "f4")}, tmp_path / "a")
+    os.utime(tmp_path / "a", ns=(0, 0))
+    with closing(DigestCache(tmp_path / "cache", now_ns=lambda: 10**19)) as cache:
+        hash_tensors(tmp_path / "a", with_file_digest=True, cache=cache)
+        with pytest.raises(WeightsNotFinite):
+            hash_tensors(tmp_path / "a", with_file_digest=True, cache=cache, require_finite=True)
