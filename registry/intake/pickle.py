@@ -1,11 +1,12 @@
 """Pickle weights are refused: loading one runs whatever code it names.
 
-Recognised by content and by extension. A pickle of protocol 0 or 1 under another extension has no mark of its own; such
-a file is stored as bytes like any other and never loaded, because only safetensors files are read as weights.
-Files are never unpickled here, nor scanned for what is "safe": scanners are no gate.
+Recognised by content and by extension. From protocol 2 on a pickle has a mark; of protocol 0 and 1 it is known by its opcodes,
+read one after the other without being carried out: they make sense up to the end of the file, or to where something that was
+imported is called. Files are never unpickled here, nor scanned for what is "safe": scanners are no gate.
 """
 
 import os
+import pickletools
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,14 @@ EXTENSIONS = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".job
 _PROTO = 0x80  # the PROTO opcode that starts every pickle of protocol 2 and later
 _PROTOCOLS = range(2, 6)
 _SAFETENSORS_HEAD = 9  # bytes: the header length and the first byte of the header
+_SCANNED_BYTES = (
+    1024 * 1024
+)  # a pickle of protocol 0 or 1 that imports nothing in its first megabyte is taken for bytes
+_LEAST_OPCODES = 3  # fewer make up too many short texts: ")." is an empty tuple
+# a text may begin like the opcode that imports ("c", two lines); with arguments and a call it is no text any more
+_IMPORTING = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
+_ARGUMENTS = frozenset({"MARK", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "DICT"})
+_CALLING = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 
 
 class PickleRefused(InputRefused):
@@ -50,6 +59,8 @@ def _reason(path: Path) -> str | None:
             return None
         if len(head) > 1 and head[0] == _PROTO and head[1] in _PROTOCOLS:
             return f"it starts with the mark of pickle protocol {head[1]}"
+        if _has_opcodes_of_a_pickle(os.pread(file.descriptor, _SCANNED_BYTES, 0), file.key.size):
+            return "its bytes are the opcodes of a pickle of protocol 0 or 1"
         with os.fdopen(os.dup(file.descriptor), "rb") as stream:
             member = _pickled_member(stream)
     return None if member is None else f"it is a zip archive that holds {member[:120]!a}"
@@ -58,6 +69,29 @@ def _reason(path: Path) -> str | None:
 def _is_safetensors_head(head: bytes) -> bool:
     # A header of 640 bytes starts with 0x80 0x02 as well, so the extension and the brace decide.
     return len(head) == _SAFETENSORS_HEAD and head[3:8] == b"\0" * 5 and head[8:] == b"{"
+
+
+def _has_opcodes_of_a_pickle(data: bytes, size: int) -> bool:
+    seen: list[str] = []
+    imports = False
+    try:
+        for opcode, argument, position in pickletools.genops(data):
+            imports = imports or (opcode.name in _IMPORTING and _is_a_name(argument))
+            seen.append(opcode.name)
+            if imports and opcode.name in _CALLING and not _ARGUMENTS.isdisjoint(seen):
+                return True
+            if opcode.name == "STOP":
+                return len(seen) >= _LEAST_OPCODES and (imports or position == size - 1)
+    except Exception:  # noqa: BLE001  opcodes that make no sense, in whichever way: then it is no pickle
+        return False
+    return imports and len(seen) >= _LEAST_OPCODES
+
+
+def _is_a_name(argument: object) -> bool:
+    """Whether it is `module name`, as the opcodes that import have it; the newer ones take it from the stack."""
+    if not isinstance(argument, str):
+        return True
+    return all(part.isidentifier() for word in argument.split(" ") for part in word.split("."))
 
 
 def _pickled_member(stream: BinaryIO) -> str | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import OpenFile, reading
+from peft_registry.registry.intake.foreign_formats import HEAD_BYTES, foreign_format
 from peft_registry.registry.intake.json import Family, read_json
 from peft_registry.registry.intake.paths import control_character
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError
@@ -138,10 +139,15 @@ def read_open_header(file: OpenFile, *, family: Family = "integrity") -> Header:
     """
     reader = _Reader(file.path.name, MalformedSafetensors if family == "integrity" else MalformedWeights)
     size = file.key.size
+    head = b"".join(file.blocks(0, min(size, HEAD_BYTES)))
     if size < LENGTH_BYTES:
         raise reader.refusal(f"it has {size} bytes, and the length of its header alone takes {LENGTH_BYTES}")
-    prefix = b"".join(file.blocks(0, LENGTH_BYTES))
+    prefix = head[:LENGTH_BYTES]
     (length,) = struct.unpack("<Q", prefix)
+    # a sound file has the mark of another only in the length of its header, and a brace behind it
+    other = foreign_format(head) if head[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{" else None
+    if other is not None:
+        raise reader.refusal(f"it is {other}")
     if length > size - LENGTH_BYTES:
         raise reader.refusal(
             f"its header claims {length} bytes, and the file has {size - LENGTH_BYTES} after the length"

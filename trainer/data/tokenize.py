@@ -11,30 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
 from peft_registry.trainer.data.conversations import Turn, is_learnt
 from peft_registry.trainer.data.formats import CONVERSATIONS, Reading, render
 
 IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropyLoss ignore_index)
-
-
-class ChatTemplateRefused(InputRefused):
-    reference = "chat-template-refused"
-    what = "the base's chat template does not render {subject}"
-    why = "{reason}"
-    fix = "{remedy}"
-
-    subject: str
-    reason: str
-    remedy: str = "check the roles and their order, or write the data as prompt and completion"
-
-
-def template_failures() -> tuple[type[Exception], ...]:
-    """What rendering a chat template may raise: it is a program of whoever made the base, run in a sandbox."""
-    import jinja2
-
-    program = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, MemoryError, RecursionError)
-    return (jinja2.TemplateError, *program)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,27 +90,24 @@ def _conversation(
     templates render an earlier answer otherwise once the conversation goes on: such a one carries no loss.
     """
 
-    def rendered(upto: int, *, announce: bool = False) -> str:
-        text: str = tokenizer.apply_chat_template(turns[:upto], tokenize=False, add_generation_prompt=announce)
-        return text
+    subject = f"line {line} of {reading.name}"
 
-    try:
-        whole = rendered(len(turns)).rstrip("\n")
-        spans: list[tuple[int, int]] = []
-        untaught = 0
-        for at, turn in enumerate(turns):
-            if not is_learnt(turn):
-                continue
-            before, upto = rendered(at, announce=True), rendered(at + 1).rstrip("\n")
-            if upto.startswith(before) and whole.startswith(upto):
-                spans.append((len(before), len(upto)))
-            elif at == len(turns) - 1:
-                why = "the rendered conversation does not begin with its rendered prompt"
-                raise ChatTemplateRefused(f"line {line} of {reading.name}", why)
-            else:
-                untaught += 1
-    except template_failures() as error:
-        raise ChatTemplateRefused(f"line {line} of {reading.name}", f"it stopped with {type(error).__name__}") from None
+    def rendered(upto: int, *, announce: bool = False) -> str:
+        return render_chat(tokenizer, turns[:upto], announce=announce, subject=subject)
+
+    whole = rendered(len(turns)).rstrip("\n")
+    spans: list[tuple[int, int]] = []
+    untaught = 0
+    for at, turn in enumerate(turns):
+        if not is_learnt(turn):
+            continue
+        before, upto = rendered(at, announce=True), rendered(at + 1).rstrip("\n")
+        if upto.startswith(before) and whole.startswith(upto):
+            spans.append((len(before), len(upto)))
+        elif at == len(turns) - 1:
+            raise ChatTemplateRefused(subject, "the rendered conversation does not begin with its rendered prompt")
+        else:
+            untaught += 1
     pieces, done = [], 0
     for start, stop in spans:
         pieces += [(_plain_ids(whole[done:start], tokenizer), False), (_plain_ids(whole[start:stop], tokenizer), True)]

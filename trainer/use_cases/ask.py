@@ -20,7 +20,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import FILE_NAME
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.data.tokenize import ChatTemplateRefused, template_failures
+from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
 from peft_registry.trainer.inputs.base import base_named, checked_base
 
 BASE = "base"  # what `--against base` means: the base of the version that is asked
@@ -155,11 +155,8 @@ def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observ
 
 def _as_chat(tokenizer: Any, prompt: str) -> str:
     fix = "ask with --raw, which sends the prompt as it is"
-    try:
-        message = [{"role": "user", "content": prompt}]
-        text: str = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    except template_failures() as error:
-        raise ChatTemplateRefused("a question", f"it stopped with {type(error).__name__}", fix) from None
+    message = [{"role": "user", "content": prompt}]
+    text = render_chat(tokenizer, message, announce=True, subject="a question", remedy=fix)
     if not text:
         raise ChatTemplateRefused("a question", "it leaves nothing of it", fix)
     return text

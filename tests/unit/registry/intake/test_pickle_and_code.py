@@ -33,6 +33,81 @@ def test_a_pickle_is_known_by_its_first_byte(protocol: int, name: str, tmp_path:
         refuse_pickle(tmp_path / name)
 
 
+class Canary:
+    """Writes a file when it is unpickled, so that a test sees whether anybody did."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+@pytest.mark.parametrize("name", ["weights", "model.safetensors", "config.json", "notes.txt", "a.npz"])
+@pytest.mark.parametrize("kind", ["canary", "values", "canary, then more", "canary, then nonsense", "long"])
+def test_a_pickle_of_protocol_0_or_1_is_known_by_its_opcodes_and_never_loaded(
+    protocol: int, name: str, kind: str, tmp_path: Path
+) -> None:
+    canary = pickle.dumps(Canary(tmp_path / "canary"), protocol=protocol)
+    data = {
+        "canary": canary,
+        "values": pickle.dumps({"w": [1.0, 2.0], "n": 3}, protocol=protocol),
+        "canary, then more": canary + b"weights",
+        "canary, then nonsense": canary[:-1] + b"\xff\xff",
+        "long": pickle.dumps([Canary(tmp_path / "canary"), "x" * 3_000_000], protocol=protocol),
+    }[kind]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(PickleRefused, match="protocol 0 or 1"):
+        refuse_pickle(tmp_path / name)
+    assert not (tmp_path / "canary").exists()
+    pickle.loads(canary)
+    assert (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"(S'true'\nios\nsystem\n.",
+        b"(cos\nsystem\nS'true'\no.",
+        b"cos\nsystem\n(S'true'\ntR\xff",
+    ],
+)
+def test_a_call_written_by_hand_is_known(call: bytes, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes(call)
+    with pytest.raises(PickleRefused):
+        refuse_pickle(tmp_path / "vocab.txt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "can\nthe\nof\nand\n",
+        "in\nthe\n",
+        "(\n)\ni\n",
+        "I am\na text.",
+        "N.",
+        ".",
+        ").",
+        "0.",
+        "# title\n",
+        "Apache License\n",
+        "version: 1.0",
+        "c\nd\n",
+        "climb\nclose\nR\n",
+        '{"a": 1}',
+        "[1]",
+        "p\nq\n",
+        "S.",
+        "\n".join(chr(code) for code in range(33, 127)),
+    ],
+)
+def test_a_text_is_no_pickle(text: str, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text(text)
+    refuse_pickle(tmp_path / "vocab.txt")
+
+
 @pytest.mark.parametrize("prefix", [b"", b"#!/bin/sh\n"])
 def test_a_zip_that_holds_a_pickle_is_known_under_any_name(prefix: bytes, tmp_path: Path) -> None:
     archive = io.BytesIO()

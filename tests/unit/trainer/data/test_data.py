@@ -10,6 +10,7 @@ import pytest
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.data.chat_template import ChatTemplateRefused
 from peft_registry.trainer.data.containers import (
     BrokenDataFile,
     BrokenRow,
@@ -32,7 +33,7 @@ from peft_registry.trainer.data.formats import (
     choose_reading,
     render,
 )
-from peft_registry.trainer.data.tokenize import IGNORED, ChatTemplateRefused
+from peft_registry.trainer.data.tokenize import IGNORED
 from peft_registry.trainer.use_cases.ask import QuestionTooLong, answer_of
 from tests.builders.training import a_model, a_tokenizer, colour_rows, write_rows
 
