@@ -26,7 +26,7 @@ class WeightsNotFinite(InputRefused):
 
     file: str
     tensor: str
-    index: list[int]
+    index: str  # such as [3, 17]
     value: str
 
 
@@ -93,13 +93,13 @@ class FiniteValues:
             raise WeightsNotFinite(self.file, self.span.name, self._index(first), self._name(int(bits[first])))
         self._seen += bits.size
 
-    def _index(self, element: int) -> list[int]:
+    def _index(self, element: int) -> str:
         import numpy as np
 
         position = self._seen + element
         if self.span.dtype == "C64":
             position //= 2
-        return [int(place) for place in np.unravel_index(position, self.span.shape)]
+        return str([int(place) for place in np.unravel_index(position, self.span.shape)])
 
     def _name(self, bits: int) -> str:
         form = _FORMATS.get(self.span.dtype)

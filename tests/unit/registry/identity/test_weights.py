@@ -453,7 +453,7 @@ def test_a_value_that_is_no_number_is_refused_by_tensor_and_index(
     raw_file(tmp_path / "a", {"w": entry(dtype, [2, 3], [0, len(data)])}, bytes(data))
     with pytest.raises(WeightsNotFinite) as caught:
         judged(tmp_path / "a")
-    assert (caught.value.tensor, caught.value.index, caught.value.value) == ("w", [1, 2], name)
+    assert (caught.value.tensor, caught.value.index, caught.value.value) == ("w", "[1, 2]", name)
     assert caught.value.exit_code == 2
     hash_tensors(tmp_path / "a", with_file_digest=True)  # what is verified is not judged
 
@@ -473,7 +473,7 @@ def test_a_value_is_found_in_whatever_block_it_lies(tmp_path: Path, place: int) 
     save_file({"a": np.zeros(1, "u1"), "w": array, "z": np.full(2, np.nan, "f4")}, tmp_path / "a")
     with pytest.raises(WeightsNotFinite) as caught:
         judged(tmp_path / "a")
-    assert (caught.value.tensor, caught.value.index) == ("w", [place // 1_000_000, place % 1_000_000])
+    assert (caught.value.tensor, caught.value.index) == ("w", f"[{place // 1_000_000}, {place % 1_000_000}]")
 
 
 def test_elements_that_reads_cut_in_two_are_put_together(tmp_path: Path) -> None:
@@ -484,7 +484,7 @@ def test_elements_that_reads_cut_in_two_are_put_together(tmp_path: Path) -> None
         with pytest.raises(WeightsNotFinite) as caught:
             for block in (data[:cut], data[cut:]):
                 values.take(block)
-        assert caught.value.index == [2]
+        assert caught.value.index == "[2]"
         whole = FiniteValues("a", span)
         whole.take(struct.pack("<ff", 1, 2)[:cut])
 
