@@ -11,6 +11,7 @@ from peft_registry.cli.settings import passphrase_source, state_folder
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.homes.pins import Pins
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
 
@@ -75,7 +76,16 @@ def home_folder(home: Path | None) -> Path:
 def _open(home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True) -> "Registry":
     from peft_registry.registry.homes.home import open_home
 
-    return open_home(home_folder(home), passphrase=passphrase_source(passphrase_file), check_log=check_log)
+    return open_home(
+        home_folder(home), passphrase=passphrase_source(passphrase_file), check_log=check_log, pins=users_pins()
+    )
+
+
+def users_pins() -> "Pins":
+    """What this user accepted before, in their state folder."""
+    from peft_registry.registry.homes.pins import Pins
+
+    return Pins(state_folder(), console.note)
 
 
 def chosen_trust(
@@ -84,7 +94,8 @@ def chosen_trust(
     """The trust that speaks, and why there is none: the user's file, else that of a home of their own, else nobody."""
     from peft_registry.registry.disk.files import read_file
     from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.signing.trust import TrustAnchors, load_trust
+    from peft_registry.registry.homes.pins import name_of_chain
+    from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
     from peft_registry.registry.signing.trust_chain import TRUST_MAX_BYTES
     from peft_registry.schemas.errors import IntegrityBroken, NotChecked
     from peft_registry.schemas.identity import Digest
@@ -94,7 +105,9 @@ def chosen_trust(
             ids = frozenset(Digest.parse(root).hex for root in roots or ())
             anchors = TrustAnchors(root_key_ids=ids, file_given_by_user=not ids)
             data = read_file(trust, max_bytes=TRUST_MAX_BYTES)
-            return load_trust(data, anchors=anchors, now=utc_now(), accepted_version=None), None
+            chain = open_chain(data, anchors=anchors, accepted_version=None)
+            users_pins().follow(name_of_chain(chain), chain)
+            return current_policy(chain, now=utc_now()), None
         if registry is None:
             return None, None
         return registry.trust, None

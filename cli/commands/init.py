@@ -46,9 +46,11 @@ def init(
 ) -> None:
     """Create a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
+    from peft_registry.cli.wiring import users_pins
     from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
     from peft_registry.registry.homes.known_homes import remember
     from peft_registry.registry.signing.keys import PublicKey
+    from peft_registry.registry.signing.trust_chain import parse_chain
     from peft_registry.registry.use_cases.make_home import NewHome, make_home, require_no_home
     from peft_registry.trainer.example import write_example
 
@@ -67,6 +69,9 @@ def init(
     settings = make_home(new, now=now)
     root = PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id
     is_known = remember(state_folder(), folder, settings.registry_id)
+    if is_known:
+        chain = parse_chain((folder / "trust.json").read_bytes())
+        users_pins().accept(settings.registry_id, chain)
     written = write_example(folder.parent / "example") if example else None
     if not is_known:
         console.note(

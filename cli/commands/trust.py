@@ -14,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     trust.command("show")(trust_show)
     trust.command("export")(trust_export)
     trust.command("update")(trust_update)
+    trust.command("pin")(trust_pin)
     app.add_typer(trust, name="trust")
 
 
@@ -49,7 +50,7 @@ def trust_export(
 ) -> None:
     """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.export_trust import export_trust
+    from peft_registry.registry.use_cases.trust import export_trust
 
     with opened(home) as registry:
         paths = export_trust(registry, folder)
@@ -68,7 +69,7 @@ def trust_update(
 ) -> None:
     """Let the trainer key sign newer kinds of statements. The root key signs the new trust file."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.update_trust import update_trust
+    from peft_registry.registry.use_cases.trust import update_trust
 
     with opened(home, passphrase_file) as registry:
         before = registry.trust.version
@@ -82,3 +83,49 @@ def trust_update(
         return
     console.line(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
     console.next_step("registry trust export FOLDER")
+
+
+def trust_pin(
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROOT",
+            help="Accept the file as it lies there, whatever you accepted before. Type its root, as its keeper told you.",
+        ),
+    ] = None,
+    trust: Annotated[
+        Path | None, typer.Option("--trust", help="A trust file from its keeper, in place of the registry's own.")
+    ] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show which trust file you accepted. Or accept the one that lies there, by its root."""
+    from peft_registry.cli.wiring import home_folder, users_pins
+    from peft_registry.registry.use_cases.trust import accept_trust, pinned_trust
+
+    place = home_folder(home) if trust is None else trust
+    if accept is not None:
+        accept_trust(place, users_pins(), root=accept)
+    shown = pinned_trust(place, users_pins())
+    newest = shown.chain.newest
+    if output is Output.json:
+        console.out_json(
+            {
+                "name": shown.name,
+                "version": newest.policy.version,
+                "digest": str(newest.digest),
+                "roots": [f"sha256:{key_id}" for key_id in newest.policy.roots],
+                "pinned": None if shown.pin is None else shown.pin.model_dump(mode="json"),
+                "problem": None if shown.problem is None else shown.problem.reference,
+            }
+        )
+    else:
+        console.line(f"here     v{newest.policy.version}  {newest.digest}")
+        for key_id in newest.policy.roots:
+            console.line(f"root     sha256:{key_id}  {newest.policy.person_of(key_id)}")
+        accepted = "nothing yet" if shown.pin is None else f"v{shown.pin.version}  {shown.pin.digest}"
+        console.line(f"accepted {accepted}")
+    if shown.problem is not None:
+        raise shown.problem
+    if output is Output.text:
+        console.next_step("registry trust show" if trust is None else f"registry verify FOLDER --trust {trust}")

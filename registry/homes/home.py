@@ -30,6 +30,7 @@ from peft_registry.registry.disk.child_environment import Need
 from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
+from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
@@ -131,6 +132,7 @@ class Registry:
     clock: Callable[[], str] = utc_now
     nonce: Callable[[], str] = new_nonce
     passphrase: Passphrase | None = field(default=None, repr=False)
+    pins: Pins | None = None
 
     @property
     def origin(self) -> str:
@@ -153,7 +155,10 @@ class Registry:
 
     @cached_property
     def trust_chain(self) -> TrustChain:
-        """The versions of the home's own trust file, checked. The newest may have expired: whoever renews it reads it so."""
+        """The versions of the home's own trust file, checked, and held against what this user accepted before.
+
+        The newest may have expired: whoever renews it reads it so.
+        """
         return self._read_trust_chain()
 
     def read_trust(self, *, at: str) -> TrustPolicy:
@@ -169,6 +174,9 @@ class Registry:
         accepted = _number(accepted_file) if accepted_file.exists() else None
         anchors = TrustAnchors(file_given_by_user=True)
         chain = open_chain(data, anchors=anchors, accepted_version=accepted)
+        if self.pins is not None:
+            registry_id = self.settings.registry_id
+            self.pins.follow(registry_id, chain, before=known_at(self.pins.state, self.folder))
         version = chain.newest.policy.version
         if not self.read_only and version != accepted:
             # reading works on a full disk too: there the older version stays remembered
@@ -277,10 +285,14 @@ def open_home(
     clock: Callable[[], str] = utc_now,
     nonce: Callable[[], str] = new_nonce,
     check_log: bool = True,
+    pins: Pins | None = None,
 ) -> Registry:
     """An open registry; its log continues the last checkpoint that was remembered outside the database.
 
+    `pins` are those of the user who asks; None for a caller who knows the home otherwise.
+
     Raises:
+        TrustReplaced, TrustRolledBack, TrustForked: its trust file is not the one that the user accepted before.
         HomeNotFound, HomeDamaged: there is none, or it cannot be read.
         LogTruncated, LogForked: the database is older than, or other than, what was signed.
     """
@@ -288,7 +300,9 @@ def open_home(
     read_only = not os.access(folder, os.W_OK)
     uri = settings.database or f"sqlite:///{folder / 'database.sqlite'}"
     database = Database.open(uri, read_only=read_only and settings.database is None)
-    registry = Registry(folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase)
+    registry = Registry(
+        folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase, pins=pins
+    )
     try:
         if check_log:
             _check_log(registry)

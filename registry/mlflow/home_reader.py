@@ -1,5 +1,6 @@
 """The registry that `registry://` sources are read from, as MLflow's process finds it. Reads only."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -7,6 +8,7 @@ from typing import BinaryIO
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry, find_home, open_home
+from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.mlflow.verified_files import ManifestReader
 from peft_registry.registry.records.snapshots import statements_about
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
@@ -33,7 +35,7 @@ def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
         HomeNotFound, HomeOfAnotherUser, HomeNotNamed, HomeDamaged: there is none that may be used.
     """
     folder = find_home(Path.cwd(), Path(home) if home else None, state=state)
-    return HomeReader(open_home(folder))
+    return HomeReader(open_home(folder, pins=Pins(state, logging.getLogger(__name__).warning)))
 
 
 @dataclass(frozen=True)

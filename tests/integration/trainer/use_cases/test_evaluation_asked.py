@@ -24,7 +24,7 @@ from peft_registry.registry.signing.trust_chain import TrustThresholdNotMet
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
-from peft_registry.registry.use_cases.update_trust import update_trust
+from peft_registry.registry.use_cases.trust import update_trust
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.schemas.errors import NotFound

@@ -1,0 +1,1 @@
+"""Tests of registry/homes, with real folders, keys and databases."""
