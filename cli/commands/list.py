@@ -1,6 +1,7 @@
 """list: the registered versions."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,18 +40,22 @@ def list_command(
     kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="Maximum number of versions.")] = PAGE,
     after: Annotated[str | None, typer.Option(help="Continue after this version (name:3).")] = None,
+    signed_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Every version of which this key signed anything (id, or its beginning), as the log says.",
+        ),
+    ] = None,
 ) -> None:
     """List the registered versions, by name and number."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.database.catalog import VersionFilter, list_versions
-    from peft_registry.schemas.identity import MalformedReference, Reference
 
-    key = None
-    if after is not None:
-        start = Reference.parse(after)
-        if start.name is None or start.number is None:
-            raise MalformedReference(after, "--after needs a name with its number")
-        key = (start.name, start.number)
+    key = None if after is None else _page_key(after)
+    if signed_by is not None:
+        _list_signed_by(signed_by, home, output, name=name, kind=kind, after=key)
+        return
     with opened(home) as registry, registry.database.read() as tx:
         page = list_versions(
             tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
@@ -70,6 +75,41 @@ def list_command(
     if page.next is not None:
         console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
     console.next_step(f"registry show {page.versions[0].label}")
+
+
+def _page_key(after: str) -> tuple[str, int]:
+    from peft_registry.schemas.identity import MalformedReference, Reference
+
+    start = Reference.parse(after)
+    if start.name is None or start.number is None:
+        raise MalformedReference(after, "--after needs a name with its number")
+    return start.name, start.number
+
+
+def _list_signed_by(
+    key: str, home: Path | None, output: Output, *, name: str | None, kind: Kind | None, after: tuple[str, int] | None
+) -> None:
+    """All of them: whoever asks after a key wants no page of the answer."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.signed_by import versions_signed_by
+
+    with opened(home) as registry:
+        touched = [
+            entry
+            for entry in versions_signed_by(registry, key)
+            if entry.version.name.startswith(name or "")
+            and (kind is None or entry.version.kind == kind.value)
+            and (after is None or (entry.version.name, entry.version.number) > after)
+        ]
+    if output is Output.json:
+        console.out_json([entry.version.model_dump(mode="json") | {"signed": entry.kinds} for entry in touched])
+        return
+    if not touched:
+        console.note("no registered version matches")
+        console.next_step("registry list")
+        return
+    console.table([(*HEADINGS, "signed"), *([*_row(entry.version), ", ".join(entry.kinds)] for entry in touched)])
+    console.next_step(f"registry verify {touched[0].version.label}")
 
 
 def _row(version: "Version") -> list[Any]:
