@@ -627,7 +627,7 @@ def weights() -> Iterator[Case]:
         "header-of-nothing": struct.pack("<Q", 0),
         "header-longer-than-the-file": _header({"a": _tensor()}, bytes(8), length=1 << 20),
         "header-of-2-to-63": _header({"a": _tensor()}, bytes(8), length=1 << 63),
-        "header-of-99-megabytes": _header(b" " * 9_000_000 + b"{}"),
+        "header-of-9-megabytes": _header(b" " * 9_000_000 + b"{}"),
         "header-no-json": _header(b"{tensor}", bytes(8)),
         "header-a-list": _header([1]),
         "header-begins-with-a-space": _header(b" " + json.dumps({"a": _tensor()}).encode(), bytes(8)),

@@ -1,8 +1,11 @@
 """The bases of every schema: a value is made by construction, and a change of one is checked like any other."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
+from peft_registry.schemas.canonical import NotCanonical, canonical_bytes, canonical_digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import Peft
 from peft_registry.schemas.values import measured, unknown
@@ -45,3 +48,20 @@ def test_rules_between_fields_hold_for_a_revised_value_too() -> None:
 def test_what_is_not_known_is_left_to_its_default() -> None:
     section = Peft.of_known(rank=measured(8), alpha=None)
     assert (section.rank, section.alpha) == (measured(8), Peft().alpha)
+
+
+def test_a_number_has_one_digest_however_it_was_written() -> None:
+    digests = set()
+    for text in ("8", "8.0", "8e0", "80e-1"):
+        value = measured(1, "s").to_json() | {"value": json.loads(text)}
+        digests.add(canonical_digest(value))
+        again = json.loads(canonical_bytes(value))
+        assert canonical_digest(again) == canonical_digest(value)
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 10**30])
+def test_a_whole_number_that_readers_would_round_is_not_signed(number: int) -> None:
+    assert canonical_bytes(2**53 - 1) == b"9007199254740991"
+    with pytest.raises(NotCanonical):
+        canonical_bytes({"value": number})
