@@ -18,13 +18,13 @@ def add_to(app: typer.Typer) -> None:
 def lineage(reference: ReferenceArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Show what a version was made from and what was made from it."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.records.lineage import lineage_of, tree_lines
+    from peft_registry.registry.records.lineage import tree_lines
     from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.verification.signed_versions import signed_lineage
 
     with opened(home) as registry:
         version = version_named(registry, reference)
-        with registry.database.read() as tx:
-            graph = lineage_of(tx, focus=version.manifest_digest)
+        graph = signed_lineage(registry, version.manifest_digest)
     if output is Output.json:
         console.out_json(graph.model_dump(mode="json"))
         return

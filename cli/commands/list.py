@@ -51,30 +51,33 @@ def list_command(
     """List the registered versions, by name and number."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.database.catalog import VersionFilter, list_versions
+    from peft_registry.registry.verification.signed_versions import signed_versions
 
     key = None if after is None else _page_key(after)
     if signed_by is not None:
         _list_signed_by(signed_by, home, output, name=name, kind=kind, after=key)
         return
-    with opened(home) as registry, registry.database.read() as tx:
-        page = list_versions(
-            tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
-        )
+    with opened(home) as registry:
+        with registry.database.read() as tx:
+            page = list_versions(
+                tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
+            )
+        versions = signed_versions(registry, page.versions)
     if output is Output.json:
-        console.out_json([version.model_dump(mode="json") for version in page.versions])
+        console.out_json([version.model_dump(mode="json") for version in versions])
         return
-    if not page.versions and (name or kind or after):
+    if not versions and (name or kind or after):
         console.note("no registered version matches")
         console.next_step("registry list")
         return
-    if not page.versions:
+    if not versions:
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
-    console.table([HEADINGS, *(_row(version) for version in page.versions)])
+    console.table([HEADINGS, *(_row(version) for version in versions)])
     if page.next is not None:
         console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
-    console.next_step(f"registry show {page.versions[0].label}")
+    console.next_step(f"registry show {versions[0].label}")
 
 
 def _page_key(after: str) -> tuple[str, int]:

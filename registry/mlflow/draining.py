@@ -14,8 +14,10 @@ from peft_registry.registry.mlflow.description import FilledCount
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.use_cases.report import render_report, report_inputs
+from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
@@ -86,8 +88,9 @@ def sync_mirror(registry: Registry) -> Mirrored:
 def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
     """What MLflow should show for an entry's version as it is now."""
     with registry.database.read() as tx:
-        version = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
-        bases = catalog.version_by_digest(tx, manifest_digest=version.base_manifest) if version.base_manifest else ()
+        recorded = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
+    version = signed_version(registry, recorded)
+    bases = versions_of_artifact(registry, version.base_manifest) if version.base_manifest else ()
     records = records_of(registry, version)
     filled = None
     if records.modification is not None:

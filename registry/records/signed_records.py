@@ -3,21 +3,30 @@
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.provenance import merge_of, run_of
-from peft_registry.registry.records.snapshots import statements_about
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    VersionsDiffer,
+    logged_leaf,
+    read_leaf,
+    snapshot_if_trusted,
+    statements_about,
+)
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.statement import CardPredicate, StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -62,10 +71,13 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     Whether that key may still say it is for `registry verify`; without a trust file that holds only the digests are checked.
 
     Raises:
-        StatementAltered: a row is another text than its digest, its subject or its signature say.
+        StatementAltered: a row is another text than its digest, its subject or its signature say, or is not as it was logged.
     """
     with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
         statements = statements_about(registry, tx, subject)
+        for stored in statements:
+            _require_as_logged(tx, newest, stored)
     try:
         keys = public_keys(registry.trust)
     except (NotChecked, IntegrityBroken):  # whoever checks trust says so
@@ -84,15 +96,42 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     return statements
 
 
+def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, stored: StoredStatement) -> None:
+    """Raise unless the entry of a statement names it, its key and its time as its row does."""
+    index = stored.log_index or 0
+    leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
+    if not isinstance(leaf, LogEvent) or leaf.statement != stored.digest:
+        raise StatementAltered(stored, f"entry {index} of the log names another")
+    if (leaf.key, leaf.at) != (stored.key_id, stored.appended_at):
+        raise StatementAltered(stored, f"it is logged at {leaf.at} by key {leaf.key:.12}…")
+
+
+def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:
+    """The model card that was signed with the version; None if it has none.
+
+    Raises:
+        VersionsDiffer: its row names another.
+    """
+    with registry.database.read() as tx:
+        digest = catalog.artifact(tx, manifest_digest=version.manifest_digest).card_digest
+    if digest is None:
+        return None
+    signed = [
+        CardPredicate.from_json(stored.statement.predicate).sha256 for stored in statements if stored.kind == "card"
+    ]
+    if digest not in signed:
+        raise VersionsDiffer(version.name, f"{version.label}, card: {digest} in the catalogue, and nobody signed it")
+    return registry.store.read_bytes(digest)
+
+
 def records_of(registry: Registry, version: Version) -> Records:
     """Everything that is recorded about a version.
 
     Raises:
         StatementAltered: a statement about it is not what was signed.
+        VersionsDiffer: its card is not one that was signed.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    with registry.database.read() as tx:
-        artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
     newest = {stored.kind: stored.statement.predicate for stored in statements if stored.kind is not None}
     evaluation, modification, base = newest.get("bias-evaluation"), newest.get("modification"), newest.get("base")
     return Records(
@@ -108,5 +147,5 @@ def records_of(registry: Registry, version: Version) -> Records:
         ),
         modification=None if modification is None else ModificationRecord.from_json(modification),
         base=None if base is None else BaseRecord.from_json(base),
-        card=None if artifact.card_digest is None else registry.store.read_bytes(artifact.card_digest),
+        card=_card(registry, version, statements),
     )

@@ -143,6 +143,22 @@ def read_leaf(data: bytes) -> Leaf:
     return leaf
 
 
+def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int) -> Leaf:
+    """An entry of the log, proven to the checkpoint; one that no checkpoint covers yet as it lies there.
+
+    Raises:
+        NotInLog: there is no such entry.
+        ProofRejected: it is not the one that was signed over.
+    """
+    store = SqlLogStore(tx)
+    data = store.get_leaf(index)
+    _, size, root = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
+    if index < size:
+        proof = merkle.inclusion_proof(index, size, store.get_node)
+        merkle.check_inclusion(merkle.leaf_hash(data), index, size, proof, root)
+    return read_leaf(data)
+
+
 def proven(tx: catalog.Transaction, newest: Snapshot, key: bytes, form: type[Value]) -> Value | None:
     """What a key maps to under the snapshot; None where it is proven to map to nothing.
 
@@ -167,10 +183,16 @@ def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Dige
         SaidDiffers: a statement was removed, relabelled or added in the database.
         PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
-    stored = catalog.statements_of(tx, subject=manifest)
     newest = snapshot_if_trusted(registry, tx)
-    if newest is not None:
-        _require_all_said(tx, newest, manifest, stored)
+    if newest is None:
+        return catalog.statements_of(tx, subject=manifest)
+    return statements_under(tx, newest, manifest)
+
+
+def statements_under(tx: catalog.Transaction, newest: Snapshot, manifest: Digest) -> tuple[StoredStatement, ...]:
+    """The same, under a snapshot that was read before."""
+    stored = catalog.statements_of(tx, subject=manifest)
+    _require_all_said(tx, newest, manifest, stored)
     return stored
 
 

@@ -13,12 +13,12 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
-from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -114,8 +114,9 @@ def report_inputs(
     """
     records = records or records_of(registry, version)
     with registry.database.read() as tx:
-        lineage = lineage_of(tx, focus=version.manifest_digest)
-        current = catalog.resolve(tx, reference_of(version))
+        recorded = catalog.resolve(tx, reference_of(version))
+    current = signed_version(registry, recorded)
+    lineage = signed_lineage(registry, version.manifest_digest)
     newest = max(str(stored.appended_at) for stored in records.statements)
     if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
         raise AsOfRefused(as_of, newest)

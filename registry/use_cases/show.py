@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import stale_for
-from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import stored_manifest
-from peft_registry.registry.records.snapshots import statements_about
+from peft_registry.registry.records.references import version_named, versions_of_artifact
+from peft_registry.registry.records.signed_records import signed_statements, stored_manifest
+from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -78,15 +77,15 @@ class VersionShown(Frozen):
 
 
 def describe_version(registry: Registry, reference: str) -> VersionShown:
-    """What is recorded about the version that a reference means.
+    """What is recorded about the version that a reference means, as it was signed.
 
     Raises:
         MalformedReference, NotFound: as `version_named`.
+        VersionsDiffer, SaidDiffers, StatementAltered, PathRejected: a row says otherwise than what was signed or logged.
     """
-    version = version_named(registry, reference)
-    with registry.database.read() as tx:
-        stored = statements_about(registry, tx, version.manifest_digest)
-        bases = () if version.base_manifest is None else catalog.version_by_digest(tx, version.base_manifest)
+    version = signed_version(registry, version_named(registry, reference))
+    stored = signed_statements(registry, version.manifest_digest)
+    bases = () if version.base_manifest is None else versions_of_artifact(registry, version.base_manifest)
     manifest = stored_manifest(registry, version.manifest_digest)
     persons = {key.key_id: key.person for key in registry.trust.keys}
     shown = tuple(

@@ -136,6 +136,12 @@ def versions_of(tx: Transaction, name: str) -> tuple[Version, ...]:
     return read_versions(tx, select_versions().where(versions.c.name == name).order_by(versions.c.number))
 
 
+def count_versions(tx: Transaction, name: str) -> int:
+    """How many versions a name has."""
+    query = select(func.count()).select_from(versions).where(versions.c.name == name)
+    return int(tx.execute(query).scalar_one())
+
+
 def version_by_digest(tx: Transaction, manifest_digest: Digest) -> tuple[Version, ...]:
     """Every version that has this artifact, in the order of registration."""
     query = select_versions().where(versions.c.manifest_digest == manifest_digest).order_by(versions.c.log_index)

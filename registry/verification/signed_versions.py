@@ -1,0 +1,148 @@
+"""What is printed of versions, as it was signed and logged and not as the rows say.
+
+Whoever can write the database can change rows. Here they are held against the signed manifest and the log, and the first
+contradiction ends it; `registry verify` names all of them and looks at the bytes too. Of aliases those count that the log gives.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import read_manifest
+from peft_registry.registry.records.lineage import lineage_of
+from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    VersionsDiffer,
+    alias_target,
+    logged_leaf,
+    newest_number,
+    read_leaf,
+    require_logged,
+    snapshot_if_trusted,
+    statements_under,
+)
+from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage
+from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.statement import AliasPredicate
+from peft_registry.schemas.version import Version
+
+
+def signed_version(registry: Registry, version: Version) -> Version:
+    """A version with the aliases that the log gives it.
+
+    Raises:
+        VersionsDiffer: a row of it is not what was signed or logged.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not what was logged.
+        ObjectMissing, ObjectCorrupt: the store lost its manifest or changed it.
+    """
+    return signed_versions(registry, (version,))[0]
+
+
+def signed_versions(registry: Registry, versions: Iterable[Version]) -> tuple[Version, ...]:
+    """Each version with the aliases that the log gives it; of each name that occurs, none was removed.
+
+    Raises:
+        As `signed_version`.
+    """
+    versions = tuple(versions)
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        if newest is not None:
+            _require_all_numbers(tx, newest, {version.name for version in versions})
+        return tuple(_signed(registry, tx, newest, version) for version in versions)
+
+
+def signed_lineage(registry: Registry, focus: Digest) -> Lineage:
+    """The lineage of an artifact or a data file, each of its artifacts as its manifest and the log say.
+
+    Raises:
+        As `signed_version`.
+    """
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        lineage = lineage_of(tx, focus=focus)
+        for node in lineage.nodes:
+            if node.kind in ("data", "unknown"):
+                continue
+            for version in catalog.version_by_digest(tx, manifest_digest=node.digest):
+                _require_as_logged(tx, newest, version)
+            _require_rows(registry, tx, node.digest, node.label)
+    return lineage
+
+
+def _signed(registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, version: Version) -> Version:
+    _require_as_logged(tx, newest, version)
+    manifest = _require_rows(registry, tx, version.manifest_digest, version.label)
+    wrong = {
+        "kind": (version.kind, manifest.kind),
+        "method": (version.method, manifest.method),
+        "base weights": (version.base_weights, manifest.base.identity.weights if manifest.base else None),
+    }
+    for what, (row, signed) in wrong.items():
+        if row != signed:
+            raise VersionsDiffer(version.name, f"{version.label}, {what}: {row} in the catalogue, {signed} signed")
+    if newest is None:  # a log of an earlier release: an alias counts with its signed move, which reading one checks
+        return version
+    return version.revised(aliases=tuple(_aliases(tx, newest, version)))
+
+
+def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, version: Version) -> None:
+    """Raise VersionsDiffer unless the entry of a version registers it, with the key and at the time that its row says."""
+    if newest is None:
+        leaf = read_leaf(SqlLogStore(tx).get_leaf(version.log_index))
+    else:
+        require_logged(tx, newest, version)
+        leaf = logged_leaf(tx, newest, version.log_index)
+    if not isinstance(leaf, LogEvent) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
+        raise VersionsDiffer(version.name, f"entry {version.log_index} does not register {version.label}")
+    for what, row, logged in (("key", version.key_id, leaf.key), ("time", version.registered_at, leaf.at)):
+        if row != logged:
+            raise VersionsDiffer(version.name, f"{version.label}, {what}: {row} in the catalogue, {logged} logged")
+
+
+def _require_rows(registry: Registry, tx: catalog.Transaction, digest: Digest, label: str) -> Manifest:
+    """The signed manifest, if the rows of the artifact say what it says."""
+    data = registry.store.read_bytes(digest)
+    manifest = read_manifest(data)
+    recorded = catalog.recorded_artifact(tx, manifest_digest=digest)
+    contradictions = row_contradictions(
+        recorded, manifest, digest=digest, size=len(data), weights_of=_weights_of(registry)
+    )
+    first = next(contradictions, None)
+    if first is not None:
+        raise VersionsDiffer(label.partition(":")[0], f"{label}, {first}")
+    return manifest
+
+
+def _weights_of(registry: Registry) -> WeightsOf:
+    def weights(manifest: Digest) -> Digest | None:
+        return stored_manifest(registry, manifest).weights_digest if registry.store.has(manifest) else None
+
+    return weights
+
+
+def _aliases(tx: catalog.Transaction, newest: Snapshot, version: Version) -> Iterator[str]:
+    """The aliases of its name that point to it by their last logged move, in the order of their names."""
+    moved = set()
+    for stored in statements_under(tx, newest, version.manifest_digest):
+        if stored.kind == "alias":
+            move = AliasPredicate.from_json(stored.statement.predicate)
+            if move.name == version.name:
+                moved.add(move.alias)
+    for alias in sorted(moved, key=str.encode):
+        target = alias_target(tx, newest, version.name, alias)
+        if target is not None and target.manifest == version.manifest_digest:
+            yield alias
+
+
+def _require_all_numbers(tx: catalog.Transaction, newest: Snapshot, names: Iterable[str]) -> None:
+    """Raise VersionsDiffer unless the catalogue has as many versions of each name as the log, or more that are pending."""
+    for name in sorted(names):
+        logged, recorded = newest_number(tx, newest, name), catalog.count_versions(tx, name)
+        if logged is not None and recorded < logged:
+            raise VersionsDiffer(name, f"the log has {logged} of them, the catalogue {recorded}")
