@@ -656,6 +656,8 @@ def weights() -> Iterator[Case]:
         "300000-empty-tensors": _header({f"t{n}": _tensor(0, 0, shape=(0,)) for n in range(300_000)}),
         "name-with-an-escape": _header({"a\x1b[31m": _tensor()}, bytes(8)),
         "name-with-a-newline": _header({"a\nb": _tensor()}, bytes(8)),
+        "nan": _header({"a": _tensor()}, struct.pack("<2f", 1.0, float("nan"))),
+        "infinity": _header({"a": _tensor()}, struct.pack("<2f", float("-inf"), 1.0)),
         "a-pointer-of-git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n",
         "a-page": b"<!DOCTYPE html><html><body>404</body></html>",
         "a-pickle": pickle.dumps({"a": [1.0]}),
@@ -669,6 +671,12 @@ def weights() -> Iterator[Case]:
             "weights", f"beside-{name}", lambda place, name=name: _beside(place, name, pickle.dumps({"a": 1})), 2
         )  # type: ignore[misc]
     yield Case("weights", "a-torch-zip", _a_torch_zip, 2)
+    yield Case(
+        "weights",
+        "beside-a-pickle-of-protocol-0",
+        lambda place: _beside(place, "notes.txt", pickle.dumps({"a": 1}, 0)),
+        2,
+    )
     yield Case("weights", "missing", lambda place: _removed(place.base / "model.safetensors", place.add_base()), 2)
 
 
