@@ -54,6 +54,7 @@ __all__ = [
 
 _CACHE_KIND = "safetensors-v1"
 _FINITE_KIND = "safetensors-finite-v1"  # the same text, of files in which every value was seen to be a number
+_WORTH_A_THREAD = 2 * 1024 * 1024  # bytes; hashing fewer takes less time than starting a thread does
 
 
 class TensorSetInvalid(IntegrityBroken):
@@ -277,8 +278,11 @@ def _hash_in_parallel(file: OpenFile, header: Header, workers: int, on_bytes: On
             on_bytes(len(block))
         return Tensor(span.name, span.dtype, span.shape, Digest(digest.hexdigest()))
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        tensors = tuple(pool.map(hash_span, header.tensors))
+    if header.file_size < _WORTH_A_THREAD:
+        tensors = tuple(map(hash_span, header.tensors))
+    else:
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+            tensors = tuple(pool.map(hash_span, header.tensors))
     return WeightsFile(header.header_digest, header.file_size, None, tuple(sorted(tensors, key=_by_name)))
 
 

@@ -131,8 +131,10 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
     return version
 
 
-def versions_of_artifact(registry: Registry, manifest: Digest) -> tuple[Version, ...]:
+def versions_of_artifact(registry: Registry, manifest: Digest, *, known: Snapshot | None = None) -> tuple[Version, ...]:
     """The versions that have an artifact, in the order of registration, each as the log says; none where nobody registered it.
+
+    `known` is the newest snapshot of the log, where the caller has checked it.
 
     Raises:
         VersionsDiffer: a version of it was renumbered, exchanged or never logged, or all of them were removed from the database.
@@ -140,7 +142,7 @@ def versions_of_artifact(registry: Registry, manifest: Digest) -> tuple[Version,
     """
     with registry.database.read() as tx:
         versions = catalog.version_by_digest(tx, manifest_digest=manifest)
-        newest = snapshot_if_trusted(registry, tx)
+        newest = snapshot_if_trusted(registry, tx, known=known)
         if newest is None:
             return versions
         for version in versions:

@@ -9,7 +9,6 @@ A log without a snapshot was written by an earlier release; it gets its first on
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -71,6 +70,7 @@ class Snapshot:
 
     leaf: LogSnapshot
     checkpoint: str
+    hashes: tuple[bytes, ...]  # they prove that the leaf is the last entry under the checkpoint
 
     @property
     def root(self) -> bytes:
@@ -82,8 +82,13 @@ class Snapshot:
         return self.leaf.size
 
 
-def newest_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot | None:
+def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None) -> Snapshot | None:
     """The snapshot that decides; None where no checkpoint was made, or the log is of an earlier release.
+
+    Args:
+        registry: whose log it is.
+        tx: reads it.
+        known: what this gave before; where it is under the same checkpoint, it is not checked again.
 
     Raises:
         LogTruncated, LogForked: the log is not the one of its newest checkpoint.
@@ -93,6 +98,8 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot | N
     text = _newest_checkpoint(registry, tx, entries=store.size())
     if text is None:
         return None
+    if known is not None and known.checkpoint == text:
+        return known
     checkpoint = note.verify_checkpoint(text, origin=registry.origin, keys=registry.log_keys)
     if checkpoint.size == 0:
         return None
@@ -106,7 +113,7 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot | N
         return None
     if leaf.size != checkpoint.size - 1:
         raise SnapshotMalformed(f"it is entry {checkpoint.size - 1} and speaks of {leaf.size} entries")
-    return Snapshot(leaf, text)
+    return Snapshot(leaf, text, tuple(proof))
 
 
 def _newest_checkpoint(registry: Registry, tx: catalog.Transaction, *, entries: int) -> str | None:
@@ -183,23 +190,27 @@ def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Dige
         SaidDiffers: a statement was removed, relabelled or added in the database.
         PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
-    newest = snapshot_if_trusted(registry, tx)
-    if newest is None:
-        return catalog.statements_of(tx, subject=manifest)
-    return statements_under(tx, newest, manifest)
+    return statements_under(tx, snapshot_if_trusted(registry, tx), manifest)
 
 
-def statements_under(tx: catalog.Transaction, newest: Snapshot, manifest: Digest) -> tuple[StoredStatement, ...]:
-    """The same, under a snapshot that was read before."""
+def statements_under(tx: catalog.Transaction, newest: Snapshot | None, manifest: Digest) -> tuple[StoredStatement, ...]:
+    """The same under a snapshot; without one nothing shows that it is all.
+
+    Raises:
+        SaidDiffers, PathRejected: as `statements_about`.
+    """
     stored = catalog.statements_of(tx, subject=manifest)
-    _require_all_said(tx, newest, manifest, stored)
+    if newest is not None:
+        _require_all_said(tx, newest, manifest, stored)
     return stored
 
 
-def snapshot_if_trusted(registry: Registry, tx: catalog.Transaction) -> Snapshot | None:
+def snapshot_if_trusted(
+    registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None
+) -> Snapshot | None:
     """The snapshot that decides; None also where no trust file says whose checkpoints count: verification reports that."""
     try:
-        return newest_snapshot(registry, tx)
+        return newest_snapshot(registry, tx, known=known)
     except NotChecked:
         return None
 
@@ -219,93 +230,22 @@ def _require_all_said(
         raise SaidDiffers(manifest, "as many are stored as the log has, and one of them is another or of another kind")
 
 
-def completeness_proof(registry: Registry, tx: catalog.Transaction, manifest: Digest) -> str | None:
+def completeness_proof(
+    tx: catalog.Transaction, newest: Snapshot, manifest: Digest, stored: tuple[StoredStatement, ...]
+) -> str | None:
     """The text of `evidence/complete.tlog-proof`: which statements are all that was said up to the newest checkpoint.
 
-    None where the log has no snapshot yet, or says nothing of this manifest.
-
-    Raises:
-        SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
+    `stored` are those of `statements_under`. None where the log says nothing of this manifest.
     """
-    newest = snapshot_if_trusted(registry, tx)
-    if newest is None:
-        return None
-    stored = statements_about(registry, tx, manifest)
     covered = tuple((statement.digest, f"{statement.kind}") for statement in covered_by(newest, stored))
     if not covered:
         return None
-    path = prefix_tree.path_to(snapshot.artifact_key(manifest), SqlSnapshot(tx).get_node)
-    store = SqlLogStore(tx)
-    proof = note.parse_proof(log.prove(store, newest.size, newest.checkpoint))
-    proofs = _Proofs(store, newest)
-    return completeness.render_list(
-        proof,
-        newest.leaf,
-        path,
-        covered,
-        entries=tuple(proofs.entry(statement) for statement in covered_by(newest, stored)),
-        earlier=_earlier_checkpoints(registry, tx, proofs, covered_by(newest, stored)),
-    )
-
-
-class _Proofs:
-    """Proofs under one checkpoint; statements that were made together share most of the nodes, which are read once."""
-
-    def __init__(self, store: SqlLogStore, newest: Snapshot) -> None:
-        self.size = newest.size + 1
-        self.get_node = cache(store.get_node)
-        self.store = store
-
-    def hashes_of(self, index: int) -> tuple[str, ...]:
-        """The hashes beside the way from an entry to the checkpoint's root."""
-        return tuple(node.hex() for node in merkle.inclusion_proof(index, self.size, self.get_node))
-
-    def entry(self, statement: StoredStatement) -> completeness.EntryProof:
-        """Where a statement stands.
-
-        Raises:
-            SnapshotMalformed: what stands there is not an event.
-        """
-        assert statement.log_index is not None, "a statement that the checkpoint covers"
-        leaf = read_leaf(self.store.get_leaf(statement.log_index))
-        if not isinstance(leaf, LogEvent):
-            raise SnapshotMalformed(f"entry {statement.log_index} is not an event")
-        return completeness.EntryProof(index=statement.log_index, leaf=leaf, hashes=self.hashes_of(statement.log_index))
-
-
-def _earlier_checkpoints(
-    registry: Registry, tx: catalog.Transaction, proofs: _Proofs, statements: tuple[StoredStatement, ...]
-) -> tuple[completeness.EarlierCheckpoint, ...]:
-    """The first checkpoint over each statement, where somebody else than the statement's signer keeps the log.
-
-    Only then is its date more than the signer's own word, and most registries have one person for both.
-    """
-    trust = registry.trust
-    keepers = {key.person for key in trust.keys if key.role == "log"}
-    texts = {}
-    for statement in statements:
-        assert statement.log_index is not None, "a statement that the checkpoint covers"
-        if keepers <= {trust.person_of(statement.key_id)}:
-            continue
-        text = catalog.first_checkpoint_over(tx, statement.log_index)
-        if text is not None:
-            texts[note.read_unverified(text)[1]] = text
-    earlier = (_earlier(proofs, size, text) for size, text in sorted(texts.items()) if size < proofs.size)
-    return tuple(checkpoint for checkpoint in earlier if checkpoint is not None)
-
-
-def _earlier(proofs: _Proofs, size: int, text: str) -> completeness.EarlierCheckpoint | None:
-    """A checkpoint with the snapshot under it; None for one of the first release, which had no snapshots."""
-    leaf = read_leaf(proofs.store.get_leaf(size - 1))
-    if not isinstance(leaf, LogSnapshot):
-        return None
-    consistency = merkle.consistency_proof(size, proofs.size, proofs.get_node)
-    return completeness.EarlierCheckpoint(
-        text=text,
-        leaf=leaf,
-        hashes=proofs.hashes_of(size - 1),
-        consistency=tuple(node.hex() for node in consistency),
-    )
+    tree = SqlSnapshot(tx)
+    key = snapshot.artifact_key(manifest)
+    tree.read_path(key)
+    path = prefix_tree.path_to(key, tree.get_node)
+    proof = note.Proof(index=newest.size, hashes=newest.hashes, checkpoint_text=newest.checkpoint)
+    return completeness.render_list(proof, newest.leaf, path, covered)
 
 
 def covered_by(newest: Snapshot, stored: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:

@@ -23,6 +23,7 @@ from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
 from peft_registry.registry.verification.checklist import CHECKLIST, Step, not_reached, run_step, stopped_at
 from peft_registry.registry.verification.deep import CheckedArtifact, walk
 from peft_registry.registry.verification.evidence_checks import LOG_SIGNER_UNKNOWN
@@ -166,9 +167,21 @@ def _run(
     digests = RunDigests()
     try:
         with scratch_folder("registry-verify-") as scratch:
-            yield _Run(registry, authority, require, digests, _remembering(digests), scratch, look_for_base)
+            known, reader = _known(registry), _remembering(digests)
+            yield _Run(registry, authority, require, digests, reader, scratch, known, look_for_base)
     finally:
         digests.close()
+
+
+def _known(registry: Registry | None) -> Snapshot | None:
+    """The newest snapshot of the log; None where it cannot be read: each artifact that needs it then says why."""
+    if registry is None:
+        return None
+    try:
+        with registry.database.read() as tx:
+            return snapshot_if_trusted(registry, tx)
+    except IntegrityBroken:
+        return None
 
 
 def _remembering(digests: RunDigests) -> BaseReader:
@@ -191,6 +204,7 @@ class _Run:
     digests: RunDigests
     identify_base: BaseReader
     scratch: Path
+    known: Snapshot | None
     look_for_base: bool  # of a registered version: hash its base where the registry says that it lies
 
     def context(
@@ -232,7 +246,7 @@ class _Run:
             context = self.context(
                 base=base, look_for_base=self.look_for_base, version=version, verify_parent=verify_parent
             )
-            presented = present_version(self.registry, version, self.scratch)
+            presented = present_version(self.registry, version, self.scratch, known=self.known)
         except (IntegrityBroken, NotChecked) as error:
             # what it was made from is in its manifest, whatever else of it cannot be read
             return _unreadable(version.label, error, manifest=self._stored_manifest(version.manifest_digest))
@@ -251,7 +265,7 @@ class _Run:
         if self.registry is None:
             return _not_here(digest)
         try:
-            versions = versions_of_artifact(self.registry, digest)
+            versions = versions_of_artifact(self.registry, digest, known=self.known)
         except (IntegrityBroken, NotChecked) as error:
             return _unreadable(digest.short, error)
         checked = [self._check_source(version) for version in versions]

@@ -17,10 +17,11 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.records.snapshots import (
+    Snapshot,
     completeness_proof,
     covered_by,
     snapshot_if_trusted,
-    statements_about,
+    statements_under,
 )
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
@@ -118,8 +119,14 @@ def present_folder(folder: Path) -> Presented:
     return Presented(str(folder), {file.path: folder / file.path for file in files})
 
 
-def present_version(registry: Registry, version: Version, scratch: Path) -> Presented:
-    """A registered version from the store. `scratch` is a private folder for objects that have no local path.
+def present_version(registry: Registry, version: Version, scratch: Path, *, known: Snapshot | None = None) -> Presented:
+    """A registered version from the store.
+
+    Args:
+        registry: where it is registered.
+        version: which.
+        scratch: a private folder for objects that have no local path.
+        known: the newest snapshot of the log, where the caller has checked it.
 
     Raises:
         ManifestMalformed, MalformedJson: the manifest is none, or lists paths that must not be written.
@@ -128,9 +135,9 @@ def present_version(registry: Registry, version: Version, scratch: Path) -> Pres
     """
     with registry.database.read() as tx:
         artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
-        statements = statements_about(registry, tx, version.manifest_digest)
-        newest = snapshot_if_trusted(registry, tx)
-        complete = completeness_proof(registry, tx, version.manifest_digest)
+        newest = snapshot_if_trusted(registry, tx, known=known)
+        statements = statements_under(tx, newest, version.manifest_digest)
+        complete = None if newest is None else completeness_proof(tx, newest, version.manifest_digest, statements)
     if newest is not None and complete is not None:
         statements = covered_by(newest, statements)  # those behind the checkpoint are pending and decide nothing
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)
