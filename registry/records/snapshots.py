@@ -259,21 +259,32 @@ def covered_by(newest: Snapshot, stored: tuple[StoredStatement, ...]) -> tuple[S
 
 
 def require_logged(tx: catalog.Transaction, newest: Snapshot, version: Version) -> None:
-    """Raise unless the log gives a version its name and number; one behind the newest checkpoint is pending and passes.
+    """Raise unless the log gives a version its name and number; one whose entry is behind the newest checkpoint is pending.
 
     Raises:
         VersionsDiffer: it was renumbered, exchanged, or no entry registers it.
     """
-    if version.log_index >= newest.size:
-        return
     value = proven(tx, newest, snapshot.version_key(version.name, version.number), snapshot.VersionValue)
     if value is None:
-        raise VersionsDiffer(version.name, f"{version.label} is in the catalogue, and no entry registers it")
-    if (value.manifest, value.entry) != (version.manifest_digest, version.log_index):
+        _require_pending(tx, newest, version)
+    elif (value.manifest, value.entry) != (version.manifest_digest, version.log_index):
         raise VersionsDiffer(
             version.name,
             f"entry {value.entry} registers {value.manifest} as {version.label}, the catalogue has another",
         )
+
+
+def _require_pending(tx: catalog.Transaction, newest: Snapshot, version: Version) -> None:
+    """Raise unless an entry behind the newest checkpoint registers the artifact of a version that the snapshot does not have."""
+    unregistered = VersionsDiffer(version.name, f"{version.label} is in the catalogue, and no entry registers it")
+    if version.log_index <= newest.size:
+        raise unregistered
+    try:
+        leaf = read_leaf(SqlLogStore(tx).get_leaf(version.log_index))
+    except merkle.NotInLog as error:
+        raise unregistered from error
+    if not isinstance(leaf, LogEvent) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
+        raise unregistered
 
 
 def is_logged(tx: catalog.Transaction, newest: Snapshot, name: str, number: int) -> bool:

@@ -75,4 +75,4 @@ def _stored(row: Row[Any]) -> StoredStatement:
             appended_at=row.appended_at,
         )
     except ValidationError as error:
-        raise RowDamaged("statements", first_problem(error)) from error
+        raise RowDamaged("statements", f"{row.digest}: {first_problem(error)}") from error

@@ -202,10 +202,14 @@ def read_versions(tx: Transaction, query: Select[Any]) -> tuple[Version, ...]:
     """
     rows = tx.execute(query).all()
     pointing = _aliases_at(tx, rows)
+    return tuple(_version(row, tuple(pointing.get((row.name, row.number), ()))) for row in rows)
+
+
+def _version(row: Row[Any], pointing: tuple[str, ...]) -> Version:
     try:
-        return tuple(Version(**row._mapping, aliases=tuple(pointing.get((row.name, row.number), ()))) for row in rows)
+        return Version(**row._mapping, aliases=pointing)
     except ValidationError as error:
-        raise RowDamaged("versions or artifacts", first_problem(error)) from error
+        raise RowDamaged("versions or artifacts", f"{row.name}:{row.number}: {first_problem(error)}") from error
 
 
 def _aliases_at(tx: Transaction, rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[str]]:

@@ -17,6 +17,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import AliasUnsigned, version_named
 from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_version
@@ -88,6 +89,20 @@ def test_an_alias_does_not_go_back_to_an_older_checkpoint_that_the_database_make
     registry = edited(home, lambda database: database.execute(edit) and None)
     assert version_named(registry, "helper@champion").label == "helper:2"
     assert version_named(registry, "helper").label == "helper:3"
+    registry.close()
+
+
+@pytest.mark.parametrize("entry", [1_000_000, "(SELECT max(seq) FROM log_events)"])
+def test_a_version_whose_entry_is_said_to_be_behind_the_checkpoint_is_not_taken_for_pending(
+    home: Path, entry: object
+) -> None:
+    def edit(database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA foreign_keys = OFF")
+        database.execute(f"UPDATE versions SET number = 9, log_index = {entry} WHERE name = 'helper' AND number = 1")
+
+    registry = edited(home, edit)
+    with pytest.raises(VersionsDiffer):
+        version_named(registry, "helper:9")
     registry.close()
 
 

@@ -307,7 +307,8 @@ def refusal(kept: Kept, place: Place, after: object, random: Random) -> str:
         return f"verify --deep of {focus} ended with {code}"
     digest = kept.manifests[place.about]
     if not said.startswith("{\n"):  # the version that was asked for could not be looked up: one error
-        is_named = place.about.partition(":")[0] in said or digest in said or repr(after)[1:-1] in said
+        why = json.loads(said)["why"]
+        is_named = place.about.partition(":")[0] in why or digest in why or repr(after)[1:-1] in why
         return "" if is_named else f"verify --deep of {focus} says only {said}"
     nodes = {node["digest"]: node for node in json.loads(said)["nodes"]}
     shared = {node["digest"] for node in nodes.values() if node["verdict"] in ("broken", "unverified")}
