@@ -1,5 +1,6 @@
 """The `registry` command: assembles the groups, and turns every foreseen error into three sentences and its exit code."""
 
+import errno
 import itertools
 import logging
 import os
@@ -41,7 +42,7 @@ from peft_registry.cli.commands import (
     verify,
 )
 from peft_registry.cli.commands import list as list_versions
-from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, KnownError, Unavailable
+from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, InputRefused, KnownError, Unavailable
 
 FIRST_STEPS = "First steps: `registry demo` runs the whole workflow, `registry init` creates a registry here."
 
@@ -84,6 +85,15 @@ class PackageMissing(Unavailable):
     fix = "pip install peft-registry"
 
     package: str
+
+
+class NameTooLong(InputRefused):
+    reference = "name-too-long"
+    what = "{path!q} is too long for a file or folder"
+    why = "no file system here holds it: a name has at most 255 bytes, a path 4096"
+    fix = "use a shorter name, or check that the words of the command are in their places"
+
+    path: str
 
 
 class StoryOrder(TyperGroup):
@@ -230,6 +240,9 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
         package = (error.name or "").partition(".")[0]
         if package in _required_packages():
             return _refused(PackageMissing(package), arguments)
+    # said by whichever call of the system came first; any word of a command may be looked for as a path
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return _refused(NameTooLong(str(error.filename)), arguments)
     import traceback
 
     traceback.print_exception(error)
