@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry, read_own
+from peft_registry.registry.intake.secrets import secret_in
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import Value, declared, unknown
@@ -81,6 +82,9 @@ def answer_text(key: str, answer: Any) -> str:  # any YAML value
     if not isinstance(answer, str):
         raise ProfileAnswerRefused(key, "a text; put it in quotes")
     text = answer.strip()
+    kind = secret_in(text)
+    if kind is not None:
+        raise ProfileAnswerRefused(key, f"an answer without a secret, and it holds what looks like {kind}")
     shape, said = _SHAPES.get(key, (None, ""))
     if text and shape is not None and not shape.fullmatch(text):
         raise ProfileAnswerRefused(key, said)

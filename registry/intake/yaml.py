@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.schemas.errors import InputRefused
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -64,10 +65,14 @@ def read_yaml(text: str | bytes, *, what: str, max_bytes: int = MAX_BYTES) -> An
 
     Raises:
         MalformedYaml: as the module says; `line` and `column` tell where, counted from 1.
+        SecretRefused: a text in it looks like a secret.
     """
     source = _decoded(text, what, max_bytes)
     builder = _Builder(what, iter(_events(source, what)))
-    return builder.document()
+    value = builder.document()
+    # before anything looks at it: an error about a wrong value would print the secret, and a run would record it
+    require_no_secrets(value, what=what)
+    return value
 
 
 def _decoded(text: str | bytes, what: str, max_bytes: int) -> str:

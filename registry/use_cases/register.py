@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
+from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
@@ -85,6 +86,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         ModificationRecordMissing: a fine-tune, merge or import came without one.
         ModificationRecordWrong: a merge came with a record that is not about it, or as something that it is not.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
+        SecretRefused: a path, a card or a statement looks like it holds a secret.
         NameOfAnotherKind: the name is for bases and this is none, or the other way round.
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
         TrustExpired, TrustRolledBack, RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: the trainer key may not say this now;
@@ -92,6 +94,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
     registry.require_writable()
+    require_no_secrets(artifact.name, what="the name")
     check_name(artifact.name)
     manifest_bytes = artifact.manifest.to_canonical()
     digest = Digest.of(manifest_bytes)
@@ -99,6 +102,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
+    _require_no_secrets(artifact)
     _require_sayable(registry, artifact, digest)
     holder = registry.nonce()
     existing = _lease(registry, artifact, digest, holder)
@@ -121,9 +125,11 @@ def require_name(registry: Registry, name: str, *, is_base: bool) -> None:
     """Raise unless a base, or what is not a base, may be registered under a name; asked before anything is computed for it.
 
     Raises:
+        SecretRefused: it looks like it holds a secret.
         MalformedReference: it is not a name.
         NameOfAnotherKind: it is for the other.
     """
+    require_no_secrets(name, what="the name")
     check_name(name)
     with registry.database.read() as tx:
         catalog.require_kind(tx, name, is_base=is_base)
@@ -151,6 +157,13 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
         if identity.kind.value != "merge" or identity.result_manifest.value != str(digest):
             raise ModificationRecordWrong("the record is not about this merge: its kind or its manifest is another")
+
+
+def _require_no_secrets(artifact: NewArtifact) -> None:
+    require_no_secrets(artifact.manifest.to_json(), what="the manifest")
+    require_no_secrets(artifact.card.decode("utf-8", "replace"), what="the model card")
+    for statement in artifact.statements:
+        require_no_secrets(statement.predicate, what=f"the statement of kind {statement.kind}")
 
 
 def _signed_types(artifact: NewArtifact) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.references import version_named
@@ -132,6 +133,7 @@ def append_statement(
 
     Raises:
         PredicateMalformed: the predicate is not what its kind says.
+        SecretRefused: a text in it looks like a secret.
         NotFound: no artifact with this manifest digest is registered.
         VersionsDiffer, PathRejected, LogForked, LogTruncated: a row says that it is, and the log does not.
         HomeReadOnly: this home cannot be written.
@@ -139,6 +141,7 @@ def append_statement(
     """
     registry.require_writable()
     _require_form(kind, predicate)
+    require_no_secrets(predicate, what=f"the statement of kind {kind}")
     types = (PREDICATE_TYPES[kind],)
     with registry.database.read() as tx:
         sayable_at(registry, tx, signer.public.key_id, types)

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from peft_registry.registry.intake.secrets import without_secrets
 from peft_registry.schemas.config import base_name
 from peft_registry.schemas.run import Environment
 
@@ -123,6 +124,7 @@ def cut_paths(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def _cut(text: str) -> str:
+    text = without_secrets(text)
     if "/" not in text and "\\" not in text:
         return text
     return base_name(text) or ""
