@@ -10,6 +10,7 @@ from peft_registry.cli import console
 from peft_registry.cli.settings import passphrase_source, state_folder
 
 if TYPE_CHECKING:
+    from peft_registry.registry.disk.hashing import DigestCache
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.homes.pins import Pins
     from peft_registry.schemas.errors import KnownError
@@ -113,3 +114,20 @@ def chosen_trust(
         return registry.trust, None
     except (NotChecked, IntegrityBroken) as error:
         return None, error
+
+
+def digests_of_earlier_runs() -> "DigestCache | None":
+    """Digests of files that this user verified before, in their state folder; None where they have none that can be written.
+
+    Not in the registry's own folder: whoever can change an object there could write the digest that it had before beside it.
+    """
+    from peft_registry.registry.disk.hashing import DigestCache
+
+    state = state_folder()
+    if state is None:
+        return None
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:  # a convenience is lost, nothing else
+        return None
+    return DigestCache(state / "digests.sqlite")

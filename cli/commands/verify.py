@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -71,6 +71,9 @@ def verify(
             "--file-digests", help="Hash each weights file as a whole too; its header and tensors prove it without."
         ),
     ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Hash every file again, also those unchanged since you verified them.")
+    ] = False,
     key: Annotated[
         Path | None,
         typer.Option(
@@ -94,7 +97,7 @@ def verify(
         _require_absent(beside_the_point | {"--file-digests": file_digests}, beside="--key, which asks no registry")
         _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
     _require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
-    question = _Question(target, home, trust, root, base, require or [], file_digests)
+    question = _Question(target, home, trust, root, base, require or [], file_digests, no_cache)
     if deep:
         _print_lineage(_verified_lineage(question), question, output)
     else:
@@ -152,6 +155,7 @@ class _Question:
     base: Path | None
     require: list[str]
     file_digests: bool
+    no_cache: bool
 
     def requirements(self) -> "Requirements":
         from peft_registry.registry.use_cases.verify import Requirements
@@ -207,29 +211,40 @@ class _LookedUp:
 
 
 def _verified(question: _Question) -> "VerifyOutcome":
+    from peft_registry.cli.wiring import digests_of_earlier_runs
+    from peft_registry.registry.disk.hashing import RunDigests
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 
     require = question.requirements()
-    with _looked_up(question) as found:
+    kept = None if question.no_cache else digests_of_earlier_runs()
+    with _looked_up(question) as found, closing(RunDigests(kept)) as digests:
         if found.registry is not None and found.version is not None:
-            return verify_version(
+            outcome = verify_version(
                 found.registry,
                 found.version,
                 trust=found.policy,
                 trust_problem=found.problem,
                 base=question.base,
                 require=require,
+                digests=digests,
             )
-        return verify_folder(
-            Path(question.target),
-            trust=found.policy,
-            trust_problem=found.problem,
-            now=utc_now(),
-            base=question.base,
-            registry=found.registry,
-            require=require,
-        )
+        else:
+            outcome = verify_folder(
+                Path(question.target),
+                trust=found.policy,
+                trust_problem=found.problem,
+                now=utc_now(),
+                base=question.base,
+                registry=found.registry,
+                require=require,
+                digests=digests,
+            )
+        if digests.reused:
+            console.note(
+                f"note: {len(digests.reused)} files are unchanged since you verified them; --no-cache hashes them again"
+            )
+    return outcome
 
 
 def _verified_lineage(question: _Question) -> "LineageOutcome":

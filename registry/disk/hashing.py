@@ -121,15 +121,32 @@ class RunDigests(DigestCache):
     """Digests of one run: each state of a file is hashed once, however many look at it.
 
     A private temporary database that nobody else can write holds them, so that memory does not grow with what was hashed.
+
+    Args:
+        kept: digests of earlier runs, believed where this one has none; what is hashed now is put there too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: DigestCache | None = None) -> None:
+        self.reused: set[StatKey] = set()  # files that were not read again, because `kept` knew them
+        self._kept = kept
         self._lock = threading.Lock()
         self._connection = sqlite3.connect("", check_same_thread=False)  # SQLite's name for a temporary file
         self._connection.execute(_CREATE_TABLE)
 
+    def get_text(self, key: StatKey, kind: str) -> str | None:
+        """The text put for exactly this state of the file, in this run or in an earlier one."""
+        known = super().get_text(key, kind)
+        if known is not None or self._kept is None:
+            return known
+        kept = self._kept.get_text(key, kind)
+        if kept is not None:
+            self.reused.add(key)
+        return kept
+
     def put_text(self, key: StatKey, value: str, kind: str) -> None:
         """Remember a text; also of a file that was just written: the run speaks of the moment at which it was read."""
+        if self._kept is not None:
+            self._kept.put_text(key, value, kind)
         assert self._connection is not None, "opened by the constructor"
         with self._lock, self._connection:
             self._connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (_text(key), kind, value))

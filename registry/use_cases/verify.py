@@ -85,6 +85,7 @@ def verify_folder(
     version: Version | None = None,
     require: Requirements = Requirements(),
     look_for_base: bool = True,
+    digests: RunDigests | None = None,
 ) -> VerifyOutcome:
     """Verify a pulled folder.
 
@@ -98,9 +99,10 @@ def verify_folder(
         version: the version of that registry that the folder must be.
         require: what else is demanded.
         look_for_base: look where the registry says that the base lies; a caller who just hashed it need not again.
+        digests: what was hashed before; the caller's own, and closed by them.
     """
     authority = Authority(trust, now, trust_problem)
-    with _run(registry, authority, require) as run:
+    with _run(registry, authority, require, digests=digests) as run:
         context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
         return run.check_folder(folder, context, base=base).outcome
 
@@ -114,12 +116,15 @@ def verify_version(
     base: Path | None = None,
     require: Requirements = Requirements(),
     look_for_base: bool = True,
+    digests: RunDigests | None = None,
 ) -> VerifyOutcome:
     """Verify a registered version from the store's bytes. Without `trust` the home's own trust file speaks.
 
     The bytes of bases are hashed where the home remembers that they lie, unless not `look_for_base`.
     """
-    with _run(registry, _authority(registry, trust, trust_problem), require, look_for_base=look_for_base) as run:
+    with _run(
+        registry, _authority(registry, trust, trust_problem), require, look_for_base=look_for_base, digests=digests
+    ) as run:
         return run.check_version(version, base=base, verify_parent=run.verify_parent).outcome
 
 
@@ -162,15 +167,22 @@ def verify_folder_lineage(
 
 @contextmanager
 def _run(
-    registry: Registry | None, authority: Authority, require: Requirements, *, look_for_base: bool = True
+    registry: Registry | None,
+    authority: Authority,
+    require: Requirements,
+    *,
+    look_for_base: bool = True,
+    digests: RunDigests | None = None,
 ) -> "Iterator[_Run]":
-    digests = RunDigests()
+    """A run; `digests` are the caller's own, who closes them and may know some already."""
+    own = RunDigests() if digests is None else digests
     try:
         with scratch_folder("registry-verify-") as scratch:
-            known, reader = _known(registry), _remembering(digests)
-            yield _Run(registry, authority, require, digests, reader, scratch, known, look_for_base)
+            known, reader = _known(registry), _remembering(own)
+            yield _Run(registry, authority, require, own, reader, scratch, known, look_for_base)
     finally:
-        digests.close()
+        if own is not digests:
+            own.close()
 
 
 def _known(registry: Registry | None) -> Snapshot | None:

@@ -1,0 +1,181 @@
+"""What verifying costs against what it stands on: the reference tool's own calls, and SHA-256 of the same bytes.
+
+    python -m tests.bench.verification [--gib 2] [--versions 200]
+
+Everything is measured in this process, in one run, over warm files, so that the ratios hold on other machines; the calibration line
+says how fast this one was. Needs two idle cores and three times the file's size in the temporary folder.
+"""
+
+import argparse
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from safetensors.numpy import save_file
+
+from peft_registry.registry.disk.hashing import DigestCache, RunDigests, hash_files
+from peft_registry.registry.homes.home import Registry, utc_now
+from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.identity.weights import hash_weights
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import register_version
+from peft_registry.registry.use_cases.verify import verify_folder, verify_lineage
+from tests.builders.homes import a_home, add_a_base, an_artifact
+from tests.builders.lineage import register_merge
+
+VERIFY_BAR, REGISTER_BAR, AGAIN_BAR = 1.8, 1.15, 0.05
+DEEP_BAR, DEEP_MS_A_VERSION = 1.2, 15.0
+REPEATS = 3
+TENSORS = 16
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--gib", type=float, default=2.0, help="size of the single file")
+    arguments.add_argument("--versions", type=int, default=200, help="artifacts of the lineage")
+    chosen = arguments.parse_args()
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"calibration  SHA-256 of 256 MiB in memory on one core: {calibration():.2f} s; load {load}")
+    with tempfile.TemporaryDirectory() as scratch:
+        a_large_file(Path(scratch), int(chosen.gib * 2**30))
+    with tempfile.TemporaryDirectory() as scratch:
+        a_long_lineage(Path(scratch), chosen.versions)
+
+
+def calibration() -> float:
+    data = bytes(256 * 1024 * 1024)
+    return seconds_of(lambda: hashlib.sha256(data).digest())
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    """Wall seconds of the quickest of several runs: what disturbs a run only makes it slower."""
+    taken = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def a_large_file(folder: Path, size: int) -> None:
+    """One adapter with a single large file: verified, verified again, and its digests at registration."""
+    with a_home(folder / "home", now=utc_now()) as registry:
+        base = add_a_base(registry, folder / "base")
+        artifact = an_artifact(folder / "made", base)
+        write_weights(folder / "made" / "adapter_model.safetensors", size)
+        old = artifact.manifest
+        manifest = manifest_of_folder(
+            folder / "made", kind="adapter", layout="peft", method="lora", base=old.base, parents=old.parents
+        )
+        version = register_version(
+            registry,
+            type(artifact)(
+                artifact.name, artifact.source, manifest, artifact.folder, artifact.card, artifact.statements
+            ),
+        )
+        pulled = folder / "pulled"
+        pull_version(registry, version, pulled)
+        trust, now = registry.trust, registry.clock()
+    verifies = seconds_of(lambda: require_verified(pulled, trust=trust, now=now))
+    theirs = seconds_of(reference_verification(pulled, folder / "home" / "keys" / "trainer.pub"))
+    report("verify", verifies, "model_signing", theirs, theirs / verifies, f"≥ {VERIFY_BAR}")
+    again = seconds_of_second_verification(pulled, folder / "digests.sqlite", trust=trust, now=now)
+    report("again", again, "the first time", verifies, again / verifies, f"≤ {AGAIN_BAR}")
+    weights = folder / "made" / "adapter_model.safetensors"
+    digests = seconds_of(lambda: hash_weights([weights], with_file_digest=True))
+    signs = seconds_of(reference_signature(folder / "made", folder))
+    report("digests", digests, "model_signing signs", signs, digests / signs, f"≤ {REGISTER_BAR}")
+
+
+def require_verified(folder: Path, **options: object) -> None:
+    outcome = verify_folder(folder, **options)  # type: ignore[arg-type]  # as `verify_folder` takes them
+    assert outcome.verdict == "verified", outcome
+
+
+def seconds_of_second_verification(pulled: Path, kept: Path, **options: object) -> float:
+    """With the digests of a first verification, of files that were not touched since."""
+    time.sleep(2.5)  # the digest of a file that was changed a moment ago is not kept
+    with closing(DigestCache(kept)) as cache:
+
+        def verify() -> None:
+            with closing(RunDigests(cache)) as digests:
+                require_verified(pulled, digests=digests, **options)
+
+        verify()
+        return seconds_of(verify)
+
+
+def write_weights(path: Path, size: int) -> None:
+    random = np.random.default_rng(0)
+    shape = (size // TENSORS // 4 // 4096, 4096)
+    save_file({f"layer.{number}": random.standard_normal(shape, dtype=np.float32) for number in range(TENSORS)}, path)
+
+
+def reference_verification(folder: Path, key: Path) -> Callable[[], None]:
+    """The reference tool's library, as its command calls it."""
+    from model_signing import hashing, verifying
+
+    def verify() -> None:
+        ignored = hashing.Config().set_ignored_paths(
+            paths=[folder / "README.md", folder / "evidence", folder / "model.sig"]
+        )
+        config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(ignored)
+        config.verify(folder, folder / "model.sig")
+
+    return verify
+
+
+def reference_signature(folder: Path, scratch: Path) -> Callable[[], None]:
+    from model_signing import hashing, signing
+
+    secret = ec.generate_private_key(ec.SECP256R1())
+    private = secret.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (scratch / "key.pem").write_bytes(private)
+
+    def sign() -> None:
+        config = signing.Config().use_elliptic_key_signer(private_key=scratch / "key.pem")
+        config.set_hashing_config(hashing.Config()).sign(folder, scratch / "theirs.sig")
+
+    return sign
+
+
+def a_long_lineage(folder: Path, count: int) -> None:
+    """A merge of many adapters of one base, each of its own bytes: `verify --deep`, against hashing the same bytes once."""
+    with a_home(folder / "home", now=utc_now()) as registry:
+        base = add_a_base(registry, folder / "base", mode="copy")
+        sources = []
+        for number in range(count - 2):
+            artifact = an_artifact(folder / f"{number}", base, name=f"part-{number}", value=number / 1024)
+            sources.append(register_version(registry, artifact))
+        register_merge(registry, folder / "merged", base, sources, name="merged", value=0.5)
+        deep = seconds_of(lambda: require_all_verified(registry, count))
+        objects = [path for path in (folder / "home" / "objects").rglob("*") if path.is_file()]
+        hashes = seconds_of(lambda: hash_files(objects))
+    bar = DEEP_BAR * hashes + DEEP_MS_A_VERSION / 1000 * count
+    print(
+        f"deep         {count} versions: {deep:.2f} s, {deep / count * 1000:.1f} ms a version; hashing the unique bytes "
+        f"{hashes:.2f} s  (bar {DEEP_BAR} × that + {DEEP_MS_A_VERSION:g} ms a version: {bar:.2f} s)"
+    )
+
+
+def require_all_verified(registry: Registry, count: int) -> None:
+    outcome = verify_lineage(registry, version_named(registry, "merged"))
+    assert (outcome.verdict, len(outcome.nodes)) == ("verified", count)
+
+
+def report(what: str, ours: float, peer: str, theirs: float, ratio: float, bar: str) -> None:
+    print(f"{what:<12} {ours:.2f} s; {peer} {theirs:.2f} s; ratio {ratio:.3f}  (bar {bar})")
+
+
+if __name__ == "__main__":
+    main()
