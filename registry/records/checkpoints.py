@@ -186,7 +186,9 @@ class _Changes:
         self._tx = tx
         self._store = SqlLogStore(tx)
         self._before = before
-        self._latest = timestamp(datetime.fromisoformat(registry.clock()) + CLOCK_TOLERANCE)
+        allowed = timestamp(datetime.fromisoformat(registry.clock()) + CLOCK_TOLERANCE)
+        # where a clock was set back, the time that the log key signed last is that of the entries until the clock passes it
+        self._latest = max(allowed, self.newest_time)
         self._changed: dict[bytes, Document] = {}
         self._said: dict[Digest, list[snapshot.Said]] = {}
 
