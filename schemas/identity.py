@@ -58,9 +58,12 @@ class Digest:
     @classmethod
     def parse(cls, text: str) -> "Digest":
         algorithm, _, value = text.partition(":")
-        if algorithm != "sha256" or not _HEX64.match(value):
+        if algorithm != "sha256":
             raise MalformedDigest(text)
-        return cls(value)
+        try:
+            return cls(value)
+        except MalformedDigest as error:
+            raise MalformedDigest(text) from error
 
     @classmethod
     def of(cls, data: bytes) -> "Digest":

@@ -94,13 +94,7 @@ def _read(data: bytes, max_bytes: int) -> Any:  # any JSON value
     except UnicodeDecodeError as error:
         raise _Refusal(f"byte {error.start} is not UTF-8") from error
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_constant,
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise _Refusal(f"{error.msg} (line {error.lineno}, column {error.colno})") from error
     except RecursionError as error:
@@ -141,6 +135,10 @@ def _float(text: str) -> float:
 
 def _constant(text: str) -> Any:  # never returns
     raise _Refusal(f"{text} is not JSON")
+
+
+# one for all texts: making a decoder takes as long as reading a short text
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
 
 
 def _check_depth(value: Any) -> None:  # any JSON value

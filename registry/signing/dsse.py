@@ -5,6 +5,7 @@ The bytes that arrived are verified and then parsed once; nothing is re-encoded 
 checked" are kept apart: without an expected key, a signature that no trusted key made accuses nobody.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,6 +19,11 @@ from peft_registry.schemas.statement import PAYLOAD_TYPE
 
 ENVELOPE_MAX_BYTES = 64 * 1024 * 1024
 _FIELDS = {"payload", "payloadType", "signatures"}
+# what `render` writes: the members in order, nothing between them, no text that needs an escape
+_RENDERED = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/=]+)","payloadType":"([A-Za-z0-9+/._-]+)",'
+    rb'"signatures":\[\{"keyid":"","sig":"([A-Za-z0-9+/=]+)"\}\]\}'
+)
 
 
 class MalformedEnvelope(IntegrityBroken):
@@ -117,6 +123,15 @@ class Envelope:
             MalformedEnvelope: not strict JSON, other fields than the known ones, not one signature, a non-empty keyid.
             LooseBase64: payload or signature is not what an encoder writes.
         """
+        rendered = _RENDERED.fullmatch(data) if len(data) <= ENVELOPE_MAX_BYTES else None
+        if rendered is not None:  # nearly every envelope; reading it as any JSON takes three times as long
+            payload, payload_type, sig = (text.decode("ascii") for text in rendered.groups())
+            signature = EnvelopeSignature(strict_base64.decode(sig, what=f"the signature of {what}"))
+            return cls(
+                payload_type=payload_type,
+                payload=strict_base64.decode(payload, what=f"the payload of {what}"),
+                signatures=(signature,),
+            )
         value = read_json(data, what=what, max_bytes=ENVELOPE_MAX_BYTES, error=MalformedEnvelope)
         return cls.from_json(value, what=what)
 

@@ -170,3 +170,21 @@ def test_any_flipped_bit_of_a_line_is_noticed(position):
 def test_strict_base64_agrees_with_the_standard_library_on_what_encoders_write(data):
     assert strict_base64.decode(base64.b64encode(data).decode(), what="x") == data
     assert strict_base64.decode_either(base64.urlsafe_b64encode(data).decode(), what="x") == data
+
+
+def test_an_envelope_as_we_write_it_is_read_as_any_other_form_of_it():
+    envelope = dsse.sign(LAB, PAYLOAD_TYPE, b'{"a":1}')
+    value = envelope.to_json()
+    assert Envelope.parse(envelope.render()) == envelope
+    assert Envelope.parse(json.dumps(value, indent=1).encode()) == envelope
+    assert Envelope.parse(json.dumps(dict(reversed(value.items()))).encode()) == envelope
+
+
+@pytest.mark.parametrize("member", ["payload", "sig"])
+@pytest.mark.parametrize("text", ["e30", "e31=", "e30==", "=e30", "e3=0", "===="])
+def test_loose_base64_is_refused_in_the_form_that_we_write_too(member, text):
+    line = dsse.sign(LAB, PAYLOAD_TYPE, b"{}").render()
+    value = json.loads(line)
+    old = value["payload"] if member == "payload" else value["signatures"][0]["sig"]
+    with pytest.raises(strict_base64.LooseBase64):
+        Envelope.parse(line.replace(f'"{old}"'.encode(), f'"{text}"'.encode()))
