@@ -19,10 +19,10 @@ import torch
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import Records
-from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, checked_folder
+from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, CheckedFolder, checked_folder
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.merge.adapter import Adapter, read_adapter
@@ -79,8 +79,16 @@ def compare_weights(registry: Registry, one: Side, other: Side, scratch: Path, o
 
     Raises:
         BaseBytesMissing: the bytes of one are not on this machine.
+        WrongBase, BaseChanged: those of a base are not the registered ones, or were exchanged while they were read.
     """
     sides = tuple(_Weights.of(registry, side, scratch) for side in (one, other))
+    compared = _compare(registry, sides, scratch, observe)
+    for side in sides:
+        side.files.require_unchanged()
+    return compared
+
+
+def _compare(registry: Registry, sides: tuple["_Weights", ...], scratch: Path, observe: Observe) -> _Compared:
     silent = next((side for side in sides if side.why_not), None)
     if silent is not None:
         return (), f"not compared: {silent.side.version.label}: {silent.why_not}"
@@ -103,6 +111,7 @@ class _Weights:
     of its own, for a base. `why_not`: why it has nothing to compare."""
 
     side: Side
+    files: CheckedFolder
     stands_on: str
     whole: Path | None = None
     adapter: Adapter | None = None
@@ -111,15 +120,16 @@ class _Weights:
     @classmethod
     def of(cls, registry: Registry, side: Side, scratch: Path) -> "_Weights":
         version, manifest = side.version, side.records.manifest
-        folder = checked_folder(registry, version, scratch).folder
+        files = checked_folder(registry, version, scratch)
+        folder = files.folder
         base = version.base_weights if version.base_weights is not None else version.weights_digest
         if holds_model(manifest):
-            return cls(side, str(base), whole=folder if manifest.layout == "model" else folder / MODEL)
+            return cls(side, files, str(base), whole=folder if manifest.layout == "model" else folder / MODEL)
         parts = {"peft": folder, "bundle": folder / LORA}
         if not (parts[manifest.layout] / "adapter_config.json").is_file():
-            return cls(side, str(base), why_not="what it holds stays beside the weights")
+            return cls(side, files, str(base), why_not="what it holds stays beside the weights")
         adapter = read_adapter(parts[manifest.layout])
-        return cls(side, str(base), adapter=adapter, why_not=adapter.why_not_foldable)
+        return cls(side, files, str(base), adapter=adapter, why_not=adapter.why_not_foldable)
 
 
 def _counted(found: Iterable[ModuleDifference | None], note: str) -> _Compared:
@@ -182,23 +192,27 @@ def _through_base(registry: Registry, sides: tuple[_Weights, ...], scratch: Path
     adapter = next(side for side in sides if side.adapter is not None)
     try:
         base = _base_of(registry, adapter.side, scratch)
-        places = [_Place.of(side, base) for side in sides]
+        places = [_Place.of(side, base.folder) for side in sides]
+    except IntegrityBroken:  # a reason to stop, not to compare less
+        raise
     except KnownError as error:
         return (), f"not compared: {error.what}: {error.why}"
     is_base = any(side.side.version.kind == "base" for side in sides)
     note = (
         "the base, and what it becomes with the adapter" if is_base else "what each adds to the base that both stand on"
     )
-    return _counted(_of_places(base, places, is_base=is_base, observe=observe), note)
+    compared = _counted(_of_places(base.folder, places, is_base=is_base, observe=observe), note)
+    base.require_unchanged()
+    return compared
 
 
-def _base_of(registry: Registry, side: Side, scratch: Path) -> Path:
+def _base_of(registry: Registry, side: Side, scratch: Path) -> CheckedFolder:
     needed = side.version.base_manifest
     with registry.database.read() as tx:
         known = () if needed is None else catalog.version_by_digest(tx, needed)
     if not known:
         raise BaseBytesMissing(f"the base of {side.version.label}")
-    return checked_folder(registry, known[0], scratch).folder
+    return checked_folder(registry, known[0], scratch)
 
 
 @dataclass(frozen=True, slots=True)

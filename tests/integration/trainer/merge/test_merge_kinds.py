@@ -18,6 +18,7 @@ from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.trainer.merge.concatenate import NotConcatenable
+from peft_registry.trainer.merge.folder import companion_files
 from peft_registry.trainer.merge.merge_preview import MergePreview, preview_of
 from peft_registry.trainer.merge.request import MergeRequest, WeightsDoNotFit
 from peft_registry.trainer.methods import hybrid
@@ -364,3 +365,17 @@ def found_inputs(registry: Registry) -> list[Any]:
     from peft_registry.registry.records.references import version_named
 
     return [version_named(registry, name) for name in ("a", "b")]
+
+
+def test_a_merged_model_keeps_the_additional_templates_of_its_base(tmp_path: Path) -> None:
+    for name in (
+        "additional_chat_templates/tool_use.jinja",
+        "chat_template.jinja",
+        "LICENSE",
+        "notes/x.jinja",
+        "a.bin",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    kept = {path.relative_to(tmp_path).as_posix() for path in companion_files(tmp_path)}
+    assert kept == {"LICENSE", "additional_chat_templates/tool_use.jinja", "chat_template.jinja"}

@@ -1,6 +1,7 @@
 """`registry diff`: every pair of versions that there is, with norms computed another way; what cannot be compared says why."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from peft import LoraConfig, PromptTuningConfig
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.pull_base import BaseChanged, WrongBase
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.progress import Started
 from peft_registry.trainer.differences.weights import ModuleDifference
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.methods import hybrid
@@ -186,3 +189,27 @@ def test_two_merges_by_their_weights(place: tuple[Registry, Path]) -> None:
     facts = {fact.name: (fact.first, fact.second) for fact in found.facts}
     assert facts["weight of a:1"] == (1.0, 0.75)
     assert facts["weight of b:1"] == (None, 0.25)
+
+
+@pytest.mark.parametrize(("first", "second"), [("tiny", "wider"), ("a", "dora"), ("a", "tiny")])
+def test_a_base_that_was_altered_stops_the_comparison(place: tuple[Registry, Path], first: str, second: str) -> None:
+    weights = place[1] / "base" / "model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        with pytest.raises(WrongBase, match="tensor"):
+            compare_versions(place[0], first, second)
+    finally:
+        weights.write_bytes(good)
+
+
+@pytest.mark.parametrize(("first", "second"), [("tiny", "wider"), ("a", "dora")])
+def test_a_base_that_is_exchanged_while_it_is_read_stops_the_comparison(
+    place: tuple[Registry, Path], first: str, second: str
+) -> None:
+    def exchange(event: object) -> None:
+        if isinstance(event, Started):
+            os.utime(place[1] / "base" / "model.safetensors")
+
+    with pytest.raises(BaseChanged):
+        compare_versions(place[0], first, second, observe=exchange)
