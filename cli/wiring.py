@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from peft_registry.schemas.policy import TrustPolicy
 
 
+REMINDER_DAYS = 30  # before a trust file expires
+
+
 def typed_command() -> tuple[str, ...]:
     """The words after `registry` on the command line, for the record of a run."""
     return tuple(sys.argv[1:])
@@ -77,9 +80,22 @@ def home_folder(home: Path | None) -> Path:
 def _open(home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True) -> "Registry":
     from peft_registry.registry.homes.home import open_home
 
-    return open_home(
+    registry = open_home(
         home_folder(home), passphrase=passphrase_source(passphrase_file), check_log=check_log, pins=users_pins()
     )
+    _remind_of_expiry(registry)
+    return registry
+
+
+def _remind_of_expiry(registry: "Registry") -> None:
+    """Say that the trust file expires soon; opening looked at it, for the keys of the log."""
+    from peft_registry.registry.signing.trust import days_left
+
+    policy = vars(registry).get("trust")  # not there where it could not be read, which the command says itself
+    if policy is not None and days_left(policy, now=registry.clock()) < REMINDER_DAYS:
+        console.note(
+            f"note: the trust file expires at {policy.expires_at}: `registry trust renew`, where its root key is"
+        )
 
 
 def users_pins() -> "Pins":
@@ -96,7 +112,7 @@ def chosen_trust(
     from peft_registry.registry.disk.files import read_file
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.homes.pins import name_of_chain
-    from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
+    from peft_registry.registry.signing.trust import TrustAnchors, current_policy, days_left, open_chain
     from peft_registry.registry.signing.trust_chain import TRUST_MAX_BYTES
     from peft_registry.schemas.errors import IntegrityBroken, NotChecked
     from peft_registry.schemas.identity import Digest
@@ -108,7 +124,10 @@ def chosen_trust(
             data = read_file(trust, max_bytes=TRUST_MAX_BYTES)
             chain = open_chain(data, anchors=anchors, accepted_version=None)
             users_pins().follow(name_of_chain(chain), chain)
-            return current_policy(chain, now=utc_now()), None
+            policy = current_policy(chain, now=utc_now())
+            if days_left(policy, now=utc_now()) < REMINDER_DAYS:
+                console.note(f"note: {trust} expires at {policy.expires_at}: ask its keeper for a newer version")
+            return policy, None
         if registry is None:
             return None, None
         return registry.trust, None

@@ -10,6 +10,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.make_home import Recovery
     from peft_registry.schemas.profile import OrganisationProfile
 
 QUESTIONS = (
@@ -41,6 +42,13 @@ def init(
     store: Annotated[
         str | None, typer.Option(help="Object store to use instead of a folder in the home: s3://bucket/prefix")
     ] = None,
+    recovery_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Make a second root key there, to be taken away: it replaces a lost one."),
+    ] = None,
+    recovery_person: Annotated[
+        str | None, typer.Option(help="Who keeps the recovery key, as named in the trust file.")
+    ] = None,
     example: Annotated[bool, typer.Option(help="Write a working training file with data next to the home.")] = True,
     output: OutputOption = Output.text,
 ) -> None:
@@ -56,6 +64,7 @@ def init(
 
     folder = home or Path.cwd() / FOLDER_NAME
     require_no_home(folder)  # before anybody answers questions for nothing
+    recovery = _recovery(recovery_key, recovery_person)
     now = utc_now()
     passphrase = new_passphrase(passphrase_file, unencrypted=unencrypted)
     new = NewHome(
@@ -65,6 +74,7 @@ def init(
         passphrase=passphrase,
         database=database,
         store=store,
+        recovery=recovery,
     )
     settings = make_home(new, now=now)
     root = PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id
@@ -84,10 +94,26 @@ def init(
         return
     console.line(f"registry {settings.registry_id[:8]}  {folder}")
     console.line(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
+    if recovery is not None:
+        console.line(f"recovery {recovery.key_file}  of {recovery.person}: take it away from this machine")
     if written is not None:
         console.line(f"example  {written.config}  with {written.rows} rows of data")
     elsewhere = "" if is_known and folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
     console.next_step(f"registry base add embedded --name tiny{elsewhere}")
+
+
+def _recovery(folder: Path | None, person: str | None) -> "Recovery | None":
+    from peft_registry.registry.signing.keys import KeyFileExists
+    from peft_registry.registry.use_cases.make_home import Recovery, RecoveryIncomplete
+
+    if folder is None and person is None:
+        return None
+    if folder is None or person is None:
+        raise RecoveryIncomplete
+    recovery = Recovery(folder, person)
+    if recovery.key_file.exists():
+        raise KeyFileExists(recovery.key_file)
+    return recovery
 
 
 def _asked(key: str, question: str) -> str:

@@ -1,45 +1,270 @@
-"""trust: whom a registry trusts."""
+"""trust: whom a registry trusts, and for how long."""
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from peft_registry.registry.use_cases.trust import TrustChange, TrustPlace
+
+FileOption = Annotated[
+    Path | None,
+    typer.Option("--file", help="A trust file that belongs to no registry, in place of the registry's own."),
+]
+RootKeyOption = Annotated[
+    Path | None,
+    typer.Option("--root-key", help="Private key of a root, where it is kept elsewhere than in the registry."),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE", help="Since when somebody else may have signed; what others covered before stays good."
+    ),
+]
+DaysOption = Annotated[int, typer.Option(min=1, max=3660, help="For how many days from now the file counts.")]
+
 
 def add_to(app: typer.Typer) -> None:
-    trust = typer.Typer(help="Show, export or update the trusted keys.", no_args_is_help=True)
+    trust = typer.Typer(help="The trusted keys: whose they are, for what, until when.", no_args_is_help=True)
+    trust.command("init")(trust_init)
     trust.command("show")(trust_show)
-    trust.command("export")(trust_export)
+    trust.command("add")(trust_add)
+    trust.command("revoke")(trust_revoke)
+    trust.command("renew")(trust_renew)
+    trust.command("rotate")(trust_rotate)
+    trust.command("sign")(trust_sign)
     trust.command("update")(trust_update)
     trust.command("pin")(trust_pin)
+    trust.command("export")(trust_export)
     app.add_typer(trust, name="trust")
 
 
+def trust_init(
+    file: Annotated[Path, typer.Argument(help="Trust file to write; the root key goes beside it.", show_default=False)],
+    person: Annotated[str, typer.Option(help="Holder of the root key, as named in the trust file.")],
+    days: DaysOption = 365,
+    unencrypted: Annotated[
+        bool, typer.Option("--unencrypted", help="Store the root key without a passphrase.")
+    ] = False,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Begin a trust file apart from any registry. Its root key is made beside it."""
+    from peft_registry.cli.settings import new_passphrase
+    from peft_registry.cli.wiring import users_pins
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.homes.pins import name_of_chain
+    from peft_registry.registry.use_cases.trust import new_trust_file
+
+    key_file = file.with_name("root.key")
+    chain = new_trust_file(
+        file,
+        key_file,
+        person=person,
+        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted),
+        now=utc_now(),
+        days=days,
+    )
+    users_pins().accept(name_of_chain(chain), chain)
+    root = f"sha256:{chain.newest.policy.roots[0]}"
+    if output is Output.json:
+        console.out_json({"file": str(file), "root_key": str(key_file), "root": root})
+        return
+    console.line(f"trust v1  {file}  root {root}")
+    console.next_step(f"registry trust add PUBLIC.pem --person P --role trainer --file {file} --root-key {key_file}")
+
+
 def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """List the keys that this registry trusts, and for whom."""
-    from peft_registry.cli.wiring import opened
+    """List the keys that this registry trusts, for whom and how long. An expired file is shown too, and ends with 5."""
+    from peft_registry.cli.wiring import opened, users_pins
+    from peft_registry.registry.signing.trust import current_policy, days_left
 
     with opened(home) as registry:
-        policy = registry.trust
+        chain, now = registry.trust_chain, registry.clock()
+        pin = users_pins().pin(registry.settings.registry_id)
+    policy = chain.newest.policy
     if output is Output.json:
-        console.out_json(policy.to_json())
+        console.out_json(current_policy(chain, now=now).to_json())
         return
-    console.line(f"trust v{policy.version}  until {policy.expires_at}  root sha256:{policy.roots[0]}")
-    revoked = {revocation.key_id for revocation in policy.revocations}
+    left = days_left(policy, now=now)
+    still = f"{left} days left" if left >= 0 else "expired"
+    console.line(f"trust v{policy.version}  until {policy.expires_at} ({still})  root sha256:{policy.roots[0]}")
+    revoked = {revocation.key_id: revocation.kind or "revoked" for revocation in policy.revocations}
     rows = [
-        [
-            key.role,
-            key.person,
-            f"sha256:{key.key_id}",
-            key.valid_until[:10],
-            "revoked" if key.key_id in revoked else "",
-        ]
+        [key.role, key.person, f"sha256:{key.key_id}", key.valid_until[:10], revoked.get(key.key_id, "")]
         for key in policy.keys
     ]
-    console.table([["role", "person", "key", "until", ""], *rows])
+    console.table([["role", "person", "key", "until", "revoked"], *rows])
+    issued = ", ".join(f"v{version.policy.version} of {version.policy.issued_at[:10]}" for version in chain.versions)
+    console.line(f"chain    {issued}")
+    console.line(f"accepted {'nothing is remembered' if pin is None else f'v{pin.version}, {pin.digest.short}'}")
+    current_policy(chain, now=now)
+    console.next_step("registry trust export FOLDER")
+
+
+def trust_add(
+    public: Annotated[
+        Path, typer.Argument(metavar="PUBLIC.pem", help="Public key, as its holder sent it.", show_default=False)
+    ],
+    person: Annotated[str, typer.Option(help="Whom the key speaks for.")],
+    role: Annotated[
+        Literal["trainer", "evaluator", "approver", "officer", "log", "witness", "root"],
+        typer.Option(help="What it may sign."),
+    ],
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Until when; without it, as long as the trust file.")
+    ] = None,
+    threshold: Annotated[
+        int | None, typer.Option(min=1, help="How many roots must sign the trust file from now on.")
+    ] = None,
+    file: FileOption = None,
+    root_key: RootKeyOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Trust a key, for a person and a role. The root key signs the new trust file."""
+    from peft_registry.registry.disk.files import read_offered
+    from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
+    from peft_registry.registry.use_cases.trust import add_key, read_date
+
+    key = PublicKey.parse(read_offered(public, max_bytes=KEY_FILE_MAX_BYTES))
+    date = None if until is None else read_date(until)
+    with _place(home, file, root_key, passphrase_file) as place:
+        change = add_key(place, key, person=person, role=role, until=date, threshold=threshold)
+    _print_change(change, f"sha256:{key.key_id}  {role} of {person}", output)
+
+
+def trust_revoke(
+    key: Annotated[str, typer.Argument(help="The key: sha256:…, or the first characters.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why, for everybody who reads the trust file.")],
+    compromise: Annotated[
+        bool,
+        typer.Option(
+            "--compromise/--routine", help="Whether somebody else may have signed with it.", show_default=False
+        ),
+    ],
+    since: SinceOption = None,
+    file: FileOption = None,
+    root_key: RootKeyOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Trust a key no more. Routine: what it signed stays good; compromise: it does not."""
+    from peft_registry.registry.use_cases.trust import read_date, revoke_key
+
+    date = None if since is None else read_date(since)
+    with _place(home, file, root_key, passphrase_file) as place:
+        change = revoke_key(place, key, reason=reason, compromised=compromise, since=date)
+    _print_change(change, f"{key}  revoked: {reason}", output)
+
+
+def trust_renew(
+    days: DaysOption = 365,
+    file: FileOption = None,
+    root_key: RootKeyOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Let the trust file count longer, also one that has expired. Its keys with it."""
+    from peft_registry.registry.use_cases.trust import renew
+
+    with _place(home, file, root_key, passphrase_file) as place:
+        change = renew(place, days=days)
+    _print_change(change, f"for {days} days", output)
+
+
+def trust_rotate(
+    own: Annotated[
+        Literal["root", "log", "trainer"],
+        typer.Argument(metavar="root|log|trainer", help="Which of its keys.", show_default=False),
+    ],
+    reason: Annotated[str, typer.Option(help="Why, for everybody who reads the trust file.")] = "superseded",
+    compromise: Annotated[
+        bool, typer.Option("--compromise/--routine", help="Whether somebody else may have signed with the old key.")
+    ] = False,
+    since: SinceOption = None,
+    root_key: RootKeyOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Replace a key of this registry by a new one. The old one is revoked."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.trust import read_date, rotate_key
+
+    date = None if since is None else read_date(since)
+    with opened(home, passphrase_file) as registry:
+        change = rotate_key(registry, own, root_key=root_key, reason=reason, compromised=compromise, since=date)
+    _print_change(change, f"a new {own} key", output)
+
+
+def trust_sign(
+    file: Annotated[
+        Path, typer.Argument(help="Trust file whose newest version waits for signatures.", show_default=False)
+    ],
+    key: Annotated[Path, typer.Option("--root-key", help="Private key of a root.")],
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Sign a version that waits, as one of its roots. Read what it says before."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.trust import sign_waiting
+
+    signer = PrivateKey.load(key, passphrase_source(passphrase_file))
+    chain, missing = sign_waiting(file, signer)
+    version, persons = chain.newest.policy.version, () if missing is None else missing.persons
+    if output is Output.json:
+        console.out_json(
+            {"version": version, "file": str(file), "complete": missing is None, "waits_for": list(persons)}
+        )
+        return
+    console.line(f"trust v{version}  signed" + (f", waits for {', '.join(persons)}" if persons else " by enough roots"))
+    console.next_step(f"registry trust {'sign' if persons else 'update'} {file}")
+
+
+def trust_update(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Newer trust file to take; without one, let the trainer key sign newer kinds.", show_default=False
+        ),
+    ] = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Take a newer trust file. Or let the trainer key sign newer kinds of statements."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.trust import take_update, update_trust
+
+    with opened(home, passphrase_file) as registry:
+        if file is not None:
+            change = take_update(registry, file)
+        else:
+            before = registry.trust.version
+            added = update_trust(registry)
+    if file is not None:
+        _print_change(change, f"from {file}", output)
+        return
+    if output is Output.json:
+        console.out_json({"version": before + 1 if added else before, "added": list(added)})
+        return
+    if not added:
+        console.line(f"trust v{before}  has every kind already; nothing was changed")
+        console.next_step("registry trust show")
+        return
+    console.line(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
     console.next_step("registry trust export FOLDER")
 
 
@@ -62,27 +287,6 @@ def trust_export(
         console.out(str(path))
     console.note(f"tell them the root over another channel: {root}")
     console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
-
-
-def trust_update(
-    home: HomeOption = None, passphrase_file: PassphraseFileOption = None, output: OutputOption = Output.text
-) -> None:
-    """Let the trainer key sign newer kinds of statements. The root key signs the new trust file."""
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.trust import update_trust
-
-    with opened(home, passphrase_file) as registry:
-        before = registry.trust.version
-        added = update_trust(registry)
-    if output is Output.json:
-        console.out_json({"version": before + 1 if added else before, "added": list(added)})
-        return
-    if not added:
-        console.line(f"trust v{before}  has every kind already; nothing was changed")
-        console.next_step("registry trust show")
-        return
-    console.line(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
-    console.next_step("registry trust export FOLDER")
 
 
 def trust_pin(
@@ -129,3 +333,40 @@ def trust_pin(
         raise shown.problem
     if output is Output.text:
         console.next_step("registry trust show" if trust is None else f"registry verify FOLDER --trust {trust}")
+
+
+@contextmanager
+def _place(
+    home: Path | None, file: Path | None, root_key: Path | None, passphrase_file: Path | None
+) -> "Iterator[TrustPlace]":
+    """The trust file that the options mean, with the root keys at hand."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened, users_pins
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.trust import RootKeyNeeded, place_of_file, place_of_home
+
+    if file is None:
+        with opened(home, passphrase_file) as registry:
+            yield place_of_home(registry, root_key=root_key)
+        return
+    if root_key is None:
+        raise RootKeyNeeded(file)
+    source = passphrase_source(passphrase_file)
+    yield place_of_file(file, root_key, passphrase=source, pins=users_pins(), now=utc_now())
+
+
+def _print_change(change: "TrustChange", what: str, output: Output) -> None:
+    if output is Output.json:
+        value = {"state": change.state, "version": change.version, "file": str(change.file)}
+        console.out_json(value | {"waits_for": list(change.persons)})
+        return
+    if change.state == "unchanged":
+        console.line(f"trust v{change.version}  says so already; nothing was changed")
+        console.next_step("registry trust show")
+        return
+    if change.state == "waiting":
+        console.line(f"trust v{change.version}  {what}; waits for {', '.join(change.persons)}")
+        console.next_step(f"registry trust sign {change.file} --root-key KEY, by one of them")
+        return
+    console.line(f"trust v{change.version}  {what}")
+    console.next_step("registry trust export FOLDER")

@@ -47,7 +47,7 @@ class RootNotReplaceable(InputRefused):
     reference = "root-not-replaceable"
     what = "without the root {key_id:.16}… too few roots would be left"
     why = "{threshold} of different persons have to sign the next version"
-    fix = "replace it instead, or add another root before"
+    fix = "replace it instead with `registry trust rotate root`, or add another root before"
 
     key_id: str
     threshold: int

@@ -11,6 +11,7 @@ Rules:
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from peft_registry.registry.signing.dsse import UnknownKey
@@ -56,7 +57,7 @@ class TrustExpired(NotChecked):
     reference = "trust-expired"
     what = "version {version} of the trust file has expired"
     why = "it was good until {expires_at}, and it is {now}"
-    fix = "ask its keeper for a newer version"
+    fix = "ask its keeper for a newer version; whoever holds its root makes one with `registry trust renew`"
 
     version: int
     expires_at: str
@@ -229,6 +230,11 @@ def current_policy(chain: TrustChain, *, now: str) -> TrustPolicy:
         raise TrustExpired(version=policy.version, expires_at=policy.expires_at, now=now)
     require_own_roots(chain.newest, now=now)
     return policy
+
+
+def days_left(policy: TrustPolicy, *, now: str) -> int:
+    """Whole days until a trust file expires; negative once it has."""
+    return (datetime.fromisoformat(policy.expires_at) - datetime.fromisoformat(now)).days
 
 
 def public_keys(policy: TrustPolicy, *, role: Role | None = None) -> tuple[PublicKey, ...]:

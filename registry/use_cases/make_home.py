@@ -51,6 +51,13 @@ class PasswordInAddress(InputRefused):
     fix = "leave it out and give it to PostgreSQL's client by ~/.pgpass, PGPASSFILE or PGPASSWORD"
 
 
+class RecoveryIncomplete(InputRefused):
+    reference = "recovery-incomplete"
+    what = "a recovery key needs a folder and a person"
+    why = "one of --recovery-key and --recovery-person was given without the other"
+    fix = "give both: where the key is written, and who takes it away"
+
+
 @dataclass(frozen=True, slots=True)
 class NewHome:
     """What a new home is made of. `person` names who holds the keys, as the trust file will say."""
@@ -61,6 +68,19 @@ class NewHome:
     passphrase: bytes | None
     database: str | None = None
     store: str | None = None
+    recovery: "Recovery | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A second root, for the day on which the first is lost: its key goes to a folder that somebody takes away."""
+
+    folder: Path
+    person: str
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "recovery-root.key"
 
 
 def make_home(new: NewHome, *, now: str) -> HomeSettings:
@@ -81,7 +101,10 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
         raise unwritable(new.folder, error) from error
     try:
         settings = HomeSettings(registry_id=new_nonce(), created_at=now, database=new.database, store=new.store)
-        _fill(part, new, settings, now)
+        recovery = None if new.recovery is None else PrivateKey.generate("p256")
+        _fill(part, new, settings, now, recovery)
+        if recovery is not None:
+            _hand_out(recovery, new)
         if new.folder.exists():
             new.folder.rmdir()
         part.replace(new.folder)
@@ -93,13 +116,21 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
     return settings
 
 
+def _hand_out(recovery: PrivateKey, new: NewHome) -> None:
+    """Write the recovery key where it is taken away from, before the home that lists it is there: never one without the other."""
+    assert new.recovery is not None, "a home with a recovery key"
+    new.recovery.folder.mkdir(parents=True, exist_ok=True)
+    recovery.save(new.recovery.key_file, new.passphrase)
+    write_atomically(new.recovery.key_file.with_suffix(".pub"), recovery.public.pem)
+
+
 def require_no_home(folder: Path) -> None:
     """Raise HomeExists unless a home can be made at `folder`."""
     if (folder / SETTINGS_NAME).exists() or (folder.exists() and any(folder.iterdir())):
         raise HomeExists(folder)
 
 
-def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str) -> None:
+def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str, recovery: PrivateKey | None) -> None:
     for name in ("keys", "checkpoints", "runs", "mlflow"):
         (part / name).mkdir()
     (part / "keys").chmod(0o700)
@@ -109,6 +140,8 @@ def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str) -> None:
         write_atomically(part / "keys" / f"{role}.pub", key.public.pem)
     origin = log_origin(settings.registry_id)
     policy = first_policy(keys, person=new.person, origin=origin, unencrypted=new.passphrase is None, now=now)
+    if recovery is not None and new.recovery is not None:
+        policy = with_root(policy, recovery, person=new.recovery.person)
     write_atomically(part / "trust.json", sign_trust(policy, [keys["root"]]))
     write_atomically(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
     database = Database.create(new.database or f"sqlite:///{part / 'database.sqlite'}")
@@ -153,3 +186,10 @@ def first_policy(keys: dict[Role, PrivateKey], *, person: str, origin: str, unen
         threshold=1,
         keys=listed,
     )
+
+
+def with_root(policy: TrustPolicy, root: PrivateKey, *, person: str) -> TrustPolicy:
+    """The policy with one more root, which can sign the next version alone as far as the threshold of one lets it."""
+    like = next(key for key in policy.keys if key.role == "root")
+    listed = like.revised(key_id=root.public.key_id, public_key_pem=root.public.pem.decode("ascii"), person=person)
+    return policy.revised(keys=(*policy.keys, listed), roots=(*policy.roots, listed.key_id))

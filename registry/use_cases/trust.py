@@ -4,22 +4,50 @@ A change is one new version at the end of the chain, signed and checked before t
 the new one. The same command again finds nothing to change.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
+from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.disk.hashing import write_and_hash
-from peft_registry.registry.homes.home import Registry, read_settings
-from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain, require_continues
-from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
-from peft_registry.registry.signing.rotation import extended, next_draft
+from peft_registry.registry.homes.home import KEY_ROLES, Passphrase, Registry, read_settings
+from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain, pin_of, require_continues
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PrivateKey, PublicKey, Signer
+from peft_registry.registry.signing.rotation import (
+    KeyNotListed,
+    Missing,
+    extended,
+    missing_signatures,
+    next_draft,
+    says_the_same,
+    with_expiry,
+    with_key,
+    with_replacement,
+    with_revocation,
+)
 from peft_registry.registry.signing.trust import TrustAnchors, open_chain
-from peft_registry.registry.signing.trust_chain import TRUST_MAX_BYTES, TrustChain, render_chain, require_signed
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
+from peft_registry.registry.signing.trust_chain import (
+    TRUST_MAX_BYTES,
+    TrustChain,
+    countersigned,
+    parse_chain,
+    render_chain,
+    require_signed,
+    sign_version,
+)
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound, Taken
+from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
+from peft_registry.schemas.values import timestamp
 
 FILE_NAME = "trust.json"
 ACCEPTED_NAME = "trust-accepted"
+WAITING_NAME = "trust-next.json"
+HomeRole = Literal["root", "log", "trainer"]
 
 
 class RootNotNamed(InputRefused):
@@ -30,6 +58,70 @@ class RootNotNamed(InputRefused):
 
     typed: str
     roots: str
+
+
+class KeyOfWrongKind(InputRefused):
+    reference = "key-of-wrong-kind"
+    what = "this key cannot be a {role} key"
+    why = "it is {kind}, and a {role} key is {wanted}"
+    fix = "make a key of that kind: `openssl genpkey -algorithm ED25519`, or `… -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
+
+    role: str
+    kind: str
+    wanted: str
+
+
+class KeyAmbiguous(InputRefused):
+    reference = "key-ambiguous"
+    what = "{name} means {count} keys of the trust file"
+    why = "their ids begin alike"
+    fix = "type more characters of the one that you mean; `registry trust show` lists them"
+
+    name: str
+    count: int
+
+
+class SinceWithoutCompromise(InputRefused):
+    reference = "since-without-compromise"
+    what = "--since was given for a routine revocation"
+    why = "what a key signed before it was revoked as a routine stays good by the dates of the log"
+    fix = "leave it out, or say --compromise if somebody else may have signed with the key"
+
+
+class MalformedDate(InputRefused):
+    reference = "malformed-date"
+    what = "{text!r} is not a date"
+    why = "a date is a day, 2027-01-31, or a time, 2027-01-31T12:00:00Z"
+    fix = "type it in one of these forms"
+
+    text: str
+
+
+class NobodySigns(NotFound):
+    reference = "root-key-missing"
+    what = "none of the keys at hand may sign the next version of the trust file"
+    why = "its roots are those of {holders}"
+    fix = "name the file of a root key with --root-key, or have a root holder run the command"
+
+    holders: str
+
+
+class RootKeyNeeded(InputRefused):
+    reference = "root-key-needed"
+    what = "{file} belongs to no registry, and no root key was named"
+    why = "the next version of a trust file is signed by its root"
+    fix = "name the private key of a root with --root-key"
+
+    file: Path
+
+
+class TrustFileExists(Taken):
+    reference = "trust-file-exists"
+    what = "{file} exists already"
+    why = "a trust file is continued, never begun anew in its place"
+    fix = "name another file, or change this one with `registry trust add`, `revoke` and `renew`"
+
+    file: Path
 
 
 # --- the pin
@@ -58,12 +150,7 @@ def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
     Raises:
         HomeDamaged, MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
     """
-    file = place / FILE_NAME if place.is_dir() else place
-    chain = open_chain(
-        read_file(file, max_bytes=TRUST_MAX_BYTES),
-        anchors=TrustAnchors(file_given_by_user=True),
-        accepted_version=None,
-    )
+    chain = _read_chain(place / FILE_NAME if place.is_dir() else place)
     name = read_settings(place).registry_id if place.is_dir() else name_of_chain(chain)
     pin, problem = None, None
     try:
@@ -99,6 +186,406 @@ def accept_trust(place: Path, pins: Pins, *, root: str) -> bool:
 
 
 # --- changes
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPlace:
+    """A trust file that is to be changed, and who is there to sign.
+
+    Attributes:
+        file: where it lies.
+        name: what its pin is filed under.
+        chain: its versions, held against what the user accepted; the newest may have expired.
+        signers: the root keys at hand.
+        pins: the user's.
+        now: RFC 3339, UTC.
+        ends_after: the time of the newest entry of the log; None for a file that belongs to no registry.
+        log_origin: of the registry's log.
+    """
+
+    file: Path
+    name: str
+    chain: TrustChain
+    signers: tuple[Signer, ...]
+    pins: Pins
+    now: str
+    ends_after: str | None = None
+    log_origin: str | None = None
+
+    @property
+    def waiting(self) -> Path:
+        """Where a version lies that still needs signatures."""
+        return self.file.with_name(WAITING_NAME)
+
+    @property
+    def revoked_at(self) -> str:
+        """The time of a revocation: now, and after all that the log holds, which was signed before."""
+        if self.ends_after is None:
+            return self.now
+        return max(self.now, timestamp(datetime.fromisoformat(self.ends_after) + timedelta(seconds=1)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrustChange:
+    """What a change came to: `accepted`, `unchanged`, or `waiting` in `file` for the signatures of some of `persons`."""
+
+    state: Literal["accepted", "unchanged", "waiting"]
+    version: int
+    file: Path
+    persons: tuple[str, ...] = ()
+
+
+def place_of_home(registry: Registry, *, root_key: Path | None = None) -> TrustPlace:
+    """The home's own trust file. The root key is the home's, where it is there, and `root_key`.
+
+    Raises:
+        HomeReadOnly: this home cannot be written.
+        KeyFileMissing, PassphraseNeeded, WrongPassphrase: no root key is at hand, or it does not open.
+    """
+    registry.require_writable()
+    own = registry.folder / "keys" / "root.key"
+    signers = [] if root_key is None else [PrivateKey.load(root_key, registry.passphrase)]
+    if root_key is None or own.exists():
+        signers.append(registry.private_key("root"))
+    with registry.database.read() as tx:
+        store = SqlLogStore(tx)
+        size = store.size()
+        ends_after = read_leaf(store.get_leaf(size - 1)).at if size else None
+    return TrustPlace(
+        file=registry.folder / FILE_NAME,
+        name=registry.settings.registry_id,
+        chain=registry.trust_chain,
+        signers=tuple(signers),
+        pins=registry.pins or Pins(None, lambda _: None),
+        now=registry.clock(),
+        ends_after=ends_after,
+        log_origin=registry.origin,
+    )
+
+
+def place_of_file(file: Path, root_key: Path, *, passphrase: Passphrase | None, pins: Pins, now: str) -> TrustPlace:
+    """A trust file that belongs to no registry here, and the root key that changes it.
+
+    Raises:
+        MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
+        TrustReplaced, TrustRolledBack, TrustForked: it is not what the user accepted before.
+    """
+    chain = _read_chain(file)
+    name = name_of_chain(chain)
+    pins.follow(name, chain)
+    return TrustPlace(file, name, chain, (PrivateKey.load(root_key, passphrase),), pins, now)
+
+
+def add_key(
+    place: TrustPlace, public: PublicKey, *, person: str, role: Role, until: str | None, threshold: int | None = None
+) -> TrustChange:
+    """List a key. Without `until` it counts as long as the file; listed already, its date is changed and nothing else.
+
+    Raises:
+        KeyListed: for another person or role, or revoked.
+        KeyOfWrongKind: a log or witness key is Ed25519, every other P-256.
+        TrustExpired: the file has to be renewed first.
+    """
+    wanted = "ed25519" if role in ("log", "witness") else "p256"
+    if public.kind != wanted:
+        raise KeyOfWrongKind(role, public.kind, wanted)
+    draft = next_draft(place.chain.newest, now=place.now)
+    listed = draft.key(public.key_id)
+    standing_until = draft.expires_at if listed is None else listed.valid_until
+    key = TrustedKey(
+        key_id=public.key_id,
+        public_key_pem=public.pem.decode("ascii"),
+        person=person,
+        role=role,
+        valid_from=place.now if listed is None else listed.valid_from,
+        valid_until=until or standing_until,
+        log_origin=place.log_origin if role in ("log", "witness") else None,
+    )
+    if listed is not None and listed.revised(valid_until=key.valid_until) == listed and listed.person == person:
+        key = listed if listed.role == role else key
+    changed = with_key(draft, key)
+    return issue(place, changed if threshold is None else changed.revised(threshold=threshold))
+
+
+def revoke_key(
+    place: TrustPlace, name: str, *, reason: str, compromised: bool, since: str | None = None
+) -> TrustChange:
+    """Revoke the key that `name` means: `sha256:…`, or the first characters of its id.
+
+    Raises:
+        KeyNotListed, KeyAmbiguous: it means none, or several.
+        RootNotReplaceable: too few roots would be left.
+        SinceWithoutCompromise: only a compromise has a date since when.
+    """
+    if since is not None and not compromised:
+        raise SinceWithoutCompromise
+    draft = next_draft(place.chain.newest, now=place.now)
+    revocation = Revocation(
+        key_id=named_key(draft, name).key_id,
+        revoked_at=place.revoked_at,
+        reason=reason,
+        kind="compromise" if compromised else "routine",
+        since=since,
+    )
+    return issue(place, with_revocation(draft, revocation))
+
+
+def renew(place: TrustPlace, *, days: int) -> TrustChange:
+    """Let the file, and the keys that last as long as it, count for so many days from now; also one that has expired."""
+    newest = place.chain.newest
+    until = timestamp(datetime.fromisoformat(place.now) + timedelta(days=days))
+    # the same command again on the same day renews nothing
+    day_before = timestamp(datetime.fromisoformat(until) - timedelta(days=1))
+    if newest.policy.schema_version == "2" and day_before <= newest.policy.expires_at <= until:
+        return TrustChange("unchanged", newest.policy.version, place.file)
+    draft = next_draft(newest, now=place.now, expires_at=until)
+    return issue(place, with_expiry(draft, newest.policy))
+
+
+def issue(place: TrustPlace, draft: TrustPolicy) -> TrustChange:
+    """Sign a draft with the roots at hand: it replaces the file if they are enough, else it lies beside it for the others.
+
+    Raises:
+        NobodySigns: none of the keys at hand is a root.
+    """
+    newest = place.chain.newest
+    if says_the_same(newest, draft):
+        return TrustChange("unchanged", newest.policy.version, place.file)
+    signed = _continued(place, draft)
+    if not signed.newest.signatures:
+        raise NobodySigns(", ".join(sorted({f"{key.person}" for key in newest.policy.keys if key.role == "root"})))
+    missing = missing_signatures(signed)
+    if missing is not None:
+        write_atomically(place.waiting, render_chain(signed))
+        return TrustChange("waiting", signed.newest.policy.version, place.waiting, missing.persons)
+    return _install(place, signed)
+
+
+def _continued(place: TrustPlace, draft: TrustPolicy) -> TrustChain:
+    """The chain with the draft, signed; what others signed of the same draft before is kept."""
+    signed = extended(place.chain, draft, place.signers)
+    if not place.waiting.exists():
+        return signed
+    waiting = parse_chain(read_file(place.waiting, max_bytes=TRUST_MAX_BYTES))
+    before = waiting.newest
+    is_the_same = waiting.versions[:-1] == place.chain.versions and (
+        before.policy == draft.revised(issued_at=before.policy.issued_at)
+    )
+    if not is_the_same:
+        return signed
+    for signer in place.signers:
+        if signer.public.key_id in signed.newest.signatures:
+            before = countersigned(before, signer)
+    return TrustChain((*place.chain.versions, before))
+
+
+def _install(place: TrustPlace, chain: TrustChain) -> TrustChange:
+    require_signed(chain)
+    write_atomically(place.file, render_chain(chain))
+    place.pins.accept(place.name, chain)
+    place.waiting.unlink(missing_ok=True)
+    return TrustChange("accepted", chain.newest.policy.version, place.file)
+
+
+def sign_waiting(file: Path, signer: Signer) -> tuple[TrustChain, Missing | None]:
+    """Add a root's signature under the newest version of a file; returns its chain, and who is still missing.
+
+    Raises:
+        NobodySigns: the key is a root neither of that version nor of the one before.
+    """
+    chain = parse_chain(read_file(file, max_bytes=TRUST_MAX_BYTES))
+    roots = {*chain.newest.policy.roots, *(chain.before.roots if chain.before is not None else ())}
+    if signer.public.key_id not in roots:
+        raise NobodySigns(", ".join(sorted(f"sha256:{root[:12]}…" for root in roots)))
+    signed = TrustChain((*chain.versions[:-1], countersigned(chain.newest, signer)))
+    missing = missing_signatures(signed)
+    if signed != chain:
+        write_atomically(file, render_chain(signed))
+    return signed, missing
+
+
+def take_update(registry: Registry, file: Path) -> TrustChange:
+    """Put a newer trust file in the place of the home's own, if it continues that.
+
+    Raises:
+        MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
+        TrustReplaced, TrustRolledBack, TrustForked: it does not continue the home's.
+    """
+    registry.require_writable()
+    chain, current = _read_chain(file), registry.trust_chain
+    require_continues(pin_of(registry.settings.registry_id, current), chain)
+    if chain == current:
+        return TrustChange("unchanged", chain.newest.policy.version, registry.folder / FILE_NAME)
+    write_atomically(registry.folder / FILE_NAME, render_chain(chain))
+    (registry.folder / WAITING_NAME).unlink(missing_ok=True)
+    if registry.pins is not None:
+        registry.pins.accept(registry.settings.registry_id, chain)
+    finish_rotations(registry.folder, chain.newest.policy)
+    return TrustChange("accepted", chain.newest.policy.version, registry.folder / FILE_NAME)
+
+
+# --- a new key of the home itself
+
+
+def rotate_key(
+    registry: Registry,
+    role: HomeRole,
+    *,
+    root_key: Path | None,
+    reason: str = "superseded",
+    compromised: bool = False,
+    since: str | None = None,
+) -> TrustChange:
+    """Replace one of the home's own keys by a new one; the old one is revoked, and its file is kept under its id.
+
+    A new key lies beside the old until the trust file lists it. A kill in between is completed by the next call.
+
+    Raises:
+        KeyNotListed: the home's key is not in its trust file.
+        SinceWithoutCompromise: only a compromise has a date since when.
+    """
+    if since is not None and not compromised:
+        raise SinceWithoutCompromise
+    folder = registry.folder
+    if finish_rotations(folder, registry.trust_chain.newest.policy):
+        return TrustChange("accepted", registry.trust_chain.newest.policy.version, folder / FILE_NAME)
+    place = place_of_home(registry, root_key=root_key)
+    draft = next_draft(place.chain.newest, now=place.now)
+    old_id = PublicKey.parse(read_file(folder / "keys" / f"{role}.pub", max_bytes=KEY_FILE_MAX_BYTES)).key_id
+    listed = draft.key(old_id)
+    if listed is None:
+        raise KeyNotListed(old_id)
+    new = _next_key(registry, role, unencrypted=listed.unencrypted)
+    revocation = Revocation(
+        key_id=old_id,
+        revoked_at=place.revoked_at,
+        reason=reason,
+        kind="compromise" if compromised else "routine",
+        since=since,
+    )
+    successor = listed.revised(
+        key_id=new.public.key_id,
+        public_key_pem=new.public.pem.decode("ascii"),
+        valid_from=place.now,
+        valid_until=draft.expires_at,
+    )
+    place = replace(place, signers=(*place.signers, new)) if role == "root" else place
+    done = issue(place, with_replacement(draft, revocation, successor))
+    if done.state == "accepted":
+        finish_rotations(folder, _read_chain(place.file).newest.policy)
+        if role == "log":
+            # read anew: this value remembers the key and the trust file that were
+            publish_checkpoint(replace(registry))
+    return done
+
+
+def finish_rotations(folder: Path, policy: TrustPolicy) -> bool:
+    """Put each new key in its place that the trust file lists by now; whether there was one."""
+    finished = False
+    for role in KEY_ROLES:
+        waiting = folder / "keys" / f"{role}.next.key"
+        public_file = folder / "keys" / f"{role}.next.pub"
+        if not (waiting.exists() and public_file.exists()):
+            continue
+        new = PublicKey.parse(read_file(public_file, max_bytes=KEY_FILE_MAX_BYTES))
+        if policy.key(new.key_id) is None:
+            continue
+        standing, standing_public = folder / "keys" / f"{role}.key", folder / "keys" / f"{role}.pub"
+        old = PublicKey.parse(read_file(standing_public, max_bytes=KEY_FILE_MAX_BYTES)).key_id
+        if standing.exists() and old != new.key_id:
+            standing.replace(folder / "keys" / f"{role}-{old[:16]}.key")
+        write_atomically(standing_public, new.pem)
+        waiting.replace(standing)
+        public_file.unlink()
+        finished = True
+    return finished
+
+
+def _next_key(registry: Registry, role: HomeRole, *, unencrypted: bool) -> PrivateKey:
+    """The key that is to follow; one that an interrupted rotation left is taken again."""
+    path = registry.folder / "keys" / f"{role}.next.key"
+    public = path.with_suffix(".pub")
+    if path.exists():
+        new = PrivateKey.load(path, registry.passphrase)
+    else:
+        new = PrivateKey.generate("ed25519" if role == "log" else "p256")
+        secret = None if unencrypted or registry.passphrase is None else registry.passphrase()
+        new.save(path, secret)
+    write_atomically(public, new.public.pem)
+    return new
+
+
+def named_key(policy: TrustPolicy, name: str) -> TrustedKey:
+    """The listed key that a user means by `sha256:…` or the first characters of its id.
+
+    Raises:
+        KeyNotListed, KeyAmbiguous: none or several.
+    """
+    start = name.removeprefix("sha256:").rstrip("…")
+    keys = [key for key in policy.keys if start and key.key_id.startswith(start)]
+    if not keys:
+        raise KeyNotListed(name)
+    if len(keys) > 1:
+        raise KeyAmbiguous(name, len(keys))
+    return keys[0]
+
+
+def new_trust_file(
+    file: Path, key_file: Path, *, person: str, passphrase: bytes | None, now: str, days: int
+) -> TrustChain:
+    """Make a root key and a trust file with nothing but that root: for an organisation that keeps its root apart from registries.
+
+    Raises:
+        TrustFileExists, KeyFileExists: one of the two is there already; nothing was changed.
+    """
+    if file.exists():
+        raise TrustFileExists(file)
+    root = PrivateKey.generate("p256")
+    until = timestamp(datetime.fromisoformat(now) + timedelta(days=days))
+    listed = TrustedKey(
+        key_id=root.public.key_id,
+        public_key_pem=root.public.pem.decode("ascii"),
+        person=person,
+        role="root",
+        valid_from=now,
+        valid_until=until,
+        unencrypted=passphrase is None,
+    )
+    policy = TrustPolicy(
+        schema_version="2",
+        version=1,
+        issued_at=now,
+        expires_at=until,
+        roots=(listed.key_id,),
+        threshold=1,
+        keys=(listed,),
+    )
+    root.save(key_file, passphrase)
+    write_atomically(key_file.with_suffix(".pub"), root.public.pem)
+    chain = TrustChain((sign_version(policy, [root]),))
+    write_atomically(file, render_chain(chain))
+    return chain
+
+
+def read_date(text: str) -> str:
+    """A date (its first second, UTC) or a time, as documents write it.
+
+    Raises:
+        MalformedDate: it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise MalformedDate(text) from error
+    return timestamp(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+
+
+def _read_chain(file: Path) -> TrustChain:
+    return open_chain(
+        read_file(file, max_bytes=TRUST_MAX_BYTES),
+        anchors=TrustAnchors(file_given_by_user=True),
+        accepted_version=None,
+    )
 
 
 def update_trust(registry: Registry) -> tuple[str, ...]:

@@ -11,16 +11,29 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.disk.files import unwritable
-from peft_registry.registry.homes.home import Passphrase, open_home, read_settings
+from peft_registry.registry.homes.home import Passphrase, Registry, open_home, read_settings
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.rotation import WiderThanRole, next_draft
+from peft_registry.registry.signing.trust import TrustExpired
+from peft_registry.registry.use_cases.trust import issue, place_of_home
 from peft_registry.schemas.progress import Observe, Said, ignore
 
 BACKUPS = "backups"  # under the home
+TrustForm = Literal["form 2", "became form 2", "stays: no root key", "stays: expired", "stays: wider", "stays: waits"]
+_TRUST: dict[TrustForm, str] = {
+    "form 2": "the trust file is of form 2",
+    "became form 2": "the trust file is a chain of form 2 now",
+    "stays: no root key": "the trust file stays as it is: its root key is not here; whoever holds it runs registry trust renew",
+    "stays: expired": "the trust file stays as it is, and has expired: registry trust renew",
+    "stays: wider": "the trust file stays as it is: it lets a key sign more than its role covers",
+    "stays: waits": "the next version of the trust file waits for the signatures of other roots",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +44,11 @@ class Upgraded:
     after: str
     backup: Path | None
     covered: int  # entries under the checkpoint that it ended with
+    trust: TrustForm = "form 2"
 
     @property
     def changed(self) -> bool:
-        return self.before != self.after
+        return self.before != self.after or self.trust == "became form 2"
 
 
 def needed_upgrade(folder: Path) -> tuple[str | None, str]:
@@ -71,9 +85,28 @@ def upgrade_home(folder: Path, *, passphrase: Passphrase | None = None, observe:
     registry = open_home(folder, passphrase=ask_once)
     try:
         covered = publish_checkpoint(registry)
+        trust = _upgrade_trust(registry)
+        if trust != "form 2":
+            observe(Said("trust", _TRUST[trust]))
     finally:
         registry.close()
-    return Upgraded(before, after, backup, covered)
+    return Upgraded(before, after, backup, covered, trust)
+
+
+def _upgrade_trust(registry: Registry) -> TrustForm:
+    """Make a chain of a trust file of the first release, where the root key is here to sign it."""
+    if registry.trust_chain.newest.policy.schema_version == "2":
+        return "form 2"
+    if registry.read_only or not (registry.folder / "keys" / "root.key").exists():
+        return "stays: no root key"
+    try:
+        place = place_of_home(registry)
+        change = issue(place, next_draft(place.chain.newest, now=place.now))
+    except TrustExpired:
+        return "stays: expired"
+    except WiderThanRole:
+        return "stays: wider"
+    return "became form 2" if change.state == "accepted" else "stays: waits"
 
 
 def _unlock(folder: Path, passphrase: Passphrase | None) -> None:

@@ -20,6 +20,7 @@ import pytest
 from typer.main import get_command
 
 from peft_registry.cli.main import app
+from tests.builders.signing import a_p256_key
 from tests.e2e.commands import WarmCommand, environment
 from tests.e2e.output_shape import masked_figures
 from tests.processes.interpreter import ROOT
@@ -269,6 +270,23 @@ def for_verifying(place: Place) -> dict[str, str]:
     return {"NAME:3": "polite-replies:1", "audit/bin/registry": "registry", "sha256:…": root} | foreign
 
 
+def for_trust(place: Place) -> dict[str, str]:
+    """Keys of others, and a second home that is made with a recovery key."""
+    key, second = a_p256_key(5), a_p256_key(7)
+    (place.cwd / "KEY.pem").write_bytes(key.public.pem)
+    (place.cwd / "SECOND.pem").write_bytes(second.public.pem)
+    second.save(place.cwd / "SECOND.key", None)
+    _, _, said = place.run("registry trust export exported")
+    (root,) = re.findall(r"sha256:[0-9a-f]{64}", said)
+    elsewhere = "--home elsewhere/.registry"
+    return {
+        "registry init": f"registry init {elsewhere} --unencrypted",
+        "rotate root": f"rotate root {elsewhere}",
+        "KEY-ID": key.public.key_id,
+        "sha256:ROOT": root,
+    }
+
+
 PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "add-a-base": for_a_base,
     "browse-in-mlflow": lambda _: {
@@ -277,6 +295,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     },
     "choose-a-method": for_choosing,
     "evaluate-bias": for_bias,
+    "keep-trust-for-years": for_trust,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},
     "run-on-postgres-and-s3": for_a_base,
     "train-on-your-data": for_training,
