@@ -16,9 +16,10 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import newest_snapshot
 from peft_registry.registry.signing.keys import PassphraseNeeded, PrivateKey
+from peft_registry.registry.signing.trust_chain import parse_chain
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
+from peft_registry.registry.use_cases.upgrade import Upgraded, needed_upgrade, upgrade_home
 from peft_registry.registry.use_cases.verify import verify_version
 from tests.compat.kept_home import KEPT, THEN, VERSIONS, stopped_clock
 from tests.processes.interpreter import ROOT
@@ -139,3 +140,28 @@ def test_a_kill_leaves_the_old_home_or_the_new_one(home: Path, point: str) -> No
     registry = open_home(home, clock=lambda: THEN)
     assert check_log(registry).contradictions == ()
     registry.close()
+
+
+def test_an_upgrade_makes_a_chain_of_the_trust_file_where_its_root_key_is(home: Path, tmp_path: Path) -> None:
+    kept = parse_chain((home / "trust.json").read_bytes())
+    assert upgraded_at(home).trust == "became form 2"
+    chain = parse_chain((home / "trust.json").read_bytes())
+    assert chain.first == kept.newest and chain.newest.policy.schema_version == "2"
+    assert [key.person for key in chain.newest.policy.keys] == [key.person for key in kept.newest.policy.keys]
+    assert upgraded_at(home).trust == "form 2"
+    registry = open_home(home, clock=lambda: THEN)
+    try:
+        assert all(verify_version(registry, version_named(registry, label)).exit_code == 0 for label in VERSIONS)
+    finally:
+        registry.close()
+    without = Path(shutil.copytree(KEPT / "home", tmp_path / "without"))
+    for key in (without / "keys").glob("*.key"):
+        key.chmod(0o600)
+    (without / "keys" / "root.key").unlink()
+    assert upgraded_at(without).trust == "stays: no root key"
+    assert parse_chain((without / "trust.json").read_bytes()) == kept
+
+
+def upgraded_at(home: Path) -> Upgraded:
+    with stopped_clock(THEN):
+        return upgrade_home(home)

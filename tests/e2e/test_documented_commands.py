@@ -105,6 +105,11 @@ class Place:
     stands_for: Mapping[str, str] = field(default_factory=dict)
     code: int = 0
 
+    @property
+    def state(self) -> str:
+        """What this user remembers: a copy of a home is another user's, whose trust file may go on otherwise."""
+        return str(self.user.with_name(f"{self.user.name}.state"))
+
     def run(self, line: str) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a line: parts joined by `&&` or `;`, as a shell would run them."""
         for placeholder, value in self.stands_for.items():
@@ -120,7 +125,7 @@ class Place:
     def _run_part(self, part: str) -> tuple[str, str]:
         words = shlex.split(part)
         if words[0] == "registry":
-            done = self.warm(*words[1:], cwd=self.cwd, HOME=str(self.user))
+            done = self.warm(*words[1:], cwd=self.cwd, HOME=str(self.user), XDG_STATE_HOME=self.state)
             self.code = done.code
             return done.out, done.err
         if words[0] == "cd":
@@ -129,7 +134,11 @@ class Place:
         shell = subprocess.run(
             ["bash", "-c", part.replace("$?", str(self.code))],
             cwd=self.cwd,
-            env=environment(self.user, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"),
+            env=environment(
+                self.user,
+                PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                XDG_STATE_HOME=self.state,
+            ),
             capture_output=True,
             text=True,
             check=False,
