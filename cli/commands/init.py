@@ -98,6 +98,8 @@ def init(
         console.line(f"recovery {recovery.key_file}  of {recovery.person}: take it away from this machine")
     if written is not None:
         console.line(f"example  {written.config}  with {written.rows} rows of data")
+    if recovery is None and sys.stderr.isatty():
+        console.note("note: whoever loses keys/root.key cannot renew this trust; --recovery-key makes a second root")
     elsewhere = "" if is_known and folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
     console.next_step(f"registry base add embedded --name tiny{elsewhere}")
 

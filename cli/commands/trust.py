@@ -8,6 +8,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,18 @@ SinceOption = Annotated[
         metavar="DATE", help="Since when somebody else may have signed; what others covered before stays good."
     ),
 ]
+
 DaysOption = Annotated[int, typer.Option(min=1, max=3660, help="For how many days from now the file counts.")]
+
+
+class OptionNeeded(InputRefused):
+    reference = "option-needed"
+    what = "{option} is missing"
+    why = "{reason}"
+    fix = "run the command again with {option}"
+
+    option: str
+    reason: str
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,7 +60,7 @@ def add_to(app: typer.Typer) -> None:
 
 def trust_init(
     file: Annotated[Path, typer.Argument(help="Trust file to write; the root key goes beside it.", show_default=False)],
-    person: Annotated[str, typer.Option(help="Holder of the root key, as named in the trust file.")],
+    person: Annotated[str | None, typer.Option(help="Holder of the root key, as named in the trust file.")] = None,
     days: DaysOption = 365,
     unencrypted: Annotated[
         bool, typer.Option("--unencrypted", help="Store the root key without a passphrase.")
@@ -63,6 +75,8 @@ def trust_init(
     from peft_registry.registry.homes.pins import name_of_chain
     from peft_registry.registry.use_cases.trust import new_trust_file
 
+    if person is None:
+        raise OptionNeeded("--person", "the trust file says whose the root is")
     key_file = file.with_name("root.key")
     chain = new_trust_file(
         file,
@@ -113,11 +127,11 @@ def trust_add(
     public: Annotated[
         Path, typer.Argument(metavar="PUBLIC.pem", help="Public key, as its holder sent it.", show_default=False)
     ],
-    person: Annotated[str, typer.Option(help="Whom the key speaks for.")],
+    person: Annotated[str | None, typer.Option(help="Whom the key speaks for.")] = None,
     role: Annotated[
-        Literal["trainer", "evaluator", "approver", "officer", "log", "witness", "root"],
+        Literal["trainer", "evaluator", "approver", "officer", "log", "witness", "root"] | None,
         typer.Option(help="What it may sign."),
-    ],
+    ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="DATE", help="Until when; without it, as long as the trust file.")
     ] = None,
@@ -135,6 +149,10 @@ def trust_add(
     from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
     from peft_registry.registry.use_cases.trust import add_key, read_date
 
+    if person is None:
+        raise OptionNeeded("--person", "a key speaks for a person")
+    if role is None:
+        raise OptionNeeded("--role", "its role says what a key may sign")
     key = PublicKey.parse(read_offered(public, max_bytes=KEY_FILE_MAX_BYTES))
     date = None if until is None else read_date(until)
     with _place(home, file, root_key, passphrase_file) as place:
@@ -144,13 +162,11 @@ def trust_add(
 
 def trust_revoke(
     key: Annotated[str, typer.Argument(help="The key: sha256:…, or the first characters.", show_default=False)],
-    reason: Annotated[str, typer.Option(help="Why, for everybody who reads the trust file.")],
+    reason: Annotated[str | None, typer.Option(help="Why, for everybody who reads the trust file.")] = None,
     compromise: Annotated[
-        bool,
-        typer.Option(
-            "--compromise/--routine", help="Whether somebody else may have signed with it.", show_default=False
-        ),
-    ],
+        bool | None,
+        typer.Option("--compromise/--routine", help="Whether somebody else may have signed with it."),
+    ] = None,
     since: SinceOption = None,
     file: FileOption = None,
     root_key: RootKeyOption = None,
@@ -161,6 +177,10 @@ def trust_revoke(
     """Trust a key no more. Routine: what it signed stays good; compromise: it does not."""
     from peft_registry.registry.use_cases.trust import read_date, revoke_key
 
+    if reason is None:
+        raise OptionNeeded("--reason", "everybody who reads the trust file is told why")
+    if compromise is None:
+        raise OptionNeeded("--routine or --compromise", "what the key signed before stays good, or falls with it")
     date = None if since is None else read_date(since)
     with _place(home, file, root_key, passphrase_file) as place:
         change = revoke_key(place, key, reason=reason, compromised=compromise, since=date)
@@ -212,7 +232,7 @@ def trust_sign(
     file: Annotated[
         Path, typer.Argument(help="Trust file whose newest version waits for signatures.", show_default=False)
     ],
-    key: Annotated[Path, typer.Option("--root-key", help="Private key of a root.")],
+    key: Annotated[Path | None, typer.Option("--root-key", help="Private key of a root.")] = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -221,6 +241,8 @@ def trust_sign(
     from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.trust import sign_waiting
 
+    if key is None:
+        raise OptionNeeded("--root-key", "one of its roots signs it")
     signer = PrivateKey.load(key, passphrase_source(passphrase_file))
     chain, missing = sign_waiting(file, signer)
     version, persons = chain.newest.policy.version, () if missing is None else missing.persons
