@@ -23,6 +23,7 @@ from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Leaf, LogEvent, LogSnapshot, leaf_of
+from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import LOG_EVENT, StoredStatement
 from peft_registry.schemas.version import Version
 
@@ -231,21 +232,92 @@ def _require_all_said(
 
 
 def completeness_proof(
-    tx: catalog.Transaction, newest: Snapshot, manifest: Digest, stored: tuple[StoredStatement, ...]
+    tx: catalog.Transaction,
+    newest: Snapshot,
+    manifest: Digest,
+    stored: tuple[StoredStatement, ...],
+    *,
+    trust: TrustPolicy,
 ) -> str | None:
-    """The text of `evidence/complete.tlog-proof`: which statements are all that was said up to the newest checkpoint.
+    """The text of `evidence/complete.tlog-proof`: which statements are all that was said up to the newest checkpoint, and when.
 
-    `stored` are those of `statements_under`. None where the log says nothing of this manifest.
+    `stored` are those of `statements_under`; `trust` says who keeps the log. None where the log says nothing of this manifest.
     """
-    covered = tuple((statement.digest, f"{statement.kind}") for statement in covered_by(newest, stored))
+    covered = covered_by(newest, stored)
     if not covered:
         return None
     tree = SqlSnapshot(tx)
     key = snapshot.artifact_key(manifest)
     tree.read_path(key)
     path = prefix_tree.path_to(key, tree.get_node)
-    proof = note.Proof(index=newest.size, hashes=newest.hashes, checkpoint_text=newest.checkpoint)
-    return completeness.render_list(proof, newest.leaf, path, covered)
+    store = SqlLogStore(tx)
+    store.read_frontier(newest.size + 1)
+    return completeness.render_list(
+        note.Proof(index=newest.size, hashes=newest.hashes, checkpoint_text=newest.checkpoint),
+        newest.leaf,
+        path,
+        tuple((statement.digest, f"{statement.kind}") for statement in covered),
+        entries=tuple(_entry_proof(store, newest, statement) for statement in covered),
+        earlier=_earlier_checkpoints(tx, store, newest, covered, trust),
+    )
+
+
+def _entry_proof(store: SqlLogStore, newest: Snapshot, statement: StoredStatement) -> completeness.EntryProof:
+    """Where a statement stands in the log.
+
+    Raises:
+        SnapshotMalformed: what stands there is not an event.
+    """
+    assert statement.log_index is not None, "a statement that the checkpoint covers"
+    leaf = read_leaf(store.get_leaf(statement.log_index))
+    if not isinstance(leaf, LogEvent):
+        raise SnapshotMalformed(f"entry {statement.log_index} is not an event")
+    return completeness.EntryProof(
+        index=statement.log_index, leaf=leaf, hashes=_hashes_of(store, newest, statement.log_index)
+    )
+
+
+def _hashes_of(store: SqlLogStore, newest: Snapshot, index: int) -> tuple[str, ...]:
+    """The hashes beside the way from an entry to the root under the newest checkpoint."""
+    return tuple(node.hex() for node in merkle.inclusion_proof(index, newest.size + 1, store.get_node))
+
+
+def _earlier_checkpoints(
+    tx: catalog.Transaction,
+    store: SqlLogStore,
+    newest: Snapshot,
+    statements: tuple[StoredStatement, ...],
+    trust: TrustPolicy,
+) -> tuple[completeness.EarlierCheckpoint, ...]:
+    """The first checkpoint over each statement, where somebody else than the statement's signer keeps the log.
+
+    Only then is its date more than the signer's own word, and most registries have one person for both.
+    """
+    keepers = {key.person for key in trust.keys if key.role == "log"}
+    texts = {}
+    for statement in statements:
+        assert statement.log_index is not None, "a statement that the checkpoint covers"
+        if keepers <= {trust.person_of(statement.key_id)}:
+            continue
+        text = catalog.first_checkpoint_over(tx, statement.log_index)
+        if text is not None:
+            texts[note.read_unverified(text)[1]] = text
+    earlier = (_earlier(store, newest, size, text) for size, text in sorted(texts.items()) if size <= newest.size)
+    return tuple(checkpoint for checkpoint in earlier if checkpoint is not None)
+
+
+def _earlier(store: SqlLogStore, newest: Snapshot, size: int, text: str) -> completeness.EarlierCheckpoint | None:
+    """A checkpoint with the snapshot under it; None for one of the first release, which had no snapshots."""
+    leaf = read_leaf(store.get_leaf(size - 1))
+    if not isinstance(leaf, LogSnapshot):
+        return None
+    consistency = merkle.consistency_proof(size, newest.size + 1, store.get_node)
+    return completeness.EarlierCheckpoint(
+        text=text,
+        leaf=leaf,
+        hashes=_hashes_of(store, newest, size - 1),
+        consistency=tuple(node.hex() for node in consistency),
+    )
 
 
 def covered_by(newest: Snapshot, stored: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:

@@ -137,7 +137,9 @@ def present_version(registry: Registry, version: Version, scratch: Path, *, know
         artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
         newest = snapshot_if_trusted(registry, tx, known=known)
         statements = statements_under(tx, newest, version.manifest_digest)
-        complete = None if newest is None else completeness_proof(tx, newest, version.manifest_digest, statements)
+        complete = None
+        if newest is not None:
+            complete = completeness_proof(tx, newest, version.manifest_digest, statements, trust=registry.trust)
     if newest is not None and complete is not None:
         statements = covered_by(newest, statements)  # those behind the checkpoint are pending and decide nothing
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)
