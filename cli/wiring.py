@@ -31,8 +31,22 @@ def opened(home: Path | None, passphrase_file: Path | None = None, *, check_log:
     registry = _open(home, passphrase_file, check_log=check_log)
     try:
         yield registry
+        _note_pending(registry)
     finally:
         registry.close()
+
+
+def _note_pending(registry: "Registry") -> None:
+    """Say so where a command has signed something that waits for the holder of the log key."""
+    from peft_registry.registry.records.checkpoints import pending_elsewhere
+
+    if registry.has_signer_loaded:
+        pending = pending_elsewhere(registry)
+        if pending:
+            console.note(
+                f"pending  {pending} entries of the log, until whoever holds its key runs `registry log sign`: "
+                "what they say decides nothing before"
+            )
 
 
 def home_if_any(home: Path | None) -> "Registry | None":

@@ -51,6 +51,7 @@ def list_command(
     """List the registered versions, by name and number."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.database.catalog import VersionFilter, list_versions
+    from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.verification.signed_versions import signed_versions
 
     key = None if after is None else _page_key(after)
@@ -63,8 +64,9 @@ def list_command(
                 tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
             )
         versions = signed_versions(registry, page.versions)
+        covered = covered_size(registry)
     if output is Output.json:
-        console.out_json([version.model_dump(mode="json") for version in versions])
+        console.out_json([version.model_dump(mode="json") | _if_pending(version, covered) for version in versions])
         return
     if not versions and (name or kind or after):
         console.note("no registered version matches")
@@ -74,7 +76,7 @@ def list_command(
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
-    console.table([HEADINGS, *(_row(version) for version in versions)])
+    console.table([HEADINGS, *(_row(version, covered) for version in versions)])
     if page.next is not None:
         console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
     console.next_step(f"registry show {versions[0].label}")
@@ -94,9 +96,11 @@ def _list_signed_by(
 ) -> None:
     """All of them: whoever asks after a key wants no page of the answer."""
     from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.records.signed_by import versions_signed_by
 
     with opened(home) as registry:
+        covered = covered_size(registry)
         touched = [
             entry
             for entry in versions_signed_by(registry, key)
@@ -105,22 +109,35 @@ def _list_signed_by(
             and (after is None or (entry.version.name, entry.version.number) > after)
         ]
     if output is Output.json:
-        console.out_json([entry.version.model_dump(mode="json") | {"signed": entry.kinds} for entry in touched])
+        console.out_json(
+            [
+                entry.version.model_dump(mode="json")
+                | {"signed": entry.kinds, "pending": entry.version.log_index >= covered}
+                for entry in touched
+            ]
+        )
         return
     if not touched:
         console.note("no registered version matches")
         console.next_step("registry list")
         return
-    console.table([(*HEADINGS, "signed"), *([*_row(entry.version), ", ".join(entry.kinds)] for entry in touched)])
+    console.table(
+        [(*HEADINGS, "signed"), *([*_row(entry.version, covered), ", ".join(entry.kinds)] for entry in touched)]
+    )
     console.next_step(f"registry verify {touched[0].version.label}")
 
 
-def _row(version: "Version") -> list[Any]:
+def _if_pending(version: "Version", covered: int) -> dict[str, Any]:
+    """What JSON says more of a version that no checkpoint covers; of others, what it always said."""
+    return {"pending": True} if version.log_index >= covered else {}
+
+
+def _row(version: "Version", covered: int) -> list[Any]:
     return [
         version.label,
         version.kind,
         version.method or "",
         str(version.manifest_digest),
-        version.registered_at,
+        version.registered_at if version.log_index < covered else f"{version.registered_at} pending",
         ", ".join(version.aliases),
     ]

@@ -17,6 +17,8 @@ def add_to(app: typer.Typer) -> None:
     log.command("check")(log_check)
     log.command("prove")(log_prove)
     log.command("checkpoint")(log_checkpoint)
+    log.command("sign")(log_sign)
+    log.command("reject")(log_reject)
     app.add_typer(log, name="log")
 
 
@@ -125,3 +127,59 @@ def log_checkpoint(
         return
     console.out(str(out) if out is not None else text.rstrip("\n"))
     console.next_step(f"registry log check --against {out or 'FILE'}")
+
+
+def log_sign(
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Check every pending entry and sign the log over them. For whoever holds the log key."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.sign_log import sign_log
+
+    with opened(home, passphrase_file) as registry:
+        signed = sign_log(registry)
+    if output is Output.json:
+        console.out_json(signed.model_dump(mode="json"))
+        raise typer.Exit(signed.exit_code)
+    for entry in signed.refused:
+        who = entry.person or (f"key {entry.key_id[:12]}…" if entry.key_id else "nobody named")
+        console.line(
+            f"refused  entry {entry.index}, {entry.kind or 'unreadable'} by {console.printable(who)}: "
+            f"{console.printable(entry.why)}",
+            indent=9,
+        )
+    if signed.refused:
+        console.line(f"unsigned {signed.size - signed.covered} entries are pending, and nothing was signed over them")
+        console.next_step(f"registry log reject {signed.refused[0].index} --reason TEXT")
+        raise typer.Exit(signed.exit_code)
+    new = "nothing was pending" if signed.before == signed.covered else f"{signed.before} before"
+    console.line(f"signed   {signed.covered} entries, {new}")
+    console.next_step("registry log checkpoint --out FILE, to keep one elsewhere")
+
+
+def log_reject(
+    entry: Annotated[list[int], typer.Argument(help="Numbers of pending entries.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Reason, kept with what is taken out.", show_default=False)] = "",
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Take pending entries out of the log before it is signed. For whoever holds the log key."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.sign_log import reject_entries
+
+    with opened(home, passphrase_file) as registry:
+        rejection = reject_entries(registry, tuple(entry), reason=reason)
+    if output is Output.json:
+        console.out_json(rejection.model_dump(mode="json"))
+        return
+    for index in sorted((*rejection.rejected, *rejection.dependent)):
+        console.line(f"rejected entry {index}{', which depends on another' if index in rejection.dependent else ''}")
+    console.line(
+        f"moved up {rejection.moved} entries behind them; versions that are pending may have other numbers now"
+    )
+    for path in rejection.kept_in:
+        console.note(f"kept as evidence: {path}")
+    console.next_step("registry log sign")

@@ -191,7 +191,17 @@ class Registry:
     @cached_property
     def log_key(self) -> PrivateKey | None:
         """The log key, or None where somebody else holds it."""
-        return self.private_key("log") if (self.folder / "keys" / "log.key").exists() else None
+        return self.private_key("log") if self.has_log_key else None
+
+    @property
+    def has_log_key(self) -> bool:
+        """Whether the log key is here; nobody is asked for its passphrase."""
+        return (self.folder / "keys" / "log.key").exists()
+
+    @property
+    def has_signer_loaded(self) -> bool:
+        """Whether the key that signs statements was asked for since the home was opened."""
+        return "trainer_key" in vars(self)
 
     @property
     def log_keys(self) -> tuple[PublicKey, ...]:
@@ -348,13 +358,13 @@ def _check_log(registry: Registry) -> None:
         # an expired trust file says nothing about the log; verification reports it, and reading goes on
         return
     with registry.database.read() as tx:
-        for remembered in _newest_checkpoints(registry, tx):
+        for remembered in newest_checkpoints(registry, tx):
             store = SqlLogStore(tx, remembered=remembered)
             store.read_frontier(store.size())
             check_against_remembered(store, remembered, keys, origin=registry.origin)
 
 
-def _newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str, ...]:
+def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str, ...]:
     """The checkpoints that the log has to continue: `latest`, the one of the greatest size beside it, and the database's own.
 
     Whoever removes one of them leaves the others.

@@ -4,23 +4,29 @@ Until a checkpoint covers an entry the entry is `pending`. Before signing, each 
 one that the leaf names, was not logged before, and is signed by a key whose role may say it; its time is neither before the last
 one nor ahead of our clock. Then the snapshot follows them: the last leaf under every checkpoint says what all entries say in the
 end. Publishing is idempotent and repairs what a kill left over.
+
+One entry that may not be signed over stops all behind it: a signature over the tree would prove it to everybody, for ever.
+`pending_problems` names each of them, and `use_cases/reject_entries.py` takes them out.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+
+from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
-from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.records.entries import require_sayable, statement_of_entry
 from peft_registry.registry.records.snapshots import Snapshot, newest_snapshot, proven, read_leaf
 from peft_registry.registry.signing.trust import key_status
-from peft_registry.registry.transparency import log, note, prefix_tree, snapshot
+from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.transparency.projection import EntryRejected
-from peft_registry.schemas.document import Document
-from peft_registry.schemas.errors import NotChecked, NotFound
+from peft_registry.schemas.document import Document, first_problem
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
@@ -29,11 +35,30 @@ from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
 
 
+class PendingRejected(EntryRejected):
+    reference = "pending-entry-rejected"
+    what = "entry {index} of the log may not be signed over"
+    fix = (
+        "run `registry log sign` where the log key is: it names every such entry, and `registry log reject` takes one out; "
+        "until then what was registered is pending"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PendingProblem:
+    """An entry behind the newest checkpoint that may not be signed over, and why; `kind` None where it cannot be read."""
+
+    index: int
+    kind: str | None
+    key_id: str | None
+    error: KnownError
+
+
 class NoCheckpoint(NotFound):
     reference = "no-checkpoint"
     what = "the log has no checkpoint"
     why = "nothing was registered, or whoever holds the log key has not signed yet"
-    fix = "register something, or have `registry log checkpoint` run where the log key is"
+    fix = "register something, or have `registry log sign` run where the log key is"
 
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the machines that write one log
@@ -51,7 +76,7 @@ def publish_checkpoint(registry: Registry) -> int:
     """
     key = registry.log_key
     if key is None:
-        return _covered(registry)
+        return _remember_signed(registry)
     if _is_published(registry):
         return _remember(registry)
     with registry.database.write() as tx:
@@ -88,11 +113,71 @@ def newest_checkpoint(registry: Registry) -> str:
     return latest
 
 
-def _covered(registry: Registry) -> int:
-    """How many entries the newest checkpoint of the database covers."""
+def covered_size(registry: Registry) -> int:
+    """How many entries a signed checkpoint covers, wherever the largest one survives."""
+    with registry.database.read() as tx:
+        texts = newest_checkpoints(registry, tx)
+    return max((note.read_unverified(text)[1] for text in texts), default=0)
+
+
+def pending_elsewhere(registry: Registry) -> int:
+    """How many entries wait for the holder of the log key; 0 where that key is here."""
+    if registry.has_log_key:
+        return 0
+    with registry.database.read() as tx:
+        size = SqlLogStore(tx).size()
+    return max(0, size - covered_size(registry))
+
+
+def pending_problems(registry: Registry, tx: catalog.Transaction) -> tuple[PendingProblem, ...]:
+    """Every entry behind the newest snapshot that may not be signed over, by number. Nothing is written.
+
+    Raises:
+        LogForked, LogTruncated, PathRejected: what is covered is not what was signed.
+    """
+    before = newest_snapshot(registry, tx)
+    store = SqlLogStore(tx)
+    changes = _Changes(registry, tx, before)
+    problems = []
+    for index in range(_first_new(before), store.size()):
+        try:
+            changes.follow(index)
+        except (IntegrityBroken, NotChecked) as error:
+            kind, key_id = _named(store, index)
+            problems.append(PendingProblem(index, kind, key_id, error))
+    return tuple(problems)
+
+
+def _named(store: SqlLogStore, index: int) -> tuple[str | None, str | None]:
+    """Kind and key of an entry, as far as it can be read."""
+    try:
+        leaf = read_leaf(store.get_leaf(index))
+    except IntegrityBroken:
+        return None, None
+    return ("snapshot", None) if isinstance(leaf, LogSnapshot) else (leaf.kind, leaf.key)
+
+
+def _first_new(before: Snapshot | None) -> int:
+    return 0 if before is None else before.size + 1
+
+
+def _remember_signed(registry: Registry) -> int:
+    """Keep the newest checkpoint that the holder of the log key made, here too; returns how many entries it covers.
+
+    Raises:
+        LogForked, LogTruncated: the log does not continue it.
+        MalformedNote, WrongOrigin, BadSignature, UnknownKey: no log key signed it.
+    """
     with registry.database.read() as tx:
         latest = catalog.latest_checkpoint(tx)
-    return note.read_unverified(latest)[1] if latest else 0
+        if latest is None:
+            return 0
+        try:
+            checkpoint = note.verify_checkpoint(latest, origin=registry.origin, keys=registry.log_keys)
+        except NotChecked:  # no trust file says whose checkpoints count: nothing is remembered by it
+            return note.read_unverified(latest)[1]
+        log.check_prefix(SqlLogStore(tx), size=checkpoint.size, root=checkpoint.root)
+    return _remember(registry)
 
 
 def _is_published(registry: Registry) -> bool:
@@ -159,9 +244,8 @@ def _follow_new_entries(registry: Registry, tx: catalog.Transaction) -> None:
     """Check every entry behind the last snapshot, follow it in the tree, and append the snapshot that says so."""
     before = newest_snapshot(registry, tx)
     size = SqlLogStore(tx).size()
-    first = 0 if before is None else before.size + 1
     changes = _Changes(registry, tx, before)
-    for index in range(first, size):
+    for index in range(_first_new(before), size):
         changes.follow(index)
     values = changes.values()
     tree = SqlSnapshot(tx)
@@ -203,23 +287,54 @@ class _Changes:
         Raises:
             EntryRejected, IntegrityBroken: it may not be signed over.
         """
-        leaf = read_leaf(self._store.get_leaf(index))
+        data = self._store.get_leaf(index)
+        self._require_in_tree(index, data)
+        leaf = read_leaf(data)
         if isinstance(leaf, LogSnapshot):
             # a log of an earlier release has none; behind the last checkpoint the holder of the log key alone writes them
-            raise EntryRejected(index, "it is a snapshot that no checkpoint covers")
-        statement = statement_of_entry(self._tx, index, leaf)
+            raise PendingRejected(index, "it is a snapshot that no checkpoint covers")
+        try:
+            statement = statement_of_entry(self._tx, index, leaf)
+        except EntryRejected as error:
+            raise PendingRejected(index, error.reason) from error
         if self._before is not None:  # the entries of an earlier release were accepted when they were appended
             if leaf.at < self.newest_time:
-                raise EntryRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
+                raise PendingRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
             if leaf.at > self._latest:
-                raise EntryRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
+                raise PendingRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
             require_sayable(self._trust, self._tx, index, leaf)
+            self._require_projected(index, leaf, statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
         if leaf.kind == "registration":
             self._follow_registration(index, leaf, statement)
         elif leaf.kind == "alias":
             self._follow_move(index, leaf, statement)
+
+    def _require_in_tree(self, index: int, data: bytes) -> None:
+        """Raise unless the stored hashes are those of the bytes that are checked: the signature is over the hashes."""
+        for level, place, node in merkle.nodes_for_append(index, merkle.leaf_hash(data), self._store.get_node):
+            if self._store.get_node(level, place) != node:
+                raise PendingRejected(index, "its stored hash is not that of its bytes")
+
+    def _require_projected(self, index: int, leaf: LogEvent, statement: Statement) -> None:
+        """Raise unless a registration or a move is one that can follow, and the catalogue has it as this entry says."""
+        if leaf.kind == "registration":
+            name = _predicate(index, RegistrationPredicate, statement).name
+            number = self._next_number(name)
+            version = catalog.idempotent_version(self._tx, name=name, manifest_digest=leaf.subject)
+            if version is None or (version.number, version.log_index) != (number, index):
+                raise PendingRejected(index, f"it registers {name}:{number}, and the catalogue has it otherwise")
+        elif leaf.kind == "alias":
+            move = _predicate(index, AliasPredicate, statement)
+            version = catalog.idempotent_version(self._tx, name=move.name, manifest_digest=leaf.subject)
+            value = (
+                None
+                if version is None
+                else self._current(snapshot.version_key(move.name, version.number), snapshot.VersionValue)
+            )
+            if value is None or value.manifest != leaf.subject:
+                raise PendingRejected(index, f"no version of {move.name} has the manifest {leaf.subject}")
 
     def values(self) -> dict[bytes, bytes]:
         """The bytes of every key that changed."""
@@ -251,16 +366,19 @@ class _Changes:
         return said
 
     def _follow_registration(self, index: int, leaf: LogEvent, statement: Statement) -> None:
-        name = RegistrationPredicate.from_json(statement.predicate).name
-        versions = self._current(snapshot.name_key(name), snapshot.NameValue)
-        number = 1 if versions is None else versions.versions + 1
+        name = _predicate(index, RegistrationPredicate, statement).name
+        number = self._next_number(name)
         self._changed[snapshot.name_key(name)] = snapshot.NameValue(versions=number)
         self._changed[snapshot.version_key(name, number)] = snapshot.VersionValue(manifest=leaf.subject, entry=index)
 
     def _follow_move(self, index: int, leaf: LogEvent, statement: Statement) -> None:
-        move = AliasPredicate.from_json(statement.predicate)
+        move = _predicate(index, AliasPredicate, statement)
         target = None if move.removed else leaf.subject
         self._changed[snapshot.alias_key(move.name, move.alias)] = snapshot.AliasValue(manifest=target, entry=index)
+
+    def _next_number(self, name: str) -> int:
+        versions = self._current(snapshot.name_key(name), snapshot.NameValue)
+        return 1 if versions is None else versions.versions + 1
 
     def _current(self, key: bytes, form: type[snapshot.Value]) -> snapshot.Value | None:
         """What a key maps to now: after the entries that were followed, else as the last snapshot proves."""
@@ -268,3 +386,10 @@ class _Changes:
         if isinstance(changed, form):
             return changed
         return None if self._before is None else proven(self._tx, self._before, key, form)
+
+
+def _predicate(index: int, form: type[snapshot.Value], statement: Statement) -> snapshot.Value:
+    try:
+        return form.from_json(statement.predicate)
+    except ValidationError as error:
+        raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error

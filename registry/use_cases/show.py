@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import signed_statements, stored_manifest
@@ -18,6 +21,10 @@ from peft_registry.schemas.version import Version
 _KIND_WIDTH = max(len(kind) for kind in PREDICATE_TYPES)
 
 
+def _left_out_unless_true() -> Any:  # what pydantic takes as a default
+    return Field(default=False, exclude_if=lambda value: not value)
+
+
 class StatementShown(Frozen):
     """One statement in a list: what kind, by which key and person, when, where in the log."""
 
@@ -28,11 +35,17 @@ class StatementShown(Frozen):
     person: str | None
     log_index: int | None
     appended_at: str | None
+    pending: bool = _left_out_unless_true()  # no checkpoint covers it: it decides nothing
 
     @property
     def line(self) -> str:
         who = self.person or f"{self.key_id[:12]}…"
-        return f"{self.kind or self.predicate_type:<{_KIND_WIDTH}}  {self.digest.short}  {who}  log {self.log_index}"
+        return f"{self.kind or self.predicate_type:<{_KIND_WIDTH}}  {self.digest.short}  {who}  {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Its number in the log, and whether a checkpoint covers it."""
+        return f"log {self.log_index}" + (", pending" if self.pending else "")
 
 
 class VersionShown(Frozen):
@@ -44,6 +57,7 @@ class VersionShown(Frozen):
     predicates: dict[str, Any]  # the newest predicate of each kind, as signed
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
+    pending: bool = _left_out_unless_true()  # no checkpoint covers its registration
 
     def to_json(self) -> dict[str, Any]:
         """One flat object: the version's own fields, then manifest, statements and predicates."""
@@ -70,7 +84,8 @@ class VersionShown(Frozen):
         lines += [("parent", f"{parent.role} {parent.manifest}") for parent in manifest.parents]
         lines += [("statement", statement.line) for statement in self.statements]
         lines += [("stale", text) for text in self.stale]
-        lines.append(("registered", f"{version.registered_at}, log {version.log_index}"))
+        pending = ", pending until whoever holds the log key signs" if self.pending else ""
+        lines.append(("registered", f"{version.registered_at}, log {version.log_index}{pending}"))
         if version.aliases:
             lines.append(("aliases", ", ".join(version.aliases)))
         return tuple(lines)
@@ -86,6 +101,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
     version = signed_version(registry, version_named(registry, reference))
     stored = signed_statements(registry, version.manifest_digest)
     bases = () if version.base_manifest is None else versions_of_artifact(registry, version.base_manifest)
+    covered = covered_size(registry)
     manifest = stored_manifest(registry, version.manifest_digest)
     persons = {key.key_id: key.person for key in registry.trust.keys}
     shown = tuple(
@@ -97,6 +113,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
             person=persons.get(entry.key_id),
             log_index=entry.log_index,
             appended_at=entry.appended_at,
+            pending=entry.log_index is None or entry.log_index >= covered,
         )
         for entry in stored
     )
@@ -113,4 +130,5 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         predicates=predicates,
         stale=tuple(stale),
         base_label=bases[0].label if bases else None,
+        pending=version.log_index >= covered,
     )

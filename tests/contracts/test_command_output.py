@@ -231,5 +231,6 @@ def test_every_command_that_signs_asks_for_the_passphrase(name: str) -> None:
     # init and keys choose the passphrase; trust update and log checkpoint are one signature without work before it; upgrade, tested
     # with the kept home, asks first
     changes_trust = {f"trust {change}" for change in ("init", "add", "revoke", "renew", "rotate", "sign", "update")}
-    asks_otherwise = {"init", "keys create", "keys import", "log checkpoint", "upgrade", *changes_trust}
+    keys = {f"keys {act}" for act in ("create", "import", "rotate", "revoke")}
+    asks_otherwise = {"init", "log checkpoint", "log sign", "log reject", "upgrade", *keys, *changes_trust}
     assert "--passphrase-file" not in options or name in asks_otherwise

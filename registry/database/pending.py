@@ -1,0 +1,138 @@
+"""The end of the log that no checkpoint covers yet, read and taken off again: for whoever holds the log key and owns the tables.
+
+What is covered is never touched. Everybody else is refused by the guards in SQL, which are off only inside `unguarded`, in the
+caller's transaction: a kill leaves them, and the rows, as they were.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, cast, delete, insert, select, text, update
+
+from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move
+from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import (
+    APPEND_ONLY,
+    alias_events,
+    aliases,
+    log_events,
+    log_nodes,
+    outbox,
+    statements,
+    versions,
+)
+from peft_registry.schemas.identity import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class StatementColumns:
+    """A row of a statement, as it is written again."""
+
+    digest: Digest
+    subject: Digest
+    kind: str | None
+    predicate_type: str
+    key_id: str
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEntry:
+    """An entry that no checkpoint covers, with what the catalogue has because of it."""
+
+    index: int
+    leaf: bytes
+    statement: StatementColumns | None
+    version: tuple[str, int] | None  # the name and number that it registers
+    move: AliasMove | None
+
+
+@contextmanager
+def unguarded(tx: Transaction) -> Iterator[None]:
+    """The append-only tables of this transaction let rows be deleted; afterwards they refuse it again.
+
+    Raises:
+        PrivilegeMissing: on PostgreSQL, where this role does not own the tables.
+    """
+    if tx.dialect.name == "postgresql":
+        for table in APPEND_ONLY:
+            tx.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+        yield
+        for table in APPEND_ONLY:
+            tx.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
+        return
+    # SQLite cannot switch a trigger off: it is dropped, and made again from its own text
+    made = tx.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
+    for name, _ in made:
+        tx.execute(text(f'DROP TRIGGER "{name}"'))
+    yield
+    for _, sql in made:
+        tx.exec_driver_sql(sql)
+
+
+def pending_entries(tx: Transaction, covered: int) -> tuple[PendingEntry, ...]:
+    """Every entry from number `covered` on, in order."""
+    said = {row.log_index: row for row in tx.execute(select(statements).where(statements.c.log_index >= covered))}
+    numbered = {
+        row.log_index: (row.name, row.number)
+        for row in tx.execute(select(versions).where(versions.c.log_index >= covered))
+    }
+    digests = [row.digest for row in said.values()]
+    columns = [alias_events.c[name] for name in ("name", "alias", "number", "statement_digest", "at")]
+    moves = {
+        row.statement_digest: AliasMove(*row)
+        for row in tx.execute(select(*columns).where(alias_events.c.statement_digest.in_(digests)))
+    }
+    query = select(log_events.c.seq, log_events.c.leaf).where(log_events.c.seq >= covered).order_by(log_events.c.seq)
+    entries = []
+    for seq, leaf in tx.execute(query):
+        if not isinstance(leaf, bytes):
+            raise RowDamaged("of the log", "it holds no bytes where bytes belong")
+        row = said.get(seq)
+        statement = None
+        if row is not None:
+            statement = StatementColumns(
+                row.digest, row.subject, row.kind, row.predicate_type, row.key_id, row.envelope
+            )
+        move = None if row is None else moves.get(row.digest)
+        entries.append(PendingEntry(seq, leaf, statement, numbered.get(seq), move))
+    return tuple(entries)
+
+
+def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -> None:
+    """Delete the entries from number `covered` on with everything that stands in the catalogue because of them.
+
+    Only inside `unguarded`. Aliases point where their last remaining move says.
+    """
+    pending = select(statements.c.digest).where(statements.c.log_index >= covered)
+    events = select(alias_events.c.id).where(alias_events.c.statement_digest.in_(pending))
+    tx.execute(delete(aliases).where(aliases.c.event_id.in_(events)))
+    tx.execute(delete(alias_events).where(alias_events.c.statement_digest.in_(pending)))
+    tx.execute(delete(versions).where(versions.c.log_index >= covered))
+    tx.execute(delete(statements).where(statements.c.log_index >= covered))
+    behind = (cast(log_nodes.c.index, BigInteger) + 1).bitwise_lshift(log_nodes.c.level) > covered
+    tx.execute(delete(log_nodes).where(behind))
+    tx.execute(delete(log_events).where(log_events.c.seq >= covered))
+    for name, alias in {(entry.move.name, entry.move.alias) for entry in entries if entry.move is not None}:
+        _point_as_before(tx, name, alias)
+
+
+def relabel_outbox(tx: Transaction, subject: Digest, before: str, after: str | None) -> None:
+    """Let what waits for the mirror name a version by its new label; None: it is not copied at all."""
+    waiting = (outbox.c.done_at.is_(None), outbox.c.subject == subject, outbox.c.version_label == before)
+    if after is None:
+        tx.execute(delete(outbox).where(*waiting))
+    elif after != before:
+        tx.execute(update(outbox).where(*waiting).values(version_label=after))
+
+
+def _point_as_before(tx: Transaction, name: str, alias: str) -> None:
+    move = newest_move(tx, name=name, alias=alias)
+    if move is None or move.number is None:
+        return
+    event_id = tx.execute(
+        select(alias_events.c.id).where(alias_events.c.statement_digest == move.statement_digest)
+    ).scalar_one()
+    tx.execute(insert(aliases).values(name=name, alias=alias, number=move.number, event_id=event_id))
