@@ -1,5 +1,6 @@
 """init: making a registry."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,17 @@ def init(
     recovery_person: Annotated[
         str | None, typer.Option(help="Who keeps the recovery key, as named in the trust file.")
     ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(metavar="DATABASE", help="Join the registry that others made in this database; needs --store."),
+    ] = None,
+    trust: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Trust file of the registry that is joined, from its keeper.")
+    ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(metavar="DIGEST", help="Its root as sha256:…, told to you over another channel than the file."),
+    ] = None,
     example: Annotated[bool, typer.Option(help="Write a working training file with data next to the home.")] = True,
     output: OutputOption = Output.text,
 ) -> None:
@@ -60,10 +72,20 @@ def init(
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.registry.signing.trust_chain import parse_chain
     from peft_registry.registry.use_cases.make_home import NewHome, make_home, require_no_home
+    from peft_registry.schemas.errors import InputRefused
     from peft_registry.trainer.example import write_example
 
     folder = home or Path.cwd() / FOLDER_NAME
     require_no_home(folder)  # before anybody answers questions for nothing
+    if join is not None or trust is not None or root is not None:
+        if database is not None or recovery_key is not None or recovery_person is not None:
+            raise InputRefused.in_words(
+                what="--join makes no new registry",
+                why="--database and a recovery key are for a registry of one's own",
+                fix="leave them out; the database that is joined stands behind --join",
+            )
+        _join(folder, (join, store, trust, root), profile, person, passphrase_file, output, unencrypted=unencrypted)
+        return
     recovery = _recovery(recovery_key, recovery_person)
     now = utc_now()
     passphrase = new_passphrase(passphrase_file, unencrypted=unencrypted)
@@ -116,6 +138,54 @@ def _recovery(folder: Path | None, person: str | None) -> "Recovery | None":
     if recovery.key_file.exists():
         raise KeyFileExists(recovery.key_file)
     return recovery
+
+
+def _join(
+    folder: Path,
+    shared: tuple[str | None, str | None, Path | None, str | None],
+    profile: Path | None,
+    person: str,
+    passphrase_file: Path | None,
+    output: Output,
+    *,
+    unencrypted: bool,
+) -> None:
+    """Make a second home on a registry that others made, and say what the holder of its root must do."""
+    from peft_registry.cli.settings import new_passphrase, state_folder
+    from peft_registry.cli.wiring import users_pins
+    from peft_registry.registry.disk.files import read_offered
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.homes.known_homes import remember
+    from peft_registry.registry.signing.trust_chain import TRUST_MAX_BYTES
+    from peft_registry.registry.use_cases.join_home import JoinIncomplete, JoiningHome, join_home
+    from peft_registry.schemas.identity import Digest
+
+    database, store, trust, root = shared
+    if database is None or store is None or trust is None or root is None:
+        names = ("--join", "--store", "--trust", "--root")
+        raise JoinIncomplete(tuple(name for name, value in zip(names, shared, strict=True) if value is None))
+    now = utc_now()
+    new = JoiningHome(
+        folder=folder,
+        profile=_profile(profile, person, now),
+        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted),
+        database=database,
+        store=store,
+        trust=read_offered(trust, max_bytes=TRUST_MAX_BYTES),
+        root_key_ids=frozenset({Digest.parse(root).hex}),
+    )
+    joined = join_home(new, now=now)
+    if remember(state_folder(), folder, joined.settings.registry_id):
+        users_pins().accept(joined.settings.registry_id, joined.chain)
+    if output is Output.json:
+        value = {"registry_id": joined.settings.registry_id, "home": str(folder), "root": root, "joined": True}
+        console.out_json(value | {"public_file": str(joined.public_file), "key_id": joined.key_id})
+        return
+    console.line(f"joined   registry {joined.settings.registry_id[:8]}  {folder}")
+    console.line(f"key      {joined.public_file}  sha256:{joined.key_id}{'  (unencrypted)' if unencrypted else ''}")
+    console.note("send the public file to whoever holds the root, and its digest over another channel; they run")
+    console.note(f"      registry trust add {joined.public_file.name} --person {shlex.quote(person)} --role trainer")
+    console.next_step("registry trust update FILE, with the trust file that they send back")
 
 
 def _asked(key: str, question: str) -> str:

@@ -1,0 +1,174 @@
+"""Joining a registry that others made: a second home with a key of its own, on the shared catalogue and the shared store.
+
+It gets no new registry id, no log key and no root. Whom it trusts comes from a trust file whose root the joiner named; one of its
+log keys must have signed the newest checkpoint of that database. What the new key signs counts once the root has signed it in, and
+is pending until whoever holds the log key signs.
+
+Nothing is written to the database or the store. The home is built beside its place and renamed: a kill leaves none or a whole one.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.database.session import Database
+from peft_registry.registry.disk.files import unwritable, write_atomically
+from peft_registry.registry.homes.home import HomeSettings, write_settings
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain, public_keys
+from peft_registry.registry.signing.trust_chain import TrustChain, render_chain
+from peft_registry.registry.storage import open_store
+from peft_registry.registry.transparency import log, note
+from peft_registry.registry.use_cases.keys import create_key
+from peft_registry.registry.use_cases.make_home import PasswordInAddress, require_no_home
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.statement import log_origin
+
+
+class JoinIncomplete(InputRefused):
+    reference = "join-incomplete"
+    what = "joining a registry needs its store, its trust file and its root"
+    why = "{missing!l} was not given"
+    fix = "ask whoever holds the root for `registry trust export FOLDER`, and for the root over another channel"
+
+    missing: tuple[str, ...]
+
+
+class NoRegistryThere(NotFound):
+    reference = "no-registry-there"
+    what = "there is no registry in this database"
+    why = "nobody has made one there"
+    fix = "compare the address with those who use it, or make a new registry with `registry init --database`"
+
+
+class TrustOfAnotherRegistry(IntegrityBroken):
+    reference = "trust-of-another-registry"
+    what = "this trust file does not speak of the registry in this database"
+    why = "it lists no log key of {origin}"
+    fix = "ask whoever holds the root for the trust file of this registry"
+
+    origin: str
+
+
+class StoreOfAnother(NotFound):
+    reference = "store-of-another-registry"
+    what = "this store is not that of the registry in the database"
+    why = "it does not have {manifest}, which is registered as {label}"
+    fix = "compare the address of the store with those who use it"
+
+    manifest: Digest
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningHome:
+    """What a second home is made of.
+
+    Attributes:
+        folder: where it will lie.
+        profile: the organisation's.
+        passphrase: of its key; None for a key without one.
+        database: the shared database.
+        store: the shared store; None for a folder that only this home has.
+        trust: bytes of the registry's trust file.
+        root_key_ids: roots that the joiner named; one of them has signed a version of it.
+    """
+
+    folder: Path
+    profile: OrganisationProfile
+    passphrase: bytes | None
+    database: str
+    store: str
+    trust: bytes
+    root_key_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedHome:
+    """A home that was made, the chain that it trusts, and the key that the root has to sign in."""
+
+    settings: HomeSettings
+    chain: TrustChain
+    public_file: Path
+    key_id: str
+
+
+def join_home(new: JoiningHome, *, now: str) -> JoinedHome:
+    """Make a home on a registry that others made.
+
+    Raises:
+        HomeExists, PasswordInAddress: nothing was asked of the database.
+        MalformedTrust, UnknownRoot, TrustExpired, TrustStepBroken, TrustThresholdNotMet: the trust file is not one of that root.
+        NoRegistryThere, SchemaMismatch, DatabaseUnreachable: the database holds no registry, or cannot be read.
+        TrustOfAnotherRegistry, StoreOfAnother: these do not belong together.
+        BadSignature, UnknownKey, WrongOrigin, LogForked, LogTruncated: the log is not one that its keeper signed.
+        NotWritable, DiskFull: the place cannot be written; nothing is left.
+    """
+    if urlsplit(new.database).password:
+        raise PasswordInAddress
+    require_no_home(new.folder)
+    chain = open_chain(new.trust, anchors=TrustAnchors(root_key_ids=new.root_key_ids), accepted_version=None)
+    policy = current_policy(chain, now=now)
+    settings, checkpoint = _found(new, policy, now)
+    part = new.folder.with_name(f".{new.folder.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(new.folder, error) from error
+    try:
+        key = _fill(part, new, settings, chain, checkpoint)
+        if new.folder.exists():
+            new.folder.rmdir()
+        part.replace(new.folder)
+    except OSError as error:
+        raise unwritable(new.folder, error) from error
+    finally:
+        if part.exists():
+            shutil.rmtree(part)
+    return JoinedHome(settings, chain, new.folder / "keys" / "trainer.pub", key.key_id)
+
+
+def _found(new: JoiningHome, policy: TrustPolicy, now: str) -> tuple[HomeSettings, str | None]:
+    """The settings of the registry in the database, and its newest checkpoint, once it is the one that the trust file speaks of."""
+    database = Database.open(new.database)
+    try:
+        with database.read() as tx:
+            registry_id = catalog.meta(tx, "registry_id")
+            if registry_id is None:
+                raise NoRegistryThere
+            origin = log_origin(registry_id)
+            if not any(key.role == "log" and key.log_origin == origin for key in policy.keys):
+                raise TrustOfAnotherRegistry(origin)
+            checkpoint = catalog.latest_checkpoint(tx)
+            if checkpoint is not None:
+                signed = note.verify_checkpoint(checkpoint, origin=origin, keys=public_keys(policy, role="log"))
+                log.check_prefix(SqlLogStore(tx), size=signed.size, root=signed.root)
+            page = catalog.list_versions(tx, limit=1)
+    finally:
+        database.close()
+    store = open_store(new.store)
+    for version in page.versions:
+        if not store.has(version.manifest_digest):
+            raise StoreOfAnother(version.manifest_digest, version.label)
+    return HomeSettings(registry_id=registry_id, created_at=now, database=new.database, store=new.store), checkpoint
+
+
+def _fill(part: Path, new: JoiningHome, settings: HomeSettings, chain: TrustChain, checkpoint: str | None) -> PublicKey:
+    for name in ("keys", "checkpoints", "runs", "mlflow"):
+        (part / name).mkdir()
+    (part / "keys").chmod(0o700)
+    pair = create_key(part / "keys", "trainer", new.passphrase)
+    write_atomically(part / "trust.json", render_chain(chain))
+    write_atomically(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
+    if checkpoint is not None:  # from here on a database that is older, or another, is noticed
+        for name in (f"{note.read_unverified(checkpoint)[1]}", "latest"):
+            write_atomically(part / "checkpoints" / name, checkpoint.encode())
+    write_settings(part, settings)
+    return pair.public
