@@ -72,6 +72,9 @@ NOT_RUN = {
     "model_signing verify key FOLDER --signature FOLDER/model.sig --public_key TRUST_FOLDER/trainer-….pub": (
         "another project's tool; tests/integration/registry/signing/test_oms_peer.py runs it"
     ),
+    "registry log reject 12 --reason TEXT": (
+        "needs an entry that is refused; tests/integration/registry/use_cases/test_sign_log.py rejects some"
+    ),
     "python -m tests.bench.training": "a bench of minutes; `make bench` runs it",
     "python -m tests.bench.evaluation": "a bench of minutes; `make bench` runs it",
 }
@@ -125,7 +128,9 @@ class Place:
     def _run_part(self, part: str) -> tuple[str, str]:
         words = shlex.split(part)
         if words[0] == "registry":
-            done = self.warm(*words[1:], cwd=self.cwd, HOME=str(self.user), XDG_STATE_HOME=self.state)
+            # on the page for several people, whoever uses the home SECOND is another user, with notes of their own
+            state = str(self.cwd / "notes-of-another-user") if "SECOND" in words else self.state
+            done = self.warm(*words[1:], cwd=self.cwd, HOME=str(self.user), XDG_STATE_HOME=state)
             self.code = done.code
             return done.out, done.err
         if words[0] == "cd":
@@ -296,6 +301,17 @@ def for_trust(place: Place) -> dict[str, str]:
     }
 
 
+def for_several_people(place: Place) -> dict[str, str]:
+    """The registry of the first person: a database file and a store that others reach."""
+    shared = {"DATABASE": f"sqlite:///{place.cwd / 'shared.sqlite'}", "STORE": str(place.cwd / "shared-store")}
+    made = "--database {DATABASE} --store {STORE} --unencrypted --no-example".format(**shared)
+    assert place.run(f"registry init --home FIRST {made}")[0] == 0
+    assert place.run("registry base add embedded --name tiny --store copy --home FIRST")[0] == 0
+    _, _, said = place.run("registry trust export shown --home FIRST")
+    (root,) = re.findall(r"sha256:[0-9a-f]{64}", said)
+    return shared | {"sha256:…": root}
+
+
 PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "add-a-base": for_a_base,
     "browse-in-mlflow": lambda _: {
@@ -309,6 +325,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "run-on-postgres-and-s3": for_a_base,
     "train-on-your-data": for_training,
     "verify-offline": for_verifying,
+    "work-with-several-people": for_several_people,
 }
 
 
