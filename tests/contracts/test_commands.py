@@ -31,7 +31,7 @@ WITHOUT_JSON = {
 }
 # what an empty folder answers: 7, there is no registry here, but for these
 IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0, "suites list": 0, "suites show": 2}
-IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "trust sign": 2}
+IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "keys revoke": 2, "trust sign": 2}
 # it builds everything it needs: the end-to-end tests run it
 NOT_RUN_HERE = {"demo"}
 # something that could be meant, for arguments where any word will do
