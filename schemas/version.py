@@ -1,4 +1,4 @@
-"""A registered version as the catalog shows it, and the outcome of verifying one."""
+"""A registered version as the catalogue shows it, and the outcome of verifying one."""
 
 from typing import Literal
 

@@ -38,21 +38,21 @@ class SqlLogStore:
 
     def read_frontier(self, size: int) -> None:
         """Read the complete subtrees that make up the first `size` entries at once: every root and proof is a fold over them."""
-        asked = [position for position in merkle.frontier(size) if position not in self._known]
-        leaves = [index for level, index in asked if level == 0]
+        missing = [position for position in merkle.frontier(size) if position not in self._known]
+        leaves = [index for level, index in missing if level == 0]
         if leaves:
             query = select(log_events.c.seq, log_events.c.leaf_hash).where(log_events.c.seq.in_(leaves))
-            self._know((0, row.seq, row.leaf_hash) for row in self._tx.execute(query))
-        above = [position for position in asked if position[0] > 0]
+            self._keep((0, row.seq, row.leaf_hash) for row in self._tx.execute(query))
+        above = [position for position in missing if position[0] > 0]
         if above:
             columns = log_nodes.c
             query = select(columns.level, columns.index, columns.hash).where(
                 tuple_(columns.level, columns.index).in_(above)
             )
-            self._know((row[0], row[1], row[2]) for row in self._tx.execute(query))
+            self._keep((row[0], row[1], row[2]) for row in self._tx.execute(query))
 
-    def _know(self, nodes: Iterable[tuple[int, int, object]]) -> None:
-        """Keep what was read; SQLite keeps any type that somebody wrote, and `get_node` reports what is not bytes."""
+    def _keep(self, nodes: Iterable[tuple[int, int, object]]) -> None:
+        """Keep the nodes that are bytes. SQLite stores whatever type somebody wrote; `get_node` reports such a row."""
         self._known |= {(level, index): node for level, index, node in nodes if isinstance(node, bytes)}
 
     def size(self) -> int:
@@ -63,7 +63,7 @@ class SqlLogStore:
         """The 32 bytes of the complete subtree.
 
         Raises:
-            LogDamaged: there is no such row, or it holds no bytes.
+            LogDamaged: there is no such row, or it does not hold bytes.
         """
         if (level, index) in self._known:
             return self._known[level, index]
@@ -71,18 +71,18 @@ class SqlLogStore:
             query = select(log_events.c.leaf_hash).where(log_events.c.seq == index)
         else:
             query = select(log_nodes.c.hash).where(log_nodes.c.level == level, log_nodes.c.index == index)
-        found = self._tx.execute(query).scalar_one_or_none()
-        if not isinstance(found, bytes):
+        node = self._tx.execute(query).scalar_one_or_none()
+        if not isinstance(node, bytes):
             raise LogDamaged(level, index)
-        self._known[level, index] = found
-        return found
+        self._known[level, index] = node
+        return node
 
     def get_leaf(self, index: int) -> bytes:
         """The entry's bytes.
 
         Raises:
             NotInLog: the log is shorter.
-            LogDamaged: the row holds no bytes.
+            LogDamaged: the row does not hold bytes.
         """
         leaf = self._tx.execute(select(log_events.c.leaf).where(log_events.c.seq == index)).scalar_one_or_none()
         if leaf is None:

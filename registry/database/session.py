@@ -64,7 +64,7 @@ class Database:
     def open(cls, uri: str, *, read_only: bool = False) -> Self:
         """The database at `uri`, which exists and has the schema of this program.
 
-        A file that cannot be written, because the disk is full or for want of rights, can be read all the same.
+        A file that cannot be written, because the disk is full or permission is missing, can still be read.
 
         Args:
             read_only: also works where nothing may be written, see `sqlite_file`.

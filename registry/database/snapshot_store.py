@@ -22,15 +22,13 @@ from peft_registry.registry.transparency.prefix_tree import (
 )
 
 _ROWS_AT_ONCE = 200  # of one INSERT: five columns each, under SQLite's limit of variables
-
-
+_ROWS_READ_AT_ONCE = 10_000  # of a tree that may have millions
 _LEVELS_AT_ONCE = 20  # of a path: as deep as a million keys lie; what lies deeper is read node by node
 _HEX = re.compile(r"[0-9a-f]+")
-_ROWS_READ_AT_ONCE = 10_000  # of a tree that may have millions
 
 
 class NodeRow(NamedTuple):
-    """A stored node; whatever the columns hold, SQLite keeps it."""
+    """A stored node. SQLite keeps values of any type, so none is believed before `position` and `node` checked it."""
 
     depth: Any  # a number, if nobody edited it
     prefix: Any  # a number in hex, likewise
@@ -46,7 +44,7 @@ class NodeRow(NamedTuple):
             RowDamaged: the columns name no position.
         """
         if not isinstance(self.depth, int) or not isinstance(self.prefix, str) or not _HEX.fullmatch(self.prefix):
-            raise RowDamaged("snapshot_nodes", "it stands at no position")
+            raise RowDamaged("snapshot_nodes", "its depth and prefix name no position")
         return self.depth, int(self.prefix, 16)
 
     @property
@@ -77,12 +75,12 @@ class SqlSnapshot:
         for depth in range(1, _LEVELS_AT_ONCE + 1):
             prefix = int.from_bytes(key, "big") >> (KEY_BITS - depth)
             positions += [(depth, prefix), (depth, prefix ^ 1)]
-        asked = [position for position in positions if position not in self._known]
-        if not asked:
+        missing = [position for position in positions if position not in self._known]
+        if not missing:
             return
         columns = snapshot_nodes.c
         query = select(columns.depth, columns.prefix, columns.key, columns.value, columns.hash).where(
-            tuple_(columns.depth, columns.prefix).in_([(depth, _prefix_text(prefix)) for depth, prefix in asked])
+            tuple_(columns.depth, columns.prefix).in_([(depth, _prefix_text(prefix)) for depth, prefix in missing])
         )
         nodes: dict[Position, Node] = {}
         for row in map(NodeRow._make, self._tx.execute(query)):
@@ -90,7 +88,7 @@ class SqlSnapshot:
             nodes[row.position] = node
             if isinstance(node, Pair):
                 self._values[node.key] = row.value
-        self._known |= {position: nodes.get(position) for position in asked}
+        self._known |= {position: nodes.get(position) for position in missing}
 
     def get_node(self, position: Position) -> Node | None:
         """The node at a position; None where the subtree is empty.
@@ -108,7 +106,7 @@ class SqlSnapshot:
         row = self._tx.execute(query).one_or_none()
         return None if row is None else _node(*row)
 
-    def rows(self) -> Iterator["NodeRow"]:
+    def rows(self) -> Iterator[NodeRow]:
         """Every node as it is stored, in no order."""
         columns = snapshot_nodes.c
         query = select(columns.depth, columns.prefix, columns.key, columns.value, columns.hash)

@@ -3,7 +3,7 @@
 Reading tries `mode=ro`, which sees what writers do. A database in WAL mode needs `-shm` beside it for that, which a
 folder that cannot be written or a disk that is full may not have. Then: without a `-wal` that holds anything the file alone
 is complete and nobody can be writing to it, so `immutable=1`; else a private copy of both, in which the WAL is replayed.
-A file that was to be written and cannot be is read in the same way, and says why when somebody writes.
+A file that should be writable and is not is read in the same way; writing then raises the reason.
 """
 
 import shutil

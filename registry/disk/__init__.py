@@ -1,1 +1,1 @@
-"""Files and bytes on this machine, read, written and hashed safely; and what a process that is started here may know."""
+"""Files and bytes on this machine, read, written and hashed safely; and the environment of the processes that we start."""

@@ -1,7 +1,7 @@
 """What a process that we start finds in its environment: everything but secrets, and of those only what it needs.
 
-A child's environment can be read for as long as it runs, by everything that runs as the same user, and MLflow and torch start
-children of their own. A passphrase is never handed on in it: whoever needs one is given it through a pipe.
+Whatever runs as the same user can read a child's environment for as long as the child runs, and MLflow and torch start children
+of their own. A passphrase is never handed on this way: a child that needs it gets it through a pipe.
 """
 
 import re

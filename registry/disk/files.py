@@ -246,7 +246,7 @@ def read_offered(path: Path, *, max_bytes: int) -> bytes:
 def why_others_may_reach(status: os.stat_result) -> str | None:
     """Why others than its owner and root could read or replace an open file that holds a secret; None where they cannot.
 
-    Root's own files pass: root reads everything, and hands secrets out in files of its own. Its mode is not looked at.
+    Root's own files pass: root reads everything, and hands secrets out in files of its own. The caller checks the mode.
     """
     if status.st_uid not in (os.geteuid(), 0):
         return f"it belongs to user {status.st_uid}, who can change it"

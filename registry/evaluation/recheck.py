@@ -98,7 +98,7 @@ def recheck_closed_forms(record: EvaluationRecord, items: bytes) -> tuple[Discre
 
 
 def bootstrap_work(record: EvaluationRecord, items: bytes) -> int:
-    """How much there is to draw for the intervals of a record, in rows of the item table times draws.
+    """The work of drawing a record's intervals again: rows of the item table times draws.
 
     Raises:
         UnusablePlan: the record does not say how often it drew.

@@ -61,7 +61,7 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-# what a loader opens besides, for some architectures: vocabularies of single tokenizers, settings of what is no text
+# what a loader opens besides, for some architectures: vocabularies of rarer tokenizers, settings of images, sound and video
 FURTHER_FILES = frozenset(
     {
         "audio_tokenizer_config.json",

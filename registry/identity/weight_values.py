@@ -1,4 +1,4 @@
-"""Whether the values of weights are numbers: NaN and infinity, looked for in the blocks that are read for a digest. Needs numpy.
+"""Whether the values of weights are finite numbers, checked in the blocks that are read for a digest. Needs numpy.
 
 Number formats: IEEE 754; bfloat16; the 8-bit formats of OCP "8-bit Floating Point Specification" 1.0 (E4M3 has no infinity) and
 "Microscaling Formats" 1.0 (E8M0 has neither sign nor infinity), and those of ONNX with one zero (FNUZ), whose single NaN is
@@ -32,10 +32,10 @@ class WeightsNotFinite(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """Raw bits of one element: the little-endian unsigned type, the bits without the sign, and from where they are no number."""
+    """Raw bits of one element."""
 
-    kind: str
-    magnitude: int
+    kind: str  # numpy's little-endian unsigned type
+    magnitude: int  # mask of the bits without the sign
     infinity: int  # the least magnitude that is infinite or NaN
     has_infinity: bool = True
 
@@ -50,22 +50,22 @@ _FORMATS = {
     "F8_E4M3": _Format("<u1", 0x7F, 0x7F, has_infinity=False),
     "F8_E8M0": _Format("<u1", 0xFF, 0xFF, has_infinity=False),
 }
-_ONE_NAN = {"F8_E4M3FNUZ": 0x80, "F8_E5M2FNUZ": 0x80}
+_ONLY_NAN = {"F8_E4M3FNUZ": 0x80, "F8_E5M2FNUZ": 0x80}
 
 
 @dataclass(slots=True)
 class FiniteValues:
-    """Takes the blocks of one tensor in order, and stops at the first that holds NaN or infinity."""
+    """Takes the blocks of one tensor in order, and raises at the first that holds NaN or infinity."""
 
     file: str
     span: TensorSpan
     _seen: int = 0  # elements in the blocks before
-    _rest: bytes = b""  # of an element that a block cut in two
+    _rest: bytes = b""  # the beginning of an element that a block cut in two
     _objection: Callable[["Bits"], "Bits"] | None = field(init=False)
     _kind: str = field(init=False)
 
     def __post_init__(self) -> None:
-        form, single = _FORMATS.get(self.span.dtype), _ONE_NAN.get(self.span.dtype)
+        form, single = _FORMATS.get(self.span.dtype), _ONLY_NAN.get(self.span.dtype)
         self._kind = form.kind if form is not None else "<u1"
         self._objection = None
         if form is not None:
@@ -90,7 +90,7 @@ class FiniteValues:
         wrong = self._objection(bits)
         if wrong.any():
             first = int(wrong.argmax())
-            raise WeightsNotFinite(self.file, self.span.name, self._index(first), self._name(int(bits[first])))
+            raise WeightsNotFinite(self.file, self.span.name, self._index(first), self._value_text(int(bits[first])))
         self._seen += bits.size
 
     def _index(self, element: int) -> str:
@@ -99,9 +99,9 @@ class FiniteValues:
         position = self._seen + element
         if self.span.dtype == "C64":
             position //= 2
-        return str([int(place) for place in np.unravel_index(position, self.span.shape)])
+        return str([int(axis_index) for axis_index in np.unravel_index(position, self.span.shape)])
 
-    def _name(self, bits: int) -> str:
+    def _value_text(self, bits: int) -> str:
         form = _FORMATS.get(self.span.dtype)
         if form is None or not form.has_infinity or bits & form.magnitude != form.infinity:
             return "NaN"

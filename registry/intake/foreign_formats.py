@@ -1,4 +1,4 @@
-"""What a file is that has the name of safetensors and is none: said by its first bytes, so that an error can name it.
+"""What a file named as safetensors is instead, told by its first bytes, so that an error can say so.
 
 Nothing here decides what may enter; a file that is not a sound safetensors file is refused with or without a name.
 """
@@ -16,7 +16,10 @@ _MAGIC = (
     (b"\x7fELF", "a program"),
 )
 _TEXT = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: a note of a large file that was not fetched"),
+    (
+        b"version https://git-lfs.github.com/spec/",
+        "a Git LFS pointer, which stands for a large file that was not fetched",
+    ),
     (b"<!doctype html", "an HTML page, such as a server sends in place of a file"),
     (b"<html", "an HTML page, such as a server sends in place of a file"),
     (b"<?xml", "an XML page, such as a storage service sends in place of a file"),

@@ -1,8 +1,8 @@
 """Pickle weights are refused: loading one runs whatever code it names.
 
-Recognised by content and by extension. From protocol 2 on a pickle has a mark; of protocol 0 and 1 it is known by its opcodes,
-read one after the other without being carried out: they make sense up to the end of the file, or to where something that was
-imported is called. Files are never unpickled here, nor scanned for what is "safe": scanners are no gate.
+Recognised by content and by extension. From protocol 2 on a pickle begins with a mark. One of protocol 0 or 1 is known by its
+opcodes, which are decoded and never executed: they make sense up to the end of the file, or up to a call of something imported.
+Files are never unpickled here, nor scanned for what is "safe": a scanner is not a gate.
 """
 
 import os
@@ -18,11 +18,10 @@ EXTENSIONS = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".job
 _PROTO = 0x80  # the PROTO opcode that starts every pickle of protocol 2 and later
 _PROTOCOLS = range(2, 6)
 _SAFETENSORS_HEAD = 9  # bytes: the header length and the first byte of the header
-_SCANNED_BYTES = (
-    1024 * 1024
-)  # a pickle of protocol 0 or 1 that imports nothing in its first megabyte is taken for bytes
-_LEAST_OPCODES = 3  # fewer make up too many short texts: ")." is an empty tuple
-# a text may begin like the opcode that imports ("c", two lines); with arguments and a call it is no text any more
+# a pickle of protocol 0 or 1 that imports nothing in its first megabyte is taken for bytes
+_SCANNED_BYTES = 1024 * 1024
+_LEAST_OPCODES = 3  # many short texts are valid with fewer: ")." is an empty tuple
+# a text may begin like the opcode that imports ("c" and two lines), but does not go on with arguments and a call
 _IMPORTING = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
 _ARGUMENTS = frozenset({"MARK", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "DICT"})
 _CALLING = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
@@ -82,13 +81,13 @@ def _has_opcodes_of_a_pickle(data: bytes, size: int) -> bool:
                 return True
             if opcode.name == "STOP":
                 return len(seen) >= _LEAST_OPCODES and (imports or position == size - 1)
-    except Exception:  # noqa: BLE001  opcodes that make no sense, in whichever way: then it is no pickle
+    except Exception:  # noqa: BLE001  the opcodes make no sense, in whichever way: not a pickle
         return False
     return imports and len(seen) >= _LEAST_OPCODES
 
 
 def _is_a_name(argument: object) -> bool:
-    """Whether it is `module name`, as the opcodes that import have it; the newer ones take it from the stack."""
+    """Whether it is `module name`, the argument of an importing opcode; the newer opcodes take it from the stack."""
     if not isinstance(argument, str):
         return True
     return all(part.isidentifier() for word in argument.split(" ") for part in word.split("."))

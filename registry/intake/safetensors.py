@@ -144,7 +144,7 @@ def read_open_header(file: OpenFile, *, family: Family = "integrity") -> Header:
         raise reader.refusal(f"it has {size} bytes, and the length of its header alone takes {LENGTH_BYTES}")
     prefix = head[:LENGTH_BYTES]
     (length,) = struct.unpack("<Q", prefix)
-    # a sound file has the mark of another only in the length of its header, and a brace behind it
+    # the length of a sound header may look like another format's mark, but a brace follows it
     other = foreign_format(head) if head[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{" else None
     if other is not None:
         raise reader.refusal(f"it is {other}")

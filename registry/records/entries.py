@@ -1,6 +1,6 @@
 """One entry of the log with the statement that it points to, and whether that statement may stand there.
 
-Who signs asks first (`require_may_say`); the holder of the log key asks again of what is there, before a checkpoint covers it.
+A signer asks before signing (`require_may_say`); the holder of the log key asks again before a checkpoint covers the entry.
 """
 
 from dataclasses import dataclass

@@ -51,8 +51,8 @@ def require_signed_alias(registry: Registry, version: Version, alias: str, *, tr
     """Raise AliasUnsigned unless the alias points at this version by a move that a trusted key signed.
 
     Args:
-        registry: whose catalog says so.
-        version: what the catalog's row points at.
+        registry: whose catalogue says so.
+        version: what the catalogue's row points at.
         alias: its name.
         trust: whom the user trusts; None for the home's own trust file.
 

@@ -1,7 +1,7 @@
-"""What a key signed, as the log says: which versions somebody who stole it may have touched.
+"""What a key signed, according to the log: the versions that somebody who stole it may have touched.
 
-Read from the leaves, which name the signer, and not from the rows, which whoever can write the database can change. The leaves hash
-to the root under the newest checkpoint, so that none of them is missing; pending ones are read too. That takes the whole log: a
+Read from the leaves, which name the signer, and not from the rows, which anybody who can write the database can change. The leaves
+hash to the root under the newest checkpoint, so none of them is missing; pending ones are read too. This reads the whole log: a
 second or two for each hundred thousand entries.
 """
 
@@ -75,7 +75,7 @@ def versions_signed_by(registry: Registry, key: str) -> tuple[TouchedVersion, ..
             for manifest, kinds in signed.items()
             for version in _versions(tx, newest, manifest, said.registrations.get(manifest, set()))
         ]
-    return tuple(sorted(touched, key=lambda one: (one.version.name, one.version.number)))
+    return tuple(sorted(touched, key=lambda entry: (entry.version.name, entry.version.number)))
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ def _versions(
     versions = catalog.version_by_digest(tx, manifest)
     if {version.log_index for version in versions} != set(registered_at):
         name = versions[0].name if versions else manifest.short
-        raise VersionsDiffer(name, f"the log registers {manifest} other times than the catalogue does")
+        raise VersionsDiffer(name, f"the entries that register {manifest} are not those that the catalogue names")
     if newest is not None:
         for version in versions:
             require_logged(tx, newest, version)

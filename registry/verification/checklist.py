@@ -65,7 +65,7 @@ CHECKLIST = (
         "statements",
         check_statements,
         "each is about this manifest, signed by a key with that role; what accompanied the registration is here; "
-        "a version's row in the catalog says what they say; figures follow from the item tables that are here",
+        "a version's row in the catalogue says the same; figures follow from the item tables that are here",
         may_change=True,  # the model card is for people to edit; its signed digest tells that somebody did
     ),
     # a checkpoint comes after the registration: until then the entry is pending

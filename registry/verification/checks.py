@@ -206,10 +206,10 @@ def check_parents(findings: Findings) -> Result:
     if broken:
         text = f"{len(broken)} of {len(outcomes)} are not what was registered"
         return failed(text, "parent-broken", _problems(broken, "failed"))
-    open_ = [outcome for outcome in outcomes.values() if outcome is not None and outcome.verdict == "unverified"]
-    if open_:
-        text = f"{len(open_)} of {len(outcomes)} could not be verified"
-        return unchecked(text, "parent-unverified", _problems(open_, "unchecked"))
+    unverified = [outcome for outcome in outcomes.values() if outcome is not None and outcome.verdict == "unverified"]
+    if unverified:
+        text = f"{len(unverified)} of {len(outcomes)} could not be verified"
+        return unchecked(text, "parent-unverified", _problems(unverified, "unchecked"))
     missing = [str(digest) for digest, outcome in outcomes.items() if outcome is None]
     if missing:
         return recorded(f"{len(missing)} recorded, not registered here", missing)
@@ -220,7 +220,7 @@ def _problems(outcomes: Iterable[VerifyOutcome], status: CheckStatus) -> Iterato
     """A line for each check of a parent that has this status, with what it found first."""
     for outcome in outcomes:
         for check in outcome.checks:
-            # the checks behind one that could not go on have found nothing
+            # checks after one that could not go on have no error and found nothing
             if check.status == status and check.error is not None:
                 first = f" ({check.detail[0]})" if check.detail else ""
                 yield f"{outcome.subject} {check.step}: {check.text}{first}"

@@ -1,7 +1,7 @@
-"""The lineage of an artifact, each artifact of it verified: `registry verify --deep`.
+"""An artifact and everything that it was made from, each verified: `registry verify --deep`.
 
-What an artifact was made from is read from its signed manifest and never from the catalogue's rows. An artifact is looked at once,
-however many paths lead to it, and only its verdict, what was wrong with it and the digests of its sources are kept.
+What an artifact was made from is read from its signed manifest, never from the catalogue's rows. Each artifact is verified once,
+however many paths lead to it; only its verdict, what was wrong with it and the digests of its sources are kept.
 """
 
 import heapq
@@ -72,7 +72,7 @@ def _node(checked: CheckedArtifact, digest: Digest | None) -> NodeOutcome:
         label=checked.outcome.subject,
         kind="unknown" if manifest is None else manifest.kind,
         verdict=checked.verdict,
-        # what is in order was looked at and need not be kept; a check that was not reached found nothing
+        # a check that passed needs no line, and one that was not reached found nothing
         checks=tuple(check for check in checked.outcome.checks if check.error is not None),
         sources=() if manifest is None else sources_of(manifest),
     )

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import (
+    Discrepancy,
     EvaluationAltered,
     UnusablePlan,
     bootstrap_work,
@@ -65,12 +66,12 @@ def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
 
 @dataclass(frozen=True, slots=True)
 class FiguresCheck:
-    """What came of holding signed figures against their items.
+    """How signed figures compare with their items.
 
     Attributes:
         contradictions: a line for each figure that is not what its items give.
         unknown: a line for each evaluation that this release cannot recompute.
-        notes: a line for each of which not everything was recomputed, and why.
+        notes: a line for each evaluation that was not recomputed in full, and why.
     """
 
     contradictions: tuple[str, ...] = ()
@@ -92,20 +93,24 @@ def check_figures(presented: Presented, evaluations: Iterable[tuple[Digest, Eval
         elif is_of_later_edition(record):
             unknown.append(f"{name}: a later release computed its figures, by rules that this one does not know")
         elif _is_much_to_draw(record, _items(presented, record)):
-            contradictions += [f"{name}: {one}" for one in recheck_closed_forms(record, _items(presented, record))]
+            contradictions += _lines(name, recheck_closed_forms(record, _items(presented, record)))
             notes.append(
                 f"{name}: counts, rates and closed forms recomputed; `registry evaluate --recheck` draws its intervals again"
             )
         else:
-            contradictions += [f"{name}: {one}" for one in recheck(record, _items(presented, record))]
+            contradictions += _lines(name, recheck(record, _items(presented, record)))
     return FiguresCheck(tuple(contradictions), tuple(unknown), tuple(notes))
+
+
+def _lines(name: str, discrepancies: Iterable[Discrepancy]) -> list[str]:
+    return [f"{name}: {discrepancy}" for discrepancy in discrepancies]
 
 
 def _is_much_to_draw(record: EvaluationRecord, items: bytes) -> bool:
     try:
         return bootstrap_work(record, items) > MAX_WORK
     except UnusablePlan:
-        return False  # re-checking it says so
+        return False  # `recheck` names it as a discrepancy
 
 
 def _predicate(read: ReadStatement, schema: type[Predicate]) -> Predicate:

@@ -127,7 +127,7 @@ def _otherwise_in_catalog(findings: Findings) -> Result | None:
     contradictions = _contradictions(findings)
     if not contradictions:
         return None
-    return failed("the catalog says otherwise than what was signed", "catalog-contradicted", contradictions)
+    return failed("the catalogue says something else than what was signed", "catalog-contradicted", contradictions)
 
 
 def _wrong_figures(figures: FiguresCheck) -> Result | None:
@@ -312,7 +312,7 @@ def _proven_time(findings: Findings, statement: Digest, key_id: str) -> ProvenTi
 
 
 def _contradictions(findings: Findings) -> list[str]:
-    """Where the catalog's row of a version is not what the signed manifest, registration and log entry say."""
+    """Where the catalogue's row of a version is not what the signed manifest, registration and log entry say."""
     if findings.context.claimed is None:
         return []
     version, manifest, dated = findings.context.claimed.version, findings.need_manifest(), findings.dated
@@ -330,10 +330,10 @@ def _contradictions(findings: Findings) -> list[str]:
         "time": (version.registered_at, dated.proven.at if dated else version.registered_at),
     }
     wrong = [
-        f"{what}: {row} in the catalog, {signed} signed" for what, (row, signed) in compared.items() if row != signed
+        f"{what}: {row} in the catalogue, {signed} signed" for what, (row, signed) in compared.items() if row != signed
     ]
     if version.name not in names:
-        wrong.append(f"name: {version.name} in the catalog, {', '.join(sorted(names))} signed")
+        wrong.append(f"name: {version.name} in the catalogue, {', '.join(sorted(names))} signed")
     wrong += _row_contradictions(findings, findings.context.claimed)
     if not findings.context.claimed.in_order:
         wrong.append(f"number: {version.number} is not its place among the versions of {version.name} in the log")

@@ -120,11 +120,10 @@ class Findings:
     bundle: Bundle | None = None
     signer: PublicKey | None = None
     dated: Dated | None = None
-    entry_dates: Mapping[Digest, EntryDate] = field(
-        default_factory=dict
-    )  # of statements with an entry of their own here
+    # by statement, for those whose own entry is presented
+    entry_dates: Mapping[Digest, EntryDate] = field(default_factory=dict)
     statements: list[tuple[Statement, Digest]] = field(default_factory=list)
-    counted: set[Digest] = field(default_factory=set)  # of those statements
+    counted: set[Digest] = field(default_factory=set)  # the digests in `statements`
     registrations: dict[Digest, RegistrationPredicate] = field(default_factory=dict)
 
     @property

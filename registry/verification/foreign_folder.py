@@ -1,7 +1,7 @@
-"""A folder, or a lone file, that somebody else signed with OpenSSF Model Signing by key: `registry verify FOLDER --key PEM`.
+"""A folder, or a single file, that somebody else signed with a key and OpenSSF Model Signing: `registry verify FOLDER --key PEM`.
 
-The given key alone decides who signed; no registry, trust file or log has a say. What the signer left out of the signature is under
-the signer's control, so it is shown, and a left-out file that a loader would open is refused: it would be loaded unverified.
+That key alone decides who signed; no registry, trust file or log is asked. The signer chooses which files the signature leaves out,
+so these are shown, and one that a loader would open is refused: it would be loaded unverified.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from peft_registry.schemas.version import Check, CheckStatus, Verdict, VerifyOut
 
 # OMS v1.0 §4.3: never part of a model, at the top of its folder
 _NEVER_SIGNED = (".git", ".gitattributes", ".github", ".gitignore")
-_LONE_FILE = "."  # the name under which the reference tool lists a model that is one file
+_SINGLE_FILE = "."  # the name under which the reference tool lists a model that is one file
 _LOADED_SUFFIXES = frozenset(
     {
         *(".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".pth"),
@@ -41,7 +41,7 @@ class FileOutsideSignature(IntegrityBroken):
 
 @dataclass(frozen=True, slots=True)
 class ForeignModel:
-    """What is to be verified. `ignored` are paths in it that the user says are no part of the model."""
+    """A model to verify. `ignored` are paths in it that are not part of the model, as the user says."""
 
     path: Path
     signature: Path
@@ -53,7 +53,7 @@ class ForeignModel:
 
 
 def default_signature(path: Path) -> Path:
-    """Where the signature of a folder or of a file lies if nobody says otherwise: `model.sig` in it or beside it."""
+    """Where the signature lies unless the user says otherwise: `model.sig` in the folder, or beside the file."""
     return (path if path.is_dir() else path.parent) / SIGNATURE_NAME
 
 
@@ -67,11 +67,11 @@ def verify_foreign_model(model: ForeignModel, key_pem: bytes) -> VerifyOutcome:
     data = read_file(model.signature, max_bytes=BUNDLE_MAX_BYTES)
     try:
         bundle = verify_foreign(data, key_pem, what=model.signature.name)
-    except InputRefused:  # the key that the user gave is none
+    except InputRefused:  # what the user gave is not a public key
         raise
     except NoTrustedSignature as error:
         return _outcome(model, (_raised("signature", error, "unchecked"), *_not_reached("files", "ignored")))
-    except KnownError as error:  # material of another kind cannot be right by this key either
+    except KnownError as error:  # a signature of another kind cannot be right by this key either
         return _outcome(model, (_raised("signature", error, "failed"), *_not_reached("files", "ignored")))
     signed = Check(
         step="signature", text=f"{model.signature.name}, OMS by key, {len(bundle.resources)} files", status="ok"
@@ -87,8 +87,8 @@ def _check_files(model: ForeignModel, bundle: Bundle) -> Check:
     """Exactly the listed files lie there, each with the SHA-256 that was signed."""
     present = _present(model, (*_NEVER_SIGNED, *bundle.ignore_paths, *model.ignored))
     listed = {resource.name: resource.sha256 for resource in bundle.resources}
-    if listed.keys() == {_LONE_FILE} and len(present) == 1:
-        listed = {present[0]: listed[_LONE_FILE]}
+    if listed.keys() == {_SINGLE_FILE} and len(present) == 1:
+        listed = {present[0]: listed[_SINGLE_FILE]}
     wrong = [f"missing: {name}" for name in sorted(listed.keys() - set(present))]
     wrong += [f"extra: {name}" for name in sorted(set(present) - listed.keys())]
     names = [name for name in present if name in listed]

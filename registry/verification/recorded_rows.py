@@ -1,5 +1,6 @@
-"""The catalogue's rows of an artifact, held against its signed manifest: whoever can write the database could change either
-what it is said to be, or what it is said to be made from, and lineage is drawn from these rows.
+"""The catalogue's rows of an artifact, held against its signed manifest.
+
+Lineage is drawn from these rows, and whoever can write the database can change what they say an artifact is or was made from.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,18 +20,19 @@ def row_contradictions(
     stored = not recorded.columns["by_reference"]
     for name, signed in _columns(manifest, size).items():
         if recorded.columns[name] != signed:
-            yield f"{name}: {recorded.columns[name]} in the catalog, {signed} signed"
+            yield f"{name}: {recorded.columns[name]} in the catalogue, {signed} signed"
     files = {(entry.path, entry.sha256, entry.size, stored) for entry in manifest.files}
     for path in sorted({row[0] for row in files ^ recorded.files}):
-        yield f"file {path}: its row in the catalog is not what is signed"
-    for sha256, name in sorted({(one.sha256, one.name) for one in manifest.data} ^ recorded.data):
-        yield f"data {name} {sha256.short}: in {'the catalog' if (sha256, name) in recorded.data else 'the manifest'} only"
+        yield f"file {path}: its row in the catalogue is not what was signed"
+    for sha256, name in sorted({(entry.sha256, entry.name) for entry in manifest.data} ^ recorded.data):
+        place = "catalogue" if (sha256, name) in recorded.data else "manifest"
+        yield f"data {name} {sha256.short}: in the {place} only"
     parents = _parents(manifest, digest)
     for parent, role in sorted(parents ^ recorded.parents):
         if (parent, role) in parents:
-            yield f"{role} {parent.short}: in the manifest, and not in the catalog"
+            yield f"{role} {parent.short}: in the manifest, and not in the catalogue"
         elif not _is_linked_by_weights(manifest, parent, role, weights_of):
-            yield f"{role} {parent.short}: in the catalog, and not in the manifest"
+            yield f"{role} {parent.short}: in the catalogue, and not in the manifest"
 
 
 def _columns(manifest: Manifest, size: int) -> dict[str, object]:

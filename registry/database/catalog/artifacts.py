@@ -31,7 +31,7 @@ class ArtifactUnknown(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What the catalog knows of an artifact besides its manifest; sizes in bytes."""
+    """What the catalogue knows of an artifact besides its manifest; sizes in bytes."""
 
     manifest_digest: Digest
     manifest_size: int

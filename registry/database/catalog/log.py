@@ -90,15 +90,15 @@ def every_entry(tx: Transaction) -> Iterator[EntryRow]:
         .order_by(log_events.c.seq)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    with tx.execute(query) as rows:  # a server's cursor is closed too where a damaged row ends the reading
+    # closes a server's cursor also when a damaged row ends the reading
+    with tx.execute(query) as rows:
         for row in rows:
             yield EntryRow(row.seq, _as_bytes(row.leaf), _as_bytes(row.leaf_hash), _statement_columns(row))
 
 
-def _statement_columns(
-    row: Any,
-) -> StatementColumns | None:  # a row of `every_entry`: its type has a parameter a column
-    """What the row of an entry's statement says; None where no statement claims the entry."""
+# `Any`: the type of a row has one parameter for each column
+def _statement_columns(row: Any) -> StatementColumns | None:
+    """What a row of `every_entry` says of the entry's statement; None where no statement claims the entry."""
     if row.digest is None:
         return None
     return StatementColumns(

@@ -130,7 +130,7 @@ def test_rows_that_lead_in_a_circle_are_contradicted_and_the_walk_ends(registry:
         database.execute("INSERT INTO artifact_parents VALUES (?, ?, 'start')", (first, merged))
     outcome = deep(registry)
     assert outcome.exit_code == 6
-    assert "in the catalog, and not in the manifest" in str(outcome.nodes)
+    assert "in the catalogue, and not in the manifest" in str(outcome.nodes)
 
 
 def test_a_circle_ends_with_every_artifact_shown() -> None:
