@@ -123,13 +123,13 @@ class Request:
         Raises:
             HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: as `answer`.
         """
-        found = bytearray()
+        received = bytearray()
         with self.answer() as response:
             for block in response.iter_raw():
-                found += block
-                if len(found) > max_bytes:
+                received += block
+                if len(received) > max_bytes:
                     return None
-        return bytes(found)
+        return bytes(received)
 
     def _check_status(self, response: "Response") -> None:
         status = response.status_code
@@ -147,7 +147,7 @@ class Request:
         try:
             target = urljoin(url, location)
             why = _redirect_objection(self.url, target)
-        except ValueError:  # half an IPv6 address, a port that is no number
+        except ValueError:  # half an IPv6 address, a port that is not a number
             why = "nowhere: its address cannot be read"
         if why is not None:
             raise HubUnreachable(self.repository, f"it redirects to {why}")
@@ -191,10 +191,10 @@ def _is_next_to_us(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bo
 
 def _addresses(host: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return ()
-    addresses = (ipaddress.ip_address(str(item[4][0]).split("%")[0]) for item in found)
+    addresses = (ipaddress.ip_address(str(item[4][0]).split("%")[0]) for item in answers)
     return tuple(
         address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
         for address in addresses

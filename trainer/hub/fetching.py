@@ -236,7 +236,7 @@ def _shards(fetch: CheckedFetch) -> list[str]:
     try:
         shards = set(json.loads((fetch.folder / INDEX_NAME).read_bytes())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CorruptDownload(fetch.listing.repository, INDEX_NAME, "it is no index of weights") from error
+        raise CorruptDownload(fetch.listing.repository, INDEX_NAME, "it is not an index of weights") from error
     for shard in shards:
         if not isinstance(shard, str) or "/" in shard or not shard.endswith(".safetensors"):
             why = "its index names it as a part of the weights, and those lie beside the index under a plain name"

@@ -84,8 +84,8 @@ def list_repository(
         UnsafeHubName: a name that is not a plain relative path.
         HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: as `peft_registry.trainer.hub.answers.Request.answer`.
     """
-    at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
-    url = f"{endpoint_or_default(endpoint)}/api/{kind}s/{quote(repository)}{at}?blobs=true"
+    suffix = "" if revision is None else f"/revision/{quote(revision, safe='')}"
+    url = f"{endpoint_or_default(endpoint)}/api/{kind}s/{quote(repository)}{suffix}?blobs=true"
     body = Request(repository, revision, url, token).body(max_bytes=MAX_LISTING_BYTES)
     if body is None:
         raise MalformedHubAnswer(repository, f"its list of files is longer than {MAX_LISTING_BYTES} bytes")
@@ -130,9 +130,9 @@ def _file(repository: str, sibling: Any) -> ListedFile:  # any JSON value
     sha256 = large.get("sha256") if isinstance(large, dict) else large
     for word, value, form in (("SHA-256", sha256, _SHA256), ("git blob id", blob_id, _COMMIT)):
         if value is not None and not (isinstance(value, str) and form.match(value)):
-            raise MalformedHubAnswer(repository, f"the {word} that it states of {name[:80]!a} is none")
+            raise MalformedHubAnswer(repository, f"the {word} that it states of {name[:80]!a} is malformed")
     if size is not None and (type(size) is not int or size < 0):
-        raise MalformedHubAnswer(repository, f"the size that it states of {name[:80]!a} is none")
+        raise MalformedHubAnswer(repository, f"the size that it states of {name[:80]!a} is malformed")
     return ListedFile(name, size, sha256, None if sha256 is not None else blob_id)
 
 

@@ -13,7 +13,7 @@ SETTINGS = {
     "HF_HOME": "/data/hub",
     "AWS_PROFILE": "registry",
     "AWS_EC2_METADATA_DISABLED": "true",
-    "REGISTRY_HOME": "/work/.registry",
+    "REGISTRY_HOME": "/srv/models/.registry",
     "HTTP_PROXY": "http://proxy.example:3128",
     "XAUTHORITY": "/run/user/1000/xauth",
     "PASSAGE": "a word that begins so",
