@@ -3,7 +3,7 @@
 Appending happens in the transaction of the change that the entry describes. Reads are O(log n) rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import func, insert, select, tuple_
 
@@ -90,6 +90,18 @@ class SqlLogStore:
         if not isinstance(leaf, bytes):
             raise LogDamaged(0, index)
         return leaf
+
+    def leaves_from(self, first: int) -> Iterator[tuple[int, bytes]]:
+        """The number and bytes of each entry from `first` on, the newest first.
+
+        Raises:
+            LogDamaged: a row holds no bytes.
+        """
+        query = select(log_events.c.seq, log_events.c.leaf).where(log_events.c.seq >= first)
+        for index, leaf in self._tx.execute(query.order_by(log_events.c.seq.desc())):
+            if not isinstance(leaf, bytes):
+                raise LogDamaged(0, index)
+            yield index, leaf
 
     def remembered(self) -> str | None:
         return self._remembered

@@ -24,10 +24,12 @@ from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Leaf, LogEvent, LogSnapshot, leaf_of
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import LOG_EVENT, StoredStatement
+from peft_registry.schemas.statement import LOG_EVENT, LOG_SNAPSHOT, StoredStatement
 from peft_registry.schemas.version import Version
 
 Value = TypeVar("Value", bound=Document)
+
+_SNAPSHOT_MARK = LOG_SNAPSHOT.encode()
 
 # an event in canonical form whose texts need no escapes: the keys in order, nothing between them, nothing after
 _PLAIN_EVENT = re.compile(
@@ -65,6 +67,16 @@ class SnapshotMalformed(IntegrityBroken):
     reason: str
 
 
+class CheckpointsRemoved(IntegrityBroken):
+    reference = "checkpoints-removed"
+    what = "the checkpoint that was signed over entry {entry} of the log is gone"
+    why = "every snapshot in the log was written together with its checkpoint, and {covered} entries are covered by those kept"
+    fix = "restore the checkpoints, or the home, from a backup; `registry log check` says what else was changed"
+
+    entry: int
+    covered: int
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The snapshot under a checkpoint that a log key signed, and the checkpoint's text."""
@@ -93,15 +105,18 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snaps
 
     Raises:
         LogTruncated, LogForked: the log is not the one of its newest checkpoint.
+        CheckpointsRemoved: a later checkpoint was made, and is neither in the database nor beside it.
         MalformedNote, WrongOrigin, BadSignature, UnknownKey: the checkpoint is not ours.
     """
     store = SqlLogStore(tx)
     text = _newest_checkpoint(registry, tx, entries=store.size())
     if text is None:
+        _require_no_later(store, 0)
         return None
     if known is not None and known.checkpoint == text:
         return known
     checkpoint = note.verify_checkpoint(text, origin=registry.origin, keys=registry.log_keys)
+    _require_no_later(store, checkpoint.size)
     if checkpoint.size == 0:
         return None
     store.read_frontier(checkpoint.size)
@@ -115,6 +130,18 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snaps
     if leaf.size != checkpoint.size - 1:
         raise SnapshotMalformed(f"it is entry {checkpoint.size - 1} and speaks of {leaf.size} entries")
     return Snapshot(leaf, text, tuple(proof))
+
+
+def _require_no_later(store: SqlLogStore, covered: int) -> None:
+    """Raise CheckpointsRemoved where an entry that no checkpoint covers is a snapshot.
+
+    Whoever removes the newest checkpoints, or all of them, would else make what they cover pending, or the log one of an earlier
+    release: an alias would point where it did before, and a recall could be taken out.
+    """
+    for index, data in store.leaves_from(covered):
+        # nearly no entry has these bytes; a statement's own type may have them too
+        if _SNAPSHOT_MARK in data and isinstance(read_leaf(data), LogSnapshot):
+            raise CheckpointsRemoved(index, covered)
 
 
 def _newest_checkpoint(registry: Registry, tx: catalog.Transaction, *, entries: int) -> str | None:

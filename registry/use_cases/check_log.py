@@ -20,7 +20,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
-from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
@@ -126,7 +126,7 @@ class _Replay:
     has_gaps: bool = False
     roots: dict[int, bytes] = field(default_factory=dict)  # by the size at which a checkpoint wants it
     nodes: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    has_snapshot: bool = False
+    newest_snapshot: int | None = None  # its entry
     changed: dict[bytes, Document] = field(default_factory=dict)  # since the last snapshot
     spoken_of: set[Digest] = field(default_factory=set)  # likewise
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
@@ -233,7 +233,7 @@ class _Replay:
         self.snapshot_nodes |= prefix_tree.changed_nodes(values.items(), self.snapshot_nodes.get, root=root)
         self.changed = {}
         self.spoken_of = set()
-        self.has_snapshot = True
+        self.newest_snapshot = row.index
         computed = prefix_tree.root_hash(self.snapshot_nodes.get)
         if computed.hex() != leaf.root:
             self.contradict(place, f"its root is {leaf.root}, the entries before it give {computed.hex()}")
@@ -253,7 +253,7 @@ class _Replay:
 
     def compare_snapshot(self, tx: catalog.Transaction) -> None:
         """The stored tree is that of the last snapshot."""
-        if not self.has_snapshot:
+        if self.newest_snapshot is None:
             return  # of an earlier release; its database may have no such table
         missing = dict(self.snapshot_nodes)
         for row in SqlSnapshot(tx).rows():
@@ -368,6 +368,8 @@ class _Replay:
                 self.contradict(place, "its root is not that of the first entries", "log-forked")
             else:
                 covered = max(covered, checkpoint.size)
+        if self.newest_snapshot is not None and self.newest_snapshot >= covered:
+            self.contradict(f"entry {self.newest_snapshot}", CheckpointsRemoved(self.newest_snapshot, covered))
         return covered
 
     def _trust(self) -> "TrustPolicy | None":

@@ -17,13 +17,15 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import AliasUnsigned, version_named
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.registry.records.snapshots import CheckpointsRemoved, VersionsDiffer
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
+from peft_registry.schemas.identity import Reference
 from tests.builders.homes import a_home, register_adapter, reopened
 from tests.integration.registry.use_cases.test_check_log import (
+    checked,
     delete_the_newest_move,
     point_the_alias_elsewhere,
     relabel_a_card_as_an_approval,
@@ -90,6 +92,29 @@ def test_an_alias_does_not_go_back_to_an_older_checkpoint_that_the_database_make
     assert version_named(registry, "helper@champion").label == "helper:2"
     assert version_named(registry, "helper").label == "helper:3"
     registry.close()
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_checkpoints_that_were_removed_everywhere_make_nothing_pending(home: Path, kept: int) -> None:
+    """Without them the entries they cover would decide nothing, or the rows everything, as in a log of an earlier release."""
+
+    def remove(database: sqlite3.Connection) -> None:
+        sizes = sorted(int(path.name) for path in (home / "checkpoints").iterdir() if path.name.isdigit())
+        (home / "checkpoints" / "latest").unlink()
+        for size in sizes[kept:]:
+            (home / "checkpoints" / f"{size}").unlink()
+        database.execute("DELETE FROM checkpoints WHERE size > ?", (sizes[0] if kept else 0,))
+
+    registry = edited(home, remove)
+    for reference in ("helper", "helper:1", "helper@champion"):
+        with pytest.raises(CheckpointsRemoved):
+            version_named(registry, reference)
+    with registry.database.read() as tx:
+        version = catalog.resolve(tx, Reference(name="helper", number=1))
+    outcome = verify_version(registry, version)
+    assert (outcome.exit_code, outcome.checks[0].error) == (6, "checkpoints-removed")
+    registry.close()
+    assert "checkpoints-removed" in {one.reference for one in checked(home).contradictions}
 
 
 @pytest.mark.parametrize("entry", [1_000_000, "(SELECT max(seq) FROM log_events)"])
