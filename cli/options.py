@@ -35,6 +35,12 @@ RootOption = Annotated[
         help="Root key that you know, as sha256:…; accepts a --trust file that it signed.",
     ),
 ]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint", metavar="FILE", help="Checkpoint that you keep elsewhere; the registry's log must continue it."
+    ),
+]
 PassphraseFileOption = Annotated[
     Path | None,
     typer.Option(

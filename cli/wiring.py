@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from peft_registry.registry.disk.hashing import DigestCache
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.homes.pins import Pins
+    from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
+
+_CHECKPOINT_MAX_BYTES = 64 * 1024
 
 
 REMINDER_DAYS = 30  # before a trust file expires
@@ -26,9 +29,14 @@ def typed_command() -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True) -> "Iterator[Registry]":
-    """The registry that the options mean, closed afterwards; `check_log=False` opens one whose log is broken, to look at it."""
-    registry = _open(home, passphrase_file, check_log=check_log)
+def opened(
+    home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True, checkpoint: Path | None = None
+) -> "Iterator[Registry]":
+    """The registry that the options mean, closed afterwards.
+
+    `check_log=False` opens one whose log is broken, to look at it; a `checkpoint` is one that its log has to continue.
+    """
+    registry = _open(home, passphrase_file, check_log=check_log, checkpoint=checkpoint)
     try:
         yield registry
         _note_pending(registry)
@@ -49,19 +57,19 @@ def _note_pending(registry: "Registry") -> None:
             )
 
 
-def home_if_any(home: Path | None) -> "Registry | None":
+def home_if_any(home: Path | None, *, checkpoint: Path | None = None) -> "Registry | None":
     """The registry, or None where there is none and none was asked for by name."""
     from peft_registry.registry.homes.home import HomeNotFound
 
     try:
-        return _open(home)
+        return _open(home, checkpoint=checkpoint)
     except HomeNotFound:
         if home is not None:
             raise
         return None
 
 
-def home_if_own(home: Path | None) -> "Registry | None":
+def home_if_own(home: Path | None, *, checkpoint: Path | None = None) -> "Registry | None":
     """As `home_if_any`; without the registry of somebody else that lies in a parent folder, and saying so.
 
     For what works without any registry: whoever plants one must not be able to stop it.
@@ -70,7 +78,7 @@ def home_if_own(home: Path | None) -> "Registry | None":
     from peft_registry.registry.homes.known_homes import HomeNotNamed
 
     try:
-        return home_if_any(home)
+        return home_if_any(home, checkpoint=checkpoint)
     except (HomeNotNamed, HomeOfAnotherUser) as error:
         console.note(f"note: {error.what}; nothing of it is used ({error.fix})")
         return None
@@ -91,11 +99,25 @@ def home_folder(home: Path | None) -> Path:
     return folder
 
 
-def _open(home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True) -> "Registry":
+def seen_checkpoints() -> "SeenCheckpoints":
+    """What this user has seen of logs before, in their state folder."""
+    from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
+
+    return SeenCheckpoints(state_folder(), console.note)
+
+
+def _open(
+    home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True, checkpoint: Path | None = None
+) -> "Registry":
     from peft_registry.registry.homes.home import open_home
 
     registry = open_home(
-        home_folder(home), passphrase=passphrase_source(passphrase_file), check_log=check_log, pins=users_pins()
+        home_folder(home),
+        passphrase=passphrase_source(passphrase_file),
+        check_log=check_log,
+        pins=users_pins(),
+        seen=seen_checkpoints(),
+        against=() if checkpoint is None else (_read_checkpoint(checkpoint),),
     )
     _remind_of_expiry(registry)
     return registry
@@ -110,6 +132,12 @@ def _remind_of_expiry(registry: "Registry") -> None:
         console.note(
             f"note: the trust file expires at {policy.expires_at}: `registry trust renew`, where its root key is"
         )
+
+
+def _read_checkpoint(path: Path) -> str:
+    from peft_registry.registry.disk.files import read_offered
+
+    return read_offered(path, max_bytes=_CHECKPOINT_MAX_BYTES).decode("utf-8", "replace")
 
 
 def users_pins() -> "Pins":

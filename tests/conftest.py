@@ -1,6 +1,7 @@
 """What every test may ask for, and how a test that cannot run says so: `not run: why`, and a failure under REQUIRE_ALL=1."""
 
 import atexit
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,15 @@ import pytest
 # the user's own state folder, of this test run alone
 STATE = Path(tempfile.mkdtemp(prefix="registry-state-"))
 atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+
+
+def state_of(folder: Path) -> Path:
+    """The state folder of whoever works in a folder: users of copies of one home remember different logs."""
+    above = (folder, *folder.parents)
+    place = next((parent for parent in above if (parent / ".registry").exists()), folder)
+    return STATE / hashlib.sha256(os.fsencode(place.resolve())).hexdigest()[:16]
+
+
 # the variables that would let a test depend on the machine it runs on, or reach out from it
 _UNSET = (
     "REGISTRY_HOME",

@@ -1,19 +1,20 @@
 """list: the registered versions."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import (
+    CheckpointOption,
     HomeOption,
     Output,
     OutputOption,
 )
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.version import Version
 
 PAGE = 50
@@ -47,6 +48,7 @@ def list_command(
             help="Every version of which this key signed anything (id, or its beginning), as the log says.",
         ),
     ] = None,
+    checkpoint: CheckpointOption = None,
 ) -> None:
     """List the registered versions, by name and number."""
     from peft_registry.cli.wiring import opened
@@ -55,10 +57,10 @@ def list_command(
     from peft_registry.registry.verification.signed_versions import signed_versions
 
     key = None if after is None else _page_key(after)
-    if signed_by is not None:
-        _list_signed_by(signed_by, home, output, name=name, kind=kind, after=key)
-        return
-    with opened(home) as registry:
+    with opened(home, checkpoint=checkpoint) as registry:
+        if signed_by is not None:
+            _list_signed_by(registry, signed_by, output, name=name, kind=kind, after=key)
+            return
         with registry.database.read() as tx:
             page = list_versions(
                 tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
@@ -92,22 +94,26 @@ def _page_key(after: str) -> tuple[str, int]:
 
 
 def _list_signed_by(
-    key: str, home: Path | None, output: Output, *, name: str | None, kind: Kind | None, after: tuple[str, int] | None
+    registry: "Registry",
+    key: str,
+    output: Output,
+    *,
+    name: str | None,
+    kind: Kind | None,
+    after: tuple[str, int] | None,
 ) -> None:
     """All of them: whoever asks after a key wants no page of the answer."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.records.signed_by import versions_signed_by
 
-    with opened(home) as registry:
-        covered = covered_size(registry)
-        touched = [
-            entry
-            for entry in versions_signed_by(registry, key)
-            if entry.version.name.startswith(name or "")
-            and (kind is None or entry.version.kind == kind.value)
-            and (after is None or (entry.version.name, entry.version.number) > after)
-        ]
+    covered = covered_size(registry)
+    touched = [
+        entry
+        for entry in versions_signed_by(registry, key)
+        if entry.version.name.startswith(name or "")
+        and (kind is None or entry.version.kind == kind.value)
+        and (after is None or (entry.version.name, entry.version.number) > after)
+    ]
     if output is Output.json:
         console.out_json(
             [

@@ -7,6 +7,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import (
+    CheckpointOption,
     HomeOption,
     Output,
     OutputOption,
@@ -26,6 +27,7 @@ def pull(
     home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
+    checkpoint: CheckpointOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
@@ -33,7 +35,7 @@ def pull(
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.pull import pull_version
 
-    with opened(home) as registry:
+    with opened(home, checkpoint=checkpoint) as registry:
         policy, problem = chosen_trust(registry, trust, root)
         if problem is not None:
             raise problem

@@ -21,7 +21,7 @@ def upgrade(
     """Bring a home of an earlier release up to date. A backup first, then one transaction; a kill leaves old or new."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.settings import passphrase_source
-    from peft_registry.cli.wiring import home_folder
+    from peft_registry.cli.wiring import home_folder, seen_checkpoints
     from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
 
     folder = home_folder(home)
@@ -34,7 +34,9 @@ def upgrade(
         console.next_step("registry log check" if before == after else "registry upgrade")
         return
     progress = Progress(story_on_stdout=output is Output.text)
-    done = upgrade_home(folder, passphrase=passphrase_source(passphrase_file), observe=progress)
+    done = upgrade_home(
+        folder, passphrase=passphrase_source(passphrase_file), seen=seen_checkpoints(), observe=progress
+    )
     if output is Output.json:
         backup = None if done.backup is None else str(done.backup)
         console.out_json({"before": done.before, "after": done.after, "changed": done.changed, "backup": backup})

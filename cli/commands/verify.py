@@ -12,6 +12,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import (
+    CheckpointOption,
     HomeOption,
     Output,
     OutputOption,
@@ -61,6 +62,7 @@ def verify(
     home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
+    checkpoint: CheckpointOption = None,
     base: Annotated[Path | None, typer.Option(help="Path of the base, to check its bytes too.")] = None,
     require: Annotated[
         list[str] | None, typer.Option(metavar="WHAT", help="Also require base-bytes or log-proof.")
@@ -93,11 +95,12 @@ def verify(
 ) -> None:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
     if key is not None:
-        beside_the_point = {"--deep": deep, "--trust": trust, "--root": root, "--base": base, "--require": require}
-        _require_absent(beside_the_point | {"--file-digests": file_digests}, beside="--key, which asks no registry")
+        beside_the_point: dict[str, object] = {"--deep": deep, "--trust": trust, "--root": root, "--base": base}
+        beside_the_point |= {"--require": require, "--file-digests": file_digests, "--checkpoint": checkpoint}
+        _require_absent(beside_the_point, beside="--key, which asks no registry")
         _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
     _require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
-    question = _Question(target, home, trust, root, base, require or [], file_digests, no_cache)
+    question = _Question(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)
     if deep:
         _print_lineage(_verified_lineage(question), question, output)
     else:
@@ -152,6 +155,7 @@ class _Question:
     home: Path | None
     trust: Path | None
     root: list[str] | None
+    checkpoint: Path | None
     base: Path | None
     require: list[str]
     file_digests: bool
@@ -183,8 +187,11 @@ def _looked_up(question: _Question) -> "Iterator[_LookedUp]":
     from peft_registry.registry.records.references import version_named
 
     is_folder = _is_folder(question.target)
-    registry = home_if_own(question.home) if is_folder else home_if_any(question.home)
+    open_registry = home_if_own if is_folder else home_if_any
+    registry = open_registry(question.home, checkpoint=question.checkpoint)
     try:
+        if registry is None and is_folder:
+            _require_absent({"--checkpoint": question.checkpoint}, beside="a folder where there is no registry")
         policy, problem = chosen_trust(registry, question.trust, question.root)
         if is_folder:
             yield _LookedUp(registry, None, policy, problem)

@@ -7,14 +7,14 @@
     HOME/checkpoints/      remembered outside the database: `latest`, and one file a size
     HOME/database.sqlite   HOME/objects/   HOME/mlflow/   HOME/runs/   HOME/cache.sqlite
 
-Opening checks that the log continues the last remembered checkpoint. The clock and the source of nonces come with the
-value, so that everything below can be tested with fixed ones.
+Opening checks that the log continues the last remembered checkpoint, and what its user has seen of it. The clock and the
+source of nonces come with the value, so that everything below can be tested with fixed ones.
 """
 
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,13 +31,15 @@ from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomi
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
 from peft_registry.registry.homes.pins import Pins
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
 from peft_registry.registry.signing.trust_chain import TrustChain
 from peft_registry.registry.storage import open_store
 from peft_registry.registry.storage.interface import ObjectStore
-from peft_registry.registry.transparency.log import check_against_remembered
+from peft_registry.registry.transparency import note
+from peft_registry.registry.transparency.log import check_against_remembered, check_prefix
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, NotFound, Refused, Unavailable
 from peft_registry.schemas.policy import Role, TrustPolicy
@@ -133,6 +135,7 @@ class Registry:
     nonce: Callable[[], str] = new_nonce
     passphrase: Passphrase | None = field(default=None, repr=False)
     pins: Pins | None = None
+    seen: SeenCheckpoints | None = None
 
     @property
     def origin(self) -> str:
@@ -227,24 +230,36 @@ class Registry:
             raise HomeReadOnly(self.folder)
 
     def remembered_checkpoint(self) -> str | None:
-        """The newest checkpoint kept outside the database."""
+        """The newest checkpoint kept outside the database: the one beside it, or the one that this user has seen."""
         path = self.folder / "checkpoints" / "latest"
-        return _read(path).decode("utf-8", "replace") if path.exists() else None
+        latest = _read(path).decode("utf-8", "replace") if path.exists() else None
+        kept = [text for text in (latest, self.seen_checkpoint()) if text is not None]
+        return max(kept, key=lambda text: note.read_unverified(text)[1], default=None)
+
+    def seen_checkpoint(self) -> str | None:
+        """The newest checkpoint of this log that this user has seen, wherever it came from."""
+        return None if self.seen is None else self.seen.newest(self.origin)
 
     def remembered_checkpoints(self) -> tuple[tuple[str, str], ...]:
-        """(file name, text) of every checkpoint kept outside the database, by name."""
+        """(place, text) of every checkpoint kept outside the database, by place."""
         folder = self.folder / "checkpoints"
-        if not folder.is_dir():
-            return ()
-        paths = sorted(path for path in folder.iterdir() if path.name == "latest" or path.name.isdigit())
-        return tuple((path.name, _read(path).decode("utf-8", "replace")) for path in paths)
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        kept = [
+            (f"checkpoints/{name}", _read(folder / name).decode("utf-8", "replace"))
+            for name in sorted(names)
+            if name == "latest" or name.isdigit()
+        ]
+        seen = self.seen_checkpoint()
+        return (*kept, *(() if seen is None else (("your state folder", seen),)))
 
     def remember_checkpoint(self, text: str, size: int) -> None:
-        """Keep a checkpoint outside the database, by size and as the latest."""
+        """Keep a checkpoint outside the database, by size and as the latest, and as seen by this user."""
         folder = self.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
         for name in (f"{size}", "latest"):
             write_atomically(folder / name, text.encode())
+        if self.seen is not None:
+            self.seen.remember(self.origin, text)
 
     def close(self) -> None:
         self.database.close()
@@ -296,26 +311,38 @@ def open_home(
     nonce: Callable[[], str] = new_nonce,
     check_log: bool = True,
     pins: Pins | None = None,
+    seen: SeenCheckpoints | None = None,
+    against: Sequence[str] = (),
 ) -> Registry:
     """An open registry; its log continues the last checkpoint that was remembered outside the database.
 
-    `pins` are those of the user who asks; None for a caller who knows the home otherwise.
+    Args:
+        folder: the home.
+        passphrase: asked for when a key is first used.
+        clock: the time, RFC 3339, UTC.
+        nonce: the source of ids.
+        check_log: False opens one whose log is broken, to look at it.
+        pins: the trust files that its user accepted before; None for a caller who knows the home otherwise.
+        seen: what its user has seen of logs before; None where nobody remembers.
+        against: texts of checkpoints that were kept elsewhere, which the log has to continue too.
 
     Raises:
         TrustReplaced, TrustRolledBack, TrustForked: its trust file is not the one that the user accepted before.
         HomeNotFound, HomeDamaged: there is none, or it cannot be read.
         LogTruncated, LogForked: the database is older than, or other than, what was signed.
+        SeenCheckpointUnreadable: what was seen before cannot be compared.
+        MalformedNote, WrongOrigin, BadSignature: what it is held against is no checkpoint of this log.
     """
     settings = read_settings(folder)
     read_only = not os.access(folder, os.W_OK)
     uri = settings.database or f"sqlite:///{folder / 'database.sqlite'}"
     database = Database.open(uri, read_only=read_only and settings.database is None)
     registry = Registry(
-        folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase, pins=pins
+        folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase, pins=pins, seen=seen
     )
     try:
         if check_log:
-            _check_log(registry)
+            _check_log(registry, against)
     except BaseException:
         registry.close()
         raise
@@ -350,18 +377,33 @@ def read_own(path: Path, schema: type[Schema]) -> Schema:
         raise HomeDamaged(path, first_problem(error)) from error
 
 
-def _check_log(registry: Registry) -> None:
-    """Compare the log with the newest checkpoints that survive, outside the database and in it."""
-    try:
-        keys = registry.log_keys
-    except NotChecked:
-        # an expired trust file says nothing about the log; verification reports it, and reading goes on
-        return
+def _check_log(registry: Registry, against: Sequence[str]) -> None:
+    """Hold the log against the newest checkpoints that survive, those given, and what its user has seen; remember the newest."""
     with registry.database.read() as tx:
-        for remembered in newest_checkpoints(registry, tx):
+        _check_seen(registry, SqlLogStore(tx))
+        try:
+            keys = registry.log_keys
+        except NotChecked:
+            if against:
+                raise
+            # an expired trust file says nothing about the log; verification reports it, and reading goes on
+            return
+        kept = (*newest_checkpoints(registry, tx), *against)
+        for remembered in kept:
             store = SqlLogStore(tx, remembered=remembered)
             store.read_frontier(store.size())
             check_against_remembered(store, remembered, keys, origin=registry.origin)
+    newest = max(kept, key=lambda text: note.read_unverified(text)[1], default=None)
+    if registry.seen is not None and newest is not None:
+        registry.seen.follow(registry.origin, newest)
+
+
+def _check_seen(registry: Registry, store: SqlLogStore) -> None:
+    """Raise unless the log continues what its user has seen; its signature was checked then, and its key may be gone by now."""
+    seen = registry.seen_checkpoint()
+    if seen is not None:
+        _, size, root = note.read_unverified(seen)
+        check_prefix(store, size=size, root=root)
 
 
 def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str, ...]:
@@ -372,7 +414,9 @@ def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str
     folder = registry.folder / "checkpoints"
     sizes = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
     largest = _read(folder / f"{max(sizes)}").decode("utf-8", "replace") if sizes else None
-    kept = (registry.remembered_checkpoint(), largest, catalog.latest_checkpoint(tx))
+    path = folder / "latest"
+    latest = _read(path).decode("utf-8", "replace") if path.exists() else None
+    kept = (latest, largest, catalog.latest_checkpoint(tx))
     return tuple(dict.fromkeys(text for text in kept if text is not None))
 
 

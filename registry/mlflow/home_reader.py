@@ -9,6 +9,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry, find_home, open_home
 from peft_registry.registry.homes.pins import Pins
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
 from peft_registry.registry.records.snapshots import statements_about
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
@@ -35,7 +36,8 @@ def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
         HomeNotFound, HomeOfAnotherUser, HomeNotNamed, HomeDamaged: there is none that may be used.
     """
     folder = find_home(Path.cwd(), Path(home) if home else None, state=state)
-    return HomeReader(open_home(folder, pins=Pins(state, logging.getLogger(__name__).warning)))
+    logger = logging.getLogger(__name__)
+    return HomeReader(open_home(folder, pins=Pins(state, logger.warning), seen=SeenCheckpoints(state, logger.info)))
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
     with registry.database.read() as tx:
         recorded = catalog.every_checkpoint(tx)
         kept = [("the database", text) for _, text in recorded]
-        kept += [(f"checkpoints/{name}", text) for name, text in registry.remembered_checkpoints()]
+        kept += registry.remembered_checkpoints()
         kept += [("the checkpoint that was given", text) for text in against]
         replay = _Replay(registry, sizes=_sizes_of(text for _, text in kept))
         replay.read_entries(tx, observe)

@@ -17,6 +17,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.home import Passphrase, Registry, open_home, read_settings
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.rotation import WiderThanRole, next_draft
@@ -64,7 +65,13 @@ def needed_upgrade(folder: Path) -> tuple[str | None, str]:
         database.close()
 
 
-def upgrade_home(folder: Path, *, passphrase: Passphrase | None = None, observe: Observe = ignore) -> Upgraded:
+def upgrade_home(
+    folder: Path,
+    *,
+    passphrase: Passphrase | None = None,
+    seen: SeenCheckpoints | None = None,
+    observe: Observe = ignore,
+) -> Upgraded:
     """Bring a home up to date; one that is already is given a snapshot where its log has none.
 
     Raises:
@@ -82,7 +89,7 @@ def upgrade_home(folder: Path, *, passphrase: Passphrase | None = None, observe:
             observe(Said("backup", f"{backup}"))
         Database.create(_address(folder)).close()
         observe(Said("schema", f"revision {before} → {after}"))
-    registry = open_home(folder, passphrase=ask_once)
+    registry = open_home(folder, passphrase=ask_once, seen=seen)
     try:
         covered = publish_checkpoint(registry)
         trust = _upgrade_trust(registry)

@@ -23,7 +23,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
-from tests.conftest import STATE
+from tests.conftest import STATE, state_of
 
 NOW = "2026-11-24T12:00:00Z"
 TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}
@@ -66,13 +66,15 @@ def reopened(folder: Path, *, now: str = NOW) -> Registry:
 def copied_workplace(source: Path, target: Path) -> Path:
     """A copy of a folder with a home in it, which the user of this test run named once: it is theirs as the first one is."""
     shutil.copytree(source, target)
-    name_once(target / FOLDER_NAME)
+    if state_of(source).exists():  # what was seen of the log before
+        shutil.copytree(state_of(source), state_of(target))
+    name_once(target / FOLDER_NAME, state_of(target))
     return target
 
 
-def name_once(home: Path) -> None:
+def name_once(home: Path, state: Path = STATE) -> None:
     """What `--home` does the first time."""
-    assert remember(STATE / "peft-registry", home, read_settings(home).registry_id)
+    assert remember(state / "peft-registry", home, read_settings(home).registry_id)
 
 
 def base_files(folder: Path, *, seed: int = 0, shards: int = 1) -> Path:

@@ -35,7 +35,7 @@ LOG_ENTRIES = 35
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the kept home, with what was pulled from it beside it; the working folder is theirs."""
     monkeypatch.chdir(tmp_path)
-    # each copy is another user's: what happens to the trust file of one is not remembered of the others
+    # each copy is another user's: what happens to the trust file or the log of one is not remembered of the others
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return copy_kept(tmp_path)
 

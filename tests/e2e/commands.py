@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import STATE
+from tests.conftest import state_of
 from tests.processes.interpreter import ROOT
 
 TIMEOUT_SECONDS = 120
@@ -58,7 +58,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     own = {
         "HOME": str(folder),
-        "XDG_STATE_HOME": str(STATE),
+        "XDG_STATE_HOME": str(state_of(folder)),
         "PYTHONPATH": str(ROOT / "src"),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",

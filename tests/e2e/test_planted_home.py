@@ -185,8 +185,8 @@ def test_no_file_of_a_planted_home_is_opened_and_no_socket(planted: Path, tmp_pa
 def test_naming_a_home_once_makes_it_ones_own(planted: Path, state: Path, here: Callable[..., Done]) -> None:
     assert here("verify", "./model", "--home", FOLDER_NAME, cwd=planted).code == 0
     assert here("verify", "./model", cwd=planted).code == 0
-    (noted,) = (state / "peft-registry").iterdir()
-    assert noted.stat().st_mode & 0o077 == 0
+    assert (state / "peft-registry").stat().st_mode & 0o077 == 0
+    assert (state / "peft-registry" / "homes").stat().st_mode & 0o077 == 0
 
 
 def test_the_variable_names_a_home_too(

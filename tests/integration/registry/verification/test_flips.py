@@ -280,11 +280,11 @@ def _with_another_bit(value: Any, random: Random, *, is_boolean: bool) -> Any:
 
 
 def ask(*arguments: str) -> tuple[int, str]:
-    """How a command ends, and everything that it prints."""
+    """How a command ends, and its data; what it says on stderr where it gives none."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = run(list(arguments))
-    return code, out.getvalue() + err.getvalue()
+    return code, out.getvalue() or err.getvalue()
 
 
 def refusal(kept: Kept, place: Place, after: object, random: Random) -> str:
