@@ -235,7 +235,7 @@ def test_the_program_does_not_wait_for_a_closed_stdin(name: str, tmp_path: Path)
 def test_an_interrupted_command_says_what_became_of_its_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("peft_registry.cli.wiring.opened", interrupt)

@@ -282,7 +282,7 @@ def test_another_tokenizer_is_another_base(warm: WarmCommand, workplace: Path) -
     text = tokenizer.read_text("utf-8")
     assert text.count('"<|eos|>"') > 0
     tokenizer.write_text(text.replace('"<|eos|>"', '"<|end|>"'), "utf-8")
-    refused(warm(*TRAIN, "base=mine", cwd=workplace), 6, "its tokenizer is")
+    refused(warm(*TRAIN, "base=mine", cwd=workplace), 6, "its tokenizer.json is")
 
 
 def test_a_base_that_was_moved_cannot_be_checked(warm: WarmCommand, workplace: Path) -> None:

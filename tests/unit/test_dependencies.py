@@ -21,6 +21,7 @@ BROUGHT_BY = {
     "flask": "mlflow",  # our plugin is handed MLflow's Flask application
     "starlette": "mlflow",  # and wraps it in a middleware of its FastAPI one
     "botocore": "s3fs",  # the exceptions of a bucket
+    "httpx2": "huggingface-hub",  # the type of what its session answers
     "aiohttp": "s3fs",  # and of its connection
 }
 # declared and imported by no line of the source
