@@ -114,11 +114,13 @@ def _card(registry: Registry, version: Version, statements: tuple[StoredStatemen
     """
     with registry.database.read() as tx:
         digest = catalog.artifact(tx, manifest_digest=version.manifest_digest).card_digest
-    if digest is None:
-        return None
     signed = [
         CardPredicate.from_json(stored.statement.predicate).sha256 for stored in statements if stored.kind == "card"
     ]
+    if digest is None and not signed:
+        return None
+    if digest is None:
+        raise VersionsDiffer(version.name, f"{version.label}, card: none in the catalogue, and one was signed")
     if digest not in signed:
         raise VersionsDiffer(version.name, f"{version.label}, card: {digest} in the catalogue, and nobody signed it")
     return registry.store.read_bytes(digest)

@@ -18,12 +18,13 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.signing.trust import ProvenTime, RevokedKey, key_status
 from peft_registry.registry.transparency import completeness, log, merkle, note, prefix_tree, snapshot
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Leaf, LogEvent, LogSnapshot, leaf_of
-from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import LOG_EVENT, LOG_SNAPSHOT, StoredStatement
 from peft_registry.schemas.version import Version
 
@@ -83,6 +84,7 @@ class Snapshot:
 
     leaf: LogSnapshot
     checkpoint: str
+    key_id: str  # of the log key that signed the checkpoint
     hashes: tuple[bytes, ...]  # they prove that the leaf is the last entry under the checkpoint
 
     @property
@@ -129,7 +131,7 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snaps
         return None
     if leaf.size != checkpoint.size - 1:
         raise SnapshotMalformed(f"it is entry {checkpoint.size - 1} and speaks of {leaf.size} entries")
-    return Snapshot(leaf, text, tuple(proof))
+    return Snapshot(leaf, text, checkpoint.key_id, tuple(proof))
 
 
 def _require_no_later(store: SqlLogStore, covered: int) -> None:
@@ -236,11 +238,32 @@ def statements_under(tx: catalog.Transaction, newest: Snapshot | None, manifest:
 def snapshot_if_trusted(
     registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None
 ) -> Snapshot | None:
-    """The snapshot that decides; None also where no trust file says whose checkpoints count: verification reports that."""
+    """The snapshot that decides; None also where no trust file says whose checkpoints count: verification reports that.
+
+    Raises:
+        RevokedKey: the log key that signed the checkpoint is revoked, and not only since the snapshot was made.
+        LogTruncated, LogForked, CheckpointsRemoved, MalformedNote, WrongOrigin, BadSignature: as `newest_snapshot`.
+    """
     try:
-        return newest_snapshot(registry, tx, known=known)
+        newest = newest_snapshot(registry, tx, known=known)
+        if newest is not None and newest is not known:
+            _require_signer(registry, newest)
     except NotChecked:
         return None
+    return newest
+
+
+def _require_signer(registry: Registry, newest: Snapshot) -> None:
+    """Raise RevokedKey where whoever has the log key now may be a thief, who could have signed any snapshot."""
+    status = key_status(
+        registry.trust,
+        newest.key_id,
+        predicate_type=CHECKPOINT_TYPE,
+        signed_at_proven=ProvenTime(newest.leaf.at),
+        now=registry.clock(),
+    )
+    if status.state == "revoked":
+        raise RevokedKey(status.key_id, status.reason)
 
 
 def _require_all_said(

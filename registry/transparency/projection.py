@@ -42,6 +42,8 @@ class LoggedVersion:
     number: int
     manifest: Digest
     index: int
+    key: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Projection:
         if number is not None:
             raise EntryRejected(index, f"{name}:{number} is this artifact already")
         numbered = self.versions.setdefault(name, [])
-        version = LoggedVersion(name, len(numbered) + 1, event.subject, index)
+        version = LoggedVersion(name, len(numbered) + 1, event.subject, index, event.key, event.at)
         numbered.append(version)
         self._newest_version = version
         self._numbers[name, event.subject] = version.number

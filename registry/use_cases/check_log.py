@@ -300,6 +300,12 @@ class _Replay:
                 self.contradict(
                     place, f"entry {version.index} registers {version.manifest}, recorded is {row.manifest}"
                 )
+            elif (version.key, version.at) != (row.key_id, row.registered_at):
+                self.contradict(
+                    place,
+                    f"entry {version.index} is of {version.at} by key {version.key:.12}…, "
+                    f"recorded is {row.registered_at} by key {row.key_id:.12}…",
+                )
         for name, number in logged:
             self.contradict(f"{name}:{number}", "an entry registers it, and the catalogue does not have it")
         self._compare_moves(tx)

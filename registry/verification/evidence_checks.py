@@ -116,8 +116,9 @@ def check_statements(findings: Findings) -> Result:
     wrong = _wrong_figures(figures)
     if wrong is not None:
         return wrong
-    if _card_changed(findings):
-        text = f"{len(findings.statements)} bound to this manifest; the card was edited since it was signed"
+    card_change = _card_change(findings)
+    if card_change:
+        text = f"{len(findings.statements)} bound to this manifest; the card was {card_change} since it was signed"
         return changed(text, "card-changed")
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
     return ok(text, (*_stale_evaluations(findings), *figures.notes))
@@ -386,10 +387,17 @@ def _stale_evaluations(findings: Findings) -> Iterator[str]:
                 yield f"evaluation {digest.short} is {stale}"
 
 
-def _card_changed(findings: Findings) -> bool:
-    signed = {
+def _card_change(findings: Findings) -> str:
+    """What was done to the card since it was signed; empty where it is as signed, or nobody signed one."""
+    signed = _signed_cards(findings)
+    if not findings.presented.has(CARD_NAME):
+        return "removed" if signed else ""
+    return "" if findings.presented.digest(CARD_NAME) in signed else "edited"
+
+
+def _signed_cards(findings: Findings) -> frozenset[Digest]:
+    return frozenset(
         CardPredicate.from_json(statement.predicate).sha256
         for statement, _ in findings.statements
         if statement.kind == "card"
-    }
-    return findings.presented.has(CARD_NAME) and findings.presented.digest(CARD_NAME) not in signed
+    )

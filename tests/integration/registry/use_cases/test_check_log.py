@@ -157,6 +157,14 @@ def date_a_move_back(db: sqlite3.Connection) -> None:
     db.execute("UPDATE alias_events SET at = '2020-01-01T00:00:00Z' WHERE id = 2")
 
 
+def date_a_version_back(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE versions SET registered_at = '2020-01-01T00:00:00Z' WHERE number = 2")
+
+
+def name_another_signer_of_a_version(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE versions SET key_id = replace(key_id, substr(key_id, 1, 4), 'beef') WHERE number = 2")
+
+
 def exchange_the_order_of_two_moves(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA foreign_keys = OFF")
     for old, new in ((2, 99), (3, 2), (99, 3)):
@@ -191,6 +199,8 @@ EDITS: dict[Callable[[sqlite3.Connection], None], str] = {
     change_the_recorded_signer: "its key_id is recorded as beef",
     change_the_recorded_predicate_type: "its predicate_type is recorded as urn:peft-registry:approval:v1",
     date_a_move_back: "recorded is 2020-01-01T00:00:00Z",
+    date_a_version_back: "recorded is 2020-01-01T00:00:00Z by key",
+    name_another_signer_of_a_version: "by key beef",
     exchange_the_order_of_two_moves: "recorded is a later move before",
     record_a_checkpoint_as_larger: "is recorded as of size 1000000",
     put_a_node_nowhere: "snapshot node nowhere at depth 1: ",

@@ -174,6 +174,14 @@ def test_an_edited_card_is_shown_as_changed_and_stays_verified(registry: Registr
     assert status(outcome)["statements"] == "changed"
 
 
+def test_a_removed_card_is_shown_as_changed_and_stays_verified(registry: Registry, pulled: Path) -> None:
+    (pulled / "README.md").unlink()
+    outcome = check(registry, pulled)
+    assert outcome.verdict == "verified"
+    assert status(outcome)["statements"] == "changed"
+    assert "removed" in next(one.text for one in outcome.checks if one.step == "statements")
+
+
 def test_a_folder_resigned_by_a_stranger_with_its_own_trust_is_never_verified(
     registry: Registry, version: Version, tmp_path: Path
 ) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.rotation import extended, next_draft, with_replacement
+from peft_registry.registry.signing.trust import RevokedKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency import note
 from peft_registry.registry.use_cases.pull import pull_version
@@ -321,8 +323,11 @@ def test_a_new_log_key_signs_over_what_a_revoked_one_signed(tmp_path: Path) -> N
         (registry.folder / "keys" / "log.key").unlink()
         new.save(registry.folder / "keys" / "log.key", None)
     registry = reopened(tmp_path / "home")
+    with pytest.raises(RevokedKey, match="revoked"):
+        version_named(registry, version.name)
     size = publish_checkpoint(registry)
     assert publish_checkpoint(registry) == size
+    assert version_named(registry, version.name) == version
     pull_version(registry, version, tmp_path / "pulled")
     outcome = verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW)
     registry.close()
