@@ -91,7 +91,7 @@ class NameTooLong(InputRefused):
     reference = "name-too-long"
     what = "{path!q} is too long for a file or folder"
     why = "no file system here holds it: a name has at most 255 bytes, a path 4096"
-    fix = "use a shorter name, or check that the words of the command are in their places"
+    fix = "use a shorter name, or check the order of the command's words"
 
     path: str
 
@@ -240,7 +240,7 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
         package = (error.name or "").partition(".")[0]
         if package in _required_packages():
             return _refused(PackageMissing(package), arguments)
-    # said by whichever call of the system came first; any word of a command may be looked for as a path
+    # caught here, because any word of a command may be looked up as a path, by whichever system call comes first
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return _refused(NameTooLong(str(error.filename)), arguments)
     import traceback

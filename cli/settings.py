@@ -33,7 +33,7 @@ class PassphraseFileExposed(InputRefused):
     reference = "passphrase-file-exposed"
     what = "the passphrase in {path} is not read"
     why = "{reason}"
-    fix = "put it into a file of your own with mode 0600 that is not a link, and change it if others may have read it"
+    fix = "keep it in a file of your own with mode 0600 that is not a link; change the passphrase if others may have read it"
 
     path: Path
     reason: str

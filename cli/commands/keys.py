@@ -67,7 +67,7 @@ def keys_create(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Make a key pair for a role. Nobody trusts it before the root signs it in."""
+    """Make a key pair for a role. Nobody trusts it until a root adds it to the trust file."""
     from peft_registry.cli.settings import new_passphrase
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.keys import create_key, keys_folder, require_no_key
@@ -112,14 +112,14 @@ def keys_import(
     person: PersonOption = None,
     file_passphrase: Annotated[
         Path | None,
-        typer.Option("--file-passphrase-file", help="File with the passphrase of FILE, where it is another."),
+        typer.Option("--file-passphrase-file", help="File with the passphrase of FILE, if it differs."),
     ] = None,
     unencrypted: UnencryptedOption = False,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Keep a key that was made elsewhere. It becomes the key of a role in this registry."""
+    """Import a private key that was made elsewhere, as the key of a role here."""
     from peft_registry.cli.settings import new_passphrase, passphrase_source
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.signing.keys import PrivateKey
@@ -140,7 +140,7 @@ def keys_export(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Write a public key. It is what others need, and no secret."""
+    """Write a public key. It is what others need, and not a secret."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.keys import export_key
 

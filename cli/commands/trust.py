@@ -174,7 +174,7 @@ def trust_revoke(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Trust a key no more. Routine: what it signed stays good; compromise: it does not."""
+    """Revoke a key. Routine: what it signed stays good; compromise: it does not."""
     from peft_registry.registry.use_cases.trust import read_date, revoke_key
 
     if reason is None:
@@ -195,7 +195,7 @@ def trust_renew(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Let the trust file count longer, also one that has expired. Its keys with it."""
+    """Extend the validity of the trust file and its keys, also of one that has expired."""
     from peft_registry.registry.use_cases.trust import renew
 
     with _place(home, file, root_key, passphrase_file) as place:
@@ -316,7 +316,7 @@ def trust_pin(
         str | None,
         typer.Option(
             metavar="ROOT",
-            help="Accept the file as it lies there, whatever you accepted before. Type its root, as its keeper told you.",
+            help="Accept the file as it is now, whatever you accepted before. Type its root, as its keeper told you.",
         ),
     ] = None,
     trust: Annotated[
@@ -325,7 +325,7 @@ def trust_pin(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Show which trust file you accepted. Or accept the one that lies there, by its root."""
+    """Show which trust file you accepted. Or accept another, by its root."""
     from peft_registry.cli.wiring import home_folder, users_pins
     from peft_registry.registry.use_cases.trust import accept_trust, pinned_trust
 
@@ -388,7 +388,7 @@ def _print_change(change: "TrustChange", what: str, output: Output) -> None:
         return
     if change.state == "waiting":
         console.line(f"trust v{change.version}  {what}; waits for {', '.join(change.persons)}")
-        console.next_step(f"registry trust sign {change.file} --root-key KEY, by one of them")
+        console.next_step(f"registry trust sign {change.file} --root-key KEY")
         return
     console.line(f"trust v{change.version}  {what}")
     console.next_step("registry trust export FOLDER")

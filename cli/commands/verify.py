@@ -57,7 +57,7 @@ def add_to(app: typer.Typer) -> None:
 def verify(
     target: Annotated[str, typer.Argument(help="A version (name:3, name@alias, sha256:…) or a pulled folder.")],
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also verify everything that it was made from, as far as it is here.")
+        bool, typer.Option("--deep", help="Also verify everything that it was made from and that is here.")
     ] = False,
     home: HomeOption = None,
     trust: TrustOption = None,
@@ -89,15 +89,15 @@ def verify(
     ] = None,
     ignore_paths: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="File or folder that is no part of a foreign model."),
+        typer.Option(metavar="PATH", help="File or folder that is not part of a foreign model."),
     ] = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
     if key is not None:
-        beside_the_point: dict[str, object] = {"--deep": deep, "--trust": trust, "--root": root, "--base": base}
-        beside_the_point |= {"--require": require, "--file-digests": file_digests, "--checkpoint": checkpoint}
-        _require_absent(beside_the_point, beside="--key, which asks no registry")
+        unusable: dict[str, object] = {"--deep": deep, "--trust": trust, "--root": root, "--base": base}
+        unusable |= {"--require": require, "--file-digests": file_digests, "--checkpoint": checkpoint}
+        _require_absent(unusable, beside="--key, which asks no registry")
         _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
     _require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
     question = _Question(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)

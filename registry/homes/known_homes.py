@@ -23,7 +23,7 @@ class HomeNotNamed(NotChecked):
     reference = "home-not-named"
     what = "the registry at {folder} was found in a parent folder, and you have never named it"
     why = "it may have come in an archive: it would say whom you trust, and which servers get your credentials"
-    fix = "if it is yours, name it once with --home {folder}; a folder is verified without it by --trust FILE"
+    fix = "if it is yours, name it once with --home {folder}; to verify a folder without it, use --trust FILE"
 
     folder: Path
 

@@ -1,4 +1,4 @@
-"""Which version of a trust file this user accepted last, kept outside every home: who can write a home cannot exchange its trust.
+"""Which version of a trust file this user accepted last, kept outside every home: whoever can write a home cannot change its trust.
 
 A trust file is signed by its own roots, so one that somebody else made is as well signed as ours. What tells them apart is memory:
 the number and digest of the newest version that was accepted, for each registry, and for each chain that the user named with
@@ -24,13 +24,13 @@ from peft_registry.schemas.identity import Digest
 
 FOLDER_NAME = "pins"
 _MAX_BYTES = 64 * 1024
-_ACCEPT = "if that was you, look at it with `registry trust pin`, which also accepts it"
+_ACCEPT = "if you replaced it yourself, look at it with `registry trust pin`, then accept it with --accept ROOT"
 
 
 class TrustReplaced(IntegrityBroken):
     reference = "trust-replaced"
     what = "this is not the trust file that you accepted before"
-    why = "it begins with another version than the one of {accepted} that you know, and its roots are its own"
+    why = "it does not continue {accepted}, which you accepted, and was signed by roots of its own"
     fix = f"restore it from a backup; {_ACCEPT}"
 
     accepted: str
@@ -38,8 +38,10 @@ class TrustReplaced(IntegrityBroken):
 
 class TrustForked(IntegrityBroken):
     reference = "trust-forked"
-    what = "version {version} of the trust file is another than the version {version} that you accepted"
-    why = "two versions of one number were signed by the same roots: here is {presented}, accepted was {accepted}"
+    what = "version {version} of the trust file is not the version {version} that you accepted"
+    why = (
+        "two files with this version number were signed by the same roots: {presented} is here, you accepted {accepted}"
+    )
     fix = f"ask who holds the roots, and keep both files as evidence; {_ACCEPT}"
 
     version: int
@@ -51,7 +53,7 @@ class PinUnreadable(NotChecked):
     reference = "pin-unreadable"
     what = "what you remember of this trust file cannot be read"
     why = "{path}: {reason}"
-    fix = "restore the file or remove it, after you compared the root with the keeper of the trust file over another channel"
+    fix = "compare the root with the keeper of the trust file over another channel, then restore the file or remove it"
 
     path: Path
     reason: str
@@ -75,7 +77,9 @@ def require_continues(pin: Pin, chain: TrustChain) -> None:
     """Raise unless a chain contains the pinned version.
 
     Raises:
-        TrustReplaced, TrustRolledBack, TrustForked: it does not, for each reason one.
+        TrustReplaced: it is another chain.
+        TrustRolledBack: it ends before that version.
+        TrustForked: it has another version of that number.
     """
     same_number = chain.version(pin.version)
     if same_number is not None and same_number.digest == pin.digest:

@@ -156,7 +156,7 @@ class RedirectingConfig(InputRefused):
     reference = "redirecting-config"
     what = "{name} in {folder.name} sends the loader to files of other names"
     why = "its key `{key}` names them, and they are not part of what a base is"
-    fix = "save the model again with a current transformers, which writes no such key, and offer that"
+    fix = "save the model again with a current transformers, which writes no such key, and add that"
 
     folder: Path
     name: str

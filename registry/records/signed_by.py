@@ -29,7 +29,7 @@ from peft_registry.schemas.version import Version
 class SignerUnknown(NotFound):
     reference = "signer-unknown"
     what = "no key {text!q} signed anything in this registry"
-    why = "no entry of the log names a key whose id begins so"
+    why = "no entry of the log names a key whose id begins with it"
     fix = "copy the beginning of the key's id from `registry trust show` or `registry log show`"
 
     text: str
@@ -37,9 +37,9 @@ class SignerUnknown(NotFound):
 
 class SignerAmbiguous(InputRefused):
     reference = "signer-ambiguous"
-    what = "{text!q} is the beginning of {count} keys"
-    why = "they are {keys}"
-    fix = "write more of the id"
+    what = "{text!q} does not name one key"
+    why = "the ids of {count} keys begin with it: {keys}"
+    fix = "type more of the id"
 
     text: str
     count: int

@@ -67,7 +67,7 @@ class KeyFileExposed(InputRefused):
 
 class KeyFileNotOwn(InputRefused):
     reference = "key-file-not-own"
-    what = "the private key {path} is not a file of your own alone"
+    what = "the private key {path} is not read: others may reach it"
     why = "{reason}"
     fix = "put a copy of the key in its place with `install -m 600`, and replace the key if somebody else may have read it"
 

@@ -34,7 +34,7 @@ class KeyNotListed(NotFound):
 class KeyListed(Taken):
     reference = "key-listed"
     what = "the trust file lists the key {key_id:.16}… already"
-    why = "it stands there as {role} of {person}, {state}; a key has one role and one holder, and a revoked one does not come back"
+    why = "it is the {role} key of {person}, {state}; a key has one role and one holder, and is never listed again once revoked"
     fix = "make another key for another role or person"
 
     key_id: str

@@ -1,4 +1,4 @@
-"""`registry keys`: the private keys that lie in a home or in a folder that a person takes away.
+"""`registry keys`: private keys in a home, or in a folder for a person who takes theirs away.
 
 A key is one file that its holder alone can read (OpenSSH, 0600), and its public half beside it (SPKI PEM), which travels.
 Nothing here makes anybody trust a key: that is a signature of the root under the next version of the trust file.
@@ -42,8 +42,8 @@ class KeyOfAnotherKind(InputRefused):
 class KeyUnknown(NotFound):
     reference = "key-unknown"
     what = "no key here is called {name!q}"
-    why = "it is not the role of a key in this home, and the trust file lists no key of that digest"
-    fix = "run `registry keys list` and `registry trust show`"
+    why = "no key in this home has that role, and the trust file lists no key with that digest"
+    fix = "choose one that `registry keys list` or `registry trust show` prints"
 
     name: str
 

@@ -30,7 +30,7 @@ class PromotionUnverified(NotChecked):
     reference = "promotion-unverified"
     what = "{outcome.subject} could not be verified, so {alias} does not point at it"
     why = "{outcome.unchecked_text}"
-    fix = "run `registry verify {outcome.subject}` and see to what it names; nothing was signed or recorded"
+    fix = "run `registry verify {outcome.subject}` and provide what it could not check; nothing was signed or recorded"
 
     outcome: VerifyOutcome
     alias: str
