@@ -7,7 +7,8 @@ OUTSIDE = browser or strace or openssl or real_model or peers
 PYTEST = $(PY) -m pytest
 JOBS ?= 2
 # whole files to each job: what a file trains once, it trains once; one thread a job, or they wait for each other
-IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
+# in the order of the folders: the many small files of tests/unit come last, so that no job waits long for the other
+IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all full bench check docs ui fix help
 

@@ -16,6 +16,8 @@ import pytest
 # the user's own state folder, of this test run alone
 STATE = Path(tempfile.mkdtemp(prefix="registry-state-"))
 atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+# from the first import on: fixtures of whole modules run before `_no_surroundings`, and nothing may be remembered for the developer
+os.environ["XDG_STATE_HOME"] = str(STATE)
 
 
 def state_of(folder: Path) -> Path:

@@ -119,7 +119,7 @@ def keys_import(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Import a private key that was made elsewhere, as the key of a role here."""
+    """Import a private key from elsewhere as the key of a role here."""
     from peft_registry.cli.settings import new_passphrase, passphrase_source
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.signing.keys import PrivateKey

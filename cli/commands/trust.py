@@ -195,7 +195,7 @@ def trust_renew(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Extend the validity of the trust file and its keys, also of one that has expired."""
+    """Let the trust file and its keys count longer. It may have expired."""
     from peft_registry.registry.use_cases.trust import renew
 
     with _place(home, file, root_key, passphrase_file) as place:

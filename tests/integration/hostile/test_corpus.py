@@ -63,6 +63,8 @@ def test_a_hostile_input_is_refused_quickly_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # each copy of the home goes on for itself, which whoever saw two of them would take for a fork
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     place = Place(workplace, tmp_path)
     command = case.make(place)
     before = state_of(tmp_path / "home"), state_of(workplace.home)

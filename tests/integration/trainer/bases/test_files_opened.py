@@ -107,6 +107,7 @@ def test_every_file_that_a_loader_opens_is_part_of_the_identity(base: Path, tmp_
     assert uncovered == []
 
 
+@pytest.mark.peers  # they bring the optional libraries without which transformers does not say what some classes read
 def test_each_vocabulary_of_the_installed_tokenizers_is_part_of_the_identity() -> None:
     names = """
 import json, warnings
