@@ -3,12 +3,12 @@
 VENV ?= .venv
 export TORCH ?=
 PY = $(VENV)/bin/python
-OUTSIDE = browser or strace or openssl or real_model or peers
+# what needs tools from elsewhere, and trainings in several processes: two of those at once take three times as long
+OUTSIDE = browser or strace or openssl or real_model or peers or processes
 PYTEST = $(PY) -m pytest
 JOBS ?= 2
 # whole files to each job: what a file trains once, it trains once; one thread a job, or they wait for each other
-# in the order of the folders: the many small files of tests/unit come last, so that no job waits long for the other
-IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
 
 .PHONY: demo test test-all full bench check docs ui fix help
 
@@ -20,12 +20,12 @@ demo:
 	@sh .ci/install "$(VENV)" demo
 	@$(VENV)/bin/registry demo
 
-## test      every test that needs only Python and the package index
+## test      every test that needs only Python and the package index, but for trainings in several processes
 test:
 	@sh .ci/install "$(VENV)" test
 	$(IN_JOBS) -m "not ($(OUTSIDE)) and not full and not gpu"
 
-## test-all  and those that need chromium, strace, openssl, the real model and the peers
+## test-all  and those, and what needs chromium, strace, openssl, the real model and the peers
 test-all: test
 	@sh .ci/install "$(VENV)" peers
 	$(PYTEST) -m "($(OUTSIDE)) and not full and not gpu"

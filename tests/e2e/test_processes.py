@@ -62,7 +62,7 @@ def curve_of(workplace: Path, label: str) -> tuple[float, ...]:
     return run.curve.loss
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_two_processes_give_the_curve_of_one_and_register_once(
     warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
@@ -109,7 +109,7 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, err
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
     workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
     assert state_of_the_run(workplace)["status"] == "failed"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
@@ -175,7 +175,7 @@ def of_two_machines(
     return found if "registered" in here.out else found[::-1]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
     warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
 ) -> None:
@@ -194,7 +194,7 @@ def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
         assert processes_of(place) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_machine_with_other_data_is_found_out_before_anything_is_trained(
     warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
 ) -> None:
