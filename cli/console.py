@@ -123,7 +123,7 @@ def painted(text: str, status: str) -> str:
 
 
 def show_error(error: KnownError, *, as_json: bool) -> None:
-    """A foreseen error: what, why and how to go on; as one JSON object on stderr where the command speaks JSON."""
+    """Print a foreseen error to stderr: what, why and how to go on; one JSON object where the command prints JSON."""
     if as_json:
         value = _error_json(error) | {"exit": error.exit_code}
         if isinstance(error, SeveralProblems):

@@ -331,7 +331,7 @@ def open_home(
         HomeNotFound, HomeDamaged: there is none, or it cannot be read.
         LogTruncated, LogForked: the database is older than, or other than, what was signed.
         SeenCheckpointUnreadable: what was seen before cannot be compared.
-        MalformedNote, WrongOrigin, BadSignature: what it is held against is no checkpoint of this log.
+        MalformedNote, WrongOrigin, BadSignature: what it is compared with is not a checkpoint of this log.
     """
     settings = read_settings(folder)
     read_only = not os.access(folder, os.W_OK)

@@ -2,11 +2,12 @@
 
 A trust file is signed by its own roots, so one that somebody else made is as well signed as ours. What tells them apart is memory:
 the number and digest of the newest version that was accepted, for each registry, and for each chain that the user named with
-`--trust`. A file has to contain that version; where it goes on from there, the pin follows.
+`--trust`. A file has to contain that version; where later ones follow, the pin moves to the newest.
 
     STATE/pins/DIGEST.json    of the name that it is filed under: a registry's id, or the digest of a file's first version
 
-The first sight is believed. Without a state folder, or where it cannot be written, everything works and nothing is remembered.
+The first file that is seen is believed. Without a state folder, or where it cannot be written, everything works and nothing is
+remembered.
 """
 
 from collections.abc import Callable, Collection

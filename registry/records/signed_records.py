@@ -135,7 +135,9 @@ def records_of(registry: Registry, version: Version) -> Records:
     """
     statements = signed_statements(registry, version.manifest_digest)
     newest = {stored.kind: stored.statement.predicate for stored in statements if stored.kind is not None}
-    evaluation, modification, base = newest.get("bias-evaluation"), newest.get("modification"), newest.get("base")
+    evaluation = newest.get("bias-evaluation")
+    modification = newest.get("modification")
+    base = newest.get("base")
     return Records(
         manifest=stored_manifest(registry, version.manifest_digest),
         statements=statements,

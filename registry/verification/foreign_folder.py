@@ -53,7 +53,7 @@ class ForeignModel:
 
 
 def default_signature(path: Path) -> Path:
-    """Where the signature lies unless the user says otherwise: `model.sig` in the folder, or beside the file."""
+    """The path of the signature unless the user names another: `model.sig` in the folder, or beside the file."""
     return (path if path.is_dir() else path.parent) / SIGNATURE_NAME
 
 
@@ -147,7 +147,11 @@ def _is_loaded(name: str) -> bool:
 
 def _outcome(model: ForeignModel, checks: tuple[Check, ...]) -> VerifyOutcome:
     statuses = {check.status for check in checks}
-    verdict: Verdict = "broken" if "failed" in statuses else "unverified" if "unchecked" in statuses else "verified"
+    verdict: Verdict = "verified"
+    if "failed" in statuses:
+        verdict = "broken"
+    elif "unchecked" in statuses:
+        verdict = "unverified"
     return VerifyOutcome(subject=str(model.path), manifest_digest=None, verdict=verdict, checks=checks)
 
 

@@ -45,7 +45,7 @@ def render_chat(
         turns: role and content of each.
         announce: also render what an answer begins with.
         subject: names the conversation in an error.
-        remedy: how to go on, where it is not the usual.
+        remedy: the last sentence of an error, where it is not the usual one.
 
     Raises:
         ChatTemplateRefused: the template fails on it, runs too long, or writes too much.

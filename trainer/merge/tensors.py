@@ -121,7 +121,7 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
         value = json.loads(read_file(index, max_bytes=_MAX_INDEX_BYTES))
         names = sorted(set(value["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointIncomplete(folder, f"{INDEX} is no index ({type(error).__name__})") from error
+        raise CheckpointIncomplete(folder, f"{INDEX} is not an index ({type(error).__name__})") from error
     files = tuple(folder / str(name) for name in names)
     for file in files:
         if file.parent != folder or not file.is_file():
