@@ -22,13 +22,7 @@ data:
 evaluation: {{bias: []}}
 """
 IDENTITY = ("checked_base", "CheckedBase.require_unchanged")
-REGISTRATION = (
-    "manifest_of_folder",
-    "build_modification_record",
-    "provenance_predicate",
-    "model_card",
-    "register_version",
-)
+REGISTRATION = ("manifest_of_folder", "build_modification_record", "model_card", "register_product")
 
 
 def main() -> None:
