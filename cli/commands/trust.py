@@ -73,7 +73,7 @@ def trust_init(
     from peft_registry.cli.wiring import users_pins
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.homes.pins import name_of_chain
-    from peft_registry.registry.use_cases.trust import new_trust_file
+    from peft_registry.registry.use_cases.begin_trust import new_trust_file
 
     if person is None:
         raise OptionNeeded("--person", "the trust file says whose the root is")
@@ -220,7 +220,8 @@ def trust_rotate(
 ) -> None:
     """Replace a key of this registry by a new one. The old one is revoked."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.trust import read_date, rotate_key
+    from peft_registry.registry.use_cases.rotate_key import rotate_key
+    from peft_registry.registry.use_cases.trust import read_date
 
     date = None if since is None else read_date(since)
     with opened(home, passphrase_file) as registry:
@@ -239,7 +240,7 @@ def trust_sign(
     """Sign a version that waits, as one of its roots. Read what it says before."""
     from peft_registry.cli.settings import passphrase_source
     from peft_registry.registry.signing.keys import PrivateKey
-    from peft_registry.registry.use_cases.trust import sign_waiting
+    from peft_registry.registry.use_cases.exchange_trust import sign_waiting
 
     if key is None:
         raise OptionNeeded("--root-key", "one of its roots signs it")
@@ -268,7 +269,8 @@ def trust_update(
 ) -> None:
     """Take a newer trust file. Or let the trainer key sign newer kinds of statements."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.trust import take_update, update_trust
+    from peft_registry.registry.use_cases.exchange_trust import take_update
+    from peft_registry.registry.use_cases.trust import update_trust
 
     with opened(home, passphrase_file) as registry:
         if file is not None:
@@ -297,7 +299,7 @@ def trust_export(
 ) -> None:
     """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.trust import export_trust
+    from peft_registry.registry.use_cases.exchange_trust import export_trust
 
     with opened(home) as registry:
         paths = export_trust(registry, folder)
@@ -327,7 +329,7 @@ def trust_pin(
 ) -> None:
     """Show which trust file you accepted. Or accept another, by its root."""
     from peft_registry.cli.wiring import home_folder, users_pins
-    from peft_registry.registry.use_cases.trust import accept_trust, pinned_trust
+    from peft_registry.registry.use_cases.pin_trust import accept_trust, pinned_trust
 
     place = home_folder(home) if trust is None else trust
     if accept is not None:

@@ -1,32 +1,28 @@
-"""What `registry trust` does to a home's trust file: shown, pinned, changed by whoever holds its root, handed to others.
+"""A trust file is changed by whoever holds its root: keys added and revoked, the file renewed.
 
 A change is one new version at the end of the chain, signed and checked before the file is replaced; a kill leaves the old file or
 the new one. The same command again finds nothing to change.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import read_file, write_atomically
-from peft_registry.registry.disk.hashing import write_and_hash
-from peft_registry.registry.homes.home import KEY_ROLES, Passphrase, Registry, read_settings
-from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain, pin_of, require_continues
-from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.homes.home import Passphrase, Registry
+from peft_registry.registry.homes.pins import Pins, name_of_chain
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PrivateKey, PublicKey, Signer
 from peft_registry.registry.signing.rotation import (
     KeyNotListed,
-    Missing,
     extended,
     missing_signatures,
     next_draft,
     says_the_same,
     with_expiry,
     with_key,
-    with_replacement,
     with_revocation,
 )
 from peft_registry.registry.signing.trust import TrustAnchors, open_chain
@@ -37,9 +33,8 @@ from peft_registry.registry.signing.trust_chain import (
     parse_chain,
     render_chain,
     require_signed,
-    sign_version,
 )
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound, Taken
+from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.values import timestamp
@@ -47,17 +42,6 @@ from peft_registry.schemas.values import timestamp
 FILE_NAME = "trust.json"
 ACCEPTED_NAME = "trust-accepted"
 WAITING_NAME = "trust-next.json"
-HomeRole = Literal["root", "log", "trainer"]
-
-
-class RootNotNamed(InputRefused):
-    reference = "root-not-named"
-    what = "the trust file was not accepted"
-    why = "{typed} is not a root of its newest version, whose roots are {roots}"
-    fix = "compare the root with the keeper of the trust file over another channel, and type it as it stands there"
-
-    typed: str
-    roots: str
 
 
 class KeyOfWrongKind(InputRefused):
@@ -113,79 +97,6 @@ class RootKeyNeeded(InputRefused):
     fix = "name the private key of a root with --root-key"
 
     file: Path
-
-
-class TrustFileExists(Taken):
-    reference = "trust-file-exists"
-    what = "{file} exists already"
-    why = "a trust file is continued, never begun anew in its place"
-    fix = "name another file, or change this one with `registry trust add`, `revoke` and `renew`"
-
-    file: Path
-
-
-# --- the pin
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedTrust:
-    """A trust file beside what the user accepted before.
-
-    Attributes:
-        name: what its pin is filed under.
-        chain: its versions.
-        pin: what was accepted; None if nothing was, or if that cannot be read.
-        problem: why it is refused; None where it continues what was accepted.
-    """
-
-    name: str
-    chain: TrustChain
-    pin: Pin | None
-    problem: KnownError | None
-
-
-def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
-    """The trust file of a home, or a file itself, beside what the user accepted before; nothing is remembered.
-
-    Raises:
-        HomeDamaged, MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
-    """
-    chain = _read_chain(place / FILE_NAME if place.is_dir() else place)
-    name = read_settings(place).registry_id if place.is_dir() else name_of_chain(chain)
-    pin, problem = None, None
-    try:
-        pin = pins.pin(name)
-        if pin is not None:
-            require_continues(pin, chain)
-    except (IntegrityBroken, NotChecked) as error:
-        problem = error
-    return PinnedTrust(name, chain, pin, problem)
-
-
-def accept_trust(place: Path, pins: Pins, *, root: str) -> bool:
-    """Accept a trust file as it lies there, whatever was accepted before; False where that cannot be remembered.
-
-    Args:
-        place: a home, or a trust file.
-        pins: the user's.
-        root: `sha256:…` of a root of its newest version, as the user typed it.
-
-    Raises:
-        RootNotNamed: it is not a root of it.
-    """
-    chain = pinned_trust(place, pins).chain
-    roots = [f"sha256:{key_id}" for key_id in chain.newest.policy.roots]
-    if root not in roots:
-        raise RootNotNamed(root, ", ".join(roots))
-    name = name_of_chain(chain)
-    if place.is_dir():
-        name = read_settings(place).registry_id
-        # the home's own memory would go on refusing what the user accepts now
-        write_atomically(place / ACCEPTED_NAME, str(chain.newest.policy.version).encode())
-    return pins.accept(name, chain)
-
-
-# --- changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +181,7 @@ def place_of_file(file: Path, root_key: Path, *, passphrase: Passphrase | None, 
         MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
         TrustReplaced, TrustRolledBack, TrustForked: it is not what the user accepted before.
     """
-    chain = _read_chain(file)
+    chain = read_trust_file(file)
     name = name_of_chain(chain)
     pins.follow(name, chain)
     return TrustPlace(file, name, chain, (PrivateKey.load(root_key, passphrase),), pins, now)
@@ -387,134 +298,6 @@ def _install(place: TrustPlace, chain: TrustChain) -> TrustChange:
     return TrustChange("accepted", chain.newest.policy.version, place.file)
 
 
-def sign_waiting(file: Path, signer: Signer) -> tuple[TrustChain, Missing | None]:
-    """Add a root's signature under the newest version of a file; returns its chain, and who is still missing.
-
-    Raises:
-        NobodySigns: the key is a root neither of that version nor of the one before.
-    """
-    chain = parse_chain(read_file(file, max_bytes=TRUST_MAX_BYTES))
-    roots = {*chain.newest.policy.roots, *(chain.before.roots if chain.before is not None else ())}
-    if signer.public.key_id not in roots:
-        raise NobodySigns(", ".join(sorted(f"sha256:{root[:12]}…" for root in roots)))
-    signed = TrustChain((*chain.versions[:-1], countersigned(chain.newest, signer)))
-    missing = missing_signatures(signed)
-    if signed != chain:
-        write_atomically(file, render_chain(signed))
-    return signed, missing
-
-
-def take_update(registry: Registry, file: Path) -> TrustChange:
-    """Put a newer trust file in the place of the home's own, if it continues that.
-
-    Raises:
-        MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
-        TrustReplaced, TrustRolledBack, TrustForked: it does not continue the home's.
-    """
-    registry.require_writable()
-    chain, current = _read_chain(file), registry.trust_chain
-    require_continues(pin_of(registry.settings.registry_id, current), chain)
-    if chain == current:
-        return TrustChange("unchanged", chain.newest.policy.version, registry.folder / FILE_NAME)
-    write_atomically(registry.folder / FILE_NAME, render_chain(chain))
-    (registry.folder / WAITING_NAME).unlink(missing_ok=True)
-    if registry.pins is not None:
-        registry.pins.accept(registry.settings.registry_id, chain)
-    finish_rotations(registry.folder, chain.newest.policy)
-    return TrustChange("accepted", chain.newest.policy.version, registry.folder / FILE_NAME)
-
-
-# --- a new key of the home itself
-
-
-def rotate_key(
-    registry: Registry,
-    role: HomeRole,
-    *,
-    root_key: Path | None,
-    reason: str = "superseded",
-    compromised: bool = False,
-    since: str | None = None,
-) -> TrustChange:
-    """Replace one of the home's own keys by a new one; the old one is revoked, and its file is kept under its id.
-
-    A new key lies beside the old until the trust file lists it. A kill in between is completed by the next call.
-
-    Raises:
-        KeyNotListed: the home's key is not in its trust file.
-        SinceWithoutCompromise: only a compromise has a date since when.
-    """
-    if since is not None and not compromised:
-        raise SinceWithoutCompromise
-    folder = registry.folder
-    if finish_rotations(folder, registry.trust_chain.newest.policy):
-        return TrustChange("accepted", registry.trust_chain.newest.policy.version, folder / FILE_NAME)
-    place = place_of_home(registry, root_key=root_key)
-    draft = next_draft(place.chain.newest, now=place.now)
-    old_id = PublicKey.parse(read_file(folder / "keys" / f"{role}.pub", max_bytes=KEY_FILE_MAX_BYTES)).key_id
-    listed = draft.key(old_id)
-    if listed is None:
-        raise KeyNotListed(old_id)
-    new = _next_key(registry, role, unencrypted=listed.unencrypted)
-    revocation = Revocation(
-        key_id=old_id,
-        revoked_at=place.revoked_at,
-        reason=reason,
-        kind="compromise" if compromised else "routine",
-        since=since,
-    )
-    successor = listed.revised(
-        key_id=new.public.key_id,
-        public_key_pem=new.public.pem.decode("ascii"),
-        valid_from=place.now,
-        valid_until=draft.expires_at,
-    )
-    place = replace(place, signers=(*place.signers, new)) if role == "root" else place
-    done = issue(place, with_replacement(draft, revocation, successor))
-    if done.state == "accepted":
-        finish_rotations(folder, _read_chain(place.file).newest.policy)
-        if role == "log":
-            # read anew: this value remembers the key and the trust file that were
-            publish_checkpoint(replace(registry))
-    return done
-
-
-def finish_rotations(folder: Path, policy: TrustPolicy) -> bool:
-    """Put each new key in its place that the trust file lists by now; whether there was one."""
-    finished = False
-    for role in KEY_ROLES:
-        waiting = folder / "keys" / f"{role}.next.key"
-        public_file = folder / "keys" / f"{role}.next.pub"
-        if not (waiting.exists() and public_file.exists()):
-            continue
-        new = PublicKey.parse(read_file(public_file, max_bytes=KEY_FILE_MAX_BYTES))
-        if policy.key(new.key_id) is None:
-            continue
-        standing, standing_public = folder / "keys" / f"{role}.key", folder / "keys" / f"{role}.pub"
-        old = PublicKey.parse(read_file(standing_public, max_bytes=KEY_FILE_MAX_BYTES)).key_id
-        if standing.exists() and old != new.key_id:
-            standing.replace(folder / "keys" / f"{role}-{old[:16]}.key")
-        write_atomically(standing_public, new.pem)
-        waiting.replace(standing)
-        public_file.unlink()
-        finished = True
-    return finished
-
-
-def _next_key(registry: Registry, role: HomeRole, *, unencrypted: bool) -> PrivateKey:
-    """The key that is to follow; one that an interrupted rotation left is taken again."""
-    path = registry.folder / "keys" / f"{role}.next.key"
-    public = path.with_suffix(".pub")
-    if path.exists():
-        new = PrivateKey.load(path, registry.passphrase)
-    else:
-        new = PrivateKey.generate("ed25519" if role == "log" else "p256")
-        secret = None if unencrypted or registry.passphrase is None else registry.passphrase()
-        new.save(path, secret)
-    write_atomically(public, new.public.pem)
-    return new
-
-
 def named_key(policy: TrustPolicy, name: str) -> TrustedKey:
     """The listed key that a user means by `sha256:…` or the first characters of its id.
 
@@ -530,43 +313,6 @@ def named_key(policy: TrustPolicy, name: str) -> TrustedKey:
     return keys[0]
 
 
-def new_trust_file(
-    file: Path, key_file: Path, *, person: str, passphrase: bytes | None, now: str, days: int
-) -> TrustChain:
-    """Make a root key and a trust file with nothing but that root: for an organisation that keeps its root apart from registries.
-
-    Raises:
-        TrustFileExists, KeyFileExists: one of the two is there already; nothing was changed.
-    """
-    if file.exists():
-        raise TrustFileExists(file)
-    root = PrivateKey.generate("p256")
-    until = timestamp(datetime.fromisoformat(now) + timedelta(days=days))
-    listed = TrustedKey(
-        key_id=root.public.key_id,
-        public_key_pem=root.public.pem.decode("ascii"),
-        person=person,
-        role="root",
-        valid_from=now,
-        valid_until=until,
-        unencrypted=passphrase is None,
-    )
-    policy = TrustPolicy(
-        schema_version="2",
-        version=1,
-        issued_at=now,
-        expires_at=until,
-        roots=(listed.key_id,),
-        threshold=1,
-        keys=(listed,),
-    )
-    root.save(key_file, passphrase)
-    write_atomically(key_file.with_suffix(".pub"), root.public.pem)
-    chain = TrustChain((sign_version(policy, [root]),))
-    write_atomically(file, render_chain(chain))
-    return chain
-
-
 def read_date(text: str) -> str:
     """A date (its first second, UTC) or a time, as documents write it.
 
@@ -580,7 +326,12 @@ def read_date(text: str) -> str:
     return timestamp(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
 
 
-def _read_chain(file: Path) -> TrustChain:
+def read_trust_file(file: Path) -> TrustChain:
+    """The versions of a trust file that the user named.
+
+    Raises:
+        MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
+    """
     return open_chain(
         read_file(file, max_bytes=TRUST_MAX_BYTES),
         anchors=TrustAnchors(file_given_by_user=True),
@@ -619,19 +370,3 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
     return added
 
 
-# --- for others
-
-
-def export_trust(registry: Registry, folder: Path) -> tuple[Path, ...]:
-    """Write what an auditor needs besides the artifact: `trust.json` and one `<role>-<key>.pub` a key.
-
-    The keys are SPKI PEM: `openssl` and `model_signing` read them.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {FILE_NAME: read_file(registry.folder / FILE_NAME, max_bytes=TRUST_MAX_BYTES)}
-    for key in registry.trust.keys:
-        files[f"{key.role}-{key.key_id[:16]}.pub"] = key.public_key_pem.encode()
-    for name, data in files.items():
-        (folder / name).unlink(missing_ok=True)
-        write_and_hash([data], folder / name, mode=0o644)
-    return tuple(folder / name for name in files)

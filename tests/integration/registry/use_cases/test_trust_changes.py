@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from peft_registry.registry.signing.rotation import extended, next_draft
 from peft_registry.registry.signing.trust_chain import parse_chain, render_chain
+from peft_registry.registry.use_cases import rotate_key, trust
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
-from peft_registry.registry.use_cases.trust import finish_rotations, rotate_key
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import timestamp
 from tests.builders.homes import register_adapter, reopened
@@ -186,12 +187,12 @@ def test_a_key_is_replaced_and_the_registry_goes_on(home: Path, place: Path, rol
     assert run(["trust", "renew", "--days", "500"]) == 0
 
 
-@pytest.mark.parametrize("killed_before", ["write_atomically", "finish_rotations"])
+@pytest.mark.parametrize(
+    ("module", "killed_before"), [(trust, "write_atomically"), (rotate_key, "finish_rotations")], ids=["trust", "rotate"]
+)
 def test_a_rotation_that_was_killed_is_completed_by_the_next_call(
-    home: Path, monkeypatch: pytest.MonkeyPatch, killed_before: str
+    home: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, killed_before: str
 ) -> None:
-    from peft_registry.registry.use_cases import trust
-
     class Killed(BaseException):
         pass
 
@@ -204,13 +205,13 @@ def test_a_rotation_that_was_killed_is_completed_by_the_next_call(
             raise Killed
         return None if killed_before == "finish_rotations" else kept(*arguments)
 
-    kept = getattr(trust, killed_before)
+    kept = getattr(module, killed_before)
     old = PublicKey.parse((home / "keys" / "trainer.pub").read_bytes())
     registry = open_home(home)
     with monkeypatch.context() as patch:
-        patch.setattr(trust, killed_before, kill)
+        patch.setattr(module, killed_before, kill)
         with pytest.raises(Killed):
-            rotate_key(registry, "trainer", root_key=None)
+            rotate_key.rotate_key(registry, "trainer", root_key=None)
     registry.close()
     assert PrivateKey.load(home / "keys" / "trainer.key").public == old
     assert (home / "keys" / "trainer.next.key").exists()
@@ -220,7 +221,7 @@ def test_a_rotation_that_was_killed_is_completed_by_the_next_call(
     chain = parse_chain((home / "trust.json").read_bytes())
     assert [key.role for key in chain.newest.policy.keys].count("trainer") == 2
     assert not list((home / "keys").glob("*.next.*"))
-    assert not finish_rotations(home, chain.newest.policy)
+    assert not rotate_key.finish_rotations(home, chain.newest.policy)
 
 
 @pytest.mark.parametrize(("days_left", "reminds"), [(20, True), (40, False)])

@@ -1,0 +1,79 @@
+"""`registry trust pin`: which trust file the user accepted, beside the one that lies there, and how another is accepted."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft_registry.registry.disk.files import write_atomically
+from peft_registry.registry.homes.home import read_settings
+from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain, require_continues
+from peft_registry.registry.signing.trust_chain import TrustChain
+from peft_registry.registry.use_cases.trust import ACCEPTED_NAME, FILE_NAME, read_trust_file
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
+
+
+class RootNotNamed(InputRefused):
+    reference = "root-not-named"
+    what = "the trust file was not accepted"
+    why = "{typed} is not a root of its newest version, whose roots are {roots}"
+    fix = "compare the root with the keeper of the trust file over another channel, and type it as it stands there"
+
+    typed: str
+    roots: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedTrust:
+    """A trust file beside what the user accepted before.
+
+    Attributes:
+        name: what its pin is filed under.
+        chain: its versions.
+        pin: what was accepted; None if nothing was, or if that cannot be read.
+        problem: why it is refused; None where it continues what was accepted.
+    """
+
+    name: str
+    chain: TrustChain
+    pin: Pin | None
+    problem: KnownError | None
+
+
+def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
+    """The trust file of a home, or a file itself, beside what the user accepted before; nothing is remembered.
+
+    Raises:
+        HomeDamaged, MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
+    """
+    chain = read_trust_file(place / FILE_NAME if place.is_dir() else place)
+    name = read_settings(place).registry_id if place.is_dir() else name_of_chain(chain)
+    pin, problem = None, None
+    try:
+        pin = pins.pin(name)
+        if pin is not None:
+            require_continues(pin, chain)
+    except (IntegrityBroken, NotChecked) as error:
+        problem = error
+    return PinnedTrust(name, chain, pin, problem)
+
+
+def accept_trust(place: Path, pins: Pins, *, root: str) -> bool:
+    """Accept a trust file as it lies there, whatever was accepted before; False where that cannot be remembered.
+
+    Args:
+        place: a home, or a trust file.
+        pins: the user's.
+        root: `sha256:…` of a root of its newest version, as the user typed it.
+
+    Raises:
+        RootNotNamed: it is not a root of it.
+    """
+    chain = pinned_trust(place, pins).chain
+    roots = [f"sha256:{key_id}" for key_id in chain.newest.policy.roots]
+    if root not in roots:
+        raise RootNotNamed(root, ", ".join(roots))
+    name = name_of_chain(chain)
+    if place.is_dir():
+        name = read_settings(place).registry_id
+        # the home's own memory would go on refusing what the user accepts now
+        write_atomically(place / ACCEPTED_NAME, str(chain.newest.policy.version).encode())
+    return pins.accept(name, chain)
