@@ -67,7 +67,8 @@ def init(
     """Create a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.cli.wiring import users_pins
-    from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.homes.layout import FOLDER_NAME, HomeFiles
     from peft_registry.registry.homes.known_homes import remember
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.registry.signing.trust_chain import parse_chain
@@ -99,10 +100,10 @@ def init(
         recovery=recovery,
     )
     settings = make_home(new, now=now)
-    root = PublicKey.parse((folder / "keys" / "root.pub").read_bytes()).key_id
+    root = PublicKey.parse(HomeFiles(folder).key("root").public.read_bytes()).key_id
     is_known = remember(state_folder(), folder, settings.registry_id)
     if is_known:
-        chain = parse_chain((folder / "trust.json").read_bytes())
+        chain = parse_chain(HomeFiles(folder).trust.read_bytes())
         users_pins().accept(settings.registry_id, chain)
     written = write_example(folder.parent / "example") if example else None
     if not is_known:

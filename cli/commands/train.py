@@ -94,7 +94,7 @@ def _tasks(target: str | None, changes: tuple[str, ...], *, resume: bool) -> tup
 def _run_to_resume(registry: "Registry", target: str | None) -> "KeptRun":
     from peft_registry.trainer.runs.folder import run_to_resume
 
-    return run_to_resume(registry.folder / "runs", target)
+    return run_to_resume(registry.files.runs, target)
 
 
 def _train_one(

@@ -183,7 +183,8 @@ class _Question:
 def _looked_up(question: _Question) -> "Iterator[_LookedUp]":
     """The registry, the trust and, unless a folder is meant, the version that the question names."""
     from peft_registry.cli.wiring import chosen_trust, home_if_any, home_if_own
-    from peft_registry.registry.homes.home import FOLDER_NAME, HomeNotFound
+    from peft_registry.registry.homes.home import HomeNotFound
+    from peft_registry.registry.homes.layout import FOLDER_NAME
     from peft_registry.registry.records.references import version_named
 
     is_folder = _is_folder(question.target)

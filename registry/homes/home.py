@@ -30,6 +30,7 @@ from peft_registry.registry.disk.child_environment import Need
 from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
+from peft_registry.registry.homes.layout import FOLDER_NAME, LATEST, HomeFiles
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.intake.json import read_json
@@ -46,8 +47,6 @@ from peft_registry.schemas.policy import Role, TrustPolicy
 from peft_registry.schemas.statement import log_origin
 from peft_registry.schemas.values import timestamp
 
-FOLDER_NAME = ".registry"
-SETTINGS_NAME = "registry.json"
 KEY_ROLES: tuple[Role, ...] = ("trainer", "log", "root")
 SETTINGS_MAX_BYTES = 1024 * 1024
 Passphrase = Callable[[], bytes]
@@ -138,6 +137,11 @@ class Registry:
     seen: SeenCheckpoints | None = None
 
     @property
+    def files(self) -> HomeFiles:
+        """Where its files and folders lie."""
+        return HomeFiles(self.folder)
+
+    @property
     def origin(self) -> str:
         """The log's origin."""
         return log_origin(self.settings.registry_id)
@@ -149,7 +153,7 @@ class Registry:
     @cached_property
     def cache(self) -> DigestCache | None:
         """Digests by stat key; none in a read-only home."""
-        return None if self.read_only else DigestCache(self.folder / "cache.sqlite")
+        return None if self.read_only else DigestCache(self.files.digest_cache)
 
     @cached_property
     def trust(self) -> TrustPolicy:
@@ -172,8 +176,8 @@ class Registry:
         return current_policy(self._read_trust_chain(), now=at)
 
     def _read_trust_chain(self) -> TrustChain:
-        data = _read(self.folder / "trust.json")
-        accepted_file = self.folder / "trust-accepted"
+        data = _read(self.files.trust)
+        accepted_file = self.files.trust_accepted
         accepted = _number(accepted_file) if accepted_file.exists() else None
         anchors = TrustAnchors(file_given_by_user=True)
         chain = open_chain(data, anchors=anchors, accepted_version=accepted)
@@ -199,7 +203,7 @@ class Registry:
     @property
     def has_log_key(self) -> bool:
         """Whether the log key is here; nobody is asked for its passphrase."""
-        return (self.folder / "keys" / "log.key").exists()
+        return self.files.key("log").private.exists()
 
     @property
     def has_signer_loaded(self) -> bool:
@@ -212,7 +216,7 @@ class Registry:
         return tuple(PublicKey.parse(key.public_key_pem.encode()) for key in self.trust.keys if key.role == "log")
 
     def private_key(self, role: str) -> PrivateKey:
-        return PrivateKey.load(self.folder / "keys" / f"{role}.key", self.passphrase)
+        return PrivateKey.load(self.files.key(role).private, self.passphrase)
 
     def unlock(self) -> None:
         """Load the keys that sign a registration: their passphrase is asked for now, before the work that they sign.
@@ -231,7 +235,7 @@ class Registry:
 
     def remembered_checkpoint(self) -> str | None:
         """The newest checkpoint kept outside the database: the one beside it, or the one that this user has seen."""
-        path = self.folder / "checkpoints" / "latest"
+        path = self.files.latest_checkpoint
         latest = _read(path).decode("utf-8", "replace") if path.exists() else None
         kept = [text for text in (latest, self.seen_checkpoint()) if text is not None]
         return max(kept, key=lambda text: note.read_unverified(text)[1], default=None)
@@ -242,21 +246,21 @@ class Registry:
 
     def remembered_checkpoints(self) -> tuple[tuple[str, str], ...]:
         """(place, text) of every checkpoint kept outside the database, by place."""
-        folder = self.folder / "checkpoints"
+        folder = self.files.checkpoints
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         kept = [
             (f"checkpoints/{name}", _read(folder / name).decode("utf-8", "replace"))
             for name in sorted(names)
-            if name == "latest" or name.isdigit()
+            if name == LATEST or name.isdigit()
         ]
         seen = self.seen_checkpoint()
         return (*kept, *(() if seen is None else (("your state folder", seen),)))
 
     def remember_checkpoint(self, text: str, size: int) -> None:
         """Keep a checkpoint outside the database, by size and as the latest, and as seen by this user."""
-        folder = self.folder / "checkpoints"
+        folder = self.files.checkpoints
         folder.mkdir(exist_ok=True)
-        for name in (f"{size}", "latest"):
+        for name in (f"{size}", LATEST):
             write_atomically(folder / name, text.encode())
         if self.seen is not None:
             self.seen.remember(self.origin, text)
@@ -282,12 +286,12 @@ def find_home(start: Path, explicit: Path | None, *, state: Path | None) -> Path
         HomeDamaged: the user's own cannot be read.
     """
     if explicit is not None:
-        if not (explicit / SETTINGS_NAME).is_file():
-            raise HomeNotFound(f"{explicit / SETTINGS_NAME}")
+        if not HomeFiles(explicit).settings.is_file():
+            raise HomeNotFound(f"{HomeFiles(explicit).settings}")
         return explicit
     for folder in (start, *start.parents):
         home = folder / FOLDER_NAME
-        if (home / SETTINGS_NAME).is_file():
+        if HomeFiles(home).settings.is_file():
             return _require_own(home, state)
     raise HomeNotFound(f"{FOLDER_NAME} in {start} and every folder above")
 
@@ -335,7 +339,7 @@ def open_home(
     """
     settings = read_settings(folder)
     read_only = not os.access(folder, os.W_OK)
-    uri = settings.database or f"sqlite:///{folder / 'database.sqlite'}"
+    uri = settings.database or f"sqlite:///{HomeFiles(folder).database}"
     database = Database.open(uri, read_only=read_only and settings.database is None)
     registry = Registry(
         folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase, pins=pins, seen=seen
@@ -355,12 +359,12 @@ def read_settings(folder: Path) -> HomeSettings:
     Raises:
         HomeDamaged: it is not readable as one.
     """
-    return read_own(folder / SETTINGS_NAME, HomeSettings)
+    return read_own(HomeFiles(folder).settings, HomeSettings)
 
 
 def write_settings(folder: Path, settings: HomeSettings) -> None:
     """Replace `registry.json`."""
-    write_atomically(folder / SETTINGS_NAME, settings.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(HomeFiles(folder).settings, settings.model_dump_json(indent=2).encode() + b"\n")
 
 
 def read_own(path: Path, schema: type[Schema]) -> Schema:
@@ -411,10 +415,10 @@ def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str
 
     Whoever removes one of them leaves the others.
     """
-    folder = registry.folder / "checkpoints"
+    folder = registry.files.checkpoints
     sizes = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
     largest = _read(folder / f"{max(sizes)}").decode("utf-8", "replace") if sizes else None
-    path = folder / "latest"
+    path = registry.files.latest_checkpoint
     latest = _read(path).decode("utf-8", "replace") if path.exists() else None
     kept = (latest, largest, catalog.latest_checkpoint(tx))
     return tuple(dict.fromkeys(text for text in kept if text is not None))

@@ -97,4 +97,4 @@ def read_profile(registry: Registry) -> OrganisationProfile:
     Raises:
         HomeDamaged, MalformedJson: it cannot be read as one.
     """
-    return read_own(registry.folder / "profile.json", OrganisationProfile)
+    return read_own(registry.files.profile, OrganisationProfile)

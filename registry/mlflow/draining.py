@@ -80,7 +80,7 @@ def sync_mirror(registry: Registry) -> Mirrored:
         route=route,
         state=_State(registry),
         load=lambda entry: projection_of(registry, entry),
-        lock=registry.folder / "mlflow" / "mirror.lock",
+        lock=registry.files.mlflow / "mirror.lock",
     )
     return Mirrored(outcome, route.described)
 

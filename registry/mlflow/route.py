@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.schemas.errors import InputRefused, Unavailable
 
 RouteKind = Literal["server", "store"]
@@ -80,7 +81,7 @@ class MirrorRoute:
     @classmethod
     def of_home(cls, home: Path) -> "MirrorRoute":
         """The home's own store: `HOME/mlflow/mlflow.db` and `HOME/mlflow/artifacts`."""
-        folder = home.resolve() / "mlflow"
+        folder = HomeFiles(home.resolve()).mlflow
         return cls("store", f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
 
     @classmethod

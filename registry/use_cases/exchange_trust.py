@@ -8,6 +8,7 @@ from pathlib import Path
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.disk.hashing import write_and_hash
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.layout import next_version_of
 from peft_registry.registry.homes.pins import pin_of, require_continues
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.rotation import Missing, missing_signatures
@@ -19,7 +20,7 @@ from peft_registry.registry.signing.trust_chain import (
     render_chain,
 )
 from peft_registry.registry.use_cases.rotate_key import finish_rotations
-from peft_registry.registry.use_cases.trust import FILE_NAME, WAITING_NAME, NobodySigns, TrustChange, read_trust_file
+from peft_registry.registry.use_cases.trust import NobodySigns, TrustChange, read_trust_file
 
 
 def sign_waiting(file: Path, signer: Signer) -> tuple[TrustChain, Missing | None]:
@@ -50,13 +51,13 @@ def take_update(registry: Registry, file: Path) -> TrustChange:
     chain, current = read_trust_file(file), registry.trust_chain
     require_continues(pin_of(registry.settings.registry_id, current), chain)
     if chain == current:
-        return TrustChange("unchanged", chain.newest.policy.version, registry.folder / FILE_NAME)
-    write_atomically(registry.folder / FILE_NAME, render_chain(chain))
-    (registry.folder / WAITING_NAME).unlink(missing_ok=True)
+        return TrustChange("unchanged", chain.newest.policy.version, registry.files.trust)
+    write_atomically(registry.files.trust, render_chain(chain))
+    next_version_of(registry.files.trust).unlink(missing_ok=True)
     if registry.pins is not None:
         registry.pins.accept(registry.settings.registry_id, chain)
     finish_rotations(registry.folder, chain.newest.policy)
-    return TrustChange("accepted", chain.newest.policy.version, registry.folder / FILE_NAME)
+    return TrustChange("accepted", chain.newest.policy.version, registry.files.trust)
 
 
 def export_trust(registry: Registry, folder: Path) -> tuple[Path, ...]:
@@ -65,7 +66,7 @@ def export_trust(registry: Registry, folder: Path) -> tuple[Path, ...]:
     The keys are SPKI PEM: `openssl` and `model_signing` read them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {FILE_NAME: read_file(registry.folder / FILE_NAME, max_bytes=TRUST_MAX_BYTES)}
+    files = {registry.files.trust.name: read_file(registry.files.trust, max_bytes=TRUST_MAX_BYTES)}
     for key in registry.trust.keys:
         files[f"{key.role}-{key.key_id[:16]}.pub"] = key.public_key_pem.encode()
     for name, data in files.items():

@@ -10,6 +10,7 @@ from typing import Literal
 
 from peft_registry.registry.disk.files import read_file, read_offered, unwritable, write_new
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.layout import key_files
 from peft_registry.registry.signing.keys import (
     KEY_FILE_MAX_BYTES,
     KeyFileExists,
@@ -21,7 +22,6 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, KnownError, NotChecked, NotFound, Taken
 from peft_registry.schemas.policy import Role, TrustPolicy
 
-KEYS_FOLDER = "keys"  # under the home
 # C2SP notes are signed with Ed25519; what OMS tools and statements check is ECDSA P-256
 _ED25519_ROLES: tuple[Role, ...] = ("log", "witness")
 KeyListing = Literal["listed", "not listed", "not yet valid", "expired", "revoked", "unknown", "unreadable"]
@@ -92,12 +92,12 @@ def keys_folder(registry: Registry) -> Path:
         HomeReadOnly: nothing can be written here.
     """
     registry.require_writable()
-    return registry.folder / KEYS_FOLDER
+    return registry.files.keys
 
 
 def require_no_key(folder: Path, role: Role) -> None:
     """Raise KeyFileExists unless a key of this role can be written into a folder; asked before anybody types a passphrase."""
-    for path in _files(folder, role):
+    for path in key_files(folder, role):
         if path.exists():
             raise KeyFileExists(path)
 
@@ -131,7 +131,7 @@ def list_keys(registry: Registry) -> tuple[KeyShown, ...]:
         trust, problem = registry.trust, None
     except NotChecked as error:
         trust, problem = None, error
-    paths = sorted((registry.folder / KEYS_FOLDER).glob("*.key"))
+    paths = sorted(registry.files.keys.glob("*.key"))
     return tuple(_shown(path, trust, problem, now=registry.clock()) for path in paths)
 
 
@@ -153,13 +153,9 @@ def export_key(registry: Registry, name: str, target: Path) -> PublicKey:
     return public
 
 
-def _files(folder: Path, role: str) -> tuple[Path, Path]:
-    return folder / f"{role}.key", folder / f"{role}.pub"
-
-
 def _write(folder: Path, role: Role, key: PrivateKey, passphrase: bytes | None) -> KeyPair:
     require_no_key(folder, role)
-    private_file, public_file = _files(folder, role)
+    private_file, public_file = key_files(folder, role)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -175,7 +171,7 @@ def _write(folder: Path, role: Role, key: PrivateKey, passphrase: bytes | None) 
 
 def _named(registry: Registry, name: str) -> PublicKey:
     if not name.startswith("sha256:"):
-        public_file = registry.folder / KEYS_FOLDER / f"{name}.pub"
+        public_file = registry.files.key(name).public
         if not name.isalnum() or not public_file.is_file():
             raise KeyUnknown(name)
         return PublicKey.parse(read_file(public_file, max_bytes=KEY_FILE_MAX_BYTES))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
-from peft_registry.registry.homes.home import KEY_ROLES, SETTINGS_NAME, HomeSettings, new_nonce, write_settings
+from peft_registry.registry.homes.home import KEY_ROLES, HomeSettings, new_nonce, write_settings
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import sign_trust
 from peft_registry.schemas.errors import InputRefused, Taken
@@ -126,7 +126,7 @@ def _hand_out(recovery: PrivateKey, new: NewHome) -> None:
 
 def require_no_home(folder: Path) -> None:
     """Raise HomeExists unless a home can be made at `folder`."""
-    if (folder / SETTINGS_NAME).exists() or (folder.exists() and any(folder.iterdir())):
+    if HomeFiles(folder).settings.exists() or (folder.exists() and any(folder.iterdir())):
         raise HomeExists(folder)
 
 

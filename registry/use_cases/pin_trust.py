@@ -5,9 +5,10 @@ from pathlib import Path
 
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import read_settings
+from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain, require_continues
 from peft_registry.registry.signing.trust_chain import TrustChain
-from peft_registry.registry.use_cases.trust import ACCEPTED_NAME, FILE_NAME, read_trust_file
+from peft_registry.registry.use_cases.trust import read_trust_file
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 
 
@@ -44,7 +45,7 @@ def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
     Raises:
         HomeDamaged, MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
     """
-    chain = read_trust_file(place / FILE_NAME if place.is_dir() else place)
+    chain = read_trust_file(HomeFiles(place).trust if place.is_dir() else place)
     name = read_settings(place).registry_id if place.is_dir() else name_of_chain(chain)
     pin, problem = None, None
     try:
@@ -75,5 +76,5 @@ def accept_trust(place: Path, pins: Pins, *, root: str) -> bool:
     if place.is_dir():
         name = read_settings(place).registry_id
         # the home's own memory would go on refusing what the user accepts now
-        write_atomically(place / ACCEPTED_NAME, str(chain.newest.policy.version).encode())
+        write_atomically(HomeFiles(place).trust_accepted, str(chain.newest.policy.version).encode())
     return pins.accept(name, chain)

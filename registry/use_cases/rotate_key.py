@@ -9,11 +9,11 @@ from typing import Literal
 
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.homes.home import KEY_ROLES, Registry
+from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PrivateKey, PublicKey
 from peft_registry.registry.signing.rotation import KeyNotListed, next_draft, with_replacement
 from peft_registry.registry.use_cases.trust import (
-    FILE_NAME,
     SinceWithoutCompromise,
     TrustChange,
     issue,
@@ -44,12 +44,12 @@ def rotate_key(
     """
     if since is not None and not compromised:
         raise SinceWithoutCompromise
-    folder = registry.folder
-    if finish_rotations(folder, registry.trust_chain.newest.policy):
-        return TrustChange("accepted", registry.trust_chain.newest.policy.version, folder / FILE_NAME)
+    files = registry.files
+    if finish_rotations(registry.folder, registry.trust_chain.newest.policy):
+        return TrustChange("accepted", registry.trust_chain.newest.policy.version, files.trust)
     place = place_of_home(registry, root_key=root_key)
     draft = next_draft(place.chain.newest, now=place.now)
-    old_id = PublicKey.parse(read_file(folder / "keys" / f"{role}.pub", max_bytes=KEY_FILE_MAX_BYTES)).key_id
+    old_id = PublicKey.parse(read_file(files.key(role).public, max_bytes=KEY_FILE_MAX_BYTES)).key_id
     listed = draft.key(old_id)
     if listed is None:
         raise KeyNotListed(old_id)
@@ -70,7 +70,7 @@ def rotate_key(
     place = replace(place, signers=(*place.signers, new)) if role == "root" else place
     done = issue(place, with_replacement(draft, revocation, successor))
     if done.state == "accepted":
-        finish_rotations(folder, read_trust_file(place.file).newest.policy)
+        finish_rotations(registry.folder, read_trust_file(place.file).newest.policy)
         if role == "log":
             # read anew: this value remembers the key and the trust file that were
             publish_checkpoint(replace(registry))
@@ -79,35 +79,34 @@ def rotate_key(
 
 def finish_rotations(folder: Path, policy: TrustPolicy) -> bool:
     """Put each new key in its place that the trust file lists by now; whether there was one."""
+    files = HomeFiles(folder)
     finished = False
     for role in KEY_ROLES:
-        waiting = folder / "keys" / f"{role}.next.key"
-        public_file = folder / "keys" / f"{role}.next.pub"
-        if not (waiting.exists() and public_file.exists()):
+        following = files.key(f"{role}.next")
+        if not (following.private.exists() and following.public.exists()):
             continue
-        new = PublicKey.parse(read_file(public_file, max_bytes=KEY_FILE_MAX_BYTES))
+        new = PublicKey.parse(read_file(following.public, max_bytes=KEY_FILE_MAX_BYTES))
         if policy.key(new.key_id) is None:
             continue
-        standing, standing_public = folder / "keys" / f"{role}.key", folder / "keys" / f"{role}.pub"
-        old = PublicKey.parse(read_file(standing_public, max_bytes=KEY_FILE_MAX_BYTES)).key_id
-        if standing.exists() and old != new.key_id:
-            standing.replace(folder / "keys" / f"{role}-{old[:16]}.key")
-        write_atomically(standing_public, new.pem)
-        waiting.replace(standing)
-        public_file.unlink()
+        standing = files.key(role)
+        old = PublicKey.parse(read_file(standing.public, max_bytes=KEY_FILE_MAX_BYTES)).key_id
+        if standing.private.exists() and old != new.key_id:
+            standing.private.replace(files.key(f"{role}-{old[:16]}").private)
+        write_atomically(standing.public, new.pem)
+        following.private.replace(standing.private)
+        following.public.unlink()
         finished = True
     return finished
 
 
 def _next_key(registry: Registry, role: HomeRole, *, unencrypted: bool) -> PrivateKey:
     """The key that is to follow; one that an interrupted rotation left is taken again."""
-    path = registry.folder / "keys" / f"{role}.next.key"
-    public = path.with_suffix(".pub")
-    if path.exists():
-        new = PrivateKey.load(path, registry.passphrase)
+    following = registry.files.key(f"{role}.next")
+    if following.private.exists():
+        new = PrivateKey.load(following.private, registry.passphrase)
     else:
         new = PrivateKey.generate("ed25519" if role == "log" else "p256")
         secret = None if unencrypted or registry.passphrase is None else registry.passphrase()
-        new.save(path, secret)
-    write_atomically(public, new.public.pem)
+        new.save(following.private, secret)
+    write_atomically(following.public, new.public.pem)
     return new

@@ -12,6 +12,7 @@ from typing import Literal
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.homes.home import Passphrase, Registry
+from peft_registry.registry.homes.layout import next_version_of
 from peft_registry.registry.homes.pins import Pins, name_of_chain
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PrivateKey, PublicKey, Signer
@@ -39,9 +40,6 @@ from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPoli
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.values import timestamp
 
-FILE_NAME = "trust.json"
-ACCEPTED_NAME = "trust-accepted"
-WAITING_NAME = "trust-next.json"
 
 
 class KeyOfWrongKind(InputRefused):
@@ -126,7 +124,7 @@ class TrustPlace:
     @property
     def waiting(self) -> Path:
         """Where a version lies that still needs signatures."""
-        return self.file.with_name(WAITING_NAME)
+        return next_version_of(self.file)
 
     @property
     def revoked_at(self) -> str:
@@ -154,7 +152,7 @@ def place_of_home(registry: Registry, *, root_key: Path | None = None) -> TrustP
         KeyFileMissing, PassphraseNeeded, WrongPassphrase: no root key is at hand, or it does not open.
     """
     registry.require_writable()
-    own = registry.folder / "keys" / "root.key"
+    own = registry.files.key("root").private
     signers = [] if root_key is None else [PrivateKey.load(root_key, registry.passphrase)]
     if root_key is None or own.exists():
         signers.append(registry.private_key("root"))
@@ -163,7 +161,7 @@ def place_of_home(registry: Registry, *, root_key: Path | None = None) -> TrustP
         size = store.size()
         ends_after = read_leaf(store.get_leaf(size - 1)).at if size else None
     return TrustPlace(
-        file=registry.folder / FILE_NAME,
+        file=registry.files.trust,
         name=registry.settings.registry_id,
         chain=registry.trust_chain,
         signers=tuple(signers),
@@ -353,7 +351,7 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
     """
     registry.require_writable()
     current = registry.trust
-    own = PublicKey.parse(read_file(registry.folder / "keys" / "trainer.pub", max_bytes=KEY_FILE_MAX_BYTES)).key_id
+    own = PublicKey.parse(read_file(registry.files.key("trainer").public, max_bytes=KEY_FILE_MAX_BYTES)).key_id
     added = tuple(
         kind
         for kind in ROLE_KINDS["trainer"]
@@ -366,7 +364,7 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
     draft = next_draft(chain.newest, now=registry.clock())
     signed = extended(chain, draft, [registry.private_key("root")])
     require_signed(signed)
-    write_atomically(registry.folder / FILE_NAME, render_chain(signed))
+    write_atomically(registry.files.trust, render_chain(signed))
     return added
 
 

@@ -17,6 +17,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.home import Passphrase, Registry, open_home, read_settings
+from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import PrivateKey
@@ -25,7 +26,6 @@ from peft_registry.registry.signing.trust import TrustExpired
 from peft_registry.registry.use_cases.trust import issue, place_of_home
 from peft_registry.schemas.progress import Observe, Said, ignore
 
-BACKUPS = "backups"  # under the home
 TrustForm = Literal["form 2", "became form 2", "stays: no root key", "stays: expired", "stays: wider", "stays: waits"]
 _TRUST: dict[TrustForm, str] = {
     "form 2": "the trust file is of form 2",
@@ -104,7 +104,7 @@ def _upgrade_trust(registry: Registry) -> TrustForm:
     """Make a chain of a trust file of the first release, where the root key is here to sign it."""
     if registry.trust_chain.newest.policy.schema_version == "2":
         return "form 2"
-    if registry.read_only or not (registry.folder / "keys" / "root.key").exists():
+    if registry.read_only or not registry.files.key("root").private.exists():
         return "stays: no root key"
     try:
         place = place_of_home(registry)
@@ -118,27 +118,27 @@ def _upgrade_trust(registry: Registry) -> TrustForm:
 
 def _unlock(folder: Path, passphrase: Passphrase | None) -> None:
     """Ask for the log key's passphrase before anything is done; who does not hold the key is not asked."""
-    key = folder / "keys" / "log.key"
+    key = HomeFiles(folder).key("log").private
     if key.exists():
         PrivateKey.load(key, passphrase)
 
 
 def _address(folder: Path) -> str:
-    return read_settings(folder).database or f"sqlite:///{folder / 'database.sqlite'}"
+    return read_settings(folder).database or f"sqlite:///{HomeFiles(folder).database}"
 
 
 def _back_up(folder: Path, revision: str | None) -> Path | None:
     """A copy of a home's own database, complete although others may be writing; None for a server's."""
     if read_settings(folder).database is not None:
         return None
-    backups = folder / BACKUPS
+    backups = HomeFiles(folder).backups
     target = backups / f"database-{revision}.sqlite"
     part = target.with_suffix(".part")
     try:
         backups.mkdir(exist_ok=True, mode=0o700)
         part.unlink(missing_ok=True)
         with (
-            closing(sqlite3.connect(folder / "database.sqlite")) as source,
+            closing(sqlite3.connect(HomeFiles(folder).database)) as source,
             closing(sqlite3.connect(part)) as copy,
         ):
             source.backup(copy)

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.homes.home import SETTINGS_NAME, Registry, open_home, read_settings, utc_now
+from peft_registry.registry.homes.home import Registry, open_home, read_settings, utc_now
+from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.identity.manifests import listed_resources
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import Signer
@@ -85,7 +86,7 @@ def fill(
         registrations: how many are registered whole on top, each with a move of `registered@newest`.
     """
     started = time.perf_counter()
-    if not (home / SETTINGS_NAME).exists():
+    if not HomeFiles(home).settings.exists():
         made_at = timestamp(datetime.fromisoformat(utc_now()) - timedelta(days=DAYS))
         make_home(NewHome(home, OrganisationProfile(), "lab-1", None, database=database), now=made_at)
     planned = _plan(versions, seed)

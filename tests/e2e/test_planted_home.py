@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.homes.home import FOLDER_NAME, utc_now
+from peft_registry.registry.homes.home import utc_now
+from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.homes import a_home, register_adapter
 from tests.conftest import not_run

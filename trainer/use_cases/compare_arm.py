@@ -199,7 +199,7 @@ def latency_of(registry: Registry, version: Version, config: TrainingFile) -> La
     from peft_registry.trainer.costs.latency import measure_latency
 
     row = METHODS[config.method]
-    with run_folder(registry.folder / "runs", f"arm-{registry.nonce()}") as scratch:
+    with run_folder(registry.files.runs, f"arm-{registry.nonce()}") as scratch:
         pulled = scratch / "artifact"
         pull_version(registry, version, pulled)
         checked = checked_folder(registry, version_named(registry, config.base), scratch)

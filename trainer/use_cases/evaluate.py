@@ -420,7 +420,7 @@ def _conditions(session: _Session, base: _Base) -> "EvaluationConditions":
 @contextmanager
 def _scratch(registry: Registry) -> Iterator[Path]:
     """A folder of this evaluation beside those of runs, held like theirs: what a killed one left is removed by the next."""
-    runs, name = registry.folder / "runs", f"evaluate-{registry.nonce()}"
+    runs, name = registry.files.runs, f"evaluate-{registry.nonce()}"
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(run_folder(runs, name))

@@ -131,7 +131,7 @@ def merge_and_register(
     facts = read_checked_facts(request.facts, bases=None, data=None)
     signer = registry.trainer_key.public.key_id
     merge_id = registry.nonce()
-    runs = registry.folder / "runs"
+    runs = registry.files.runs
     try:
         with run_folder(runs, merge_id) as folder:
             prepared = plan_merge(registry, request, folder, observe=observe)

@@ -127,7 +127,7 @@ def train_and_register(
     signer = registry.trainer_key  # asked for now, not after an hour of training
     for reference, text in plan.warnings:
         observe(Warned(reference, text))
-    runs = registry.folder / "runs"
+    runs = registry.files.runs
     kept = resume
     if kept is None:
         report_resumable_runs(runs, observe, name=plan.loaded.config.name, file=config_path)

@@ -163,7 +163,7 @@ def _stopped(registry: Registry, path: Path, loaded: LoadedConfig, base: Version
     """The newest run of this very task that was stopped and left a state; a run that failed is begun anew."""
     config = loaded.config
     wanted = (config.name, canonical_digest(config_identity(config)), base.manifest_digest, str(path.resolve()))
-    for one in kept_runs(registry.folder / "runs"):
+    for one in kept_runs(registry.files.runs):
         same = (one.name, one.config_sha256, one.base, one.config) == wanted
         if same and one.status != "failed" and (one.data is None or same_data(loaded, one.data)):
             return one

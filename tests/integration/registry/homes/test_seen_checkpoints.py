@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.homes.home import FOLDER_NAME, open_home, utc_now
+from peft_registry.registry.homes.home import open_home, utc_now
+from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints, SeenCheckpointUnreadable
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency.log import LogForked, LogTruncated

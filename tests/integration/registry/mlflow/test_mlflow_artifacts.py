@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.homes.home import FOLDER_NAME, Registry
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, name_once, register_adapter

@@ -1,0 +1,86 @@
+"""The names of what lies in a home, and where it lies. `homes/home.py` says what each of them holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER_NAME = ".registry"
+LATEST = "latest"  # the newest checkpoint, beside one file a size
+
+
+class KeyFiles(NamedTuple):
+    """The two files of a key pair: OpenSSH, and SPKI PEM."""
+
+    private: Path
+    public: Path
+
+
+def key_files(folder: Path, name: str) -> KeyFiles:
+    """The files of a key pair in a folder of keys, by role or other name."""
+    return KeyFiles(folder / f"{name}.key", folder / f"{name}.pub")
+
+
+@dataclass(frozen=True, slots=True)
+class HomeFiles:
+    """The files and folders of one home, whether they exist or not."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "registry.json"
+
+    @property
+    def profile(self) -> Path:
+        return self.folder / "profile.json"
+
+    @property
+    def trust(self) -> Path:
+        return self.folder / "trust.json"
+
+    @property
+    def trust_accepted(self) -> Path:
+        """The version of the trust file that was accepted last, as digits."""
+        return self.folder / "trust-accepted"
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def latest_checkpoint(self) -> Path:
+        return self.checkpoints / LATEST
+
+    @property
+    def database(self) -> Path:
+        """The home's own database, for a home that names none elsewhere."""
+        return self.folder / "database.sqlite"
+
+    @property
+    def backups(self) -> Path:
+        return self.folder / "backups"
+
+    @property
+    def digest_cache(self) -> Path:
+        return self.folder / "cache.sqlite"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.folder / "mlflow"
+
+    def key(self, name: str) -> KeyFiles:
+        """The key of a role; a rotation names others too."""
+        return key_files(self.keys, name)
+
+
+def next_version_of(trust_file: Path) -> Path:
+    """Where the next version of a trust file waits for the signatures that it still needs."""
+    return trust_file.with_name("trust-next.json")
