@@ -7,8 +7,6 @@ is pending until whoever holds the log key signs.
 Nothing is written to the database or the store. The home is built beside its place and renamed: a kill leaves none or a whole one.
 """
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,15 +14,16 @@ from urllib.parse import urlsplit
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.session import Database
-from peft_registry.registry.disk.files import unwritable, write_atomically
+from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import HomeSettings, write_settings
+from peft_registry.registry.homes.layout import LATEST, HomeFiles
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain, public_keys
 from peft_registry.registry.signing.trust_chain import TrustChain, render_chain
 from peft_registry.registry.storage import open_store
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.use_cases.keys import create_key
-from peft_registry.registry.use_cases.make_home import PasswordInAddress, require_no_home
+from peft_registry.registry.use_cases.make_home import PasswordInAddress, built_beside, require_no_home
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import TrustPolicy
@@ -117,22 +116,9 @@ def join_home(new: JoiningHome, *, now: str) -> JoinedHome:
     chain = open_chain(new.trust, anchors=TrustAnchors(root_key_ids=new.root_key_ids), accepted_version=None)
     policy = current_policy(chain, now=now)
     settings, checkpoint = _found(new, policy, now)
-    part = new.folder.with_name(f".{new.folder.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(new.folder, error) from error
-    try:
-        key = _fill(part, new, settings, chain, checkpoint)
-        if new.folder.exists():
-            new.folder.rmdir()
-        part.replace(new.folder)
-    except OSError as error:
-        raise unwritable(new.folder, error) from error
-    finally:
-        if part.exists():
-            shutil.rmtree(part)
-    return JoinedHome(settings, chain, new.folder / "keys" / "trainer.pub", key.key_id)
+    with built_beside(new.folder) as files:
+        key = _fill(files, new, settings, chain, checkpoint)
+    return JoinedHome(settings, chain, HomeFiles(new.folder).key("trainer").public, key.key_id)
 
 
 def _found(new: JoiningHome, policy: TrustPolicy, now: str) -> tuple[HomeSettings, str | None]:
@@ -160,15 +146,14 @@ def _found(new: JoiningHome, policy: TrustPolicy, now: str) -> tuple[HomeSetting
     return HomeSettings(registry_id=registry_id, created_at=now, database=new.database, store=new.store), checkpoint
 
 
-def _fill(part: Path, new: JoiningHome, settings: HomeSettings, chain: TrustChain, checkpoint: str | None) -> PublicKey:
-    for name in ("keys", "checkpoints", "runs", "mlflow"):
-        (part / name).mkdir()
-    (part / "keys").chmod(0o700)
-    pair = create_key(part / "keys", "trainer", new.passphrase)
-    write_atomically(part / "trust.json", render_chain(chain))
-    write_atomically(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
+def _fill(
+    files: HomeFiles, new: JoiningHome, settings: HomeSettings, chain: TrustChain, checkpoint: str | None
+) -> PublicKey:
+    pair = create_key(files.keys, "trainer", new.passphrase)
+    write_atomically(files.trust, render_chain(chain))
+    write_atomically(files.profile, new.profile.model_dump_json(indent=2).encode() + b"\n")
     if checkpoint is not None:  # from here on a database that is older, or another, is noticed
-        for name in (f"{note.read_unverified(checkpoint)[1]}", "latest"):
-            write_atomically(part / "checkpoints" / name, checkpoint.encode())
-    write_settings(part, settings)
+        for name in (f"{note.read_unverified(checkpoint)[1]}", LATEST):
+            write_atomically(files.checkpoints / name, checkpoint.encode())
+    write_settings(files.folder, settings)
     return pair.public

@@ -6,6 +6,8 @@ home is built beside its place and renamed, so a kill leaves none or a whole one
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.homes.home import KEY_ROLES, HomeSettings, new_nonce, write_settings
+from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import sign_trust
 from peft_registry.schemas.errors import InputRefused, Taken
@@ -94,25 +97,12 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
     if new.database is not None and urlsplit(new.database).password:
         raise PasswordInAddress
     require_no_home(new.folder)
-    part = new.folder.with_name(f".{new.folder.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(new.folder, error) from error
-    try:
-        settings = HomeSettings(registry_id=new_nonce(), created_at=now, database=new.database, store=new.store)
-        recovery = None if new.recovery is None else PrivateKey.generate("p256")
-        _fill(part, new, settings, now, recovery)
+    settings = HomeSettings(registry_id=new_nonce(), created_at=now, database=new.database, store=new.store)
+    recovery = None if new.recovery is None else PrivateKey.generate("p256")
+    with built_beside(new.folder) as files:
+        _fill(files, new, settings, now, recovery)
         if recovery is not None:
             _hand_out(recovery, new)
-        if new.folder.exists():
-            new.folder.rmdir()
-        part.replace(new.folder)
-    except OSError as error:
-        raise unwritable(new.folder, error) from error
-    finally:
-        if part.exists():
-            shutil.rmtree(part)
     return settings
 
 
@@ -124,32 +114,59 @@ def _hand_out(recovery: PrivateKey, new: NewHome) -> None:
     write_atomically(new.recovery.key_file.with_suffix(".pub"), recovery.public.pem)
 
 
+@contextmanager
+def built_beside(folder: Path) -> Iterator[HomeFiles]:
+    """A home of empty folders beside the place of a new one, which it takes, whole, when the block ends.
+
+    Raises:
+        NotWritable, DiskFull: the place cannot be written; nothing is left.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    files = HomeFiles(part)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        for own in (files.keys, files.checkpoints, files.runs, files.mlflow):
+            own.mkdir()
+        files.keys.chmod(0o700)
+        yield files
+        if folder.exists():
+            folder.rmdir()
+        part.replace(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        if part.exists():
+            shutil.rmtree(part)
+
+
 def require_no_home(folder: Path) -> None:
     """Raise HomeExists unless a home can be made at `folder`."""
     if HomeFiles(folder).settings.exists() or (folder.exists() and any(folder.iterdir())):
         raise HomeExists(folder)
 
 
-def _fill(part: Path, new: NewHome, settings: HomeSettings, now: str, recovery: PrivateKey | None) -> None:
-    for name in ("keys", "checkpoints", "runs", "mlflow"):
-        (part / name).mkdir()
-    (part / "keys").chmod(0o700)
+def _fill(
+    files: HomeFiles, new: NewHome, settings: HomeSettings, now: str, recovery: PrivateKey | None
+) -> None:
     keys = {role: PrivateKey.generate("ed25519" if role == "log" else "p256") for role in KEY_ROLES}
     for role, key in keys.items():
-        key.save(part / "keys" / f"{role}.key", new.passphrase)
-        write_atomically(part / "keys" / f"{role}.pub", key.public.pem)
+        key.save(files.key(role).private, new.passphrase)
+        write_atomically(files.key(role).public, key.public.pem)
     origin = log_origin(settings.registry_id)
     policy = first_policy(keys, person=new.person, origin=origin, unencrypted=new.passphrase is None, now=now)
     if recovery is not None and new.recovery is not None:
         policy = with_root(policy, recovery, person=new.recovery.person)
-    write_atomically(part / "trust.json", sign_trust(policy, [keys["root"]]))
-    write_atomically(part / "profile.json", new.profile.model_dump_json(indent=2).encode() + b"\n")
-    database = Database.create(new.database or f"sqlite:///{part / 'database.sqlite'}")
+    write_atomically(files.trust, sign_trust(policy, [keys["root"]]))
+    write_atomically(files.profile, new.profile.model_dump_json(indent=2).encode() + b"\n")
+    database = Database.create(new.database or f"sqlite:///{files.database}")
     try:
         _claim(database, settings.registry_id)
     finally:
         database.close()
-    write_settings(part, settings)
+    write_settings(files.folder, settings)
 
 
 def _claim(database: Database, registry_id: str) -> None:
