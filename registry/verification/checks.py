@@ -13,8 +13,8 @@ from peft_registry.registry.identity.manifests import listed_resources, listed_t
 from peft_registry.registry.identity.weights import MalformedSafetensors, diff_tensors, hash_tensors, weights_digest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.dsse import NoTrustedSignature
-from peft_registry.registry.signing.trust import ProvenTime, key_status, require_ok
-from peft_registry.registry.verification.evidence_checks import dated_by_log, entry_dates
+from peft_registry.registry.signing.trust import key_status, require_ok
+from peft_registry.registry.verification.evidence_checks import dated_by_log, entry_dates, proven_time_of_signature
 from peft_registry.registry.verification.findings import Findings, Result, failed, ok, recorded, unchecked
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
@@ -87,7 +87,7 @@ def check_trust(findings: Findings) -> Result:
         findings.trust,
         findings.signer.key_id,
         predicate_type=oms.PREDICATE_TYPE,
-        signed_at_proven=_proven_time(findings),
+        signed_at_proven=proven_time_of_signature(findings),
         now=findings.context.now,
     )
     key = require_ok(status)
@@ -238,14 +238,6 @@ def _layout_problems(manifest: Manifest) -> list[str]:
     if not manifest.weights:
         wrong.append("no weights are listed")
     return wrong
-
-
-def _proven_time(findings: Findings) -> ProvenTime | None:
-    """The time of the log entry, if it covers this very signature by this very key."""
-    dated, bundle, signer = findings.dated, findings.bundle, findings.signer
-    if dated is None or bundle is None or signer is None or signer.key_id != dated.key_id:
-        return None
-    return dated.proven if dated.registration.signature == bundle.payload_digest else None
 
 
 def _file_problem(findings: Findings, entry: FileEntry, weights: WeightsFile | None) -> str:

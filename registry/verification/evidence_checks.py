@@ -85,6 +85,25 @@ def entry_dates(findings: Findings) -> Mapping[Digest, EntryDate]:
         return {}
 
 
+def proven_time_of_signature(findings: Findings) -> ProvenTime | None:
+    """The time of the log entry of the registration, if that covers this very signature by this very key."""
+    dated = findings.dated
+    bundle = findings.bundle
+    signer = findings.signer
+    if dated is None or bundle is None or signer is None or signer.key_id != dated.key_id:
+        return None
+    return dated.proven if dated.registration.signature == bundle.payload_digest else None
+
+
+def proven_time_of_statement(findings: Findings, statement: Digest, key_id: str) -> ProvenTime | None:
+    """The time of the own entry of a statement by this key, else that of the registration that names it."""
+    own = findings.entry_dates.get(statement)
+    if own is not None and own.key_id == key_id:
+        return own.proven
+    dated = findings.dated
+    return dated.proven if dated is not None and statement in dated.statements and key_id == dated.key_id else None
+
+
 def _checkpoint_time(findings: Findings, entry: LoggedEntry) -> ProvenTime | None:
     """When the checkpoint over an entry was signed: the time of the snapshot under it, where that proof is of this checkpoint."""
     listed, manifest = findings.listed, findings.manifest_digest
@@ -295,21 +314,13 @@ def _count(findings: Findings, read: ReadStatement) -> str:
         findings.trust,
         signer.key_id,
         predicate_type=read.statement.predicate_type,
-        signed_at_proven=_proven_time(findings, read.digest, signer.key_id),
+        signed_at_proven=proven_time_of_statement(findings, read.digest, signer.key_id),
         now=findings.context.now,
     )
     if status.state == "unknown":
         return f"{read.line}: {read.statement.predicate_type} by key {signer.key_id[:12]}…"
     require_ok(status)
     return ""
-
-
-def _proven_time(findings: Findings, statement: Digest, key_id: str) -> ProvenTime | None:
-    own = findings.entry_dates.get(statement)
-    if own is not None and own.key_id == key_id:
-        return own.proven
-    dated = findings.dated
-    return dated.proven if dated is not None and statement in dated.statements and key_id == dated.key_id else None
 
 
 def _contradictions(findings: Findings) -> list[str]:
