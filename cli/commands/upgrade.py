@@ -1,11 +1,22 @@
 """upgrade: a home of an earlier release."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.upgrade import TrustUpgrade
+
+_TRUST: "dict[TrustUpgrade, str]" = {
+    "upgraded": "the trust file is a chain of form 2 now",
+    "no-root-key": "the trust file stays as it is: its root key is not here; whoever holds it runs registry trust renew",
+    "expired": "the trust file stays as it is, and has expired: registry trust renew",
+    "wider-than-role": "the trust file stays as it is: it lets a key sign more than its role covers",
+    "waiting": "the next version of the trust file waits for the signatures of other roots",
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,6 +34,7 @@ def upgrade(
     from peft_registry.cli.settings import passphrase_source
     from peft_registry.cli.wiring import home_folder, seen_checkpoints
     from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
+    from peft_registry.schemas.progress import Said
 
     folder = home_folder(home)
     if dry_run:
@@ -37,6 +49,8 @@ def upgrade(
     done = upgrade_home(
         folder, passphrase=passphrase_source(passphrase_file), seen=seen_checkpoints(), observe=progress
     )
+    if done.trust in _TRUST:
+        progress(Said("trust", _TRUST[done.trust]))
     if output is Output.json:
         backup = None if done.backup is None else str(done.backup)
         console.out_json({"before": done.before, "after": done.after, "changed": done.changed, "backup": backup})

@@ -26,30 +26,25 @@ from peft_registry.registry.signing.trust import TrustExpired
 from peft_registry.registry.use_cases.trust import issue, place_of_home
 from peft_registry.schemas.progress import Observe, Said, ignore
 
-TrustForm = Literal["form 2", "became form 2", "stays: no root key", "stays: expired", "stays: wider", "stays: waits"]
-_TRUST: dict[TrustForm, str] = {
-    "form 2": "the trust file is of form 2",
-    "became form 2": "the trust file is a chain of form 2 now",
-    "stays: no root key": "the trust file stays as it is: its root key is not here; whoever holds it runs registry trust renew",
-    "stays: expired": "the trust file stays as it is, and has expired: registry trust renew",
-    "stays: wider": "the trust file stays as it is: it lets a key sign more than its role covers",
-    "stays: waits": "the next version of the trust file waits for the signatures of other roots",
-}
+TrustUpgrade = Literal["current", "upgraded", "no-root-key", "expired", "wider-than-role", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What an upgrade did: revisions before and after, and the backup that it made (None where none was needed or possible)."""
+    """What an upgrade did: revisions before and after, and the backup that it made (None where none was needed or possible).
+
+    `trust` says whether the trust file has form 2 now, or why it stays in form 1.
+    """
 
     before: str | None
     after: str
     backup: Path | None
     covered: int  # entries under the checkpoint that it ended with
-    trust: TrustForm = "form 2"
+    trust: TrustUpgrade = "current"
 
     @property
     def changed(self) -> bool:
-        return self.before != self.after or self.trust == "became form 2"
+        return self.before != self.after or self.trust == "upgraded"
 
 
 def needed_upgrade(folder: Path) -> tuple[str | None, str]:
@@ -93,27 +88,25 @@ def upgrade_home(
     try:
         covered = publish_checkpoint(registry)
         trust = _upgrade_trust(registry)
-        if trust != "form 2":
-            observe(Said("trust", _TRUST[trust]))
     finally:
         registry.close()
     return Upgraded(before, after, backup, covered, trust)
 
 
-def _upgrade_trust(registry: Registry) -> TrustForm:
+def _upgrade_trust(registry: Registry) -> TrustUpgrade:
     """Make a chain of a trust file of the first release, where the root key is here to sign it."""
     if registry.trust_chain.newest.policy.schema_version == "2":
-        return "form 2"
+        return "current"
     if registry.read_only or not registry.files.key("root").private.exists():
-        return "stays: no root key"
+        return "no-root-key"
     try:
         place = place_of_home(registry)
         change = issue(place, next_draft(place.chain.newest, now=place.now))
     except TrustExpired:
-        return "stays: expired"
+        return "expired"
     except WiderThanRole:
-        return "stays: wider"
-    return "became form 2" if change.state == "accepted" else "stays: waits"
+        return "wider-than-role"
+    return "upgraded" if change.state == "accepted" else "waiting"
 
 
 def _unlock(folder: Path, passphrase: Passphrase | None) -> None:

@@ -144,11 +144,11 @@ def test_a_kill_leaves_the_old_home_or_the_new_one(home: Path, point: str) -> No
 
 def test_an_upgrade_makes_a_chain_of_the_trust_file_where_its_root_key_is(home: Path, tmp_path: Path) -> None:
     kept = parse_chain((home / "trust.json").read_bytes())
-    assert upgraded_at(home).trust == "became form 2"
+    assert upgraded_at(home).trust == "upgraded"
     chain = parse_chain((home / "trust.json").read_bytes())
     assert chain.first == kept.newest and chain.newest.policy.schema_version == "2"
     assert [key.person for key in chain.newest.policy.keys] == [key.person for key in kept.newest.policy.keys]
-    assert upgraded_at(home).trust == "form 2"
+    assert upgraded_at(home).trust == "current"
     registry = open_home(home, clock=lambda: THEN)
     try:
         assert all(verify_version(registry, version_named(registry, label)).exit_code == 0 for label in VERSIONS)
@@ -158,7 +158,7 @@ def test_an_upgrade_makes_a_chain_of_the_trust_file_where_its_root_key_is(home: 
     for key in (without / "keys").glob("*.key"):
         key.chmod(0o600)
     (without / "keys" / "root.key").unlink()
-    assert upgraded_at(without).trust == "stays: no root key"
+    assert upgraded_at(without).trust == "no-root-key"
     assert parse_chain((without / "trust.json").read_bytes()) == kept
 
 
