@@ -130,7 +130,7 @@ def keys_import(
         folder = keys_folder(registry)
         require_no_key(folder, chosen)
         key = PrivateKey.load(file, passphrase_source(file_passphrase or passphrase_file))
-        pair = import_key(folder, chosen, file, key, new_passphrase(passphrase_file, unencrypted=unencrypted))
+        pair = import_key(folder, chosen, key, new_passphrase(passphrase_file, unencrypted=unencrypted))
     _print_pair(pair, person, output, unencrypted=unencrypted)
 
 

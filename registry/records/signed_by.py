@@ -17,9 +17,10 @@ from peft_registry.registry.records.snapshots import (
     require_logged,
     snapshot_if_trusted,
 )
+from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.log import LogForked, LogTruncated
-from peft_registry.schemas.errors import InputRefused, NotFound
+from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent
 from peft_registry.schemas.statement import StatementKind
@@ -33,17 +34,6 @@ class SignerUnknown(NotFound):
     fix = "copy the beginning of the key's id from `registry trust show` or `registry log show`"
 
     text: str
-
-
-class SignerAmbiguous(InputRefused):
-    reference = "signer-ambiguous"
-    what = "{text!q} does not name one key"
-    why = "the ids of {count} keys begin with it: {keys}"
-    fix = "type more of the id"
-
-    text: str
-    count: int
-    keys: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +52,7 @@ def versions_signed_by(registry: Registry, key: str) -> tuple[TouchedVersion, ..
         key: the id of the key, or its beginning.
 
     Raises:
-        SignerUnknown, SignerAmbiguous: no key, or more than one, has an id that begins so.
+        SignerUnknown, KeyAmbiguous: no key, or more than one, has an id that begins so.
         LogForked, LogTruncated: the entries are not those that the newest checkpoint covers.
         VersionsDiffer: a version that the log has is missing in the catalogue, or is another there.
     """
@@ -91,12 +81,10 @@ class _Said:
             self.registrations.setdefault(event.subject, set()).add(index)
 
     def by(self, text: str) -> dict[Digest, set[StatementKind]]:
-        keys = sorted(key for key in self.kinds if key.startswith(text))
-        if not text or not keys:
+        key_id = key_id_named(text, self.kinds)
+        if key_id is None:
             raise SignerUnknown(text)
-        if len(keys) > 1:
-            raise SignerAmbiguous(text, len(keys), ", ".join(f"{key[:16]}…" for key in keys))
-        return self.kinds[keys[0]]
+        return self.kinds[key_id]
 
 
 def _read_log(tx: catalog.Transaction, newest: Snapshot | None) -> _Said:

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from peft_registry.registry.disk.files import why_others_may_reach
 from peft_registry.schemas.errors import InputRefused, NotFound, Taken, Unavailable
+from peft_registry.schemas.policy import Role
 
 KeyKind = Literal["p256", "ed25519"]
 BCRYPT_ROUNDS = 32  # about a quarter of a second on one core; OpenSSH itself writes 24
@@ -34,6 +35,8 @@ PASSPHRASE_MAX_BYTES = 72  # what bcrypt looks at
 KEY_FILE_MAX_BYTES = 64 * 1024
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _OPENSSH_MAGIC = b"openssh-key-v1\0"
+# C2SP notes are signed with Ed25519; what OMS tools and statements check is ECDSA P-256
+_ED25519_ROLES: tuple[Role, ...] = ("log", "witness")
 
 
 class MalformedPublicKey(InputRefused):
@@ -53,6 +56,28 @@ class MalformedPrivateKey(InputRefused):
 
     path: Path
     reason: str
+
+
+class KeyOfAnotherKind(InputRefused):
+    reference = "key-of-another-kind"
+    what = "this key cannot be used in the role {role}"
+    why = "it is of kind {kind}, and this role signs with {needed}"
+    fix = "make one with `registry keys create {role}`, or take another key"
+
+    role: str
+    kind: str
+    needed: str
+
+
+class KeyAmbiguous(InputRefused):
+    reference = "key-ambiguous"
+    what = "{text!q} does not name one key"
+    why = "the ids of {count} keys begin with it: {keys}"
+    fix = "type more of the id; `registry trust show` lists the trusted keys"
+
+    text: str
+    count: int
+    keys: str
 
 
 class KeyFileExposed(InputRefused):
@@ -198,6 +223,30 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+
+def kind_for(role: Role) -> KeyKind:
+    """The kind of key that signs in a role."""
+    return "ed25519" if role in _ED25519_ROLES else "p256"
+
+
+def require_kind(key: PublicKey, role: Role) -> None:
+    """Raise KeyOfAnotherKind unless a key can sign in a role."""
+    if key.kind != kind_for(role):
+        raise KeyOfAnotherKind(role, key.kind, kind_for(role))
+
+
+def key_id_named(text: str, key_ids: Iterable[str]) -> str | None:
+    """The id that a user means by `sha256:…` or its first characters; None if there is none.
+
+    Raises:
+        KeyAmbiguous: several ids begin so.
+    """
+    start = text.removeprefix("sha256:").rstrip("…")
+    matches = sorted({key_id for key_id in key_ids if start and key_id.startswith(start)})
+    if len(matches) > 1:
+        raise KeyAmbiguous(text, len(matches), ", ".join(f"{key_id[:16]}…" for key_id in matches))
+    return matches[0] if matches else None
 
 
 class Signer(Protocol):

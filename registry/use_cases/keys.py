@@ -14,29 +14,16 @@ from peft_registry.registry.homes.layout import key_files
 from peft_registry.registry.signing.keys import (
     KEY_FILE_MAX_BYTES,
     KeyFileExists,
-    KeyKind,
     PrivateKey,
     PublicKey,
+    kind_for,
+    require_kind,
 )
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import InputRefused, KnownError, NotChecked, NotFound, Taken
+from peft_registry.schemas.errors import KnownError, NotChecked, NotFound, Taken
 from peft_registry.schemas.policy import Role, TrustPolicy
 
-# C2SP notes are signed with Ed25519; what OMS tools and statements check is ECDSA P-256
-_ED25519_ROLES: tuple[Role, ...] = ("log", "witness")
 KeyListing = Literal["listed", "not listed", "not yet valid", "expired", "revoked", "unknown", "unreadable"]
-
-
-class KeyOfAnotherKind(InputRefused):
-    reference = "key-of-another-kind"
-    what = "{path} cannot be a key of role {role}"
-    why = "it is a key of kind {kind}, and this role signs with {needed}"
-    fix = "make one with `registry keys create`, or import another key"
-
-    path: Path
-    role: str
-    kind: str
-    needed: str
 
 
 class KeyUnknown(NotFound):
@@ -80,11 +67,6 @@ class KeyShown(Frozen):
     reason: str | None = None  # why it was revoked, or why nothing can be said
 
 
-def kind_for(role: Role) -> KeyKind:
-    """What kind of key signs in this role."""
-    return "ed25519" if role in _ED25519_ROLES else "p256"
-
-
 def keys_folder(registry: Registry) -> Path:
     """Where a home keeps its keys.
 
@@ -113,15 +95,14 @@ def create_key(folder: Path, role: Role, passphrase: bytes | None) -> KeyPair:
     return _write(folder, role, PrivateKey.generate(kind_for(role)), passphrase)
 
 
-def import_key(folder: Path, role: Role, source: Path, key: PrivateKey, passphrase: bytes | None) -> KeyPair:
-    """Keep a key that was made elsewhere as the key of a role; `source`, where it came from, is left as it is.
+def import_key(folder: Path, role: Role, key: PrivateKey, passphrase: bytes | None) -> KeyPair:
+    """Keep a key that was made elsewhere as the key of a role; the file that it came from is left as it is.
 
     Raises:
         KeyOfAnotherKind: this role signs with other keys.
         KeyFileExists, KeyFileUnwritable, NotWritable, DiskFull, UnusablePassphrase: as for `create_key`.
     """
-    if key.public.kind != kind_for(role):
-        raise KeyOfAnotherKind(source, role, key.public.kind, kind_for(role))
+    require_kind(key.public, role)
     return _write(folder, role, key, passphrase)
 
 

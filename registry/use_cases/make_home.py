@@ -18,7 +18,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.homes.home import KEY_ROLES, HomeSettings, new_nonce, write_settings
 from peft_registry.registry.homes.layout import HomeFiles
-from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.keys import PrivateKey, kind_for
 from peft_registry.registry.signing.trust import sign_trust
 from peft_registry.schemas.errors import InputRefused, Taken
 from peft_registry.schemas.policy import Role, TrustedKey, TrustPolicy
@@ -151,7 +151,7 @@ def require_no_home(folder: Path) -> None:
 def _fill(
     files: HomeFiles, new: NewHome, settings: HomeSettings, now: str, recovery: PrivateKey | None
 ) -> None:
-    keys = {role: PrivateKey.generate("ed25519" if role == "log" else "p256") for role in KEY_ROLES}
+    keys = {role: PrivateKey.generate(kind_for(role)) for role in KEY_ROLES}
     for role, key in keys.items():
         key.save(files.key(role).private, new.passphrase)
         write_atomically(files.key(role).public, key.public.pem)

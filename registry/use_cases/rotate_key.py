@@ -11,7 +11,7 @@ from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.homes.home import KEY_ROLES, Registry
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PrivateKey, PublicKey
+from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PrivateKey, PublicKey, kind_for
 from peft_registry.registry.signing.rotation import KeyNotListed, next_draft, with_replacement
 from peft_registry.registry.use_cases.trust import (
     SinceWithoutCompromise,
@@ -105,7 +105,7 @@ def _next_key(registry: Registry, role: HomeRole, *, unencrypted: bool) -> Priva
     if following.private.exists():
         new = PrivateKey.load(following.private, registry.passphrase)
     else:
-        new = PrivateKey.generate("ed25519" if role == "log" else "p256")
+        new = PrivateKey.generate(kind_for(role))
         secret = None if unencrypted or registry.passphrase is None else registry.passphrase()
         new.save(following.private, secret)
     write_atomically(following.public, new.public.pem)

@@ -15,7 +15,14 @@ from peft_registry.registry.homes.home import Passphrase, Registry
 from peft_registry.registry.homes.layout import next_version_of
 from peft_registry.registry.homes.pins import Pins, name_of_chain
 from peft_registry.registry.records.snapshots import read_leaf
-from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PrivateKey, PublicKey, Signer
+from peft_registry.registry.signing.keys import (
+    KEY_FILE_MAX_BYTES,
+    PrivateKey,
+    PublicKey,
+    Signer,
+    key_id_named,
+    require_kind,
+)
 from peft_registry.registry.signing.rotation import (
     KeyNotListed,
     extended,
@@ -40,27 +47,6 @@ from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPoli
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.values import timestamp
 
-
-
-class KeyOfWrongKind(InputRefused):
-    reference = "key-of-wrong-kind"
-    what = "this key cannot be a {role} key"
-    why = "it is {kind}, and a {role} key is {wanted}"
-    fix = "make a key of that kind: `openssl genpkey -algorithm ED25519`, or `… -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
-
-    role: str
-    kind: str
-    wanted: str
-
-
-class KeyAmbiguous(InputRefused):
-    reference = "key-ambiguous"
-    what = "{name} means {count} keys of the trust file"
-    why = "their ids begin alike"
-    fix = "type more characters of the one that you mean; `registry trust show` lists them"
-
-    name: str
-    count: int
 
 
 class SinceWithoutCompromise(InputRefused):
@@ -192,12 +178,10 @@ def add_key(
 
     Raises:
         KeyListed: for another person or role, or revoked.
-        KeyOfWrongKind: a log or witness key is Ed25519, every other P-256.
+        KeyOfAnotherKind: a log or witness key is Ed25519, every other P-256.
         TrustExpired: the file has to be renewed first.
     """
-    wanted = "ed25519" if role in ("log", "witness") else "p256"
-    if public.kind != wanted:
-        raise KeyOfWrongKind(role, public.kind, wanted)
+    require_kind(public, role)
     draft = next_draft(place.chain.newest, now=place.now)
     listed = draft.key(public.key_id)
     standing_until = draft.expires_at if listed is None else listed.valid_until
@@ -302,13 +286,11 @@ def named_key(policy: TrustPolicy, name: str) -> TrustedKey:
     Raises:
         KeyNotListed, KeyAmbiguous: none or several.
     """
-    start = name.removeprefix("sha256:").rstrip("…")
-    keys = [key for key in policy.keys if start and key.key_id.startswith(start)]
-    if not keys:
+    key_id = key_id_named(name, (key.key_id for key in policy.keys))
+    key = None if key_id is None else policy.key(key_id)
+    if key is None:
         raise KeyNotListed(name)
-    if len(keys) > 1:
-        raise KeyAmbiguous(name, len(keys))
-    return keys[0]
+    return key
 
 
 def read_date(text: str) -> str:
