@@ -145,18 +145,21 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
     stated = record.extra.get(STATISTICS, {})
     if not isinstance(stated, dict):
         raise UnusablePlan(f"extra.{STATISTICS} is not an object")
-    before, after = stated.get("before", "base"), stated.get("after", "adapted")
-    draws, level = stated.get("bootstrap_draws", DEFAULT_DRAWS), stated.get("level", 0.95)
-    ratio, seed = stated.get("neutral_loss_ratio", NEUTRAL_LOSS_RATIO), record.seeds.get("bootstrap", 0)
+    before = stated.get("before", "base")
+    after = stated.get("after", "adapted")
+    draws = stated.get("bootstrap_draws", DEFAULT_DRAWS)
+    level = stated.get("level", 0.95)
+    ratio = stated.get("neutral_loss_ratio", NEUTRAL_LOSS_RATIO)
+    seed = record.seeds.get("bootstrap", 0)
     if before not in get_args(ArmName) or after not in get_args(ArmName):
         raise UnusablePlan("`before` or `after` is not a known arm")
     if type(draws) is not int or not 2 <= draws <= _MAX_DRAWS or type(ratio) not in (int, float) or seed < 0:
         raise UnusablePlan(f"draws {draws!r}, neutral loss ratio {ratio!r} or seed {seed!r} is out of range")
     if not isinstance(level, float) or not 0 < level < 1:
         raise UnusablePlan(f"the level {level!r} is not between 0 and 1")
-    figures, lms, acc = (
-        stated.get("figures", 1), stated.get("lms_points", LMS_POINTS), stated.get("acc_disambig", ACC_DISAMBIG)
-    )  # fmt: skip
+    figures = stated.get("figures", 1)
+    lms = stated.get("lms_points", LMS_POINTS)
+    acc = stated.get("acc_disambig", ACC_DISAMBIG)
     if type(figures) is not int or not 1 <= figures <= FIGURES:
         raise UnusablePlan(f"its figures are of edition {figures!r}, and this tool computes those up to {FIGURES}")
     if type(lms) not in (int, float) or type(acc) not in (int, float):

@@ -203,7 +203,9 @@ class _Reader:
             raise self.refusal(f"{name[:80]!a}: {why}", name)
         if not isinstance(entry, dict) or set(entry) != _FIELDS:
             raise self.refusal("its entry does not have exactly dtype, shape and data_offsets", name)
-        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        dtype = entry["dtype"]
+        shape = entry["shape"]
+        offsets = entry["data_offsets"]
         if not isinstance(dtype, str) or dtype not in BITS:
             raise self.refusal(f"its dtype {dtype!r:.40} is unknown", name)
         if not _is_integers(shape) or len(shape) > MAX_RANK or any(size > MAX_DIMENSION for size in shape):

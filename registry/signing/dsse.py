@@ -144,7 +144,9 @@ class Envelope:
         """
         if not isinstance(value, dict) or set(value) != _FIELDS:
             raise MalformedEnvelope(what, f"its fields are not exactly {', '.join(sorted(_FIELDS))}")
-        payload, payload_type, entries = value["payload"], value["payloadType"], value["signatures"]
+        payload = value["payload"]
+        payload_type = value["payloadType"]
+        entries = value["signatures"]
         if not isinstance(payload, str) or not isinstance(payload_type, str) or not isinstance(entries, list):
             raise MalformedEnvelope(what, "payload and payloadType are texts, signatures is a list")
         return cls(
@@ -233,7 +235,8 @@ def find_signer(
 def _signature(entry: Any, what: str) -> EnvelopeSignature:  # any JSON value
     if not isinstance(entry, dict) or not {"sig"} <= set(entry) <= {"sig", "keyid"}:
         raise MalformedEnvelope(what, "a signature holds sig and keyid, nothing else")
-    sig, keyid = entry["sig"], entry.get("keyid")
+    sig = entry["sig"]
+    keyid = entry.get("keyid")
     if not isinstance(sig, str) or not isinstance(keyid, str | None):
         raise MalformedEnvelope(what, "sig and keyid are texts")
     # an absent and a null keyid mean the same as an empty one (OMS v1.0; older signers wrote null)

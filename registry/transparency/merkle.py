@@ -146,7 +146,9 @@ def consistency_proof(old: int, new: int, get_node: GetNode) -> tuple[bytes, ...
     if old in (0, new):
         return ()
     proof: list[bytes] = []
-    start, end, is_old_root = 0, new, True
+    start = 0
+    end = new
+    is_old_root = True
     while old != end - start:
         split = _split(end - start)
         if old <= split:
@@ -154,7 +156,9 @@ def consistency_proof(old: int, new: int, get_node: GetNode) -> tuple[bytes, ...
             end = start + split
         else:
             proof.append(_range_root(start, start + split, get_node))
-            start, old, is_old_root = start + split, old - split, False
+            start += split
+            old -= split
+            is_old_root = False
     if not is_old_root:
         proof.append(_range_root(start, end, get_node))
     return tuple(reversed(proof))
@@ -171,7 +175,9 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
     _check_lengths((leaf, root, *proof))
     if not 0 <= index < size:
         raise ProofRejected(f"entry {index} is outside a log of {size} entries")
-    position, last, computed = index, size - 1, leaf
+    position = index
+    last = size - 1
+    computed = leaf
     for sibling in proof:
         if last == 0:
             raise ProofRejected(f"it has {len(proof)} hashes, more than entry {index} of {size} needs")
@@ -215,7 +221,8 @@ def _fold_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_
     if not path:
         raise ProofRejected(f"it is empty, which proves nothing from {old_size} to {new_size} entries")
     shift = _trailing_ones(old_size - 1)
-    position, last = (old_size - 1) >> shift, (new_size - 1) >> shift
+    position = (old_size - 1) >> shift
+    last = (new_size - 1) >> shift
     old = new = path[0]
     for sibling in path[1:]:
         if last == 0:

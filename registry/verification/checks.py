@@ -99,7 +99,8 @@ def check_trust(findings: Findings) -> Result:
 
 def check_policy(findings: Findings) -> Result:
     """4: the signature lists the manifest and exactly its files, and leaves out exactly card and evidence."""
-    manifest, bundle = findings.need_manifest(), findings.bundle
+    manifest = findings.need_manifest()
+    bundle = findings.bundle
     if bundle is None or findings.manifest_digest is None:
         return unchecked("there is no signature to hold against it", "no-signer")
     oms.require_ignore_paths(bundle, UNSIGNED_PATHS)
@@ -141,7 +142,9 @@ def check_files(findings: Findings) -> Result:
 def check_tensors(findings: Findings) -> Result:
     """6: every tensor has its bytes; the first that differs in a file is named."""
     manifest = findings.need_manifest()
-    wrong, tensors, absent = [], 0, []
+    wrong = []
+    tensors = 0
+    absent = []
     for weights in manifest.weights:
         path = findings.presented.files.get(weights.path)
         if not isinstance(path, Path):
@@ -247,12 +250,14 @@ def _file_problem(findings: Findings, entry: FileEntry, weights: WeightsFile | N
     if content is None:
         return ""
     if isinstance(content, bytes):
-        size, digest = len(content), Digest.of(content)
+        size = len(content)
+        digest = Digest.of(content)
     elif weights is not None and _is_proven_by_tensors(findings, content, entry, weights):
         return ""
     else:
         hashed = hash_file(content, cache=findings.context.digests)
-        size, digest = hashed.size, hashed.sha256
+        size = hashed.size
+        digest = hashed.sha256
     if digest != entry.sha256:
         return f"changed: {entry.path} is {digest.short}, signed was {entry.sha256.short}"
     return "" if size == entry.size else f"changed: {entry.path} has {size} bytes, signed were {entry.size}"

@@ -327,7 +327,9 @@ def _contradictions(findings: Findings) -> list[str]:
     """Where the catalogue's row of a version is not what the signed manifest, registration and log entry say."""
     if findings.context.claimed is None:
         return []
-    version, manifest, dated = findings.context.claimed.version, findings.need_manifest(), findings.dated
+    version = findings.context.claimed.version
+    manifest = findings.need_manifest()
+    dated = findings.dated
     names = {registration.name for registration in ([dated.registration] if dated else findings.registrations.values())}
     base = manifest.base
     compared = {
