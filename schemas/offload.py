@@ -40,7 +40,7 @@ class Waiting:
         return f"{self.blocks} of {self.all_blocks} blocks of the frozen base, {self.size / 1e6:.1f} MB, wait {where}"
 
 
-class Row(Protocol):
+class MethodFacts(Protocol):
     """What a method's row says about it."""
 
     @property
@@ -51,7 +51,7 @@ class Row(Protocol):
     def checkpoints(self) -> bool: ...
 
 
-def check_offload(config: TrainingFile, row: Row) -> None:
+def check_offload(config: TrainingFile, row: MethodFacts) -> None:
     """Raise unless the file's run can work on a base that is not all there. Needs no torch.
 
     Raises:
@@ -63,7 +63,7 @@ def check_offload(config: TrainingFile, row: Row) -> None:
         raise found
 
 
-def obstacle_to_offload(config: TrainingFile, row: Row) -> OffloadRefused | None:
+def obstacle_to_offload(config: TrainingFile, row: MethodFacts) -> OffloadRefused | None:
     """What in the method or its block forbids it, whatever `training` says."""
     has_lora = "lora" in METHOD_BLOCKS[config.method]
     rules = (

@@ -35,7 +35,7 @@ _MIGRATION_LOCK = 0x70656674
 class Database:
     """An open database. Threads may share it; each transaction has a connection of its own."""
 
-    def __init__(self, engine: Engine, where: str, *, read_only: bool, opened: sqlite_file.OpenFile | None) -> None:
+    def __init__(self, engine: Engine, where: str, *, read_only: bool, opened: sqlite_file.SqliteFile | None) -> None:
         self._engine = engine
         self._read_only = read_only
         self._file = opened
@@ -177,7 +177,7 @@ def _parse(uri: str) -> URL:
     return url
 
 
-def _sqlite_engine(opened: sqlite_file.OpenFile) -> Engine:
+def _sqlite_engine(opened: sqlite_file.SqliteFile) -> Engine:
     engine = create_engine("sqlite://", creator=opened.connect, poolclass=QueuePool, pool_size=8, max_overflow=-1)
 
     # sqlite3 starts transactions too late for a consistent read, and never with IMMEDIATE: `connect` switched that off

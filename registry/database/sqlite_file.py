@@ -23,7 +23,7 @@ _BUSY_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class OpenFile:
+class SqliteFile:
     """A file and the way to connect to it."""
 
     path: Path
@@ -61,7 +61,7 @@ class OpenFile:
 _WRITING = ("synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON")
 
 
-def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) -> OpenFile:
+def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) -> SqliteFile:
     """The way to connect to the file at `path`; it is tried once.
 
     Raises:
@@ -72,7 +72,7 @@ def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) 
     if not create and not file.is_file():
         raise DatabaseUnreachable(path, "there is no such file")
     if not read_only:
-        opened = OpenFile(file, "mode=rwc" if create else "mode=rw", wait_seconds, writes=True)
+        opened = SqliteFile(file, "mode=rwc" if create else "mode=rw", wait_seconds, writes=True)
         try:
             opened.connect().close()
         except sqlite3.OperationalError as error:
@@ -83,8 +83,8 @@ def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) 
     return _open_for_reading(file, wait_seconds)
 
 
-def _open_for_reading(file: Path, wait_seconds: float) -> OpenFile:
-    opened = OpenFile(file, "mode=ro", wait_seconds, writes=False)
+def _open_for_reading(file: Path, wait_seconds: float) -> SqliteFile:
+    opened = SqliteFile(file, "mode=ro", wait_seconds, writes=False)
     try:
         _try(opened)
     except sqlite3.OperationalError as error:
@@ -113,13 +113,13 @@ def fold_wal(path: Path) -> None:
         return
 
 
-def _where_nothing_can_be_written(file: Path, wait_seconds: float) -> OpenFile:
+def _where_nothing_can_be_written(file: Path, wait_seconds: float) -> SqliteFile:
     if not _size(_wal(file)):
-        opened = OpenFile(file, "mode=ro&immutable=1", wait_seconds, writes=False)
+        opened = SqliteFile(file, "mode=ro&immutable=1", wait_seconds, writes=False)
     else:
         try:
             copy = tempfile.TemporaryDirectory(prefix="registry-database-")
-            opened = OpenFile(_copy(file, Path(copy.name)), "mode=rw", wait_seconds, writes=False, copy=copy)
+            opened = SqliteFile(_copy(file, Path(copy.name)), "mode=rw", wait_seconds, writes=False, copy=copy)
         except OSError as error:
             raise unwritable(f"a private copy of {file}", error) from error
     _try(opened)
@@ -151,7 +151,7 @@ def _use_wal(connection: sqlite3.Connection, wait_seconds: float) -> None:
             return
 
 
-def _try(opened: OpenFile) -> None:
+def _try(opened: SqliteFile) -> None:
     with closing(opened.connect()) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 

@@ -61,20 +61,20 @@ METADATA = MetaData(
 )
 
 
-class Row(SQLModel):
+class TableRow(SQLModel):
     """The base of every row; its tables live in our own `METADATA`."""
 
     metadata: ClassVar[MetaData] = METADATA
 
 
-class LogHead(Row, table=True):
+class LogHead(TableRow, table=True):
     """One row, id 1. Writers on PostgreSQL lock it first, so that they come one after the other."""
 
     __tablename__ = "log_head"
     id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
 
 
-class LogEventRow(Row, table=True):
+class LogEventRow(TableRow, table=True):
     """One leaf of the log; `seq` counts from 0 without gaps."""
 
     __tablename__ = "log_events"
@@ -83,7 +83,7 @@ class LogEventRow(Row, table=True):
     leaf_hash: bytes
 
 
-class LogNode(Row, table=True):
+class LogNode(TableRow, table=True):
     """The hash of one complete subtree above the leaves (level 1 and up): see `transparency/merkle.py`."""
 
     __tablename__ = "log_nodes"
@@ -92,7 +92,7 @@ class LogNode(Row, table=True):
     hash: bytes
 
 
-class CheckpointRow(Row, table=True):
+class CheckpointRow(TableRow, table=True):
     """A signed checkpoint. Two texts for one size are kept both: they may be evidence of a fork."""
 
     __tablename__ = "checkpoints"
@@ -101,7 +101,7 @@ class CheckpointRow(Row, table=True):
     text: str
 
 
-class SnapshotNode(Row, table=True):
+class SnapshotNode(TableRow, table=True):
     """A node of the prefix tree of the newest snapshot: a pair (`key`, `value`) or a branch (`hash`).
 
     It changes with every checkpoint and is believed only as far as its paths lead to a signed root (`transparency/prefix_tree.py`).
@@ -115,7 +115,7 @@ class SnapshotNode(Row, table=True):
     hash: bytes | None = None
 
 
-class Artifact(Row, table=True):
+class Artifact(TableRow, table=True):
     """A folder with a manifest, known by the manifest's digest; the manifest's bytes are an object of the store."""
 
     __tablename__ = "artifacts"
@@ -133,7 +133,7 @@ class Artifact(Row, table=True):
     by_reference: bool
 
 
-class ArtifactFile(Row, table=True):
+class ArtifactFile(TableRow, table=True):
     """One signed file of an artifact; `stored` says whether its bytes are an object of the store."""
 
     __tablename__ = "artifact_files"
@@ -144,7 +144,7 @@ class ArtifactFile(Row, table=True):
     stored: bool
 
 
-class ArtifactParent(Row, table=True):
+class ArtifactParent(TableRow, table=True):
     """`parent` went into `child`. The parent need not be known here."""
 
     __tablename__ = "artifact_parents"
@@ -153,7 +153,7 @@ class ArtifactParent(Row, table=True):
     role: str = Field(primary_key=True, sa_type=ByteOrdered)
 
 
-class ArtifactData(Row, table=True):
+class ArtifactData(TableRow, table=True):
     """A data file that an artifact was made from."""
 
     __tablename__ = "artifact_data"
@@ -162,7 +162,7 @@ class ArtifactData(Row, table=True):
     name: str
 
 
-class KeptObject(Row, table=True):
+class KeptObject(TableRow, table=True):
     """An object that something other than an artifact's files points to (an item table, a report): gc keeps it."""
 
     __tablename__ = "kept_objects"
@@ -171,7 +171,7 @@ class KeptObject(Row, table=True):
     role: str = Field(primary_key=True, sa_type=ByteOrdered)
 
 
-class StatementRow(Row, table=True):
+class StatementRow(TableRow, table=True):
     """A signed statement in its envelope."""
 
     __tablename__ = "statements"
@@ -186,7 +186,7 @@ class StatementRow(Row, table=True):
     appended_at: str
 
 
-class VersionRow(Row, table=True):
+class VersionRow(TableRow, table=True):
     """An artifact under a name. Kind, method and base repeat the artifact's, so that each filter has its own index."""
 
     __tablename__ = "versions"
@@ -208,7 +208,7 @@ class VersionRow(Row, table=True):
     log_index: int = Field(foreign_key="log_events.seq")
 
 
-class AliasEvent(Row, table=True):
+class AliasEvent(TableRow, table=True):
     """An alias was moved to a version, or taken away (`number` null)."""
 
     __tablename__ = "alias_events"
@@ -224,7 +224,7 @@ class AliasEvent(Row, table=True):
     at: str
 
 
-class AliasRow(Row, table=True):
+class AliasRow(TableRow, table=True):
     """Where each alias points now: the projection of `alias_events`."""
 
     __tablename__ = "aliases"
@@ -235,7 +235,7 @@ class AliasRow(Row, table=True):
     event_id: int = Field(foreign_key="alias_events.id")
 
 
-class OutboxRow(Row, table=True):
+class OutboxRow(TableRow, table=True):
     """Something the mirror has to copy; done when `done_at` is set."""
 
     __tablename__ = "outbox"
@@ -248,7 +248,7 @@ class OutboxRow(Row, table=True):
     done_at: str | None = None
 
 
-class MirroredRow(Row, table=True):
+class MirroredRow(TableRow, table=True):
     """What the mirror calls one of our things."""
 
     __tablename__ = "mirrored"
@@ -257,7 +257,7 @@ class MirroredRow(Row, table=True):
     value: dict[str, Any] = Field(sa_type=JSON)  # any JSON object: the entity says which
 
 
-class Lease(Row, table=True):
+class Lease(TableRow, table=True):
     """A digest that somebody is about to register; gc leaves it alone until then."""
 
     __tablename__ = "leases"
@@ -266,7 +266,7 @@ class Lease(Row, table=True):
     until: str = Field(sa_type=ByteOrdered, index=True)
 
 
-class Meta(Row, table=True):
+class Meta(TableRow, table=True):
     """Facts of the registry as a whole."""
 
     __tablename__ = "meta"

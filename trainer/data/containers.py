@@ -114,7 +114,7 @@ class EmptyData(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DataRow:
     """One row; `line` is where it stands: the line of a text file, the row of a parquet or json file, from 1."""
 
     line: int
@@ -167,7 +167,7 @@ def inspect_file(*paths: Path) -> FileFacts:
     return FileFacts(Digest(digest.sha256.hexdigest()), digest.size, count, columns, classes)
 
 
-def read_rows(*paths: Path, facts: FileFacts) -> Iterator[Row]:
+def read_rows(*paths: Path, facts: FileFacts) -> Iterator[DataRow]:
     """The rows in order, read again; at the end the bytes must be those that `facts` describes.
 
     Raises:
@@ -192,7 +192,7 @@ class _Hashing:
         return block
 
 
-def _rows(path: Path, digest: _Hashing) -> Iterator[Row]:
+def _rows(path: Path, digest: _Hashing) -> Iterator[DataRow]:
     container = container_of(path)
     with _opened(path) as stream:
         if container == "jsonl":
@@ -233,19 +233,19 @@ def _lines(name: str, stream: BinaryIO, digest: _Hashing) -> Iterator[tuple[int,
             raise DataNotUtf8(name, number) from error
 
 
-def _jsonl(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
+def _jsonl(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[DataRow]:
     for number, line in lines:
         if line.strip():
             # without its line feed: what ends too early would be found on the next line
-            yield Row(number, _object(name, number, _parsed(name, number, line.rstrip("\r\n"))))
+            yield DataRow(number, _object(name, number, _parsed(name, number, line.rstrip("\r\n"))))
 
 
-def _json(name: str, text: str) -> Iterator[Row]:
+def _json(name: str, text: str) -> Iterator[DataRow]:
     value = _parsed(name, 1, text) if text.strip() else []
     if not isinstance(value, list):
         raise BrokenDataFile(name, "a .json data file is a list of objects; one object a line is .jsonl")
     for number, item in enumerate(value, start=1):
-        yield Row(number, _object(name, number, item))
+        yield DataRow(number, _object(name, number, item))
 
 
 def _parsed(name: str, number: int, text: str) -> Any:  # any JSON value
@@ -281,7 +281,7 @@ def _object(name: str, number: int, value: Any) -> dict[str, Any]:  # value: any
     return value
 
 
-def _csv(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
+def _csv(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[DataRow]:
     before = csv.field_size_limit(_MAX_CSV_FIELD)
     reader = csv.reader((line for _, line in lines), strict=True)
     try:
@@ -293,14 +293,14 @@ def _csv(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
                 continue
             if len(fields) != len(header):
                 raise BrokenRow(name, reader.line_num, f"it has {len(fields)} fields, and the header has {len(header)}")
-            yield Row(reader.line_num, dict(zip(header, fields, strict=True)))
+            yield DataRow(reader.line_num, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
         raise BrokenRow(name, reader.line_num, f"it is not CSV: {error}") from None
     finally:
         csv.field_size_limit(before)
 
 
-def _parquet(name: str, stream: BinaryIO) -> Iterator[Row]:
+def _parquet(name: str, stream: BinaryIO) -> Iterator[DataRow]:
     import pyarrow
     import pyarrow.parquet
 
@@ -312,7 +312,7 @@ def _parquet(name: str, stream: BinaryIO) -> Iterator[Row]:
         for batch in file.iter_batches(batch_size=1024):
             for values in batch.to_pylist():
                 number += 1
-                yield Row(number, values)
+                yield DataRow(number, values)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BrokenDataFile(name, f"it is not a readable parquet file ({type(error).__name__})") from None
 

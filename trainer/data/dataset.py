@@ -18,7 +18,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
-from peft_registry.trainer.data.formats import Reading, choose_reading, row_line
+from peft_registry.trainer.data.formats import RowReading, choose_reading, row_line
 from peft_registry.trainer.data.tokenize import Example, tokenize_row
 from peft_registry.trainer.machine.seeding import rank_by_hash
 
@@ -212,7 +212,7 @@ class _Part:
     rule: str
     located: Located
     facts: FileFacts
-    reading: Reading
+    reading: RowReading
     max_length: int
     container: str
     examples: list[Example] = field(default_factory=list)

@@ -16,7 +16,7 @@ from peft_registry.schemas.config import RowFormat, TrainSource
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.suggestions import closest
-from peft_registry.trainer.data.containers import Row
+from peft_registry.trainer.data.containers import DataRow
 from peft_registry.trainer.data.conversations import WrongColumnType, conversation, has_lone_surrogate, kind_of
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
@@ -164,7 +164,7 @@ class NoChatTemplate(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RowReading:
     """How rows of one file are read: format, (meaning, column) pairs sorted by meaning, and the template's text."""
 
     name: str
@@ -180,7 +180,7 @@ class Reading:
         """SHA-256 of the template's UTF-8 text."""
         return Digest.of(self.template.encode("utf-8"))
 
-    def values(self, row: Row) -> dict[str, Any]:
+    def values(self, row: DataRow) -> dict[str, Any]:
         """The row's values by meaning; an optional one that is absent is left out.
 
         Raises:
@@ -230,7 +230,7 @@ def choose_reading(
     columns: Sequence[str],
     chat_template: str | None,
     classes: Sequence[tuple[str, tuple[str, ...]]] = (),
-) -> Reading:
+) -> RowReading:
     """How to read a file with these columns: what the training file says, else what the columns say.
 
     Args:
@@ -262,7 +262,7 @@ def choose_reading(
         del chosen[meaning]
     template = _template(source, row_format, shape, chat_template)
     labels = source.labels or dict(classes).get(chosen.get("label", ""), ())
-    return Reading(
+    return RowReading(
         name,
         row_format,
         tuple(sorted(chosen.items())),
@@ -273,7 +273,7 @@ def choose_reading(
     )
 
 
-def render(reading: Reading, values: dict[str, Any]) -> tuple[str, str]:
+def render(reading: RowReading, values: dict[str, Any]) -> tuple[str, str]:
     """The prompt and the completion of one row of a text format.
 
     Raises:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.data.containers import FileFacts, Row, container_of, read_rows
+from peft_registry.trainer.data.containers import FileFacts, DataRow, container_of, read_rows
 from peft_registry.trainer.data.dataset import Located
-from peft_registry.trainer.data.formats import CONVERSATIONS, Reading, row_line
+from peft_registry.trainer.data.formats import CONVERSATIONS, RowReading, row_line
 from peft_registry.trainer.data.tokenize import IGNORED, Example, tokenize_row
 
 
@@ -94,7 +94,7 @@ class _Marks:
 def inspect_part(
     located: Located,
     facts: FileFacts,
-    reading: Reading,
+    reading: RowReading,
     *,
     limit: int | None = None,
     tokenizer: Any | None = None,  # transformers' PreTrainedTokenizerBase
@@ -143,7 +143,7 @@ def inspect_part(
     return part, seen
 
 
-def leak(located: Located, facts: FileFacts, reading: Reading, trained_on: Seen, *, limit: int | None = None) -> Leak:
+def leak(located: Located, facts: FileFacts, reading: RowReading, trained_on: Seen, *, limit: int | None = None) -> Leak:
     """How many rows of a held-out data set are among those that `trained_on` saw."""
     exact = similar = prompt = rows = 0
     for _, values in _values(located, facts, reading, limit):
@@ -156,8 +156,8 @@ def leak(located: Located, facts: FileFacts, reading: Reading, trained_on: Seen,
 
 
 def _values(
-    located: Located, facts: FileFacts, reading: Reading, limit: int | None
-) -> Iterable[tuple[Row, dict[str, Any]]]:
+    located: Located, facts: FileFacts, reading: RowReading, limit: int | None
+) -> Iterable[tuple[DataRow, dict[str, Any]]]:
     for index, row in enumerate(read_rows(*located.paths, facts=facts)):
         if limit is None or index < limit:
             yield row, reading.values(row)
@@ -178,7 +178,7 @@ def _compare(seen: Seen, marks: _Marks) -> list[str]:
     return found
 
 
-def _marks(reading: Reading, values: dict[str, Any]) -> _Marks:
+def _marks(reading: RowReading, values: dict[str, Any]) -> _Marks:
     answer = reading.shape.answer
     if reading.row_format in CONVERSATIONS:
         turns = values[answer]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
 from peft_registry.trainer.data.conversations import Turn, is_learnt
-from peft_registry.trainer.data.formats import CONVERSATIONS, Reading, render
+from peft_registry.trainer.data.formats import CONVERSATIONS, RowReading, render
 
 IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropyLoss ignore_index)
 
@@ -36,7 +36,7 @@ class Example:
 
 
 def tokenize_row(
-    reading: Reading,
+    reading: RowReading,
     values: dict[str, Any],
     *,
     line: int,
@@ -81,7 +81,7 @@ def _prompt_ids(text: str, tokenizer: Any) -> list[int]:
 
 
 def _conversation(
-    reading: Reading, turns: list[Turn], line: int, tokenizer: Any
+    reading: RowReading, turns: list[Turn], line: int, tokenizer: Any
 ) -> tuple[list[tuple[list[int], bool]], int]:
     """The tokens of a conversation in pieces, each with whether it is learnt, and the number of answers that are not
     although they should be.

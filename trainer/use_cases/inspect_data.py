@@ -12,7 +12,7 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.bases.loading import load_tokenizer
 from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, inspect_file
 from peft_registry.trainer.data.dataset import Located
-from peft_registry.trainer.data.formats import Reading, choose_reading
+from peft_registry.trainer.data.formats import RowReading, choose_reading
 from peft_registry.trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
 from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
 from peft_registry.trainer.inputs.base import base_named
@@ -113,7 +113,7 @@ def inspect_data(
 
 def _opened(
     target: InspectionTarget, source: TrainSource, split: Split, tokenizer: Any | None, observe: Observe
-) -> tuple[Located, FileFacts, Reading]:
+) -> tuple[Located, FileFacts, RowReading]:
     located = locate_locally_or_on_hub(target.folder, observe)(source, split)
     facts = inspect_file(*located.paths)
     # without a tokenizer conversations are only counted: any template will do
@@ -129,7 +129,7 @@ def _opened(
 
 
 def _inspected(
-    opened: tuple[Located, FileFacts, Reading],
+    opened: tuple[Located, FileFacts, RowReading],
     target: InspectionTarget,
     source: TrainSource,
     tokenizer: Any | None,
