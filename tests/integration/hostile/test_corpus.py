@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
-from tests.builders.hostile import Case, Place, Workplace, corpus, make_workplace
+from tests.builders.hostile import corpus
+from tests.builders.hostile.place import Case, Place, Workplace, make_workplace
 
 CPU_SECONDS = 2.0
 CORPUS = corpus()

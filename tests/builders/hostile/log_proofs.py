@@ -1,0 +1,117 @@
+"""Proofs in a folder, and checkpoints beside a home."""
+
+import base64
+import json
+import os
+import pickle
+import shutil
+import socket
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from peft_registry.registry.signing import dsse, oms
+from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PAYLOAD_TYPE
+from tests.builders.hostile.edits import JSON_BYTES, NOTE_BYTES, changed_line, edited, removed, spoiled
+from tests.builders.hostile.place import COMPLETE, PROOF, STATEMENTS, WEIGHTS, Case, Place
+from tests.builders.signing import a_p256_key, an_ed25519_key
+
+
+def proofs() -> Iterator[Case]:
+    def of(name: str, change: Callable[[bytes], bytes]) -> Callable[[Place], list[str]]:
+        def make(place: Place) -> list[str]:
+            spoiled(place.pulled / name, change)
+            return place.verify()
+
+        return make
+
+    for name, change in NOTE_BYTES.items():
+        yield Case("proof", f"entry-{name}", of(PROOF, change), 6)
+        yield Case("proof", f"complete-{name}", of(COMPLETE, change), 6)
+
+    def index(text: bytes) -> Callable[[bytes], bytes]:
+        def change(data: bytes) -> bytes:
+            lines = data.split(b"\n")
+            number = next(number for number, line in enumerate(lines) if line.startswith(b"index "))
+            lines[number] = b"index " + text
+            return b"\n".join(lines)
+
+        return change
+
+    for name, text in {
+        "negative": b"-1",
+        "padded": b"007",
+        "huge": b"9" * 40,
+        "another": b"0",
+        "words": b"one",
+    }.items():
+        yield Case("proof", f"index-{name}", of(PROOF, index(text)), 6)
+    yield Case(
+        "proof",
+        "more-hashes",
+        of(
+            PROOF,
+            lambda data: data.replace(b"index ", b"index ", 1).replace(
+                b"\n\n", b"\n" + (b"A" * 43 + b"=\n") * 70 + b"\n", 1
+            ),
+        ),
+        6,
+    )
+    yield Case("proof", "removed", lambda place: _without(place, COMPLETE), 5)
+    yield Case("proof", "exchanged", _exchanged_proofs, 6)
+
+
+def _without(place: Place, name: str) -> list[str]:
+    (place.pulled / name).unlink()
+    return place.verify()
+
+
+def _exchanged_proofs(place: Place) -> list[str]:
+    one, other = place.pulled / PROOF, place.pulled / COMPLETE
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+    return place.verify()
+
+
+def checkpoints() -> Iterator[Case]:
+    def against(change: Callable[[bytes], bytes]) -> Callable[[Place], list[str]]:
+        def make(place: Place) -> list[str]:
+            path = place.folder / "checkpoint"
+            path.write_bytes(change((place.home / "checkpoints" / "latest").read_bytes()))
+            return place.in_home("log", "check", "--against", str(path))
+
+        return make
+
+    def beside(change: Callable[[bytes], bytes]) -> Callable[[Place], list[str]]:
+        def make(place: Place) -> list[str]:
+            spoiled(place.home / "checkpoints" / "latest", change)
+            return place.in_home("verify", "helper:1")
+
+        return make
+
+    for name, change in NOTE_BYTES.items():
+        yield Case("checkpoint", f"given-{name}", against(change), 6)
+        yield Case("checkpoint", f"remembered-{name}", beside(change), 6)
+    sizes = {
+        "zero": b"0",
+        "negative": b"-3",
+        "padded": b"03",
+        "larger": b"400000",
+        "huge": b"9" * 30,
+        "words": b"three",
+    }
+    for name, size in sizes.items():
+        yield Case("checkpoint", f"size-{name}", against(lambda data, size=size: changed_line(data, 1, lambda _: size)), 6)  # type: ignore[misc]
+    yield Case("checkpoint", "another-log", against(lambda data: changed_line(data, 0, lambda _: b"peft-registry/other")), 6)
+    yield Case("checkpoint", "short-root", against(lambda data: changed_line(data, 2, lambda _: b"AAAA")), 6)
+    yield Case("checkpoint", "another-root", against(lambda data: changed_line(data, 2, lambda _: b"A" * 43 + b"=")), 6)
+
+

@@ -1,0 +1,57 @@
+"""Names that are typed."""
+
+import base64
+import json
+import os
+import pickle
+import shutil
+import socket
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from peft_registry.registry.signing import dsse, oms
+from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PAYLOAD_TYPE
+from tests.builders.hostile.edits import JSON_BYTES, NOTE_BYTES, changed_line, edited, removed, spoiled
+from tests.builders.hostile.place import COMPLETE, PROOF, STATEMENTS, WEIGHTS, Case, Place
+from tests.builders.signing import a_p256_key, an_ed25519_key
+
+
+def typed_names() -> Iterator[Case]:
+    names = {
+        "parent": "../tiny",
+        "absolute": "/etc/passwd",
+        "empty": "",
+        "upper-case": "TINY",
+        "newline": "ti\nny",
+        "escape": "ti\x1b[31mny",
+        "right-to-left": "ti\u202eny",
+        "256-characters": "t" * 256,
+        "semicolon": "tiny;drop",
+        "quote": "tiny' OR '1'='1",
+        "percent": "tin%",
+        "template": "{{7*7}}",
+        "number-0": "tiny:0",
+        "number-of-30-digits": "tiny:" + "9" * 30,
+        "negative-number": "tiny:-1",
+        "two-aliases": "tiny@a@b",
+        "short-digest": "sha256:abc",
+    }
+    for name, text in names.items():
+        yield Case("name", f"shown-{name}", lambda place, text=text: place.in_home("show", text), 2)  # type: ignore[misc]
+    for name in ("latest", "v3", "7", "a/b", "", "x" * 64):
+        yield Case(
+            "name",
+            f"alias-{name[:8] or 'empty'}",
+            lambda place, name=name: place.in_home("promote", "helper:1", name),
+            2,
+        )  # type: ignore[misc]
+
+
