@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -147,3 +148,11 @@ def register_adapter(registry: Registry, tmp_path: Path, *, name: str = "helper"
     """A base and an adapter of it, registered."""
     base = add_a_base(registry, tmp_path / "base")
     return register_version(registry, an_artifact(tmp_path / f"adapter-{name}-{value}", base, name=name, value=value))
+
+
+def state_of_the_run(workplace: Path) -> dict[str, Any]:
+    """What the run under way in a folder wrote down last, or step 0 where there is none yet."""
+    for path in (workplace / FOLDER_NAME / "runs").glob("*/run.json"):
+        state: dict[str, Any] = json.loads(path.read_text())
+        return state
+    return {"step": 0}

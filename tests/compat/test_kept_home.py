@@ -13,6 +13,7 @@ from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import register_version
+from tests.builders.files import contents
 from tests.builders.homes import an_artifact
 from tests.compat.kept_home import (
     COMMANDS,
@@ -61,10 +62,6 @@ def unlike_expected() -> set[str]:
 
 def read(name: str) -> str:
     return (EXPECTED / name).read_bytes().decode()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def sql(home: Path, statement: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.exchange_trust import export_trust
+from tests.builders.files import contents
 from tests.builders.homes import a_home, register_adapter
 from tests.conftest import not_run
 from tests.e2e.commands import environment
@@ -159,10 +160,6 @@ def test_wherever_writing_fails_what_only_prints_succeeds_and_nothing_ends_in_a_
     # verifying a version, copying it and making its report need room somewhere, and say so
     others = {line: (code, err) for line, (code, _, err) in found.items() if line not in prints}
     assert {line: shown for line, shown in others.items() if shown[0] not in (0, 8) or "Traceback" in shown[1]} == {}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from tests.builders.homes import copied_workplace
+from tests.builders.homes import copied_workplace, state_of_the_run
 from tests.e2e.commands import Done, WarmCommand, command_line, environment, wait_until
 from tests.processes.secrets import SECRETS, secrets_seen_by
 
@@ -46,13 +46,6 @@ def processes_of(workplace: Path) -> dict[int, str]:
 
 def workers_of(workplace: Path) -> list[int]:
     return [pid for pid, line in processes_of(workplace).items() if "torch.distributed.run" not in line]
-
-
-def state_of_the_run(workplace: Path) -> dict[str, Any]:
-    for path in (workplace / ".registry" / "runs").glob("*/run.json"):
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
-    return {"step": 0}
 
 
 def curve_of(workplace: Path, label: str) -> tuple[float, ...]:

@@ -20,18 +20,11 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.run import Trial
-from tests.builders.homes import copied_workplace
+from tests.builders.homes import copied_workplace, state_of_the_run
 from tests.e2e.commands import WarmCommand, command_line, environment, wait_until
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
 KILLED = -9
-
-
-def state_of_the_run(workplace: Path) -> dict[str, Any]:
-    for path in (workplace / ".registry" / "runs").glob("*/run.json"):
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
-    return {"step": 0}
 
 
 @pytest.fixture(scope="module")

@@ -21,17 +21,6 @@ from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, register_adapter
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with a_home(tmp_path / "home") as opened:
-        yield opened
-
-
-@pytest.fixture
-def version(registry: Registry, tmp_path: Path) -> Version:
-    return register_adapter(registry, tmp_path)
-
-
 def said(registry: Registry, version: Version, kind: str) -> StoredStatement:
     with registry.database.read() as tx:
         return next(one for one in catalog.statements_of(tx, subject=version.manifest_digest) if one.kind == kind)

@@ -226,13 +226,6 @@ def test_every_bundle_of_the_specification_and_of_sigstore_that_is_not_by_this_k
 # --- the reference tool itself ---
 
 
-@pytest.fixture(scope="module")
-def tool() -> str:
-    beside_python = Path(sys.executable).with_name("model_signing")
-    found = str(beside_python) if beside_python.exists() else shutil.which("model_signing")
-    return found or not_run("the model_signing command is not installed")
-
-
 def write_key_pair(folder: Path, curve: ec.EllipticCurve = ec.SECP256R1()) -> Path:  # noqa: B008  a curve is a constant
     """A private key; its public half is `key.pub` beside it."""
     secret = ec.derive_private_key(7, curve)

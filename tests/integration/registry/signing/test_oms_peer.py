@@ -28,13 +28,6 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module")
-def tool() -> str:
-    beside_python = Path(sys.executable).with_name("model_signing")
-    found = str(beside_python) if beside_python.exists() else shutil.which("model_signing")
-    return found or not_run("the model_signing command is not installed")
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
     root = tmp_path / "tutor"

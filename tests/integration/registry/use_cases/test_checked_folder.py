@@ -30,12 +30,6 @@ PLANTED = {
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with a_home(tmp_path / "home") as opened:
-        yield opened
-
-
-@pytest.fixture
 def base(registry: Registry, tmp_path: Path) -> AddedBase:
     return add_a_base(registry, tmp_path / "base")
 

@@ -21,12 +21,6 @@ from peft_registry.schemas.policy import Revocation, Role
 from tests.builders.homes import NOW, a_home, reopened
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with a_home(tmp_path / "home") as opened:
-        yield opened
-
-
 def typed(*words: object) -> int:
     return run([str(word) for word in words])
 

@@ -33,12 +33,6 @@ from tests.builders.homes import a_home, add_a_base, an_artifact, base_files, re
 from tests.processes.interpreter import ROOT
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with a_home(tmp_path / "home") as opened:
-        yield opened
-
-
 def test_the_same_artifact_under_the_same_name_is_the_same_version(registry: Registry, tmp_path: Path) -> None:
     first = register_adapter(registry, tmp_path)
     second = register_adapter(registry, tmp_path)

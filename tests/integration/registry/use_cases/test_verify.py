@@ -21,23 +21,6 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.homes import NOW, a_home, register_adapter
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with a_home(tmp_path / "home") as opened:
-        yield opened
-
-
-@pytest.fixture
-def version(registry: Registry, tmp_path: Path) -> Version:
-    return register_adapter(registry, tmp_path)
-
-
-@pytest.fixture
-def pulled(registry: Registry, version: Version, tmp_path: Path) -> Path:
-    pull_version(registry, version, tmp_path / "pulled")
-    return tmp_path / "pulled"
-
-
 def check(registry: Registry, folder: Path, **options: object) -> VerifyOutcome:
     return verify_folder(folder, trust=registry.trust, now=NOW, **options)  # type: ignore[arg-type]
 

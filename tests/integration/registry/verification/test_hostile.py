@@ -55,23 +55,6 @@ STATEMENTS = "evidence/statements.intoto.jsonl"
 PROOF = "evidence/log.tlog-proof"
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with a_home(tmp_path / "home") as opened:
-        yield opened
-
-
-@pytest.fixture
-def version(registry: Registry, tmp_path: Path) -> Version:
-    return register_adapter(registry, tmp_path)
-
-
-@pytest.fixture
-def pulled(registry: Registry, version: Version, tmp_path: Path) -> Path:
-    pull_version(registry, version, tmp_path / "pulled")
-    return tmp_path / "pulled"
-
-
 def check(registry: Registry, folder: Path, **options: Any) -> VerifyOutcome:
     return verify_folder(folder, **({"trust": registry.trust, "now": NOW} | options))
 

@@ -26,17 +26,6 @@ Edit = Callable[[dict[str, Any]], None]
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256's base point, FIPS 186-5
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with a_home(tmp_path / "home") as opened:
-        yield opened
-
-
-@pytest.fixture
-def version(registry: Registry, tmp_path: Path) -> Version:
-    return register_adapter(registry, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def evaluation() -> tuple[EvaluationRecord, bytes]:
     """With an interval that is drawn over clusters, and closed ones."""

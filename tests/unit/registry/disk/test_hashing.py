@@ -30,6 +30,7 @@ from peft_registry.registry.disk.hashing import (
     write_and_hash,
 )
 from peft_registry.schemas.identity import Digest
+from tests.builders.files import while_reading
 
 MEBIBYTE = 1024 * 1024
 
@@ -74,24 +75,12 @@ def _rewrite(path: Path) -> None:
         stream.write(b"other bytes")
 
 
-def _while_reading(path: Path, edit: Edit) -> Callable[[int], None]:
-    """Edits the file after its first block was read."""
-    os.utime(path, (1, 1))  # two writes within one tick of the clock would have one modification time
-    pending = [edit]
-
-    def on_bytes(_: int) -> None:
-        if pending:
-            pending.pop()(path)
-
-    return on_bytes
-
-
 @pytest.mark.parametrize("edit", [_truncate, _append, _rewrite])
 def test_a_file_that_changes_during_the_read_is_refused(edit: Edit, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(os.urandom(3 * MEBIBYTE))
     with pytest.raises(FileChanged) as caught:
-        hash_file(path, on_bytes=_while_reading(path, edit))
+        hash_file(path, on_bytes=while_reading(path, edit))
     assert caught.value.exit_code == 6
 
 
@@ -100,7 +89,7 @@ def test_a_file_replaced_under_its_name_during_the_read_keeps_the_bytes_of_the_o
     data = os.urandom(3 * MEBIBYTE)
     path.write_bytes(data)
     (tmp_path / "b").write_bytes(b"other")
-    found = hash_file(path, on_bytes=_while_reading(path, (tmp_path / "b").replace))
+    found = hash_file(path, on_bytes=while_reading(path, (tmp_path / "b").replace))
     assert found.sha256 == _digest(data)
 
 
@@ -158,7 +147,7 @@ def test_a_copy_of_a_file_that_changes_leaves_nothing(edit: Edit, tmp_path: Path
     path = tmp_path / "a"
     path.write_bytes(os.urandom(3 * MEBIBYTE))
     with pytest.raises(FileChanged):
-        copy_and_hash(path, tmp_path / "b", on_bytes=_while_reading(path, edit))
+        copy_and_hash(path, tmp_path / "b", on_bytes=while_reading(path, edit))
     assert not (tmp_path / "b").exists()
 
 

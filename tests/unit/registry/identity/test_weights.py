@@ -33,6 +33,7 @@ from peft_registry.registry.identity.weights import (
 )
 from peft_registry.registry.intake.safetensors import MAX_HEADER_BYTES, TensorSpan
 from peft_registry.schemas.identity import Digest
+from tests.builders.files import while_reading
 from tests.processes.interpreter import ROOT
 
 Arrays = dict[str, np.ndarray]
@@ -202,17 +203,6 @@ def test_the_documented_example(tmp_path: Path) -> None:
 # --- a file that changes, and the cache
 
 
-def _while_reading(path: Path, edit: Callable[[Path], None]) -> Callable[[int], None]:
-    os.utime(path, (1, 1))
-    pending = [edit]
-
-    def on_bytes(_: int) -> None:
-        if pending:
-            pending.pop()(path)
-
-    return on_bytes
-
-
 def _truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 1_000_000)
 
@@ -231,7 +221,7 @@ def test_a_file_that_changes_during_the_read_is_refused(
     path = tmp_path / "model.safetensors"
     save_file({f"t{index}": np.zeros(400_000, "f4") for index in range(4)}, path)
     with pytest.raises(FileChanged):
-        hash_tensors(path, workers=1, with_file_digest=with_file_digest, on_bytes=_while_reading(path, edit))
+        hash_tensors(path, workers=1, with_file_digest=with_file_digest, on_bytes=while_reading(path, edit))
 
 
 def test_the_cache_knows_files_and_asks_again_for_what_it_lacks(tmp_path: Path) -> None:

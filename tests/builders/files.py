@@ -1,0 +1,22 @@
+"""Files on disk: what a folder holds, and one that changes while it is read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file below a folder, by relative path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def while_reading(path: Path, edit: Callable[[Path], None]) -> Callable[[int], None]:
+    """A reader's `on_bytes` that edits the file after its first block was read."""
+    os.utime(path, (1, 1))  # two writes within one tick of the clock would have one modification time
+    pending = [edit]
+
+    def on_bytes(_: int) -> None:
+        if pending:
+            pending.pop()(path)
+
+    return on_bytes
