@@ -9,9 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.servers.postgres import PostgresServer
 
 # the user's own state folder, of this test run alone
 STATE = Path(tempfile.mkdtemp(prefix="registry-state-"))
@@ -85,6 +88,18 @@ def _no_bare_name_is_imported() -> Iterator[None]:
     yield
     imported = [name for name in BARE_NAMES if name in sys.modules]
     assert not imported, f"imported under a bare name, by this test or an earlier one: {imported}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["PostgresServer"]:
+    """One server for all tests of a process."""
+    try:
+        from tests.servers.postgres import running_postgres
+
+        with running_postgres() as server:
+            yield server
+    except ModuleNotFoundError as error:
+        not_run(f"no PostgreSQL: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.database.session import Database
-from tests.conftest import not_run
-from tests.servers.postgres import PostgresServer, running_postgres
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    try:
-        with running_postgres() as server:
-            yield server
-    except ModuleNotFoundError as error:
-        not_run(f"no PostgreSQL: {error}")
+from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -28,9 +28,9 @@ from tests.builders.registered import (
     put_version,
     registered,
 )
-from tests.contracts.databases import address, database, postgres
+from tests.contracts.databases import address, database
 
-__all__ = ["address", "database", "postgres"]  # fixtures
+__all__ = ["address", "database"]  # fixtures
 
 
 def resolve(database: Database, text: str) -> Version:

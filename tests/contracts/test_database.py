@@ -32,10 +32,10 @@ from peft_registry.registry.database.tables import (
 )
 from peft_registry.registry.transparency import merkle
 from tests.builders.registered import NOW, a_manifest, digest, put_artifact, put_statement, put_version, registered
-from tests.contracts.databases import address, database, postgres
+from tests.contracts.databases import address, database
 from tests.servers.postgres import PostgresServer
 
-__all__ = ["address", "database", "postgres"]  # fixtures
+__all__ = ["address", "database"]  # fixtures
 
 THREADS = 8
 EACH = 6

@@ -11,7 +11,6 @@ from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from tests.builders.homes import NOW, a_home, register_adapter
-from tests.contracts.databases import postgres  # noqa: F401  a fixture
 from tests.servers.postgres import PostgresServer
 from tests.servers.s3 import S3Server
 

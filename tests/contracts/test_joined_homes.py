@@ -34,11 +34,9 @@ from peft_registry.schemas.policy import Role, TrustedKey
 from peft_registry.schemas.profile import OrganisationProfile
 from tests.builders.backends import contents
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, fixed_nonces
-from tests.contracts.databases import postgres
 from tests.servers.postgres import PostgresServer
 from tests.servers.s3 import S3Server
 
-__all__ = ["postgres"]  # a fixture
 
 
 @dataclass

@@ -19,9 +19,9 @@ from tests.builders.registered import (
     put_version,
     registered,
 )
-from tests.contracts.databases import address, database, postgres
+from tests.contracts.databases import address, database
 
-__all__ = ["address", "database", "postgres"]  # fixtures
+__all__ = ["address", "database"]  # fixtures
 
 BASE = a_base("base")
 LEFT = a_manifest("left", base=on(BASE), data=(a_data_file("rows"),), parents=(parent("base", BASE),))

@@ -15,7 +15,6 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency.log import LogForked, LogTruncated
 from peft_registry.registry.use_cases.promote import set_alias
 from tests.builders.homes import a_home, register_adapter
-from tests.contracts.databases import postgres  # noqa: F401  a fixture
 from tests.servers.postgres import PostgresServer
 
 
@@ -75,7 +74,7 @@ def test_an_older_home_restored_with_all_its_checkpoints_is_a_truncated_log(
 def test_an_older_database_of_a_server_with_an_older_folder_is_a_truncated_log(
     tmp_path: Path,
     seen: SeenCheckpoints,
-    postgres: PostgresServer,  # noqa: F811  the fixture
+    postgres: PostgresServer,
 ) -> None:
     address = postgres.new_database("seen_today")
     with a_home(tmp_path / "home", database=address, now=utc_now()) as registry:

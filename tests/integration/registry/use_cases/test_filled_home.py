@@ -16,9 +16,9 @@ from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.verify import verify_folder
 from tests.bench.load import BASE_NAME, Load, fill
 from tests.builders.homes import add_a_base, an_artifact
-from tests.contracts.databases import address, postgres
+from tests.contracts.databases import address
 
-__all__ = ["address", "postgres"]
+__all__ = ["address"]
 
 
 def test_a_filled_home_passes_the_check_of_its_log_and_its_versions_verify(address: str, tmp_path: Path) -> None:

@@ -16,10 +16,8 @@ from peft_registry.schemas.identity import Digest, MalformedName
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import register_adapter
-from tests.contracts.databases import postgres
 from tests.integration.registry.use_cases.test_sayable import LATER, leave_the_key_out, let_the_file_expire, revoke
 
-__all__ = ["postgres"]  # a fixture
 
 
 def fill(registry: Registry, folder: Path) -> None:

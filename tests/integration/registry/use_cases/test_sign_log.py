@@ -37,9 +37,7 @@ from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicat
 from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import NOW, register_adapter
 from tests.builders.signing import a_p256_key
-from tests.contracts.databases import postgres
 
-__all__ = ["postgres"]  # a fixture
 
 TOMORROW = "2026-11-25T12:00:00Z"
 

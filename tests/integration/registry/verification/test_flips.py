@@ -38,7 +38,6 @@ from peft_registry.registry.storage.filesystem import FilesystemStore
 from peft_registry.schemas.identity import Digest
 from tests.builders.homes import a_home
 from tests.builders.lineage import Graph, register_graph
-from tests.contracts.databases import postgres  # noqa: F401  a fixture
 from tests.servers.postgres import PostgresServer
 
 What = Literal["weights", "files", "manifests", "statements", "artifacts", "entries", "log", "checkpoints"]
@@ -397,7 +396,7 @@ def test_a_sample_of_flips_is_refused_and_named_and_what_is_put_back_verifies(tm
 @pytest.mark.timeout(300)
 def test_a_sample_of_flips_in_postgresql_is_refused_and_named(
     tmp_path: Path,
-    postgres: PostgresServer,  # noqa: F811  the fixture
+    postgres: PostgresServer,
 ) -> None:
     with a_registry(tmp_path, nodes=8, database=postgres.new_database("some_flips")) as kept:
         assert missed_flips(kept, 16, seed=3) == []

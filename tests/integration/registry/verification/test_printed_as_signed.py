@@ -19,9 +19,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
 from tests.builders.backends import BACKENDS, MadeHome, Rows, make_on
 from tests.builders.homes import register_adapter
-from tests.contracts.databases import postgres
 
-__all__ = ["postgres"]  # a fixture
 
 OTHER = str(Digest.of(b"other"))
 
