@@ -182,6 +182,8 @@ def _torchrun(
         "-m",
         "torch.distributed.run",
         *arguments,
+        # without it torchrun makes a folder in the system's own for temporary files, and leaves it there
+        f"--log-dir={job.parent / 'torchrun'}",
         "-m",
         "peft_registry.trainer.runs.worker",
         str(job),
