@@ -26,7 +26,7 @@ def lineage_of(tx: Transaction, *, focus: Digest, direction: Direction = "both")
     known = graph.describe_nodes(tx, digests)
     order = _sources_first(digests, edges)
     nodes = tuple(known.get(digest) or _unknown(digest, edges) for digest in order)
-    place = {digest: at for at, digest in enumerate(order)}
+    place = {digest: position for position, digest in enumerate(order)}
     ordered = sorted(edges, key=lambda edge: (place[edge.source], place[edge.target], edge.role))
     return Lineage(focus=focus, nodes=nodes, edges=tuple(ordered))
 

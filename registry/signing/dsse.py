@@ -160,7 +160,7 @@ class Envelope:
         return {
             "payload": strict_base64.encode(self.payload),
             "payloadType": self.payload_type,
-            "signatures": [{"keyid": one.keyid, "sig": strict_base64.encode(one.sig)} for one in self.signatures],
+            "signatures": [{"keyid": signed.keyid, "sig": strict_base64.encode(signed.sig)} for signed in self.signatures],
         }
 
     def render(self) -> bytes:
@@ -220,11 +220,11 @@ def find_signer(
         BadSignature, WrongSigner, NoTrustedSignature, UnknownKey: as for `verify`.
     """
     candidates = tuple(keys)
-    found = next((key for key in candidates if key.verify(signature, message)), None)
-    if found is not None:
-        if named is not None and found.key_id != named:
-            raise WrongSigner(what, key_id=named, signer=found.key_id)
-        return found
+    signer = next((key for key in candidates if key.verify(signature, message)), None)
+    if signer is not None:
+        if named is not None and signer.key_id != named:
+            raise WrongSigner(what, key_id=named, signer=signer.key_id)
+        return signer
     if named is None:
         raise NoTrustedSignature(what, len(candidates))
     if any(key.key_id == named for key in candidates):

@@ -117,7 +117,7 @@ def sign_folder_listing(
     if signer.public.kind != "p256":
         raise UnsignableListing(f"OMS v1.0 has no signatures by {signer.public.kind} keys")
     ordered = sorted(resources, key=lambda resource: resource.name)
-    problem = _listing_problem([one.name for one in ordered], ignore_paths) or ("" if model_name else "it has no name")
+    problem = _listing_problem([resource.name for resource in ordered], ignore_paths) or ("" if model_name else "it has no name")
     if problem:
         raise UnsignableListing(problem)
     statement = {
@@ -125,7 +125,7 @@ def sign_folder_listing(
         "subject": [{"name": model_name, "digest": {"sha256": root_digest(ordered).hex}}],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
-            "resources": [{"name": one.name, "algorithm": "sha256", "digest": one.sha256.hex} for one in ordered],
+            "resources": [{"name": resource.name, "algorithm": "sha256", "digest": resource.sha256.hex} for resource in ordered],
             "serialization": {
                 "method": "files",
                 "hash_type": "sha256",
@@ -217,7 +217,7 @@ def read_statement(envelope: Envelope, *, hint: str | None, what: str, single_fi
         raise MalformedBundle(what, "its predicate does not hold exactly resources and serialization")
     ignore_paths = _serialization(predicate["serialization"], what)
     resources = _resources(predicate["resources"], what)
-    names = [one.name for one in resources]
+    names = [resource.name for resource in resources]
     problem = "" if single_file and names == ["."] else _listing_problem(names, ignore_paths)
     if problem:
         raise MalformedBundle(what, problem)

@@ -151,6 +151,6 @@ def check_prefix(store: LogStore, *, size: int, root: bytes) -> None:
     found_size = store.size()
     if found_size < size:
         raise LogTruncated(signed_size=size, found_size=found_size)
-    found = merkle.root_from_nodes(size, store.get_node)
-    if found != root:
-        raise LogForked("its first entries are others", size=size, signed=root, found=found)
+    computed = merkle.root_from_nodes(size, store.get_node)
+    if computed != root:
+        raise LogForked("its first entries are others", size=size, signed=root, found=computed)

@@ -280,7 +280,7 @@ def _trailing_ones(number: int) -> int:
 
 
 def _check_lengths(hashes: Iterable[bytes]) -> None:
-    if any(len(one) != HASH_BYTES for one in hashes):
+    if any(len(digest) != HASH_BYTES for digest in hashes):
         raise ProofRejected(f"a hash has not {HASH_BYTES} bytes")
 
 

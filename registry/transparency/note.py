@@ -124,9 +124,9 @@ def verify_checkpoint(text: str, *, origin: str, keys: Iterable[PublicKey]) -> C
         UnknownKey: no trusted key signed this.
     """
     body, lines = _split_note(text)
-    found, size, root = _read_body(body)
-    if found != origin:
-        raise WrongOrigin(found, origin)
+    stated, size, root = _read_body(body)
+    if stated != origin:
+        raise WrongOrigin(stated, origin)
     return Checkpoint(size=size, root=root, key_id=_signer_of(body, lines, name=origin, keys=keys).key_id)
 
 
@@ -185,7 +185,7 @@ def render_proof(proof: Proof) -> str:
     if proof.extra is not None:
         lines.append(f"extra {strict_base64.encode(proof.extra)}")
     lines.append(f"index {proof.index}")
-    lines.extend(strict_base64.encode(one) for one in proof.hashes)
+    lines.extend(strict_base64.encode(digest) for digest in proof.hashes)
     return "\n".join(lines) + "\n\n" + proof.checkpoint_text
 
 
@@ -209,7 +209,7 @@ def parse_proof(text: str) -> Proof:
     if len(lines) > PROOF_HASHES_MAX:
         raise MalformedNote(what, f"it holds {len(lines)} hashes, more than any log needs")
     hashes = tuple(strict_base64.decode(line, what=f"a hash of {what}") for line in lines)
-    if any(len(one) != HASH_BYTES for one in hashes):
+    if any(len(digest) != HASH_BYTES for digest in hashes):
         raise MalformedNote(what, f"a hash has not {HASH_BYTES} bytes")
     _split_note(checkpoint)
     return Proof(index=int(number), hashes=hashes, checkpoint_text=checkpoint, extra=extra)

@@ -172,17 +172,17 @@ def _with_pair(pair: Pair, path: Path) -> dict[Position, Node]:
         nodes[_position(pair.key, depth)] = pair
         subtree = pair.hash
     else:
-        fork = next(at for at in range(depth, KEY_BITS) if _bit(pair.key, at) != _bit(other.key, at))
+        fork = next(bit for bit in range(depth, KEY_BITS) if _bit(pair.key, bit) != _bit(other.key, bit))
         nodes[_position(pair.key, fork + 1)] = pair
         nodes[_position(other.key, fork + 1)] = other
         subtree = _ordered(pair.key, fork, pair.hash, other.hash)
         nodes[_position(pair.key, fork)] = Branch(subtree)
-        for at in range(fork - 1, depth - 1, -1):  # the bits that both share: nothing stands beside them
-            subtree = _ordered(pair.key, at, subtree, EMPTY)
-            nodes[_position(pair.key, at)] = Branch(subtree)
-    for at in range(depth - 1, -1, -1):
-        subtree = _ordered(pair.key, at, subtree, path.siblings[at])
-        nodes[_position(pair.key, at)] = Branch(subtree)
+        for bit in range(fork - 1, depth - 1, -1):  # the bits that both share: nothing stands beside them
+            subtree = _ordered(pair.key, bit, subtree, EMPTY)
+            nodes[_position(pair.key, bit)] = Branch(subtree)
+    for bit in range(depth - 1, -1, -1):
+        subtree = _ordered(pair.key, bit, subtree, path.siblings[bit])
+        nodes[_position(pair.key, bit)] = Branch(subtree)
     return nodes
 
 

@@ -304,16 +304,16 @@ def _append_again(
             _forget(tx, entry)
             continue
         event = _read(entry).event
-        at = newest if event is None else max(newest, min(event.at, now))
-        leaf = entry.leaf if event is None else event.revised(at=at).to_canonical()
-        newest = at
+        entered_at = newest if event is None else max(newest, min(event.at, now))
+        leaf = entry.leaf if event is None else event.revised(at=entered_at).to_canonical()
+        newest = entered_at
         index = append_event(tx, leaf)
         moved += index != entry.index
-        _record_again(tx, entry, index, at)
+        _record_again(tx, entry, index, entered_at)
     return moved
 
 
-def _record_again(tx: catalog.Transaction, entry: PendingEntry, index: int, at: str) -> None:
+def _record_again(tx: catalog.Transaction, entry: PendingEntry, index: int, entered_at: str) -> None:
     row = entry.statement
     if row is None:
         return
@@ -326,19 +326,19 @@ def _record_again(tx: catalog.Transaction, entry: PendingEntry, index: int, at: 
         key_id=row.key_id,
         envelope=row.envelope,
         log_index=index,
-        appended_at=at,
+        appended_at=entered_at,
     )
     if entry.version is not None:
         name, number = entry.version
         version = catalog.add_version(
-            tx, name=name, manifest_digest=row.subject, key_id=row.key_id, registered_at=at, log_index=index
+            tx, name=name, manifest_digest=row.subject, key_id=row.key_id, registered_at=entered_at, log_index=index
         )
         relabel_outbox(tx, row.subject, f"{name}:{number}", version.label)
     if entry.move is not None:
         target = catalog.idempotent_version(tx, name=entry.move.name, manifest_digest=row.subject)
         number_now = None if entry.move.number is None or target is None else target.number
         catalog.set_alias(
-            tx, name=entry.move.name, alias=entry.move.alias, number=number_now, statement_digest=row.digest, at=at
+            tx, name=entry.move.name, alias=entry.move.alias, number=number_now, statement_digest=row.digest, at=entered_at
         )
 
 

@@ -98,11 +98,11 @@ def sayable_at(registry: Registry, tx: Transaction, key_id: str, predicate_types
         TrustExpired, TrustRolledBack: the trust file decides nothing any more.
         RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: whoever reads it would not rely on this signer.
     """
-    at = entry_time(registry, tx)
-    trust = registry.read_trust(at=at)
+    entered_at = entry_time(registry, tx)
+    trust = registry.read_trust(at=entered_at)
     for predicate_type in predicate_types:
-        require_may_say(trust, key_id, predicate_type, at=at)
-    return at
+        require_may_say(trust, key_id, predicate_type, at=entered_at)
+    return entered_at
 
 
 def record_statement(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
