@@ -16,9 +16,18 @@ import pytest
 if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
 
+# what tests made by `tmp_path` stays where pytest looks for it, and keeps the last three
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+# every other temporary file of this process and its children, also of those that are killed; gone when the run ends
+# a short name, because the path of a socket may have about 100 bytes; open to others, as whom some tests run commands
+SCRATCH = Path(tempfile.mkdtemp(prefix="rt-"))
+SCRATCH.chmod(0o755)
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+os.environ["TMPDIR"] = tempfile.tempdir = str(SCRATCH)
+
 # the user's own state folder, of this test run alone
-STATE = Path(tempfile.mkdtemp(prefix="registry-state-"))
-atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+STATE = SCRATCH / "state"
+STATE.mkdir(mode=0o700)
 # from the first import on: fixtures of whole modules run before `_no_surroundings`, and nothing may be remembered for the developer
 os.environ["XDG_STATE_HOME"] = str(STATE)
 
@@ -72,6 +81,11 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "the peers' packages are not installed",
     ),
 }
+
+
+def pytest_unconfigure() -> None:
+    """Remove what is left: a process of xdist may end without its exit handlers."""
+    shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
