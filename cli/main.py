@@ -5,8 +5,10 @@ import itertools
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -177,7 +179,24 @@ def program(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
+    _end_tidily()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt):
+        interrupt(number, frame)
+    else:  # a shell lets what it starts in the background ignore Ctrl-C
+        raise KeyboardInterrupt
+
+
+def _end_tidily() -> None:
+    """Take a SIGTERM and a closed terminal for Ctrl-C: temporary files are removed, and what can be resumed is kept."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup has the second one ignored, and its user means that
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
 
 
 def run(arguments: list[str]) -> int:  # noqa: PLR0911  one answer for each way in which a command ends
