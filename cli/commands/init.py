@@ -68,8 +68,8 @@ def init(
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.cli.wiring import users_pins
     from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.homes.layout import FOLDER_NAME, HomeFiles
     from peft_registry.registry.homes.known_homes import remember
+    from peft_registry.registry.homes.layout import FOLDER_NAME, HomeFiles
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.registry.signing.trust_chain import parse_chain
     from peft_registry.registry.use_cases.make_home import NewHome, make_home, require_no_home

@@ -160,7 +160,9 @@ class Envelope:
         return {
             "payload": strict_base64.encode(self.payload),
             "payloadType": self.payload_type,
-            "signatures": [{"keyid": signed.keyid, "sig": strict_base64.encode(signed.sig)} for signed in self.signatures],
+            "signatures": [
+                {"keyid": signed.keyid, "sig": strict_base64.encode(signed.sig)} for signed in self.signatures
+            ],
         }
 
     def render(self) -> bytes:

@@ -117,7 +117,9 @@ def sign_folder_listing(
     if signer.public.kind != "p256":
         raise UnsignableListing(f"OMS v1.0 has no signatures by {signer.public.kind} keys")
     ordered = sorted(resources, key=lambda resource: resource.name)
-    problem = _listing_problem([resource.name for resource in ordered], ignore_paths) or ("" if model_name else "it has no name")
+    problem = _listing_problem([resource.name for resource in ordered], ignore_paths) or (
+        "" if model_name else "it has no name"
+    )
     if problem:
         raise UnsignableListing(problem)
     statement = {
@@ -125,7 +127,9 @@ def sign_folder_listing(
         "subject": [{"name": model_name, "digest": {"sha256": root_digest(ordered).hex}}],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
-            "resources": [{"name": resource.name, "algorithm": "sha256", "digest": resource.sha256.hex} for resource in ordered],
+            "resources": [
+                {"name": resource.name, "algorithm": "sha256", "digest": resource.sha256.hex} for resource in ordered
+            ],
             "serialization": {
                 "method": "files",
                 "hash_type": "sha256",

@@ -212,7 +212,9 @@ def _require_in_log(leaf: bytes, index: int, hashes: tuple[str, ...], checkpoint
     merkle.check_inclusion(merkle.leaf_hash(leaf), index, checkpoint.size, _bytes_of(hashes), checkpoint.root)
 
 
-def _require_keeper(trust: TrustPolicy, checkpoint: Checkpoint, signed_at: ProvenTime, *, origin: str, now: str) -> None:
+def _require_keeper(
+    trust: TrustPolicy, checkpoint: Checkpoint, signed_at: ProvenTime, *, origin: str, now: str
+) -> None:
     status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=signed_at, now=now)
     key = require_ok(status)
     if key.log_origin is not None and key.log_origin != origin:

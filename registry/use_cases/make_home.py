@@ -148,9 +148,7 @@ def require_no_home(folder: Path) -> None:
         raise HomeExists(folder)
 
 
-def _fill(
-    files: HomeFiles, new: NewHome, settings: HomeSettings, now: str, recovery: PrivateKey | None
-) -> None:
+def _fill(files: HomeFiles, new: NewHome, settings: HomeSettings, now: str, recovery: PrivateKey | None) -> None:
     keys = {role: PrivateKey.generate(kind_for(role)) for role in KEY_ROLES}
     for role, key in keys.items():
         key.save(files.key(role).private, new.passphrase)

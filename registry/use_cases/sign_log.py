@@ -338,7 +338,12 @@ def _record_again(tx: catalog.Transaction, entry: PendingEntry, index: int, ente
         target = catalog.idempotent_version(tx, name=entry.move.name, manifest_digest=row.subject)
         number_now = None if entry.move.number is None or target is None else target.number
         catalog.set_alias(
-            tx, name=entry.move.name, alias=entry.move.alias, number=number_now, statement_digest=row.digest, at=entered_at
+            tx,
+            name=entry.move.name,
+            alias=entry.move.alias,
+            number=number_now,
+            statement_digest=row.digest,
+            at=entered_at,
         )
 
 

@@ -48,7 +48,6 @@ from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.values import timestamp
 
 
-
 class SinceWithoutCompromise(InputRefused):
     reference = "since-without-compromise"
     what = "--since was given for a routine revocation"
@@ -348,5 +347,3 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
     require_signed(signed)
     write_atomically(registry.files.trust, render_chain(signed))
     return added
-
-

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from peft_registry.registry.homes.home import Registry, open_home, read_settings
-from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.homes.known_homes import remember
+from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home

@@ -38,7 +38,6 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.s3 import S3Server
 
 
-
 @dataclass
 class Shared:
     """A registry on a server and in a bucket (or a file and a folder), and what its holder hands to whoever joins."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import utc_now
-from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.exchange_trust import export_trust
+from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.files import contents
 from tests.builders.homes import a_home, register_adapter
 from tests.conftest import not_run

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.data.containers import FileFacts, DataRow, container_of, read_rows
+from peft_registry.trainer.data.containers import DataRow, FileFacts, container_of, read_rows
 from peft_registry.trainer.data.dataset import Located
 from peft_registry.trainer.data.formats import CONVERSATIONS, RowReading, row_line
 from peft_registry.trainer.data.tokenize import IGNORED, Example, tokenize_row
@@ -143,7 +143,9 @@ def inspect_part(
     return part, seen
 
 
-def leak(located: Located, facts: FileFacts, reading: RowReading, trained_on: Seen, *, limit: int | None = None) -> Leak:
+def leak(
+    located: Located, facts: FileFacts, reading: RowReading, trained_on: Seen, *, limit: int | None = None
+) -> Leak:
     """How many rows of a held-out data set are among those that `trained_on` saw."""
     exact = similar = prompt = rows = 0
     for _, values in _values(located, facts, reading, limit):

@@ -2,26 +2,15 @@
 
 import base64
 import json
-import os
-import pickle
-import shutil
-import socket
-import struct
-import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-from peft_registry.registry.signing import dsse, oms
-from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.registry.signing import dsse
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import PAYLOAD_TYPE
-from tests.builders.hostile.edits import JSON_BYTES, NOTE_BYTES, changed_line, edited, removed, spoiled
-from tests.builders.hostile.place import COMPLETE, PROOF, STATEMENTS, WEIGHTS, Case, Place
-from tests.builders.signing import a_p256_key, an_ed25519_key
+from tests.builders.hostile.edits import JSON_BYTES, removed, spoiled
+from tests.builders.hostile.place import Case, Place
+from tests.builders.signing import a_p256_key
 
 
 def bundles() -> Iterator[Case]:
@@ -74,11 +63,6 @@ def bundles() -> Iterator[Case]:
     yield Case("bundle", "an-unknown-method", _resigned(lambda p: _serialized(p, method="guess")), 6)
 
 
-def removed(path: Path, command: list[str]) -> list[str]:
-    path.unlink()
-    return command
-
-
 def _serialized(predicate: dict[str, Any], **over: Any) -> dict[str, Any]:
     return predicate | {"serialization": predicate["serialization"] | over}
 
@@ -111,5 +95,3 @@ def _signed_name(name: str) -> Callable[[Place], list[str]]:
             predicate | {"resources": [predicate["resources"][0] | {"name": name}, *predicate["resources"][1:]]}
         )
     )
-
-

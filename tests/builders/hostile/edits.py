@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+
 def _twice(data: bytes) -> bytes:
     """The first key of the object, once more before it, with another value."""
     key = data[: data.index(b":")].strip().lstrip(b"{").strip()
@@ -73,4 +74,3 @@ def edited(path: Path, **over: Any) -> None:
 def removed(path: Path, command: list[str]) -> list[str]:
     path.unlink()
     return command
-

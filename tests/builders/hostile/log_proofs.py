@@ -1,27 +1,9 @@
 """Proofs in a folder, and checkpoints beside a home."""
 
-import base64
-import json
-import os
-import pickle
-import shutil
-import socket
-import struct
-import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-from peft_registry.registry.signing import dsse, oms
-from peft_registry.registry.use_cases.statements import sign_statement
-from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import PAYLOAD_TYPE
-from tests.builders.hostile.edits import JSON_BYTES, NOTE_BYTES, changed_line, edited, removed, spoiled
-from tests.builders.hostile.place import COMPLETE, PROOF, STATEMENTS, WEIGHTS, Case, Place
-from tests.builders.signing import a_p256_key, an_ed25519_key
+from tests.builders.hostile.edits import NOTE_BYTES, changed_line, spoiled
+from tests.builders.hostile.place import COMPLETE, PROOF, Case, Place
 
 
 def proofs() -> Iterator[Case]:
@@ -109,9 +91,11 @@ def checkpoints() -> Iterator[Case]:
         "words": b"three",
     }
     for name, size in sizes.items():
-        yield Case("checkpoint", f"size-{name}", against(lambda data, size=size: changed_line(data, 1, lambda _: size)), 6)  # type: ignore[misc]
-    yield Case("checkpoint", "another-log", against(lambda data: changed_line(data, 0, lambda _: b"peft-registry/other")), 6)
+        yield Case(
+            "checkpoint", f"size-{name}", against(lambda data, size=size: changed_line(data, 1, lambda _: size)), 6
+        )  # type: ignore[misc]
+    yield Case(
+        "checkpoint", "another-log", against(lambda data: changed_line(data, 0, lambda _: b"peft-registry/other")), 6
+    )
     yield Case("checkpoint", "short-root", against(lambda data: changed_line(data, 2, lambda _: b"AAAA")), 6)
     yield Case("checkpoint", "another-root", against(lambda data: changed_line(data, 2, lambda _: b"A" * 43 + b"=")), 6)
-
-

@@ -1,27 +1,10 @@
 """Manifests."""
 
-import base64
-import json
-import os
-import pickle
-import shutil
-import socket
-import struct
-import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-from peft_registry.registry.signing import dsse, oms
-from peft_registry.registry.use_cases.statements import sign_statement
-from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import PAYLOAD_TYPE
-from tests.builders.hostile.edits import JSON_BYTES, NOTE_BYTES, changed_line, edited, removed, spoiled
-from tests.builders.hostile.place import COMPLETE, PROOF, STATEMENTS, WEIGHTS, Case, Place
-from tests.builders.signing import a_p256_key, an_ed25519_key
+from tests.builders.hostile.edits import JSON_BYTES, edited, removed, spoiled
+from tests.builders.hostile.place import Case, Place
 
 
 def manifests() -> Iterator[Case]:
@@ -59,5 +42,3 @@ def manifests() -> Iterator[Case]:
     )
     yield Case("manifest", "more-members", member(more="x" * 100), 6)
     yield Case("manifest", "removed", lambda place: removed(place.pulled / "manifest.json", place.verify()), 6)
-
-

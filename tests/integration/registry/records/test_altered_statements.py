@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
-from tests.builders.homes import a_home, register_adapter
+from tests.builders.homes import register_adapter
 
 
 def said(registry: Registry, version: Version, kind: str) -> StoredStatement:

@@ -15,7 +15,6 @@ from peft_registry.cli.main import run
 from peft_registry.registry.signing import oms
 from peft_registry.schemas.identity import Digest
 from tests.builders.signing import a_p256_key, an_ed25519_key
-from tests.conftest import not_run
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(300), "sub/tokenizer.json": b"[]", "naïve.txt": b"x"}
 Printed = pytest.CaptureFixture[str]

@@ -1,8 +1,6 @@
 """The reference tool of OMS accepts what is signed here, and what it signs is read here (model-signing 1.1.1)."""
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from peft_registry.registry.signing.dsse import BadSignature
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.schemas.identity import Digest
 from tests.builders.signing import a_p256_key
-from tests.conftest import not_run
 
 pytestmark = pytest.mark.peers
 FILES = {

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from peft_registry.registry.identity.base import identify_base
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.pull_base import BaseChanged, CheckedFolder, WrongBase, checked_folder
 from peft_registry.registry.use_cases.verify import verify_folder
-from tests.builders.homes import NOW, a_home, add_a_base, base_files, register_adapter
+from tests.builders.homes import NOW, add_a_base, base_files, register_adapter
 
 PLANTED = {
     "additional_chat_templates/default.jinja": "{{ 'planted' }}",

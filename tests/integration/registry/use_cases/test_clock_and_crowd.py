@@ -17,7 +17,6 @@ from peft_registry.registry.use_cases.verify import verify_version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, register_adapter
 
-
 DAY_LATER = "2026-11-25T12:00:00Z"
 WRITERS = 20
 

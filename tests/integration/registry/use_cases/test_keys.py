@@ -2,7 +2,6 @@
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +17,7 @@ from peft_registry.registry.signing.rotation import extended, next_draft, with_r
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.keys import create_key, list_keys
 from peft_registry.schemas.policy import Revocation, Role
-from tests.builders.homes import NOW, a_home, reopened
+from tests.builders.homes import NOW, reopened
 
 
 def typed(*words: object) -> int:

@@ -19,7 +19,6 @@ from tests.builders.homes import register_adapter
 from tests.integration.registry.use_cases.test_sayable import LATER, leave_the_key_out, let_the_file_expire, revoke
 
 
-
 def fill(registry: Registry, folder: Path) -> None:
     register_adapter(registry, folder)
     (folder / "base").rename(folder / "moved")  # the base's bytes are elsewhere: its recorded identity counts

@@ -32,7 +32,6 @@ from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, register_adapter
 from tests.builders.signing import a_p256_key, one_more
 
-
 RESULT = {"result": "PASSED", "configuration": []}
 LATER = "2026-11-25T12:00:00Z"
 

@@ -38,7 +38,6 @@ from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import NOW, register_adapter
 from tests.builders.signing import a_p256_key
 
-
 TOMORROW = "2026-11-25T12:00:00Z"
 
 

@@ -16,8 +16,8 @@ from peft_registry.registry.signing.trust import TrustAnchors, TrustExpired, cur
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.make_home import NewHome, Recovery, make_home
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.statements import append_statement, sign_statement
 from peft_registry.registry.use_cases.rotate_key import rotate_key
+from peft_registry.registry.use_cases.statements import append_statement, sign_statement
 from peft_registry.registry.use_cases.trust import place_of_home, renew, revoke_key
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.errors import KnownError

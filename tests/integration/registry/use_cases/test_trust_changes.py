@@ -188,7 +188,9 @@ def test_a_key_is_replaced_and_the_registry_goes_on(home: Path, place: Path, rol
 
 
 @pytest.mark.parametrize(
-    ("module", "killed_before"), [(trust, "write_atomically"), (rotate_key, "finish_rotations")], ids=["trust", "rotate"]
+    ("module", "killed_before"),
+    [(trust, "write_atomically"), (rotate_key, "finish_rotations")],
+    ids=["trust", "rotate"],
 )
 def test_a_rotation_that_was_killed_is_completed_by_the_next_call(
     home: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, killed_before: str

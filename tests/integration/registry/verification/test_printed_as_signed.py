@@ -20,7 +20,6 @@ from peft_registry.schemas.mirror import OutboxEntry
 from tests.builders.backends import BACKENDS, MadeHome, Rows, make_on
 from tests.builders.homes import register_adapter
 
-
 OTHER = str(Digest.of(b"other"))
 
 

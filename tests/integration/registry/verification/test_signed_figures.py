@@ -3,7 +3,7 @@
 import base64
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from peft_registry.registry.verification import evaluations
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
-from tests.builders.homes import NOW, a_home, register_adapter
+from tests.builders.homes import NOW, register_adapter
 
 STATEMENTS = "evidence/statements.intoto.jsonl"
 Edit = Callable[[dict[str, Any]], None]
