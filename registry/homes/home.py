@@ -49,6 +49,9 @@ from peft_registry.schemas.values import timestamp
 
 KEY_ROLES: tuple[Role, ...] = ("trainer", "log", "root")
 SETTINGS_MAX_BYTES = 1024 * 1024
+OWN_MAX_BYTES = 64 * 1024 * 1024  # of any small file of a home: trust, settings, checkpoints
+_SIZE = re.compile("0|[1-9][0-9]*")
+_VERSION = re.compile("[0-9]{1,18}")
 Passphrase = Callable[[], bytes]
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -247,12 +250,8 @@ class Registry:
     def remembered_checkpoints(self) -> tuple[tuple[str, str], ...]:
         """(place, text) of every checkpoint kept outside the database, by place."""
         folder = self.files.checkpoints
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        kept = [
-            (f"checkpoints/{name}", _read(folder / name).decode("utf-8", "replace"))
-            for name in sorted(names)
-            if name == LATEST or name.isdigit()
-        ]
+        names = [*(f"{size}" for size in _sizes(folder)), *([LATEST] if (folder / LATEST).exists() else [])]
+        kept = [(f"checkpoints/{name}", _read(folder / name).decode("utf-8", "replace")) for name in sorted(names)]
         seen = self.seen_checkpoint()
         return (*kept, *(() if seen is None else (("your state folder", seen),)))
 
@@ -416,7 +415,7 @@ def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str
     Whoever removes one of them leaves the others.
     """
     folder = registry.files.checkpoints
-    sizes = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    sizes = _sizes(folder)
     largest = _read(folder / f"{max(sizes)}").decode("utf-8", "replace") if sizes else None
     path = registry.files.latest_checkpoint
     latest = _read(path).decode("utf-8", "replace") if path.exists() else None
@@ -424,17 +423,27 @@ def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str
     return tuple(dict.fromkeys(text for text in kept if text is not None))
 
 
+def _sizes(folder: Path) -> list[int]:
+    """The sizes for which a checkpoint is kept in a folder, by its names: decimal, in ASCII, without leading zeros."""
+    if not folder.is_dir():
+        return []
+    return [int(path.name) for path in folder.iterdir() if _SIZE.fullmatch(path.name)]
+
+
 def _read(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         raise HomeDamaged(path, "it is not a regular file")  # reading a FIFO would wait for ever
     try:
+        size = path.stat().st_size
+        if size > OWN_MAX_BYTES:
+            raise HomeDamaged(path, f"it has {size} bytes, and a file of its kind has at most {OWN_MAX_BYTES}")
         return path.read_bytes()
     except OSError as error:
         raise HomeDamaged(path, error.strerror or str(error)) from error
 
 
 def _number(path: Path) -> int:
-    data = _read(path).strip()
-    if not data.isdigit():
+    text = _read(path).decode("ascii", "replace").strip()
+    if not _VERSION.fullmatch(text):
         raise HomeDamaged(path, "it holds no version number")
-    return int(data)
+    return int(text)

@@ -224,3 +224,24 @@ def test_a_folder_without_a_registry_has_no_log_to_compare(
     assert not (tmp_path / FOLDER_NAME).exists()
     assert run(["verify", "./model", "--checkpoint", str(made / "checkpoints" / "latest")]) == 2
     assert "--checkpoint cannot be combined" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "007", "1e9", "9" * 200 + "x"])
+def test_a_file_among_the_checkpoints_whose_name_is_no_size_stops_nothing(
+    home: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "checkpoints" / name).write_text("planted")
+    for command in (["verify", "helper:1"], ["list"], ["log", "check"]):
+        assert run([*command, "--home", str(home)]) == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", ["trust.json", "trust-accepted", "checkpoints/latest", "registry.json"])
+def test_a_small_file_of_a_home_that_was_made_enormous_is_not_read(home: Path, name: str) -> None:
+    with (home / name).open("r+b") as file:
+        file.truncate(8 << 40)
+    assert run(["list", "--home", str(home)]) == 6
+
+
+def test_a_version_number_of_thousands_of_digits_is_damage(home: Path) -> None:
+    (home / "trust-accepted").write_text("9" * 5000)
+    assert run(["list", "--home", str(home)]) == 6
