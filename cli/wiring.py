@@ -178,17 +178,7 @@ def chosen_trust(
 
 
 def digests_of_earlier_runs() -> "DigestCache | None":
-    """Digests of files that this user verified before, in their state folder; None where they have none that can be written.
+    """Digests of files that this user verified before, in their state folder; None where they have none that can be written."""
+    from peft_registry.registry.homes.kept_digests import kept_digests
 
-    Not in the registry's own folder: whoever can change an object there could write the digest that it had before beside it.
-    """
-    from peft_registry.registry.disk.hashing import DigestCache
-
-    state = state_folder()
-    if state is None:
-        return None
-    try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:  # a convenience is lost, nothing else
-        return None
-    return DigestCache(state / "digests.sqlite")
+    return kept_digests(state_folder(), "verification")

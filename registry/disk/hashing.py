@@ -4,15 +4,18 @@ hashlib releases the interpreter lock for large blocks, so threads hash in paral
 bases of many gigabytes; what is meant for an auditor does not use it.
 """
 
+import contextlib
 import hashlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from peft_registry.registry.disk.files import (
@@ -24,6 +27,7 @@ from peft_registry.registry.disk.files import (
     StatKey,
     reading,
     unwritable,
+    why_others_may_reach,
 )
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
@@ -50,6 +54,13 @@ _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 _CREATE_TABLE = """CREATE TABLE IF NOT EXISTS digests (
     key TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (key, kind))"""
 _SETTLED_NS = 2_000_000_000  # the coarsest timestamps in use (FAT) are 2 s apart
+# Linux writes a changed page back within 35 s (vm.dirty_expire_centisecs, vm.dirty_writeback_centisecs); until then a program that
+# has mapped it changes it again without a new time
+_WRITTEN_BACK_NS = 60_000_000_000
+# mapped writes leave no time in memory file systems, and any user can mount a FUSE one that states the times that they want
+_TIMELESS = ("tmpfs", "ramfs", "devtmpfs", "hugetlbfs", "fuse")
+_OPEN_CACHE_FLAGS = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def _ignore(_: int) -> None:
@@ -68,8 +79,9 @@ class HashedFile:
 class DigestCache:
     """Digests of files that have not changed since: same device, inode, size, mtime and ctime.
 
-    A convenience, never evidence: whoever can write the cache can lie in it. A cache that cannot be opened, read or
-    written counts as empty. `kind` keeps different facts about one file apart.
+    A convenience, never evidence: whoever can write the cache can lie in it. One that others can write is not used, and one that
+    cannot be opened, read or written counts as empty. Nothing is remembered of files whose times do not tell of every change.
+    `kind` keeps different facts about one file apart.
     """
 
     def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns) -> None:
@@ -91,6 +103,9 @@ class DigestCache:
 
     def get_text(self, key: StatKey, kind: str) -> str | None:
         """The text put for exactly this state of the file, or None."""
+        return self._stored_text(key, kind) if _keeps_times(key.device) else None
+
+    def _stored_text(self, key: StatKey, kind: str) -> str | None:
         if self._connection is None:
             return None
         try:
@@ -104,7 +119,7 @@ class DigestCache:
 
     def put_text(self, key: StatKey, value: str, kind: str) -> None:
         """Remember a text, under the rule of `put`."""
-        if self._connection is None or self._now_ns() - max(key.mtime_ns, key.ctime_ns) < _SETTLED_NS:
+        if self._connection is None or not _keeps_times(key.device) or self._age_ns(key) < _SETTLED_NS:
             return
         try:
             with self._lock, self._connection:
@@ -112,9 +127,18 @@ class DigestCache:
         except sqlite3.Error:
             return
 
+    def settle(self, file: OpenFile) -> None:
+        """Before a file is read that will be remembered: from here on any write of it changes its times, also through a mapping."""
+        if self._connection is not None and self._age_ns(file.key) < _WRITTEN_BACK_NS:
+            with contextlib.suppress(OSError):  # a file system that cannot, or a disk that will say so when it is read
+                os.fsync(file.descriptor)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+    def _age_ns(self, key: StatKey) -> int:
+        return self._now_ns() - max(key.mtime_ns, key.ctime_ns)
 
 
 class RunDigests(DigestCache):
@@ -135,7 +159,7 @@ class RunDigests(DigestCache):
 
     def get_text(self, key: StatKey, kind: str) -> str | None:
         """The text put for exactly this state of the file, in this run or in an earlier one."""
-        known = super().get_text(key, kind)
+        known = self._stored_text(key, kind)
         if known is not None or self._kept is None:
             return known
         kept = self._kept.get_text(key, kind)
@@ -150,6 +174,11 @@ class RunDigests(DigestCache):
         assert self._connection is not None, "opened by the constructor"
         with self._lock, self._connection:
             self._connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (_text(key), kind, value))
+
+    def settle(self, file: OpenFile) -> None:
+        """What is remembered beyond this run must be of a file whose times tell of the next write."""
+        if self._kept is not None:
+            self._kept.settle(file)
 
 
 def hash_file(
@@ -175,6 +204,8 @@ def hash_file(
         if expected is not None and not expected.same_content(file.key):
             raise FileChanged(path, "its size or its modification time is not what it was when it was listed")
         known = cache.get(file.key) if cache is not None else None
+        if cache is not None and known is None:
+            cache.settle(file)
         hashed = HashedFile(known, file.key.size, file.key) if known else hash_open_file(file, on_bytes=on_bytes)
     if cache is not None and known is None:
         cache.put(hashed.key, hashed.sha256)
@@ -264,8 +295,10 @@ def write_and_hash(
 
 def _open_cache(path: Path) -> sqlite3.Connection | None:
     try:
+        if not _is_private(path):
+            return None
         connection = sqlite3.connect(path, timeout=1, check_same_thread=False)
-    except sqlite3.Error:
+    except (OSError, sqlite3.Error):
         return None
     try:
         connection.execute(_CREATE_TABLE)
@@ -273,6 +306,34 @@ def _open_cache(path: Path) -> sqlite3.Connection | None:
         connection.close()
         return None
     return connection
+
+
+def _is_private(path: Path) -> bool:
+    """Whether a file, made here if there is none, is the user's own, in a folder of theirs, and nobody else can write either.
+
+    Raises:
+        OSError: it is a link, or cannot be made or looked at.
+    """
+    descriptor = os.open(path, _OPEN_CACHE_FLAGS, 0o600)
+    try:
+        file, folder = os.fstat(descriptor), path.parent.stat()
+    finally:
+        os.close(descriptor)
+    is_own = why_others_may_reach(file) is None and folder.st_uid in (os.geteuid(), 0)
+    return stat.S_ISREG(file.st_mode) and is_own and not (file.st_mode | folder.st_mode) & _WRITABLE_BY_OTHERS
+
+
+@lru_cache(maxsize=64)
+def _keeps_times(device: int) -> bool:
+    """Whether the times of files on a device tell of every write; True where the system does not say what it is."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    number = f"{os.major(device)}:{os.minor(device)}"
+    # proc_pid_mountinfo(5): the third field is the device; the file system's type follows the separator
+    kinds = [line.partition(" - ")[2] for line in mounts.splitlines() if line.split()[2:3] == [number]]
+    return not any(kind.startswith(_TIMELESS) for kind in kinds)
 
 
 def _text(key: StatKey) -> str:

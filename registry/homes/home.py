@@ -5,7 +5,7 @@
     HOME/trust.json        the signed trust file: the home's own, hence authority; HOME/trust-accepted remembers its version
     HOME/keys/             trainer.key log.key root.key (OpenSSH, 0600) and their .pub (SPKI PEM)
     HOME/checkpoints/      remembered outside the database: `latest`, and one file a size
-    HOME/database.sqlite   HOME/objects/   HOME/mlflow/   HOME/runs/   HOME/cache.sqlite
+    HOME/database.sqlite   HOME/objects/   HOME/mlflow/   HOME/runs/
 
 Opening checks that the log continues the last remembered checkpoint, and what its user has seen of it. The clock and the
 source of nonces come with the value, so that everything below can be tested with fixed ones.
@@ -13,6 +13,7 @@ source of nonces come with the value, so that everything below can be tested wit
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.child_environment import Need
 from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
+from peft_registry.registry.homes.kept_digests import kept_digests
 from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
 from peft_registry.registry.homes.layout import FOLDER_NAME, LATEST, HomeFiles
 from peft_registry.registry.homes.pins import Pins
@@ -155,8 +157,8 @@ class Registry:
 
     @cached_property
     def cache(self) -> DigestCache | None:
-        """Digests by stat key; none in a read-only home."""
-        return None if self.read_only else DigestCache(self.files.digest_cache)
+        """Digests of bases by stat key, in the user's state folder; None where nobody remembers."""
+        return None if self.seen is None else kept_digests(self.seen.state, "bases")
 
     @cached_property
     def trust(self) -> TrustPolicy:

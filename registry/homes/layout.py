@@ -65,10 +65,6 @@ class HomeFiles:
         return self.folder / "backups"
 
     @property
-    def digest_cache(self) -> Path:
-        return self.folder / "cache.sqlite"
-
-    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 

@@ -170,6 +170,8 @@ def hash_tensors(
         known = _cached(cache, file, header, kind) if cache is not None else None
         if known is not None and (known.file_digest is not None or not with_file_digest):
             return known
+        if cache is not None:
+            cache.settle(file)
         if with_file_digest:
             found = _hash_in_one_pass(file, header, on_bytes, require_finite=require_finite)
         else:

@@ -97,7 +97,7 @@ def state_of(home: Path) -> dict[str, str]:
     for folder, _, names in os.walk(home):
         for name in names:
             path = Path(folder, name)
-            if path.is_file() and not path.is_symlink() and not name.startswith(("cache.sqlite", "database.sqlite")):
+            if path.is_file() and not path.is_symlink() and not name.startswith("database.sqlite"):
                 state[str(path.relative_to(home))] = hashlib.sha256(path.read_bytes()).hexdigest()
     with closing(sqlite3.connect(home / "database.sqlite")) as database:
         rows = "\n".join(line for line in database.iterdump() if '"leases"' not in line)

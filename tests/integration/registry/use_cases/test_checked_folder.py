@@ -4,17 +4,21 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.disk.hashing import DigestCache, StatKey
+from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.identity.base import identify_base
+from peft_registry.registry.identity.weights import _CACHE_KIND, hash_tensors
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.pull_base import BaseChanged, CheckedFolder, WrongBase, checked_folder
 from peft_registry.registry.use_cases.verify import verify_folder
-from tests.builders.homes import NOW, add_a_base, base_files, register_adapter
+from tests.builders.homes import NOW, a_home, add_a_base, base_files, register_adapter
 
 PLANTED = {
     "additional_chat_templates/default.jinja": "{{ 'planted' }}",
@@ -221,3 +225,29 @@ def test_a_rarer_file_of_the_model_is_part_of_the_base_and_seen_by_loaders(regis
     base = add_a_base(registry, tmp_path / "base")
     assert base.record.identity.tokenizer != plain.tokenizer
     assert "tekken.json" in names(checked(registry, base, tmp_path / "scratch").folder)
+
+
+def test_digests_planted_in_the_home_do_not_make_another_base_the_registered_one(tmp_path: Path) -> None:
+    """Whoever can write the home and the base's folder writes the old digests for the new files into every cache there."""
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        opened = open_as_a_command(registry.folder, tmp_path / "state")
+        checked(opened, base, tmp_path / "before")
+        opened.close()
+    weights = tmp_path / "base" / "model.safetensors"
+    planted = DigestCache(registry.folder / "cache.sqlite", now_ns=lambda: time.time_ns() + 10**12)
+    hash_tensors(weights, with_file_digest=True, cache=planted)
+    known = planted.get_text(StatKey.of_path(weights), _CACHE_KIND)
+    assert known is not None
+    base_files(tmp_path / "base", seed=9)
+    planted.put_text(StatKey.of_path(weights), known, _CACHE_KIND)
+    planted.close()
+    opened = open_as_a_command(registry.folder, tmp_path / "state")
+    with pytest.raises(WrongBase) as caught:
+        checked(opened, base, tmp_path / "scratch")
+    assert caught.value.exit_code == 6
+    opened.close()
+
+
+def open_as_a_command(home: Path, state: Path) -> Registry:
+    return open_home(home, clock=lambda: NOW, seen=SeenCheckpoints(state, lambda _: None))
