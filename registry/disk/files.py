@@ -236,11 +236,17 @@ def read_offered(path: Path, *, max_bytes: int) -> bytes:
         FileMissing, FileChanged, FileUnreadable: as `reading`.
     """
     try:
-        return read_file(path.resolve(), max_bytes=max_bytes)
+        return read_file(followed(path), max_bytes=max_bytes)
     except (NotARegularFile, FileTooLarge) as error:
         raise OfferedFileRefused(path, error.why) from error
-    except RuntimeError as error:  # what `resolve` says of links that go round in a circle
-        raise OfferedFileRefused(path, "its links go round in a circle") from error
+
+
+def followed(path: Path) -> Path:
+    """Where a link of the user's leads; the path itself for one that goes round in a circle, which nobody can read."""
+    try:
+        return path.resolve()
+    except RuntimeError:
+        return path
 
 
 def why_others_may_reach(status: os.stat_result) -> str | None:
