@@ -34,7 +34,7 @@ def note(text: str = "") -> None:
 
 def out_json(value: Any) -> None:  # any JSON value
     """One JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json_text(value, indent=2) + "\n")
 
 
 def next_step(command: str) -> None:
@@ -128,7 +128,7 @@ def show_error(error: KnownError, *, as_json: bool) -> None:
         value = _error_json(error) | {"exit": error.exit_code}
         if isinstance(error, SeveralProblems):
             value["problems"] = [_error_json(problem) for problem in error.problems]
-        note(json.dumps(value, ensure_ascii=False))
+        note(_json_text(value))
         return
     problems = error.problems if isinstance(error, SeveralProblems) else (error,)
     if isinstance(error, SeveralProblems):
@@ -139,6 +139,17 @@ def show_error(error: KnownError, *, as_json: bool) -> None:
         note(f"  fix: {printable(problem.fix)}")
     if len(problems) > PROBLEMS_SHOWN:
         note(f"… and {len(problems) - PROBLEMS_SHOWN} more; --output json has all of them")
+
+
+def _json_text(value: Any, *, indent: int | None = None) -> str:  # any JSON value
+    """JSON in which everything that would not show as itself is escaped, as JSON escapes it: a file name must not draw either."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    # outside of texts JSON holds printable characters and line ends only
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
+    )
 
 
 def _error_json(error: KnownError) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from peft_registry.schemas.errors import InputRefused, SeveralProblems
 from peft_registry.schemas.progress import Said, Warned
 
 HOSTILE = "mit\x1b[2J\x9b31m\u202e\rverified"
+UNPAIRED = "\udcff"  # how Python shows a byte of a file name that is not UTF-8
 ESCAPED = r"mit\x1b[2J\x9b31m\u202e\rverified"
 
 PRINTED: dict[str, Callable[[], None]] = {
@@ -22,6 +23,10 @@ PRINTED: dict[str, Callable[[], None]] = {
     "line of the story beside the data": lambda: Progress(story_on_stdout=False)(Said("base", HOSTILE)),
     "warning": lambda: Progress(story_on_stdout=True)(Warned("licence", HOSTILE)),
     "error": lambda: console.show_error(refused(HOSTILE), as_json=False),
+}
+PRINTED_AS_JSON: dict[str, Callable[[], None]] = {
+    "document": lambda: console.out_json({HOSTILE: [HOSTILE, UNPAIRED]}),
+    "error": lambda: console.show_error(refused(f"{HOSTILE}{UNPAIRED}\U000e0001"), as_json=True),
 }
 
 
@@ -35,6 +40,23 @@ def test_what_would_draw_on_the_terminal_is_shown_escaped(way: str, capsys: pyte
     shown = capsys.readouterr()
     assert ESCAPED in shown.out + shown.err
     assert (shown.out + shown.err).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("way", PRINTED_AS_JSON)
+def test_json_does_not_draw_on_the_terminal_either_and_stays_json(
+    way: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a real stream: it cannot encode half a surrogate pair
+    monkeypatch.setattr("sys.stdout", open(1, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    PRINTED_AS_JSON[way]()
+    console.note("")
+    shown = "".join(capfd.readouterr())
+    assert shown.replace("\n", "").isprintable()
+    value = json.loads(shown)
+    if way == "document":
+        assert value == {HOSTILE: [HOSTILE, UNPAIRED]}
+    else:
+        assert value["what"] == f"{HOSTILE}{UNPAIRED}\U000e0001"
 
 
 def test_lines_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
