@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import hash_files
 from peft_registry.registry.identity.base import TOKENIZER_FILES
-from peft_registry.registry.intake.paths import scan_folder
+from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.foreign import verify_foreign
 from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, Bundle
@@ -80,7 +80,11 @@ def verify_foreign_model(model: ForeignModel, key_pem: bytes) -> VerifyOutcome:
         files = _check_files(model, bundle)
     except IntegrityBroken as error:
         files = _raised("files", error, "failed")
-    return _outcome(model, (signed, files, _check_ignored(model, bundle)))
+    try:
+        ignored = _check_ignored(model, bundle)
+    except IntegrityBroken as error:
+        ignored = _raised("ignored", error, "failed")
+    return _outcome(model, (signed, files, ignored))
 
 
 def _check_files(model: ForeignModel, bundle: Bundle) -> Check:
@@ -131,9 +135,14 @@ def _left_out(model: ForeignModel, ignored: Iterable[str]) -> Iterator[str]:
     if not model.path.is_dir():
         return
     for path in sorted(ignored):
-        place = model.path / path
+        # a lone file's signature of earlier releases may name any text here
+        place = model.path / safe_relative_path(path)
         if path in _NEVER_SIGNED or place.resolve() == model.signature.resolve():
             continue
+        if place.is_symlink():
+            raise UnsafePath(
+                path, "it is a symbolic link, and what the signature leaves out is not looked for elsewhere"
+            )
         if place.is_dir():
             yield from (f"{path}/{file.path}" for file in scan_folder(place))
         elif place.exists():

@@ -1,5 +1,6 @@
 """`registry verify FOLDER --key PEM`: models that others signed with OpenSSF Model Signing, right, changed, and of other kinds."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from peft_registry.cli.main import run
-from peft_registry.registry.signing import oms
+from peft_registry.registry.signing import dsse, oms
 from peft_registry.schemas.identity import Digest
 from tests.builders.signing import a_p256_key, an_ed25519_key
 
@@ -154,6 +155,45 @@ def test_a_signature_that_leaves_out_what_is_loaded_is_broken(folder: Path, caps
     check = document(capsys)["checks"][-1]
     assert check["error"] == "file-outside-signature"
     assert check["detail"][0].startswith(name)
+
+
+def test_a_link_in_the_place_of_what_the_signer_left_out_is_not_followed(folder: Path, capsys: Printed) -> None:
+    """Whoever hands the folder on would learn which files lie on the machine that verifies it."""
+    (folder / "notes").mkdir()
+    sign(folder, ignore_paths=("notes",))
+    (folder / "notes").rmdir()
+    (folder.parent / "private").mkdir()
+    (folder.parent / "private" / "salaries.txt").write_text("")
+    (folder / "notes").symlink_to(folder.parent / "private")
+    assert verify(folder) == 6
+    shown = capsys.readouterr()
+    assert "'notes' is not a path that may be verified" in shown.out
+    assert "salaries" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("path", ["/", "..", "../private"])
+def test_paths_that_a_lone_files_signature_leaves_out_are_not_looked_for_elsewhere(
+    tmp_path: Path, path: str, capsys: Printed
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights.bin").write_bytes(b"x")
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "salaries.txt").write_text("")
+    (tmp_path / "key.pub").write_bytes(a_p256_key().public.pem)
+    resources = [oms.Resource("weights.bin", Digest.of(b"x"))]
+    bundle = json.loads(
+        oms.sign_folder_listing(a_p256_key(), model_name="m", resources=resources, ignore_paths=["notes"])
+    )
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    statement["predicate"]["resources"][0]["name"] = "."
+    statement["predicate"]["serialization"]["ignore_paths"] = [path]
+    envelope = dsse.sign(a_p256_key(), oms.PAYLOAD_TYPE, json.dumps(statement).encode())
+    (folder / "model.sig").write_text(json.dumps(bundle | {"dsseEnvelope": envelope.to_json()}))
+    assert verify(folder) == 6
+    shown = capsys.readouterr()
+    assert "is not a path that may be verified" in shown.out
+    assert "salaries" not in shown.out + shown.err
 
 
 def test_a_key_that_is_none_and_a_signature_that_is_absent_are_said(
