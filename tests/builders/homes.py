@@ -15,6 +15,8 @@ from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.known_homes import remember
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.trust_chain import TrustChain, render_chain, sign_version
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
@@ -156,3 +158,21 @@ def state_of_the_run(workplace: Path) -> dict[str, Any]:
         state: dict[str, Any] = json.loads(path.read_text())
         return state
     return {"step": 0}
+
+
+def exchange_trust(registry: Registry, *, forger: PrivateKey, log: PrivateKey, root: PrivateKey) -> None:
+    """A trust file signed by its own root that lists the forger's keys beside the true ones, and the keys to go with it."""
+    newest = registry.trust_chain.newest.policy
+    by_role = {"trainer": forger, "log": log, "root": root}
+    own = tuple(
+        key.revised(key_id=by_role[key.role].public.key_id, public_key_pem=by_role[key.role].public.pem.decode())
+        for key in newest.keys
+    )
+    policy = newest.revised(
+        keys=(*own, *(key for key in newest.keys if key.role != "root")), roots=(root.public.key_id,)
+    )
+    chain = TrustChain((sign_version(policy, [root]),))
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+    for role, key in by_role.items():
+        (registry.folder / "keys" / f"{role}.key").unlink()
+        key.save(registry.folder / "keys" / f"{role}.key", None)

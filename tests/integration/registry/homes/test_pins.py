@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.known_homes import remember
 from peft_registry.registry.homes.pins import Pins, PinUnreadable, TrustForked, TrustReplaced, name_of_chain
 from peft_registry.registry.records.references import version_named
@@ -18,7 +17,7 @@ from peft_registry.registry.signing.trust_chain import TrustChain, TrustRolledBa
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from tests.builders.evaluation import a_recorded_evaluation
-from tests.builders.homes import NOW, a_home, register_adapter, reopened
+from tests.builders.homes import NOW, a_home, exchange_trust, register_adapter, reopened
 from tests.builders.signing import a_chain, a_form_2_policy, a_p256_key, one_more
 
 ROOT, STRANGER = a_p256_key(11), a_p256_key(66)
@@ -127,24 +126,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         remember(tmp_path / "user" / "peft-registry", folder, registry.settings.registry_id)
     assert run(["verify", "helper:1"]) == 0
     yield folder
-
-
-def exchange_trust(registry: Registry, *, forger: PrivateKey, log: PrivateKey, root: PrivateKey) -> None:
-    """A trust file signed by its own root that lists the forger's keys beside the true ones, and the keys to go with it."""
-    newest = registry.trust_chain.newest.policy
-    by_role = {"trainer": forger, "log": log, "root": root}
-    own = tuple(
-        key.revised(key_id=by_role[key.role].public.key_id, public_key_pem=by_role[key.role].public.pem.decode())
-        for key in newest.keys
-    )
-    policy = newest.revised(
-        keys=(*own, *(key for key in newest.keys if key.role != "root")), roots=(root.public.key_id,)
-    )
-    chain = TrustChain((sign_version(policy, [root]),))
-    (registry.folder / "trust.json").write_bytes(render_chain(chain))
-    for role, key in by_role.items():
-        (registry.folder / "keys" / f"{role}.key").unlink()
-        key.save(registry.folder / "keys" / f"{role}.key", None)
 
 
 def forge_evaluation(home: Path) -> None:

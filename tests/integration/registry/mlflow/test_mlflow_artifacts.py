@@ -10,8 +10,9 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.schemas.version import Version
-from tests.builders.homes import a_home, name_once, register_adapter
+from tests.builders.homes import a_home, exchange_trust, name_once, register_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow closes nothing it opens for a download
 
@@ -113,4 +114,35 @@ def test_a_digest_that_nobody_registered_is_refused(version: Version, tmp_path: 
     unknown = version.model_copy(update={"manifest_digest": type(version.manifest_digest)("0" * 64)})
     with pytest.raises(MlflowException):
         download(unknown, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {}
+
+
+def test_a_trust_file_exchanged_for_one_signed_by_its_own_root_hands_nothing_out(
+    home: Registry, version: Version, tmp_path: Path
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    download(version, tmp_path / "before")
+    exchange_trust(
+        home,
+        forger=PrivateKey.generate("p256"),
+        log=PrivateKey.generate("ed25519"),
+        root=PrivateKey.generate("p256"),
+    )
+    with pytest.raises(MlflowException, match="not the trust file that you accepted before"):
+        download(version, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {}
+
+
+def test_another_registry_in_the_place_of_the_one_that_was_loaded_from_hands_nothing_out(
+    home: Registry, version: Version, tmp_path: Path
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    download(version, tmp_path / "before")
+    shutil.rmtree(home.folder)
+    with a_home(home.folder) as theirs:
+        assert register_adapter(theirs, tmp_path / "theirs").manifest_digest == version.manifest_digest
+    with pytest.raises(MlflowException, match="not the trust file that you accepted before"):
+        download(version, tmp_path / "out")
     assert files_below(tmp_path / "out") == {}
