@@ -285,7 +285,7 @@ class _Changes:
         """Check one entry and note what it changes.
 
         Raises:
-            EntryRejected, IntegrityBroken: it may not be signed over.
+            EntryRejected, IntegrityBroken, NotChecked: it may not be signed over.
         """
         data = self._store.get_leaf(index)
         self._require_in_tree(index, data)
@@ -303,6 +303,7 @@ class _Changes:
             if leaf.at > self._latest:
                 raise PendingRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
             require_sayable(self._trust, self._tx, index, leaf)
+            self._require_not_revoked(index, leaf)
             self._require_projected(index, leaf, statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
@@ -310,6 +311,19 @@ class _Changes:
             self._follow_registration(index, leaf, statement)
         elif leaf.kind == "alias":
             self._follow_move(index, leaf, statement)
+
+    def _require_not_revoked(self, index: int, leaf: LogEvent) -> None:
+        """Raise where the key of an entry is revoked by now, for whatever reason.
+
+        Only the entry itself says that it was made before, and whoever has the key and can write the database dates it as they like
+        behind the last entry that is covered.
+        """
+        revocation = self._trust.revocation(leaf.key)
+        if revocation is not None:
+            reason = (
+                f"its key was revoked at {revocation.revoked_at} ({revocation.reason}) before a checkpoint covered it"
+            )
+            raise PendingRejected(index, reason)
 
     def _require_in_tree(self, index: int, data: bytes) -> None:
         """Raise unless the stored hashes are those of the bytes that are checked: the signature is over the hashes."""

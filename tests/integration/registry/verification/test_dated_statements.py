@@ -18,8 +18,10 @@ from peft_registry.registry.signing.trust import RevokedKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency import note
 from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder
+from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import PAYLOAD_TYPE
@@ -305,6 +307,35 @@ def test_an_earlier_checkpoint_left_out_proves_less_and_breaks_nothing(kept_else
     assert verified(folder, kept_elsewhere.trust, now=TWO_MONTHS_LATER).verdict == "verified"
     trust = revoking(lasting(kept_elsewhere.trust), "trainer", kind="compromise", since=MONTH_LATER)
     assert verified(folder, trust).verdict == "broken"
+
+
+# --- somebody left, and still has their key and a way into the database
+
+
+@pytest.mark.parametrize("kind", ["routine", "compromise"])
+def test_who_left_cannot_date_a_statement_before_they_left(tmp_path: Path, kind: str) -> None:
+    with a_home(tmp_path / "home") as registry:
+        version = register_adapter(registry, tmp_path)
+    (registry.folder / "keys" / "log.key").rename(tmp_path / "log.key")
+    registry = reopened(registry.folder, now="2026-12-01T00:00:00Z")  # what they write, whenever they write it
+    say(registry, version, "dated back")
+    registry.close()
+    (tmp_path / "log.key").rename(registry.folder / "keys" / "log.key")
+    registry = reopened(registry.folder, now=TWO_MONTHS_LATER)
+    trust = revoking(registry.trust, "trainer", revoked_at=MONTH_LATER, reason="left the team", kind=kind)
+    chain = extended(
+        registry.trust_chain,
+        next_draft(registry.trust_chain.newest, now=TWO_MONTHS_LATER).revised(revocations=trust.revocations),
+        [registry.private_key("root")],
+    )
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+    registry.close()
+    registry = reopened(registry.folder, now=TWO_MONTHS_LATER)
+    with pytest.raises(IntegrityBroken, match="left the team"):
+        publish_checkpoint(registry)
+    signed = sign_log(registry)
+    assert (signed.exit_code, [entry.person for entry in signed.refused]) == (6, ["lab-1"])
+    registry.close()
 
 
 # --- a successor of the log key
