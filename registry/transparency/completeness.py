@@ -157,6 +157,11 @@ def checkpoint_over_list(listed: CompleteList, manifest: Digest, trust: TrustPol
     return checkpoint
 
 
+def origin_of_list(listed: CompleteList, trust: TrustPolicy) -> str:
+    """The log that a list's checkpoint speaks of."""
+    return _origin(listed, public_keys(trust, role="log"))
+
+
 def dates_of(
     listed: CompleteList, checkpoint: Checkpoint, manifest: Digest, trust: TrustPolicy, *, now: str
 ) -> Mapping[Digest, EntryDate]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.disk.hashing import RunDigests
 from peft_registry.registry.homes.base_locations import base_location
@@ -24,6 +25,8 @@ from peft_registry.registry.identity.manifests import listed_tensors, read_manif
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
+from peft_registry.registry.transparency.log import check_prefix
+from peft_registry.registry.transparency.note import Checkpoint
 from peft_registry.registry.verification.checklist import CHECKLIST, Step, not_reached, run_step, stopped_at
 from peft_registry.registry.verification.deep import CheckedArtifact, walk
 from peft_registry.registry.verification.evidence_checks import LOG_SIGNER_UNKNOWN
@@ -32,6 +35,7 @@ from peft_registry.registry.verification.findings import (
     Claimed,
     Context,
     Findings,
+    LogHolder,
     ParentVerifier,
 )
 from peft_registry.registry.verification.presented import Presented, present_folder, present_version
@@ -247,6 +251,7 @@ class _Run:
             presented = present_folder(folder)
         except IntegrityBroken as error:
             return _unreadable(str(folder), error)
+        context = replace(context, own_log=_own_log(self.registry))
         return _checked(presented, context, _with_base(self.require, base))
 
     def check_version(
@@ -378,6 +383,25 @@ def _claimed(registry: Registry, version: Version) -> Claimed:
     with registry.database.read() as tx:
         recorded = catalog.recorded_artifact(tx, manifest_digest=version.manifest_digest)
         return Claimed(version, catalog.is_in_order(tx, version), recorded)
+
+
+def _own_log(registry: Registry | None) -> LogHolder:
+    """Holds a checkpoint that somebody presents against the log of the user's own registry, if it is of that log.
+
+    Whoever has a stolen log key can sign another history; it is not the one that lies here. A checkpoint beyond what is here was
+    made at another copy of a shared log, and nothing can be said of it.
+    """
+
+    def hold(origin: str, checkpoint: Checkpoint) -> None:
+        if registry is None or origin != registry.origin:
+            return
+        with registry.database.read() as tx:
+            store = SqlLogStore(tx)
+            if checkpoint.size <= store.size():
+                store.read_frontier(checkpoint.size)
+                check_prefix(store, size=checkpoint.size, root=checkpoint.root)
+
+    return hold
 
 
 def _base_folder(registry: Registry | None, base: Path | None) -> Callable[[Digest | None], Path | None]:

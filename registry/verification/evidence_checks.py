@@ -17,8 +17,10 @@ from peft_registry.registry.signing.trust import ProvenTime, key_status, public_
 from peft_registry.registry.transparency.completeness import (
     CompleteList,
     EntryDate,
+    StatementEntry,
     checkpoint_over_list,
     dates_of,
+    origin_of_list,
 )
 from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, origin_of
 from peft_registry.registry.verification.evaluations import FiguresCheck, check_figures
@@ -188,6 +190,7 @@ def check_log(findings: Findings) -> Result:
     except UnknownKey as error:
         return unchecked(error.what, _unknown_signer(findings.trust, entry), [error.why])
     origin = origin_of(entry, public_keys(findings.trust, role="log"))
+    findings.context.own_log(origin, checkpoint)
     return ok(f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
 
 
@@ -249,6 +252,7 @@ def _not_everything(findings: Findings) -> Result | None:
         except UnknownKey as error:
             return unchecked(error.what, error.reference, [error.why])
         dates_of(listed, checkpoint, findings.manifest_digest, findings.trust, now=findings.context.now)
+        findings.context.own_log(origin_of_list(listed, findings.trust), checkpoint)
     return _held_against(listed, findings)
 
 

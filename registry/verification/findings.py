@@ -16,7 +16,10 @@ from peft_registry.registry.signing.oms import Bundle
 from peft_registry.registry.signing.trust import ProvenTime, public_keys
 from peft_registry.registry.transparency.completeness import CompleteList, EntryDate
 from peft_registry.registry.transparency.entries import LoggedEntry
+from peft_registry.registry.transparency.note import Checkpoint
 from peft_registry.registry.verification.evidence import (
+    MAX_TRIES,
+    STATEMENTS_PATH,
     ReadStatement,
     presented_keys,
     read_entry,
@@ -40,6 +43,10 @@ BaseTensors = Callable[[Digest | None], tuple[Tensor, ...] | None]
 
 ParentVerifier = Callable[[Digest], VerifyOutcome | None]
 """How a parent that is registered here verifies; None where nobody registered it, as the log says."""
+
+
+LogHolder = Callable[[str, Checkpoint], None]
+"""Raises LogForked where a checkpoint of this origin is not of the log that the caller holds themselves."""
 
 
 class BaseReader(Protocol):
@@ -75,6 +82,7 @@ class Context:
         digests: what was hashed already and need not be again.
         file_digests: the SHA-256 of each weights file is computed too; its header and tensors prove its bytes without.
         identify_base: reads the base in a folder.
+        own_log: holds a checkpoint against the caller's own log, where they have one of that origin.
     """
 
     trust: TrustPolicy | None
@@ -87,6 +95,7 @@ class Context:
     digests: DigestCache | None = None
     file_digests: bool = False
     identify_base: BaseReader = identify_base
+    own_log: LogHolder = lambda _, __: None
 
 
 @dataclass(frozen=True, slots=True)
