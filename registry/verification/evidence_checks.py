@@ -142,7 +142,9 @@ def check_statements(findings: Findings) -> Result:
         text = f"{len(findings.statements)} bound to this manifest; the card was {card_change} since it was signed"
         return changed(text, "card-changed")
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
-    return ok(text, (*_stale_evaluations(findings), *figures.notes))
+    withheld = () if findings.listed is None else _withheld(findings.listed, findings)
+    notes = (f"withheld: {entry.kind} {entry.digest}" for entry in withheld)
+    return ok(text, (*notes, *_stale_evaluations(findings), *figures.notes))
 
 
 def _otherwise_in_catalog(findings: Findings) -> Result | None:
@@ -169,9 +171,13 @@ def _evaluations(findings: Findings) -> tuple[tuple[Digest, EvaluationRecord], .
 
 
 def _completeness_text(findings: Findings) -> str:
-    """Up to when the statements are all that were made."""
+    """Up to when the statements are all that were made, or how many more there are."""
     listed = findings.listed
-    return "" if listed is None else f", all that were made up to {listed.stated.leaf.at}"
+    if listed is None:
+        return ""
+    withheld = len(_withheld(listed, findings))
+    here = "all that were made" if withheld == 0 else f"all but {withheld} that were made"
+    return f", {here} up to {listed.stated.leaf.at}"
 
 
 def check_log(findings: Findings) -> Result:
@@ -229,7 +235,8 @@ def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> Result | N
 
 
 # what may stay away from a folder although it was said: the proof still shows that it was
-_MAY_BE_WITHHELD = frozenset({"provenance", "modification", "card", "base", "test-result"})
+# nothing that speaks of how good it is may, such as a test that failed
+_MAY_BE_WITHHELD = frozenset({"provenance", "modification", "card", "base"})
 
 
 def _not_everything(findings: Findings) -> Result | None:
@@ -263,14 +270,18 @@ def _held_against(listed: CompleteList, findings: Findings) -> Result | None:
     if unlisted:
         return failed(f"{len(unlisted)} statements that the log does not list", "statement-not-logged", unlisted)
     decisive = [
-        f"{entry.kind} {entry.digest}"
-        for entry in listed.stated.statements
-        if entry.digest not in here and entry.kind not in _MAY_BE_WITHHELD
+        f"{entry.kind} {entry.digest}" for entry in _withheld(listed, findings) if entry.kind not in _MAY_BE_WITHHELD
     ]
     if decisive:
         text = f"{len(decisive)} statements that were made about it are withheld"
         return unchecked(text, "statements-withheld", decisive)
     return None
+
+
+def _withheld(listed: CompleteList, findings: Findings) -> tuple[StatementEntry, ...]:
+    """What is on the list and not here."""
+    here = {digest for _, digest in findings.statements}
+    return tuple(entry for entry in listed.stated.statements if entry.digest not in here)
 
 
 def _stray_evidence(findings: Findings) -> Result | None:

@@ -1,5 +1,7 @@
 """A pulled folder shows that its statements are all that were made, up to a checkpoint: nobody can leave one out unnoticed."""
 
+import base64
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +78,43 @@ def test_a_later_statement_that_was_left_out_is_missed(home, tmp_path) -> None:
     outcome = verified(home, folder)
     assert outcome.verdict == "unverified"
     assert check(outcome, "statements") == ("unchecked", "statements-withheld")
+
+
+def without_kind(folder: Path, kind: str) -> None:
+    path = folder / STATEMENTS
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if f"{kind}/".encode() not in base64.b64decode(json.loads(line)["payload"])]
+    assert len(kept) == len(lines) - 1
+    path.write_bytes(b"".join(kept))
+
+
+def test_the_result_of_a_test_that_was_left_out_is_missed(home, tmp_path) -> None:
+    """It may have failed."""
+    folder = Path(shutil.copytree(home[3], tmp_path / "copy"))
+    without_kind(folder, "test-result")
+    outcome = verified(home, folder)
+    assert outcome.verdict == "unverified"
+    assert check(outcome, "statements") == ("unchecked", "statements-withheld")
+
+
+def test_a_later_card_that_was_left_out_is_named_and_nothing_is_called_all(home, tmp_path) -> None:
+    registry, version = home[:2]
+    say_more = registry.nonce()
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="card",
+        predicate={"path": "README.md", "sha256": str(Digest.of(say_more.encode()))},
+        signer=registry.trainer_key,
+    )
+    folder = tmp_path / "pulled"
+    pull_version(registry, version, folder)
+    without_last_line(folder)
+    outcome = verified(home, folder)
+    assert outcome.verdict == "verified"
+    statements = next(one for one in outcome.checks if one.step == "statements")
+    assert "all but 1 that were made up to" in statements.text
+    assert statements.detail[0].startswith("withheld: card sha256:")
 
 
 def test_a_folder_without_its_proof_does_not_show_that_it_is_complete(home, tmp_path) -> None:
