@@ -216,22 +216,23 @@ def verify(
 def find_signer(
     signature: bytes, message: bytes, keys: Iterable[PublicKey], *, named: str | None, what: str
 ) -> PublicKey:
-    """The key that made `signature` over `message`, tried against every key, then compared with the one that is named.
+    """The key that made `signature` over `message`, tried against each key in turn, then compared with the one that is named.
 
     Raises:
         BadSignature, WrongSigner, NoTrustedSignature, UnknownKey: as for `verify`.
     """
-    candidates = tuple(keys)
-    signer = next((key for key in candidates if key.verify(signature, message)), None)
-    if signer is not None:
-        if named is not None and signer.key_id != named:
-            raise WrongSigner(what, key_id=named, signer=signer.key_id)
-        return signer
+    tried = []
+    for key in keys:
+        if key.verify(signature, message):
+            if named is not None and key.key_id != named:
+                raise WrongSigner(what, key_id=named, signer=key.key_id)
+            return key
+        tried.append(key)
     if named is None:
-        raise NoTrustedSignature(what, len(candidates))
-    if any(key.key_id == named for key in candidates):
+        raise NoTrustedSignature(what, len(tried))
+    if any(key.key_id == named for key in tried):
         raise BadSignature(what, key_id=named)
-    raise UnknownKey(what, len(candidates), key_id=named)
+    raise UnknownKey(what, len(tried), key_id=named)
 
 
 def _signature(entry: Any, what: str) -> EnvelopeSignature:  # any JSON value

@@ -185,6 +185,8 @@ def dates_of(
         leaf = entry.leaf
         if leaf.subject != manifest or kinds.get(leaf.statement) != leaf.kind:
             raise MalformedNote(COMPLETE_FILE, f"entry {entry.index} is not of a statement that it lists")
+        if leaf.statement in dates:
+            raise MalformedNote(COMPLETE_FILE, f"entry {entry.index} is of a statement that has one before")
         _require_in_log(leaf.to_canonical(), entry.index, entry.hashes, checkpoint)
         covered = tuple(cover for size, cover in covers if entry.index < size)
         dates[leaf.statement] = EntryDate(leaf.key, ProvenTime(leaf.at, covered))
@@ -199,6 +201,8 @@ def _covers(
     origin = _origin(listed, keys)
     newest = trust.person_of(checkpoint.key_id) or checkpoint.key_id
     covers = [(checkpoint.size, Covered(listed.stated.leaf.at, newest))]
+    if len({older.leaf.size for older in listed.stated.earlier}) < len(listed.stated.earlier):
+        raise MalformedNote(COMPLETE_FILE, "two earlier checkpoints cover as many entries")
     for older in listed.stated.earlier:
         signed = note.verify_checkpoint(older.text, origin=origin, keys=keys)
         if older.leaf.size != signed.size - 1:

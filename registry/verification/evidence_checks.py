@@ -41,6 +41,7 @@ from peft_registry.registry.verification.findings import (
     ok,
     unchecked,
 )
+from peft_registry.registry.verification.presented import SMALL_MAX_BYTES
 from peft_registry.registry.verification.recorded_rows import row_contradictions
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
@@ -50,6 +51,7 @@ from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import KEYS_FOLDER, CardPredicate
 
+TABLE_MAX_BYTES = 1 << 30  # of an item table; the largest suite gives some ten million bytes
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
 """A proof from a log whose key the user trusts, not signed by it: nothing is verified by such a proof, nor in spite of it."""
 
@@ -308,13 +310,14 @@ def _count(findings: Findings, read: ReadStatement) -> str:
         RevokedKey, KeyLacksRole, ExpiredKey: its signer must not sign this, or not at that time.
     """
     try:
-        signer = dsse.verify(read.envelope, findings.known_keys, what=f"statement {read.line}")
+        signer = dsse.verify(read.envelope, findings.keys_to_try(read.digest), what=f"statement {read.line}")
     except NoTrustedSignature as error:
         if findings.presented_keys:
             # the signers' keys travel with the statements: a key that nobody presented signed nothing here
             why = "neither a trusted key nor any key presented with it made its signature"
             raise StatementBroken(read.line, why) from error
         return f"{read.line}: {read.statement.predicate_type}, and no signer's key is presented"
+    findings.last_signer = signer
     if read.statement.subject_digest != findings.manifest_digest:
         raise StatementBroken(read.line, f"it is about {read.statement.subject_digest.short}")
     if read.digest not in findings.counted:
@@ -392,7 +395,11 @@ def _check_item_tables(findings: Findings) -> None:
             items = EvaluationRecord.from_json(statement.predicate).items
             signed.setdefault(f"{EVIDENCE_NAME}/{items.file}", set()).add(items.sha256)
     for name, digests in signed.items():
-        if findings.presented.has(name) and findings.presented.digest(name) not in digests:
+        if not findings.presented.has(name):
+            continue
+        # none is so large, and reading it takes as long as whoever put it there likes
+        is_too_large = findings.presented.size(name) > TABLE_MAX_BYTES
+        if is_too_large or findings.presented.digest(name) not in digests:
             raise StatementBroken(0, f"{name} is not the item table that an evaluation signed")
 
 
@@ -420,6 +427,8 @@ def _card_change(findings: Findings) -> str:
     signed = _signed_cards(findings)
     if not findings.presented.has(CARD_NAME):
         return "removed" if signed else ""
+    if findings.presented.size(CARD_NAME) > SMALL_MAX_BYTES:
+        return "edited"  # nobody registers such a card, and reading it takes as long as whoever put it there likes
     return "" if findings.presented.digest(CARD_NAME) in signed else "edited"
 
 

@@ -1,6 +1,6 @@
 """What the checks of `registry verify` work on: what the caller knows, what they have established so far, and their results."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from peft_registry.registry.verification.evidence import (
     read_list,
     read_statements,
 )
-from peft_registry.registry.verification.presented import Presented
+from peft_registry.registry.verification.presented import EvidenceBroken, Presented
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
@@ -133,6 +133,8 @@ class Findings:
     entry_dates: Mapping[Digest, EntryDate] = field(default_factory=dict)
     statements: list[tuple[Statement, Digest]] = field(default_factory=list)
     counted: set[Digest] = field(default_factory=set)  # the digests in `statements`
+    last_signer: PublicKey | None = None  # of a statement
+    tries: int = 0  # of keys on statements, beyond the first key of each
     registrations: dict[Digest, RegistrationPredicate] = field(default_factory=dict)
 
     @property
@@ -160,11 +162,32 @@ class Findings:
         """The keys that travel with the evidence: they only tell a wrong signature from an unknown key."""
         return presented_keys(self.presented)
 
-    @property
+    @cached_property
     def known_keys(self) -> tuple[PublicKey, ...]:
         """Trusted keys, then those presented."""
         trusted = () if self.trust is None else public_keys(self.trust)
         return (*trusted, *(key for key in self.presented_keys if key not in trusted))
+
+    @cached_property
+    def named_signers(self) -> Mapping[Digest, str]:
+        """Whose key signed a statement, as its entry on the list says: a hint, which spares trying all keys."""
+        listed = self.listed
+        return {} if listed is None else {entry.leaf.statement: entry.leaf.key for entry in listed.stated.entries}
+
+    def keys_to_try(self, statement: Digest) -> Iterator[PublicKey]:
+        """Every known key; first the one that the statement's entry names, and then the one that signed the statement before.
+
+        Raises:
+            EvidenceBroken: more keys were tried on these statements than any signer makes necessary.
+        """
+        named = self.named_signers.get(statement)
+        ordered = sorted(self.known_keys, key=lambda key: (key.key_id != named, key != self.last_signer))
+        for number, key in enumerate(ordered):
+            self.tries += number > 0
+            if self.tries > MAX_TRIES:
+                why = f"its signers are not known after {MAX_TRIES} keys were tried in vain"
+                raise EvidenceBroken(STATEMENTS_PATH, why)
+            yield key
 
     def need_manifest(self) -> Manifest:
         """The manifest.

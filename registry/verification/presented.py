@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import StatKey, read_file
 from peft_registry.registry.disk.hashing import copy_and_hash, hash_file, write_and_hash
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
@@ -80,6 +81,17 @@ class Presented:
     def has(self, name: str) -> bool:
         return name in self.files
 
+    def size(self, name: str) -> int:
+        """How many bytes a file has; nothing of it is read.
+
+        Raises:
+            FileAbsent: it is not there.
+        """
+        content = self.files.get(name)
+        if content is None:
+            raise FileAbsent(name, self.label)
+        return len(content) if isinstance(content, bytes) else StatKey.of_path(content).size
+
     def digest(self, name: str) -> Digest:
         """The SHA-256 of a file of any size.
 
@@ -97,8 +109,6 @@ class Presented:
         Raises:
             FileAbsent: it is not there.
         """
-        from peft_registry.registry.disk.files import read_file
-
         content = self.files.get(name)
         if content is None:
             raise FileAbsent(name, self.label)

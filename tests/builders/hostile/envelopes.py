@@ -44,6 +44,7 @@ def envelopes() -> Iterator[Case]:
     yield Case(
         "envelope", "line-twice", lambda place: _lines(place, lambda lines: [*lines, lines[0]]), 0
     )  # says nothing new
+    yield Case("envelope", "2000-by-90-keys-in-turn", _by_strangers_in_turn, 6)
 
 
 def _two_signatures(line: bytes) -> bytes:
@@ -54,6 +55,18 @@ def _two_signatures(line: bytes) -> bytes:
 def _more_lines(place: Place, count: int) -> list[str]:
     with (place.pulled / STATEMENTS).open("ab") as file:
         file.write(b"{}\n" * count)
+    return place.verify()
+
+
+def _by_strangers_in_turn(place: Place) -> list[str]:
+    """Good signatures by strangers' keys in turn: which of them made the next one is found by trying all."""
+    strangers = [a_p256_key(seed) for seed in range(1000, 1090)]
+    for key in strangers:
+        (place.pulled / "evidence" / "keys" / f"{key.public.key_id[:16]}.pub").write_bytes(key.public.pem)
+    with (place.pulled / STATEMENTS).open("ab") as file:
+        for nonce in range(2000):
+            signer = strangers[nonce % len(strangers)]
+            file.write(sign_statement(place.manifest, "test-result", {"nonce": nonce}, signer).envelope + b"\n")
     return place.verify()
 
 

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.builders.hostile.place import WEIGHTS, Case, Place
+from tests.builders.hostile.place import STATEMENTS, WEIGHTS, Case, Place
 
 
 def files() -> Iterator[Case]:
@@ -48,6 +48,14 @@ def files() -> Iterator[Case]:
     yield Case("file", "pulled-weights-a-folder", in_pulled(lambda path: path.mkdir(), WEIGHTS), 6)
     yield Case("file", "pulled-other-case", in_pulled(lambda path: path.write_text("{}"), "ADAPTER_config.json"), 6)
     yield Case("file", "pulled-name-not-utf-8", lambda place: _name_not_utf8(place), 6)
+    for name, code in {"README.md": 0, WEIGHTS: 6, "adapter_config.json": 6, STATEMENTS: 6, "evidence/more": 6}.items():
+        # a hole in a file takes no place in an archive; the card may be edited
+        yield Case("file", f"pulled-{name.replace('/', '-')}-of-8-tebibytes", in_pulled(_a_hole, name), code)
+
+
+def _a_hole(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(8 << 40)
 
 
 def _a_repository(path: Path) -> None:

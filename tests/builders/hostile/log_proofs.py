@@ -1,7 +1,10 @@
 """Proofs in a folder, and checkpoints beside a home."""
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 
+from peft_registry.schemas.canonical import canonical_bytes
 from tests.builders.hostile.edits import NOTE_BYTES, changed_line, spoiled
 from tests.builders.hostile.place import COMPLETE, PROOF, Case, Place
 
@@ -48,6 +51,17 @@ def proofs() -> Iterator[Case]:
     )
     yield Case("proof", "removed", lambda place: _without(place, COMPLETE), 5)
     yield Case("proof", "exchanged", _exchanged_proofs, 6)
+    yield Case("proof", "complete-one-entry-10000-times", of(COMPLETE, _one_entry_10000_times), 6)
+
+
+def _one_entry_10000_times(data: bytes) -> bytes:
+    """The list of a folder in which the proof of one statement's entry, a good one, stands as often as a list may be long."""
+    lines = data.split(b"\n")
+    number = next(number for number, line in enumerate(lines) if line.startswith(b"extra "))
+    stated = json.loads(base64.b64decode(lines[number].removeprefix(b"extra ")))
+    stated["entries"] = stated["entries"][:1] * 10_000
+    lines[number] = b"extra " + base64.b64encode(canonical_bytes(stated))
+    return b"\n".join(lines)
 
 
 def _without(place: Place, name: str) -> list[str]:

@@ -291,6 +291,7 @@ EARLIER_EDITS = {
     "the time of the snapshot": lambda stated: stated["earlier"][0]["leaf"].update(at="2020-01-01T00:00:00Z"),
     "the text": lambda stated: stated["earlier"][0].update(text=stated["earlier"][1]["text"]),
     "no consistency": lambda stated: stated["earlier"][0].update(consistency=[]),
+    "one of them twice": lambda stated: stated["earlier"].append(stated["earlier"][0]),
 }
 
 
