@@ -3,20 +3,26 @@
 import base64
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.items import describe_items, table_file
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.pull import PullRefused, pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification import evaluations
+from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, register_adapter
@@ -215,3 +221,76 @@ def test_a_line_that_stands_there_twice_is_one_statement(
     shutil.copy(tmp_path / "home" / "trust.json", tmp_path / "trust.json")
     nobody = verify_folder(tmp_path / "pulled", trust=None, now=NOW)
     assert statements(nobody).text.startswith("3 of 3 are signed by keys")
+
+
+# --- the item table exchanged for another
+
+
+@pytest.fixture
+def two_evaluations(
+    registry: Registry, version: Version, evaluation: tuple[EvaluationRecord, bytes], tmp_path: Path
+) -> tuple[Path, str, str]:
+    """A folder with two evaluations, and the names of their item tables."""
+    names = []
+    for record, items in (evaluation, a_recorded_evaluation()):
+        table = describe_items(items, file=table_file(items))
+        say(registry, version, record.revised(items=table).to_json(), items)
+        names.append(table.file)
+    pull_version(registry, version, tmp_path / "pulled")
+    return tmp_path / "pulled", names[0], names[1]
+
+
+def test_the_item_tables_of_two_evaluations_of_one_version_exchanged_are_broken(
+    registry: Registry, two_evaluations: tuple[Path, str, str]
+) -> None:
+    folder, *names = two_evaluations
+    first, second = (folder / "evidence" / name for name in names)
+    assert first != second and first.is_file() and second.is_file()
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(kept)
+    outcome = verify_folder(folder, trust=registry.trust, now=NOW)
+    assert outcome.exit_code == 6
+    assert "is not the item table that an evaluation signed" in statements(outcome).detail[0]
+
+
+def test_the_item_table_of_another_version_is_broken(
+    registry: Registry, version: Version, two_evaluations: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    other = register_adapter(registry, tmp_path, name="other", value=1.5)
+    record, items = a_recorded_evaluation(a_table(lambda at: 1.0))
+    say(registry, other, record.to_json(), items)
+    pull_version(registry, other, tmp_path / "other-pulled")
+    shutil.copy(
+        tmp_path / "other-pulled" / "evidence" / record.items.file,
+        two_evaluations[0] / "evidence" / two_evaluations[1],
+    )
+    assert verify_folder(two_evaluations[0], trust=registry.trust, now=NOW).exit_code == 6
+
+
+def test_an_item_table_edited_together_with_every_row_that_speaks_of_it_is_broken(
+    registry: Registry, version: Version, evaluation: tuple[EvaluationRecord, bytes]
+) -> None:
+    """Whoever can write store and database makes table, figures, statement and rows agree; nobody signed what they agree on."""
+    record, items = evaluation
+    say(registry, version, record.to_json(), items)
+    forged, table = a_recorded_evaluation(a_table(lambda at: -3.0))
+    registry.store.put_bytes(table)
+    with closing(sqlite3.connect(registry.folder / "database.sqlite")) as database:
+        for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            database.execute(f'DROP TRIGGER "{trigger}"')
+        ((envelope,),) = database.execute("SELECT envelope FROM statements WHERE kind = 'bias-evaluation'").fetchall()
+        value = json.loads(envelope)
+        payload = json.loads(base64.b64decode(value["payload"]))
+        payload["predicate"] = json.loads(forged.to_canonical())
+        data = canonical_bytes(payload)
+        value["payload"] = base64.b64encode(data).decode()
+        database.execute(
+            "UPDATE statements SET envelope = ?, digest = ? WHERE kind = 'bias-evaluation'",
+            (json.dumps(value).encode(), str(Digest.of(data))),
+        )
+        database.execute("UPDATE kept_objects SET digest = ? WHERE role = 'evidence'", (str(Digest.of(table)),))
+        database.commit()
+    for command in ("verify", "show", "report", "evaluate"):
+        words = ["--recheck"] if command == "evaluate" else []
+        assert run([command, version.label, *words, "--home", str(registry.folder)]) == 6
