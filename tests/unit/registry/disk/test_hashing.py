@@ -260,76 +260,89 @@ class TestDigestCache:
         assert cache.get(StatKey(1, 1, 1, 1, 1)) is None
         cache.close()
 
-    def test_a_cache_that_others_can_write_is_not_used_and_a_new_one_is_private(self, tmp_path: Path) -> None:
-        path, key = tmp_path / "cache.db", StatKey(1 << 20, 1, 1, 1, 1)
-        cache = self._cache(tmp_path)
-        cache.put(key, _digest(b"true"))
+
+# --- a cache, or a file, that somebody else can write
+
+
+def a_cache(folder: Path, *, later_seconds: int = 60) -> DigestCache:
+    return DigestCache(folder / "cache.db", now_ns=lambda: time.time_ns() + later_seconds * 10**9)
+
+
+def test_a_cache_that_others_can_write_is_not_used_and_a_new_one_is_private(tmp_path: Path) -> None:
+    path, key = tmp_path / "cache.db", StatKey(1 << 20, 1, 1, 1, 1)
+    cache = a_cache(tmp_path)
+    cache.put(key, _digest(b"true"))
+    cache.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for mode, known in ((0o620, None), (0o602, None), (0o600, _digest(b"true"))):
+        path.chmod(mode)
+        assert known_after_reopening(tmp_path, key) == known
+    for mode, known in ((0o770, None), (0o707, None), (0o755, _digest(b"true"))):
+        tmp_path.chmod(mode)
+        assert known_after_reopening(tmp_path, key) == known
+
+
+def test_a_cache_that_is_a_link_or_has_a_second_name_or_is_no_file_is_not_used(tmp_path: Path) -> None:
+    path, key, elsewhere = tmp_path / "cache.db", StatKey(1 << 20, 1, 1, 1, 1), tmp_path / "elsewhere"
+    cache = a_cache(tmp_path)
+    cache.put(key, _digest(b"planted"))
+    cache.close()
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    assert known_after_reopening(tmp_path, key) is None
+    path.unlink()
+    path.hardlink_to(elsewhere)
+    assert known_after_reopening(tmp_path, key) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert known_after_reopening(tmp_path, key) is None
+
+
+def test_a_cache_of_another_user_is_not_used(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        not_run("only root can give a file to another user")
+    path, key = tmp_path / "cache.db", StatKey(1 << 20, 1, 1, 1, 1)
+    cache = a_cache(tmp_path)
+    cache.put(key, _digest(b"planted"))
+    cache.close()
+    os.chown(path, 65534, 65534)
+    assert known_after_reopening(tmp_path, key) is None
+    os.chown(path, 0, 0)
+    os.chown(tmp_path, 65534, 65534)
+    assert known_after_reopening(tmp_path, key) is None
+
+
+def known_after_reopening(folder: Path, key: StatKey) -> Digest | None:
+    cache = a_cache(folder)
+    try:
+        return cache.get(key)
+    finally:
         cache.close()
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        for mode, known in ((0o620, None), (0o602, None), (0o600, _digest(b"true"))):
-            path.chmod(mode)
-            assert self._got(tmp_path, key) == known
-        for mode, known in ((0o770, None), (0o707, None), (0o755, _digest(b"true"))):
-            tmp_path.chmod(mode)
-            assert self._got(tmp_path, key) == known
 
-    def test_a_cache_that_is_a_link_or_has_a_second_name_or_is_no_file_is_not_used(self, tmp_path: Path) -> None:
-        path, key, elsewhere = tmp_path / "cache.db", StatKey(1 << 20, 1, 1, 1, 1), tmp_path / "elsewhere"
-        cache = self._cache(tmp_path)
-        cache.put(key, _digest(b"planted"))
-        cache.close()
-        path.rename(elsewhere)
-        path.symlink_to(elsewhere)
-        assert self._got(tmp_path, key) is None
-        path.unlink()
-        path.hardlink_to(elsewhere)
-        assert self._got(tmp_path, key) is None
-        path.unlink()
-        os.mkfifo(path)
-        assert self._got(tmp_path, key) is None
 
-    def test_a_cache_of_another_user_is_not_used(self, tmp_path: Path) -> None:
-        if os.geteuid() != 0:
-            not_run("only root can give a file to another user")
-        path, key = tmp_path / "cache.db", StatKey(1 << 20, 1, 1, 1, 1)
-        cache = self._cache(tmp_path)
-        cache.put(key, _digest(b"planted"))
-        cache.close()
-        os.chown(path, 65534, 65534)
-        assert self._got(tmp_path, key) is None
-        os.chown(path, 0, 0)
-        os.chown(tmp_path, 65534, 65534)
-        assert self._got(tmp_path, key) is None
+def test_a_write_through_a_mapping_is_seen_by_whoever_remembers_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(8192))
+    cache = a_cache(tmp_path, later_seconds=3)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[0] = 1  # from here on the page is changed, and changing it again needs no new time
+        assert hash_file(path, cache=cache).sha256 == _digest(b"\x01" + bytes(8191))
+        time.sleep(0.02)  # of a new time: the clock of file systems goes in steps
+        mapped[1] = 1
+        assert hash_file(path, cache=cache).sha256 == _digest(b"\x01\x01" + bytes(8190))
+    cache.close()
 
-    def _got(self, folder: Path, key: StatKey) -> Digest | None:
-        cache = self._cache(folder)
-        try:
-            return cache.get(key)
-        finally:
-            cache.close()
 
-    def test_a_write_through_a_mapping_is_seen_by_whoever_remembers_the_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "a"
+def test_nothing_is_remembered_where_a_write_through_a_mapping_leaves_no_time(tmp_path: Path) -> None:
+    if not Path("/dev/shm").is_dir():
+        not_run("there is no file system in memory")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        path = Path(memory, "a")
         path.write_bytes(bytes(8192))
-        cache = self._cache(tmp_path, later_seconds=3)
+        cache = a_cache(tmp_path)
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-            mapped[0] = 1  # from here on the page is changed, and changing it again needs no new time
-            assert hash_file(path, cache=cache).sha256 == _digest(b"\x01" + bytes(8191))
-            time.sleep(0.02)  # of a new time: the clock of file systems goes in steps
-            mapped[1] = 1
-            assert hash_file(path, cache=cache).sha256 == _digest(b"\x01\x01" + bytes(8190))
+            for number in range(3):
+                mapped[number] = 1
+                expected = bytes([1] * (number + 1)) + bytes(8191 - number)
+                assert hash_file(path, cache=cache).sha256 == _digest(expected)
         cache.close()
-
-    def test_nothing_is_remembered_where_a_write_through_a_mapping_leaves_no_time(self, tmp_path: Path) -> None:
-        if not Path("/dev/shm").is_dir():
-            not_run("there is no file system in memory")
-        with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
-            path = Path(memory, "a")
-            path.write_bytes(bytes(8192))
-            cache = self._cache(tmp_path)
-            with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-                for number in range(3):
-                    mapped[number] = 1
-                    expected = bytes([1] * (number + 1)) + bytes(8191 - number)
-                    assert hash_file(path, cache=cache).sha256 == _digest(expected)
-            cache.close()
