@@ -5,8 +5,6 @@ or listed an approval that nobody gave.
 """
 
 import json
-import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +21,8 @@ from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
 from peft_registry.schemas.identity import Reference
-from tests.builders.homes import a_home, register_adapter, reopened
+from tests.builders.backends import BACKENDS, MadeHome, Rows, make_on
+from tests.builders.homes import a_home, register_adapter
 from tests.integration.registry.use_cases.test_check_log import (
     checked,
     delete_the_newest_move,
@@ -33,33 +32,33 @@ from tests.integration.registry.use_cases.test_check_log import (
     renumber_two_versions,
     replay_an_older_move,
     strip_a_statement,
-    without_guards,
 )
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    with a_home(folder / "home") as registry:
-        versions = [register_adapter(registry, folder, value=value) for value in (0.25, 0.5, 0.75)]
-        for version in (versions[0], versions[2], versions[1]):
-            set_alias(registry, version, "champion")
-    return folder / "home"
+def fill(registry: Registry, folder: Path) -> None:
+    versions = [register_adapter(registry, folder, value=value) for value in (0.25, 0.5, 0.75)]
+    for version in (versions[0], versions[2], versions[1]):
+        set_alias(registry, version, "champion")
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    return make_on(request, tmp_path_factory.mktemp("made"), fill)
 
 
 @pytest.fixture
-def home(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "home"))
+def home(made: MadeHome, tmp_path: Path) -> MadeHome:
+    return made.copy(tmp_path / "home")
 
 
-def edited(home: Path, edit: Callable[[sqlite3.Connection], None]) -> Registry:
-    with without_guards(home) as database:
-        edit(database)
-    return reopened(home)
+def edited(home: MadeHome, edit: Callable[[Rows], object]) -> Registry:
+    with home.rows() as rows:
+        edit(rows)
+    return home.opened()
 
 
-def test_what_nobody_edited_is_read_as_it_was_registered(home: Path) -> None:
-    registry = reopened(home)
+def test_what_nobody_edited_is_read_as_it_was_registered(home: MadeHome) -> None:
+    registry = home.opened()
     assert version_named(registry, "helper@champion").label == "helper:2"
     assert version_named(registry, "helper").label == "helper:3"
     assert version_named(registry, "helper:1").number == 1
@@ -71,7 +70,7 @@ def test_what_nobody_edited_is_read_as_it_was_registered(home: Path) -> None:
 
 
 @pytest.mark.parametrize("edit", [delete_the_newest_move, replay_an_older_move, point_the_alias_elsewhere])
-def test_an_alias_follows_the_log_and_not_the_rows(home: Path, edit: Callable[[sqlite3.Connection], None]) -> None:
+def test_an_alias_follows_the_log_and_not_the_rows(home: MadeHome, edit: Callable[[Rows], None]) -> None:
     registry = edited(home, edit)
     assert version_named(registry, "helper@champion").label == "helper:2"
     registry.close()
@@ -86,24 +85,24 @@ def test_an_alias_follows_the_log_and_not_the_rows(home: Path, edit: Callable[[s
     ids=["removed", "recorded as larger"],
 )
 def test_an_alias_does_not_go_back_to_an_older_checkpoint_that_the_database_makes_the_newest(
-    home: Path, edit: str
+    home: MadeHome, edit: str
 ) -> None:
-    registry = edited(home, lambda database: database.execute(edit) and None)
+    registry = edited(home, lambda rows: rows.run(edit))
     assert version_named(registry, "helper@champion").label == "helper:2"
     assert version_named(registry, "helper").label == "helper:3"
     registry.close()
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_checkpoints_that_were_removed_everywhere_make_nothing_pending(home: Path, kept: int) -> None:
+def test_checkpoints_that_were_removed_everywhere_make_nothing_pending(home: MadeHome, kept: int) -> None:
     """Without them the entries they cover would decide nothing, or the rows everything, as in a log of an earlier release."""
 
-    def remove(database: sqlite3.Connection) -> None:
-        sizes = sorted(int(path.name) for path in (home / "checkpoints").iterdir() if path.name.isdigit())
-        (home / "checkpoints" / "latest").unlink()
+    def remove(rows: Rows) -> None:
+        sizes = sorted(int(path.name) for path in (home.folder / "checkpoints").iterdir() if path.name.isdigit())
+        (home.folder / "checkpoints" / "latest").unlink()
         for size in sizes[kept:]:
-            (home / "checkpoints" / f"{size}").unlink()
-        database.execute("DELETE FROM checkpoints WHERE size > ?", (sizes[0] if kept else 0,))
+            (home.folder / "checkpoints" / f"{size}").unlink()
+        rows.run("DELETE FROM checkpoints WHERE size > :size", size=sizes[0] if kept else 0)
 
     registry = edited(home, remove)
     for reference in ("helper", "helper:1", "helper@champion"):
@@ -119,11 +118,10 @@ def test_checkpoints_that_were_removed_everywhere_make_nothing_pending(home: Pat
 
 @pytest.mark.parametrize("entry", [1_000_000, "(SELECT max(seq) FROM log_events)"])
 def test_a_version_whose_entry_is_said_to_be_behind_the_checkpoint_is_not_taken_for_pending(
-    home: Path, entry: object
+    home: MadeHome, entry: object
 ) -> None:
-    def edit(database: sqlite3.Connection) -> None:
-        database.execute("PRAGMA foreign_keys = OFF")
-        database.execute(f"UPDATE versions SET number = 9, log_index = {entry} WHERE name = 'helper' AND number = 1")
+    def edit(rows: Rows) -> None:
+        rows.run(f"UPDATE versions SET number = 9, log_index = {entry} WHERE name = 'helper' AND number = 1")
 
     registry = edited(home, edit)
     with pytest.raises(VersionsDiffer):
@@ -131,9 +129,9 @@ def test_a_version_whose_entry_is_said_to_be_behind_the_checkpoint_is_not_taken_
     registry.close()
 
 
-def test_an_alias_that_nobody_logged_does_not_exist(home: Path) -> None:
-    def plant(database: sqlite3.Connection) -> None:
-        database.execute("INSERT INTO aliases (name, alias, number, event_id) VALUES ('helper', 'approved', 1, 1)")
+def test_an_alias_that_nobody_logged_does_not_exist(home: MadeHome) -> None:
+    def plant(rows: Rows) -> None:
+        rows.run("INSERT INTO aliases (name, alias, number, event_id) VALUES ('helper', 'approved', 1, 1)")
 
     registry = edited(home, plant)
     with pytest.raises(AliasUnsigned, match="the log does not say so"):
@@ -152,7 +150,7 @@ def test_an_alias_that_nobody_logged_does_not_exist(home: Path) -> None:
     ],
 )
 def test_a_version_that_was_removed_or_renumbered_is_broken(
-    home: Path, edit: Callable[[sqlite3.Connection], None], reference: str
+    home: MadeHome, edit: Callable[[Rows], None], reference: str
 ) -> None:
     registry = edited(home, edit)
     with pytest.raises(IntegrityBroken, match="helper"):
@@ -162,7 +160,7 @@ def test_a_version_that_was_removed_or_renumbered_is_broken(
 
 @pytest.mark.parametrize("edit", [strip_a_statement, relabel_a_card_as_an_approval])
 def test_a_statement_that_was_removed_or_relabelled_is_broken_for_every_reader(
-    home: Path, edit: Callable[[sqlite3.Connection], None]
+    home: MadeHome, edit: Callable[[Rows], None]
 ) -> None:
     registry = edited(home, edit)
     version = version_named(registry, "helper:3")
@@ -173,12 +171,10 @@ def test_a_statement_that_was_removed_or_relabelled_is_broken_for_every_reader(
     registry.close()
 
 
-def test_a_snapshot_node_that_was_edited_is_broken_and_the_others_still_read(home: Path) -> None:
-    def edit(database: sqlite3.Connection) -> None:
-        key = database.execute("SELECT key FROM snapshot_nodes WHERE key IS NOT NULL ORDER BY key LIMIT 1").fetchone()[
-            0
-        ]
-        database.execute("UPDATE snapshot_nodes SET value = '{}' WHERE key = ?", (key,))
+def test_a_snapshot_node_that_was_edited_is_broken_and_the_others_still_read(home: MadeHome) -> None:
+    def edit(rows: Rows) -> None:
+        key = rows.run("SELECT key FROM snapshot_nodes WHERE key IS NOT NULL ORDER BY key LIMIT 1").scalar_one()
+        rows.run("UPDATE snapshot_nodes SET value = :value WHERE key = :key", value=b"{}", key=key)
 
     registry = edited(home, edit)
     outcomes = []
@@ -192,7 +188,7 @@ def test_a_snapshot_node_that_was_edited_is_broken_and_the_others_still_read(hom
     registry.close()
 
 
-def test_the_next_entry_is_not_signed_over_a_database_that_was_edited(home: Path) -> None:
+def test_the_next_entry_is_not_signed_over_a_database_that_was_edited(home: MadeHome) -> None:
     registry = edited(home, strip_a_statement)
     version = version_named(registry, "helper:3")
     with pytest.raises(IntegrityBroken):
@@ -200,12 +196,12 @@ def test_the_next_entry_is_not_signed_over_a_database_that_was_edited(home: Path
     registry.close()
 
 
-def test_entries_behind_the_newest_checkpoint_decide_nothing(home: Path, tmp_path: Path) -> None:
+def test_entries_behind_the_newest_checkpoint_decide_nothing(home: MadeHome, tmp_path: Path) -> None:
     """Somebody else holds the log key: a move is pending until they publish."""
-    key = home / "keys" / "log.key"
+    key = home.folder / "keys" / "log.key"
     kept = key.read_bytes()
     key.unlink()
-    registry = reopened(home)
+    registry = home.opened()
     set_alias(registry, version_named(registry, "helper:3"), "champion")
     newest = register_adapter(registry, tmp_path, value=2.5)
     assert newest.label == "helper:4"
@@ -215,7 +211,7 @@ def test_entries_behind_the_newest_checkpoint_decide_nothing(home: Path, tmp_pat
     registry.close()
     key.write_bytes(kept)
     key.chmod(0o600)
-    registry = reopened(home)
+    registry = home.opened()
     from peft_registry.registry.records.checkpoints import publish_checkpoint
 
     publish_checkpoint(registry)
@@ -230,7 +226,7 @@ def test_the_command_that_draws_lineage_follows_the_log_too(tmp_path: Path, caps
     with a_home(tmp_path / "home", now=utc_now()) as registry:
         versions = [register_adapter(registry, tmp_path, value=value) for value in (0.25, 0.5)]
         set_alias(registry, versions[0], "champion")
-    with without_guards(tmp_path / "home") as database:
-        database.execute("UPDATE aliases SET number = 2")
+    with MadeHome(tmp_path / "home").rows() as rows:
+        rows.run("UPDATE aliases SET number = 2")
     assert run(["lineage", "helper@champion", "--home", str(tmp_path / "home"), "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["focus"] == str(versions[0].manifest_digest)

@@ -18,10 +18,10 @@ from peft_registry.registry.verification.deep import CheckedArtifact, walk
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Parent
 from peft_registry.schemas.version import LineageOutcome, VerifyOutcome
+from tests.builders.backends import MadeHome
 from tests.builders.homes import a_home, add_a_base, reopened
 from tests.builders.lineage import register_made_from, register_merge
 from tests.builders.records import a_manifest
-from tests.integration.registry.use_cases.test_check_log import without_guards
 from tests.integration.registry.verification.test_parents import flip_a_bit, stored_file
 
 
@@ -111,23 +111,23 @@ def test_a_file_of_the_base_that_is_gone_is_not_the_same_as_a_base_elsewhere(
 
 
 def test_a_version_whose_row_was_removed_is_broken_and_not_missing(registry: Registry) -> None:
-    with without_guards(registry.folder) as database:
-        database.execute("DELETE FROM versions WHERE name = 'first'")
+    with MadeHome(registry.folder).rows() as rows:
+        rows.run("DELETE FROM versions WHERE name = 'first'")
     outcome = deep(registry)
     assert outcome.exit_code == 6
     assert "the catalogue has no version of it" in str(outcome.nodes)
 
 
 def test_a_version_that_was_renumbered_is_broken(registry: Registry) -> None:
-    with without_guards(registry.folder) as database:
-        database.execute("UPDATE versions SET number = 7 WHERE name = 'first'")
+    with MadeHome(registry.folder).rows() as rows:
+        rows.run("UPDATE versions SET number = 7 WHERE name = 'first'")
     assert deep(registry).exit_code == 6
 
 
 def test_rows_that_lead_in_a_circle_are_contradicted_and_the_walk_ends(registry: Registry) -> None:
     first, merged = (f"{version_named(registry, name).manifest_digest}" for name in ("first", "merged"))
-    with without_guards(registry.folder) as database:
-        database.execute("INSERT INTO artifact_parents VALUES (?, ?, 'start')", (first, merged))
+    with MadeHome(registry.folder).rows() as rows:
+        rows.run("INSERT INTO artifact_parents VALUES (:first, :merged, 'start')", first=first, merged=merged)
     outcome = deep(registry)
     assert outcome.exit_code == 6
     assert "in the catalogue, and not in the manifest" in str(outcome.nodes)

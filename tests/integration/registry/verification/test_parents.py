@@ -15,9 +15,9 @@ from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
+from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, reopened
 from tests.builders.lineage import register_made_from, register_merge
-from tests.integration.registry.use_cases.test_check_log import without_guards
 
 PARENTS = 10
 
@@ -86,8 +86,8 @@ def flip_the_manifest(registry: Registry) -> str:
 
 def strip_a_statement(registry: Registry) -> str:
     subject = version_named(registry, "part-7").manifest_digest
-    with without_guards(registry.folder) as database:
-        database.execute("DELETE FROM statements WHERE kind = 'modification' AND subject = ?", (str(subject),))
+    with MadeHome(registry.folder).rows() as rows:
+        rows.run("DELETE FROM statements WHERE kind = 'modification' AND subject = :subject", subject=f"{subject}")
     return "read"
 
 
@@ -114,16 +114,16 @@ def test_a_pull_of_a_merge_whose_stored_parent_was_changed_is_refused(registry: 
 
 def test_a_parent_whose_row_was_removed_cannot_be_passed_off_as_never_registered(registry: Registry) -> None:
     flip_a_weight(registry)
-    with without_guards(registry.folder) as database:
-        database.execute("DELETE FROM versions WHERE name = 'part-7'")
+    with MadeHome(registry.folder).rows() as rows:
+        rows.run("DELETE FROM versions WHERE name = 'part-7'")
     outcome = verify_version(registry, version_named(registry, "merged"))
     assert outcome.exit_code == 6
     assert "the catalogue has no version of it" in str(parents_of(outcome).detail)
 
 
 def test_rows_that_name_other_parents_than_the_manifest_are_contradicted(registry: Registry) -> None:
-    with without_guards(registry.folder) as database:
-        database.execute("DELETE FROM artifact_parents WHERE role = 'adapter' AND rowid % 2 = 0")
+    with MadeHome(registry.folder).rows() as rows:
+        rows.run("DELETE FROM artifact_parents WHERE role = 'adapter' AND rowid % 2 = 0")
     outcome = verify_version(registry, version_named(registry, "merged"))
     assert outcome.exit_code == 6
     assert {check.error for check in outcome.checks if check.status == "failed"} == {"catalog-contradicted"}
