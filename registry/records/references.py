@@ -17,18 +17,18 @@ from peft_registry.registry.records.snapshots import (
     VersionsDiffer,
     alias_target,
     is_logged,
+    logged_leaf,
     newest_number,
     proven,
-    read_leaf,
     require_logged,
     snapshot_if_trusted,
 )
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log, snapshot
 from peft_registry.registry.transparency.entries import checkpoint_over, parse_entry
-from peft_registry.schemas.errors import KnownError, NotFound
+from peft_registry.schemas.errors import KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.log import LogEvent
 from peft_registry.schemas.policy import TrustPolicy
@@ -58,6 +58,7 @@ def require_signed_alias(registry: Registry, version: Version, alias: str, *, tr
 
     Raises:
         AliasUnsigned: it does not.
+        ProofRejected, LogForked, LogTruncated: the database is not what was logged.
     """
     policy = registry.trust if trust is None else trust
     with registry.database.read() as tx:
@@ -93,7 +94,12 @@ def _require_says(stored: StoredStatement, version: Version, alias: str) -> None
 
 
 def _logged_at(tx: catalog.Transaction, stored: StoredStatement, policy: TrustPolicy, *, now: str) -> str | None:
-    """The time at which the log received the statement, where a checkpoint that counts covers its entry."""
+    """The time at which the log received the statement, where a checkpoint that counts covers its entry.
+
+    Raises:
+        ProofRejected, LogForked, LogTruncated, BadSignature, WrongOrigin, MalformedNote, MalformedJson: the entry is not the one
+            that was signed over.
+    """
     checkpoint = catalog.latest_checkpoint(tx)
     if checkpoint is None or stored.log_index is None:
         return None
@@ -102,7 +108,8 @@ def _logged_at(tx: catalog.Transaction, stored: StoredStatement, policy: TrustPo
         leaf = store.get_leaf(stored.log_index)
         entry = parse_entry(log.prove(store, stored.log_index, checkpoint, extra=leaf))
         checkpoint_over(entry, policy, now=now)
-    except KnownError:
+    except (NotChecked, NotFound, RevokedKey, KeyLacksRole):
+        # it is pending, or nobody whose word counts now signed over it: that dates nothing, and accuses nobody
         return None
     return entry.event.at if entry.event.statement == Digest.of(Envelope.parse(stored.envelope).payload) else None
 
@@ -193,7 +200,7 @@ def _aliased_version(tx: catalog.Transaction, newest: Snapshot, reference: Refer
             name, f"entry {target.entry} points {alias} at {target.manifest}, which the catalogue lacks"
         )
     require_logged(tx, newest, version)
-    leaf = read_leaf(SqlLogStore(tx).get_leaf(target.entry))
+    leaf = logged_leaf(tx, newest, target.entry)
     if not isinstance(leaf, LogEvent):
         raise AliasUnsigned(name, alias, f"entry {target.entry} is not a move")
     said = catalog.statement(tx, leaf.statement)

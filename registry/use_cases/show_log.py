@@ -4,7 +4,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import statement_of_entry
-from peft_registry.registry.records.snapshots import newest_snapshot, read_leaf
+from peft_registry.registry.records.snapshots import logged_leaf, newest_snapshot, read_leaf, snapshot_if_trusted
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.document import Frozen
@@ -40,17 +40,19 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
 
     Raises:
         EntryRejected, SnapshotMalformed: an entry is not what its statement says.
+        ProofRejected, LogForked, LogTruncated: an entry is not the one that was signed over.
     """
     persons = {key.key_id: key.person for key in registry.trust.keys}
     with registry.database.read() as tx:
         store = SqlLogStore(tx)
         size = store.size()
-        latest = catalog.latest_checkpoint(tx)
+        newest = snapshot_if_trusted(registry, tx)
+        latest = catalog.latest_checkpoint(tx) if newest is None else newest.checkpoint
         covered = note.read_unverified(latest)[1] if latest else 0
         last = size if before is None else min(before, size)
         entries = []
         for index in range(last - 1, max(last - limit, 0) - 1, -1):
-            leaf = read_leaf(store.get_leaf(index))
+            leaf = read_leaf(store.get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
             pending = index >= covered
             if isinstance(leaf, LogSnapshot):
                 entries.append(EntryShown(index=index, kind="snapshot", at=leaf.at, pending=pending))
@@ -80,14 +82,16 @@ def prove_entry(registry: Registry, index: int) -> str:
 
     Raises:
         NotInLog: there is no such entry, or no checkpoint covers it yet.
-        LogForked, LogTruncated: the log is not that of its checkpoint.
+        ProofRejected, LogForked, LogTruncated: the log is not that of its checkpoint.
     """
     with registry.database.read() as tx:
         store = SqlLogStore(tx)
         latest = catalog.latest_checkpoint(tx)
         if latest is None:
             raise NotInLog(index, 0)
-        newest_snapshot(registry, tx)  # raises where the log is not that of its checkpoint
+        newest = newest_snapshot(registry, tx)  # raises where the log is not that of its checkpoint
+        if newest is not None and 0 <= index < store.size():
+            logged_leaf(tx, newest, index)  # likewise for the entry: nobody is handed a proof that proves nothing
         if not 0 <= index < note.read_unverified(latest)[1]:
             raise NotInLog(index, note.read_unverified(latest)[1])
         return log.prove(store, index, latest, extra=store.get_leaf(index))

@@ -21,6 +21,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.upgrade import Upgraded, needed_upgrade, upgrade_home
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.errors import IntegrityBroken
 from tests.compat.kept_home import KEPT, THEN, VERSIONS, stopped_clock
 from tests.processes.interpreter import ROOT
 
@@ -48,6 +49,25 @@ def test_an_older_home_is_read_as_it_is_and_written_only_after_an_upgrade(home: 
     assert "registry upgrade" in refused.value.fix
     registry.close()
     assert revision_of(home / "database.sqlite") == "0001"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [('"at":"2026-', '"at":"2025-'), ('"kind":"alias"', '"kind":"card"')], ids=["time", "kind"]
+)
+def test_the_entry_of_an_alias_in_an_older_log_is_held_against_its_checkpoint(
+    home: Path, before: str, after: str
+) -> None:
+    with closing(sqlite3.connect(home / "database.sqlite")) as connection, connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f'DROP TRIGGER "{name}"')
+        newest = "(SELECT max(log_index) FROM statements WHERE kind = 'alias')"  # it moves replies@champion
+        edit = f"UPDATE log_events SET leaf = CAST(replace(CAST(leaf AS TEXT), ?, ?) AS BLOB) WHERE seq = {newest}"
+        assert connection.execute(edit, (before, after)).rowcount == 1
+    registry = open_home(home, clock=lambda: THEN)
+    assert version_named(registry, "polite-replies@champion").number == 2
+    with pytest.raises(IntegrityBroken):
+        version_named(registry, "replies@champion")
+    registry.close()
 
 
 def test_an_upgraded_home_says_the_same_and_its_log_agrees(home: Path) -> None:

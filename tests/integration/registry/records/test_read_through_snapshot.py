@@ -18,6 +18,7 @@ from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, VersionsDiffer
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.show_log import prove_entry, show_log
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
 from peft_registry.schemas.identity import Reference
@@ -73,6 +74,43 @@ def test_what_nobody_edited_is_read_as_it_was_registered(home: MadeHome) -> None
 def test_an_alias_follows_the_log_and_not_the_rows(home: MadeHome, edit: Callable[[Rows], None]) -> None:
     registry = edited(home, edit)
     assert version_named(registry, "helper@champion").label == "helper:2"
+    registry.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b'"at":"2026-', b'"at":"2025-'), (b'"kind":"alias"', b'"kind":"decision"'), (b'"key":"', b'"key":"0')],
+    ids=["time", "kind", "signer"],
+)
+def test_an_entry_that_moves_an_alias_is_held_against_the_checkpoint_before_its_time_and_signer_count(
+    home: MadeHome, before: bytes, after: bytes
+) -> None:
+    """By its time a key counts that was revoked since: an earlier one would bring back what somebody signed who stole it."""
+
+    def edit(rows: Rows) -> None:
+        entry = rows.run("SELECT max(log_index) FROM statements WHERE kind = 'alias'").scalar_one()
+        leaf = bytes(rows.run("SELECT leaf FROM log_events WHERE seq = :entry", entry=entry).scalar_one())
+        assert before in leaf
+        rows.run("UPDATE log_events SET leaf = :leaf WHERE seq = :entry", leaf=leaf.replace(before, after), entry=entry)
+
+    registry = edited(home, edit)
+    with pytest.raises(IntegrityBroken):
+        version_named(registry, "helper@champion")
+    registry.close()
+
+
+def test_an_entry_is_shown_and_proven_only_as_it_was_signed_over(home: MadeHome) -> None:
+    def edit(rows: Rows) -> None:
+        leaf = bytes(rows.run("SELECT leaf FROM log_events WHERE seq = 1").scalar_one())
+        rows.run("UPDATE log_events SET leaf = :leaf WHERE seq = 1", leaf=leaf.replace(b'"at":"2026-', b'"at":"2025-'))
+
+    registry = edited(home, edit)
+    with pytest.raises(IntegrityBroken):
+        show_log(registry, limit=100)
+    with pytest.raises(IntegrityBroken):
+        prove_entry(registry, 1)
+    assert show_log(registry, limit=1).entries[0].kind == "snapshot"
+    assert prove_entry(registry, 2)
     registry.close()
 
 
