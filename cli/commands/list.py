@@ -1,5 +1,6 @@
 """list: the registered versions."""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,20 +53,16 @@ def list_command(
 ) -> None:
     """List the registered versions, by name and number."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.database.catalog import VersionFilter, list_versions
     from peft_registry.registry.records.checkpoints import covered_size
-    from peft_registry.registry.verification.signed_versions import signed_versions
+    from peft_registry.registry.verification.signed_versions import signed_page
 
     key = None if after is None else _page_key(after)
     with opened(home, checkpoint=checkpoint) as registry:
         if signed_by is not None:
             _list_signed_by(registry, signed_by, output, name=name, kind=kind, after=key)
             return
-        with registry.database.read() as tx:
-            page = list_versions(
-                tx, where=VersionFilter(name_prefix=name, kind=kind and kind.value), after=key, limit=limit
-            )
-        versions = signed_versions(registry, page.versions)
+        page = signed_page(registry, name_prefix=name, kind=kind and kind.value, after=key, limit=limit)
+        versions = page.versions
         covered = covered_size(registry)
     if output is Output.json:
         console.out_json([version.model_dump(mode="json") | _if_pending(version, covered) for version in versions])
@@ -105,11 +102,15 @@ def _list_signed_by(
     """All of them: whoever asks after a key wants no page of the answer."""
     from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.records.signed_by import versions_signed_by
+    from peft_registry.registry.verification.signed_versions import signed_versions
 
     covered = covered_size(registry)
+    of_key = versions_signed_by(registry, key)
+    # before any is left out: an edited row would hide its version from a list of its kind
+    as_signed = signed_versions(registry, (entry.version for entry in of_key))
     touched = [
         entry
-        for entry in versions_signed_by(registry, key)
+        for entry in (replace(entry, version=version) for entry, version in zip(of_key, as_signed, strict=True))
         if entry.version.name.startswith(name or "")
         and (kind is None or entry.version.kind == kind.value)
         and (after is None or (entry.version.name, entry.version.number) > after)

@@ -83,7 +83,9 @@ def log_check(
     for text in report.unchecked:
         console.line(f"unchecked  {console.printable(text)}", indent=11)
     if report.exit_code == 0:
-        console.line("agrees   versions, aliases and statements in the database are what the log says")
+        console.line(
+            "agrees   versions, aliases, statements and artifacts in the database are what was logged and signed"
+        )
         console.next_step("registry log checkpoint --out FILE, to keep one elsewhere")
     raise typer.Exit(report.exit_code)
 

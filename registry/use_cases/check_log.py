@@ -6,33 +6,39 @@ Nothing that the database says is believed: not the stored leaf hashes, not the 
     statements   one an entry, of the digest, kind and subject that the leaf names, signed by a key whose role may say it
     snapshots    each has the root of everything that the entries before it say; the stored tree is that of the last one
     projection   versions, numbers and aliases are those that the entries give, no more and no fewer
+    artifacts    every row that describes one, its edges in the lineage graph too, is what its signed manifest says
     checkpoints  each one kept in the database or beside it is signed by a log key and is a prefix of this log
 
-Every contradiction is named, not only the first. Reads the whole log: minutes at millions of entries. What is read at every command
-is `records/references.py`.
+Every contradiction is named, not only the first. Reads the whole log and the manifest of every artifact: minutes at millions of
+entries. What is read at every command is `records/references.py`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
+from peft_registry.registry.signing.oms import parse_bundle
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
-from peft_registry.schemas.document import Document, Frozen
+from peft_registry.registry.verification.recorded_rows import version_contradictions
+from peft_registry.registry.verification.signed_versions import held_against_manifest
+from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.log import LogEvent, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.schemas.statement import PREDICATE_TYPES
+from peft_registry.schemas.statement import PREDICATE_TYPES, CardPredicate, RegistrationPredicate, Statement
 
 if TYPE_CHECKING:
-    from peft_registry.registry.database.catalog import EntryRow, StatementColumns
+    from peft_registry.registry.database.catalog import EntryRow, NumberedVersion, StatementColumns
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.schemas.policy import TrustPolicy
 
@@ -88,6 +94,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         replay.compare_nodes(tx)
         replay.compare_snapshot(tx)
         replay.compare_projection(tx)
+        replay.compare_artifacts(tx, observe)
         replay.compare_sizes(recorded)
     covered = replay.compare_checkpoints(kept)
     return LogReport(
@@ -129,6 +136,8 @@ class _Replay:
     newest_snapshot: int | None = None  # its entry
     changed: dict[bytes, Document] = field(default_factory=dict)  # since the last snapshot
     spoken_of: set[Digest] = field(default_factory=set)  # likewise
+    listings: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact, by its registrations
+    cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
     statements: int = 0
     contradictions: list[Contradiction] = field(default_factory=list)
@@ -150,6 +159,10 @@ class _Replay:
         else:
             text = error
         self.contradictions.append(Contradiction(place=place, text=text, reference=reference))
+
+    def leave_unchecked(self, place: str, error: KnownError) -> None:
+        if len(self.unchecked) < _MAX_NAMED:
+            self.unchecked.append(f"{place}: {error.what}: {error.why}")
 
     # --- entries and their statements ---
 
@@ -200,14 +213,26 @@ class _Replay:
             return
         self.changed |= self.projection.changed_by(row.index, event)
         self.spoken_of.add(event.subject)
+        self._note_files(place, event, said.statement)
         if trust is None:
             return
         try:
             require_signed(said, row.index, event, trust=trust, keys=keys)
         except NotChecked as error:
-            self.unchecked.append(f"{place}: {error.what}: {error.why}")
+            self.leave_unchecked(place, error)
         except KnownError as error:
             self.contradict(place, error)
+
+    def _note_files(self, place: str, event: LogEvent, statement: Statement) -> None:
+        """Remember the signed listing and the card that a statement names, which rows of the catalogue point to."""
+        try:
+            if event.kind == "registration":
+                listing = RegistrationPredicate.from_json(statement.predicate).signature
+                self.listings.setdefault(event.subject, set()).add(listing)
+            elif event.kind == "card":
+                self.cards.setdefault(event.subject, set()).add(CardPredicate.from_json(statement.predicate).sha256)
+        except ValidationError as error:
+            self.contradict(place, f"its statement is malformed: {first_problem(error)}")
 
     def _statement_of(self, row: "EntryRow", event: LogEvent) -> EntryStatement | None:
         """The statement that the leaf points to, from the signed bytes; None where no row has it."""
@@ -340,6 +365,71 @@ class _Replay:
                 self.contradict(f"{name}@{alias}", f"it points to {number}, the log says {logged_number or 'nothing'}")
         for (name, alias), number in numbers.items():
             self.contradict(f"{name}@{alias}", f"the log points it to {number}, the catalogue has no such alias")
+
+    def compare_artifacts(self, tx: catalog.Transaction, observe: Observe) -> None:
+        """Every row that describes an artifact, and what the rows of its versions repeat, is what its signed manifest says."""
+        versions: dict[Digest, list[NumberedVersion]] = {}
+        for row in catalog.every_version(tx):
+            versions.setdefault(row.manifest, []).append(row)
+        recorded = catalog.every_artifact(tx)
+        described = set(recorded)
+        for logged in (version for numbered in self.projection.versions.values() for version in numbered):
+            if f"{logged.manifest}" not in described:
+                self.contradict(
+                    f"{logged.name}:{logged.number}",
+                    "an entry registers it, and the catalogue describes no such artifact",
+                )
+        observe(Started("artifacts", total=len(recorded), unit="artifacts"))
+        for done, text in enumerate(recorded, start=1):
+            try:
+                digest = Digest.parse(text)
+            except MalformedDigest as error:
+                self.contradict(f"artifact {text}", error)
+                continue
+            self._compare_artifact(tx, digest, versions.get(digest, []))
+            if done % _REPORT_EVERY == 0:
+                observe(Advanced("artifacts", done))
+        observe(Finished("artifacts"))
+
+    def _compare_artifact(self, tx: catalog.Transaction, digest: Digest, versions: "list[NumberedVersion]") -> None:
+        labels = [f"{row.name}:{row.number}" for row in versions]
+        place = labels[0] if labels else f"artifact {digest.short}"
+        try:
+            recorded = catalog.recorded_artifact(tx, manifest_digest=digest)
+            manifest, contradictions = held_against_manifest(self.registry, recorded, digest)
+            for contradiction in contradictions:
+                self.contradict(place, contradiction)
+        except (IntegrityBroken, catalog.ArtifactUnknown) as error:
+            self.contradict(place, error)
+            return
+        except NotChecked as error:  # the store lost its manifest, which accuses nobody
+            self.leave_unchecked(place, error)
+            return
+        for label, row in zip(labels, versions, strict=True):
+            for contradiction in version_contradictions(row, manifest):
+                self.contradict(label, contradiction)
+        if digest in self.listings:  # of a registration that was taken out of the log only the rows are left
+            self._compare_files(place, digest, recorded)
+
+    def _compare_files(self, place: str, digest: Digest, recorded: catalog.RecordedArtifact) -> None:
+        """The card and the signature that a row points to are those that were signed."""
+        card, signature = recorded.columns["card_digest"], recorded.columns["signature_digest"]
+        cards = self.cards.get(digest, set())
+        if (card is not None or cards) and card not in cards:
+            self.contradict(place, f"card: {card} in the catalogue, and nobody signed it")
+        if signature is None:
+            self.contradict(place, "signature: none in the catalogue, and one was registered")
+            return
+        try:
+            assert isinstance(signature, Digest), "the column holds digests"
+            listing = parse_bundle(self.registry.store.read_bytes(signature)).payload_digest
+        except IntegrityBroken as error:
+            self.contradict(place, error)
+        except NotChecked as error:
+            self.leave_unchecked(place, error)
+        else:
+            if listing not in self.listings[digest]:
+                self.contradict(place, f"signature: {signature} in the catalogue is not the one that was registered")
 
     def compare_sizes(self, recorded: Iterable[tuple[int, str]]) -> None:
         """Each checkpoint in the database is recorded under its own size: by that the newest is found."""

@@ -1,9 +1,10 @@
-"""The catalogue's rows of an artifact, held against its signed manifest.
+"""The catalogue's rows of an artifact and of its versions, held against its signed manifest.
 
 Lineage is drawn from these rows, and whoever can write the database can change what they say an artifact is or was made from.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from peft_registry.registry.database.catalog import RecordedArtifact
 from peft_registry.schemas.identity import Digest
@@ -11,6 +12,31 @@ from peft_registry.schemas.manifest import Manifest
 
 WeightsOf = Callable[[Digest], Digest | None]
 """The weights digest of the base with this manifest; None if its manifest is not here."""
+
+
+class VersionColumns(Protocol):
+    """What the row of a version repeats of its artifact, so that each filter has an index."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def method(self) -> str | None: ...
+
+    @property
+    def base_weights(self) -> Digest | None: ...
+
+
+def version_contradictions(row: VersionColumns, manifest: Manifest) -> Iterator[str]:
+    """A line for each column of a version's row that is not what its manifest says."""
+    compared = {
+        "kind": (row.kind, manifest.kind),
+        "method": (row.method, manifest.method),
+        "base weights": (row.base_weights, manifest.base.identity.weights if manifest.base else None),
+    }
+    for name, (recorded, signed) in compared.items():
+        if recorded != signed:
+            yield f"{name}: {recorded} in the catalogue, {signed} signed"
 
 
 def row_contradictions(

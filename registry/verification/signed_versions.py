@@ -23,13 +23,15 @@ from peft_registry.registry.records.snapshots import (
     snapshot_if_trusted,
     statements_under,
 )
-from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions
+from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions, version_contradictions
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.log import LogEvent
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
+
+_ROWS_AT_ONCE = 500  # of versions among which those of a kind are looked for
 
 
 def signed_version(registry: Registry, version: Version) -> Version:
@@ -57,6 +59,45 @@ def signed_versions(registry: Registry, versions: Iterable[Version]) -> tuple[Ve
         return tuple(_signed(registry, tx, newest, version) for version in versions)
 
 
+def signed_page(
+    registry: Registry,
+    *,
+    name_prefix: str | None = None,
+    kind: str | None = None,
+    after: catalog.PageKey | None = None,
+    limit: int = 100,
+) -> catalog.VersionPage:
+    """At most `limit` versions behind `after`, as `signed_versions`; of a kind, if one is asked for.
+
+    What decides which versions are of a kind are their signed manifests: every version that is passed over is held against its
+    own, so that looking for a rare kind reads as many manifests as there are versions.
+
+    Raises:
+        As `signed_version`, for a version that is left out too.
+    """
+    where = catalog.VersionFilter(name_prefix=name_prefix)
+    if kind is None:
+        with registry.database.read() as tx:
+            page = catalog.list_versions(tx, where=where, after=after, limit=limit)
+        return catalog.VersionPage(signed_versions(registry, page.versions), page.next)
+    matches: list[Version] = []
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        while len(matches) <= limit:
+            page = catalog.list_versions(tx, where=where, after=after, limit=_ROWS_AT_ONCE)
+            if newest is not None:
+                _require_all_numbers(tx, newest, {version.name for version in page.versions})
+            matches += [
+                version for version in page.versions if _logged_manifest(registry, tx, newest, version).kind == kind
+            ]
+            after = page.next
+            if after is None:
+                break
+    listed = signed_versions(registry, matches[:limit])
+    last = listed[-1] if len(matches) > limit else None
+    return catalog.VersionPage(listed, None if last is None else (last.name, last.number))
+
+
 def signed_lineage(registry: Registry, focus: Digest) -> Lineage:
     """The lineage of an artifact or a data file, each of its artifacts as its manifest and the log say.
 
@@ -66,7 +107,12 @@ def signed_lineage(registry: Registry, focus: Digest) -> Lineage:
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
         lineage = lineage_of(tx, focus=focus)
+        made = {edge.target for edge in lineage.edges}
         for node in lineage.nodes:
+            if node.kind == "unknown" and node.digest in made:
+                raise VersionsDiffer(
+                    node.label, f"the catalogue says what {node.digest} was made from, and has no such artifact"
+                )
             if node.kind in ("data", "unknown"):
                 continue
             for version in catalog.version_by_digest(tx, manifest_digest=node.digest):
@@ -77,18 +123,26 @@ def signed_lineage(registry: Registry, focus: Digest) -> Lineage:
 
 def _signed(registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, version: Version) -> Version:
     _require_as_logged(tx, newest, version)
-    manifest = _require_rows(registry, tx, version.manifest_digest, version.label)
-    wrong = {
-        "kind": (version.kind, manifest.kind),
-        "method": (version.method, manifest.method),
-        "base weights": (version.base_weights, manifest.base.identity.weights if manifest.base else None),
-    }
-    for what, (row, signed) in wrong.items():
-        if row != signed:
-            raise VersionsDiffer(version.name, f"{version.label}, {what}: {row} in the catalogue, {signed} signed")
+    _require_version_row(version, _require_rows(registry, tx, version.manifest_digest, version.label))
     if newest is None:  # a log of an earlier release: an alias counts with its signed move, which reading one checks
         return version
     return version.revised(aliases=tuple(_aliases(tx, newest, version)))
+
+
+def _logged_manifest(
+    registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, version: Version
+) -> Manifest:
+    """The manifest of a version that was logged so, if its row repeats what that says."""
+    _require_as_logged(tx, newest, version)
+    manifest = stored_manifest(registry, version.manifest_digest)
+    _require_version_row(version, manifest)
+    return manifest
+
+
+def _require_version_row(version: Version, manifest: Manifest) -> None:
+    """Raise VersionsDiffer unless the row of a version repeats what its manifest says."""
+    for contradiction in version_contradictions(version, manifest):
+        raise VersionsDiffer(version.name, f"{version.label}, {contradiction}")
 
 
 def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, version: Version) -> None:
@@ -107,16 +161,28 @@ def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, version
 
 def _require_rows(registry: Registry, tx: catalog.Transaction, digest: Digest, label: str) -> Manifest:
     """The signed manifest, if the rows of the artifact say what it says."""
-    data = registry.store.read_bytes(digest)
-    manifest = read_manifest(data)
     recorded = catalog.recorded_artifact(tx, manifest_digest=digest)
-    contradictions = row_contradictions(
-        recorded, manifest, digest=digest, size=len(data), weights_of=_weights_of(registry)
-    )
+    manifest, contradictions = held_against_manifest(registry, recorded, digest)
     first = next(contradictions, None)
     if first is not None:
         raise VersionsDiffer(label.partition(":")[0], f"{label}, {first}")
     return manifest
+
+
+def held_against_manifest(
+    registry: Registry, recorded: catalog.RecordedArtifact, digest: Digest
+) -> tuple[Manifest, Iterator[str]]:
+    """The signed manifest of an artifact, and a line for each of its rows that says something else.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt, ObjectTooLarge: the store lost the manifest or changed it.
+        ManifestMalformed, MalformedJson: what was stored is not a manifest.
+    """
+    data = registry.store.read_bytes(digest)
+    manifest = read_manifest(data)
+    return manifest, row_contradictions(
+        recorded, manifest, digest=digest, size=len(data), weights_of=_weights_of(registry)
+    )
 
 
 def _weights_of(registry: Registry) -> WeightsOf:

@@ -5,7 +5,8 @@
 Nothing is trained. The bulk are adapters of one base that share their bytes and differ in their configuration's digest: each has a
 manifest, a signed listing, signed statements, log entries and rows, written by the functions that a registration writes with, a
 thousand versions a transaction, under one checkpoint. On top come whole registrations, whose bytes are in the store.
-`registry log check` passes on the result.
+`registry log check` passes on the result if it is filled with `--stored`; else it has no manifests to hold the rows of the bulk
+against.
 
 The same seed gives the same names, manifests and moves; keys, nonces and times are new each time. Times run from the newest entry
 (a new home is made `DAYS` days ago) to now.

@@ -62,7 +62,7 @@ def reading(versions: int) -> None:
     """Opening a home and reading an alias against opening its database and reading the row; then the whole check."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch) / "home"
-        load = fill(home, versions=versions)
+        load = fill(home, versions=versions, stored=True)
         print(f"home         {load.versions} versions, {load.entries} entries, filled in {load.seconds:.0f} s")
         ours = median_ms(lambda: read_alias(home))
         row = median_ms(lambda: read_row(home))

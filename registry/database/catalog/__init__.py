@@ -14,6 +14,7 @@ from peft_registry.registry.database.catalog.artifacts import (
     ArtifactUnknown,
     RecordedArtifact,
     artifact,
+    every_artifact,
     insert_artifact,
     recorded_artifact,
     require_artifact,
@@ -48,7 +49,7 @@ from peft_registry.registry.database.catalog.outbox import (
     pending_outbox,
     put_mirrored,
 )
-from peft_registry.registry.database.catalog.pages import VersionFilter, VersionPage, list_versions
+from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
 from peft_registry.registry.database.catalog.statements import insert_statement, statement, statements_of
 from peft_registry.registry.database.catalog.versions import (
     NameOfAnotherKind,
@@ -73,6 +74,7 @@ __all__ = [
     "EntryRow",
     "NameOfAnotherKind",
     "NumberedVersion",
+    "PageKey",
     "RecordedArtifact",
     "StatementColumns",
     "Transaction",
@@ -88,6 +90,7 @@ __all__ = [
     "count_versions",
     "enqueue",
     "every_alias",
+    "every_artifact",
     "every_checkpoint",
     "every_entry",
     "every_leaf",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, literal, or_, select, update
+from sqlalchemy import String, func, literal, or_, select, type_coerce, union, update
 
 from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction
@@ -83,6 +83,19 @@ def recorded_artifact(tx: Transaction, *, manifest_digest: Digest) -> RecordedAr
             for sha256, name in tx.execute(data.where(artifact_data.c.manifest_digest == manifest_digest))
         ),
     )
+
+
+def every_artifact(tx: Transaction) -> tuple[str, ...]:
+    """The digest of every artifact that any row describes, as it stands there, in order."""
+    columns = (
+        artifacts.c.manifest_digest,
+        artifact_files.c.manifest_digest,
+        artifact_parents.c.child,
+        artifact_data.c.manifest_digest,
+    )
+    # read as text: what somebody wrote in the place of a digest is to be named, and not to end the reading
+    query = union(*(select(type_coerce(column, String).label("digest")) for column in columns))
+    return tuple(sorted(f"{digest}" for digest in tx.execute(query).scalars()))
 
 
 def insert_artifact(

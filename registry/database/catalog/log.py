@@ -141,6 +141,9 @@ class NumberedVersion:
     name: str
     number: int
     manifest: Digest
+    kind: str
+    method: str | None
+    base_weights: Digest | None
     key_id: str
     registered_at: str
     log_index: int
@@ -154,6 +157,9 @@ def every_version(tx: Transaction) -> Iterator[NumberedVersion]:
             columns.name,
             columns.number,
             columns.manifest_digest,
+            columns.kind,
+            columns.method,
+            columns.base_weights,
             columns.key_id,
             columns.registered_at,
             columns.log_index,

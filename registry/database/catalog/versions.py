@@ -137,8 +137,9 @@ def versions_of(tx: Transaction, name: str) -> tuple[Version, ...]:
 
 
 def count_versions(tx: Transaction, name: str) -> int:
-    """How many versions a name has."""
-    query = select(func.count()).select_from(versions).where(versions.c.name == name)
+    """How many versions of a name can be listed: those whose artifact is described here."""
+    described = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
+    query = select(func.count()).select_from(described).where(versions.c.name == name)
     return int(tx.execute(query).scalar_one())
 
 

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.use_cases.check_log import LogReport, check_log
 from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.schemas.identity import Digest, Reference
 from tests.builders.backends import BACKENDS, MadeHome, Rows, make_on
 from tests.builders.homes import NOW, a_home, register_adapter
+
+OTHER = Digest.of(b"other")
 
 
 def fill(registry: Registry, folder: Path) -> None:
@@ -171,6 +175,98 @@ def put_a_node_nowhere(rows: Rows) -> None:
     rows.run("UPDATE snapshot_nodes SET prefix = 'nowhere' WHERE depth = 1 AND prefix = '1'")
 
 
+def of_helper(column: str) -> str:
+    """A condition for the rows of the first adapter."""
+    return f"{column} = (SELECT manifest_digest FROM versions WHERE name = 'helper' AND number = 1)"
+
+
+def call_an_adapter_a_model(rows: Rows) -> None:
+    rows.run(f"UPDATE artifacts SET kind = 'model' WHERE {of_helper('manifest_digest')}")
+
+
+def call_a_version_a_base(rows: Rows) -> None:
+    rows.run("UPDATE versions SET kind = 'base' WHERE name = 'helper' AND number = 1")
+
+
+def claim_another_method(rows: Rows) -> None:
+    rows.run("UPDATE versions SET method = 'unbiased' WHERE name = 'helper' AND number = 1")
+
+
+def claim_another_base(rows: Rows) -> None:
+    rows.run(f"UPDATE artifacts SET base_manifest = :other WHERE {of_helper('manifest_digest')}", other=f"{OTHER}")
+
+
+def claim_other_base_weights(rows: Rows) -> None:
+    rows.run("UPDATE versions SET base_weights = :other WHERE name = 'helper' AND number = 1", other=f"{OTHER}")
+
+
+def claim_other_weights(rows: Rows) -> None:
+    rows.run(f"UPDATE artifacts SET weights_digest = :other WHERE {of_helper('manifest_digest')}", other=f"{OTHER}")
+
+
+def write_text_where_a_digest_belongs(rows: Rows) -> None:
+    rows.run(f"UPDATE artifacts SET weights_digest = 'none' WHERE {of_helper('manifest_digest')}")
+
+
+def date_a_statement_back(rows: Rows) -> None:
+    rows.run("UPDATE statements SET appended_at = '2020-01-01T00:00:00Z' WHERE log_index = 1")
+
+
+def shrink_a_file(rows: Rows) -> None:
+    rows.run(
+        f"UPDATE artifact_files SET size = 1 WHERE path = 'adapter_config.json' AND {of_helper('manifest_digest')}"
+    )
+
+
+def forget_a_parent(rows: Rows) -> None:
+    rows.run(f"DELETE FROM artifact_parents WHERE {of_helper('child')}")
+
+
+def draw_an_edge_that_nobody_signed(rows: Rows) -> None:
+    rows.run(
+        "INSERT INTO artifact_parents (child, parent, role) SELECT manifest_digest, :other, 'adapter' FROM versions"
+        " WHERE name = 'helper' AND number = 1",
+        other=f"{OTHER}",
+    )
+
+
+def turn_an_edge(rows: Rows) -> None:
+    rows.run(f"UPDATE artifact_parents SET parent = :other WHERE {of_helper('child')}", other=f"{OTHER}")
+
+
+def draw_an_edge_to_an_artifact_that_nobody_registered(rows: Rows) -> None:
+    rows.run(
+        "INSERT INTO artifact_parents (child, parent, role) SELECT :other, manifest_digest, 'adapter' FROM versions"
+        " WHERE name = 'helper' AND number = 1",
+        other=f"{OTHER}",
+    )
+
+
+def name_data_that_was_not_used(rows: Rows) -> None:
+    rows.run(
+        "INSERT INTO artifact_data (manifest_digest, sha256, name) SELECT manifest_digest, :other, 'clean.jsonl'"
+        " FROM versions WHERE name = 'helper' AND number = 1",
+        other=f"{OTHER}",
+    )
+
+
+def remove_an_artifact(rows: Rows) -> None:
+    for table in ("artifact_files", "artifacts"):
+        rows.run(f"DELETE FROM {table} WHERE {of_helper('manifest_digest')}")
+    rows.run(f"DELETE FROM artifact_parents WHERE {of_helper('child')}")
+
+
+def put_another_card_beside_it(rows: Rows) -> None:
+    rows.run(f"UPDATE artifacts SET card_digest = signature_digest WHERE {of_helper('manifest_digest')}")
+
+
+def exchange_two_signatures(rows: Rows) -> None:
+    rows.run(
+        "UPDATE artifacts SET signature_digest = (SELECT signature_digest FROM artifacts WHERE kind = 'base')"
+        f" WHERE {of_helper('manifest_digest')}"
+    )
+
+
 EDITS: dict[Callable[[Rows], None], str] = {
     delete_the_newest_move: "no such move is recorded",
     replay_an_older_move: "helper@champion",
@@ -196,6 +292,23 @@ EDITS: dict[Callable[[Rows], None], str] = {
     exchange_the_order_of_two_moves: "recorded is a later move before",
     record_a_checkpoint_as_larger: "is recorded as of size 1000000",
     put_a_node_nowhere: "snapshot node nowhere at depth 1: ",
+    call_an_adapter_a_model: "helper:1: kind: model in the catalogue, adapter signed",
+    call_a_version_a_base: "helper:1: kind: base in the catalogue, adapter signed",
+    claim_another_method: "helper:1: method: unbiased in the catalogue, lora signed",
+    claim_another_base: f"helper:1: base_manifest: {OTHER} in the catalogue",
+    claim_other_base_weights: f"helper:1: base weights: {OTHER} in the catalogue",
+    claim_other_weights: f"helper:1: weights_digest: {OTHER} in the catalogue",
+    write_text_where_a_digest_belongs: "helper:1: a row of the table with a digest is not what this program writes",
+    date_a_statement_back: "its appended_at is recorded as 2020-01-01T00:00:00Z",
+    shrink_a_file: "helper:1: file adapter_config.json: its row in the catalogue is not what was signed",
+    forget_a_parent: "in the manifest, and not in the catalogue",
+    draw_an_edge_that_nobody_signed: f"helper:1: adapter {OTHER.short}: in the catalogue, and not in the manifest",
+    turn_an_edge: f"helper:1: base {OTHER.short}: in the catalogue, and not in the manifest",
+    draw_an_edge_to_an_artifact_that_nobody_registered: f"artifact {OTHER.short}: no artifact {OTHER}",
+    name_data_that_was_not_used: f"helper:1: data clean.jsonl {OTHER.short}: in the catalogue only",
+    remove_an_artifact: "helper:1: an entry registers it, and the catalogue describes no such artifact",
+    put_another_card_beside_it: "helper:1: card: ",
+    exchange_two_signatures: "helper:1: signature: ",
 }
 
 
@@ -244,3 +357,24 @@ def test_without_trust_the_signatures_are_unchecked_and_nothing_is_accused(home:
     assert report.contradictions == ()
     assert report.unchecked
     assert report.exit_code == 5
+
+
+def test_a_manifest_that_the_store_lost_leaves_its_rows_unchecked_and_one_that_was_changed_is_named(
+    home: MadeHome,
+) -> None:
+    registry = home.opened()
+    with registry.database.read() as tx:
+        manifest = catalog.resolve(tx, Reference(name="helper", number=1)).manifest_digest
+    path = registry.store.local_path(manifest)
+    registry.close()
+    assert path is not None
+    path.chmod(0o600)
+    kept = path.read_bytes()
+    path.write_bytes(kept.replace(b"adapter", b"adopter"))
+    report = checked(home)
+    assert (report.exit_code, report.unchecked) == (6, ())
+    assert f"helper:1: the object {manifest}" in named(report)
+    path.unlink()
+    report = checked(home)
+    assert (report.exit_code, report.contradictions) == (5, ())
+    assert [line for line in report.unchecked if line.startswith("helper:1: ")]

@@ -52,8 +52,8 @@ def test_the_same_seed_gives_the_same_names_and_moves_and_another_one_others(tmp
 
 
 def test_a_second_filling_continues_the_log_and_the_checkpoint_covers_both(tmp_path: Path) -> None:
-    first = fill(tmp_path / "home", versions=20, registrations=0)
-    second = fill(tmp_path / "home", versions=20, seed=1, registrations=0)
+    first = fill(tmp_path / "home", versions=20, stored=True, registrations=0)
+    second = fill(tmp_path / "home", versions=20, seed=1, stored=True, registrations=0)
     assert second.entries > first.entries
     registry = open_home(tmp_path / "home")
     report = check_log(registry)

@@ -23,6 +23,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.policy import Revocation, TrustPolicy
 from tests.bench.load import fill
+from tests.builders.backends import MadeHome
 from tests.builders.signing import a_p256_key, a_trusted_key
 
 STOLEN = a_p256_key(77)
@@ -155,6 +156,16 @@ def test_whoever_writes_the_database_hides_no_version_of_a_stolen_key(home: Path
         assert isinstance(caught.value, LogForked) == (edit == "another signer in the leaves")
     finally:
         registry.close()
+
+
+def test_an_edited_kind_hides_no_version_of_a_stolen_key_from_a_list_of_a_kind(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["list", "--signed-by", STOLEN.public.key_id, "--kind", "adapter", "--home", str(home)]
+    with MadeHome(home).rows() as rows:
+        rows.run("UPDATE versions SET kind = 'model' WHERE name LIKE 'load-1%'")
+    assert run(words) == 6
+    assert "kind: model in the catalogue, adapter signed" in capsys.readouterr().err
 
 
 @pytest.mark.full

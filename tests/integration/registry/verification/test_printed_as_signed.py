@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
-from peft_registry.registry.verification.signed_versions import signed_lineage, signed_versions
+from peft_registry.registry.verification.signed_versions import signed_lineage, signed_page
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
@@ -40,9 +39,7 @@ def home(made: MadeHome, tmp_path: Path) -> MadeHome:
 
 
 def listed(registry: Registry) -> object:
-    with registry.database.read() as tx:
-        page = catalog.list_versions(tx)
-    return signed_versions(registry, page.versions)
+    return signed_page(registry).versions
 
 
 def shown(registry: Registry) -> object:
@@ -107,6 +104,13 @@ def one_removed(rows: Rows) -> None:
     rows.run("DELETE FROM versions WHERE name = 'helper' AND number = 2")
 
 
+def no_artifact(rows: Rows) -> None:
+    rows.run(
+        "DELETE FROM artifacts WHERE manifest_digest ="
+        " (SELECT manifest_digest FROM versions WHERE name = 'helper' AND number = 1)"
+    )
+
+
 def another_card(rows: Rows) -> None:
     rows.run("UPDATE artifacts SET card_digest = signature_digest WHERE kind = 'adapter'")
 
@@ -130,6 +134,7 @@ EDITS: dict[str, tuple[Callable[[Rows], None], frozenset[Callable[[Registry], ob
     "label": (column("versions", "number", 7), OF_ARTIFACT),
     "file": (column("artifact_files", "size", 1), OF_ARTIFACT),
     "a removed version": (one_removed, OF_VERSION),
+    "a removed artifact": (no_artifact, OF_ARTIFACT),
     "a parent": (a_parent_that_nobody_signed, OF_ARTIFACT),
     "no parent": (no_parent, OF_ARTIFACT),
     "data": (other_data, OF_ARTIFACT),
@@ -156,6 +161,65 @@ def test_an_edited_row_is_not_printed_as_if_it_was_signed(home: MadeHome, name: 
                 read(registry)
         elif read is not listed or name not in ("card", "no card"):
             assert read(registry) == before[read], "it does not print what was edited"
+    registry.close()
+
+
+def another_kind(rows: Rows) -> None:
+    rows.run("UPDATE versions SET kind = 'model' WHERE name = 'helper' AND number = 1")
+
+
+def the_artifact_of_another_kind(rows: Rows) -> None:
+    """The whole row of the version repeats what another artifact is, of which it now is a version."""
+    rows.run(
+        "UPDATE versions SET kind = 'base', method = NULL, base_weights = NULL, manifest_digest ="
+        " (SELECT manifest_digest FROM artifacts WHERE kind = 'base') WHERE name = 'helper' AND number = 1"
+    )
+
+
+@pytest.mark.parametrize("edit", [another_kind, the_artifact_of_another_kind], ids=lambda edit: edit.__name__)
+@pytest.mark.parametrize("kind", ["adapter", "base", "model", "bundle"])
+def test_a_version_that_an_edited_row_moves_to_another_kind_is_named_in_a_list_of_any_kind(
+    home: MadeHome, edit: Callable[[Rows], None], kind: str
+) -> None:
+    with home.rows() as rows:
+        edit(rows)
+    registry = home.opened()
+    with pytest.raises(IntegrityBroken, match="helper:1"):
+        signed_page(registry, kind=kind)
+    registry.close()
+
+
+def test_a_version_that_was_removed_is_missed_in_a_list_of_another_kind(home: MadeHome) -> None:
+    with home.rows() as rows:
+        one_removed(rows)
+    registry = home.opened()
+    with pytest.raises(IntegrityBroken, match="the log has 2 of them"):
+        signed_page(registry, kind="base")
+    registry.close()
+
+
+def test_a_list_of_a_kind_is_what_was_signed_page_by_page(home: MadeHome) -> None:
+    registry = home.opened()
+    pages = [signed_page(registry, kind="adapter", limit=1)]
+    while pages[-1].next is not None:
+        pages.append(signed_page(registry, kind="adapter", limit=1, after=pages[-1].next))
+    assert [[version.label for version in page.versions] for page in pages] == [["helper:1"], ["helper:2"]]
+    assert [version.label for version in signed_page(registry, kind="base").versions] == ["tiny:1"]
+    assert signed_page(registry, kind="bundle").versions == ()
+    assert signed_page(registry, kind="adapter", name_prefix="tin").versions == ()
+    registry.close()
+
+
+def test_a_descendant_that_nobody_registered_is_not_drawn(home: MadeHome) -> None:
+    with home.rows() as rows:
+        rows.run(
+            "INSERT INTO artifact_parents (child, parent, role) SELECT :other, manifest_digest, 'adapter' FROM versions"
+            " WHERE name = 'helper' AND number = 1",
+            other=OTHER,
+        )
+    registry = home.opened()
+    with pytest.raises(IntegrityBroken, match="has no such artifact"):
+        drawn(registry)
     registry.close()
 
 
