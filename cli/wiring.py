@@ -85,18 +85,22 @@ def home_if_own(home: Path | None, *, checkpoint: Path | None = None) -> "Regist
 
 
 def home_folder(home: Path | None) -> Path:
-    """The folder of the registry that the options mean; one that was named is known from now on.
+    """The folder of the registry that the options mean.
 
     Raises:
         HomeNotFound, HomeOfAnotherUser, HomeNotNamed, HomeDamaged: there is none that may be used.
     """
-    from peft_registry.registry.homes.home import find_home, read_settings
+    from peft_registry.registry.homes.home import find_home
+
+    return find_home(Path.cwd(), home, state=state_folder())
+
+
+def remember_home(folder: Path) -> None:
+    """Know a registry that was named from now on, once its trust file was accepted: not one that stands where another was."""
+    from peft_registry.registry.homes.home import read_settings
     from peft_registry.registry.homes.known_homes import remember
 
-    folder = find_home(Path.cwd(), home, state=state_folder())
-    if home is not None:
-        remember(state_folder(), folder, read_settings(folder).registry_id)
-    return folder
+    remember(state_folder(), folder, read_settings(folder).registry_id)
 
 
 def seen_checkpoints() -> "SeenCheckpoints":
@@ -119,8 +123,20 @@ def _open(
         seen=seen_checkpoints(),
         against=() if checkpoint is None else (_read_checkpoint(checkpoint),),
     )
+    if home is not None and _is_accepted(registry):
+        remember_home(registry.folder)
     _remind_of_expiry(registry)
     return registry
+
+
+def _is_accepted(registry: "Registry") -> bool:
+    """Whether the trust file continues what the user accepted; a registry with a broken log may be opened to look at it."""
+    from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+
+    try:
+        return bool(registry.trust_chain.versions)
+    except (IntegrityBroken, NotChecked):  # said by whatever asks for trust
+        return False
 
 
 def _remind_of_expiry(registry: "Registry") -> None:

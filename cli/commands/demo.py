@@ -143,20 +143,18 @@ class _Story:
             console.out(f"(exit code {code}, as it should be)")
 
     def has(self, name: str) -> bool:
+        from peft_registry.cli.wiring import opened
         from peft_registry.registry.database import catalog
-        from peft_registry.registry.homes.home import open_home
         from peft_registry.registry.records.references import version_named
         from peft_registry.schemas.errors import NotFound
 
-        registry = open_home(self.home)
-        try:
-            version = version_named(registry, name)
+        with opened(self.home) as registry:
+            try:
+                version = version_named(registry, name)
+            except NotFound:
+                return False
             with registry.database.read() as tx:
                 return bool(catalog.version_by_digest(tx, manifest_digest=version.manifest_digest))
-        except NotFound:
-            return False
-        finally:
-            registry.close()
 
 
 def _what_next(folder: Path, report: Path) -> None:

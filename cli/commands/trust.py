@@ -328,12 +328,14 @@ def trust_pin(
     output: OutputOption = Output.text,
 ) -> None:
     """Show which trust file you accepted. Or accept another, by its root."""
-    from peft_registry.cli.wiring import home_folder, users_pins
+    from peft_registry.cli.wiring import home_folder, remember_home, users_pins
     from peft_registry.registry.use_cases.pin_trust import accept_trust, pinned_trust
 
     place = home_folder(home) if trust is None else trust
     if accept is not None:
         accept_trust(place, users_pins(), root=accept)
+        if trust is None:
+            remember_home(place)
     shown = pinned_trust(place, users_pins())
     newest = shown.chain.newest
     if output is Output.json:

@@ -32,7 +32,7 @@ def upgrade(
     """Bring a home of an earlier release up to date. A backup first, then one transaction; a kill leaves old or new."""
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.settings import passphrase_source
-    from peft_registry.cli.wiring import home_folder, seen_checkpoints
+    from peft_registry.cli.wiring import home_folder, remember_home, seen_checkpoints, users_pins
     from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
     from peft_registry.schemas.progress import Said
 
@@ -47,8 +47,14 @@ def upgrade(
         return
     progress = Progress(story_on_stdout=output is Output.text)
     done = upgrade_home(
-        folder, passphrase=passphrase_source(passphrase_file), seen=seen_checkpoints(), observe=progress
+        folder,
+        passphrase=passphrase_source(passphrase_file),
+        pins=users_pins(),
+        seen=seen_checkpoints(),
+        observe=progress,
     )
+    if home is not None:
+        remember_home(folder)
     if done.trust in _TRUST:
         progress(Said("trust", _TRUST[done.trust]))
     if output is Output.json:

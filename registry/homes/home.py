@@ -31,7 +31,7 @@ from peft_registry.registry.disk.child_environment import Need
 from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.kept_digests import kept_digests
-from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at
+from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at, known_under
 from peft_registry.registry.homes.layout import FOLDER_NAME, LATEST, HomeFiles
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
@@ -140,6 +140,8 @@ class Registry:
     passphrase: Passphrase | None = field(default=None, repr=False)
     pins: Pins | None = None
     seen: SeenCheckpoints | None = None
+    known_here: frozenset[str] = frozenset()
+    """Ids of the registries that its user knew at this place before it was opened."""
 
     @property
     def files(self) -> HomeFiles:
@@ -187,8 +189,7 @@ class Registry:
         anchors = TrustAnchors(file_given_by_user=True)
         chain = open_chain(data, anchors=anchors, accepted_version=accepted)
         if self.pins is not None:
-            registry_id = self.settings.registry_id
-            self.pins.follow(registry_id, chain, before=known_at(self.pins.state, self.folder))
+            self.pins.follow(self.settings.registry_id, chain, before=self.known_here)
         version = chain.newest.policy.version
         if not self.read_only and version != accepted:
             # reading works on a full disk too: there the older version stays remembered
@@ -343,7 +344,16 @@ def open_home(
     uri = settings.database or f"sqlite:///{HomeFiles(folder).database}"
     database = Database.open(uri, read_only=read_only and settings.database is None)
     registry = Registry(
-        folder, settings, database, read_only, clock=clock, nonce=nonce, passphrase=passphrase, pins=pins, seen=seen
+        folder,
+        settings,
+        database,
+        read_only,
+        clock=clock,
+        nonce=nonce,
+        passphrase=passphrase,
+        pins=pins,
+        seen=seen,
+        known_here=frozenset() if pins is None else known_under(pins.state, folder),
     )
     try:
         if check_log:

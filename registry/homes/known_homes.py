@@ -4,7 +4,8 @@ A home found by walking upwards may have been unpacked together with what is bei
 user all the same. Its settings name the database and the store to dial, and its trust file vouches for whatever came with it.
 So it is opened only if the user made it (`init`), or named it once (`--home`, `REGISTRY_HOME`). What is remembered is where it
 lies and which registry it is: both can be read by others, but nobody else can put a home of theirs where the user's own lies.
-Kept in the user's own state folder, a home a line: its registry id and its real path, each quoted as in a URL.
+Kept in the user's own state folder, a home a line: its registry id and its real path, each quoted as in a URL. Where the user names
+it by another path, through a link, a line with that path follows, and the word `named` behind it.
 """
 
 import os
@@ -16,6 +17,7 @@ from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.errors import NotChecked
 
 FILE_NAME = "homes"
+_NAMED = "named"
 _MAX_BYTES = 1 << 20
 
 
@@ -46,11 +48,26 @@ def known_at(state: Path | None, folder: Path) -> frozenset[str]:
     return frozenset(os.fsdecode(unquote_to_bytes(words[0])) for words in lines if words[1:] == [place])
 
 
+def known_under(state: Path | None, folder: Path) -> frozenset[str]:
+    """The ids of the registries that this user has made or named at a path as they type it, or where that leads now.
+
+    Whoever can move a home may leave a link to their own in its place: it leads to a place that the user has never named.
+    """
+    places = (_quoted_place(folder), _quoted(folder))
+    lines = (line.split() for line in _read_lines(state))
+    known = (words[0] for words in lines if words[1:2] and words[1] in places and words[2:] in ([], [_NAMED]))
+    return frozenset(os.fsdecode(unquote_to_bytes(registry_id)) for registry_id in known)
+
+
 def remember(state: Path | None, folder: Path, registry_id: str) -> bool:
     """Note a home that the user made or named; False where the state folder cannot be written: it is named each time then."""
     if state is None:
         return False
-    if registry_id in known_at(state, folder):
+    place, path = _quoted_place(folder), _quoted(folder)
+    lines = [] if registry_id in known_at(state, folder) else [place]
+    if path != place and registry_id not in _named_at(state, path):
+        lines.append(f"{path} {_NAMED}")
+    if not lines:
         return True
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -59,10 +76,15 @@ def remember(state: Path | None, folder: Path, registry_id: str) -> bool:
         with os.fdopen(descriptor, "ab") as file:
             # one write: two commands that remember at once leave two whole lines
             # the line end before it closes a line that a full disk cut off
-            file.write(f"\n{quote(registry_id, safe='')} {_quoted_place(folder)}\n".encode("ascii"))
+            file.write("".join(f"\n{quote(registry_id, safe='')} {line}\n" for line in lines).encode("ascii"))
     except OSError:
         return False
     return True
+
+
+def _named_at(state: Path | None, path: str) -> frozenset[str]:
+    lines = (line.split() for line in _read_lines(state))
+    return frozenset(os.fsdecode(unquote_to_bytes(words[0])) for words in lines if words[1:] == [path, _NAMED])
 
 
 def _read_lines(state: Path | None) -> list[str]:
@@ -73,3 +95,8 @@ def _read_lines(state: Path | None) -> list[str]:
 
 def _quoted_place(folder: Path) -> str:
     return quote(os.fsencode(folder.resolve()))
+
+
+def _quoted(folder: Path) -> str:
+    """The path as it was typed, from the root on; links in it are not followed."""
+    return quote(os.fsencode(os.path.abspath(folder)))  # noqa: PTH100  `resolve` follows links, `absolute` keeps `..`

@@ -110,19 +110,28 @@ class Pins:
         Args:
             name: a registry id, or `name_of_chain`.
             chain: signed, and with the user's authority.
-            before: ids of other registries that this user knew at the same place: one of them was exchanged for this.
+            before: ids of the registries that this user knew at the same place: one of them may have been exchanged for this.
 
         Raises:
             TrustReplaced, TrustRolledBack, TrustForked: it is not what was accepted.
             PinUnreadable: that cannot be told.
         """
-        pin = self.pin(name)
-        if pin is None:
-            self._require_first_here(name, before)
-        else:
-            require_continues(pin, chain)
-        if pin_of(name, chain) != pin:
+        if pin_of(name, chain) != self.require_followed(name, chain, before=before):
             self.accept(name, chain)
+
+    def require_followed(self, name: str, chain: TrustChain, *, before: Collection[str] = ()) -> Pin | None:
+        """As `follow`, remembering nothing; returns the pin, None on the first sight.
+
+        Raises:
+            TrustReplaced, TrustRolledBack, TrustForked, PinUnreadable: as `follow`.
+        """
+        pin = self.pin(name)
+        if pin is None or name not in before:
+            # also a registry that is known elsewhere: here it stands where another one was
+            self._require_first_here(name, before)
+        if pin is not None:
+            require_continues(pin, chain)
+        return pin
 
     def pin(self, name: str) -> Pin | None:
         """What was accepted under a name; None if nothing was.

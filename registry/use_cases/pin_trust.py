@@ -5,8 +5,9 @@ from pathlib import Path
 
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import read_settings
+from peft_registry.registry.homes.known_homes import known_under
 from peft_registry.registry.homes.layout import HomeFiles
-from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain, require_continues
+from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain
 from peft_registry.registry.signing.trust_chain import TrustChain
 from peft_registry.registry.use_cases.trust import read_trust_file
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
@@ -50,8 +51,7 @@ def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
     pin, problem = None, None
     try:
         pin = pins.pin(name)
-        if pin is not None:
-            require_continues(pin, chain)
+        pins.require_followed(name, chain, before=known_under(pins.state, place) if place.is_dir() else ())
     except (IntegrityBroken, NotChecked) as error:
         problem = error
     return PinnedTrust(name, chain, pin, problem)

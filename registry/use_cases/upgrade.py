@@ -18,6 +18,7 @@ from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.home import Passphrase, Registry, open_home, read_settings
 from peft_registry.registry.homes.layout import HomeFiles
+from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import PrivateKey
@@ -64,17 +65,21 @@ def upgrade_home(
     folder: Path,
     *,
     passphrase: Passphrase | None = None,
+    pins: Pins | None = None,
     seen: SeenCheckpoints | None = None,
     observe: Observe = ignore,
 ) -> Upgraded:
     """Bring a home up to date; one that is already is given a snapshot where its log has none.
 
     Raises:
+        TrustReplaced, TrustRolledBack, TrustForked: its trust file is not the one that the user accepted; nothing was changed.
         DatabaseLocked: somebody else is writing; nothing was changed.
         NotWritable, DiskFull: the backup could not be written; nothing was changed.
         EntryRejected, LogForked, LogTruncated: the log contradicts itself: the schema is new, and nothing was signed over it.
     """
     ask_once = None if passphrase is None else cache(passphrase)
+    # as it is: nothing is changed in a home that was exchanged, or whose log was set back
+    open_home(folder, pins=pins, seen=seen).close()
     _unlock(folder, ask_once)
     before, after = needed_upgrade(folder)
     backup = None
@@ -84,7 +89,7 @@ def upgrade_home(
             observe(Said("backup", f"{backup}"))
         Database.create(_address(folder)).close()
         observe(Said("schema", f"revision {before} → {after}"))
-    registry = open_home(folder, passphrase=ask_once, seen=seen)
+    registry = open_home(folder, passphrase=ask_once, pins=pins, seen=seen)
     try:
         covered = publish_checkpoint(registry)
         trust = _upgrade_trust(registry)

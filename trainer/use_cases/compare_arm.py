@@ -9,13 +9,15 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.homes.pins import Pins
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.pull_base import checked_folder
@@ -94,6 +96,7 @@ def run_arm(
 
     Raises:
         ArmLost: the process died.
+        TrustReplaced, LogForked, LogTruncated: the registry was exchanged or set back since the comparison opened it.
         KnownError: as `train_and_register`, but for a refused or failed run, which is an outcome.
         ModuleNotFoundError: torch is not installed.
     """
@@ -106,7 +109,7 @@ def run_arm(
     job = _Job(arm, comparison, None if registered is None else registered.label, latency, command)
     work = context.Process(
         target=_work,
-        args=(sending, registry.folder, passphrase, job),
+        args=(sending, _home_of(registry), passphrase, job),
         name=arm.label,
     )
     with _environment_for_children(registry.settings.needs):
@@ -150,6 +153,8 @@ def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutco
             raise ArmLost(arm.label, work.exitcode) from None
         if isinstance(message, ArmOutcome):
             return message
+        if isinstance(message, _NotOpened):
+            raise message.error.in_words(what=message.what, why=message.why, fix=message.fix)
         observe(message)
 
 
@@ -164,11 +169,51 @@ class _Job:
     command: tuple[str, ...]
 
 
-def _work(pipe: Connection, home: Path, passphrase: bytes | None, job: _Job) -> None:
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """The registry that the process of an arm opens, and what its user remembers of it."""
+
+    folder: Path
+    pins: Pins | None
+    seen: SeenCheckpoints | None
+
+
+@dataclass(frozen=True, slots=True)
+class _NotOpened:
+    """Why the process of an arm did not open the registry: an error itself does not go through a pipe."""
+
+    error: type[KnownError]
+    what: str
+    why: str
+    fix: str
+
+
+def _home_of(registry: Registry) -> _Home:
+    pins = None if registry.pins is None else replace(registry.pins, report=_said_before)
+    seen = None if registry.seen is None else replace(registry.seen, say=_said_before)
+    return _Home(registry.folder, pins, seen)
+
+
+def _said_before(text: str) -> None:
+    """What an arm notes about the registry was noted when the comparison opened it."""
+
+
+def _work(pipe: Connection, home: _Home, passphrase: bytes | None, job: _Job) -> None:
+    try:
+        registry = open_home(
+            home.folder, passphrase=None if passphrase is None else lambda: passphrase, pins=home.pins, seen=home.seen
+        )
+    except KnownError as error:
+        pipe.send(_NotOpened(type(error), error.what, error.why, error.fix))
+        pipe.close()
+        return
+    _train(pipe, registry, job)
+
+
+def _train(pipe: Connection, registry: Registry, job: _Job) -> None:
     from peft_registry.trainer.use_cases.train import train_and_register
 
     arm = job.arm
-    registry = open_home(home, passphrase=None if passphrase is None else lambda: passphrase)
     try:
         if job.registered is None:
             version = train_and_register(

@@ -165,6 +165,81 @@ def test_a_trust_file_exchanged_for_one_signed_by_its_own_root_makes_no_forged_e
     assert not (home.parent / "out").exists()
 
 
+def test_the_demo_signs_nothing_in_a_home_whose_trust_file_was_exchanged(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forge_evaluation(home)
+    before = trees(home)
+    capsys.readouterr()
+    assert run(["demo", "--folder", str(home.parent)]) == 6
+    assert "not the trust file that you accepted before" in capsys.readouterr().err
+    assert trees(home) == before
+
+
+def test_no_home_is_upgraded_whose_trust_file_was_exchanged(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The upgrade signs a checkpoint, and makes a chain of a trust file of the first release."""
+    forge_evaluation(home)
+    before = trees(home)
+    capsys.readouterr()
+    assert run(["upgrade"]) == 6
+    assert "not the trust file that you accepted before" in capsys.readouterr().err
+    assert trees(home) == before
+
+
+def trees(home: Path) -> dict[str, bytes]:
+    """What of a home is signed or says whom it trusts."""
+    paths = [home / "trust.json", *(home / "checkpoints").iterdir(), *(home / "objects").rglob("*")]
+    return {str(path.relative_to(home)): path.read_bytes() for path in paths if path.is_file()}
+
+
+def test_a_home_that_was_moved_away_behind_a_link_to_another_does_not_get_round_its_pin(
+    home: Path, tmp_path: Path
+) -> None:
+    """The link leads to a place that the user has never named, and what they type is what they always typed."""
+    with a_home(tmp_path / "theirs") as registry:
+        register_adapter(registry, tmp_path / "work")
+    assert run(["list", "--home", str(home)]) == 0
+    home.rename(tmp_path / "moved")
+    home.symlink_to(tmp_path / "theirs")
+    for _ in range(2):  # what is refused is not known the next time
+        assert run(["verify", "helper:1", "--home", str(home)]) == 6
+    assert run(["verify", "helper:1"]) == 5, "nobody named the place that it leads to"
+    home.unlink()
+    (tmp_path / "moved").rename(home)
+    assert run(["verify", "helper:1"]) == 0
+
+
+def test_a_link_that_was_named_before_is_the_place_that_its_user_knows(home: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    assert run(["list", "--home", str(link)]) == 0
+    with a_home(tmp_path / "theirs") as registry:
+        register_adapter(registry, tmp_path / "work")
+    link.unlink()
+    link.symlink_to(tmp_path / "theirs")
+    assert run(["list", "--home", str(link)]) == 6
+
+
+def test_another_registry_that_its_user_knows_does_not_stand_in_for_theirs(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who may sign in one registry may not sign in every registry that somebody trusts."""
+    other = tmp_path / "other" / ".registry"
+    with a_home(other) as registry:
+        register_adapter(registry, tmp_path / "work")
+        root = registry.trust.roots[0]
+    assert run(["list", "--home", str(other)]) == 0
+    shutil.rmtree(home)
+    shutil.copytree(other, home)
+    for words in (["list"], ["log", "check"], ["list"], ["trust", "pin"], ["list"]):
+        assert run([*words, "--home", str(home)]) in ((6,) if words != ["log", "check"] else (5, 6)), words
+    assert run(["list"]) == 5, "found upwards it is not the one that was named here"
+    capsys.readouterr()
+    assert run(["trust", "pin", "--accept", f"sha256:{root}", "--home", str(home)]) == 0
+    assert run(["list", "--home", str(home)]) == 0
+    assert run(["list"]) == 0
+
+
 def test_a_registry_of_another_id_in_the_users_own_place_is_refused(home: Path, tmp_path: Path) -> None:
     shutil.rmtree(home)
     with a_home(home) as registry:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,17 +15,20 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.homes.pins import Pins, TrustReplaced
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.schemas.progress import ignore
 from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.methods import available_methods
 from peft_registry.trainer.use_cases.compare import Plan as ComparePlan
 from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms, registered_before
-from peft_registry.trainer.use_cases.compare_arm import Arm, latency_of
+from peft_registry.trainer.use_cases.compare_arm import Arm, latency_of, run_arm
+from tests.builders.homes import NOW, a_home
 from tests.processes.secrets import SECRETS, secrets_seen_by
 
 CONFIG = """\
@@ -85,6 +89,21 @@ def test_the_process_that_starts_the_arms_gets_neither_passphrase_nor_a_token_th
     """It may read data sets of the Hub, and the home's own database and store take no credentials."""
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # no public name
     assert secrets_seen_by([pid]) == {pid: {"HF_TOKEN", "HTTPS_PROXY"}}
+
+
+def test_an_arm_trains_in_no_registry_whose_trust_file_was_exchanged_since_the_comparison_began(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home"):
+        pass
+    pins = Pins(tmp_path / "state", lambda _: None)
+    registry = open_home(tmp_path / "home", pins=pins, clock=lambda: NOW)
+    assert registry.trust.version == 1, "it is what its user accepts"
+    with a_home(tmp_path / "theirs"):
+        pass
+    shutil.copy(tmp_path / "theirs" / "trust.json", tmp_path / "home" / "trust.json")
+    arm = Arm("lora", 1, 1e-3, tmp_path / "arms.yml", ())
+    with pytest.raises(TrustReplaced):
+        run_arm(registry, arm, comparison="c", latency=False, observe=ignore)
+    registry.close()
 
 
 def test_every_method_is_an_arm_with_a_registered_and_verified_version(compared: Compared) -> None:
