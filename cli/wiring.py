@@ -126,6 +126,7 @@ def _open(
     if home is not None and _is_accepted(registry):
         remember_home(registry.folder)
     _remind_of_expiry(registry)
+    _warn_of_clock(registry)
     return registry
 
 
@@ -147,6 +148,18 @@ def _remind_of_expiry(registry: "Registry") -> None:
     if policy is not None and days_left(policy, now=registry.clock()) < REMINDER_DAYS:
         console.note(
             f"note: the trust file expires at {policy.expires_at}: `registry trust renew`, where its root key is"
+        )
+
+
+def _warn_of_clock(registry: "Registry") -> None:
+    """Say that the log is ahead of this machine's clock: by that clock a key or a trust file may count that has expired."""
+    from peft_registry.registry.records.checkpoints import log_ahead_of_clock
+
+    newest = log_ahead_of_clock(registry)
+    if newest is not None:
+        console.note(
+            f"warning: this machine's clock says {registry.clock()}, and the newest entry of the log is of {newest}: set the "
+            "clock; until it passes that time, whatever is signed here is dated so"
         )
 
 

@@ -19,8 +19,9 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
+from peft_registry.registry.intake.json import MalformedJson
 from peft_registry.registry.records.entries import require_sayable, statement_of_entry
-from peft_registry.registry.records.snapshots import Snapshot, newest_snapshot, proven, read_leaf
+from peft_registry.registry.records.snapshots import Snapshot, SnapshotMalformed, newest_snapshot, proven, read_leaf
 from peft_registry.registry.signing.trust import key_status
 from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.log import LogForked
@@ -127,6 +128,32 @@ def pending_elsewhere(registry: Registry) -> int:
     with registry.database.read() as tx:
         size = SqlLogStore(tx).size()
     return max(0, size - covered_size(registry))
+
+
+def newest_entry_time(tx: catalog.Transaction) -> str | None:
+    """The time of the newest entry of the log that can be read, RFC 3339; None where there is none."""
+    store = SqlLogStore(tx)
+    for index in reversed(range(store.size())):
+        try:
+            return read_leaf(store.get_leaf(index)).at
+        except (MalformedJson, SnapshotMalformed):
+            # bytes that somebody put there and no checkpoint covers: the holder of the log key takes them out
+            continue
+    return None
+
+
+def log_ahead_of_clock(registry: Registry) -> str | None:
+    """The time of the newest entry, where this machine's clock is behind it by more than those of several machines may differ.
+
+    The clock was set back, or it ran ahead when that entry was made; None where neither is the case.
+    """
+    allowed = timestamp(datetime.fromisoformat(registry.clock()) + CLOCK_TOLERANCE)
+    try:
+        with registry.database.read() as tx:
+            newest = newest_entry_time(tx)
+    except (IntegrityBroken, NotFound):  # a log with gaps, opened to be looked at: `registry log check` names them
+        return None
+    return newest if newest is not None and newest > allowed else None
 
 
 def pending_problems(registry: Registry, tx: catalog.Transaction) -> tuple[PendingProblem, ...]:

@@ -12,15 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.log_store import SqlLogStore, append_event
+from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.intake.json import MalformedJson
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.snapshots import SnapshotMalformed, read_leaf
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.schemas.document import Document, first_problem
@@ -77,15 +75,7 @@ def sign_statement(subject: Digest, kind: StatementKind, predicate: dict[str, An
 
 def entry_time(registry: Registry, tx: Transaction) -> str:
     """The time of the next entry, RFC 3339: the clock's, and never before the entry that is there; a clock may be set back."""
-    store = SqlLogStore(tx)
-    now = registry.clock()
-    for index in reversed(range(store.size())):
-        try:
-            return max(now, read_leaf(store.get_leaf(index)).at)
-        except (MalformedJson, SnapshotMalformed):
-            # bytes that somebody put there and no checkpoint covers: the holder of the log key takes them out
-            continue
-    return now
+    return max(registry.clock(), newest_entry_time(tx) or "")
 
 
 def sayable_at(registry: Registry, tx: Transaction, key_id: str, predicate_types: Iterable[str]) -> str:

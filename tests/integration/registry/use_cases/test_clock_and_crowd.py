@@ -1,19 +1,22 @@
 """A clock that jumps, and many writers at once: entries keep their order, none is lost, and nothing gets stuck."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.values import timestamp
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, register_adapter
 
@@ -56,6 +59,27 @@ def test_a_clock_set_ahead_and_back_between_entries_leaves_them_in_order_and_cov
         assert report.covered == report.size, "a checkpoint covers what was said at any time of the clock"
         assert verify_version(registry, version_named(registry, "helper:1")).verdict == "verified"
         registry.close()
+
+
+def test_a_clock_behind_the_log_is_warned_of_by_every_command_and_one_that_is_right_is_not(
+    home: MadeHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Minutes are not warned of: the clocks of the machines that write one log may differ."""
+    now = datetime.fromisoformat(utc_now())
+    for ahead, is_warned in ((timedelta(minutes=4), False), (timedelta(minutes=30), True)):
+        registry = home.opened(now=timestamp(now + ahead))
+        say(registry, f"{ahead}")
+        registry.close()
+        for words in (["list"], ["show", "helper:1"], ["promote", "helper:1", "champion"]):
+            capsys.readouterr()
+            assert run([*words, "--home", str(home.folder)]) == 0
+            assert ("warning: this machine's clock says" in capsys.readouterr().err) == is_warned, (ahead, words)
+    registry = home.opened(now=timestamp(now + timedelta(hours=1)))
+    assert times(registry) == sorted(times(registry)), (
+        "what was signed with the clock behind stands in order all the same"
+    )
+    assert check_log(registry).exit_code == 0
+    registry.close()
 
 
 def test_twenty_writers_at_once_each_get_their_entry_and_leave_no_gap(home: MadeHome, tmp_path: Path) -> None:
