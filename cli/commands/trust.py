@@ -200,6 +200,11 @@ def trust_renew(
 
     with _place(home, file, root_key, passphrase_file) as place:
         change = renew(place, days=days)
+        expires_at = place.chain.newest.policy.expires_at
+    if change.state == "unchanged" and output is Output.text:
+        console.line(f"trust v{change.version}  is valid until {expires_at} already: nothing was signed")
+        console.next_step("registry trust renew --days DAYS, for another date")
+        return
     _print_change(change, f"for {days} days", output)
 
 

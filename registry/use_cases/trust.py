@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.homes.home import Passphrase, Registry
 from peft_registry.registry.homes.layout import next_version_of
 from peft_registry.registry.homes.pins import Pins, name_of_chain
-from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.checkpoints import CLOCK_TOLERANCE, newest_entry_time
+from peft_registry.registry.records.snapshots import newest_snapshot
 from peft_registry.registry.signing.keys import (
     KEY_FILE_MAX_BYTES,
     PrivateKey,
@@ -42,7 +42,7 @@ from peft_registry.registry.signing.trust_chain import (
     render_chain,
     require_signed,
 )
-from peft_registry.schemas.errors import InputRefused, NotFound
+from peft_registry.schemas.errors import InputRefused, NotChecked, NotFound
 from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.values import timestamp
@@ -141,10 +141,6 @@ def place_of_home(registry: Registry, *, root_key: Path | None = None) -> TrustP
     signers = [] if root_key is None else [PrivateKey.load(root_key, registry.passphrase)]
     if root_key is None or own.exists():
         signers.append(registry.private_key("root"))
-    with registry.database.read() as tx:
-        store = SqlLogStore(tx)
-        size = store.size()
-        ends_after = read_leaf(store.get_leaf(size - 1)).at if size else None
     return TrustPlace(
         file=registry.files.trust,
         name=registry.settings.registry_id,
@@ -152,9 +148,29 @@ def place_of_home(registry: Registry, *, root_key: Path | None = None) -> TrustP
         signers=tuple(signers),
         pins=registry.pins or Pins(None, lambda _: None),
         now=registry.clock(),
-        ends_after=ends_after,
+        ends_after=_end_of_log(registry),
         log_origin=registry.origin,
     )
+
+
+def _end_of_log(registry: Registry) -> str | None:
+    """The time of the newest entry, which a revocation follows: proven by a checkpoint, or as far as one would be signed over it.
+
+    Whoever can write the database could else date an entry, and with it the revocation of their key, years ahead.
+
+    Raises:
+        ProofRejected, LogForked, LogTruncated: the database is not what was logged.
+    """
+    allowed = timestamp(datetime.fromisoformat(registry.clock()) + CLOCK_TOLERANCE)
+    with registry.database.read() as tx:
+        try:
+            newest = newest_snapshot(registry, tx)
+        except NotChecked:
+            newest = None
+        at = newest_entry_time(tx)
+    if at is None:
+        return None
+    return max(min(at, allowed), "" if newest is None else newest.leaf.at)
 
 
 def place_of_file(file: Path, root_key: Path, *, passphrase: Passphrase | None, pins: Pins, now: str) -> TrustPlace:

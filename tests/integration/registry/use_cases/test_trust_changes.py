@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from peft_registry.registry.signing.rotation import extended, next_draft
 from peft_registry.registry.signing.trust_chain import parse_chain, render_chain
 from peft_registry.registry.use_cases import rotate_key, trust
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import timestamp
+from tests.builders.backends import MadeHome
 from tests.builders.homes import register_adapter, reopened
 from tests.builders.signing import a_p256_key, an_ed25519_key
 
@@ -254,6 +258,51 @@ def test_a_year_passes_and_one_command_opens_the_registry_again(
     assert run(["trust", "renew", *named]) == 0
     for words in (["verify", "helper:1"], ["report", "helper:1"], ["pull", "helper:1", "out"], ["trust", "show"]):
         assert run([*words, *named]) == 0, words
+
+
+def test_an_entry_that_somebody_dated_years_ahead_puts_no_revocation_off(home: Path, place: Path) -> None:
+    """A revoked key counts for what is older: dated ahead, its revocation would come into force when nobody looks any more."""
+    registry = reopened(home, now=parse_chain((home / "trust.json").read_bytes()).newest.policy.issued_at)
+    subject = register_adapter(registry, place).manifest_digest
+    forged = LogEvent(
+        kind="recall", subject=subject, statement=Digest.of(b"x"), key="0" * 64, at="2099-01-01T00:00:00Z"
+    )
+    with registry.database.write() as tx:
+        append_event(tx, forged.to_canonical())
+    registry.close()
+    trainer = next(key_id for key_id, key in keys_of(home).items() if key.role == "trainer")
+    assert run(["trust", "revoke", trainer, "--reason", "left", "--routine"]) == 0
+    (revocation,) = parse_chain((home / "trust.json").read_bytes()).newest.policy.revocations
+    soon = timestamp(datetime.now(UTC) + timedelta(minutes=6))
+    assert revocation.revoked_at < soon
+
+
+def test_the_newest_entry_dated_ahead_in_the_database_revokes_nothing(home: Path, place: Path) -> None:
+    registry = reopened(home, now=parse_chain((home / "trust.json").read_bytes()).newest.policy.issued_at)
+    register_adapter(registry, place)
+    registry.close()
+    with MadeHome(home).rows() as rows:
+        newest = rows.run("SELECT max(seq) FROM log_events").scalar_one()
+        leaf = bytes(rows.run("SELECT leaf FROM log_events WHERE seq = :seq", seq=newest).scalar_one())
+        ahead = leaf.replace(b'"at":"2026-', b'"at":"2099-')
+        rows.run("UPDATE log_events SET leaf = :leaf WHERE seq = :seq", leaf=ahead, seq=newest)
+    trainer = next(key_id for key_id, key in keys_of(home).items() if key.role == "trainer")
+    before = (home / "trust.json").read_bytes()
+    assert run(["trust", "revoke", trainer, "--reason", "left", "--routine"]) == 6
+    assert (home / "trust.json").read_bytes() == before
+
+
+def test_a_renewal_that_changes_nothing_says_until_when_the_file_counts_and_how_to_choose_another_date(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (home / "trust.json").read_bytes()
+    expires_at = parse_chain(before).newest.policy.expires_at
+    capsys.readouterr()
+    assert run(["trust", "renew"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"trust v1  is valid until {expires_at} already: nothing was signed\n"
+    assert "--days" in shown.err
+    assert (home / "trust.json").read_bytes() == before
 
 
 def test_a_recovery_key_is_made_for_another_person_and_not_without_one(place: Path) -> None:
