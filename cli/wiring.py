@@ -96,7 +96,7 @@ def home_folder(home: Path | None) -> Path:
 
 
 def remember_home(folder: Path) -> None:
-    """Know a registry that was named from now on, once its trust file was accepted: not one that stands where another was."""
+    """Know a registry from now on whose trust file its user has just accepted."""
     from peft_registry.registry.homes.home import read_settings
     from peft_registry.registry.homes.known_homes import remember
 
@@ -113,7 +113,7 @@ def seen_checkpoints() -> "SeenCheckpoints":
 def _open(
     home: Path | None, passphrase_file: Path | None = None, *, check_log: bool = True, checkpoint: Path | None = None
 ) -> "Registry":
-    from peft_registry.registry.homes.home import open_home
+    from peft_registry.registry.homes.home import open_home, remember_accepted
 
     registry = open_home(
         home_folder(home),
@@ -123,21 +123,11 @@ def _open(
         seen=seen_checkpoints(),
         against=() if checkpoint is None else (_read_checkpoint(checkpoint),),
     )
-    if home is not None and _is_accepted(registry):
-        remember_home(registry.folder)
+    if home is not None:
+        remember_accepted(registry, state_folder())
     _remind_of_expiry(registry)
     _warn_of_clock(registry)
     return registry
-
-
-def _is_accepted(registry: "Registry") -> bool:
-    """Whether the trust file continues what the user accepted; a registry with a broken log may be opened to look at it."""
-    from peft_registry.schemas.errors import IntegrityBroken, NotChecked
-
-    try:
-        return bool(registry.trust_chain.versions)
-    except (IntegrityBroken, NotChecked):  # said by whatever asks for trust
-        return False
 
 
 def _remind_of_expiry(registry: "Registry") -> None:

@@ -31,7 +31,7 @@ from peft_registry.registry.disk.child_environment import Need
 from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.kept_digests import kept_digests
-from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at, known_under
+from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at, known_under, remember
 from peft_registry.registry.homes.layout import FOLDER_NAME, LATEST, HomeFiles
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
@@ -362,6 +362,18 @@ def open_home(
         registry.close()
         raise
     return registry
+
+
+def remember_accepted(registry: Registry, state: Path | None) -> bool:
+    """Know a registry that its user named from now on, once its trust file is one that they accept; False where it is not.
+
+    Not one that stands where another was: the next command would find it known here.
+    """
+    try:
+        _ = registry.trust_chain
+    except (IntegrityBroken, NotChecked):  # said by whatever asks for trust
+        return False
+    return remember(state, registry.folder, registry.settings.registry_id)
 
 
 def read_settings(folder: Path) -> HomeSettings:

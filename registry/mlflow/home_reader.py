@@ -7,8 +7,7 @@ from typing import BinaryIO
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.base_locations import base_location
-from peft_registry.registry.homes.home import Registry, find_home, open_home, read_settings
-from peft_registry.registry.homes.known_homes import remember
+from peft_registry.registry.homes.home import Registry, find_home, open_home, remember_accepted
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
@@ -37,10 +36,11 @@ def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
         HomeNotFound, HomeOfAnotherUser, HomeNotNamed, HomeDamaged: there is none that may be used.
     """
     folder = find_home(Path.cwd(), Path(home) if home else None, state=state)
-    if home:  # as after `--home`: another registry in this place is noticed from now on
-        remember(state, folder, read_settings(folder).registry_id)
     logger = logging.getLogger(__name__)
-    return HomeReader(open_home(folder, pins=Pins(state, logger.warning), seen=SeenCheckpoints(state, logger.info)))
+    registry = open_home(folder, pins=Pins(state, logger.warning), seen=SeenCheckpoints(state, logger.info))
+    if home:  # as after `--home`: another registry in this place is noticed from now on
+        remember_accepted(registry, state)
+    return HomeReader(registry)
 
 
 @dataclass(frozen=True)
