@@ -113,6 +113,78 @@ def test_after_every_bad_training_the_same_command_trains(warm: WarmCommand, tra
     assert warm("verify", "polite-replies:1", cwd=trainings).code == 0
 
 
+# --- facts ---
+
+BAD_FACTS = """\
+asserted_by: "J. Doe, data owner"
+approvals: [{role: approver, person: A. Smith, decision: approved}]
+gpai: {placing_date: tomorrow}
+base: {tiny: {licence_text_digest: zzz, release_date: 2026-13-45}}
+modifier: {country: ZZ}
+energy: {training_kwh: -3}
+use: {intended: "pupils\\e[2J", intendde: x}
+"""
+BAD_PATHS = (
+    "approvals",
+    "gpai.placing_date",
+    "base.tiny.licence_text_digest",
+    "base.tiny.release_date",
+    "modifier.country",
+    "energy.training_kwh",
+    "use.intended",
+    "use.intendde",
+)
+
+
+@pytest.mark.parametrize("command", [TRAIN, (*TRAIN, "--dry-run"), ("estimate", "example/train.yml")], ids=" ".join)
+def test_everything_that_is_wrong_with_facts_is_told_at_once_by_every_command_that_reads_them(
+    command: tuple[str, ...], warm: WarmCommand, trainings: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    (trainings / "example" / "facts.yml").write_text(BAD_FACTS)
+    before = listed(trainings)
+    done = warm(*command, "facts=facts.yml", "-o", "json", cwd=trainings)
+    assert done.code == 2, done
+    told = json.loads(done.err.splitlines()[-1])
+    assert [problem["what"].split("'")[1] for problem in told["problems"]] == list(BAD_PATHS)
+    assert all(problem["why"] and problem["fix"] for problem in told["problems"])
+    assert "\x1b" not in done.err
+    assert listed(trainings) == before
+    refused(warm(*command, "facts=facts.yml", cwd=trainings), 2, "approvals")
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ("use: {intended: a}\nuse: {out_of_scope: b}\n", "occurs twice"),
+        (f"use: {{intended: {'a' * 10_000_000}}}\n", "10"),
+        (f"use: {{intended: {'a' * 100_000}}}\n", "at most 4000 are recorded"),
+        ("energy: {training_kwh: .nan}\n", "is not a finite number"),
+        ("energy: {training_kwh: 1e999}\n", "out of range"),
+        ('use: {intended: "a\\u202eb"}\n', "U+202E"),
+        ("energy: {training_kwh: 3, method: no sensor, boundary: node}\n", "answers nothing"),
+    ],
+    ids=["a key twice", "10 MB", "100 kB", "NaN", "infinity", "bidi", "kWh beside no sensor"],
+)
+def test_facts_that_no_record_may_hold_are_refused(
+    facts: str, says: str, warm: WarmCommand, trainings: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    (trainings / "example" / "facts.yml").write_text(f"asserted_by: J. Doe\n{facts}")
+    before = listed(trainings)
+    refused(warm(*TRAIN, "--dry-run", "facts=facts.yml", cwd=trainings), 2, says)
+    assert listed(trainings) == before
+
+
+def test_wrong_facts_of_a_base_are_told_before_its_files_are_read(
+    warm: WarmCommand, trainings: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    before = listed(trainings)
+    (trainings / "facts.yml").write_text("lisence: MIT\nrelease_date: tomorrow\ntraining_compute_flop: -1\n")
+    done = warm("base", "add", "no-such-folder", "--name", "mine", "--facts", "facts.yml", cwd=trainings)
+    refused(done, 2, "did you mean `licence`?")
+    assert done.err.count("error: ") == 3
+    assert listed(trainings) == before
+
+
 class spoiled:  # lower case: it reads as a sentence, `with spoiled(folder, bad)`
     """The training file and its data made bad, and good again afterwards."""
 
@@ -303,8 +375,11 @@ def test_a_base_that_was_moved_cannot_be_checked(warm: WarmCommand, workplace: P
     [
         ("- DE\n", "not a mapping"),
         ("legal_nam: Example GmbH\n", "no field 'legal_nam'"),
-        ("legal_name: [Example]\n", "expected: a text"),
+        ("legal_name: [Example]\n", "write a text"),
         ("country: Germany\n", "such as DE"),
+        ("country: ZZ\n", "not a country of ISO 3166"),
+        ("contact: come by\n", "neither an e-mail address nor a web page"),
+        ("legal_name: 'Example\\u202eGmbH'\n".replace("'", '"'), "U+202E"),
         ("size_class: huge\n", "sme, smc or large"),
         ("role: boss\n", "downstream_modifier"),
         ("legal_name: a\nlegal_name: b\n", "occurs twice"),

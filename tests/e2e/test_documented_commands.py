@@ -274,6 +274,13 @@ def for_training(place: Place) -> dict[str, str]:
     return {}
 
 
+def for_facts(place: Place) -> dict[str, str]:
+    write_tasks(place.cwd, "tiny")
+    (facts,) = yaml_blocks("docs/how-to/state-the-facts.md")
+    (place.cwd / "facts.yml").write_text(facts, "utf-8")
+    return {}
+
+
 def for_verifying(place: Place) -> dict[str, str]:
     place.run("registry pull tiny BASE_FOLDER")
     _, _, said = place.run("registry trust export exported")
@@ -323,6 +330,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "keep-trust-for-years": for_trust,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},
     "run-on-postgres-and-s3": for_a_base,
+    "state-the-facts": for_facts,
     "train-on-your-data": for_training,
     "verify-offline": for_verifying,
     "work-with-several-people": for_several_people,

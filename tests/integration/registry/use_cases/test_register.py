@@ -5,10 +5,12 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.compliance.facts import FactMalformed, FactNeedsSignature
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.homes.home import Registry
@@ -20,15 +22,22 @@ from peft_registry.registry.transparency.log import LogTruncated
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.make_home import DatabaseInUse, PasswordInAddress
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.register import ModificationRecordMissing, NewArtifact, register_version
+from peft_registry.registry.use_cases.register import (
+    ModificationRecordMissing,
+    NewArtifact,
+    NewStatement,
+    register_version,
+)
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import KnownError, SeveralProblems, Taken
 from peft_registry.schemas.identity import Digest, MalformedName
+from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.train import train_and_register
-from tests.builders.homes import a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
+from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.processes.interpreter import ROOT
 
 
@@ -77,6 +86,45 @@ def test_facts_that_are_declared_later_are_recorded(registry: Registry, tmp_path
     silent = add_base(registry, folder, name="small", origin=origin)
     assert silent.record.facts == base_record(registry, silent.version).facts == later.record.facts
     assert verify_version(registry, later.version).verdict == "verified"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("approvals", ["approved by A. Smith"], FactNeedsSignature),
+        ("data_gaps", "hidden\x1b[8m", FactMalformed),
+        ("data_gaps", "x" * 100_000, FactMalformed),
+    ],
+)
+def test_nothing_enters_with_a_declared_value_that_is_none_whoever_offers_it(
+    registry: Registry, tmp_path: Path, field: str, value: object, error: type[KnownError]
+) -> None:
+    base = add_a_base(registry, tmp_path / "base")
+    artifact = an_artifact(tmp_path / "adapter", base)
+    said = declared(value, by="A. Smith", at=registry.clock())
+    record = ModificationRecord(record_id="r1", record_created_at=NOW).revised(**{field: said})
+    forged = replace(artifact, statements=(NewStatement("modification", record.to_json()), *artifact.statements[1:]))
+    with pytest.raises(error, match=field):
+        register_version(registry, forged)
+    assert nothing_named(registry, "helper")
+    with pytest.raises(error, match=field):
+        append_statement(
+            registry,
+            subject=base.version.manifest_digest,
+            kind="modification",
+            predicate=record.to_json(),
+            signer=registry.trainer_key,
+        )
+
+
+def test_a_base_enters_with_no_fact_that_is_none(registry: Registry, tmp_path: Path) -> None:
+    folder, origin = base_files(tmp_path / "base"), BaseOrigin(format="huggingface", source="base")
+    wrong = DeclaredFacts(release_date=declared("tomorrow", by="x", at=NOW))
+    with pytest.raises(FactMalformed, match="release_date"):
+        add_base(registry, folder, name="tiny", origin=origin, facts=wrong)
+    add_base(registry, folder, name="tiny", origin=origin)
+    with pytest.raises(FactMalformed, match="release_date"):  # and not beside what is registered either
+        add_base(registry, folder, name="tiny", origin=origin, facts=wrong)
 
 
 def test_a_fine_tune_without_a_modification_record_is_refused(registry: Registry, tmp_path: Path) -> None:

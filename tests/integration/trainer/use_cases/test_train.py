@@ -7,16 +7,26 @@ from pathlib import Path
 import pytest
 import yaml
 
-from peft_registry.registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
+from peft_registry.registry.compliance.facts import (
+    FactIncomplete,
+    FactMalformed,
+    FactNeedsSignature,
+    FactNotDeclarable,
+    FactsOutOfOrder,
+    FactUnknown,
+)
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.organisation import ProfileValueRefused
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version
-from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import KnownError, SeveralProblems
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Warned
 from peft_registry.schemas.run import KeptRun
+from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import TRAINING, write_state
 from peft_registry.trainer.runs.resume import report_resumable_runs
@@ -71,7 +81,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     write_rows(folder / "rows.jsonl", colour_rows(24))
     with a_home(folder / "home") as registry:
         add_base(
-            registry, a_base_folder(folder / "base"), name="tiny", origin=BaseOrigin(format="huggingface", source="b")
+            registry,
+            a_base_folder(folder / "base"),
+            name="tiny",
+            origin=BaseOrigin(format="huggingface", source="b"),
+            facts=DeclaredFacts(release_date=declared("2026-05-01", by="its provider", at=NOW)),
         )
         yield Place(registry, folder)
 
@@ -144,6 +158,14 @@ def unread(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
         ({"data": {"others.jsonl": {"personal_data": "no"}}}, FactUnknown, "others.jsonl"),
         ({"base": {"large": {"licence_id": "mit"}}}, FactUnknown, "large"),
         ({"identity": {"kind": "merge"}}, FactNotDeclarable, "identity.kind"),
+        ({"approvals": [{"person": "A. Smith", "decision": "approved"}]}, FactNeedsSignature, "approvals"),
+        ({"gpai": {"placing_date": "tomorrow"}}, FactMalformed, "gpai.placing_date"),
+        ({"gpai": {"placing_date": "2026-04-30"}}, FactsOutOfOrder, "base.tiny.release_date"),
+        ({"modifier": {"country": "ZZ"}}, FactMalformed, "modifier.country"),
+        ({"modifier": {"controls_weights": "no"}}, FactNotDeclarable, "controls_weights"),
+        ({"base": {"tiny": {"retrieved_at": "2026-05-02T00:00:00Z"}}}, FactNotDeclarable, "retrieved_at"),
+        ({"energy": {"training_kwh": -3}}, FactMalformed, "energy.training_kwh"),
+        ({"energy": {"training_kwh": 3}}, FactIncomplete, "energy.training_kwh"),
     ],
 )
 def test_a_fact_of_no_field_or_of_another_type_is_refused_before_the_base_is_read(
@@ -177,6 +199,20 @@ def test_an_estimate_refuses_what_the_run_refuses(unread: Place, words: tuple[st
     assert (of_run.value.reference, of_run.value.what) == (of_estimate.value.reference, of_estimate.value.what)
 
 
+def test_a_profile_that_an_older_version_took_is_refused_before_the_base_is_read(unread: Place) -> None:
+    profile = unread.registry.folder / "profile.json"
+    sound = profile.read_bytes()
+    answer = OrganisationProfile(country=declared("ZZ", by="registry init", at=NOW))
+    profile.write_text(answer.model_dump_json())
+    try:
+        with pytest.raises(ProfileValueRefused, match="country") as caught:
+            unread.train()
+    finally:
+        profile.write_bytes(sound)
+    assert "ISO 3166" in caught.value.why
+    assert "profile.json" in caught.value.fix
+
+
 def test_an_estimate_refuses_facts_that_the_run_would_refuse(place: Place) -> None:
     stated = place.facts("wrong.yml", use={"intended": 7})
     with pytest.raises(FactMalformed, match=r"use\.intended"):
@@ -192,6 +228,27 @@ def test_a_merge_refuses_wrong_facts_before_its_adapters_are_read(
     with pytest.raises(SeveralProblems) as caught:
         merge.merge_and_register(place.registry, request)
     assert sorted(problem.reference for problem in caught.value.problems) == ["fact-malformed", "fact-unknown"]
+
+
+def test_a_merge_refuses_a_placing_before_the_release_of_its_base_before_anything_is_read(
+    place: Place, first: TrainOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge, "plan_merge", lambda *_, **__: pytest.fail("the adapters were read first"))
+    place.facts("early.yml", gpai={"placing_date": "2026-04-30"}, base={first.version.label: {"is_gpai": "perhaps"}})
+    request = MergeRequest((first.version.label,), facts=place.folder / "early.yml")
+    with pytest.raises(FactMalformed, match=rf"base\.{first.version.label}\.is_gpai"):
+        merge.merge_and_register(place.registry, request)
+    place.facts("early.yml", gpai={"placing_date": "2026-04-30"})
+    with pytest.raises(FactsOutOfOrder) as caught:
+        merge.merge_and_register(place.registry, request)
+    assert (caught.value.earlier, caught.value.later) == ("base.tiny.release_date", "gpai.placing_date")
+
+
+def test_a_merge_of_what_is_no_adapter_and_wrong_facts_are_told_together(place: Place, first: TrainOutcome) -> None:
+    place.facts("wrong.yml", use={"intended": 7})
+    with pytest.raises(SeveralProblems) as caught:
+        merge.merge_and_register(place.registry, MergeRequest(("tiny:1",), facts=place.folder / "wrong.yml"))
+    assert [problem.reference for problem in caught.value.problems] == ["not-an-adapter", "fact-malformed"]
 
 
 # --- overrides, and runs that stopped ---

@@ -239,9 +239,6 @@ def test_a_fact_may_say_that_the_answer_was_looked_for():
             {"asserted_by": "x", "data": {"*": {"personal_data": "some"}}}, FactMalformed, "none", id="choice"
         ),
         pytest.param({"asserted_by": "x", "gpai": {"ratio": 0.1}}, FactNotDeclarable, "itself", id="the tool's field"),
-        pytest.param(
-            {"asserted_by": "x", "energy": {"missing_info": "y"}}, FactNotDeclarable, "derived", id="already derived"
-        ),
     ],
 )
 def test_a_fact_that_cannot_be_is_refused(facts, error, says):
@@ -249,6 +246,11 @@ def test_a_fact_that_cannot_be_is_refused(facts, error, says):
         a_modification_record(facts=facts)
     assert says in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_what_was_derived_stands_against_a_fact():
+    record = a_modification_record(facts={"asserted_by": "x", "energy": {"missing_info": "the meter was off"}})
+    assert record.energy.missing_info.value == "no energy sensor on this machine"
 
 
 def test_a_full_fine_tune_needs_no_rank():

@@ -116,12 +116,25 @@ def test_an_unrecorded_licence_is_unknown():
 def test_names_and_declared_text_stay_text():
     hostile = 'x"}`<script>alert(1)</script>|[a](http://b)\n# heading\n---\x1b[31m\u202e'
     run = a_run_record(data=(a_data_identity(name=hostile),))
-    facts = {"asserted_by": "x", "use": {"intended": hostile}}
-    card = a_card(run=run, record=a_modification_record(facts=facts))
+    record = a_modification_record()  # such text is refused in facts; an older record may hold it
+    intended = declared(hostile, by="x", at=NOW)
+    card = a_card(run=run, record=record.revised(use=record.use.revised(intended=intended)))
     assert "<script>" not in card
     assert "\n# heading" not in card
     assert not {"\x1b", "\u202e"} & set(card)
     assert "[a](http" not in card
+    assert ModelCard(card).data.library_name == "peft"
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "=cmd()|'/c calc'!A0", "a | b\n# c", "![x](http://b)"])
+def test_a_fact_that_another_program_would_run_is_text_on_the_card(text):
+    facts = {"asserted_by": "x", "use": {"intended": text}}
+    card = a_card(record=a_modification_record(facts=facts))
+    assert "<script>" not in card
+    assert "\n# c" not in card
+    assert "![x](" not in card
+    # in the middle of a line, where neither Markdown nor a spreadsheet takes it for a formula
+    assert not [line for line in card.splitlines() if line.startswith("=")]
     assert ModelCard(card).data.library_name == "peft"
 
 
