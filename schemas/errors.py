@@ -175,6 +175,20 @@ class SeveralProblems(InputRefused):
         return "; ".join(f"({number}) {problem.fix}" for number, problem in enumerate(self.problems, start=1))
 
 
+def raise_any(problems: Iterable[KnownError]) -> None:
+    """Raise the only problem as it is, several as one error; return where there is none.
+
+    Raises:
+        KnownError: the only one.
+        SeveralProblems: where there are more.
+    """
+    several = tuple(problems)
+    if len(several) == 1:
+        raise several[0]
+    if several:
+        raise SeveralProblems(several)
+
+
 class Refused(KnownError):
     """A gate, an obligation, a hold or a recall forbids it."""
 

@@ -198,7 +198,7 @@ def _asked(key: str, question: str) -> str:
         try:
             return answer_text(key, answer)
         except ProfileAnswerRefused as error:
-            console.note(f"  {error.why}; or press Enter")
+            console.note(f"  {error.why}: {error.expected}; or press Enter")
 
 
 def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":

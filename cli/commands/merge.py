@@ -131,10 +131,11 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
 
     from peft_registry.cli.progress import Progress
     from peft_registry.trainer.merge.merge_preview import preview_of
-    from peft_registry.trainer.use_cases.merge_inputs import plan_merge
+    from peft_registry.trainer.use_cases.merge_inputs import checked_facts_of_merge, plan_merge
 
     progress = Progress(story_on_stdout=output is Output.text)
     with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:
+        checked_facts_of_merge(registry, request)
         prepared = plan_merge(registry, request, Path(scratch), observe=progress)
         preview = preview_of(prepared)
     if output is Output.json:

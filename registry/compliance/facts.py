@@ -6,21 +6,33 @@ The file names who asserts them and then has the shape of the record; data and b
     use: {intended: "answers to arithmetic questions of pupils"}
     data: {gsm8k.jsonl: {personal_data: "no", labelling: "written by the annotators of the data set"}}
 
-A fact never replaces what was measured. `{unknown: reason}` states that an answer was looked for and not found.
+A fact is a person's word and nothing more: it never replaces what was measured, and no approval, verdict or signature is one.
+`{unknown: reason}` states that an answer was looked for and not found. What each field takes is data (`rules/`).
 """
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from itertools import product
 from typing import Any
 
-from peft_registry.registry.compliance.fields import FieldRule, field_rules
-from peft_registry.schemas.canonical import canonical_bytes
-from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord
+from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
+from peft_registry.registry.compliance.forms import Form, as_recorded, days_of, misfits
+from peft_registry.schemas.errors import InputRefused, raise_any
+from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Modifier
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value, declared, measured, unknown
 
 ASSERTED_BY = "asserted_by"
 EACH = "*"
+MAX_AUTHOR = 200  # characters of a name and a role
+TODAY = "record_created_at"
+# whoever is ahead of UTC may write the date of a day that has not begun there
+_TIME_ZONES = timedelta(days=1)
+_PERSON = Form(type="text")
+_REASON = Form(type="text")
 
 
 class FactUnknown(InputRefused):
@@ -47,6 +59,17 @@ class FactNotDeclarable(InputRefused):
     reason: str
 
 
+class FactNeedsSignature(InputRefused):
+    reference = "fact-needs-signature"
+    what = "{path!q} is not a fact"
+    why = "{reason}"
+    fix = "{instead}"
+
+    path: str
+    reason: str
+    instead: str
+
+
 class FactMalformed(InputRefused):
     reference = "fact-malformed"
     what = "the fact {path!q} has the wrong form"
@@ -58,125 +81,357 @@ class FactMalformed(InputRefused):
     remedy: str
 
 
+class FactsOutOfOrder(InputRefused):
+    reference = "facts-out-of-order"
+    what = "{earlier!q} is {earlier_value}, and {later!q} is {later_value}"
+    why = "{because}"
+    fix = "correct the one that is wrong"
+
+    earlier: str
+    earlier_value: str
+    later: str
+    later_value: str
+    because: str
+
+
+class FactIncomplete(InputRefused):
+    reference = "fact-incomplete"
+    what = "{path!q} is stated without {missing!l}"
+    why = "{because}"
+    fix = "state {missing!l} too, or take {path!q} out"
+
+    path: str
+    missing: Sequence[str]
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """One fact: the path as its author wrote it, the rule of its field, and the base or data that it is of."""
+
+    path: str
+    rule: FieldRule
+    name: str | None
+    value: Any  # any JSON value
+
+
 def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -> ModificationRecord:
     """The record with the facts declared in it; `facts` is the JSON value of the facts file.
 
+    What was measured or derived stands: `overtaken_facts` names the facts that it stands against.
+
     Raises:
-        FactUnknown: no such field, data file or base.
-        FactNotDeclarable: the field is the tool's, or was measured.
-        FactMalformed: no `asserted_by`, a section where a value belongs or the reverse, or a value outside the choices.
+        FactUnknown, FactNotDeclarable, FactNeedsSignature, FactMalformed, FactsOutOfOrder, FactIncomplete: the only fact that
+            is wrong.
+        SeveralProblems: all that are.
     """
-    by = _asserted_by(facts)
-    document = record.to_json()
-    sections = {key: value for key, value in facts.items() if key != ASSERTED_BY}
-    for path, rule, target, key, value in _placed(document, sections, "", ""):
-        target[key] = _stated(path, rule, Value.from_json(target[key]), value, by=by, at=at).to_json()
-    return ModificationRecord.from_json(document)
+    raise_any(_problems(record, facts, at=at))
+    document, stated = _laid(record, facts, at=at)
+    if "energy.training_kwh" in stated and document["energy"]["training_kwh"]["source"] == "declared":
+        # the run said why it could not measure; beside a declared figure that reads as if the figure were missing
+        document["energy"]["missing_info"] = unknown("nothing is missing: the energy is declared").to_json()
+    return type(record).from_json(document)
 
 
 def problems_of_facts(
-    facts: dict[str, Any], *, bases: Collection[str] | None, data: Collection[str] | None
+    facts: dict[str, Any],
+    *,
+    at: Timestamp,
+    bases: Sequence[BaseUsed] | None,
+    data: Collection[str] | None,
+    modifier: Modifier | None = None,
 ) -> Iterator[InputRefused]:
-    """What `with_facts` would refuse of facts whatever a run measures: told before the run, not after it.
+    """What `with_facts` would refuse, told before the run and not after it.
 
     Args:
         facts: the JSON value of the facts file.
-        bases: names of the models that go in; None where they are not known yet: then any name may stand there.
+        at: the time now, which a fact may not be later than where it speaks of what has happened.
+        bases: the models that go in, as far as they are known; None where they are not: then any name may stand there.
         data: names of the data files, likewise.
+        modifier: who modifies, as far as it is known.
     """
-    try:
-        by = _asserted_by(facts)
-    except FactMalformed as problem:
-        yield problem
-        by = "nobody"
-    at = "1970-01-01T00:00:00Z"
+    if bases is None:
+        bases = [BaseUsed(name=measured(name)) for name in _names_in(facts, "base")]
+    names = sorted(data) if data is not None else _names_in(facts, "data")
     record = ModificationRecord(
         record_id="not made yet",
         record_created_at=at,
-        base=tuple(BaseUsed(name=measured(name)) for name in _names(bases, facts, "base")),
-        data=tuple(DataUsed(name=measured(name)) for name in _names(data, facts, "data")),
+        base=tuple(bases),
+        data=tuple(DataUsed(name=measured(name)) for name in names),
+        modifier=modifier or Modifier(),
     )
+    yield from _problems(record, facts, at=at)
+    for fact in _facts(facts):
+        if isinstance(fact, _Fact):
+            sources = [Value.from_json(section[key]) for _, section, key in _targets(record.to_json(), fact)]
+            fixed = next((value for value in sources if value.source in ("measured", "derived")), None)
+            if fixed is not None and fact.rule.owner != "tool" and not fact.rule.act:
+                yield FactNotDeclarable(fact.path, f"it was {fixed.source}: {fixed.method or 'by this tool'}")
+
+
+def overtaken_facts(record: ModificationRecord, facts: dict[str, Any]) -> tuple[str, ...]:
+    """The facts against which the record holds a measured or derived value, as their author wrote them."""
     document = record.to_json()
-    for section, value in facts.items():
-        if section == ASSERTED_BY:
-            continue
-        try:
-            for path, rule, target, key, stated in _placed(document, {section: value}, "", ""):
-                try:
-                    _stated(path, rule, Value.from_json(target[key]), stated, by=by, at=at)
-                except InputRefused as problem:
-                    yield problem
-        except InputRefused as problem:  # the rest of this section has no place either
-            yield problem
+    return tuple(
+        fact.path
+        for fact in _facts(facts)
+        if isinstance(fact, _Fact)
+        and any(section[key]["source"] in ("measured", "derived") for _, section, key in _targets(document, fact))
+    )
 
 
-def _names(known: Collection[str] | None, facts: dict[str, Any], section: str) -> list[str]:
-    """The known names; else those that the facts use, or any, so that what is stated of each is checked."""
-    if known is not None:
-        return sorted(known)
+def out_of_order(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactsOutOfOrder]:
+    """The dates of a record that cannot be in this order, of each pair at least one among those that were stated now.
+
+    Args:
+        record: with all dates that are known.
+        stated: paths of the values that are being stated.
+        named: a path as its author writes it.
+    """
+    known = tuple(leaves(record))
+    today = Leaf(TODAY, TODAY, measured(record.record_created_at[:10]))
+    for order in field_rules().orders:
+        earlier_dates = [leaf for leaf in known if leaf.rule == order.earlier]
+        later_dates = [leaf for leaf in (*known, today) if leaf.rule == order.later]
+        for earlier, later in product(earlier_dates, later_dates):
+            is_stated = earlier.path in stated or later.path in stated
+            if is_stated and _same_section(earlier.path, later.path) and _is_after(earlier, later):
+                yield FactsOutOfOrder(
+                    named(earlier.path),
+                    str(earlier.value.value),
+                    "today" if later is today else named(later.path),
+                    str(later.value.value),
+                    order.because,
+                )
+
+
+def misfits_of_fact(path: str, form: Form, value: Any) -> Iterator[InputRefused]:
+    """What is wrong with the form of a fact; nothing where a record may declare it.
+
+    Args:
+        path: the path as its author wrote it.
+        form: of the field.
+        value: any JSON value; `{unknown: reason}` says that nobody knows.
+    """
+    if value is None:
+        yield FactMalformed(path, "it is empty", "state a value, or {unknown: the reason}")
+        return
+    if isinstance(value, dict) and "unknown" in value:
+        if set(value) != {"unknown"}:
+            yield FactMalformed(path, "it is unknown and known at once", "state a value, or {unknown: the reason}")
+            return
+        form, value = _REASON, value["unknown"]
+        if value is None:
+            yield FactMalformed(path, "it is unknown without a reason", "write {unknown: the reason}")
+            return
+    for misfit in misfits(form, value):
+        yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)
+
+
+def stated_value(form: Form, value: Any, *, by: str, at: Timestamp) -> Value:
+    """The envelope of a fact whose form is right."""
+    if isinstance(value, dict) and set(value) == {"unknown"}:
+        return unknown(f"{value['unknown']} (stated by {by})")
+    return declared(as_recorded(form, value), by=by, at=at)
+
+
+def author_problem(facts: Mapping[str, Any]) -> InputRefused | None:
+    """What is wrong with who asserts the facts; None where a person or a role is named."""
+    by = facts.get(ASSERTED_BY)
+    if not isinstance(by, str) or not by.strip():
+        return FactMalformed(ASSERTED_BY, "nobody is named who asserts the facts", "add asserted_by: name and role")
+    if len(by) > MAX_AUTHOR or "\n" in by:
+        return FactMalformed(
+            ASSERTED_BY, f"it is longer than a line of {MAX_AUTHOR} characters", "write a name and a role"
+        )
+    return next(misfits_of_fact(ASSERTED_BY, _PERSON, by), None)
+
+
+# --- what the file states ---
+
+
+def _facts(facts: dict[str, Any]) -> list[_Fact | InputRefused]:
+    """Every fact in the order of the file, and in its place what has none in a record."""
+    return list(_walk({key: value for key, value in facts.items() if key != ASSERTED_BY}, "", "", None))
+
+
+def _walk(section: Any, path: str, prefix: str, name: str | None) -> Iterator[_Fact | InputRefused]:
+    rules, sections = field_rules().by_path(), _sections()
+    if not isinstance(section, dict):
+        yield FactMalformed(path.rstrip("."), "it is a section of several fields", "indent its fields under it")
+        return
+    for key, value in section.items():
+        here = f"{prefix}{key}"
+        if "." in key or "[" in key:
+            yield FactMalformed(
+                f"{path}{key}", "a key is one level", "write the section, and the field indented under it"
+            )
+        elif here in rules:
+            yield _Fact(f"{path}{key}", rules[here], name, value)
+        elif f"{here}[]" in sections:
+            yield from _walk_array(value, f"{path}{key}", f"{here}[].")
+        elif here in sections:
+            yield from _walk(value, f"{path}{key}.", f"{here}.", name)
+        else:
+            yield FactUnknown(f"{path}{key}", _nearest(str(key), path, prefix))
+
+
+def _walk_array(items: Any, path: str, prefix: str) -> Iterator[_Fact | InputRefused]:
+    if not isinstance(items, dict):
+        yield FactMalformed(path, "it holds one section for each name", 'write a name, or "*" for each')
+        return
+    for name, fields in items.items():
+        yield from _walk(fields, f"{path}.{name}.", prefix, str(name))
+
+
+@cache
+def _sections() -> frozenset[str]:
+    """The paths that have fields below them."""
+    parts = [rule.path.split(".") for rule in field_rules().fields]
+    return frozenset(".".join(path[:length]) for path in parts for length in range(1, len(path)))
+
+
+def _nearest(key: str, path: str, prefix: str) -> str | None:
+    """The path that was meant: a field or section beside it, else a field of that name in another section."""
+    rules = field_rules().by_path()
+    beside = {rule[len(prefix) :].split(".")[0].removesuffix("[]") for rule in rules if rule.startswith(prefix)}
+    near = closest(key, beside)
+    if near is not None:
+        return f"{path}{near}"
+    elsewhere = {rule.rpartition(".")[2]: rule for rule in rules}
+    near = closest(key, elsewhere)
+    return None if near is None else elsewhere[near].replace("[]", f".{EACH}")
+
+
+def _names_in(facts: dict[str, Any], section: str) -> list[str]:
+    """The names that the facts use, or any, so that what is stated of each is checked."""
     stated = facts.get(section)
     names = [str(name) for name in stated if name != EACH] if isinstance(stated, dict) else []
     return names or ["not known yet"]
 
 
-def _asserted_by(facts: dict[str, Any]) -> str:
-    by = facts.get(ASSERTED_BY)
-    if not isinstance(by, str) or not by.strip():
-        raise FactMalformed(ASSERTED_BY, "nobody is named who asserts the facts", "add asserted_by: name and role")
-    return by
+# --- what is wrong with it ---
 
 
-# path with names, rule, the section that holds the field, its key there, the stated value
-_Placed = tuple[str, FieldRule, dict[str, Any], str, Any]
+def _problems(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -> Iterator[InputRefused]:
+    nobody = author_problem(facts)
+    if nobody is not None:
+        yield nobody
+    names = {
+        "base": [str(base.name.value) for base in record.base],
+        "data": [str(data.name.value) for data in record.data],
+    }
+    is_sound = nobody is None
+    yield from _unknown_names(facts, names)
+    for fact in _facts(facts):
+        for problem in [fact] if isinstance(fact, InputRefused) else _problems_of(fact):
+            is_sound = is_sound and isinstance(problem, FactUnknown)
+            yield problem
+    if not is_sound:
+        return  # a date that is none has no place in an order
+    document, stated = _laid(record, facts, at=at)
+    laid = type(record).from_json(document)
+
+    def named(path: str) -> str:
+        return _by_name(path, names)
+
+    yield from out_of_order(laid, stated, named=named)
+    yield from _incomplete(laid, stated, named)
 
 
-def _placed(section: dict[str, Any], facts: Any, path: str, rule: str) -> Iterator[_Placed]:
-    rules = field_rules().by_path()
-    if not isinstance(facts, dict):
-        raise FactMalformed(path.rstrip("."), "it is a section of several fields", "indent its fields under it")
-    for key, value in facts.items():
-        if f"{rule}{key}" in rules:
-            yield f"{path}{key}", rules[f"{rule}{key}"], section, key, value
-        elif isinstance(section.get(key), list):
-            yield from _placed_in_array(section[key], value, f"{path}{key}.", f"{rule}{key}[].")
-        elif isinstance(section.get(key), dict):
-            yield from _placed(section[key], value, f"{path}{key}.", f"{rule}{key}.")
+def _problems_of(fact: _Fact) -> Iterator[InputRefused]:
+    if fact.rule.act is not None:
+        act = field_rules().acts[fact.rule.act]
+        yield FactNeedsSignature(fact.path, act.reason, act.instead)
+    elif fact.rule.owner == "tool":
+        yield FactNotDeclarable(fact.path, "this tool records it itself")
+    else:
+        yield from misfits_of_fact(fact.path, fact.rule, fact.value)
+
+
+def _unknown_names(facts: dict[str, Any], names: Mapping[str, Sequence[str]]) -> Iterator[FactUnknown]:
+    for array, known in names.items():
+        sections = facts.get(array)
+        # nothing stands for each of none
+        allowed = [EACH, *known] if known else []
+        for name in sections if isinstance(sections, dict) else ():
+            if name not in allowed:
+                near = closest(str(name), known)
+                yield FactUnknown(f"{array}.{name}", None if near is None else f"{array}.{near}")
+
+
+def _incomplete(
+    record: ModificationRecord, stated: Collection[str], named: Callable[[str], str]
+) -> Iterator[FactIncomplete]:
+    known = {leaf.path: leaf.value.known for leaf in leaves(record)}
+    by_rule = {need.fact: need for need in field_rules().needs}
+    for leaf in leaves(record):
+        need = by_rule.get(leaf.rule)
+        if need is None or leaf.path not in stated or leaf.value.source != "declared":
+            continue
+        missing = [path for path in need.needs if not known.get(_beside(leaf.path, path), False)]
+        if missing:
+            yield FactIncomplete(named(leaf.path), [named(_beside(leaf.path, path)) for path in missing], need.because)
+
+
+def _is_after(earlier: Leaf, later: Leaf) -> bool:
+    """Whether all of the first date is after all of the second; False where one of them is not known."""
+    first, last = days_of(earlier.value.value), days_of(later.value.value)
+    if first is None or last is None:
+        return False
+    return first[0] > last[1] + (_TIME_ZONES if later.path == TODAY else timedelta())
+
+
+def _beside(path: str, rule: str) -> str:
+    """The path of another field, in the same base or data."""
+    position = re.match(r"[a-z]+(\[\d+\])", path)
+    return rule if position is None else rule.replace("[]", position[1])
+
+
+def _same_section(first: str, second: str) -> bool:
+    """False for the fields of two bases, or of two data files."""
+    one, other = re.match(r"([a-z]+)\[\d+\]", first), re.match(r"([a-z]+)\[\d+\]", second)
+    return one is None or other is None or one[1] != other[1] or one[0] == other[0]
+
+
+def _by_name(path: str, names: Mapping[str, Sequence[str]]) -> str:
+    position = re.match(r"([a-z]+)\[(\d+)\]", path)
+    return path if position is None else f"{position[1]}.{names[position[1]][int(position[2])]}{path[position.end() :]}"
+
+
+# --- laid over the record ---
+
+
+def _laid(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -> tuple[dict[str, Any], frozenset[str]]:
+    """The record's JSON with the facts in it, and the paths of the values that they state."""
+    document, by = record.to_json(), str(facts[ASSERTED_BY])
+    stated: set[str] = set()
+    placed = [fact for fact in _facts(facts) if isinstance(fact, _Fact)]
+    # what is said of each base or data first: what is said of one of them wins
+    for fact in sorted(placed, key=lambda fact: fact.name not in (None, EACH)):
+        for path, section, key in _targets(document, fact):
+            if section[key]["source"] not in ("measured", "derived"):
+                section[key] = stated_value(fact.rule, fact.value, by=by, at=at).to_json()
+                stated.add(path)
+    return document, frozenset(stated)
+
+
+def _targets(document: dict[str, Any], fact: _Fact) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Path, section and key of every value that a fact is of."""
+    *way, key = fact.rule.path.split(".")
+    sections = [("", document)]
+    for step in way:
+        if step.endswith("[]"):
+            array = step.removesuffix("[]")
+            sections = [
+                (f"{path}{array}[{number}].", item)
+                for path, section in sections
+                for number, item in enumerate(section[array])
+                if fact.name in (EACH, str(item["name"]["value"]))
+            ]
         else:
-            raise FactUnknown(f"{path}{key}", closest(f"{rule}{key}", rules))
-
-
-def _placed_in_array(items: list[dict[str, Any]], facts: Any, path: str, rule: str) -> Iterator[_Placed]:
-    if not isinstance(facts, dict):
-        raise FactMalformed(path.rstrip("."), "it holds one section for each name", 'write a name, or "*" for each')
-    names = [str(item["name"]["value"]) for item in items]
-    for name, fields in facts.items():
-        if name != EACH and name not in names:
-            raise FactUnknown(f"{path}{name}", closest(str(name), names))
-        for item, item_name in zip(items, names, strict=True):
-            if name in (EACH, item_name):
-                yield from _placed(item, fields, f"{path}{item_name}.", rule)
-
-
-def _stated(path: str, rule: FieldRule, current: Value, value: Any, *, by: str, at: Timestamp) -> Value:
-    if rule.owner == "tool":
-        raise FactNotDeclarable(path, "this tool records it itself")
-    if current.source in ("measured", "derived"):
-        raise FactNotDeclarable(path, f"it was {current.source}: {current.method or 'by this tool'}")
-    if isinstance(value, dict) and set(value) == {"unknown"}:
-        return unknown(f"{value['unknown']} (stated by {by})")
-    if value is None:
-        raise FactMalformed(path, "it is empty", "state a value, or {unknown: the reason}")
-    _check_form(path, rule, value)
-    canonical_bytes(value)  # a value that cannot be signed is refused here, where its author can correct it
-    return declared(value, by=by, at=at)
-
-
-def _check_form(path: str, rule: FieldRule, value: Any) -> None:
-    if rule.type == "choice" and value not in rule.values:
-        raise FactMalformed(path, f"{str(value)[:60]!r} is none of its answers", f"answer {' or '.join(rule.values)}")
-    if rule.type == "number" and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise FactMalformed(path, f"{str(value)[:60]!r} is not a number", "write a number without its unit")
-    if rule.type == "list" and not isinstance(value, list):
-        raise FactMalformed(path, "it takes several answers", "write a list")
-    if rule.type in ("text", "date", "time", "digest") and not isinstance(value, str):
-        raise FactMalformed(path, f"{str(value)[:60]!r} is not text", "write text, in quotes where needed")
+            sections = [(f"{path}{step}.", section[step]) for path, section in sections]
+    for path, section in sections:
+        yield f"{path}{key}", section, key

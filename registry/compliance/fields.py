@@ -10,28 +10,52 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
+from peft_registry.registry.compliance.forms import Form
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
 
 Owner = Literal["modifier", "data owner", "legal", "engineer", "tool"]
-FieldType = Literal["text", "number", "date", "time", "list", "object", "digest", "choice"]
 
 
-class FieldRule(Frozen):
-    """One field. `required_when` lists conditions of which any makes it required; `eu+pv` means both; none: never asked for.
+class FieldRule(Form):
+    """One field and the form of its answer. `required_when` lists conditions of which any makes it required; `eu+pv` means
+    both; none: never asked for.
 
-    `fill` says who can fill it: M measured by the tool, D derived, U from the base's provider, H a person.
+    `fill` says who can fill it: M measured by the tool, D derived, U from the base's provider, H a person. `act` names what
+    states it where no fact can: somebody's signature, an entry of the log.
     """
 
     path: str
     label: str
-    type: FieldType
-    values: tuple[str, ...] = ()
+    act: str | None = None
     required_when: tuple[str, ...]
     owner: Owner
     fill: str
     answers: str
+
+
+class Act(Frozen):
+    """What states a field that no fact can: why, and what to do instead."""
+
+    reason: str
+    instead: str
+
+
+class Order(Frozen):
+    """Two dates of a record of which one cannot be after the other; `data[]` in both is the same data."""
+
+    earlier: str
+    later: str
+    because: str
+
+
+class Need(Frozen):
+    """A fact that says something only together with others."""
+
+    fact: str
+    needs: tuple[str, ...]
+    because: str
 
 
 class RuleSource(Frozen):
@@ -52,11 +76,26 @@ class FieldRules(Frozen):
     conditions: dict[str, str]
     reasons: dict[str, str]
     eu_members: tuple[str, ...]
+    acts: dict[str, Act]
+    orders: tuple[Order, ...]
+    needs: tuple[Need, ...]
+    base_facts: dict[str, str | Form]
+    profile: dict[str, str]
     fields: tuple[FieldRule, ...]
 
     def by_path(self) -> dict[str, FieldRule]:
         """Each rule under its path, in the order of the file."""
         return {rule.path: rule for rule in self.fields}
+
+    def base_forms(self) -> dict[str, Form]:
+        """The form of each fact about a base: that of a field of the record, or one of its own."""
+        rules = self.by_path()
+        return {key: rules[form] if isinstance(form, str) else form for key, form in self.base_facts.items()}
+
+    def profile_forms(self) -> dict[str, Form]:
+        """The form of each answer of the organisation's profile."""
+        rules = self.by_path()
+        return {key: rules[path] for key, path in self.profile.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ What every fine-tune, merge and import is documented with. Each field is a value
 
 This page is generated: `python -m peft_registry.registry.compliance.fields_page > docs/reference/modification-record.md`.
 
-A facts file declares fields whose owner is not the tool:
+A facts file declares fields whose owner is not the tool ([state the facts](../how-to/state-the-facts.md)):
 
 ```yaml
 asserted_by: "name and role of whoever states this"
@@ -32,7 +32,10 @@ def fields_page(rules: FieldRules) -> str:
         "Fill: M measured by the tool, D derived, U from the provider of the base, H a person.\n\n",
         "## When a field is required\n\n| Word | Holds for |\n| --- | --- |\n",
         *(f"| `{name}` | {meaning} |\n" for name, meaning in rules.conditions.items()),
-        "\n`a+b` means both; several words, any of them; none, never asked for.\n\n## Sources\n\n",
+        "\n`a+b` means both; several words, any of them; none, never asked for.\n\n",
+        *_never_facts(rules),
+        *_dates_in_order(rules),
+        "## Sources\n\n",
         *(f"- **{source.short}** ({source.weight}): {source.title}\n" for source in rules.sources),
     ]
     for section, fields in groupby(rules.fields, key=_section):
@@ -42,13 +45,25 @@ def fields_page(rules: FieldRules) -> str:
     return "".join(parts)
 
 
+def _never_facts(rules: FieldRules) -> list[str]:
+    acts = [f"| {name} | {act.reason} | {act.instead} |\n" for name, act in rules.acts.items()]
+    return ["## What is never a fact\n\n| Kind | Why | Instead |\n| --- | --- | --- |\n", *acts, "\n"]
+
+
+def _dates_in_order(rules: FieldRules) -> list[str]:
+    orders = [f"| `{order.earlier}` | `{order.later}` | {order.because} |\n" for order in rules.orders]
+    return ["## Dates in order\n\n| Not after | this | Because |\n| --- | --- | --- |\n", *orders, "\n"]
+
+
 def _section(rule: FieldRule) -> str:
     head, dot, _ = rule.path.rpartition(".")
     return f"`{head}`" if dot else "Sign-off and lifecycle"
 
 
 def _row(rule: FieldRule) -> str:
-    content = rule.label + (f": {', '.join(rule.values)}" if rule.values else f" ({rule.type})")
+    content = rule.label + (f": {rule.description}" if rule.values else f" ({rule.description})")
+    if rule.act:
+        content += f"; never a fact: {rule.act}"
     when = ", ".join(f"`{condition}`" for condition in rule.required_when) or "never"
     return f"| `{rule.path}` | {content} | {when} | {rule.owner} | {rule.fill} | {rule.answers} |\n"
 

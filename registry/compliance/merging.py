@@ -8,6 +8,7 @@ from typing import Any
 
 from peft_registry.registry.compliance import recorded_run
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
 from peft_registry.registry.compliance.modification import (
@@ -103,7 +104,7 @@ def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
 
 def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:
     """An adapter of the merge. It stands on the same base, and is under that base's terms."""
-    facts = base.record.facts
+    facts = sound_facts(base.record.facts)
     quantisation = part.quantisation
     return BaseUsed(
         name=measured(part.label, method="its version in this registry"),

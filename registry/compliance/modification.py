@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from peft_registry.registry.compliance import recorded_run
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
 from peft_registry.registry.compliance.recorded_run import TrainedRun
@@ -150,7 +151,7 @@ def modifier_section(profile: OrganisationProfile) -> Modifier:
 
 def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
     """One model that went in; `quantisation` is how it was held in memory, any JSON value."""
-    record, facts = base.record, base.record.facts
+    record, facts = base.record, sound_facts(base.record.facts)
     quantisation = quantisation if base.role == "base" else None
     source_url = facts.source_url
     if not source_url.known:

@@ -1,36 +1,36 @@
 """The organisation's answers as values: what was answered is declared, what was not is unknown."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.declared import problem_of_value
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.forms import misfits
 from peft_registry.registry.homes.home import Registry, read_own
 from peft_registry.registry.intake.secrets import secret_in
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, KnownError, raise_any
 from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Value, declared, unknown
 
 NOT_ANSWERED = "not answered at init"
-# what an answer must look like where the rules of compliance read it, and how that is said
-_SHAPES = {
-    "country": (re.compile(r"[A-Z]{2}"), "two capital letters of ISO 3166, such as DE"),
-    "size_class": (re.compile(r"sme|smc|large"), "sme, smc or large"),
-    "role": (
-        re.compile(r"original_provider|on_behalf_of_provider|downstream_modifier|deployer"),
-        "original_provider, on_behalf_of_provider, downstream_modifier or deployer",
-    ),
-}
 
 
 class UnknownProfileKey(InputRefused):
     reference = "unknown-profile-key"
     what = "the profile has no field {key!q}"
     why = "its fields are {fields!l}"
-    fix = "correct the key in the profile file"
+    fix = "{suggestion}"
 
     key: str
+    nearest: str | None = None
 
     fields = tuple(OrganisationProfile.model_fields)
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(self.nearest, "correct the key in the profile file")
 
 
 class ProfileNotAMapping(InputRefused):
@@ -43,11 +43,25 @@ class ProfileNotAMapping(InputRefused):
 class ProfileAnswerRefused(InputRefused):
     reference = "profile-answer-refused"
     what = "the answer to {key} cannot be used"
-    why = "expected: {expected}"
-    fix = "correct it, or leave it empty: it is then recorded as unknown"
+    why = "{reason}"
+    fix = "{expected}; or leave it empty: it is then recorded as unknown"
 
     key: str
+    reason: str
     expected: str
+
+
+class ProfileValueRefused(InputRefused):
+    """An answer that an earlier version of the tool took."""
+
+    reference = "profile-value-refused"
+    what = "the {key} of this registry's profile cannot be recorded"
+    why = "{reason}"
+    fix = "correct the `value` of {key} in {path}"
+
+    key: str
+    reason: str
+    path: Path
 
 
 def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> OrganisationProfile:
@@ -57,15 +71,23 @@ def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> Org
         UnknownProfileKey: an answer to a question that is not asked.
         ProfileAnswerRefused: an answer that is not text, or not one of those that there are.
         ProfileNotAMapping: the answers are not a mapping.
+        SeveralProblems: more than one of them.
     """
     if not isinstance(answers, Mapping):
         raise ProfileNotAMapping
     fields: dict[str, Value] = {}
+    problems: list[KnownError] = []
     for key, answer in answers.items():
         if key not in OrganisationProfile.model_fields:
-            raise UnknownProfileKey(str(key))
-        text = answer_text(str(key), answer)
+            problems.append(UnknownProfileKey(str(key), closest(str(key), OrganisationProfile.model_fields)))
+            continue
+        try:
+            text = answer_text(str(key), answer)
+        except ProfileAnswerRefused as error:
+            problems.append(error)
+            continue
         fields[key] = declared(text, by=by, at=at) if text else unknown(NOT_ANSWERED)
+    raise_any(problems)
     for key in OrganisationProfile.model_fields:
         fields.setdefault(key, unknown(NOT_ANSWERED))
     return OrganisationProfile(**fields)
@@ -80,14 +102,14 @@ def answer_text(key: str, answer: Any) -> str:  # any YAML value
     if answer is None:
         return ""
     if not isinstance(answer, str):
-        raise ProfileAnswerRefused(key, "a text; put it in quotes")
+        raise ProfileAnswerRefused(key, "it is not text", "write a text; put it in quotes")
     text = answer.strip()
     kind = secret_in(text)
     if kind is not None:
-        raise ProfileAnswerRefused(key, f"an answer without a secret, and it holds what looks like {kind}")
-    shape, said = _SHAPES.get(key, (None, ""))
-    if text and shape is not None and not shape.fullmatch(text):
-        raise ProfileAnswerRefused(key, said)
+        raise ProfileAnswerRefused(key, f"it holds what looks like {kind}", "take the secret out")
+    wrong = next(misfits(field_rules().profile_forms()[key], text), None) if text else None
+    if wrong is not None:
+        raise ProfileAnswerRefused(key, wrong.reason, wrong.remedy)
     return text
 
 
@@ -98,3 +120,23 @@ def read_profile(registry: Registry) -> OrganisationProfile:
         HomeDamaged, MalformedJson: it cannot be read as one.
     """
     return read_own(registry.files.profile, OrganisationProfile)
+
+
+def checked_profile(registry: Registry) -> OrganisationProfile:
+    """The profile kept in the home, each of its answers of a form that a record may declare.
+
+    Raises:
+        HomeDamaged, MalformedJson: it cannot be read as one.
+        ProfileValueRefused: an answer that was taken once, and is none.
+        SeveralProblems: more than one of them.
+    """
+    profile = read_profile(registry)
+    raise_any(_outdated(profile, registry.files.profile))
+    return profile
+
+
+def _outdated(profile: OrganisationProfile, path: Path) -> Iterator[ProfileValueRefused]:
+    for key, form in field_rules().profile_forms().items():
+        reason = problem_of_value(getattr(profile, key), form)
+        if reason is not None:
+            yield ProfileValueRefused(key, reason, path)

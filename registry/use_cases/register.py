@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
@@ -21,7 +22,7 @@ from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import SignedStatement, record_statement, sayable_at, sign_statement
 from peft_registry.schemas.document import first_problem
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
 from peft_registry.schemas.modification import ModificationRecord
@@ -86,6 +87,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         ModificationRecordMissing: a fine-tune, merge or import came without one.
         ModificationRecordWrong: a merge came with a record that is not about it, or as something that it is not.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
+        FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: a statement declares what no person can.
         SecretRefused: a path, a card or a statement looks like it holds a secret.
         NameOfAnotherKind: the name is for bases and this is none, or the other way round.
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
@@ -102,6 +104,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
+    raise_any(wrong for said in artifact.statements for wrong in problems_of_declared(said.kind, said.predicate))
     _require_no_secrets(artifact)
     _require_sayable(registry, artifact, digest)
     holder = registry.nonce()

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.database.session import Transaction
@@ -22,7 +23,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.schemas.document import Document, first_problem
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent
@@ -129,6 +130,7 @@ def append_statement(
 
     Raises:
         PredicateMalformed: the predicate is not what its kind says.
+        FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: it declares what no person can.
         SecretRefused: a text in it looks like a secret.
         NotFound: no artifact with this manifest digest is registered.
         VersionsDiffer, PathRejected, LogForked, LogTruncated: a row says that it is, and the log does not.
@@ -137,6 +139,7 @@ def append_statement(
     """
     registry.require_writable()
     _require_form(kind, predicate)
+    raise_any(problems_of_declared(kind, predicate))
     require_no_secrets(predicate, what=f"the statement of kind {kind}")
     types = (PREDICATE_TYPES[kind],)
     with registry.database.read() as tx:

@@ -1,16 +1,19 @@
 """A facts file: what only people know, of a base or of a run, as the YAML mapping that it is."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.compliance.facts import problems_of_facts
+from peft_registry.registry.compliance.facts import overtaken_facts, problems_of_facts
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import read_yaml
-from peft_registry.schemas.errors import InputRefused
-from peft_registry.trainer.inputs.problems import Problems
+from peft_registry.schemas.errors import InputRefused, listed, raise_any
+from peft_registry.schemas.modification import BaseUsed, ModificationRecord, Modifier
+from peft_registry.schemas.progress import Observe, Warned
+from peft_registry.schemas.values import Timestamp
 
 MAX_BYTES = 1 << 20
+FACTS_NAMED = 5  # in a warning
 
 
 class FactsNotAMapping(InputRefused):
@@ -37,25 +40,38 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def read_checked_facts(
-    path: Path | None, *, bases: Collection[str] | None, data: Collection[str] | None
+    path: Path | None,
+    *,
+    at: Timestamp,
+    bases: Sequence[BaseUsed] | None,
+    data: Collection[str] | None,
+    modifier: Modifier | None = None,
 ) -> dict[str, Any] | None:
     """The facts of a file, each of them with a place and a form that the modification record has; None without a file.
 
     Args:
         path: of the facts file.
-        bases: names of the models that go in; None where they are not known yet.
+        at: the time now.
+        bases: the models that go in, as the record will have them; None where they are not known yet.
         data: names of the data files, likewise.
+        modifier: who modifies, as the record will have it.
 
     Raises:
         FactsNotAMapping, OfferedFileRefused, FileMissing: the file cannot be read as facts.
-        FactUnknown, FactNotDeclarable, FactMalformed: the only fact that is wrong.
+        FactUnknown, FactNotDeclarable, FactNeedsSignature, FactMalformed, FactsOutOfOrder, FactIncomplete: the only fact that
+            is wrong.
         SeveralProblems: all that are.
     """
     if path is None:
         return None
     facts = read_facts(path)
-    problems = Problems()
-    for problem in problems_of_facts(facts, bases=bases, data=data):
-        problems.add(problem)
-    problems.raise_if_any()
+    raise_any(problems_of_facts(facts, at=at, bases=bases, data=data, modifier=modifier))
     return facts
+
+
+def warn_of_overtaken_facts(record: ModificationRecord, facts: dict[str, Any] | None, observe: Observe) -> None:
+    """Say which facts stand against something that was measured or derived: that is recorded, and they are not."""
+    overtaken = overtaken_facts(record, facts or {})
+    if overtaken:
+        text = f"not recorded, because the tool measured or derived it itself: {listed(overtaken, most=FACTS_NAMED)}"
+        observe(Warned("facts-overtaken", text))

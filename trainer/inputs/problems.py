@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from peft_registry.schemas.errors import KnownError, SeveralProblems
+from peft_registry.schemas.errors import KnownError, SeveralProblems, raise_any
 
 Checked = TypeVar("Checked")
 
@@ -35,7 +35,4 @@ class Problems:
             KnownError: the only one.
             SeveralProblems: where there are more.
         """
-        if len(self._found) == 1:
-            raise self._found[0]
-        if self._found:
-            raise SeveralProblems(tuple(self._found))
+        raise_any(self._found)

@@ -6,6 +6,7 @@ What has to be fetched or converted lies under HOME/bases afterwards; a folder o
 from pathlib import Path
 from typing import Literal
 
+from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.register import require_name
@@ -30,17 +31,6 @@ class UnknownStoreMode(InputRefused):
     mode: str
 
 
-class UnknownFact(InputRefused):
-    reference = "unknown-base-fact"
-    what = "a base has no fact {key!q}"
-    why = "its facts are {facts!l}"
-    fix = "correct the key in the facts file"
-
-    key: str
-
-    facts = tuple(DeclaredFacts.model_fields)
-
-
 def intake_base(
     registry: Registry,
     source: str,
@@ -54,7 +44,8 @@ def intake_base(
     """Fetch or convert what has to be, identify it, register it.
 
     Raises:
-        UnknownStoreMode, UnknownFact, MalformedReference: a wrong option.
+        UnknownStoreMode, MalformedReference: a wrong option.
+        UnknownFact, FactMalformed, FactNeedsSignature, FactsOutOfOrder, SeveralProblems: facts that are wrong.
         NameOfAnotherKind: the name is for what was made from a base.
         InputRefused, IntegrityBroken, Unavailable: the source is refused, is not what it claims, or cannot be reached.
     """
@@ -104,16 +95,7 @@ def default_name(source: str) -> str:
 
 def _facts(registry: Registry, file: Path | None) -> DeclaredFacts | None:
     """The facts file as declared values: `licence: Apache-2.0` is declared by whoever runs this registry."""
-    if file is None:
-        return None
-    stated = read_facts(file)
-    by = str(stated.pop("asserted_by", "whoever added the base"))
-    values: dict[str, Value] = {}
-    for key, value in stated.items():
-        if key not in DeclaredFacts.model_fields:
-            raise UnknownFact(str(key))
-        values[key] = declared(value, by=by, at=registry.clock())
-    return DeclaredFacts(**values)
+    return None if file is None else declared_base_facts(read_facts(file), at=registry.clock())
 
 
 def _embedded_facts() -> DeclaredFacts:

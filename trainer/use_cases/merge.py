@@ -37,11 +37,11 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
-from peft_registry.trainer.inputs.facts_file import read_checked_facts
+from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import run_folder
-from peft_registry.trainer.use_cases.merge_inputs import plan_merge
+from peft_registry.trainer.use_cases.merge_inputs import checked_facts_of_merge, plan_merge
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome
@@ -128,7 +128,7 @@ def merge_and_register(
         DiskFull: before or while it was written; nothing was registered.
     """
     registry.require_writable()
-    facts = read_checked_facts(request.facts, bases=None, data=None)
+    facts = checked_facts_of_merge(registry, request)
     signer = registry.trainer_key.public.key_id
     merge_id = registry.nonce()
     runs = registry.files.runs
@@ -190,6 +190,7 @@ class _Merge:
             signing=signing_of(self.registry, key_id),
             facts=facts,
         )
+        warn_of_overtaken_facts(modification, facts, self.observe)
         self.observe(Said("record", completeness(modification).sentence))
         signed_by = signer_of(self.registry, key_id)
         if not register:

@@ -6,9 +6,13 @@ adapter twice, adapters of different bases, a base that is not theirs or whose b
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from peft_registry.registry.compliance.modification import BaseInput, base_section, modifier_section
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.organisation import checked_profile
+from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
@@ -19,11 +23,14 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import BasePolicy
+from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
-from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.inputs.base import checked_base
+from peft_registry.trainer.inputs.facts_file import read_checked_facts
+from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared, quantization_of
 from peft_registry.trainer.merge.request import MergeOptionRefused, MergeRequest, WeightsDoNotFit
 
@@ -118,6 +125,32 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
         licence_flags=_licence_flags(base.record, adapters),
         why_bundled=_why(kept[0]) if kept else None,
     )
+
+
+def checked_facts_of_merge(registry: Registry, request: MergeRequest) -> dict[str, Any] | None:
+    """The facts of a merge, checked against what goes in before a byte of it is read; None without a facts file.
+
+    Raises:
+        KnownError: the only thing that is wrong with the facts, the profile or what is named to go in.
+        SeveralProblems: everything that is, where it is more.
+    """
+    problems = Problems()
+    parts = problems.attempt(lambda: _recorded_parts(registry, request))
+    profile = problems.attempt(lambda: checked_profile(registry))
+    modifier = None if profile is None else modifier_section(profile)
+    facts = problems.attempt(
+        lambda: read_checked_facts(request.facts, at=registry.clock(), bases=parts, data=(), modifier=modifier)
+    )
+    problems.raise_if_any()
+    return facts
+
+
+def _recorded_parts(registry: Registry, request: MergeRequest) -> tuple[BaseUsed, ...]:
+    """The base and the adapters as the record of the merge will have them, as far as that is known without a byte of them."""
+    versions = tuple(_adapter_named(registry, one) for one in request.references)
+    base = _base_of(registry, versions, request.base)
+    section = base_section(BaseInput(name=base.name, record=base_record(registry, base), added_at=base.registered_at))
+    return (section, *(BaseUsed(name=measured(version.label)) for version in versions))
 
 
 # --- what goes in ---

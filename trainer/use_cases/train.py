@@ -38,6 +38,7 @@ from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import trained_on
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
+from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.inputs.training_file import LoadedConfig
@@ -430,6 +431,7 @@ class _Run:
             signing=signing_of(self.registry, key_id),
             facts=self.plan.facts,
         )
+        warn_of_overtaken_facts(record, self.plan.facts, self.observe)
         counted = completeness(record)
         self.observe(Said("record", counted.sentence))
         return record

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.modification import BaseInput, base_section, modifier_section
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.organisation import checked_profile
+from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.version import Version
@@ -100,11 +104,14 @@ def plan_training(
         problems.attempt(lambda: require_effect(overrides, (config.method,)))
     method = problems.attempt(lambda: check_available(config))
     base = problems.attempt(lambda: base_named(registry, config.base))
+    profile = problems.attempt(lambda: checked_profile(registry))
     facts = problems.attempt(
         lambda: read_checked_facts(
             None if config.facts is None else loaded.resolve(config.facts),
-            bases=None if base is None else [base.name],
+            at=registry.clock(),
+            bases=None if base is None else [_recorded(registry, base)],
             data=_data_names(loaded),
+            modifier=None if profile is None else modifier_section(profile),
         )
     )
     problems.attempt(lambda: require_name(registry, config.name, is_base=False))
@@ -147,6 +154,11 @@ def require_effect(overrides: tuple[str, ...], methods: Sequence[str]) -> None:
         readers = tuple(method for method, blocks in METHOD_BLOCKS.items() if block in blocks)
         if readers and not set(readers) & set(methods):
             raise OverrideWithoutEffect(text, block, readers, tuple(methods))
+
+
+def _recorded(registry: Registry, base: Version) -> BaseUsed:
+    """The base as the record will have it, as far as that is known without a byte of it."""
+    return base_section(BaseInput(name=base.name, record=base_record(registry, base), added_at=base.registered_at))
 
 
 def _data_names(loaded: LoadedConfig) -> frozenset[str] | None:

@@ -1,0 +1,87 @@
+"""Declared values on their way into what is signed: whoever states one, and by whichever door, it has the form of its field.
+
+The facts files are read by `facts` and `base_facts`, which tell their author everything that is wrong. This is the last look,
+at what a caller of the library brings too; and the first one at what an older version of the tool has let in.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from peft_registry.registry.compliance.facts import FactMalformed, FactNeedsSignature, FactNotDeclarable
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.forms import Form, misfits
+from peft_registry.schemas.base_model import DeclaredFacts
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.values import Value, unknown
+
+
+def problems_of_declared(kind: str, predicate: dict[str, Any]) -> Iterator[InputRefused]:
+    """What keeps the declared values of a statement from being signed; nothing where it declares none.
+
+    Args:
+        kind: of the statement.
+        predicate: of the statement, the JSON of its document.
+    """
+    if kind == "modification":
+        yield from _in_modification(predicate)
+    elif kind == "base":
+        facts = predicate.get("facts")
+        for key, form in field_rules().base_forms().items():
+            yield from _misfits(key, form, facts.get(key) if isinstance(facts, dict) else None)
+
+
+def sound_facts(facts: DeclaredFacts) -> DeclaredFacts:
+    """The facts about a base without the declared ones that no record may declare: they are unknown, and the reason quotes them.
+
+    A base may have been registered before facts had a form; what it was registered with stays as it is signed.
+    """
+    forms = field_rules().base_forms()
+    return DeclaredFacts(**{key: _sound(getattr(facts, key), forms[key]) for key in DeclaredFacts.model_fields})
+
+
+def problem_of_value(value: Value, form: Form) -> str | None:
+    """Why a declared value does not have its form; None where it has, or is not declared."""
+    if value.source != "declared":
+        return None
+    wrong = next(misfits(form, value.value), None)
+    return None if wrong is None else f"{wrong.place.lstrip('.') or 'it'}: {wrong.reason}"
+
+
+def _sound(value: Value, form: Form) -> Value:
+    wrong = problem_of_value(value, form)
+    return value if wrong is None else unknown(f"what was declared with the base is no answer: {wrong}")
+
+
+def _in_modification(predicate: dict[str, Any]) -> Iterator[InputRefused]:
+    """Walks the JSON and not the schema's class: it may be a record of any version."""
+    rules = field_rules()
+    by_path = rules.by_path()
+    for path, rule_path, value in _envelopes(predicate, "", ""):
+        rule = by_path.get(rule_path)
+        if rule is None or value.get("source") != "declared":
+            continue
+        if rule.owner == "tool" and rule.act is None:
+            yield FactNotDeclarable(path, "this tool records it itself")
+        elif rule.act is not None and not value.get("evidence"):
+            # with evidence it was taken from the signed statement that the evidence names
+            act = rules.acts[rule.act]
+            yield FactNeedsSignature(path, act.reason, act.instead)
+        else:
+            yield from _misfits(path, rule, value)
+
+
+def _envelopes(node: Any, path: str, rule: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    if isinstance(node, dict) and "source" in node and "value" in node:
+        yield path, rule, node
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            yield from _envelopes(item, f"{path}.{key}".lstrip("."), f"{rule}.{key}".lstrip("."))
+    elif isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from _envelopes(item, f"{path}[{number}]", f"{rule}[]")
+
+
+def _misfits(path: str, form: Form, envelope: Any) -> Iterator[InputRefused]:
+    if isinstance(envelope, dict) and envelope.get("source") == "declared":
+        for misfit in misfits(form, envelope.get("value")):
+            yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)

@@ -1,0 +1,540 @@
+"""The form of an answer: what a date, a country, a licence or a count looks like, and what is said of one that does not.
+
+Which field has which form is data (`rules/modification_fields.json`); how each type is checked stands here. Pure.
+
+What is recorded is signed, printed and copied into pages, tables and other tools. So no text may hold characters that steer a
+terminal or turn the direction of reading, none may be longer than anybody reads, and a word such as `tbd` is not an answer.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from pydantic import Field
+
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.suggestions import closest
+from peft_registry.schemas.values import RFC3339, timestamp
+
+FieldType = Literal[
+    "text",
+    "number",
+    "date",
+    "month",
+    "months",
+    "time",
+    "list",
+    "object",
+    "digest",
+    "choice",
+    "country",
+    "licence",
+    "url",
+    "contact",
+]
+
+MAX_CHARACTERS = (
+    4000  # of one text: about 600 words, twice what the longest field of the Model Documentation Form asks for
+)
+MAX_ENTRIES = 1000  # of one list or object
+MAX_DEPTH = 8  # of lists and objects inside an answer
+ABOUT = 1.25  # the forms ask for "about" so many words, which is taken as up to a quarter more
+# C0 but tab and line feed, C1, soft hyphen, invisible and bidirectional controls, line separators, tags, half pairs; the joiners
+# U+200C and U+200D stay, which Persian, Indic scripts and emoji are written with
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+# what is written in a field to say that nothing has been written yet
+_NO_ANSWERS = frozenset(
+    {"?", "??", "???", "tbd", "tba", "tbc", "todo", "to do", "fixme", "xxx", "to be determined", "to be decided"}
+    | {"unknown", "not known", "not yet known", "not yet"}
+)
+_UNKNOWN = "state a value, or {unknown: the reason}"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MONTH = re.compile(r"(0[1-9]|1[0-2])/([0-9]{4})")
+_EARLIEST = date(1900, 1, 1)  # nothing that a model was made from or with is older
+_SCHEMES = frozenset({"https", "http", "ftp", "s3", "gs", "hf"})
+_MAIL = re.compile(r"[^\s@<>\"',;:()\[\]\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?\.[A-Za-z]{2,63}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
+_NO_LICENCE = "NONE"  # SPDX's word where no licence was given: SPDX specification 2.3, clause 7.15
+_LICENCE_CHARACTERS = 200
+_COMMON_LICENCES = (
+    "Apache-2.0",
+    "MIT",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "GPL-2.0-only",
+    "GPL-3.0-only",
+    "GPL-3.0-or-later",
+    "LGPL-3.0-only",
+    "AGPL-3.0-only",
+    "MPL-2.0",
+    "CC0-1.0",
+    "CC-BY-4.0",
+    "CC-BY-SA-4.0",
+    "CC-BY-NC-4.0",
+    "CC-BY-NC-SA-4.0",
+    "CC-BY-ND-4.0",
+    "ODC-By-1.0",
+    "ODbL-1.0",
+    "CDLA-Permissive-2.0",
+    "Unlicense",
+)
+
+
+class Form(Frozen):
+    """What an answer looks like.
+
+    Attributes:
+        type: how it is written.
+        values: the answers of a choice, or of the entries of a list.
+        minimum: the least number.
+        above: what a number is greater than.
+        maximum: the greatest number.
+        whole: whether a number is a count.
+        about_words: how many words the law's form asks for.
+        no_answers: what reads like an answer to this field and is none, lower case.
+        items: of each entry of a list; None: a text, a number or an object.
+        members: of the keys of an object; empty: any.
+    """
+
+    type: FieldType
+    values: tuple[str, ...] = ()
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    whole: bool = False
+    about_words: int | None = None
+    no_answers: tuple[str, ...] = ()
+    items: "Form | None" = None
+    members: dict[str, "Form"] = Field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        """For a table: the type, with its answers or bounds."""
+        if self.type == "choice":
+            return ", ".join(self.values)
+        if self.type == "list" and self.items is not None and self.items.type == "choice":
+            return f"list of {', '.join(self.items.values)}"
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("from", self.minimum), ("above", self.above), ("to", self.maximum))
+            if bound is not None
+        ]
+        words = [f"about {self.about_words} words"] if self.about_words else []
+        return ", ".join([_WORDS.get(self.type, self.type), *(["whole"] if self.whole else []), *bounds, *words])
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What is wrong with an answer: `place` inside it, empty for the whole; why; and what would be right."""
+
+    place: str
+    reason: str
+    remedy: str
+
+
+def misfits(form: Form, value: Any) -> Iterator[Misfit]:
+    """Everything that keeps a value from being the answer that a form asks for; nothing where it fits.
+
+    Args:
+        form: of the field.
+        value: any JSON value.
+    """
+    unprintable = list(_unwritable(value, "", 0))
+    if unprintable:  # whatever else it is, it is not quoted in a sentence about its form
+        yield from unprintable
+        return
+    yield from _CHECKS[form.type](form, value)
+
+
+def as_recorded(form: Form, value: Any) -> Any:  # any JSON value
+    """A value that fits, as records write it: a licence in SPDX's own spelling, true and false as yes and no."""
+    if form.type == "licence":
+        return _canonical_licence(value)
+    if isinstance(value, bool) and form.type == "choice":
+        return "yes" if value else "no"
+    if form.type == "list" and form.items is not None:
+        return [as_recorded(form.items, item) for item in value]
+    if form.type == "object":
+        return {
+            key: as_recorded(form.members[key], item) if key in form.members else item for key, item in value.items()
+        }
+    return value
+
+
+def days_of(value: Any) -> tuple[date, date] | None:
+    """The first and the last day that a recorded date, month or time covers; None where it is none of them."""
+    if not isinstance(value, str):
+        return None
+    if _MONTH.fullmatch(value):
+        month, year = int(value[:2]), int(value[3:])
+        following = date(year + month // 12, month % 12 + 1, 1) if year < date.max.year else date.max
+        return date(year, month, 1), following - timedelta(days=1)
+    day = _calendar_day(value[:10])
+    return None if day is None or not (len(value) == len("2026-11-24") or re.match(RFC3339, value)) else (day, day)
+
+
+# --- what holds for every text and number ---
+
+
+def _unwritable(value: Any, place: str, depth: int) -> Iterator[Misfit]:
+    if isinstance(value, str):
+        yield from _unreadable(value, place)
+    elif isinstance(value, dict | list):
+        yield from _unwritable_inside(value, place, depth)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Misfit(place, f"{value} is not a finite number", "write a number, or {unknown: the reason}")
+    elif value is not None and not isinstance(value, bool | int | float):
+        yield Misfit(place, f"it is a {type(value).__name__}, not text, a number or a list", "write it as text")
+
+
+def _unwritable_inside(value: dict[str, Any] | list[Any], place: str, depth: int) -> Iterator[Misfit]:
+    if depth == MAX_DEPTH:
+        yield Misfit(
+            place, f"it nests deeper than {MAX_DEPTH} levels", "write it flat, or name a document that holds it"
+        )
+        return
+    if len(value) > MAX_ENTRIES:
+        yield Misfit(place, f"it has {len(value)} entries, and at most {MAX_ENTRIES} are recorded", "name a document")
+        return
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _unwritable(item, f"{place}[{number}]", depth + 1)
+        return
+    for key, item in value.items():
+        unreadable = list(_unreadable(str(key), place))
+        yield from unreadable
+        if not unreadable:
+            yield from _unwritable(item, f"{place}.{key}", depth + 1)
+
+
+def _unreadable(text: str, place: str) -> Iterator[Misfit]:
+    if len(text) > MAX_CHARACTERS:
+        yield Misfit(
+            place,
+            f"it has {len(text)} characters, and at most {MAX_CHARACTERS} are recorded",
+            "shorten it, and name the document that says it in full",
+        )
+        return
+    steering = _STEERING.search(text)
+    if steering is not None:
+        yield Misfit(
+            place,
+            f"character {steering.start() + 1} is U+{ord(steering.group()):04X}, which is not seen and steers what is",
+            "take it out: type the text anew, without what came along when it was copied",
+        )
+
+
+# --- the types ---
+
+
+def _text(form: Form, value: Any) -> Iterator[Misfit]:
+    if not isinstance(value, str):
+        yield Misfit("", f"{_quoted(value)} is not text", "write text, in quotes where needed")
+        return
+    words = value.split()
+    plain = " ".join(words).strip(".!").lower()
+    if not words:
+        yield Misfit("", "it is empty", _UNKNOWN)
+    elif plain in _NO_ANSWERS or plain in form.no_answers:
+        yield Misfit("", f"{_quoted(value)} answers nothing", _UNKNOWN)
+    elif form.about_words is not None and len(words) > form.about_words * ABOUT:
+        most = int(form.about_words * ABOUT)
+        yield Misfit(
+            "",
+            f"it has {len(words)} words, and the form asks for about {form.about_words}",
+            f"shorten it to {most} words, and name the document that says it in full",
+        )
+
+
+def _number(form: Form, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        yield Misfit("", f"{_quoted(value)} is not a number", "write a number without its unit, and without quotes")
+        return
+    if form.whole and value != int(value):
+        yield Misfit("", f"{value:g} is not a whole number", "write the count itself")
+    if form.above is not None and value <= form.above:
+        yield Misfit("", f"{value:g} is not more than {form.above:g}", f"write a number above {form.above:g}")
+    if form.minimum is not None and value < form.minimum:
+        yield Misfit("", f"{value:g} is less than {form.minimum:g}", f"write a number from {form.minimum:g}")
+    if form.maximum is not None and value > form.maximum:
+        yield Misfit("", f"{value:g} is more than {form.maximum:g}", f"write a number up to {form.maximum:g}")
+
+
+def _date(_: Form, value: Any) -> Iterator[Misfit]:
+    day = _calendar_day(value)
+    if day is None:
+        yield Misfit(
+            "",
+            f"{_quoted(value)} is not a day of the calendar",
+            _meant(_day_meant(value), "write year-month-day, such as 2026-11-24"),
+        )
+    elif day < _EARLIEST:
+        yield Misfit("", f"{value} is before {_EARLIEST}", "correct the year")
+
+
+def _month(form: Form, value: Any) -> Iterator[Misfit]:
+    """A month as the public summary writes it, or the day itself."""
+    if isinstance(value, str) and _MONTH.fullmatch(value) and int(value[3:]) >= _EARLIEST.year:
+        return
+    if _calendar_day(value) is not None:
+        yield from _date(form, value)
+        return
+    meant = re.fullmatch(r"([0-9]{4})-(0[1-9]|1[0-2])", value) if isinstance(value, str) else None
+    yield Misfit(
+        "",
+        f"{_quoted(value)} is neither a day nor a month",
+        _meant(f"{meant[2]}/{meant[1]}" if meant else _day_meant(value), "write 2026-11-24, or the month as 11/2026"),
+    )
+
+
+def _months(_: Form, value: Any) -> Iterator[Misfit]:
+    """A period from month to month, as the public summary asks of crawlers."""
+    parts = value.split("-") if isinstance(value, str) else []
+    covered = [days_of(part.strip()) for part in parts if _MONTH.fullmatch(part.strip())]
+    if len(parts) != 2 or len(covered) != 2:
+        yield Misfit("", f"{_quoted(value)} is not a period", "write the months from and to, such as 03/2026-11/2026")
+    elif covered[0] is not None and covered[1] is not None and covered[0][0] > covered[1][0]:
+        yield Misfit("", f"{value} ends before it begins", "write the earlier month first")
+
+
+def _time(_: Form, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, str) and re.match(RFC3339, value):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            return
+    yield Misfit(
+        "",
+        f"{_quoted(value)} is not a time",
+        _meant(_time_meant(value), "write it in UTC, such as 2026-11-24T09:30:00Z"),
+    )
+
+
+def _digest(_: Form, value: Any) -> Iterator[Misfit]:
+    try:
+        Digest.parse(str(value))
+    except MalformedDigest:
+        bare = str(value).strip().lower().removeprefix("sha256:").removeprefix("sha256-")
+        meant = f"sha256:{bare}" if re.fullmatch(r"[0-9a-f]{64}", bare) else None
+        yield Misfit(
+            "",
+            f"{_quoted(value)} is not a SHA-256 digest",
+            _meant(meant, "write sha256: and 64 characters of 0-9 and a-f, such as `sha256sum FILE` prints"),
+        )
+
+
+def _choice(form: Form, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, bool) and {"yes", "no"} <= set(form.values):
+        return
+    if isinstance(value, str) and value in form.values:
+        return
+    words = " or ".join(filter(None, (", ".join(form.values[:-1]), form.values[-1])))
+    said = str(value).strip().lower().replace("-", "_").replace(" ", "_")
+    if said in ("unknown", "not_known", "?"):
+        yield Misfit("", "nobody knows it yet, and that has a reason", f"answer {words}, or {{unknown: the reason}}")
+        return
+    yield Misfit("", f"{_quoted(value)} is none of its answers", _meant(closest(said, form.values), f"answer {words}"))
+
+
+def _list(form: Form, value: Any) -> Iterator[Misfit]:
+    if not isinstance(value, list):
+        yield Misfit("", "it takes several answers", "write a list")
+        return
+    for number, item in enumerate(value):
+        for misfit in _CHECKS[form.items.type](form.items, item) if form.items else _any_entry(item):
+            yield Misfit(f"[{number}]{misfit.place}", misfit.reason, misfit.remedy)
+
+
+def _any_entry(item: Any) -> Iterator[Misfit]:
+    """An entry of a list without a form of its own: a text, a number or an object."""
+    if isinstance(item, str):
+        yield from _text(Form(type="text"), item)
+    elif item is None or item in ({}, []):
+        yield Misfit("", "it is empty", "write a text, or take the entry out")
+
+
+def _object(form: Form, value: Any) -> Iterator[Misfit]:
+    if not isinstance(value, dict) or not value:
+        yield Misfit(
+            "", "it takes several named answers", f"write keys under it: {', '.join(form.members) or 'key: value'}"
+        )
+        return
+    for key, item in value.items():
+        if form.members and key not in form.members:
+            yield Misfit(
+                f".{key}",
+                "there is no such key",
+                _meant(closest(key, form.members), f"its keys are {', '.join(form.members)}"),
+            )
+        elif key in form.members:
+            member = form.members[key]
+            for misfit in _CHECKS[member.type](member, item):
+                yield Misfit(f".{key}{misfit.place}", misfit.reason, misfit.remedy)
+
+
+def _country(_: Form, value: Any) -> Iterator[Misfit]:
+    codes, often_meant = _countries()
+    if isinstance(value, str) and value in codes:
+        return
+    said = str(value).strip().upper()
+    meant = said if said in codes else often_meant.get(said)
+    yield Misfit(
+        "",
+        f"{_quoted(value)} is not a country of ISO 3166",
+        _meant(meant, "write two capital letters of ISO 3166, such as DE"),
+    )
+
+
+def _licence(_: Form, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, str) and value and len(value) <= _LICENCE_CHARACTERS:
+        try:
+            _canonical_licence(value)
+        except InvalidLicenseExpression:
+            pass
+        else:
+            return
+    yield Misfit("", f"{_quoted(value)} is not a licence of the SPDX list", _licence_remedy(str(value)))
+
+
+def _url(_: Form, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, str) and _is_address(value):
+        return
+    meant = None
+    if isinstance(value, str):
+        if _HUB_ID.fullmatch(value) and "." not in value.split("/")[0]:
+            meant = f"https://huggingface.co/{value}"
+        elif _is_address(f"https://{value}"):
+            meant = f"https://{value}"
+    yield Misfit(
+        "", f"{_quoted(value)} is not an address", _meant(meant, "write it whole, such as https://example.org/data")
+    )
+
+
+def _contact(_: Form, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, str) and (_MAIL.fullmatch(value) or (value.startswith("http") and _is_address(value))):
+        return
+    yield Misfit(
+        "",
+        f"{_quoted(value)} is neither an e-mail address nor a web page",
+        "write one that anybody may use, such as post@example.org or https://example.org/contact",
+    )
+
+
+_CHECKS: dict[str, Callable[[Form, Any], Iterator[Misfit]]] = {
+    "text": _text,
+    "number": _number,
+    "date": _date,
+    "month": _month,
+    "months": _months,
+    "time": _time,
+    "digest": _digest,
+    "choice": _choice,
+    "list": _list,
+    "object": _object,
+    "country": _country,
+    "licence": _licence,
+    "url": _url,
+    "contact": _contact,
+}
+# what a table calls a type that its name alone does not explain
+_WORDS = {
+    "date": "date, YYYY-MM-DD",
+    "month": "date, YYYY-MM-DD or MM/YYYY",
+    "months": "MM/YYYY-MM/YYYY",
+    "time": "time, YYYY-MM-DDThh:mm:ssZ",
+    "digest": "digest, sha256:…",
+    "country": "country, ISO 3166 alpha-2",
+    "licence": "licence, SPDX expression",
+    "url": "URL",
+    "contact": "e-mail address or URL",
+}
+
+
+# --- what was meant ---
+
+
+def _quoted(value: Any) -> str:
+    return repr(str(value)[:60])
+
+
+def _meant(meant: str | None, otherwise: str) -> str:
+    return f"did you mean `{meant}`?" if meant else otherwise
+
+
+def _calendar_day(value: Any) -> date | None:
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def _day_meant(value: Any) -> str | None:
+    """The one day that another way of writing it can mean; 03/04/2026 can mean two."""
+    text = str(value).strip()
+    for written in ("%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d", "%Y%m%d", "%d.%m.%Y"):
+        try:
+            return datetime.strptime(text[:10], written).replace(tzinfo=UTC).date().isoformat()
+        except ValueError:
+            continue
+    return None
+
+
+def _time_meant(value: Any) -> str | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return timestamp(moment.astimezone(UTC)) if moment.tzinfo is not None else None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    is_written = bool(re.fullmatch(r"[^\s<>\"'`\\]+", text)) and not parts.username and not parts.password
+    return is_written and parts.scheme in _SCHEMES and ("." in host or parts.scheme in ("s3", "gs", "hf"))
+
+
+def _canonical_licence(text: str) -> str:
+    return _NO_LICENCE if text == _NO_LICENCE else str(canonicalize_license_expression(text))
+
+
+def _licence_remedy(text: str) -> str:
+    said = "-".join(text.strip().split()).lower().removeprefix("the-").removesuffix("-license").removesuffix("-licence")
+    by_lower = {licence.lower(): licence for licence in _COMMON_LICENCES}
+    meant = closest(said, by_lower)
+    own = re.sub(r"[^A-Za-z0-9.]+", "-", text[:40]).strip("-.") or "NAME"
+    if said in ("none", "no", "no-licence", "unlicensed", "n/a"):
+        return f"write {_NO_LICENCE} where no licence was given at all, or {{unknown: the reason}}"
+    if said in ("other", "proprietary", "custom", "unknown", "tbd", "?"):
+        return "write LicenseRef- and its name, such as LicenseRef-Example-1.0, or {unknown: the reason}"
+    other = f"a licence without an SPDX identifier is written `LicenseRef-{own}`"
+    return (
+        f"did you mean `{by_lower[meant]}`? {other}" if meant else f"write an identifier of spdx.org/licenses; {other}"
+    )
+
+
+@cache
+def _countries() -> tuple[frozenset[str], dict[str, str]]:
+    """The codes of ISO 3166-1, and what is often written in their place."""
+    file = resources.files("peft_registry.registry.compliance") / "rules" / "countries.json"
+    table = json.loads(file.read_text(encoding="utf-8"))
+    return frozenset(table["codes"]), table["often_meant"]
