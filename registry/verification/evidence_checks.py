@@ -18,11 +18,9 @@ from peft_registry.registry.transparency.completeness import (
     CompleteList,
     EntryDate,
     StatementEntry,
-    checkpoint_over_list,
-    dates_of,
     origin_of_list,
 )
-from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, origin_of
+from peft_registry.registry.transparency.entries import LoggedEntry, origin_of
 from peft_registry.registry.verification.evaluations import FiguresCheck, check_figures
 from peft_registry.registry.verification.evidence import (
     COMPLETE_PATH,
@@ -64,7 +62,9 @@ def dated_by_log(findings: Findings) -> Dated | None:
         entry = findings.logged
         if entry is None or entry.event.subject != findings.manifest_digest:
             return None
-        checkpoint_over(entry, findings.trust, now=findings.context.now, signed_at=_checkpoint_time(findings, entry))
+        proof = findings.entry_proof
+        if proof is None or proof.checkpoint is None:
+            return None
         named = next((read for read in findings.presented_statements if read.digest == entry.event.statement), None)
         registration = None if named is None else named.registration()
     except KnownError:
@@ -79,14 +79,8 @@ def dated_by_log(findings: Findings) -> Dated | None:
 
 def entry_dates(findings: Findings) -> Mapping[Digest, EntryDate]:
     """When the log received each statement, for those with an entry of their own here; empty where nothing is proven."""
-    listed, manifest = findings.listed, findings.manifest_digest
-    if listed is None or manifest is None or findings.trust is None:
-        return {}
-    try:
-        checkpoint = checkpoint_over_list(listed, manifest, findings.trust, now=findings.context.now)
-        return dates_of(listed, checkpoint, manifest, findings.trust, now=findings.context.now)
-    except KnownError:  # check 8 says what is wrong
-        return {}
+    proof = findings.list_proof  # check 8 says what is wrong with it
+    return {} if proof is None else proof.dates
 
 
 def proven_time_of_signature(findings: Findings) -> ProvenTime | None:
@@ -106,20 +100,6 @@ def proven_time_of_statement(findings: Findings, statement: Digest, key_id: str)
         return own.proven
     dated = findings.dated
     return dated.proven if dated is not None and statement in dated.statements and key_id == dated.key_id else None
-
-
-def _checkpoint_time(findings: Findings, entry: LoggedEntry) -> ProvenTime | None:
-    """When the checkpoint over an entry was signed: the time of the snapshot under it, where that proof is of this checkpoint."""
-    listed, manifest = findings.listed, findings.manifest_digest
-    if listed is None or manifest is None or findings.trust is None:
-        return None
-    if listed.proof.checkpoint_text != entry.proof.checkpoint_text:
-        return None
-    try:
-        checkpoint_over_list(listed, manifest, findings.trust, now=findings.context.now)
-    except KnownError:
-        return None
-    return ProvenTime(listed.stated.leaf.at)
 
 
 def check_statements(findings: Findings) -> Result:
@@ -190,16 +170,17 @@ def check_log(findings: Findings) -> Result:
     problem = _wrong_entry(findings, entry)
     if problem is not None:
         return problem
-    if findings.trust is None:
+    proof = findings.entry_proof
+    if findings.trust is None or proof is None:
         return unchecked(f"entry {entry.proof.index}; no trust to check its signature", "no-trust")
-    try:
-        signed_at = _checkpoint_time(findings, entry)
-        checkpoint = checkpoint_over(entry, findings.trust, now=findings.context.now, signed_at=signed_at)
-    except UnknownKey as error:
-        return unchecked(error.what, _unknown_signer(findings.trust, entry), [error.why])
+    if isinstance(proof.problem, UnknownKey):
+        return unchecked(proof.problem.what, _unknown_signer(findings.trust, entry), [proof.problem.why])
+    if proof.checkpoint is None:
+        assert proof.problem is not None, "a proof that leads nowhere says why"
+        raise proof.problem
     origin = origin_of(entry, public_keys(findings.trust, role="log"))
-    findings.context.own_log(origin, checkpoint)
-    return ok(f"entry {entry.proof.index} of {checkpoint.size} in {origin}, {entry.event.at}")
+    findings.context.own_log(origin, proof.checkpoint)
+    return ok(f"entry {entry.proof.index} of {proof.checkpoint.size} in {origin}, {entry.event.at}")
 
 
 def _wrong_entry(findings: Findings, entry: LoggedEntry) -> Result | None:
@@ -252,16 +233,12 @@ def _not_everything(findings: Findings) -> Result | None:
         if not needs_proof or findings.context.claimed is not None:
             return None
         return unchecked("nothing shows that these are all statements that were made", "completeness-not-shown")
-    if findings.trust is not None:
-        assert findings.manifest_digest is not None, "statements are checked after the manifest"
-        try:
-            checkpoint = checkpoint_over_list(
-                listed, findings.manifest_digest, findings.trust, now=findings.context.now
-            )
-        except UnknownKey as error:
-            return unchecked(error.what, error.reference, [error.why])
-        dates_of(listed, checkpoint, findings.manifest_digest, findings.trust, now=findings.context.now)
-        findings.context.own_log(origin_of_list(listed, findings.trust), checkpoint)
+    proof = findings.list_proof
+    if findings.trust is not None and proof is not None:
+        if proof.problem is not None:
+            raise proof.problem
+        assert proof.checkpoint is not None, "a proof without a problem leads to a checkpoint"
+        findings.context.own_log(origin_of_list(listed, findings.trust), proof.checkpoint)
     return _held_against(listed, findings)
 
 

@@ -14,8 +14,8 @@ from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
 from peft_registry.registry.signing.trust import ProvenTime, public_keys
-from peft_registry.registry.transparency.completeness import CompleteList, EntryDate
-from peft_registry.registry.transparency.entries import LoggedEntry
+from peft_registry.registry.transparency.completeness import CompleteList, EntryDate, checkpoint_over_list, dates_of
+from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over
 from peft_registry.registry.transparency.note import Checkpoint
 from peft_registry.registry.verification.evidence import (
     MAX_TRIES,
@@ -109,6 +109,18 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class LogProof:
+    """What a proof of the log gives: the checkpoint that it leads to, or the problem that says why it proves nothing.
+
+    `dates` has the time of each statement that a list gives one.
+    """
+
+    checkpoint: Checkpoint | None = None
+    problem: KnownError | None = None
+    dates: Mapping[Digest, EntryDate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Dated:
     """What a proven log entry dates: the registration that it names, made by the key that it names, and what that covers."""
 
@@ -120,7 +132,10 @@ class Dated:
 
 @dataclass
 class Findings:
-    """Filled by the checks in their order. What lies in the evidence is read once, so that no two checks see two texts."""
+    """Filled by the checks in their order.
+
+    What lies in the evidence is read once, so that no two checks see two texts, and each proof of the log is checked once.
+    """
 
     presented: Presented
     context: Context
@@ -156,6 +171,41 @@ class Findings:
     def listed(self) -> CompleteList | None:
         """The list of everything that was said."""
         return read_list(self.presented)
+
+    @cached_property
+    def list_proof(self) -> LogProof | None:
+        """What the proof of that list gives; None where no list is here, or nobody is trusted to sign one."""
+        listed, manifest, trust, now = self.listed, self.manifest_digest, self.trust, self.context.now
+        if listed is None or manifest is None or trust is None:
+            return None
+        try:
+            checkpoint = checkpoint_over_list(listed, manifest, trust, now=now)
+        except KnownError as error:
+            return LogProof(problem=error)
+        try:
+            return LogProof(checkpoint, dates=dates_of(listed, checkpoint, manifest, trust, now=now))
+        except KnownError as error:  # the list is proven, and something that it says of dates is not
+            return LogProof(checkpoint, problem=error)
+
+    @cached_property
+    def entry_proof(self) -> LogProof | None:
+        """What the proof of the registration's entry gives; None where no proof is here, or nobody is trusted to sign one."""
+        entry, trust = self.logged, self.trust
+        if entry is None or trust is None:
+            return None
+        try:
+            signed_at = self._checkpoint_time(entry)
+            return LogProof(checkpoint_over(entry, trust, now=self.context.now, signed_at=signed_at))
+        except KnownError as error:
+            return LogProof(problem=error)
+
+    def _checkpoint_time(self, entry: LoggedEntry) -> ProvenTime | None:
+        """When the checkpoint over an entry was signed: the time of the snapshot under it, where the list is proven by the same."""
+        listed, proof = self.listed, self.list_proof
+        if listed is None or proof is None or proof.checkpoint is None:
+            return None
+        is_same = listed.proof.checkpoint_text == entry.proof.checkpoint_text
+        return ProvenTime(listed.stated.leaf.at) if is_same else None
 
     @cached_property
     def presented_keys(self) -> tuple[PublicKey, ...]:

@@ -3,12 +3,16 @@
 import base64
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.transparency import note
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder
@@ -64,6 +68,34 @@ def test_a_whole_folder_says_up_to_when_it_is_complete(home, copy, tmp_path) -> 
     assert outcome.verdict == "verified", outcome
     statements = next(one for one in outcome.checks if one.step == "statements")
     assert f"all that were made up to {NOW}" in statements.text
+
+
+def test_each_signature_of_a_folder_is_verified_once_a_text(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What several steps of the checklist need of a proof is found out once."""
+    verified_by: Counter[tuple[bytes, bytes]] = Counter()
+    check_signature = PublicKey.verify
+
+    def counted(key: PublicKey, signature: bytes, message: bytes) -> bool:
+        is_good = check_signature(key, signature, message)
+        verified_by[signature, message] += is_good
+        return is_good
+
+    trust = home[0].trust
+    monkeypatch.setattr(PublicKey, "verify", counted)
+    outcome = verify_folder(home[3], trust=trust, now=NOW)
+    assert outcome.verdict == "verified", outcome
+    statements = len((home[3] / STATEMENTS).read_bytes().splitlines())
+    checkpoint = (home[3] / PROOF).read_text().partition("\n\n")[2]
+    assert (home[3] / "evidence" / "log.tlog-proof").read_text().partition("\n\n")[2] == checkpoint
+    signed = note.checkpoint_text(**checkpoint_fields(checkpoint)).encode()
+    times = {message: count for (_, message), count in verified_by.items()}
+    assert times.pop(signed) == 2  # by the proof of the entry, and by that of the list
+    assert sorted(times.values()) == [1] * (statements + 1)  # and the listing of the folder
+
+
+def checkpoint_fields(text: str) -> dict[str, Any]:
+    origin, size, root = note.read_unverified(text)
+    return {"origin": origin, "size": size, "root": root}
 
 
 def without_last_line(folder: Path) -> None:
