@@ -62,13 +62,14 @@ def manifest_of_folder(
     found = scan_folder(folder, family="intake", exclude=UNSIGNED_PATHS)
     paths = sorted((file.path for file in found), key=lambda path: path.encode())
     weights = [path for path in paths if path.endswith(WEIGHTS_SUFFIX)]
-    hashed, digest = hash_weights([folder / path for path in weights], family="intake")
+    hashed, digest = hash_weights([folder / path for path in weights], with_file_digest=True, family="intake")
+    by_path = dict(zip(weights, hashed, strict=True))
     return Manifest(
         kind=kind,
         layout=layout,
         method=method,
-        files=tuple(_file_entry(folder, path) for path in paths),
-        weights=tuple(weights_entry(path, one) for path, one in zip(weights, hashed, strict=True)),
+        files=tuple(_file_entry(folder, path, by_path.get(path)) for path in paths),
+        weights=tuple(weights_entry(path, file) for path, file in by_path.items()),
         weights_digest=digest,
         base=base,
         data=data,
@@ -128,7 +129,10 @@ def tensor_entry(tensor: Tensor) -> TensorEntry:
     return TensorEntry(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, sha256=tensor.digest)
 
 
-def _file_entry(folder: Path, path: str) -> FileEntry:
+def _file_entry(folder: Path, path: str, weights: HashedWeights | None) -> FileEntry:
+    """One file as the manifest lists it; a weights file was hashed as a whole together with its tensors."""
+    if weights is not None and weights.file_digest is not None:
+        return FileEntry(path=path, size=weights.file_size, sha256=weights.file_digest)
     hashed = hash_file(folder / path)
     return FileEntry(path=path, size=hashed.size, sha256=hashed.sha256)
 

@@ -73,7 +73,7 @@ class FiniteValues:
         elif single is not None:
             self._objection = lambda bits: bits == single
 
-    def take(self, block: bytes) -> None:
+    def take(self, block: bytes | memoryview) -> None:
         """Look at the next bytes.
 
         Raises:
@@ -86,7 +86,7 @@ class FiniteValues:
         data = self._rest + block if self._rest else block
         usable = len(data) - len(data) % np.dtype(self._kind).itemsize
         bits = np.frombuffer(data, dtype=self._kind, count=usable // np.dtype(self._kind).itemsize)
-        self._rest = data[usable:]
+        self._rest = bytes(data[usable:])
         wrong = self._objection(bits)
         if wrong.any():
             first = int(wrong.argmax())

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from peft_registry.registry.disk.hashing import DigestCache, FileChanged
+from peft_registry.registry.identity import weights
 from peft_registry.registry.identity.weight_values import FiniteValues, WeightsNotFinite
 from peft_registry.registry.identity.weights import (
     MalformedSafetensors,
@@ -101,6 +102,33 @@ def test_the_number_of_workers_changes_nothing(workers: int, with_file_digest: b
     save_file(arrays, tmp_path / "model.safetensors")
     found = hash_tensors(tmp_path / "model.safetensors", workers=workers, with_file_digest=with_file_digest)
     assert weights_digest(found.tensors) == by_hand(arrays)
+
+
+@pytest.mark.parametrize("block_bytes", [4_099, 65_536, 1_000_003])
+def test_where_the_blocks_of_a_file_end_changes_no_digest(
+    block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "_SHARED_BLOCK_BYTES", block_bytes)
+    path = tmp_path / "model.safetensors"
+    random = np.random.default_rng(3)
+    arrays = {f"t{size}": random.standard_normal(size).astype("f4") for size in (700_000, 3, 16_384, 1, 250_001)}
+    arrays |= {f"nothing-{index}": np.zeros((index, 0), dtype=kind) for index, kind in enumerate(("f8", "f4", "i8"))}
+    save_file(arrays, path)
+    read: list[int] = []
+    found = hash_tensors(path, with_file_digest=True, require_finite=True, on_bytes=read.append)
+    assert weights_digest(found.tensors) == by_hand(arrays)
+    assert found.file_digest == Digest(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert sum(read) == path.stat().st_size - read_header(path).data_start
+
+
+def test_a_value_that_is_no_number_behind_many_blocks_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_SHARED_BLOCK_BYTES", 4_099)
+    array = np.zeros(700_000, "f4")
+    array[600_000] = math.nan
+    save_file({"a": np.zeros(5, "f4"), "b": array}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsNotFinite) as caught:
+        judged(tmp_path / "model.safetensors")
+    assert (caught.value.tensor, caught.value.index) == ("b", "[600000]")
 
 
 def test_other_shards_are_the_same_weights_in_other_files(tmp_path: Path) -> None:
