@@ -3,15 +3,19 @@
 Appending happens in the transaction of the change that the entry describes. Reads are O(log n) rows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from sqlalchemy import func, insert, select, tuple_
+from sqlalchemy import insert, select, text
 
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import log_events, log_nodes
 from peft_registry.registry.transparency import merkle
 from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.errors import IntegrityBroken
+
+# read at every command, hence as text: a fresh process compiles every other statement before its first use
+_NEWEST = text("SELECT max(seq) FROM log_events")
+_LEAF = text("SELECT leaf FROM log_events WHERE seq = :seq")
 
 
 class LogDamaged(IntegrityBroken):
@@ -35,29 +39,30 @@ class SqlLogStore:
         self._tx = tx
         self._remembered = remembered
         self._known: dict[tuple[int, int], bytes] = {}  # a complete subtree never changes
+        self._size: int | None = None
 
     def read_frontier(self, size: int) -> None:
         """Read the complete subtrees that make up the first `size` entries at once: every root and proof is a fold over them."""
         missing = [position for position in merkle.frontier(size) if position not in self._known]
-        leaves = [index for level, index in missing if level == 0]
-        if leaves:
-            query = select(log_events.c.seq, log_events.c.leaf_hash).where(log_events.c.seq.in_(leaves))
-            self._keep((0, row.seq, row.leaf_hash) for row in self._tx.execute(query))
-        above = [position for position in missing if position[0] > 0]
-        if above:
-            columns = log_nodes.c
-            query = select(columns.level, columns.index, columns.hash).where(
-                tuple_(columns.level, columns.index).in_(above)
-            )
-            self._keep((row[0], row[1], row[2]) for row in self._tx.execute(query))
-
-    def _keep(self, nodes: Iterable[tuple[int, int, object]]) -> None:
-        """Keep the nodes that are bytes. SQLite stores whatever type somebody wrote; `get_node` reports such a row."""
-        self._known |= {(level, index): node for level, index, node in nodes if isinstance(node, bytes)}
+        if not missing:
+            return
+        # as text: to build and compile such a statement takes longer than to execute it; the numbers are our own
+        queries = [
+            f"SELECT 0, seq, leaf_hash FROM log_events WHERE seq = {index:d}"  # noqa: S608
+            if level == 0
+            else f'SELECT level, "index", hash FROM log_nodes WHERE level = {level:d} AND "index" = {index:d}'  # noqa: S608
+            for level, index in missing
+        ]
+        # SQLite stores whatever type somebody wrote: what is not bytes is left to `get_node`, which reports such a row
+        rows = self._tx.exec_driver_sql(" UNION ALL ".join(queries))
+        self._known |= {(level, index): node for level, index, node in rows if isinstance(node, bytes)}
 
     def size(self) -> int:
-        newest: int | None = self._tx.execute(select(func.max(log_events.c.seq))).scalar_one()
-        return 0 if newest is None else newest + 1
+        """How many entries there were when it was first asked; whoever appends makes a store of their own."""
+        if self._size is None:
+            newest: int | None = self._tx.execute(_NEWEST).scalar_one()
+            self._size = 0 if newest is None else newest + 1
+        return self._size
 
     def get_node(self, level: int, index: int) -> bytes:
         """The 32 bytes of the complete subtree.
@@ -84,7 +89,7 @@ class SqlLogStore:
             NotInLog: the log is shorter.
             LogDamaged: the row does not hold bytes.
         """
-        leaf = self._tx.execute(select(log_events.c.leaf).where(log_events.c.seq == index)).scalar_one_or_none()
+        leaf = self._tx.execute(_LEAF, {"seq": index}).scalar_one_or_none()
         if leaf is None:
             raise NotInLog(index, self.size())
         if not isinstance(leaf, bytes):

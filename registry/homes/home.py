@@ -407,7 +407,8 @@ def read_own(path: Path, schema: type[Schema]) -> Schema:
 def _check_log(registry: Registry, against: Sequence[str]) -> None:
     """Hold the log against the newest checkpoints that survive, those given, and what its user has seen; remember the newest."""
     with registry.database.read() as tx:
-        _check_seen(registry, SqlLogStore(tx))
+        store = SqlLogStore(tx)
+        _check_seen(registry, store)
         try:
             keys = registry.log_keys
         except NotChecked:
@@ -416,9 +417,9 @@ def _check_log(registry: Registry, against: Sequence[str]) -> None:
             # an expired trust file says nothing about the log; verification reports it, and reading goes on
             return
         kept = (*newest_checkpoints(registry, tx), *against)
-        for remembered in kept:
-            store = SqlLogStore(tx, remembered=remembered)
+        if kept:
             store.read_frontier(store.size())
+        for remembered in kept:
             check_against_remembered(store, remembered, keys, origin=registry.origin)
     newest = max(kept, key=lambda text: note.read_unverified(text)[1], default=None)
     if registry.seen is not None and newest is not None:

@@ -176,8 +176,7 @@ class PublicKey:
     pem: bytes
 
     def __post_init__(self) -> None:
-        key = _loaded(self.pem)
-        if _kind_of(key) != self.kind or _pem_of(key) != self.pem:
+        if _canonical(self.pem) != (self.kind, self.pem):
             raise MalformedPublicKey("its kind or its text is not what the key itself encodes to; use PublicKey.parse")
 
     @classmethod
@@ -196,8 +195,8 @@ class PublicKey:
             raise MalformedPublicKey(f"it holds {len(labels)} PEM blocks, and which one is meant would be a guess")
         if labels[0] != b"PUBLIC KEY":
             raise MalformedPublicKey(f"it holds a {labels[0].decode('ascii')}, not a PUBLIC KEY")
-        key = _loaded(data)
-        return cls(kind=_kind_of(key), pem=_pem_of(key))
+        kind, pem = _canonical(data)
+        return cls(kind=kind, pem=pem)
 
     @property
     def key_id(self) -> str:
@@ -369,6 +368,13 @@ def _loaded(pem: bytes) -> ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey:
         return key
     name = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__.lstrip("_")
     raise MalformedPublicKey(f"it is a key of kind {name}; only P-256 and Ed25519 are used here")
+
+
+@lru_cache(maxsize=256)
+def _canonical(pem: bytes) -> tuple[KeyKind, bytes]:
+    """Kind and text of the key in a PEM text: a trust file is read many times, and its keys are the same each time."""
+    key = _loaded(pem)
+    return _kind_of(key), _pem_of(key)
 
 
 def _kind_of(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> KeyKind:

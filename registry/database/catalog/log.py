@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import exists, insert, select
+from sqlalchemy import text as sql
 
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction
@@ -21,6 +22,10 @@ from peft_registry.schemas.identity import Digest
 _ROWS_AT_ONCE = 10_000  # of a log that may have millions
 
 
+# as text: it is read at every command, and a fresh process compiles any other statement before its first use
+_LATEST_CHECKPOINT = sql("SELECT text FROM checkpoints ORDER BY size DESC, id DESC LIMIT 1")
+
+
 def put_checkpoint(tx: Transaction, size: int, text: str) -> None:
     """Keep a signed checkpoint; the same text is kept once."""
     same = exists().where(checkpoints.c.size == size, checkpoints.c.text == text)
@@ -30,9 +35,8 @@ def put_checkpoint(tx: Transaction, size: int, text: str) -> None:
 
 def latest_checkpoint(tx: Transaction) -> str | None:
     """The text of the checkpoint that covers most; None if there is none."""
-    query = select(checkpoints.c.text).order_by(checkpoints.c.size.desc(), checkpoints.c.id.desc()).limit(1)
-    text: str | None = tx.execute(query).scalar_one_or_none()
-    return text
+    newest: str | None = tx.execute(_LATEST_CHECKPOINT).scalar_one_or_none()
+    return newest
 
 
 def first_checkpoint_over(tx: Transaction, index: int) -> str | None:
