@@ -119,6 +119,10 @@ class Statement(Document):
     def subject_digest(self) -> Digest:
         return Digest(self.subject[0].digest["sha256"])
 
+    def is_about(self, manifest: Digest) -> bool:
+        """Whether this is its subject. Asked of every entry of a log: a digest is not made anew for it."""
+        return self.subject[0].digest["sha256"] == manifest.hex
+
     @property
     def kind(self) -> StatementKind | None:
         """Which of our statements this is, or None for a foreign one."""

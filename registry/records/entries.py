@@ -61,7 +61,7 @@ def read_statement(envelope: bytes, index: int, leaf: LogEvent) -> EntryStatemen
     if statement.kind != leaf.kind:
         stated = statement.kind or statement.predicate_type
         raise EntryRejected(index, f"the entry is of kind {leaf.kind}, its statement of kind {stated}")
-    if statement.subject_digest != leaf.subject:
+    if not statement.is_about(leaf.subject):
         raise EntryRejected(index, f"it is about {leaf.subject}, its statement about {statement.subject_digest}")
     return EntryStatement(parsed, statement)
 

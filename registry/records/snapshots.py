@@ -34,8 +34,9 @@ _SNAPSHOT_MARK = LOG_SNAPSHOT.encode()
 
 # an event in canonical form whose texts need no escapes: the keys in order, nothing between them, nothing after
 _PLAIN_EVENT = re.compile(
-    rb'\{"at":"([0-9TZ:-]{20})","key":"([0-9A-Za-z._-]+)","kind":"([a-z-]+)","schema":"%b",'
-    rb'"statement":"(sha256:[0-9a-f]{64})","subject":"(sha256:[0-9a-f]{64})"\}' % LOG_EVENT.encode()
+    r'\{"at":"(?P<at>[0-9TZ:-]{20})","key":"(?P<key>[0-9A-Za-z._-]+)","kind":"(?P<kind>[a-z-]+)",'
+    rf'"schema":"(?P<schema>{re.escape(LOG_EVENT)})",'
+    r'"statement":"(?P<statement>sha256:[0-9a-f]{64})","subject":"(?P<subject>sha256:[0-9a-f]{64})"\}'
 )
 
 
@@ -140,6 +141,8 @@ def _require_no_later(store: SqlLogStore, covered: int) -> None:
     Whoever removes the newest checkpoints, or all of them, would else make what they cover pending, or the log one of an earlier
     release: an alias would point where it did before, and a recall could be taken out.
     """
+    if covered >= store.size():
+        return
     for index, data in store.leaves_from(covered):
         # nearly no entry has these bytes; a statement's own type may have them too
         if _SNAPSHOT_MARK in data and isinstance(read_leaf(data), LogSnapshot):
@@ -165,13 +168,11 @@ def read_leaf(data: bytes) -> Leaf:
     Raises:
         SnapshotMalformed: they are neither an event nor a snapshot in canonical form.
     """
-    plain = _PLAIN_EVENT.fullmatch(data)
+    # in Latin-1 each byte is a character: what is not ASCII matches nothing
+    plain = _PLAIN_EVENT.fullmatch(data.decode("latin-1"))
     try:
         if plain is not None:  # nearly every leaf; reading and writing it as any JSON takes ten times as long
-            at, key, kind, statement, subject = (text.decode("ascii") for text in plain.groups())
-            return LogEvent.from_json(
-                {"at": at, "key": key, "kind": kind, "schema": LOG_EVENT, "statement": statement, "subject": subject}
-            )
+            return LogEvent.from_json(plain.groupdict())
         leaf = leaf_of(read_json(data, what="an entry of the log"))
     except ValidationError as error:
         raise SnapshotMalformed(first_problem(error)) from error

@@ -21,8 +21,8 @@ ENVELOPE_MAX_BYTES = 64 * 1024 * 1024
 _FIELDS = {"payload", "payloadType", "signatures"}
 # what `render` writes: the members in order, nothing between them, no text that needs an escape
 _RENDERED = re.compile(
-    rb'\{"payload":"([A-Za-z0-9+/=]+)","payloadType":"([A-Za-z0-9+/._-]+)",'
-    rb'"signatures":\[\{"keyid":"","sig":"([A-Za-z0-9+/=]+)"\}\]\}'
+    r'\{"payload":"([A-Za-z0-9+/=]+)","payloadType":"([A-Za-z0-9+/._-]+)",'
+    r'"signatures":\[\{"keyid":"","sig":"([A-Za-z0-9+/=]+)"\}\]\}'
 )
 
 
@@ -123,9 +123,10 @@ class Envelope:
             MalformedEnvelope: not strict JSON, other fields than the known ones, not one signature, a non-empty keyid.
             LooseBase64: payload or signature is not what an encoder writes.
         """
-        rendered = _RENDERED.fullmatch(data) if len(data) <= ENVELOPE_MAX_BYTES else None
+        # in Latin-1 each byte is a character: what is not ASCII matches nothing
+        rendered = _RENDERED.fullmatch(data.decode("latin-1")) if len(data) <= ENVELOPE_MAX_BYTES else None
         if rendered is not None:  # nearly every envelope; reading it as any JSON takes three times as long
-            payload, payload_type, sig = (text.decode("ascii") for text in rendered.groups())
+            payload, payload_type, sig = rendered.groups()
             signature = EnvelopeSignature(strict_base64.decode(sig, what=f"the signature of {what}"))
             return cls(
                 payload_type=payload_type,

@@ -4,7 +4,6 @@ Python's decoder drops characters it does not know and ignores left-over bits, s
 signature. Here a text is either what an encoder writes for its bytes, or refused.
 """
 
-import base64
 import binascii
 
 from peft_registry.schemas.errors import IntegrityBroken
@@ -22,7 +21,7 @@ class LooseBase64(IntegrityBroken):
 
 def encode(data: bytes) -> str:
     """The standard alphabet (RFC 4648 §4), padded."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def decode(text: str, *, what: str) -> bytes:
@@ -36,7 +35,7 @@ def decode(text: str, *, what: str) -> bytes:
         LooseBase64: another character, missing or surplus padding, or left-over bits that are not zero.
     """
     try:
-        data = base64.b64decode(text, validate=True)
+        data = binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise LooseBase64(what, str(error)) from error
     if encode(data) != text:

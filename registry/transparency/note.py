@@ -23,7 +23,7 @@ SIGNATURES_MAX = 64  # signed-note asks for at least 16
 PROOF_HASHES_MAX = 63  # a log has fewer than 2^63 entries
 _KEY_ID_BYTES = 4
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z")  # below 2^63 in practice
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")  # control characters and halves of surrogate pairs
 _UNNAMED = re.compile(r"[\s+]")
 
 
@@ -91,7 +91,7 @@ def checkpoint_text(*, origin: str, size: int, root: bytes) -> str:
     Raises:
         UnsignableCheckpoint: the origin cannot be a key name, or the root has not 32 bytes.
     """
-    if not origin or _UNNAMED.search(origin) or _CONTROL.search(origin):
+    if not origin or _UNNAMED.search(origin) or _UNPRINTABLE.search(origin):
         raise UnsignableCheckpoint(
             f"the origin {origin[:80]!r} is empty or holds blanks, plus signs or control characters"
         )
@@ -220,7 +220,7 @@ def _split_note(text: str) -> tuple[str, tuple[_Line, ...]]:
     what = "a signed note"
     if len(text) > NOTE_MAX_BYTES:
         raise MalformedNote(what, f"it is longer than {NOTE_MAX_BYTES} characters")
-    if _CONTROL.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
+    if _UNPRINTABLE.search(text):
         raise MalformedNote(what, "it holds control characters or half a surrogate pair")
     # the text may hold empty lines; the last one separates the signatures
     body, separator, block = text.rpartition("\n\n")

@@ -143,7 +143,7 @@ class Projection:
         if statement.kind != event.kind:
             stated = statement.kind or statement.predicate_type
             raise EntryRejected(index, f"the entry is of kind {event.kind}, its statement of kind {stated}")
-        if statement.subject_digest != event.subject:
+        if not statement.is_about(event.subject):
             raise EntryRejected(index, f"it is about {event.subject}, its statement about {statement.subject_digest}")
         if event.statement in self._logged:
             raise EntryRejected(index, f"the statement {event.statement} was logged before")
