@@ -62,10 +62,13 @@ def revoke(home: Path, key: PrivateKey) -> None:
 
 
 def a_theft(home: Path, *, good: int, bad: int, stored: bool) -> None:
-    """A home in which one key signed some versions in bulk and another the others; that one is stolen, and revoked."""
+    """A home in which one key signed some versions in bulk and another the others; that one is stolen, and revoked.
+
+    What the stolen key signed is whole, so that nothing but the key is wrong with it; `stored` says so of the others.
+    """
     fill(home, versions=good, stored=stored, registrations=1)
     let_sign(home, STOLEN)
-    fill(home, versions=bad, seed=1, signer=STOLEN, stored=stored, registrations=0)
+    fill(home, versions=bad, seed=1, signer=STOLEN, stored=True, registrations=0)
     registry = open_home(home)
     try:
         # an alias that a good key pointed at what the stolen one had signed, and a good version
@@ -169,14 +172,21 @@ def test_an_edited_kind_hides_no_version_of_a_stolen_key_from_a_list_of_a_kind(
 
 
 @pytest.mark.full
-def test_a_compromise_drill_among_ten_thousand_versions(tmp_path: Path) -> None:
+def test_a_compromise_drill_among_ten_thousand_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_theft(tmp_path / "home", good=7_500, bad=2_500, stored=False)
+    words = ["list", "--signed-by", STOLEN.public.key_id[:12], "--home", str(tmp_path / "home"), "--output", "json"]
+    assert run(words) == 0
+    listed = {f"{version['name']}:{version['number']}" for version in json.loads(capsys.readouterr().out)}
     registry = open_home(tmp_path / "home")
     try:
         touched = versions_signed_by(registry, STOLEN.public.key_id)
         assert len(touched) == 2_500
+        assert listed == {entry.version.label for entry in touched}
         for entry in touched:
             outcome = verify_version(registry, entry.version, trust=registry.trust)
             assert outcome.exit_code == 6, outcome
+            assert "revoked-key" in {check.error for check in outcome.checks}
+        good = version_named(registry, "registered@production")
+        assert verify_version(registry, good, trust=registry.trust).verdict == "verified"
     finally:
         registry.close()
