@@ -118,6 +118,7 @@ def test_opening_reading_an_alias_and_registering_grow_by_the_levels_of_a_tree(t
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)  # filling takes 13 ms of one core for each version
 def test_from_a_thousand_to_ten_thousand_versions_they_grow_as_little(tmp_path: Path) -> None:
     before, after, _ = growth(1_000, 10_000, tmp_path)
     for act, statements in after.items():

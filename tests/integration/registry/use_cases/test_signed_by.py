@@ -172,6 +172,7 @@ def test_an_edited_kind_hides_no_version_of_a_stolen_key_from_a_list_of_a_kind(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)  # filling takes 13 ms of one core for each version
 def test_a_compromise_drill_among_ten_thousand_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_theft(tmp_path / "home", good=7_500, bad=2_500, stored=False)
     words = ["list", "--signed-by", STOLEN.public.key_id[:12], "--home", str(tmp_path / "home"), "--output", "json"]
