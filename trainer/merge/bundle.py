@@ -30,6 +30,17 @@ _MAX_BYTES = 1024 * 1024
 def parts_of(version: Version, folder: Path) -> tuple[Path | None, Path | None, str | None]:
     """(mergeable part, side part, reason that it stays beside the weights) of a verified copy."""
     folders = (folder / LORA, folder / PROMPT) if version.method == "hybrid" else (folder,)
+    return _parts(folders)
+
+
+def mergeable_part(folder: Path) -> tuple[Path | None, str | None]:
+    """(the part of an adapter's folder that weights can express, why there is none); for a hybrid, its LoRA."""
+    folders = (folder,) if (folder / CONFIG).is_file() else (folder / LORA, folder / PROMPT)
+    part, _, reason = _parts(folders)
+    return part, reason if part is None else None
+
+
+def _parts(folders: tuple[Path, ...]) -> tuple[Path | None, Path | None, str | None]:
     mergeable: Path | None = None
     side_part: Path | None = None
     reason: str | None = None

@@ -18,6 +18,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
+from peft_registry.trainer.merge.adapter_change import change_of_adapter, change_of_model
 from tests.builders.merge import load, merge, suppress_warnings, unmerged, write_adapter, write_base
 from tests.builders.training import a_model
 
@@ -175,3 +176,47 @@ def test_the_stored_tensors_are_those_of_pefts_own_merge_bit_for_bit(
     assert ours.keys() == theirs.keys()
     different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
     assert different == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("row", TABLE)
+def test_an_adapter_changes_what_a_merge_in_fp32_measures(row: str, dtype: Any, pairs: Any, tmp_path: Path) -> None:
+    """The norms of the factors alone, against the tensors that the merge writes."""
+    base, adapter = pairs(row, dtype)
+    merged = merge(base, adapter, into=tmp_path / "merged", dtype="F32")
+    found = change_of_adapter(base, adapter)
+    assert found.relative_norm == pytest.approx(merged.whole.relative_norm, rel=1e-4)
+    modules = {one.name: one for one in found.modules}
+    assert modules.keys() == {one.name for one in merged.tensors if one.changed}
+    for one in merged.tensors:
+        if one.changed:
+            ours = modules[one.name]
+            assert ours.shape == one.shape
+            if one.relative_norm is None:  # the base's tensor is zero
+                assert ours.relative_norm is None
+            else:
+                assert ours.relative_norm == pytest.approx(one.relative_norm, rel=1e-4)
+            assert ours.cosine == pytest.approx(one.cosine, abs=1e-5)
+            if one.spectral_norm is not None:
+                assert ours.spectral_norm == pytest.approx(one.spectral_norm, rel=1e-4)
+
+
+@pytest.mark.parametrize("row", ["LoRA", "experts, Qwen3", "DoRA"])
+def test_a_whole_model_beside_its_base_is_measured_as_the_merge_measured_it(
+    row: str, pairs: Any, tmp_path: Path
+) -> None:
+    base, adapter = pairs(row)
+    merged = merge(base, adapter, into=tmp_path / "merged")
+    found = change_of_model(base, tmp_path / "merged")
+    assert found is not None
+    assert found.changed == merged.whole.changed
+    assert found.relative_norm == pytest.approx(merged.whole.relative_norm, rel=1e-6)
+    assert {one.name: one.changed_share for one in found.modules} == {
+        one.name: one.changed_share for one in merged.tensors if one.changed
+    }
+
+
+def test_a_model_with_other_tensors_than_its_base_has_no_measure(pairs: Any, tmp_path: Path) -> None:
+    base, adapter = pairs("saved head, tied")  # the result has a head of its own
+    merge(base, adapter, into=tmp_path / "merged")
+    assert change_of_model(base, tmp_path / "merged") is None
