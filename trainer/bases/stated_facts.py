@@ -19,6 +19,7 @@ _GGUF_KEYS = {
     "languages": "general.languages",
 }
 _README_KEYS = {"licence": "license", "languages": "language"}
+_EU_KEY = "extra_gated_eu_disallowed"  # with it the Hub lets nobody in the Union ask for access
 
 
 def stated_by_gguf(path: Path) -> dict[str, Value]:
@@ -48,7 +49,12 @@ def stated_by_readme(folder: Path) -> dict[str, Value]:
     if not isinstance(front, dict):
         return {}
     found = {fact: front[key] for fact, key in _README_KEYS.items() if front.get(key)}
-    return {fact: imported(value, method=f"README.md, {_README_KEYS[fact]}") for fact, value in found.items()}
+    stated = {fact: imported(value, method=f"README.md, {_README_KEYS[fact]}") for fact, value in found.items()}
+    if front.get(_EU_KEY) is True:  # false says that the Hub's door is open, and nothing about the licence
+        stated["eu_exclusion"] = imported(
+            "yes", method=f"README.md, {_EU_KEY}: true; evidence of an exclusion, no proof"
+        )
+    return stated
 
 
 def _contents(field: Any) -> Any:  # gguf's ReaderField; its value is a text, number or list

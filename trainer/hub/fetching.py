@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from peft_registry.registry.compliance.base_terms import LICENCE_FILE
 from peft_registry.registry.disk.files import sync_folder, unwritable
 from peft_registry.registry.identity.base import (
     CHAT_TEMPLATE_NAMES,
@@ -29,6 +30,7 @@ from peft_registry.registry.identity.base import (
     additional_templates,
 )
 from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.manifest import CARD_NAME
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.hub.answers import HubUnreachable, Request
 from peft_registry.trainer.hub.repositories import (
@@ -41,6 +43,7 @@ from peft_registry.trainer.hub.repositories import (
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")  # owner/name
 _STEP = "fetch"
+_MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a card or licence; whatever is larger is no text that a person reads
 _WANTED = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
 _BLOCK_BYTES = 1024 * 1024
 _ATTEMPTS = 5  # of a file whose connection breaks
@@ -223,13 +226,22 @@ def _held(part: Path) -> Iterator[BinaryIO]:
 def _names(fetch: CheckedFetch) -> list[str]:
     """The files of a base, its weights last."""
     usual = [name for name in _WANTED if name in fetch.listing.files]
-    small = [*usual, *additional_templates(fetch.listing.files)]
+    small = [*usual, *additional_templates(fetch.listing.files), *_texts(fetch.listing)]
     if WEIGHTS_NAME in fetch.listing.files:
         return [*small, WEIGHTS_NAME]
     if INDEX_NAME not in fetch.listing.files:
         raise BaseWithoutWeights(Path(fetch.listing.repository))
     fetch.one(INDEX_NAME)
     return [*small, INDEX_NAME, *_shards(fetch)]
+
+
+def _texts(listing: Listing) -> list[str]:
+    """The card, whose front matter states facts, and the licence: no part of what the model is, and evidence of its terms."""
+    return sorted(
+        name
+        for name, file in listing.files.items()
+        if (name == CARD_NAME or LICENCE_FILE.fullmatch(name)) and (file.size or 0) <= _MAX_TEXT_BYTES
+    )
 
 
 def _shards(fetch: CheckedFetch) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.base_terms import licence_flags_of
 from peft_registry.registry.compliance.modification import BaseInput, base_section, modifier_section
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
@@ -269,7 +270,7 @@ def _policy(request: MergeRequest, quantization: Quantization | None, observe: O
 def _licence_flags(base: BaseRecord, adapters: Sequence[Ingredient]) -> Value:
     """The union over everything that went in; unknown as soon as one part is."""
     flags: set[str] = set()
-    values = [base.facts.licence_flags]
+    values = [licence_flags_of(base.facts)]
     for one in adapters:
         record = one.records.modification
         values += [] if record is None else [used.licence_flags for used in record.base]

@@ -11,6 +11,7 @@ from peft_registry.registry.identity.base import BaseWithoutWeights, identify_ba
 from peft_registry.schemas.errors import KnownError
 from peft_registry.trainer.bases.loading import BaseNotLoadable, BaseWeightsIncomplete, load_base
 from peft_registry.trainer.bases.preparing import BaseSourceNotFound, RevisionWithoutHub, prepare_base
+from peft_registry.trainer.bases.stated_facts import stated_by_readme
 from peft_registry.trainer.hub.answers import HubAccessDenied, HubNotFound, HubRateLimited, HubUnreachable
 from peft_registry.trainer.hub.fetching import CorruptDownload
 from peft_registry.trainer.hub.repositories import UnsafeHubName
@@ -79,6 +80,29 @@ def test_nothing_but_a_base_is_fetched(hub, tmp_path):
         "tokenizer.json",
         "tokenizer_config.json",
     }
+
+
+CARD = "---\nlicense: other\nextra_gated_eu_disallowed: true\n---\nnot for the Union\n"
+
+
+def test_the_card_and_the_licence_of_a_hub_base_are_fetched_and_say_what_they_say(hub, tmp_path):
+    (hub.folder / "README.md").write_text(CARD)
+    (hub.folder / "LICENSE").write_text("the terms")
+    (hub.folder / "licenses").mkdir()
+    (hub.folder / "licenses" / "LICENSE").write_text("of a part")
+    prepared = fetch(hub, tmp_path / "bases")
+    assert {"README.md", "LICENSE"} <= {path.name for path in prepared.folder.iterdir()}
+    assert not (prepared.folder / "licenses").exists()
+    assert "LICENSE" in {one.path for one in identify_base(prepared.folder).files}
+    stated = stated_by_readme(prepared.folder)
+    assert (stated["eu_exclusion"].value, stated["eu_exclusion"].source) == ("yes", "imported")
+    assert "no proof" in stated["eu_exclusion"].method
+
+
+@pytest.mark.parametrize("line", ["extra_gated_eu_disallowed: false", "extra_gated_prompt: agree", "license: mit"])
+def test_a_card_that_excludes_nobody_says_nothing_of_the_union(line, tmp_path):
+    (tmp_path / "README.md").write_text(f"---\n{line}\n---\n")
+    assert "eu_exclusion" not in stated_by_readme(tmp_path)
 
 
 def test_a_second_fetch_asks_for_no_file_again(hub, tmp_path):

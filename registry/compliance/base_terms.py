@@ -1,0 +1,94 @@
+"""What follows from a base's record for its terms: licence flags with the exclusion of the Union, the licence's text, and the
+indication whether it is a general-purpose model. Pure; nothing here reads a licence."""
+
+import re
+from collections.abc import Iterable
+
+from peft_registry.registry.compliance.gpai import dense_flop
+from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
+from peft_registry.schemas.manifest import FileEntry
+from peft_registry.schemas.values import Value, derived, measured, unknown
+
+EU_EXCLUSION = "eu_exclusion"
+GPAI_FLOP = 1e23  # GL J17: indicative, together with the generation of language, images or video
+# the names that the Hub, GitHub and the FSF's texts go by; a file in a folder is the licence of a part
+LICENCE_FILE = re.compile(r"(?:LICEN[CS]E|COPYING)(?:[-_.][^/]*)?", re.IGNORECASE)
+
+
+def licence_flags_of(facts: DeclaredFacts) -> Value:
+    """The licence flags that are recorded of a base, with the exclusion of the Union among them where that is stated."""
+    flags, excluded = facts.licence_flags, facts.eu_exclusion
+    if not flags.known or not _is_yes(excluded):
+        return flags
+    listed = [str(flag) for flag in flags.value] if isinstance(flags.value, list) else [str(flags.value)]
+    if EU_EXCLUSION in listed:
+        return flags
+    how = f"the flags ({flags.source}) with the exclusion of the Union ({excluded.source}: {_by(excluded)})"
+    return derived(sorted([*listed, EU_EXCLUSION]), method=how)
+
+
+def eu_exclusion_of(facts: DeclaredFacts) -> Value:
+    """`yes` or `no`: whether the provider of the base clearly excluded the Union market; a flag says it as well (GL J58)."""
+    if facts.eu_exclusion.known:
+        answer = "yes" if _is_yes(facts.eu_exclusion) else "no" if _is_no(facts.eu_exclusion) else None
+        if answer is None:
+            return unknown(f"what is stated is neither yes nor no: {str(facts.eu_exclusion.value)[:60]}")
+        return facts.eu_exclusion.revised(value=answer)
+    flags = facts.licence_flags
+    if not flags.known:
+        return facts.eu_exclusion
+    listed = flags.value if isinstance(flags.value, list) else [flags.value]
+    return derived("yes" if EU_EXCLUSION in listed else "no", method=f"the licence flags ({flags.source})")
+
+
+def licence_text_digest(files: Iterable[FileEntry]) -> Value:
+    """SHA-256 of the licence file among the files of a base."""
+    entries = tuple(files)
+    texts = [entry for entry in entries if LICENCE_FILE.fullmatch(entry.path)]
+    if len(texts) == 1:
+        return measured(str(texts[0].sha256), method=f"SHA-256 of {texts[0].path} among the base's files")
+    if texts:
+        named = ", ".join(entry.path for entry in texts)
+        return unknown(f"the base has several licence files, and which of them holds is not stated: {named}")
+    return unknown("there is no licence file among the base's files" if entries else "its files are not recorded")
+
+
+def gpai_indication(base: BaseRecord) -> Value:
+    """`above` or `below` 10^23 FLOP for a base that generates language; never an answer to the question itself.
+
+    A model below may be general all the same, and one above may serve one narrow task (GL J17-20).
+    """
+    if not base.architecture.endswith("ForCausalLM"):
+        return unknown(
+            f"not derived: whether a {base.architecture} generates language, images or video is not recorded"
+        )
+    flop, how = _number(base.facts.training_compute_flop), "as recorded for it"
+    tokens = _number(base.facts.training_tokens)
+    if flop is None and tokens is not None:
+        flop, how = dense_flop(base.parameters_total, tokens), "6·P·D from its parameters and training tokens"
+    if flop is None:
+        return unknown("not derived: neither its training compute nor its training tokens are recorded")
+    side = "above" if flop > GPAI_FLOP else "below"
+    return derived(
+        side,
+        method=f"{flop:.3g} FLOP ({how}) against 10^23, and it generates language: a {base.architecture}; indicative "
+        "only, exceptions go both ways, GL J17-20",
+    )
+
+
+def _by(value: Value) -> str:
+    return value.method or value.asserted_by or value.source
+
+
+def _is_yes(value: Value) -> bool:
+    return value.value in (True, "yes", "true")
+
+
+def _is_no(value: Value) -> bool:
+    return value.value in (False, "no", "false")
+
+
+def _number(value: Value) -> float | None:
+    number = value.value
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return float(number) if is_number and number > 0 else None
