@@ -1,12 +1,15 @@
-"""What follows from a record's own figures for the status under the rules for general-purpose models.
+"""What follows from a record's own figures and answers: cumulative compute, the ratio with its band, the sign of systemic risk,
+the indicative status, the days of retention.
 
-Figures only: cumulative compute, the ratio with its band, the sign of systemic risk. The verdict stays `unknown` with the
-names of what is missing; "no" never follows from absence.
+Nothing is decided from absence: what an answer is missing for stays `unknown` with the question.
 """
 
-from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
+from peft_registry.registry.compliance.completeness import is_yes, makes_media
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
-from peft_registry.schemas.modification import BaseUsed, Compute, Gpai, ModificationRecord
+from peft_registry.registry.compliance.retention import with_dates
+from peft_registry.registry.compliance.verdict import FALLBACK_FLOP, Answers, gpai_verdict
+from peft_registry.schemas.modification import BaseUsed, Gpai, ModificationRecord
 from peft_registry.schemas.values import Value, derived, unknown
 
 SYSTEMIC_RISK_FLOP = 1e25  # Art. 51(2): cumulative training compute greater than this is presumed high-impact
@@ -15,27 +18,38 @@ _BAND_METHOD = f"the ratio with ±{TOLERANCE_PCT:g} % on both figures, GL J123"
 
 
 def with_assessment(record: ModificationRecord) -> ModificationRecord:
-    """The record with what its figures imply: `compute.cumulative_flop` and the figures of `gpai`."""
+    """The record with what its figures and answers imply."""
     original = original_flop(record)
     own = "6·P·D of this modification"
     if record.identity.kind.value == "merge":
         own = "6·P·D of every training run that went in, each once"
     elif "went_on_from" in (record.compute.inputs.value or {}):
         own = "6·P·D of this run and of every run that it went on from"
-    compute = record.compute.revised(cumulative_flop=_cumulative(record.compute, original, own))
+    compute = record.compute.revised(cumulative_flop=_cumulative(record, own))
     record = record.revised(compute=compute)
-    return record.revised(gpai=_gpai(record, original))
+    record = record.revised(gpai=_gpai(record, original))
+    return record.revised(retention=with_dates(record.retention, record.gpai))
 
 
 def original_flop(record: ModificationRecord) -> Value:
     """Training compute of the base: as recorded, else estimated as 6·P·D from its parameters and training tokens."""
-    bases = [base for base in record.base if base.role.value == "base"]
+    bases = _bases(record)
     if len(bases) != 1:
         return unknown("there is not exactly one base to compare with")
-    stated = _positive(bases[0].training_compute_flop)
+    return _training_flop(bases[0])
+
+
+def _bases(record: ModificationRecord) -> tuple[BaseUsed, ...]:
+    """The models that everything stands on, one that comes twice once: weights say which is which."""
+    unique = {str(base.tensor_digest.value): base for base in record.base if base.role.value == "base"}
+    return tuple(unique.values())
+
+
+def _training_flop(base: BaseUsed) -> Value:
+    stated = _positive(base.training_compute_flop)
     if stated is not None:
         return derived(stated, "FLOP", method="training compute of the base as recorded for it")
-    parameters, tokens = _positive(bases[0].params_total), _positive(bases[0].training_tokens)
+    parameters, tokens = _positive(base.params_total), _positive(base.training_tokens)
     if parameters is None or tokens is None:
         return unknown("neither the training compute nor the training tokens of the base are recorded")
     return derived(
@@ -56,78 +70,122 @@ def _number(value: Value) -> float | None:
     return float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
 
 
-def _cumulative(compute: Compute, original: Value, own_method: str) -> Value:
-    own, base = _number(compute.conservative_flop), _positive(original)
-    if own is None or base is None:
+def _cumulative(record: ModificationRecord, own_method: str) -> Value:
+    own = _number(record.compute.conservative_flop)
+    bases = [_positive(_training_flop(base)) for base in _bases(record)]
+    known = [flop for flop in bases if flop is not None]
+    if own is None or not known or len(known) < len(bases):
         return unknown("not derived: the compute of the base or of the modification is not known")
+    which = "the base" if len(known) == 1 else f"{len(known)} bases, each once,"
     return derived(
-        base + own,
+        sum(known) + own,
         "FLOP",
-        method=f"training compute of the base + {own_method}, GL J119-121",
+        method=f"training compute of {which} + {own_method}, GL J119-121",
         uncertainty_pct=TOLERANCE_PCT,
     )
 
 
 def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     own, aware = _number(record.compute.conservative_flop), _number(record.compute.param_update_flop)
-    base = _positive(original)
-    figures: dict[str, Value] = {"original_flop": original, "verdict": _verdict(record, original)}
+    base, cumulative = _positive(original), _number(record.compute.cumulative_flop)
+    figures: dict[str, Value] = {"original_flop": original, "ratio_scope": _scope(record)}
     if record.modifier.role_claimed.known and not record.gpai.same_provider.known:
         same = record.modifier.role_claimed.value in ("original_provider", "on_behalf_of_provider")
         figures["same_provider"] = derived("yes" if same else "no", method="from the role that the modifier claims")
+    figures["sr_flag"] = _systemic_risk(record.base, cumulative)
+    answers = _answers(record.revised(gpai=record.gpai.revised(**figures)), base)
+    figures["verdict"] = gpai_verdict(answers)
     if own is None or base is None:
-        return record.gpai.revised(**figures, **_no_ratio(original))
-    figures |= _ratio_figures(one_third_ratio(own, base), base, record)
+        return record.gpai.revised(**figures, **_no_ratio(original, answers))
+    figures |= _ratio_figures(one_third_ratio(own, base), base)
     if aware is not None:
         figures["ratio_method_aware"] = derived(
             one_third_ratio(aware, base).ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"
         )
-    figures["sr_flag"] = _systemic_risk(record.base, base + own)
     return record.gpai.revised(**figures)
 
 
-def _ratio_figures(third: ThirdRatio, base: float, record: ModificationRecord) -> dict[str, Value]:
-    scope = derived("step", method="this modification alone")
-    if "went_on_from" in (record.compute.inputs.value or {}):
-        scope = derived("sum_same_actor", method="this run and every run that it went on from")
+def _answers(record: ModificationRecord, original: float | None) -> Answers:
+    """What the record answers of the questions that decide the status."""
+    gpai, changes = record.gpai, record.gpai.qualitative_change
+    significant = [
+        None if not change.known else change.value == "significant"
+        for change in (changes.generality, changes.capabilities, changes.systemic_risk)
+    ]
+    return Answers(
+        makes_media=makes_media(record) if record.use.modalities.known else None,
+        media_cleared=_is_cleared(record.high_risk.art5_screen),
+        is_placed=is_yes(gpai.placed_on_eu_market),
+        is_same_provider=is_yes(gpai.same_provider),
+        excludes_union=_any([_excludes_union(base) for base in record.base]),
+        is_gpai=_any([is_yes(base.is_gpai) for base in record.base]),
+        has_systemic_risk=_any([is_yes(base.has_systemic_risk) for base in record.base]),
+        own_flop=_number(record.compute.conservative_flop),
+        original_flop=original,
+        cumulative_flop=_number(record.compute.cumulative_flop),
+        estimate_attempted=gpai.estimate_attempt.known,
+        is_significant=_any(significant),
+    )
+
+
+def _any(answers: list[bool | None]) -> bool | None:
+    """True where one is, False where every one is; None while an open one could still say yes."""
+    if True in answers:
+        return True
+    return None if None in answers or not answers else False
+
+
+def _excludes_union(base: BaseUsed) -> bool | None:
+    flags = base.licence_flags
+    return EU_EXCLUSION in flags.value if flags.known else None
+
+
+def _is_cleared(screen: Value) -> bool | None:
+    if not screen.known:
+        return None
+    found = screen.value.values() if isinstance(screen.value, dict) else [screen.value]
+    return all(str(one).startswith("cleared") for one in found)
+
+
+def _scope(record: ModificationRecord) -> Value:
     if record.identity.kind.value == "merge":
-        scope = derived("merge_wide", method="everything that went in besides the base; the narrow value is no answer")
+        return derived("merge_wide", method="everything that went in besides the base; the narrow value is no answer")
+    if "went_on_from" in (record.compute.inputs.value or {}):
+        return derived("sum_same_actor", method="this run and every run that it went on from")
+    return derived("step", method="this modification alone")
+
+
+def _ratio_figures(third: ThirdRatio, base: float) -> dict[str, Value]:
     return {
         "ratio": derived(third.ratio, method=f"{_RATIO_METHOD}, with 6·P·D"),
         "ratio_low": derived(third.low, method=_BAND_METHOD),
         "ratio_high": derived(third.high, method=_BAND_METHOD),
-        "ratio_scope": scope,
         "threshold_kind": derived("relative", method="the training compute of the base is known or estimated"),
         "threshold_flop": derived(base / 3, "FLOP", method="a third of the training compute of the base, GL J63"),
     }
 
 
-def _no_ratio(original: Value) -> dict[str, Value]:
+def _no_ratio(original: Value, answers: Answers) -> dict[str, Value]:
+    """Without a ratio, a fixed threshold only where an estimate was tried and failed (GL J64)."""
     reason = unknown(f"not derived: {original.reason or 'the compute of this modification is not known'}")
-    return dict.fromkeys(("ratio", "ratio_low", "ratio_high", "threshold_kind", "threshold_flop"), reason)
+    figures = dict.fromkeys(("ratio", "ratio_low", "ratio_high", "threshold_kind", "threshold_flop"), reason)
+    kind = answers.threshold_kind
+    if kind in FALLBACK_FLOP:
+        how = "the training compute of the base is not known, and an attempt to estimate it is recorded, GL J64"
+        figures["threshold_kind"] = derived(kind, method=how)
+        figures["threshold_flop"] = derived(FALLBACK_FLOP[kind], "FLOP", method="a third of the fixed value, GL J64")
+    return figures
 
 
-def _systemic_risk(bases: tuple[BaseUsed, ...], cumulative: float) -> Value:
+def _systemic_risk(bases: tuple[BaseUsed, ...], cumulative: float | None) -> Value:
     method = "cumulative compute against 10^25 FLOP (Art. 51(2)), and what is stated of the bases"
-    answers = [is_yes(base.has_systemic_risk) for base in bases]
-    if cumulative > SYSTEMIC_RISK_FLOP:
+    stated = _any([is_yes(base.has_systemic_risk) for base in bases])
+    if cumulative is not None and cumulative > SYSTEMIC_RISK_FLOP:
         return derived("cumulative_over_1e25", method=method)
-    if any(answer is True for answer in answers):
+    if stated:
         return derived("inherited", method=method)
-    if all(answer is False for answer in answers):
+    if cumulative is None:
+        return unknown("not derived: the cumulative compute is not known")
+    if stated is False:
         return derived("none", method=method)
     return unknown("nobody has said whether the base is a model with systemic risk")
-
-
-def _verdict(record: ModificationRecord, original: Value) -> Value:
-    questions = {
-        "whether the base is a general-purpose model": all(base.is_gpai.known for base in record.base),
-        "whether the base has systemic risk": all(base.has_systemic_risk.known for base in record.base),
-        "whether the result is placed on the Union market": record.gpai.placed_on_eu_market.known,
-        "the training compute of the base": original.known,
-        "whether the change is significant": record.gpai.qualitative_change.capabilities.known,
-    }
-    missing = [question for question, known in questions.items() if not known]
-    if missing:
-        return unknown(f"undetermined: not recorded is {'; '.join(missing)}")
-    return unknown("this version of the tool records the figures and draws no verdict from them")

@@ -58,9 +58,8 @@ class Completeness(Frozen):
 def completeness(record: ModificationRecord, conditions: Conditions | None = None) -> Completeness:
     """Count the fields that are required under `conditions` (those of the record when not given)."""
     conditions = conditions or conditions_of(record)
-    rules = field_rules().by_path()
     required = required_leaves(record, conditions)
-    gaps = tuple(_gap(rules[leaf.rule], leaf) for leaf in required if not leaf.value.known)
+    gaps = tuple(gap_of(leaf) for leaf in required if not leaf.value.known)
     return Completeness(
         filled=len(required) - len(gaps), total=len(required), open=gaps, undecided=conditions.undecided
     )
@@ -77,7 +76,6 @@ def conditions_of(record: ModificationRecord) -> Conditions:
     kind, method = record.identity.kind.value, record.method.kind.value
     gpai_answers = [is_yes(base.is_gpai) for base in record.base]
     classified = str(record.high_risk.classification_after.value or "")
-    modalities = str(record.use.modalities.value or "")
     energy_known = record.energy.training_kwh.known
     conditions = {
         "all": True,
@@ -96,7 +94,7 @@ def conditions_of(record: ModificationRecord) -> Conditions:
         "lowrank": method in ("lora", "qlora", "dora"),
         "prompt": method in ("prompt_tuning", "prefix_tuning"),
         "quantised": method == "qlora" or any(base.quantised_view.known for base in record.base),
-        "media": any(word in modalities for word in ("image", "audio", "video")),
+        "media": makes_media(record),
         "fallback": str(record.gpai.threshold_kind.value or "").startswith("fallback"),
         "predetermined": is_yes(record.high_risk.foreseen_in_initial_assessment) is True,
         "art25": record.high_risk.article25_case.value in ("a", "b", "c", "manufacturer"),
@@ -112,6 +110,13 @@ def is_yes(value: Value) -> bool | None:
     if value.value in (True, "yes", "true"):
         return True
     return False if value.value in (False, "no", "false") else None
+
+
+def makes_media(record: ModificationRecord) -> bool:
+    """Whether the result is recorded to generate images, audio or video."""
+    modalities = record.use.modalities.value
+    output = modalities.get("output", ()) if isinstance(modalities, dict) else modalities
+    return any(word in str(output or "") for word in ("image", "audio", "video"))
 
 
 def _has_systemic_risk(record: ModificationRecord) -> bool:
@@ -149,6 +154,8 @@ def _conditions_of_data(leaf: Leaf, record: ModificationRecord) -> frozenset[str
     return frozenset(name for name, holds in found.items() if holds)
 
 
-def _gap(rule: FieldRule, leaf: Leaf) -> Gap:
+def gap_of(leaf: Leaf) -> Gap:
+    """What an open field asks for, of whom, and why it is open."""
+    rule = field_rules().by_path()[leaf.rule]
     reason = leaf.value.reason or ""
     return Gap(field=leaf.path, owner=rule.owner, reason=reason, answers=rule.answers, label=rule.label)

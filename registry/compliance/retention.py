@@ -1,0 +1,60 @@
+"""Until when a record's documentation is kept: it counts from placing on the market, and not from the last update."""
+
+from datetime import date
+
+from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.schemas.modification import Gpai, Retention
+from peft_registry.schemas.values import Value, derived, unknown
+
+YEARS = 10
+_METHOD = f"{YEARS} calendar years after placing, Art. 18, Art. 54(3)(b), CoP measure 1.1; used for every record"
+
+
+def with_dates(retention: Retention, gpai: Gpai) -> Retention:
+    """The section with its first and last day; without a day of placing neither is known, and it is kept without end.
+
+    A last day that somebody declared stands: other law may ask for a longer time.
+    """
+    begins = _day(gpai.placing_date)
+    if begins is None:
+        reason = unknown(_why(gpai))
+        return _kept(retention, start_date=reason, until=reason)
+    how = f"the day of placing on the Union market ({gpai.placing_date.source})"
+    return _kept(
+        retention,
+        start_date=derived(begins.isoformat(), method=how),
+        until=derived(years_after(begins, YEARS).isoformat(), method=_METHOD),
+    )
+
+
+def _kept(retention: Retention, **days: Value) -> Retention:
+    undeclared = {name: day for name, day in days.items() if getattr(retention, name).source != "declared"}
+    return retention.revised(**undeclared)
+
+
+def years_after(day: date, years: int) -> date:
+    """The same day of a later year; 29 February becomes 28 February where that year has none.
+
+    A period of years whose last month lacks the day ends with that month: Regulation (EEC, Euratom) No 1182/71 Art. 3(2)(c).
+    """
+    try:
+        return day.replace(year=day.year + years)
+    except ValueError:  # the only day that not every year has
+        return day.replace(year=day.year + years, day=28)
+
+
+def _day(value: Value) -> date | None:
+    try:
+        return date.fromisoformat(str(value.value)) if value.known else None
+    except ValueError:
+        return None
+
+
+def _why(gpai: Gpai) -> str:
+    if gpai.placing_date.known:
+        return f"not derived: {str(gpai.placing_date.value)[:60]!r} is no date"
+    if is_yes(gpai.placed_on_eu_market) is False:
+        return f"not placed on the Union market: kept without end; {YEARS} years begin on the day of placing"
+    if is_yes(gpai.placed_on_eu_market) is True:
+        return "the day of placing on the Union market is not recorded: kept without end until it is"
+    return "whether and when it was placed on the Union market is not recorded: kept without end until it is"

@@ -1,0 +1,200 @@
+"""The decision table of the status: every row, the band around a third, and what an open question does."""
+
+import pytest
+
+from peft_registry.registry.compliance.gpai import THIRD, one_third_ratio
+from peft_registry.registry.compliance.verdict import Answers, gpai_verdict
+from peft_registry.schemas.values import declared, imported
+from tests.builders.records import (
+    NOW,
+    a_base_input,
+    a_base_record,
+    a_digest,
+    a_merge_modification,
+    a_modification_record,
+    some_base_facts,
+)
+
+# a text model, placed, by somebody else, no exclusion, a general-purpose base without systemic risk, a small change
+PLAIN = {
+    "makes_media": False,
+    "is_placed": True,
+    "is_same_provider": False,
+    "excludes_union": False,
+    "is_gpai": True,
+    "has_systemic_risk": False,
+    "own_flop": 1e18,
+    "original_flop": 1e24,
+    "cumulative_flop": 1.000001e24,
+    "is_significant": False,
+}
+FALLBACK = {"original_flop": None, "cumulative_flop": None, "estimate_attempted": True}
+SYSTEMIC = {"has_systemic_risk": True, "original_flop": 3e25, "cumulative_flop": 4e25}
+
+
+def verdict(**changes):
+    return gpai_verdict(Answers(**(PLAIN | changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "status"),
+    [
+        ({"makes_media": True}, "G1", "blocked_art5"),
+        ({"makes_media": True, "media_cleared": True}, "G13", "downstream_modifier_not_provider"),
+        ({"is_placed": False}, "G2", "out_of_scope_now"),
+        ({"is_same_provider": True}, "G3", "same_model_update"),
+        ({"excludes_union": True}, "G4", "provider_of_original_model"),
+        ({"is_gpai": False, "cumulative_flop": 1.1e23}, "G5", "own_gpai_candidate"),
+        ({"is_gpai": False, "cumulative_flop": 1e23}, "G6", "not_gpai"),
+        (SYSTEMIC | {"own_flop": 2e25}, "G7", "provider_sr"),
+        (FALLBACK | {"has_systemic_risk": True, "own_flop": 5e24}, "G8", "provider_sr"),
+        ({"own_flop": 0.63e24}, "G9", "provider_modified"),
+        (FALLBACK | {"own_flop": 5e22}, "G10", "provider_modified"),
+        (FALLBACK | {"own_flop": 2.5e22}, "G13", "downstream_modifier_not_provider"),
+        ({"is_significant": True}, "G12", "escalate_qualitative"),
+        ({}, "G13", "downstream_modifier_not_provider"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_each_row_of_the_table_gives_its_status(changes, row, status):
+    found = verdict(**changes)
+    assert (found.value, found.source) == (status, "derived")
+    assert found.method.startswith(f"row {row} of the decision table")
+    assert "not legal advice" in found.method
+    assert found.evidence, "the digest of the answers that it was drawn from"
+
+
+@pytest.mark.parametrize("ratio", [0.181, 0.25, 1 / 3, 0.4, 0.618])
+def test_a_ratio_between_0_18_and_0_62_is_borderline(ratio):
+    assert verdict(own_flop=ratio * 1e24).value == "borderline"
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(0.17, "downstream_modifier_not_provider"), (0.63, "provider_modified")])
+def test_a_ratio_outside_the_band_is_clear(ratio, status):
+    assert verdict(own_flop=ratio * 1e24).value == status
+
+
+@pytest.mark.parametrize("factor", [0.78, 1.0, 1.42])
+def test_a_fixed_threshold_has_the_band_of_one_figure(factor):
+    assert verdict(**FALLBACK, own_flop=factor * 1e23 / 3).value == "borderline"
+
+
+@pytest.mark.parametrize(
+    ("factor", "status"), [(0.76, "downstream_modifier_not_provider"), (1.44, "provider_modified")]
+)
+def test_outside_of_that_band_it_decides(factor, status):
+    assert verdict(**FALLBACK, own_flop=factor * 1e23 / 3).value == status
+
+
+@pytest.mark.parametrize("question", ["is_placed", "is_same_provider", "excludes_union", "is_gpai", "has_systemic_risk",
+                                      "own_flop", "is_significant", "makes_media"])  # fmt: skip
+def test_an_open_question_that_decides_leaves_the_status_open_and_is_named(question):
+    found = verdict(**{question: None})
+    assert not found.known
+    assert found.reason.startswith("undetermined: not recorded is ")
+
+
+def test_a_fixed_threshold_stands_in_only_after_an_estimate_was_tried():
+    found = verdict(original_flop=None, cumulative_flop=None)
+    assert not found.known
+    assert "what was tried to estimate it" in found.reason
+
+
+def test_a_question_that_no_longer_decides_is_not_asked():
+    assert verdict(is_placed=False, excludes_union=None, is_significant=None).value == "out_of_scope_now"
+
+
+# --- through a record ---
+
+ANSWERS = {
+    "asserted_by": "a lawyer",
+    "modifier": {"role_claimed": "downstream_modifier"},
+    "gpai": {
+        "placed_on_eu_market": "yes",
+        "placing_date": "2026-03-01",
+        "qualitative_change": {"generality": "none", "capabilities": "minor", "systemic_risk": "none"},
+    },
+    "base": {"*": {"is_gpai": "yes", "has_systemic_risk": "no"}},
+}
+
+
+def with_base(**facts):
+    facts = {"training_compute_flop": imported(1.6e21, "FLOP", method="model card")} | facts
+    return (a_base_input(record=a_base_record(facts=some_base_facts(**facts))),)
+
+
+def test_a_base_that_excludes_the_union_makes_whoever_places_it_its_provider():
+    excluding = with_base(
+        licence_flags=declared([], by="x", at=NOW),
+        eu_exclusion=imported("yes", method="README.md, extra_gated_eu_disallowed: true"),
+    )
+    record = a_modification_record(bases=excluding, facts=ANSWERS)
+    assert record.gpai.verdict.value == "provider_of_original_model"
+
+
+def test_a_small_adapter_of_a_base_that_excludes_nobody_is_not_a_provider():
+    record = a_modification_record(bases=with_base(licence_flags=declared([], by="x", at=NOW)), facts=ANSWERS)
+    assert record.gpai.verdict.value == "downstream_modifier_not_provider"
+
+
+def test_nobody_has_read_the_licence_leaves_the_status_open():
+    record = a_modification_record(bases=with_base(), facts=ANSWERS)
+    assert "whether the licence of the base excludes the Union" in record.gpai.verdict.reason
+
+
+# --- cumulative compute ---
+
+
+def bases_of(*flops):
+    """Bases of different weights, each trained with so many FLOP."""
+    return tuple(
+        a_base_input(
+            name=f"base-{at}",
+            record=a_base_record(
+                identity=a_base_record().identity.revised(weights=a_digest(f"weights {at}")),
+                facts=some_base_facts(training_compute_flop=imported(flop, "FLOP", method="model card")),
+            ),
+        )
+        for at, flop in enumerate(flops)
+    )
+
+
+def test_two_unrelated_bases_of_6e24_are_over_1e25_together():
+    record = a_modification_record(bases=bases_of(6e24, 6e24))
+    assert record.compute.cumulative_flop.value == pytest.approx(1.2e25)
+    assert record.gpai.sr_flag.value == "cumulative_over_1e25"
+    assert not record.gpai.ratio.known, "there is no one base to compare with"
+
+
+def test_a_base_that_comes_twice_counts_once():
+    (base,) = bases_of(6e24)
+    record = a_modification_record(bases=(base, base))
+    assert record.compute.cumulative_flop.value == pytest.approx(6e24)
+    assert record.gpai.sr_flag.value is None
+
+
+def test_two_adapters_of_one_base_of_6e24_are_not_over():
+    (base,) = bases_of(6e24)
+    record = a_merge_modification(base=base)
+    assert record.compute.cumulative_flop.value == pytest.approx(6e24)
+    assert record.gpai.sr_flag.value is None
+    assert "nobody has said" in record.gpai.sr_flag.reason
+
+
+def test_one_base_of_unknown_compute_leaves_the_sum_open():
+    known, unknown_one = bases_of(6e24)[0], a_base_input(name="other")
+    other = unknown_one.revised(record=a_base_record(identity=a_base_record().identity.revised(weights=a_digest("o"))))
+    assert not a_modification_record(bases=(known, other)).compute.cumulative_flop.known
+
+
+def test_exactly_a_third_is_not_over():
+    assert not one_third_ratio(1.0, 3.0).ratio > THIRD
+    assert one_third_ratio(1.0000001, 3.0).ratio > THIRD
+
+
+def test_the_printed_compute_of_a_merge_is_the_sum_of_its_printed_rows():
+    record = a_merge_modification()
+    rows = record.compute.inputs.value["ingredients"]
+    assert record.compute.conservative_flop.value == sum(6 * row["P"] * row["D"] for row in rows)
+    assert record.compute.inputs.value["wide_flop"] == record.compute.conservative_flop.value
+    assert record.compute.inputs.value["narrow_flop"] == 0
