@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import Document, Frozen
@@ -14,7 +14,11 @@ TASKS_PREFIX = "tasks-"  # of the id that the runs of one list of tasks have in 
 
 
 class Environment(Document):
-    """Software and hardware of the run. `argv` never holds a path outside the project or a secret: paths are cut to base names."""
+    """Software and hardware of the run. `argv` never holds a path outside the project or a secret: paths are cut to base names.
+
+    `distributions` are this tool and everything that it needs, with versions; written only where it is there: older records did
+    not keep it.
+    """
 
     python: str
     platform: str
@@ -26,6 +30,14 @@ class Environment(Document):
     argv: tuple[str, ...]
     code_version: str
     code_commit: str | None = None
+    distributions: dict[str, str] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_distributions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.distributions is None:
+            del value["distributions"]
+        return value
 
 
 class LossCurve(Document):
@@ -35,8 +47,18 @@ class LossCurve(Document):
     loss: tuple[float, ...]
 
 
+class DenseInputs(Document):
+    """P and D of 6·P·D. `positions` went through the layers: tokens with padding, virtual tokens, repeats and trials."""
+
+    parameters: int
+    positions: int
+
+
 class Compute(Document):
-    """Compute of the run. FLOP figures are floats (they pass 2^53)."""
+    """Compute of the run. FLOP figures are floats (they pass 2^53).
+
+    `dense_inputs` is written only where it is there: older runs did not keep it.
+    """
 
     param_update_flop: Value
     conservative_flop: Value  # 6·P·D over all parameters: drives the verdict
@@ -50,6 +72,14 @@ class Compute(Document):
     hardware_hours: Value
     peak_memory_bytes: Value = Field(default_factory=lambda: unknown("not measured"))
     energy_kwh: Value = Field(default_factory=lambda: unknown("no energy sensor on this machine"))
+    dense_inputs: DenseInputs | None = None  # what the conservative figure was computed from
+
+    @model_serializer(mode="wrap")
+    def _without_absent_inputs(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.dense_inputs is None:
+            del value["dense_inputs"]
+        return value
 
 
 class Trial(Document):

@@ -13,15 +13,18 @@ from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
 from peft_registry.registry.compliance.modification import (
     BaseInput,
+    Scan,
     Signing,
     base_section,
+    evaluation_signer,
     file_digests,
     identity_section,
     modifier_section,
     retention_section,
+    scans_value,
     security_section,
 )
-from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
+from peft_registry.registry.compliance.recorded_evaluation import EvaluationSigner, evaluation_section
 from peft_registry.registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
@@ -54,6 +57,7 @@ def build_merge_modification(
     tool_version: str,
     evaluation: EvaluationRecord | None = None,
     signing: Signing | None = None,
+    scans: tuple[Scan, ...] = (),
     facts: dict[str, Any] | None = None,
 ) -> ModificationRecord:
     """The record of one merge.
@@ -64,6 +68,7 @@ def build_merge_modification(
         base: the base of every adapter that went in.
         trained: every training run among the ingredients and their ancestors; one that comes twice counts once.
         evaluation: of the result, if it was evaluated.
+        scans: of the result's files, those that ran and those that did not.
         facts: the JSON value of a facts file, if there is one.
 
     Raises:
@@ -83,9 +88,9 @@ def build_merge_modification(
         code=recorded_run.code_section(merge.environment),
         change=_change(merge, manifest),
         compute=_compute(trained, merge),
-        evaluation=_evaluation(merge, evaluation),
+        evaluation=_evaluation(merge, evaluation, evaluation_signer(signing, now)),
         use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
-        security=security_section(manifest, signing),
+        security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
     )
     if facts:
@@ -214,8 +219,8 @@ def _compute(trained: tuple[TrainedRun, ...], merge: MergeRecord) -> Compute:
     )
 
 
-def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None) -> Evaluation:
-    section = evaluation_section(evaluation, None)
+def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer: EvaluationSigner | None) -> Evaluation:
+    section = evaluation_section(evaluation, None, signer)
     both = (("fold error", merge.fold_error), ("distance from the trained model", merge.distance))
     figures = [_figure(name, distance) for name, distance in both if distance is not None]
     figures += [_figure(f"distance, base {policy}", distance) for policy, distance in sorted(merge.compared.items())]

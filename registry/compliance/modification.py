@@ -7,9 +7,14 @@ from typing import Any, Literal
 
 from peft_registry.registry.compliance import recorded_run
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.base_terms import (
+    licence_flags_of,
+    licence_text_digest,
+)
 from peft_registry.registry.compliance.declared import sound_facts
+from peft_registry.registry.compliance.energy import energy_section
 from peft_registry.registry.compliance.facts import with_facts
-from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
+from peft_registry.registry.compliance.recorded_evaluation import EvaluationSigner, evaluation_section
 from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import Frozen
@@ -54,6 +59,8 @@ class ChangeFigures(Frozen):
     modules: tuple[ModuleChange, ...] = ()
     base_untouched: bool | None = None
     method: str = "counted over the tensors"
+    norm_method: str = "‖W' − W‖_F / ‖W‖_F over the whole base"
+    norm_unknown: str | None = None  # why there is no norm
 
 
 class Signing(Frozen):
@@ -63,6 +70,16 @@ class Signing(Frozen):
     person: str | None = None  # whom the trust file names for the key
     log_origin: str | None = None
     algorithm: str = "ECDSA P-256 with SHA-256, OpenSSF Model Signing v1.0"
+
+
+class Scan(Frozen):
+    """One look at the files of a result. What it finds is refused, so that a scan of a registered result found nothing."""
+
+    name: str
+    what: str
+    files: int = 0
+    ran: bool = True
+    why: str | None = None  # it did not run
 
 
 def build_modification_record(
@@ -80,6 +97,7 @@ def build_modification_record(
     change: ChangeFigures | None = None,
     signing: Signing | None = None,
     optimiser: str | None = None,
+    scans: tuple[Scan, ...] = (),
     facts: dict[str, Any] | None = None,
     supersedes: str | None = None,
 ) -> ModificationRecord:
@@ -90,12 +108,14 @@ def build_modification_record(
         manifest: of the result.
         earlier: every run that this one continued from, and those before it.
         optimiser: what the training loop used, if the training file does not say it.
+        scans: of the result's files, those that ran and those that did not.
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
         supersedes: the record that this one corrects.
 
     Raises:
         FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
     """
+    first = bases[0].record if bases else None
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
@@ -107,13 +127,13 @@ def build_modification_record(
         peft=recorded_run.peft_section(run),
         prompt=recorded_run.prompt_section(run),
         code=recorded_run.code_section(run.environment),
-        change=_change(change or ChangeFigures(), manifest, run),
+        change=_change(change or ChangeFigures(), manifest, run, bases),
         data=recorded_run.data_sections(run),
-        compute=recorded_run.compute_section(run, earlier),
-        energy=recorded_run.energy_section(run),
-        evaluation=evaluation_section(evaluation, run),
-        use=recorded_run.use_section(run.environment, run.environment.dtype, bases[0].record if bases else None),
-        security=security_section(manifest, signing),
+        compute=recorded_run.compute_section(run, earlier, first),
+        energy=energy_section(run),
+        evaluation=evaluation_section(evaluation, run, evaluation_signer(signing, now)),
+        use=recorded_run.use_section(run.environment, run.environment.dtype, first),
+        security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
     )
     if facts:
@@ -165,7 +185,8 @@ def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
         params_total=measured(record.parameters_total, "parameters", method="counted over the tensors"),
         provider=facts.provider,
         licence_id=facts.licence,
-        licence_flags=facts.licence_flags,
+        licence_flags=licence_flags_of(facts),
+        licence_text_digest=licence_text_digest(base.files),
         release_date=facts.release_date,
         eu_release_date=facts.eu_release_date,
         acceptable_use_policy=facts.acceptable_use_policy,
@@ -193,15 +214,20 @@ def file_digests(entries: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
     return [entry.to_json() for entry in entries]
 
 
-def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord) -> Change:
+def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: tuple[BaseInput, ...]) -> Change:
     def count(number: int | None) -> Value | None:
         return None if number is None else measured(number, "parameters", method=figures.method)
 
     if figures.base_untouched:  # nothing of the base is in the result, so nothing of it changed or went
         figures = figures.revised(changed=figures.changed or 0, removed=figures.removed or 0)
-    share = None if figures.changed is None else 100 * figures.changed / run.parameters_total
+    whole = bases[0].record.parameters_total if bases else run.parameters_total
+    share = None if figures.changed is None else 100 * figures.changed / whole
     modules = [module.model_dump(mode="json", exclude_none=True) for module in figures.modules]
-    norm = None if figures.relative_norm is None else measured(figures.relative_norm, method=figures.method)
+    norm = modules_value = None if figures.norm_unknown is None else unknown(figures.norm_unknown)
+    if figures.relative_norm is not None:
+        norm = measured(figures.relative_norm, method=figures.norm_method)
+    if modules:
+        modules_value = measured(modules, method=f"{figures.norm_method}; evidence of size, not a test of significance")
     untouched = None
     if figures.base_untouched is not None:
         answer = "yes" if figures.base_untouched else "no"
@@ -213,25 +239,44 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord) -> Chang
         params_changed=count(figures.changed),
         params_added=count(figures.added),
         params_removed=count(figures.removed),
-        pct_of_base=None if share is None else derived(share, "%", method="parameters changed / all parameters"),
+        pct_of_base=None
+        if share is None
+        else derived(share, "%", method="parameters changed / all parameters of the base"),
         rel_norm_global=norm,
-        modules=measured(modules, method=figures.method) if modules else None,
+        modules=modules_value,
         base_weights_untouched=untouched,
     )
 
 
-def security_section(manifest: Manifest, signing: Signing | None) -> Security:
-    """Digests, signature, log."""
+def evaluation_signer(signing: Signing | None, now: Timestamp) -> EvaluationSigner | None:
+    """Who signs the evaluation that is registered with a record."""
+    return None if signing is None else EvaluationSigner(key_id=signing.key_id, person=signing.person, at=now)
+
+
+def security_section(manifest: Manifest, signing: Signing | None, scans: Value | None = None) -> Security:
+    """Digests, signature, log, scans."""
     digests = {"manifest": str(manifest.canonical_digest()), "weights": str(manifest.weights_digest)}
     if signing is None:
-        return Security(digests=measured(digests, method="SHA-256"))
+        return Security.of_known(digests=measured(digests, method="SHA-256"), scans=scans)
     log = signing.log_origin
-    return Security(
+    return Security.of_known(
         digests=measured(digests, method="SHA-256"),
         signature=measured({"algorithm": signing.algorithm, "key": signing.key_id}),
         provenance_attestation=measured("SLSA provenance v1, signed with the registration"),
         transparency_log=measured(log) if log else unknown("no log was named"),
+        scans=scans,
     )
+
+
+def scans_value(scans: tuple[Scan, ...], tool_version: str) -> Value | None:
+    """The scans as a value; None where none is told of."""
+    rows = []
+    for scan in scans:
+        row: dict[str, Any] = {"scan": scan.name, "what": scan.what}
+        row |= {"ran": "yes", "files": scan.files, "found": "nothing"} if scan.ran else {"ran": "no", "why": scan.why}
+        rows.append(row)
+    how = f"peft-registry {tool_version}, over the files of the result before it was registered"
+    return measured(rows, method=how) if rows else None
 
 
 def retention_section() -> Retention:

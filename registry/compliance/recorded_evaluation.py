@@ -2,17 +2,35 @@
 
 from typing import Any
 
+from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, Interval, LossComparison, Result
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Evaluation
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.values import Value, derived, measured, unknown
+from peft_registry.schemas.values import Timestamp, Value, derived, measured, unknown
 
 _NO_EVALUATION = unknown("no evaluation was recorded with this modification")
+_NO_PLAN = unknown("the evaluation followed no plan that was fixed before it")
 
 
-def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord | None) -> Evaluation:
-    """Runs, figures with intervals, differences and bias results; without an evaluation, the run's held-out loss."""
+class EvaluationSigner(Frozen):
+    """Whose key signs the evaluation, and when."""
+
+    key_id: str
+    person: str | None
+    at: Timestamp
+
+
+def evaluation_section(
+    evaluation: EvaluationRecord | None, run: RunRecord | None, signer: EvaluationSigner | None = None
+) -> Evaluation:
+    """Runs, figures with intervals, differences and bias results; without an evaluation, the run's held-out loss.
+
+    Args:
+        evaluation: signed with the record.
+        run: for the loss.
+        signer: of the evaluation; None where nobody signs it.
+    """
     if evaluation is None:
         return _loss_only(run)
     evidence = (evaluation.canonical_digest(), evaluation.items.sha256)
@@ -26,9 +44,37 @@ def evaluation_section(evaluation: EvaluationRecord | None, run: RunRecord | Non
         delta=derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
         bias=_listed(bias, "paired comparison of the same items", evidence),
         limitations=_listed(list(evaluation.limitations), "stated by the evaluation", evidence),
-        plan_digest=measured(str(protocol.policy_sha256)) if protocol.policy_sha256 else None,
-        plan_created_at=measured(protocol.preregistered_at) if protocol.preregistered_at else None,
+        plan_digest=_plan(evaluation),
+        plan_created_at=measured(protocol.preregistered_at) if protocol.preregistered_at else _NO_PLAN,
+        **_signature(signer, evaluation),
     )
+
+
+def _plan(evaluation: EvaluationRecord) -> Value:
+    """The digest of what was to be scored and how, which the evaluation fixes before it scores anything."""
+    plan = evaluation.extra.get("plan")
+    if not isinstance(plan, dict) or not isinstance(plan.get("sha256"), str):
+        policy = evaluation.protocol.policy_sha256
+        return measured(str(policy), method="SHA-256 of the file of thresholds") if policy else _NO_PLAN
+    where = (
+        f"entry {plan['log_index']} of the log" if "log_index" in plan else "in the evaluation, and in no log before it"
+    )
+    return measured(plan["sha256"], method=f"SHA-256 of the plan's canonical JSON; {where}")
+
+
+def _signature(signer: EvaluationSigner | None, evaluation: EvaluationRecord) -> dict[str, Value]:
+    if signer is None:
+        return {}
+    by = {"key": signer.key_id} | ({"person": signer.person} if signer.person else {})
+    evidence = (evaluation.canonical_digest(),)
+    return {
+        "signed_by": measured(
+            [by], method="signs the evaluation and this record, one after the other", evidence=evidence
+        ),
+        "signed_at": derived(
+            signer.at, method="the time of this record; the evaluation's entry in the log has its own"
+        ),
+    }
 
 
 def _listed(items: list[Any], method: str, evidence: tuple[Digest, ...]) -> Value | None:
@@ -39,7 +85,15 @@ def _loss_only(run: RunRecord | None) -> Evaluation:
     delta = _run_loss(run)
     loss = derived(delta, method="held-out loss after − before, on the same rows") if delta else _NO_EVALUATION
     return Evaluation(
-        runs=_NO_EVALUATION, metrics=_NO_EVALUATION, delta=loss, bias=_NO_EVALUATION, limitations=_NO_EVALUATION
+        runs=_NO_EVALUATION,
+        metrics=_NO_EVALUATION,
+        delta=loss,
+        bias=_NO_EVALUATION,
+        limitations=_NO_EVALUATION,
+        plan_digest=_NO_EVALUATION,
+        plan_created_at=_NO_EVALUATION,
+        signed_by=_NO_EVALUATION,
+        signed_at=_NO_EVALUATION,
     )
 
 

@@ -1,8 +1,9 @@
 """The sections of a modification record that a run record answers: method, code, data, compute, energy, use."""
 
+import math
 from typing import Any
 
-from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
+from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import BLOCK_NAMES
@@ -13,7 +14,6 @@ from peft_registry.schemas.modification import (
     Code,
     Compute,
     DataUsed,
-    Energy,
     ExcludedCompute,
     Method,
     Peft,
@@ -98,7 +98,21 @@ def code_section(environment: Environment) -> Code:
             str(canonical_digest(software)), method="SHA-256 of the canonical JSON of Python, platform and libraries"
         ),
         libraries=measured(dict(environment.libraries), method="the installed distributions"),
+        dependency_sbom=_dependency_list(environment),
     )
+
+
+def _dependency_list(environment: Environment) -> Value:
+    """The digest of the list of distributions that the record of the run holds."""
+    listed = environment.distributions
+    if not listed:
+        return unknown("the run did not record the distributions that it needed")
+    lines = "".join(f"{name}=={version}\n" for name, version in sorted(listed.items()))
+    how = (
+        f"SHA-256 of {len(listed)} lines name==version, this tool and all that it needs, sorted; the names and versions are in "
+        "the provenance statement"
+    )
+    return derived(str(Digest.of(lines.encode())), method=how)
 
 
 def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
@@ -106,29 +120,28 @@ def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
     return tuple(_data(data, run) for data in run.data)
 
 
-def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = ()) -> Compute:
+def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: BaseRecord | None = None) -> Compute:
     """Both FLOP figures as the run recorded them, the inputs of the formula, and the time.
 
     Where it continued from what `earlier` runs had trained, the figures are of all of them: GL J119-121 count the training of
     the weights that something starts from.
     """
     used = run.compute
-    inputs: dict[str, Any] = {"P": run.parameters_total}
-    inputs |= {"D": used.tokens.value} if used.tokens.known else {}
+    inputs, how = _formula(run, base)
     conservative, aware = used.conservative_flop, used.param_update_flop
     if earlier:
         rows = flop_rows(earlier)
         steps = {"conservative_flop": _number(conservative), "param_update_flop": _number(aware)}
         inputs |= {"step_flop": steps["conservative_flop"], "went_on_from": rows}
-        how = "{} of this run and of every run that it went on from, each once"
-        conservative, aware = (flop_sum([{"ingredient": "this run", **steps}, *rows], key, how) for key in steps)
+        summed = "{} of this run and of every run that it went on from, each once"
+        conservative, aware = (flop_sum([{"ingredient": "this run", **steps}, *rows], key, summed) for key in steps)
     days = _scaled(used.wall_seconds, 1 / 86400, "days", "wall-clock seconds / 86 400")
     return Compute(
         param_update_flop=aware,
         conservative_flop=conservative,
         excluded=ExcludedCompute(evaluation_flop=used.evaluation_flop, recompute_flop=used.recompute_flop),
         method=derived(used.conservative_flop.method or "6·P·D", method="the formula of the conservative figure"),
-        inputs=measured(inputs, method="P all parameters, D training tokens with repeats over epochs"),
+        inputs=measured(inputs, method=how),
         uncertainty_pct=derived(
             TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run"
         ),
@@ -139,18 +152,40 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = ()) -> Com
     )
 
 
+def _formula(run: RunRecord, base: BaseRecord | None) -> tuple[dict[str, Any], str]:
+    """P and D that give the conservative figure by 6·P·D, and what they are."""
+    used = run.compute
+    what = "P all parameters of the base, D tokens with padding, virtual tokens, repeats over epochs and trials"
+    if used.dense_inputs is not None:
+        return {"P": used.dense_inputs.parameters, "D": used.dense_inputs.positions}, what
+    figure, tokens = _number(used.conservative_flop), _number(used.tokens)
+    parameters = base.parameters_total if base is not None else run.parameters_total
+    if figure is None:
+        return {"P": parameters} | ({} if tokens is None else {"D": used.tokens.value}), what
+    if tokens is not None and math.isclose(dense_flop(parameters, tokens), figure, rel_tol=1e-9):
+        return {"P": parameters, "D": used.tokens.value}, what
+    return (
+        {"P": parameters, "D": figure / (6 * parameters)},
+        "P all parameters of the base; D from the figure, because the run did not record its virtual tokens",
+    )
+
+
 def flop_rows(trained: tuple[TrainedRun, ...]) -> list[dict[str, Any]]:
     """The compute of each training run, one that comes twice once, in the order of the manifests."""
     unique = {ancestor.manifest: ancestor for ancestor in trained}
-    return [
-        {
-            "ingredient": ancestor.label,
-            "manifest": str(ancestor.manifest),
-            "conservative_flop": _number(ancestor.run.compute.conservative_flop) if ancestor.run else None,
-            "param_update_flop": _number(ancestor.run.compute.param_update_flop) if ancestor.run else None,
-        }
-        for ancestor in sorted(unique.values(), key=lambda ancestor: ancestor.manifest)
-    ]
+    return [_flop_row(ancestor) for ancestor in sorted(unique.values(), key=lambda ancestor: ancestor.manifest)]
+
+
+def _flop_row(ancestor: TrainedRun) -> dict[str, Any]:
+    row: dict[str, Any] = {"ingredient": ancestor.label, "manifest": str(ancestor.manifest)}
+    if ancestor.run is None:
+        return row | {"conservative_flop": None, "param_update_flop": None}
+    compute = ancestor.run.compute
+    row["conservative_flop"] = _number(compute.conservative_flop)
+    row["param_update_flop"] = _number(compute.param_update_flop)
+    if compute.dense_inputs is not None:
+        row |= {"P": compute.dense_inputs.parameters, "D": compute.dense_inputs.positions}
+    return row
 
 
 def flop_sum(rows: list[dict[str, Any]], key: str, how: str) -> Value:
@@ -163,15 +198,6 @@ def flop_sum(rows: list[dict[str, Any]], key: str, how: str) -> Value:
 
 def _number(value: Value) -> float | None:
     return float(value.value) if isinstance(value.value, int | float) else None
-
-
-def energy_section(run: RunRecord) -> Energy:
-    """Energy where a sensor measured it, else why there is none."""
-    energy = run.compute.energy_kwh
-    if energy.known:
-        method = measured(energy.method) if energy.method else unknown("the run names no method")
-        return Energy(training_kwh=energy, method=method)
-    return Energy(training_kwh=energy, missing_info=derived(energy.reason, method="why the energy is unknown"))
 
 
 def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -> Use:

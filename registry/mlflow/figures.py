@@ -178,7 +178,7 @@ def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
     figures = (
         ("loss/held_out", run.loss_after),
         ("loss/change", run.loss_change),
-        *((f"usage/{name}", getattr(run.compute, name)) for name in sorted(type(run.compute).model_fields)),
+        *((f"usage/{name}", value) for name, value in sorted(run.compute) if isinstance(value, Value)),
     )
     return (
         *curve,

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
+from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.verification.checklist import CHECKLIST
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
@@ -27,9 +29,10 @@ from peft_registry.schemas.evaluation import (
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, TensorEntry, WeightsFile
+from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord, ModuleChange
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.run import Compute, Environment, LossCurve, RunRecord
+from peft_registry.schemas.run import Compute, DenseInputs, Environment, LossCurve, RunRecord
 from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
 from peft_registry.schemas.values import declared, derived, imported, measured
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
@@ -124,7 +127,8 @@ def a_manifest(**over: Any) -> Manifest:
 def some_compute(**over: Any) -> Compute:
     fields: dict[str, Any] = {
         "param_update_flop": derived(1.2e13, "FLOP", method="(4·P + 6·P_train)·D"),
-        "conservative_flop": derived(1.73e13, "FLOP", method="6·P·D", uncertainty_pct=30.0),
+        "conservative_flop": derived(6.0 * 134_515_008 * 21_400, "FLOP", method="6·P·D", uncertainty_pct=30.0),
+        "dense_inputs": DenseInputs(parameters=134_515_008, positions=21_400),
         "tokens": measured(21_400, "tokens"),
         "padding_tokens": measured(1_100, "tokens"),
         "supervised_tokens": measured(7_490, "tokens"),
@@ -341,6 +345,70 @@ def a_modification_record(**over: Any) -> ModificationRecord:
         "signing": Signing(key_id="lab-1", log_origin="peft-registry/example"),
     }
     return build_modification_record(**(fields | over))
+
+
+def a_merge_record(**over: Any) -> MergeRecord:
+    """Of two adapters, half each."""
+    parts = [
+        MergeIngredient(
+            label=f"part-{at}:1",
+            manifest=a_digest(f"part {at} manifest"),
+            weights_digest=a_digest(f"part {at}"),
+            method="lora",
+            weight=0.5,
+            density=1.0,
+        )
+        for at in (1, 2)
+    ]
+    distance = Divergence(kl=1e-9, largest=1e-8, agreement=1.0, positions=400, reference="base with its adapters")
+    module = ModuleChange(name="layers.0.q_proj.weight", shape=(576, 576), relative_norm=0.05, changed_share=0.9)
+    fields: dict[str, Any] = {
+        "merge_id": "merge-0001",
+        "algorithm": "linear",
+        "formula": "W + Σ wᵢ·Δᵢ",
+        "seed": None,
+        "plan_sha256": a_digest("plan"),
+        "dtype": "bfloat16",
+        "base": BaseReference(identity=a_base_identity(), manifest=a_digest("base manifest")),
+        "base_policy": "original",
+        "ingredients": tuple(parts),
+        "weights_digest": a_digest("merged weights"),
+        "parameters_total": 134_515_008,
+        "parameters_changed": 106_000_000,
+        "parameters_added": 0,
+        "relative_norm": 0.05,
+        "lost_share": 0.01,
+        "modules": (module,),
+        "fold_error": distance,
+        "distance": distance,
+        "licence_flags": declared([], by="a lawyer", at=NOW),
+        "tokenizer_policy": "the base's",
+        "environment": a_run_record().environment,
+        "wall_seconds": 12.0,
+        "started_at": "2026-11-24T11:59:00Z",
+        "finished_at": NOW,
+    }
+    return MergeRecord(**(fields | over))
+
+
+def a_merge_modification(**over: Any) -> ModificationRecord:
+    """Of a merge of two adapters of one base, each trained once; any argument of `build_merge_modification` may be given."""
+    trained = tuple(
+        TrainedRun(label=f"part-{at}:1", manifest=a_digest(f"part {at} manifest"), run=a_run_record()) for at in (1, 2)
+    )
+    fields: dict[str, Any] = {
+        "record_id": "8e8f7a50-6f3c-4c56-9d4e-3a52a5a8a002",
+        "now": NOW,
+        "name": "tutor-merged",
+        "manifest": a_manifest(kind="model", layout="model", method="merge"),
+        "merge": a_merge_record(),
+        "base": a_base_input(),
+        "trained": trained,
+        "profile": a_profile(),
+        "tool_version": TOOL,
+        "signing": Signing(key_id="lab-1", log_origin="peft-registry/example"),
+    }
+    return build_merge_modification(**(fields | over))
 
 
 def a_version(**over: Any) -> Version:

@@ -94,6 +94,15 @@ def test_held_out_loss_falls_with_an_interval_below_zero(story: Story) -> None:
     assert run.loss_after.value < run.loss_before.value
 
 
+def test_the_printed_inputs_of_a_real_run_give_its_printed_compute(story: Story) -> None:
+    record = story.outcome.modification
+    inputs = record.compute.inputs.value
+    assert record.compute.conservative_flop.value == 6 * inputs["P"] * inputs["D"]
+    assert inputs["P"] == record.base[0].params_total.value
+    assert 0 < record.change.rel_norm_global.value < 0.1
+    assert len(record.change.modules.value) == 30 * 7, "seven linear layers of each block"
+
+
 def test_the_pulled_adapter_gives_the_logits_of_the_end_of_training(story: Story) -> None:
     import torch
     from peft import PeftModel

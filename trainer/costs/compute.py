@@ -15,11 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from peft_registry.registry.compliance.energy import COUNTERS
+from peft_registry.registry.compliance.gpai import dense_flop
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Warned, ignore
-from peft_registry.schemas.run import Compute
+from peft_registry.schemas.run import Compute, DenseInputs
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.machine.peak_memory import peak_value
@@ -101,11 +103,11 @@ def compute_record(
     result, hardware = run.result, run.hardware
     laws = _laws(run, observe)
     hours = result.seconds / 3600
-    positions = result.tokens + _virtual_positions(run)
+    dense = DenseInputs(parameters=base.parameters_total, positions=result.tokens + _virtual_positions(run))
     return Compute(
         param_update_flop=_update_flop(run, base, laws),
         conservative_flop=derived(
-            6.0 * base.parameters_total * positions,
+            dense_flop(dense.parameters, dense.positions),
             "FLOP",
             method="6·P·D: P all parameters of the base, D tokens with padding, virtual tokens, repeats and trials",
         ),
@@ -125,6 +127,7 @@ def compute_record(
         ),
         peak_memory_bytes=_peak_memory(run, hardware.device),
         energy_kwh=_energy(result),
+        dense_inputs=dense,
     )
 
 
@@ -226,11 +229,11 @@ def _update_flop(run: Run, base: BaseRecord, laws: Laws | None) -> Value:
     return derived(law.total(run.result.shapes), "FLOP", method=method)
 
 
-def _virtual_positions(run: Run) -> float:
+def _virtual_positions(run: Run) -> int:
     """Virtual tokens that went through the layers; a prefix does not, it stands in each layer's attention."""
     if run.config.method == "prefix_tuning":
-        return 0.0
-    rows = sum(shape.count * _padded_rows(shape) for shape in run.result.shapes)
+        return 0
+    rows = sum(shape.count * round(_padded_rows(shape)) for shape in run.result.shapes)
     return run.config.virtual_tokens * rows
 
 
@@ -270,6 +273,4 @@ def _peak_memory(run: Run, device: str) -> Value:
 def _energy(result: TrainResult) -> Value:
     if result.energy_kwh is None:
         return unknown("no energy sensor on this machine that this user may read")
-    return measured(
-        result.energy_kwh, "kWh", method="counters of processor packages (RAPL) and GPUs (NVML), whole machine"
-    )
+    return measured(result.energy_kwh, "kWh", method=COUNTERS)

@@ -5,7 +5,7 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +93,7 @@ def describe_environment(
         argv=cut_paths(argv),
         code_version=code_version,
         code_commit=code_commit,
+        distributions=needed_distributions(),
     )
 
 
@@ -105,6 +106,42 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def needed_distributions(root: str = "peft-registry") -> dict[str, str]:
+    """Name and installed version of a distribution and of all that it needs, sorted by name; what else is installed is left out.
+
+    Names are in the normal form of PEP 503.
+    """
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, frozenset[str]]] = [(root, frozenset())]  # with the extras that are asked for
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        name, extras = waiting.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        try:
+            one = distribution(name)
+        except PackageNotFoundError:  # of another platform
+            continue
+        found[canonicalize_name(name)] = one.version
+        waiting += _requirements(one.requires or (), extras)
+    return dict(sorted(found.items()))
+
+
+def _requirements(lines: Sequence[str], extras: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
+    """(name, extras) of the requirements that hold here."""
+    from packaging.requirements import Requirement
+
+    parsed = [Requirement(line) for line in lines]
+    return [
+        (one.name, frozenset(one.extras))
+        for one in parsed
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+    ]
 
 
 def cut_paths(argv: Sequence[str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from peft_registry.registry.exports.model_card import merge_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
@@ -188,6 +189,7 @@ class _Merge:
             tool_version=merge.environment.code_version,
             evaluation=evaluated[0].record if evaluated else None,
             signing=signing_of(self.registry, key_id),
+            scans=scans_of(self.artifact, with_values=not merge.has_folded),  # folding looks at every value it writes
             facts=facts,
         )
         warn_of_overtaken_facts(modification, facts, self.observe)

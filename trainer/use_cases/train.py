@@ -19,6 +19,7 @@ from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
@@ -28,6 +29,7 @@ from peft_registry.registry.use_cases.register_product import (
 )
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import TrainingFile, config_identity, config_record
+from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
@@ -232,6 +234,7 @@ class _Run:
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)
         second_base = self._second_base(trained)
+        change = self._change(trained)
         self._as_stored(trained)
         with count_passes(trained.model, second_base) as passes:
             evaluated = evaluate_before_after(
@@ -253,7 +256,7 @@ class _Run:
             self.base.require_unchanged()  # it was read until now
         run = self._run_record(trained, manifest, evaluated, passes)
         self._say_compute(run)
-        modification = self._modification(manifest, run, evaluated.record, key_id)
+        modification = self._modification(manifest, run, evaluated.record, change, key_id)
         product = self._product(manifest, run, evaluated, modification)
         registered = register_product(self.registry, product, observe=self.observe)
         if self.shared is not None:
@@ -307,6 +310,41 @@ class _Run:
         if self.config.quantization is None:
             widen_as_stored(trained.model, self.base.folder)
             self.base.require_unchanged()
+
+    def _change(self, trained: "Trained") -> ChangeFigures:
+        """What the files that were just written change in the base as it is stored."""
+        from peft_registry.trainer.merge.adapter_change import change_of_adapter, change_of_model
+        from peft_registry.trainer.merge.bundle import mergeable_part
+
+        if self.plan.method.trains_base_weights:
+            whole = change_of_model(self.base.folder, self.artifact)
+            self.base.require_unchanged()
+            if whole is None:
+                return ChangeFigures(norm_unknown="not measured: the result holds other tensors than the base")
+            return ChangeFigures(
+                changed=whole.changed,
+                added=0,
+                removed=0,
+                relative_norm=whole.relative_norm,
+                modules=whole.modules,
+                base_untouched=False,
+                method="every tensor of the result compared with the base's",
+            )
+        beside = ChangeFigures(added=trained.parameters[0], base_untouched=True)
+        part, why_not = mergeable_part(self.artifact)
+        if part is None:
+            return beside.revised(norm_unknown=f"there is none: {why_not}")
+        try:
+            found = change_of_adapter(self.base.folder, part)
+        except InputRefused as error:  # this version cannot say it in weights; the adapter runs all the same
+            return beside.revised(norm_unknown=f"not derived: {error.what}: {error.why}")
+        self.base.require_unchanged()
+        how = "‖Δ‖_F / ‖W‖_F over the whole base as it is stored, Δ what the adapter adds; low-rank parts from their factors"
+        if self.config.quantization is not None:
+            how += "; it was trained on the base in 4 bits"
+        if part != self.artifact:
+            how += "; the prompt beside it changes no weight"
+        return beside.revised(relative_norm=found.relative_norm, modules=found.modules, norm_method=how)
 
     def _manifest(self, trained: "Trained") -> Manifest:
         return manifest_of_folder(
@@ -401,6 +439,7 @@ class _Run:
         manifest: Manifest,
         run: RunRecord,
         evaluation: EvaluationRecord,
+        change: ChangeFigures,
         key_id: str,
     ) -> ModificationRecord:
         base = BaseInput(
@@ -412,7 +451,6 @@ class _Run:
             added_at=self.base.version.registered_at,
             parent_records=() if self.start is None else (str(self.start.manifest_digest),),
         )
-        whole = self.plan.method.trains_base_weights
         record = build_modification_record(
             record_id=self.kept.run_id,
             now=self.registry.clock(),
@@ -424,11 +462,10 @@ class _Run:
             profile=read_profile(self.registry),
             tool_version=run.environment.code_version,
             evaluation=evaluation,
-            change=ChangeFigures(
-                added=None if whole else run.parameters_trainable, base_untouched=None if whole else True
-            ),
+            change=change,
             optimiser=optimizer_name(self.config),
             signing=signing_of(self.registry, key_id),
+            scans=scans_of(self.artifact),
             facts=self.plan.facts,
         )
         warn_of_overtaken_facts(record, self.plan.facts, self.observe)

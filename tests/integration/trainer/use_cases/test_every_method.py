@@ -193,6 +193,9 @@ def recorded(story: Told, kind: str) -> Any:
     return json.loads(base64.b64decode(json.loads(found[-1].envelope)["payload"]))["predicate"]
 
 
+CHANGES_NO_WEIGHT = ("bottleneck", "prompt_tuning", "prefix_tuning")
+
+
 @pytest.mark.parametrize("case", MARKED)
 def test_the_records_say_what_was_done(told, case):
     story = told(case)
@@ -206,6 +209,15 @@ def test_the_records_say_what_was_done(told, case):
     assert record.prompt.n_virtual_tokens.known == bool(story.trained.config.virtual_tokens)
     assert record.prompt.init.known == bool(story.trained.config.virtual_tokens)
     assert "traced" in run.compute.param_update_flop.method
+    inputs = record.compute.inputs.value
+    assert record.compute.conservative_flop.value == 6 * inputs["P"] * inputs["D"]
+    assert inputs["P"] == record.base[0].params_total.value
+    assert inputs["D"] >= run.compute.tokens.value
+    if method in CHANGES_NO_WEIGHT:
+        assert "there is none: " in record.change.rel_norm_global.reason
+    else:
+        assert 0 < record.change.rel_norm_global.value < 1
+        assert {"name", "shape", "relative_norm"} <= record.change.modules.value[0].keys()
     quantised = story.trained.config.quantization
     assert record.base[0].quantised_view.known == (quantised is not None)
     evaluation = EvaluationRecord.from_json(recorded(story, "bias-evaluation"))

@@ -112,7 +112,7 @@ def test_a_person_who_is_named_in_facts_asserts_and_signs_nothing():
     record = a_modification_record(facts={"asserted_by": "A. Smith, approver", "use": {"intended": "sums of pupils"}})
     assert record.use.intended.asserted_by == "A. Smith, approver"
     assert not record.approvals.known
-    assert not record.evaluation.signed_by.known
+    assert record.evaluation.signed_by.value == [{"key": "lab-1"}], "the key that signs, whoever the facts name"
 
 
 # --- types ---

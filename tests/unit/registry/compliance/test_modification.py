@@ -1,14 +1,17 @@
 """What a run's modification record says: measured where it was measured, unknown with a reason elsewhere, never a silent no."""
 
+import hashlib
 import json
 
 import pytest
 
 from peft_registry.registry.compliance.completeness import completeness, conditions_of
+from peft_registry.registry.compliance.energy import COUNTERS
 from peft_registry.registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.modification import ChangeFigures
-from peft_registry.schemas.values import declared, imported, measured, unknown
+from peft_registry.registry.compliance.modification import ChangeFigures, Signing
+from peft_registry.registry.compliance.recorded_run import TrainedRun
+from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from tests.builders.records import (
     NOW,
     a_base_input,
@@ -22,6 +25,7 @@ from tests.builders.records import (
     some_compute,
 )
 
+OWN_FLOP = 6 * 134_515_008 * 21_400
 BASE_FLOP = 1.6e21  # 6 · 134.5e6 parameters · 2e12 tokens, about
 
 
@@ -42,6 +46,57 @@ def test_what_the_run_measured_is_measured():
     assert record.compute.inputs.value == {"P": 134_515_008, "D": 21_400}
     assert record.compute.wall_clock_days.value == pytest.approx(281 / 86400)
     assert record.compute.nca_range.value == "<1 month"
+
+
+def recomputed(record):
+    """6·P·D from what the record prints."""
+    return 6 * record.compute.inputs.value["P"] * record.compute.inputs.value["D"]
+
+
+def test_the_printed_inputs_give_the_printed_compute_and_ratio():
+    record = with_base_facts(training_tokens=imported(2e12, "tokens", method="model card"))
+    assert recomputed(record) == record.compute.conservative_flop.value
+    original = 6 * record.base[0].params_total.value * record.base[0].training_tokens.value
+    assert record.gpai.ratio.value == pytest.approx(recomputed(record) / original, rel=1e-12)
+
+
+@pytest.mark.parametrize(("figure", "tokens"), [(6.0 * 134_515_008 * 21_400, 21_400), (1.9e13, 21_400)])
+def test_a_run_that_kept_no_inputs_prints_those_that_give_its_figure(figure, tokens):
+    compute = some_compute(
+        conservative_flop=derived(figure, "FLOP", method="6·P·D"),
+        tokens=measured(tokens, "tokens"),
+        dense_inputs=None,
+    )
+    # the run counted the adapter's parameters among all of the model's
+    run = a_run_record(compute=compute, parameters_total=134_515_008 + 2_442_240)
+    record = a_modification_record(run=run)
+    assert recomputed(record) == pytest.approx(figure, rel=1e-12)
+
+
+def test_a_run_record_that_kept_no_inputs_reads_back_to_its_own_bytes():
+    old = a_run_record(compute=some_compute(dense_inputs=None))
+    assert "dense_inputs" not in old.to_json()["compute"]
+    assert type(old).from_json(old.to_json()).to_canonical() == old.to_canonical()
+
+
+def test_a_run_that_went_on_from_others_prints_what_gives_the_sum():
+    earlier = tuple(
+        TrainedRun(label=f"step:{step}", manifest=a_digest(f"step {step}"), run=a_run_record()) for step in (1, 2)
+    )
+    record = a_modification_record(earlier=earlier)
+    rows = record.compute.inputs.value["went_on_from"]
+    assert record.compute.conservative_flop.value == recomputed(record) + sum(6 * row["P"] * row["D"] for row in rows)
+
+
+def test_the_share_that_changed_is_of_the_bases_parameters():
+    run = a_run_record(method="full", parameters_total=150_000_000)
+    change = a_modification_record(run=run, change=ChangeFigures(changed=134_515_008)).change
+    assert change.pct_of_base.value == 100.0
+
+
+def test_a_norm_that_there_cannot_be_says_why():
+    change = a_modification_record(change=ChangeFigures(norm_unknown="there is none: a prompt")).change
+    assert (change.rel_norm_global.reason, change.modules.reason) == ("there is none: a prompt",) * 2
 
 
 def test_unanswered_profile_questions_stay_unknown_with_the_reason():
@@ -65,7 +120,7 @@ def test_without_the_base_compute_there_is_no_ratio_and_no_verdict():
 
 def test_the_ratio_uses_the_conservative_figure_and_shows_the_other():
     gpai = with_base_facts(training_compute_flop=imported(BASE_FLOP, "FLOP", method="model card")).gpai
-    assert gpai.ratio.value == pytest.approx(1.73e13 / BASE_FLOP)
+    assert gpai.ratio.value == pytest.approx(OWN_FLOP / BASE_FLOP)
     assert gpai.ratio.source == "derived"
     assert gpai.ratio_low.value == pytest.approx(gpai.ratio.value * 0.7 / 1.3)
     assert gpai.ratio_high.value == pytest.approx(gpai.ratio.value * 1.3 / 0.7)
@@ -124,8 +179,84 @@ def test_unknown_energy_says_why_and_asks_for_no_boundary():
     record = a_modification_record()
     assert record.energy.missing_info.value == "no energy sensor on this machine"
     assert "energy.boundary" not in [gap.field for gap in completeness(record).open]
-    metered = a_run_record(compute=some_compute(energy_kwh=measured(0.01, "kWh", method="RAPL")))
+    metered = a_run_record(compute=some_compute(energy_kwh=measured(0.01, "kWh", method="a meter of the wall socket")))
     assert "energy.boundary" in [gap.field for gap in completeness(a_modification_record(run=metered)).open]
+
+
+def test_counters_of_chips_say_what_they_see_and_what_not():
+    metered = a_run_record(compute=some_compute(energy_kwh=measured(0.01, "kWh", method=COUNTERS)))
+    energy = a_modification_record(run=metered).energy
+    assert energy.boundary.value == "accelerator"
+    assert "power supplies" in energy.missing_info.value
+
+
+def placed(day, **more):
+    return a_modification_record(
+        facts={"asserted_by": "a lawyer", "gpai": {"placed_on_eu_market": "yes", "placing_date": day} | more}
+    ).retention
+
+
+@pytest.mark.parametrize(
+    ("day", "until"), [("2026-03-01", "2036-03-01"), ("2024-02-29", "2034-02-28"), ("2028-02-29", "2038-02-28")]
+)
+def test_retention_counts_ten_calendar_years_from_placing(day, until):
+    retention = placed(day)
+    assert (retention.start_date.value, retention.until.value) == (day, until)
+    assert "Art. 18" in retention.until.method
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({}, "whether and when it was placed"),
+        ({"placed_on_eu_market": "no"}, "not placed on the Union market"),
+        ({"placed_on_eu_market": "yes"}, "the day of placing"),
+    ],
+)
+def test_what_is_not_placed_is_kept_without_end(facts, why):
+    retention = a_modification_record(facts={"asserted_by": "a lawyer", "gpai": facts} if facts else None).retention
+    assert retention.until.value is None
+    assert why in retention.until.reason and "kept without end" in retention.until.reason
+
+
+def test_a_longer_time_that_somebody_declared_stands():
+    facts = {"asserted_by": "a lawyer", "gpai": {"placed_on_eu_market": "yes", "placing_date": "2026-03-01"}}
+    record = a_modification_record(facts=facts | {"retention": {"until": "2046-03-01"}})
+    assert (record.retention.until.value, record.retention.until.source) == ("2046-03-01", "declared")
+    assert record.retention.start_date.value == "2026-03-01"
+
+
+def test_a_signed_evaluation_has_its_signer():
+    signing = Signing(key_id="lab-1", person="the engineer", log_origin="peft-registry/example")
+    section = a_modification_record(signing=signing).evaluation
+    assert section.signed_by.value == [{"key": "lab-1", "person": "the engineer"}]
+    assert an_evaluation().canonical_digest() in section.signed_by.evidence
+    assert section.signed_at.value == NOW
+    assert "followed no plan" in section.plan_digest.reason
+
+
+@pytest.mark.parametrize(("entry", "where"), [({}, "in no log before it"), ({"log_index": 12}, "entry 12 of the log")])
+def test_the_plan_of_an_evaluation_is_named_with_where_it_stands(entry, where):
+    plan = {"sha256": str(a_digest("plan")), "plan": {}} | entry
+    section = a_modification_record(evaluation=an_evaluation(extra={"plan": plan})).evaluation
+    assert section.plan_digest.value == str(a_digest("plan"))
+    assert where in section.plan_digest.method
+
+
+def test_without_an_evaluation_nobody_signed_one():
+    section = a_modification_record(evaluation=None).evaluation
+    assert not section.signed_by.known
+    assert "no evaluation" in section.signed_by.reason
+
+
+def test_the_list_of_dependencies_is_bound_by_a_digest_that_anybody_can_compute():
+    listed = {"torch": "2.9.0", "peft": "0.20.0"}
+    run = a_run_record()
+    run = a_run_record(environment=run.environment.revised(distributions=listed))
+    expected = hashlib.sha256(b"peft==0.20.0\ntorch==2.9.0\n").hexdigest()
+    assert a_modification_record(run=run).code.dependency_sbom.value == f"sha256:{expected}"
+    assert "did not record" in a_modification_record().code.dependency_sbom.reason
+    assert "distributions" not in a_run_record().to_json()["environment"]
 
 
 def test_the_same_inputs_give_the_same_record():
@@ -217,7 +348,7 @@ def test_a_fact_is_declared_by_its_author_at_the_time_of_the_record():
 
 def test_a_declared_base_compute_gives_a_ratio():
     facts = {"asserted_by": "a lawyer", "base": {"small-llama": {"training_compute_flop": BASE_FLOP}}}
-    assert a_modification_record(facts=facts).gpai.ratio.value == pytest.approx(1.73e13 / BASE_FLOP)
+    assert a_modification_record(facts=facts).gpai.ratio.value == pytest.approx(OWN_FLOP / BASE_FLOP)
 
 
 def test_a_fact_may_say_that_the_answer_was_looked_for():

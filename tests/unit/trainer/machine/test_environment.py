@@ -1,11 +1,12 @@
 """What a run records of its machine, and what it must not."""
 
 import re
+from importlib.metadata import version
 
 import pytest
 
 from peft_registry.trainer.machine.energy import kilowatt_hours, read_counters
-from peft_registry.trainer.machine.environment import Hardware, cut_paths, describe_environment
+from peft_registry.trainer.machine.environment import Hardware, cut_paths, describe_environment, needed_distributions
 from peft_registry.trainer.machine.seeding import rank_by_hash, seed_of
 
 
@@ -76,3 +77,17 @@ def test_energy_is_the_sum_over_packages_with_a_wrap(counters):
 def test_no_counter_is_no_figure(tmp_path):
     assert read_counters(tmp_path) == {}
     assert kilowatt_hours({}, {}) is None
+
+
+def test_the_distributions_are_those_that_are_needed_with_their_versions():
+    found = needed_distributions()
+    assert list(found) == sorted(found)
+    assert found["peft-registry"] and found["torch"] == version("torch")
+    assert "mypy-extensions" not in found and "pytest" not in found, "installed, and not needed to train"
+    assert found["typing-extensions"] == version("typing_extensions"), "needed by what is needed"
+
+
+def test_the_record_of_the_environment_keeps_them():
+    hardware = Hardware(device="cpu", dtype="fp32", threads=1, processor="x")
+    record = describe_environment(hardware, argv=[], code_version="0.1.0")
+    assert record.distributions == needed_distributions()
