@@ -4,7 +4,7 @@ The facts files are read by `facts` and `base_facts`, which tell their author ev
 at what a caller of the library brings too; and the first one at what an older version of the tool has let in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from peft_registry.registry.compliance.facts import FactMalformed, FactNeedsSignature, FactNotDeclarable
@@ -15,19 +15,21 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.values import Value, unknown
 
 
-def problems_of_declared(kind: str, predicate: dict[str, Any]) -> Iterator[InputRefused]:
+def problems_of_declared(
+    kind: str, predicate: dict[str, Any], *, earlier: Sequence[dict[str, Any]] = ()
+) -> Iterator[InputRefused]:
     """What keeps the declared values of a statement from being signed; nothing where it declares none.
 
     Args:
         kind: of the statement.
         predicate: of the statement, the JSON of its document.
+        earlier: what is signed already about the same artifact, by statements of the same kind. A value that stands there
+            as it does here is not declared anew: a record that supersedes another keeps what it does not correct.
     """
-    if kind == "modification":
-        yield from _in_modification(predicate)
-    elif kind == "base":
-        facts = predicate.get("facts")
-        for key, form in field_rules().base_forms().items():
-            yield from _misfits(key, form, facts.get(key) if isinstance(facts, dict) else None)
+    stands = [{path: value for path, _, value in _envelopes(document, "", "")} for document in earlier]
+    for path, rule_path, value in _envelopes(predicate, "", ""):
+        if value.get("source") == "declared" and not any(signed.get(path) == value for signed in stands):
+            yield from _problems_of(kind, path, rule_path, value)
 
 
 def sound_facts(facts: DeclaredFacts) -> DeclaredFacts:
@@ -52,22 +54,25 @@ def _sound(value: Value, form: Form) -> Value:
     return value if wrong is None else unknown(f"what was declared with the base is no answer: {wrong}")
 
 
-def _in_modification(predicate: dict[str, Any]) -> Iterator[InputRefused]:
-    """Walks the JSON and not the schema's class: it may be a record of any version."""
+def _problems_of(kind: str, path: str, rule_path: str, value: dict[str, Any]) -> Iterator[InputRefused]:
+    """Of one declared value. The JSON was walked and not the schema's class: it may be a record of any version."""
     rules = field_rules()
-    by_path = rules.by_path()
-    for path, rule_path, value in _envelopes(predicate, "", ""):
-        rule = by_path.get(rule_path)
-        if rule is None or value.get("source") != "declared":
-            continue
-        if rule.owner == "tool" and rule.act is None:
-            yield FactNotDeclarable(path, "this tool records it itself")
-        elif rule.act is not None and not value.get("evidence"):
-            # with evidence it was taken from the signed statement that the evidence names
-            act = rules.acts[rule.act]
-            yield FactNeedsSignature(path, act.reason, act.instead)
-        else:
-            yield from _misfits(path, rule, value)
+    if kind == "base":
+        key = path.removeprefix("facts.")
+        form = rules.base_forms().get(key)
+        if form is not None:
+            yield from _misfits(key, form, value)
+    rule = rules.by_path().get(rule_path) if kind == "modification" else None
+    if rule is None:
+        return
+    if rule.owner == "tool" and rule.act is None:
+        yield FactNotDeclarable(path, "this tool records it itself")
+    elif rule.act is not None and not value.get("evidence"):
+        # with evidence it was taken from the signed statement that the evidence names
+        act = rules.acts[rule.act]
+        yield FactNeedsSignature(path, act.reason, act.instead)
+    else:
+        yield from _misfits(path, rule, value)
 
 
 def _envelopes(node: Any, path: str, rule: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -81,7 +86,6 @@ def _envelopes(node: Any, path: str, rule: str) -> Iterator[tuple[str, str, dict
             yield from _envelopes(item, f"{path}[{number}]", f"{rule}[]")
 
 
-def _misfits(path: str, form: Form, envelope: Any) -> Iterator[InputRefused]:
-    if isinstance(envelope, dict) and envelope.get("source") == "declared":
-        for misfit in misfits(form, envelope.get("value")):
-            yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)
+def _misfits(path: str, form: Form, envelope: dict[str, Any]) -> Iterator[InputRefused]:
+    for misfit in misfits(form, envelope.get("value")):
+        yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)

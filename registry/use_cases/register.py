@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
@@ -20,9 +19,15 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
-from peft_registry.registry.use_cases.statements import SignedStatement, record_statement, sayable_at, sign_statement
+from peft_registry.registry.use_cases.statements import (
+    SignedStatement,
+    record_statement,
+    require_declarable,
+    sayable_at,
+    sign_statement,
+)
 from peft_registry.schemas.document import first_problem
-from peft_registry.schemas.errors import InputRefused, raise_any
+from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
 from peft_registry.schemas.modification import ModificationRecord
@@ -104,7 +109,8 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
-    raise_any(wrong for said in artifact.statements for wrong in problems_of_declared(said.kind, said.predicate))
+    for statement in artifact.statements:
+        require_declarable(registry, digest, statement.kind, statement.predicate)
     _require_no_secrets(artifact)
     _require_sayable(registry, artifact, digest)
     holder = registry.nonce()

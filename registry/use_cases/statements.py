@@ -20,6 +20,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.schemas.document import Document, first_problem
@@ -139,7 +140,7 @@ def append_statement(
     """
     registry.require_writable()
     _require_form(kind, predicate)
-    raise_any(problems_of_declared(kind, predicate))
+    require_declarable(registry, subject, kind, predicate)
     require_no_secrets(predicate, what=f"the statement of kind {kind}")
     types = (PREDICATE_TYPES[kind],)
     with registry.database.read() as tx:
@@ -159,6 +160,20 @@ def append_statement(
             )
     publish_checkpoint(registry)
     return signed
+
+
+def require_declarable(registry: Registry, subject: Digest, kind: StatementKind, predicate: dict[str, Any]) -> None:
+    """Raise unless people may declare what a statement declares anew about an artifact; what is signed already stands.
+
+    Raises:
+        FactMalformed, FactNeedsSignature, FactNotDeclarable: the only value that no person can declare so.
+        SeveralProblems: all of them.
+        StatementAltered: a row is another text than was signed.
+    """
+    if any(problems_of_declared(kind, predicate)):
+        said = signed_statements(registry, subject)
+        earlier = [stored.statement.predicate for stored in said if stored.kind == kind]
+        raise_any(problems_of_declared(kind, predicate, earlier=earlier))
 
 
 def _require_form(kind: StatementKind, predicate: dict[str, Any]) -> None:

@@ -174,6 +174,19 @@ def test_facts_that_no_record_may_hold_are_refused(
     assert listed(trainings) == before
 
 
+@pytest.mark.parametrize("option", ["--plan", "--check", "--no-mirror"])
+def test_wrong_facts_of_a_merge_are_told_with_everything_else_that_is_wrong_with_it(
+    option: str, warm: WarmCommand, trainings: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    (trainings / "facts.yml").write_text("asserted_by: J. Doe\napprovals: [A. Smith]\nuse: {intended: tbd}\n")
+    before = listed(trainings)
+    done = warm("merge", "tiny:1", option, "--facts", "facts.yml", cwd=trainings)
+    refused(done, 2, "'approvals' is not a fact")
+    assert "tiny:1 is not an adapter" in done.err
+    assert done.err.count("error: ") == 3
+    assert listed(trainings) == before
+
+
 def test_wrong_facts_of_a_base_are_told_before_its_files_are_read(
     warm: WarmCommand, trainings: Path, listed: Callable[[Path], list[str]]
 ) -> None:

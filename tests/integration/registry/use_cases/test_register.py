@@ -19,6 +19,7 @@ from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.storage.filesystem import FilesystemStore
 from peft_registry.registry.transparency.log import LogTruncated
+from peft_registry.registry.use_cases import register, statements
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.make_home import DatabaseInUse, PasswordInAddress
 from peft_registry.registry.use_cases.promote import set_alias
@@ -125,6 +126,26 @@ def test_a_base_enters_with_no_fact_that_is_none(registry: Registry, tmp_path: P
     add_base(registry, folder, name="tiny", origin=origin)
     with pytest.raises(FactMalformed, match="release_date"):  # and not beside what is registered either
         add_base(registry, folder, name="tiny", origin=origin, facts=wrong)
+
+
+def test_what_an_older_version_signed_is_kept_beside_a_new_fact_and_no_other_is_added(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, origin = base_files(tmp_path / "base"), BaseOrigin(format="huggingface", source="base")
+    free_text = DeclaredFacts(licence=declared("llama 3.2", by="x", at=NOW))
+    with monkeypatch.context() as older:
+        for module in (statements, register):  # a version of the tool that looked at no declared value
+            older.setattr(module, "require_declarable", lambda *_: None)
+        add_base(registry, folder, name="tiny", origin=origin, facts=free_text)
+    again = add_base(registry, folder, name="tiny", origin=origin)
+    dated = DeclaredFacts(release_date=declared("2025-01-30", by="x", at=NOW))
+    later = add_base(registry, folder, name="tiny", origin=origin, facts=dated)
+    assert again.version == later.version
+    assert later.record.facts.licence == free_text.licence
+    assert later.record.facts.release_date.value == "2025-01-30"
+    with pytest.raises(FactMalformed, match="licence"):
+        other = DeclaredFacts(licence=declared("llama 3.3", by="x", at=NOW))
+        add_base(registry, folder, name="tiny", origin=origin, facts=other)
 
 
 def test_a_fine_tune_without_a_modification_record_is_refused(registry: Registry, tmp_path: Path) -> None:
