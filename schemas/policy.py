@@ -4,7 +4,7 @@ It holds no authority by itself. That comes from where the user got it: see `reg
 
 Form 1 lists the predicate types of each key, so that every new kind of statement needs a signature of the root. In form 2 the role
 decides, for the kinds of every version; it also has more roles, says whether a revocation is routine or a compromise, and names the
-version before it by digest. Both are read for ever.
+version before it by digest. Both are read for ever. Form 2 also says which losses of a log were accepted (`epochs`).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pydantic import FailFast, Field, model_validator
 
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import KINDS, ROLE_KINDS
+from peft_registry.schemas.statement import KINDS, ROLE_KINDS, Sha256Hex, epoch_origin
 from peft_registry.schemas.values import Timestamp
 
 TRUST_PAYLOAD_TYPE = "application/vnd.peft-registry.trust.v1+json"
@@ -36,6 +36,7 @@ _OTHER_TYPES: dict[str, tuple[str, ...]] = {
     "witness": (CHECKPOINT_TYPE,),
 }
 _OUR_PREDICATE = re.compile(r"urn:peft-registry:([a-z-]+):v[1-9][0-9]*")
+_EPOCH_ORIGIN = re.compile(r"peft-registry/[^/\s]+/[1-9][0-9]*")
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 of a public key's PEM text (SubjectPublicKeyInfo, LF), lower-case hexadecimal."""
 
@@ -98,6 +99,28 @@ class Revocation(Document):
         return self
 
 
+class Epoch(Document):
+    """The loss of the newest entries of a log was accepted, because a backup was restored; from there on it has another origin.
+
+    `lost` is the text of the newest checkpoint that the restored log does not continue, as a log key signed it. `kept_size` and
+    `kept_root` are those of all entries that the restored log had: it goes on from exactly these.
+    """
+
+    log: str = Field(min_length=1)  # its origin before any loss
+    number: int = Field(ge=1, le=2**31 - 1)
+    lost: str = Field(min_length=1, max_length=64 * 1024)
+    kept_size: int = Field(ge=0, le=2**53 - 1)
+    kept_root: Sha256Hex
+    accepted_by: str = Field(min_length=1)
+    accepted_at: Timestamp
+    reason: str = Field(min_length=1)
+
+    @property
+    def origin(self) -> str:
+        """The log's origin from this epoch on."""
+        return epoch_origin(self.log, self.number)
+
+
 class TrustPolicy(Document):
     """One version of the trust file. `roots` name the keys that may sign it, `threshold` how many of them must.
 
@@ -113,6 +136,8 @@ class TrustPolicy(Document):
     keys: Annotated[tuple[TrustedKey, ...], FailFast()]
     revocations: Annotated[tuple[Revocation, ...], FailFast()] = ()
     previous: Digest | None = _left_out()
+    # as for `_left_out`: a version without accepted losses keeps its bytes
+    epochs: Annotated[tuple[Epoch, ...], FailFast()] = Field(default=(), exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _can_be_satisfied(self) -> Self:
@@ -135,6 +160,8 @@ class TrustPolicy(Document):
                 raise ValueError("a trust file of form 1 has no such role")
             if self.previous is not None or any(revocation.kind is not None for revocation in self.revocations):
                 raise ValueError("a trust file of form 1 names no version before it and no kind of revocation")
+            if self.epochs:
+                raise ValueError("a trust file of form 1 accepts no loss of a log")
             return self
         if any(key.predicate_types is not None for key in self.keys):
             raise ValueError("in a trust file of form 2 the role says what a key may sign")
@@ -144,6 +171,14 @@ class TrustPolicy(Document):
         if unlisted:
             # an unlisted key is unknown, and what it signed would be "not checked" where it must be refused
             raise ValueError("a revoked key stays listed")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_epochs_in_order(self) -> Self:
+        for log in {epoch.log for epoch in self.epochs}:
+            numbers = [epoch.number for epoch in self.epochs if epoch.log == log]
+            if numbers != list(range(1, len(numbers) + 1)):
+                raise ValueError("the epochs of a log are numbered from 1, each number once")
         return self
 
     @property
@@ -164,6 +199,17 @@ class TrustPolicy(Document):
         if self.schema_version == "1":
             return predicate_type in (key.predicate_types or ())
         return role_covers(key.role, predicate_type)
+
+    def names_log(self, key: TrustedKey, origin: str) -> bool:
+        """Whether a log key may sign checkpoints of this origin: of its own log, also in an epoch that is stated here."""
+        log = self.log_of(origin)
+        if log == origin and _EPOCH_ORIGIN.fullmatch(origin):
+            return False  # only a root begins an epoch, also of a key that is bound to no log
+        return key.log_origin in (None, log)
+
+    def log_of(self, origin: str) -> str:
+        """The origin that a log had before any loss, for that of an epoch stated here; any other origin as it is."""
+        return next((epoch.log for epoch in self.epochs if epoch.origin == origin), origin)
 
     def revocation(self, key_id: str) -> Revocation | None:
         """The strictest revocation of a key; None means that it stands.

@@ -29,6 +29,7 @@ def urn(kind: str) -> str:
 BUILDER_ID = urn("builder")
 LOG_EVENT: Literal["urn:peft-registry:log-event:v1"] = "urn:peft-registry:log-event:v1"
 LOG_SNAPSHOT: Literal["urn:peft-registry:log-snapshot:v1"] = "urn:peft-registry:log-snapshot:v1"
+LOG_EPOCH: Literal["urn:peft-registry:log-epoch:v1"] = "urn:peft-registry:log-epoch:v1"
 BUILD_TRAIN = urn("build-train")
 BUILD_MERGE = urn("build-merge")
 BUILD_IMPORT = urn("build-import")
@@ -91,8 +92,13 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
 
 
 def log_origin(registry_id: str) -> str:
-    """The log's origin line and note key name."""
+    """The log's origin line and note key name, before any loss was accepted."""
     return f"peft-registry/{registry_id}"
+
+
+def epoch_origin(log: str, number: int) -> str:
+    """The origin of a log after that many losses were accepted: its own name for 0, else with the number behind a slash."""
+    return log if number == 0 else f"{log}/{number}"
 
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

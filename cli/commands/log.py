@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     log.command("checkpoint")(log_checkpoint)
     log.command("sign")(log_sign)
     log.command("reject")(log_reject)
+    log.command("accept-restore")(log_accept_restore)
     app.add_typer(log, name="log")
 
 
@@ -80,6 +81,8 @@ def log_check(
     )
     for found in report.contradictions:
         console.line(f"wrong    {console.printable(found.place)}: {console.printable(found.text)}", indent=9)
+    for text in report.accepted:
+        console.line(f"accepted {console.printable(text)}", indent=9)
     for text in report.unchecked:
         console.line(f"unchecked  {console.printable(text)}", indent=11)
     if report.exit_code == 0:
@@ -185,3 +188,66 @@ def log_reject(
     for path in rejection.kept_in:
         console.note(f"kept as evidence: {path}")
     console.next_step("registry log sign")
+
+
+def log_accept_restore(
+    reason: Annotated[
+        str, typer.Option(help="Why entries are missing, for everybody who reads the trust file.", show_default=False)
+    ] = "",
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A newer checkpoint that was kept elsewhere: what it covers is lost too."),
+    ] = None,
+    root_key: Annotated[
+        Path | None,
+        typer.Option("--root-key", help="Private key of a root, where it is kept elsewhere than in the registry."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is lost and kept; change nothing.")] = False,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Go on after a restored backup, and accept what it lacks. A root signs that, then the log key."""
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.disk.files import read_file
+    from peft_registry.registry.use_cases.accept_restore import accept_restore
+
+    kept = [read_file(path, max_bytes=_CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
+    with opened(home, passphrase_file, check_log=False) as registry:
+        restore = accept_restore(
+            registry,
+            reason=reason,
+            against=kept,
+            root_key=root_key,
+            dry_run=dry_run,
+            observe=Progress(story_on_stdout=False),
+        )
+    if output is Output.json:
+        console.out_json(restore.model_dump(mode="json"))
+        return
+    lost = restore.lost
+    since = f", since {lost.kept_at}" if lost.kept_at else ""
+    console.line(
+        f"lost     a checkpoint of {lost.origin} over {lost.size} entries, root {lost.root[:16]}…; "
+        f"kept in {console.printable(', '.join(lost.found)) or 'the trust file'}{since}"
+    )
+    console.line(
+        f"kept     {restore.kept_size} entries, root {restore.kept_root[:16]}…"
+        + (f", the last of {restore.kept_at}" if restore.kept_at else "")
+    )
+    for text in restore.unregistered:
+        console.line(f"store    {text} is there, and no kept entry registers it")
+    match restore.state:
+        case "shown":
+            console.line(f"epoch    {restore.epoch} would begin, {restore.origin}; nothing was changed")
+            console.next_step("registry log accept-restore --reason TEXT")
+        case "waiting":
+            console.line(f"epoch    {restore.epoch} waits for the signatures of {', '.join(restore.persons)}")
+            console.next_step(f"registry trust sign {restore.file}")
+        case "stated":
+            console.line(f"epoch    {restore.epoch} is stated by a root; whoever holds the log key opens it")
+            console.next_step("registry trust export FOLDER, then registry log accept-restore where the log key is")
+        case "opened":
+            console.line(f"epoch    {restore.epoch} began, and checkpoints are of {restore.origin} from now on")
+            console.next_step("registry trust export FOLDER, for everybody who verifies")

@@ -116,6 +116,9 @@ def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> N
         for key in policy.keys
     ]
     console.table([["role", "person", "key", "until", "revoked"], *rows])
+    for epoch in policy.epochs:
+        why = console.printable(f"accepted by {epoch.accepted_by} at {epoch.accepted_at}: {epoch.reason}")
+        console.line(f"epoch    {epoch.number} of {console.printable(epoch.log)}, a loss {why}")
     issued = ", ".join(f"v{version.policy.version} of {version.policy.issued_at[:10]}" for version in chain.versions)
     console.line(f"chain    {issued}")
     console.line(f"accepted {'nothing is remembered' if pin is None else f'v{pin.version}, {pin.digest.short}'}")
@@ -277,7 +280,8 @@ def trust_update(
     from peft_registry.registry.use_cases.exchange_trust import take_update
     from peft_registry.registry.use_cases.trust import update_trust
 
-    with opened(home, passphrase_file) as registry:
+    # a log that was restored is opened only with the trust file that accepts the loss
+    with opened(home, passphrase_file, check_log=file is None) as registry:
         if file is not None:
             change = take_update(registry, file)
         else:

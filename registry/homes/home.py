@@ -4,7 +4,7 @@
     HOME/profile.json      the organisation, as answered at init
     HOME/trust.json        the signed trust file: the home's own, hence authority; HOME/trust-accepted remembers its version
     HOME/keys/             trainer.key log.key root.key (OpenSSH, 0600) and their .pub (SPKI PEM)
-    HOME/checkpoints/      remembered outside the database: `latest`, and one file a size
+    HOME/checkpoints/      remembered outside the database: `latest`, and one file a size; those of epoch N in `epoch-N/`
     HOME/database.sqlite   HOME/objects/   HOME/mlflow/   HOME/runs/
 
 Opening checks that the log continues the last remembered checkpoint, and what its user has seen of it. The clock and the
@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -42,7 +42,15 @@ from peft_registry.registry.signing.trust_chain import TrustChain
 from peft_registry.registry.storage import open_store
 from peft_registry.registry.storage.interface import ObjectStore
 from peft_registry.registry.transparency import note
-from peft_registry.registry.transparency.log import check_against_remembered, check_prefix
+from peft_registry.registry.transparency.epochs import (
+    Epochs,
+    EpochUnknown,
+    epochs_of,
+    require_opened,
+    require_signed_losses,
+    require_standing,
+)
+from peft_registry.registry.transparency.log import check_against_remembered
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, NotFound, Refused, Unavailable
 from peft_registry.schemas.policy import Role, TrustPolicy
@@ -149,9 +157,22 @@ class Registry:
         return HomeFiles(self.folder)
 
     @property
-    def origin(self) -> str:
-        """The log's origin."""
+    def log_name(self) -> str:
+        """The log's origin before any loss was accepted, which names the log in the trust file."""
         return log_origin(self.settings.registry_id)
+
+    @property
+    def origin(self) -> str:
+        """The log's origin, in the epoch that it is in."""
+        return self.epochs.origin
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """The accepted losses of the log, as the home's trust file states them; none where no trust file can say so."""
+        try:
+            return epochs_of(self.trust_chain, self.log_name)
+        except NotChecked:
+            return Epochs(self.log_name)
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -239,29 +260,42 @@ class Registry:
         if self.read_only:
             raise HomeReadOnly(self.folder)
 
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Where checkpoints of the epoch that the log is in are kept outside the database; those of others stay where they are."""
+        return self.files.checkpoints_of(self.epochs.number)
+
+    def recorded_checkpoint(self, tx: catalog.Transaction) -> str | None:
+        """The newest checkpoint in the database, of the epoch that the log is in."""
+        return catalog.latest_checkpoint(tx, origin=self.origin if self.epochs.number else None)
+
     def remembered_checkpoint(self) -> str | None:
         """The newest checkpoint kept outside the database: the one beside it, or the one that this user has seen."""
-        path = self.files.latest_checkpoint
+        path = self.checkpoints_folder / LATEST
         latest = _read(path).decode("utf-8", "replace") if path.exists() else None
         kept = [text for text in (latest, self.seen_checkpoint()) if text is not None]
         return max(kept, key=lambda text: note.read_unverified(text)[1], default=None)
 
     def seen_checkpoint(self) -> str | None:
-        """The newest checkpoint of this log that this user has seen, wherever it came from."""
+        """The newest checkpoint of this log, in its epoch, that this user has seen, wherever it came from."""
         return None if self.seen is None else self.seen.newest(self.origin)
 
     def remembered_checkpoints(self) -> tuple[tuple[str, str], ...]:
-        """(place, text) of every checkpoint kept outside the database, by place."""
-        folder = self.files.checkpoints
-        names = [*(f"{size}" for size in _sizes(folder)), *([LATEST] if (folder / LATEST).exists() else [])]
-        kept = [(f"checkpoints/{name}", _read(folder / name).decode("utf-8", "replace")) for name in sorted(names)]
-        seen = self.seen_checkpoint()
-        return (*kept, *(() if seen is None else (("your state folder", seen),)))
+        """(place, text) of every checkpoint kept outside the database, of every epoch, by place."""
+        kept = []
+        for folder in self.files.every_checkpoints_folder():
+            names = [*(f"{size}" for size in _sizes(folder)), *([LATEST] if (folder / LATEST).exists() else [])]
+            paths = [folder / name for name in sorted(names)]
+            kept += [(f"{path.relative_to(self.folder)}", _read(path).decode("utf-8", "replace")) for path in paths]
+        if self.seen is not None:
+            texts = (self.seen.newest(origin) for origin in (*self.epochs.origins, self.epochs.next_origin))
+            kept += [("your state folder", text) for text in texts if text is not None]
+        return tuple(kept)
 
     def remember_checkpoint(self, text: str, size: int) -> None:
         """Keep a checkpoint outside the database, by size and as the latest, and as seen by this user."""
-        folder = self.files.checkpoints
-        folder.mkdir(exist_ok=True)
+        folder = self.checkpoints_folder
+        folder.mkdir(exist_ok=True, parents=True)
         for name in (f"{size}", LATEST):
             write_atomically(folder / name, text.encode())
         if self.seen is not None:
@@ -336,6 +370,7 @@ def open_home(
         TrustReplaced, TrustRolledBack, TrustForked: its trust file is not the one that the user accepted before.
         HomeNotFound, HomeDamaged: there is none, or it cannot be read.
         LogTruncated, LogForked: the database is older than, or other than, what was signed.
+        LossNotAccepted, EpochUnknown, EpochNotOpened, EpochUnsound: it is older, and no root accepted that loss.
         SeenCheckpointUnreadable: what was seen before cannot be compared.
         MalformedNote, WrongOrigin, BadSignature: what it is compared with is not a checkpoint of this log.
     """
@@ -408,7 +443,7 @@ def _check_log(registry: Registry, against: Sequence[str]) -> None:
     """Hold the log against the newest checkpoints that survive, those given, and what its user has seen; remember the newest."""
     with registry.database.read() as tx:
         store = SqlLogStore(tx)
-        _check_seen(registry, store)
+        seen = _check_seen(registry, store)
         try:
             keys = registry.log_keys
         except NotChecked:
@@ -416,22 +451,60 @@ def _check_log(registry: Registry, against: Sequence[str]) -> None:
                 raise
             # an expired trust file says nothing about the log; verification reports it, and reading goes on
             return
-        kept = (*newest_checkpoints(registry, tx), *against)
-        if kept:
+        epochs = registry.epochs
+        require_signed_losses(epochs, keys)
+        kept = newest_checkpoints(registry, tx)
+        if kept or against:
             store.read_frontier(store.size())
-        for remembered in kept:
-            check_against_remembered(store, remembered, keys, origin=registry.origin)
-    newest = max(kept, key=lambda text: note.read_unverified(text)[1], default=None)
+        for text in dict.fromkeys((*kept, *against)):
+            origin = epochs.origins[epochs.number_of(text)]
+            note.verify_checkpoint(text, origin=origin, keys=keys)
+            if require_standing(epochs, text, store) == "continued":
+                check_against_remembered(store, text, keys, origin=origin)
+            elif text in against and registry.seen is not None:
+                registry.seen.say(_acceptance(epochs, text))
+        newest = _newest_of(epochs, (*kept, *against, *seen))
+        if epochs.number:
+            checkpoint = None if newest is None else note.verify_checkpoint(newest, origin=epochs.origin, keys=keys)
+            require_opened(epochs, store, checkpoint)
     if registry.seen is not None and newest is not None:
+        if epochs.number and seen and registry.seen_checkpoint() is None:
+            registry.seen.say(_acceptance(epochs, seen[-1]))
+            registry.seen.remember(registry.origin, newest)
         registry.seen.follow(registry.origin, newest)
 
 
-def _check_seen(registry: Registry, store: SqlLogStore) -> None:
-    """Raise unless the log continues what its user has seen; its signature was checked then, and its key may be gone by now."""
-    seen = registry.seen_checkpoint()
-    if seen is not None:
-        _, size, root = note.read_unverified(seen)
-        check_prefix(store, size=size, root=root)
+def _check_seen(registry: Registry, store: SqlLogStore) -> tuple[str, ...]:
+    """What its user has seen of the log, of each epoch; raise unless the log continues it, or its loss was accepted.
+
+    Its signature was checked when it was seen, and its key may be gone by now.
+    """
+    if registry.seen is None:
+        return ()
+    epochs = registry.epochs
+    if registry.seen.newest(epochs.next_origin) is not None:
+        _ = registry.trust_chain  # where it cannot be read, that is what is wrong
+        raise EpochUnknown(epochs.next_origin, epochs.number)
+    texts = [text for origin in epochs.origins if (text := registry.seen.newest(origin)) is not None]
+    for text in texts:
+        require_standing(epochs, text, store)
+    return tuple(texts)
+
+
+def _newest_of(epochs: Epochs, texts: Iterable[str]) -> str | None:
+    """The largest checkpoint of the newest epoch."""
+    of_epoch = [text for text in texts if note.read_unverified(text)[0] == epochs.origin]
+    return max(of_epoch, key=lambda text: note.read_unverified(text)[1], default=None)
+
+
+def _acceptance(epochs: Epochs, text: str) -> str:
+    """What is said of a checkpoint of an earlier epoch."""
+    stated = epochs.accepted_loss(text) or epochs.stated[-1]
+    epoch = stated.epoch
+    return (
+        f"note: accepted loss in epoch {epoch.number} of {epoch.log}: it had {stated.lost.size} entries and goes on from "
+        f"{epoch.kept_size}, as {epoch.accepted_by} accepted at {epoch.accepted_at} ({epoch.reason})"
+    )
 
 
 def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str, ...]:
@@ -439,12 +512,12 @@ def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str
 
     Whoever removes one of them leaves the others.
     """
-    folder = registry.files.checkpoints
+    folder = registry.checkpoints_folder
     sizes = _sizes(folder)
     largest = _read(folder / f"{max(sizes)}").decode("utf-8", "replace") if sizes else None
-    path = registry.files.latest_checkpoint
+    path = folder / LATEST
     latest = _read(path).decode("utf-8", "replace") if path.exists() else None
-    kept = (latest, largest, catalog.latest_checkpoint(tx))
+    kept = (latest, largest, registry.recorded_checkpoint(tx))
     return tuple(dict.fromkeys(text for text in kept if text is not None))
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 FOLDER_NAME = ".registry"
 LATEST = "latest"  # the newest checkpoint, beside one file a size
+_EPOCH = "epoch-"  # and its number: a folder of checkpoints under those before any loss was accepted
 
 
 class KeyFiles(NamedTuple):
@@ -51,9 +52,14 @@ class HomeFiles:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
-    @property
-    def latest_checkpoint(self) -> Path:
-        return self.checkpoints / LATEST
+    def checkpoints_of(self, epoch: int) -> Path:
+        """Where the checkpoints of an epoch of the log are; 0 is before any loss was accepted."""
+        return self.checkpoints / f"{_EPOCH}{epoch}" if epoch else self.checkpoints
+
+    def every_checkpoints_folder(self) -> tuple[Path, ...]:
+        """Those of all epochs that there are."""
+        epochs = sorted(self.checkpoints.glob(f"{_EPOCH}*"))
+        return tuple(folder for folder in (self.checkpoints, *epochs) if folder.is_dir())
 
     @property
     def database(self) -> Path:

@@ -12,14 +12,21 @@ remembered, which is said too.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from peft_registry.registry.disk.files import DiskFull, FileMissing, NotWritable, read_file, write_atomically
 from peft_registry.registry.transparency import note
 from peft_registry.schemas.errors import KnownError, NotChecked
+from peft_registry.schemas.values import timestamp
 
 FOLDER_NAME = "checkpoints"
 _MAX_BYTES = 64 * 1024
+
+
+def written_at(path: Path) -> str:
+    """When a file was written, RFC 3339, UTC, as the file system says."""
+    return timestamp(datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
 
 class SeenCheckpointUnreadable(NotChecked):
@@ -56,6 +63,11 @@ class SeenCheckpoints:
         except KnownError as error:
             raise SeenCheckpointUnreadable(path, error.why) from error
         return text
+
+    def seen_at(self, origin: str) -> str | None:
+        """When what `newest` returns was written down, RFC 3339, as the file system says; None before the first sight."""
+        path = self._path(origin)
+        return written_at(path) if path is not None and path.exists() else None
 
     def follow(self, origin: str, text: str) -> None:
         """Remember a checkpoint that the log was held against, and say what of it is believed without having been seen."""

@@ -21,15 +21,24 @@ from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.intake.json import MalformedJson
 from peft_registry.registry.records.entries import require_sayable, statement_of_entry
-from peft_registry.registry.records.snapshots import Snapshot, SnapshotMalformed, newest_snapshot, proven, read_leaf
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    SnapshotMalformed,
+    newest_snapshot,
+    proven,
+    read_leaf,
+    snapshot_under,
+)
+from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import key_status
 from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
+from peft_registry.registry.transparency.epochs import EpochNotOpened, StatedEpoch, begins, first_leaf
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent, LogSnapshot
+from peft_registry.schemas.log import LogEpoch, LogEvent, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.values import timestamp
@@ -81,20 +90,67 @@ def publish_checkpoint(registry: Registry) -> int:
     if _is_published(registry):
         return _remember(registry)
     with registry.database.write() as tx:
-        _follow_new_entries(registry, tx)
-        store = SqlLogStore(tx)
-        size = store.size()
-        root = log.current_root(store)
-        _require_first(registry, size, root)
-        text = note.sign_checkpoint(key, origin=registry.origin, size=size, root=root)
-        catalog.put_checkpoint(tx, size=size, text=text)
+        _follow_new_entries(registry, tx, newest_snapshot(registry, tx))
+        _sign(registry, key, tx)
     return _remember(registry)
+
+
+def open_epoch(registry: Registry, tx: catalog.Transaction, stated: StatedEpoch) -> None:
+    """Begin an epoch that the registry's trust file states: its first leaf, and the first checkpoint of its origin.
+
+    The log key is here. Once the transaction has ended, `publish_checkpoint` keeps the checkpoint outside the database.
+
+    Raises:
+        EpochNotOpened: the log does not hold exactly the entries that were kept.
+        EntryRejected, and what a statement's own check raises: an entry behind the checkpoint of the backup may not be signed over.
+        LogForked, LogTruncated, PathRejected: the log is not that of the checkpoint that the backup had.
+    """
+    key = registry.log_key
+    assert key is not None, "whoever opens an epoch holds the log key"
+    store = SqlLogStore(tx)
+    size, root = store.size(), log.current_root(store)
+    epoch = stated.epoch
+    if (size, root.hex()) != (epoch.kept_size, epoch.kept_root):
+        raise EpochNotOpened(
+            epoch.number, f"{epoch.kept_size} entries were to be kept, and the log holds {size}, or others"
+        )
+    before = restored_snapshot(registry, tx)
+    newest_time = read_leaf(store.get_leaf(size - 1)).at if size else ""
+    append_event(tx, first_leaf(stated, at=max(newest_time, registry.clock())).to_canonical())
+    _follow_new_entries(registry, tx, before)
+    _sign(registry, key, tx)
+
+
+def restored_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot | None:
+    """The snapshot under the newest checkpoint in a database that was restored, of whatever epoch; None where it has none.
+
+    Raises:
+        LogForked, LogTruncated: the log is not that of the checkpoint.
+        MalformedNote, WrongOrigin, EpochUnknown, BadSignature, UnknownKey: the checkpoint is not ours.
+    """
+    text = catalog.latest_checkpoint(tx)
+    if text is None:
+        return None
+    epochs = registry.epochs
+    origin = epochs.origins[epochs.number_of(text)]
+    checkpoint = note.verify_checkpoint(text, origin=origin, keys=registry.log_keys)
+    return snapshot_under(SqlLogStore(tx), checkpoint, text)
+
+
+def _sign(registry: Registry, key: Signer, tx: catalog.Transaction) -> None:
+    """Sign a checkpoint over all entries, and put it into the database."""
+    store = SqlLogStore(tx)
+    size = store.size()
+    root = log.current_root(store)
+    _require_first(registry, size, root)
+    text = note.sign_checkpoint(key, origin=registry.origin, size=size, root=root)
+    catalog.put_checkpoint(tx, size=size, text=text)
 
 
 def registration_proof(registry: Registry, version: Version) -> str | None:
     """The `.tlog-proof` text of a version's registration, or None while it is pending. Its `extra` is the leaf itself."""
     with registry.database.read() as tx:
-        checkpoint = catalog.latest_checkpoint(tx)
+        checkpoint = registry.recorded_checkpoint(tx)
         if checkpoint is None or note.read_unverified(checkpoint)[1] <= version.log_index:
             return None
         store = SqlLogStore(tx)
@@ -108,7 +164,7 @@ def newest_checkpoint(registry: Registry) -> str:
         NoCheckpoint: none was made yet.
     """
     with registry.database.read() as tx:
-        latest = catalog.latest_checkpoint(tx)
+        latest = registry.recorded_checkpoint(tx)
     if latest is None:
         raise NoCheckpoint
     return latest
@@ -162,7 +218,11 @@ def pending_problems(registry: Registry, tx: catalog.Transaction) -> tuple[Pendi
     Raises:
         LogForked, LogTruncated, PathRejected: what is covered is not what was signed.
     """
-    before = newest_snapshot(registry, tx)
+    return problems_behind(registry, tx, newest_snapshot(registry, tx))
+
+
+def problems_behind(registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> tuple[PendingProblem, ...]:
+    """As `pending_problems`, behind a snapshot; None for all entries."""
     store = SqlLogStore(tx)
     changes = _Changes(registry, tx, before)
     problems = []
@@ -181,7 +241,9 @@ def _named(store: SqlLogStore, index: int) -> tuple[str | None, str | None]:
         leaf = read_leaf(store.get_leaf(index))
     except IntegrityBroken:
         return None, None
-    return ("snapshot", None) if isinstance(leaf, LogSnapshot) else (leaf.kind, leaf.key)
+    if isinstance(leaf, LogEvent):
+        return leaf.kind, leaf.key
+    return ("snapshot" if isinstance(leaf, LogSnapshot) else "epoch"), None
 
 
 def _first_new(before: Snapshot | None) -> int:
@@ -196,7 +258,7 @@ def _remember_signed(registry: Registry) -> int:
         MalformedNote, WrongOrigin, BadSignature, UnknownKey: no log key signed it.
     """
     with registry.database.read() as tx:
-        latest = catalog.latest_checkpoint(tx)
+        latest = registry.recorded_checkpoint(tx)
         if latest is None:
             return 0
         try:
@@ -216,7 +278,7 @@ def _is_published(registry: Registry) -> bool:
     with registry.database.read() as tx:
         store = SqlLogStore(tx)
         size = store.size()
-        latest = catalog.latest_checkpoint(tx)
+        latest = registry.recorded_checkpoint(tx)
         covered = note.read_unverified(latest)[1] if latest else 0
         if size == 0 or latest is None:
             return covered == size
@@ -243,7 +305,7 @@ def _needs_successor(registry: Registry, checkpoint: str) -> bool:
 def _remember(registry: Registry) -> int:
     """Keep the database's newest checkpoint outside it too; returns its size."""
     with registry.database.read() as tx:
-        latest = catalog.latest_checkpoint(tx)
+        latest = registry.recorded_checkpoint(tx)
     if latest is None:
         return 0
     size = note.read_unverified(latest)[1]
@@ -259,17 +321,16 @@ def _require_first(registry: Registry, size: int, root: bytes) -> None:
         LogForked: it did.
     """
     for _, text in registry.remembered_checkpoints():
-        _, signed_size, signed_root = note.read_unverified(text)
-        if signed_size == size and signed_root != root:
+        origin, signed_size, signed_root = note.read_unverified(text)
+        if (origin, signed_size) == (registry.origin, size) and signed_root != root:
             raise LogForked("another root was signed for as many entries", size=size, signed=signed_root, found=root)
 
 
 # --- the snapshot ---
 
 
-def _follow_new_entries(registry: Registry, tx: catalog.Transaction) -> None:
+def _follow_new_entries(registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
     """Check every entry behind the last snapshot, follow it in the tree, and append the snapshot that says so."""
-    before = newest_snapshot(registry, tx)
     size = SqlLogStore(tx).size()
     changes = _Changes(registry, tx, before)
     for index in range(_first_new(before), size):
@@ -320,6 +381,11 @@ class _Changes:
         if isinstance(leaf, LogSnapshot):
             # a log of an earlier release has none; behind the last checkpoint the holder of the log key alone writes them
             raise PendingRejected(index, "it is a snapshot that no checkpoint covers")
+        if isinstance(leaf, LogEpoch):
+            if leaf.size != index or not begins(leaf, self._registry.epochs):
+                raise PendingRejected(index, "it begins an epoch that no root stated")
+            self.newest_time = max(leaf.at, self.newest_time)
+            return
         try:
             statement = statement_of_entry(self._tx, index, leaf)
         except EntryRejected as error:

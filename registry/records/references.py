@@ -66,7 +66,7 @@ def require_signed_alias(registry: Registry, version: Version, alias: str, *, tr
         stored = None if move is None else catalog.statement(tx, move.statement_digest)
         if move is None or stored is None or move.number != version.number:
             raise AliasUnsigned(version.name, alias, "its newest recorded move points elsewhere, or to no statement")
-        proven_at = _logged_at(tx, stored, policy, now=registry.clock())
+        proven_at = _logged_at(registry, tx, stored, policy)
     try:
         _require_says(stored, version, alias)
         envelope = Envelope.parse(stored.envelope)
@@ -93,21 +93,21 @@ def _require_says(stored: StoredStatement, version: Version, alias: str) -> None
         raise AliasUnsigned(version.name, alias, "the statement that moved it says something else")
 
 
-def _logged_at(tx: catalog.Transaction, stored: StoredStatement, policy: TrustPolicy, *, now: str) -> str | None:
+def _logged_at(registry: Registry, tx: catalog.Transaction, stored: StoredStatement, policy: TrustPolicy) -> str | None:
     """The time at which the log received the statement, where a checkpoint that counts covers its entry.
 
     Raises:
         ProofRejected, LogForked, LogTruncated, BadSignature, WrongOrigin, MalformedNote, MalformedJson: the entry is not the one
             that was signed over.
     """
-    checkpoint = catalog.latest_checkpoint(tx)
+    checkpoint = registry.recorded_checkpoint(tx)
     if checkpoint is None or stored.log_index is None:
         return None
     store = SqlLogStore(tx)
     try:
         leaf = store.get_leaf(stored.log_index)
         entry = parse_entry(log.prove(store, stored.log_index, checkpoint, extra=leaf))
-        checkpoint_over(entry, policy, now=now)
+        checkpoint_over(entry, policy, now=registry.clock())
     except (NotChecked, NotFound, RevokedKey, KeyLacksRole):
         # it is pending, or nobody whose word counts now signed over it: that dates nothing, and accuses nobody
         return None

@@ -120,6 +120,16 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snaps
         return known
     checkpoint = note.verify_checkpoint(text, origin=registry.origin, keys=registry.log_keys)
     _require_no_later(store, checkpoint.size)
+    return snapshot_under(store, checkpoint, text)
+
+
+def snapshot_under(store: SqlLogStore, checkpoint: note.Checkpoint, text: str) -> Snapshot | None:
+    """The snapshot under a checkpoint that a log key signed, and its text; None where a log of an earlier release has none.
+
+    Raises:
+        LogTruncated, LogForked: the log is not the one of the checkpoint.
+        SnapshotMalformed: its last entry is not one that this program writes.
+    """
     if checkpoint.size == 0:
         return None
     store.read_frontier(checkpoint.size)
@@ -155,7 +165,7 @@ def _newest_checkpoint(registry: Registry, tx: catalog.Transaction, *, entries: 
     Whoever can write the database can remove its newest checkpoints, or record an older one as the largest: every alias
     would then point where it did at that time.
     """
-    kept = (catalog.latest_checkpoint(tx), registry.remembered_checkpoint())
+    kept = (registry.recorded_checkpoint(tx), registry.remembered_checkpoint())
     sizes = {text: note.read_unverified(text)[1] for text in kept if text is not None}
     # one beyond the entries was signed after this transaction began; that the log continues it was checked when it was opened
     within = {text: size for text, size in sizes.items() if size <= entries or text == kept[0]}
@@ -166,7 +176,7 @@ def read_leaf(data: bytes) -> Leaf:
     """A leaf from its bytes.
 
     Raises:
-        SnapshotMalformed: they are neither an event nor a snapshot in canonical form.
+        SnapshotMalformed: they are none in canonical form.
     """
     # in Latin-1 each byte is a character: what is not ASCII matches nothing
     plain = _PLAIN_EVENT.fullmatch(data.decode("latin-1"))

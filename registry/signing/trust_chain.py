@@ -218,6 +218,9 @@ def _require_step(before: TrustVersion, version: TrustVersion) -> None:
         raise TrustStepBroken(
             newer.version, older.version, f"it follows {newer.previous}, and here stands {before.digest}"
         )
+    if newer.epochs[: len(older.epochs)] != older.epochs:
+        # else a root of today could have yesterday's loss never accepted, or another accepted under its number
+        raise TrustStepBroken(newer.version, older.version, "it changes or leaves out an accepted loss of a log")
     if newer.issued_at < older.issued_at:
         raise TrustStepBroken(newer.version, older.version, f"it was issued {newer.issued_at}, before the other")
 

@@ -21,6 +21,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.trust import Covered, ProvenTime, key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
+from peft_registry.registry.transparency.epochs import require_names_log
 from peft_registry.registry.transparency.note import Checkpoint, MalformedNote, Proof, WrongOrigin
 from peft_registry.registry.transparency.prefix_tree import Pair, Path
 from peft_registry.schemas.document import Document, first_problem
@@ -140,10 +141,10 @@ def checkpoint_over_list(listed: CompleteList, manifest: Digest, trust: TrustPol
 
     Raises:
         WrongOrigin, BadSignature, ProofRejected, PathRejected, RevokedKey, KeyLacksRole: the proof is wrong.
-        UnknownKey, ExpiredKey: nobody whom the user trusts vouches for it.
+        UnknownKey, ExpiredKey, EpochNotStated: nobody whom the user trusts vouches for it.
     """
     keys = public_keys(trust, role="log")
-    origin = _origin(listed, keys)
+    origin = _origin(listed.proof.checkpoint_text, keys)
     leaf = listed.stated.leaf
     checkpoint = log.verify_parsed(listed.proof, leaf.to_canonical(), origin=origin, keys=keys)
     if not listed.proof.index == leaf.size == checkpoint.size - 1:
@@ -159,7 +160,7 @@ def checkpoint_over_list(listed: CompleteList, manifest: Digest, trust: TrustPol
 
 def origin_of_list(listed: CompleteList, trust: TrustPolicy) -> str:
     """The log that a list's checkpoint speaks of."""
-    return _origin(listed, public_keys(trust, role="log"))
+    return _origin(listed.proof.checkpoint_text, public_keys(trust, role="log"))
 
 
 def dates_of(
@@ -198,12 +199,17 @@ def _covers(
 ) -> tuple[tuple[int, Covered], ...]:
     """(how many entries it covers, when and by whom) of this checkpoint and of each earlier one."""
     keys = public_keys(trust, role="log")
-    origin = _origin(listed, keys)
+    log_name = trust.log_of(_origin(listed.proof.checkpoint_text, keys))
     newest = trust.person_of(checkpoint.key_id) or checkpoint.key_id
     covers = [(checkpoint.size, Covered(listed.stated.leaf.at, newest))]
     if len({older.leaf.size for older in listed.stated.earlier}) < len(listed.stated.earlier):
         raise MalformedNote(COMPLETE_FILE, "two earlier checkpoints cover as many entries")
     for older in listed.stated.earlier:
+        origin = _origin(older.text, keys)
+        if (
+            trust.log_of(origin) != log_name
+        ):  # of an earlier epoch it may be: that the log went on from there is proven below
+            raise WrongOrigin(origin, log_name)
         signed = note.verify_checkpoint(older.text, origin=origin, keys=keys)
         if older.leaf.size != signed.size - 1:
             raise MalformedNote(COMPLETE_FILE, "the snapshot of an earlier checkpoint is not the last entry under it")
@@ -225,13 +231,10 @@ def _require_keeper(
     trust: TrustPolicy, checkpoint: Checkpoint, signed_at: ProvenTime, *, origin: str, now: str
 ) -> None:
     status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=signed_at, now=now)
-    key = require_ok(status)
-    if key.log_origin is not None and key.log_origin != origin:
-        raise WrongOrigin(origin, key.log_origin)
+    require_names_log(trust, require_ok(status), origin)
 
 
-def _origin(listed: CompleteList, keys: tuple[PublicKey, ...]) -> str:
-    text = listed.proof.checkpoint_text
+def _origin(text: str, keys: tuple[PublicKey, ...]) -> str:
     return note.claimed_name(text, keys) or text.split("\n", 1)[0]
 
 

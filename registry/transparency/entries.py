@@ -9,6 +9,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.trust import ProvenTime, key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log, note
+from peft_registry.registry.transparency.epochs import require_names_log
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.log import LogEvent
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
@@ -50,15 +51,13 @@ def checkpoint_over(
 
     Raises:
         WrongOrigin, BadSignature, ProofRejected, RevokedKey, KeyLacksRole: the proof is wrong.
-        UnknownKey, ExpiredKey: nobody whom the user trusts vouches for it.
+        UnknownKey, ExpiredKey, EpochNotStated: nobody whom the user trusts vouches for it.
     """
     keys = public_keys(trust, role="log")
     origin = origin_of(entry, keys)
     checkpoint = log.verify_parsed(entry.proof, entry.proof.extra or b"", origin=origin, keys=keys)
     status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=signed_at, now=now)
-    key = require_ok(status)
-    if key.log_origin is not None and key.log_origin != origin:
-        raise note.WrongOrigin(origin, key.log_origin)
+    require_names_log(trust, require_ok(status), origin)
     return checkpoint
 
 

@@ -38,7 +38,10 @@ class LogTruncated(IntegrityBroken):
     reference = "log-truncated"
     what = "entries are missing from the log"
     why = "a signed checkpoint covers {signed_size} entries, the store holds {found_size}"
-    fix = "keep the store and the checkpoint as evidence, and restore the store from a newer backup"
+    fix = (
+        "keep the store and the checkpoint as evidence, and restore the store from a newer backup; where there is none, "
+        "whoever holds the root accepts the loss with `registry log accept-restore`"
+    )
 
     signed_size: int
     found_size: int

@@ -7,7 +7,8 @@ Nothing that the database says is believed: not the stored leaf hashes, not the 
     snapshots    each has the root of everything that the entries before it say; the stored tree is that of the last one
     projection   versions, numbers and aliases are those that the entries give, no more and no fewer
     artifacts    every row that describes one, its edges in the lineage graph too, is what its signed manifest says
-    checkpoints  each one kept in the database or beside it is signed by a log key and is a prefix of this log
+    checkpoints  each one kept in the database or beside it is signed by a log key and is a prefix of this log, or an accepted loss
+    epochs       each accepted loss has its first leaf, behind exactly the entries that were kept
 
 Every contradiction is named, not only the first. Reads the whole log and the manifest of every artifact: minutes at millions of
 entries. What is read at every command is `records/references.py`.
@@ -27,13 +28,20 @@ from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_le
 from peft_registry.registry.signing.oms import parse_bundle
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, note, prefix_tree, snapshot
+from peft_registry.registry.transparency.epochs import (
+    EpochNotOpened,
+    EpochUnknown,
+    LossNotAccepted,
+    begins,
+    require_signed_losses,
+)
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
 from peft_registry.registry.verification.recorded_rows import version_contradictions
 from peft_registry.registry.verification.signed_versions import held_against_manifest
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.log import LogEvent, LogSnapshot
+from peft_registry.schemas.log import LogEpoch, LogEvent, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.schemas.statement import PREDICATE_TYPES, CardPredicate, RegistrationPredicate, Statement
 
@@ -67,6 +75,7 @@ class LogReport(Frozen):
     checkpoints: int
     contradictions: tuple[Contradiction, ...]
     unchecked: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()  # checkpoints whose loss a root accepted: nothing is compared with them
 
     @property
     def exit_code(self) -> int:
@@ -89,13 +98,15 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         kept = [("the database", text) for _, text in recorded]
         kept += registry.remembered_checkpoints()
         kept += [("the checkpoint that was given", text) for text in against]
-        replay = _Replay(registry, sizes=_sizes_of(text for _, text in kept))
+        kept_sizes = frozenset(stated.epoch.kept_size for stated in registry.epochs.stated)
+        replay = _Replay(registry, sizes=_sizes_of(text for _, text in kept) | kept_sizes)
         replay.read_entries(tx, observe)
         replay.compare_nodes(tx)
         replay.compare_snapshot(tx)
         replay.compare_projection(tx)
         replay.compare_artifacts(tx, observe)
         replay.compare_sizes(recorded)
+        replay.compare_epochs()
     covered = replay.compare_checkpoints(kept)
     return LogReport(
         origin=registry.origin,
@@ -108,6 +119,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         checkpoints=len(kept),
         contradictions=tuple(replay.contradictions),
         unchecked=tuple(dict.fromkeys(replay.unchecked)),
+        accepted=tuple(dict.fromkeys(replay.accepted)),
     )
 
 
@@ -142,6 +154,8 @@ class _Replay:
     statements: int = 0
     contradictions: list[Contradiction] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    begun: set[int] = field(default_factory=set)  # numbers of the epochs whose first leaf was met
 
     @property
     def size(self) -> int:
@@ -197,6 +211,9 @@ class _Replay:
             leaf = read_leaf(row.leaf)
             if isinstance(leaf, LogSnapshot):
                 self._follow_snapshot(row, leaf)
+                return
+            if isinstance(leaf, LogEpoch):
+                self._follow_epoch(row, leaf)
                 return
             said = self._statement_of(row, leaf)
         except IntegrityBroken as error:
@@ -262,6 +279,18 @@ class _Replay:
         computed = prefix_tree.root_hash(self.snapshot_nodes.get)
         if computed.hex() != leaf.root:
             self.contradict(place, f"its root is {leaf.root}, the entries before it give {computed.hex()}")
+
+    def _follow_epoch(self, row: "EntryRow", leaf: LogEpoch) -> None:
+        """The first leaf of an epoch is the one that a root stated, behind the entries that were kept."""
+        place = f"entry {row.index}"
+        if row.statement is not None:
+            self.contradict(place, "it begins an epoch, and a statement is recorded for it")
+        if leaf.size != row.index or not begins(leaf, self.registry.epochs):
+            self.contradict(place, f"it begins epoch {leaf.number}, and no root stated that", EpochUnknown.reference)
+            return
+        if leaf.at < self.projection.newest_time:
+            self.contradict(place, f"it is dated {leaf.at}, the entry before it {self.projection.newest_time}")
+        self.begun.add(leaf.number)
 
     def _compare_columns(self, row: "EntryRow", event: LogEvent) -> None:
         """A row repeats what its leaf says; where it does not, `show` would print something that nobody signed."""
@@ -441,6 +470,27 @@ class _Replay:
             if size != signed:
                 self.contradict("the database, checkpoints", f"one of size {signed} is recorded as of size {size}")
 
+    def compare_epochs(self) -> None:
+        """Each accepted loss that the log had since begins an epoch, behind the entries that were kept."""
+        try:
+            require_signed_losses(self.registry.epochs, self.registry.log_keys)
+        except NotChecked:
+            return  # said of the checkpoints
+        except KnownError as error:
+            self.contradict("the trust file", error)
+        for stated in self.registry.epochs.standing_in_log:
+            epoch = stated.epoch
+            place = f"epoch {epoch.number}"
+            if epoch.number not in self.begun:
+                missing = EpochNotOpened(epoch.number, f"entry {epoch.kept_size} is not the leaf that begins it")
+                self.contradict(place, missing)
+            root = self.roots.get(epoch.kept_size)
+            if root is None or root.hex() != epoch.kept_root:
+                other = EpochNotOpened(
+                    epoch.number, f"its first {epoch.kept_size} entries are not those that were kept"
+                )
+                self.contradict(place, other)
+
     def compare_checkpoints(self, kept: Iterable[tuple[str, str]]) -> int:
         """Every checkpoint is a signed prefix of this log; returns how many entries the largest one covers."""
         covered = 0
@@ -449,24 +499,40 @@ class _Replay:
         except NotChecked as error:
             self.unchecked.append(f"checkpoints: {error.what}: {error.why}")
             return covered
+        epochs = self.registry.epochs
         for where, text in kept:
             try:
-                checkpoint = note.verify_checkpoint(text, origin=self.registry.origin, keys=keys)
+                origin = epochs.origins[epochs.number_of(text)]
+                checkpoint = note.verify_checkpoint(text, origin=origin, keys=keys)
             except KnownError as error:
                 self.contradict(where, error)
                 continue
             place = f"{where}, size {checkpoint.size}"
-            if checkpoint.size > self.size:
-                self.contradict(
-                    place, f"it covers {checkpoint.size} entries, the log holds {self.size}", "log-truncated"
-                )
-            elif self.roots.get(checkpoint.size) != checkpoint.root:
-                self.contradict(place, "its root is not that of the first entries", "log-forked")
-            else:
-                covered = max(covered, checkpoint.size)
+            match epochs.standing_of(text, size=self.size, root_at=self.roots.get):
+                case "accepted":
+                    self._accept(place, text)
+                case "shorter":
+                    self.contradict(
+                        place, f"it covers {checkpoint.size} entries, the log holds {self.size}", "log-truncated"
+                    )
+                case "beyond":
+                    lost = "it is of an earlier epoch, and nobody accepted the loss of what it covers"
+                    self.contradict(place, lost, LossNotAccepted.reference)
+                case "forked":
+                    self.contradict(place, "its root is not that of the first entries", "log-forked")
+                case "continued":
+                    covered = max(covered, checkpoint.size)
         if self.newest_snapshot is not None and self.newest_snapshot >= covered:
             self.contradict(f"entry {self.newest_snapshot}", CheckpointsRemoved(self.newest_snapshot, covered))
         return covered
+
+    def _accept(self, place: str, text: str) -> None:
+        stated = self.registry.epochs.accepted_loss(text)
+        assert stated is not None, "the standing of this checkpoint"
+        epoch = stated.epoch
+        self.accepted.append(
+            f"{place}: accepted loss in epoch {epoch.number}, by {epoch.accepted_by} at {epoch.accepted_at}: {epoch.reason}"
+        )
 
     def _trust(self) -> "TrustPolicy | None":
         try:

@@ -22,6 +22,7 @@ from peft_registry.registry.signing.trust import TrustAnchors, current_policy, o
 from peft_registry.registry.signing.trust_chain import TrustChain, render_chain
 from peft_registry.registry.storage import open_store
 from peft_registry.registry.transparency import log, note
+from peft_registry.registry.transparency.epochs import epochs_of
 from peft_registry.registry.use_cases.keys import create_key
 from peft_registry.registry.use_cases.make_home import PasswordInAddress, built_beside, require_no_home
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
@@ -115,13 +116,13 @@ def join_home(new: JoiningHome, *, now: str) -> JoinedHome:
     require_no_home(new.folder)
     chain = open_chain(new.trust, anchors=TrustAnchors(root_key_ids=new.root_key_ids), accepted_version=None)
     policy = current_policy(chain, now=now)
-    settings, checkpoint = _found(new, policy, now)
+    settings, checkpoint = _found(new, chain, policy, now)
     with built_beside(new.folder) as files:
         key = _fill(files, new, settings, chain, checkpoint)
     return JoinedHome(settings, chain, HomeFiles(new.folder).key("trainer").public, key.key_id)
 
 
-def _found(new: JoiningHome, policy: TrustPolicy, now: str) -> tuple[HomeSettings, str | None]:
+def _found(new: JoiningHome, chain: TrustChain, policy: TrustPolicy, now: str) -> tuple[HomeSettings, str | None]:
     """The settings of the registry in the database, and its newest checkpoint, once it is the one that the trust file speaks of."""
     database = Database.open(new.database)
     try:
@@ -132,9 +133,10 @@ def _found(new: JoiningHome, policy: TrustPolicy, now: str) -> tuple[HomeSetting
             origin = log_origin(registry_id)
             if not any(key.role == "log" and key.log_origin == origin for key in policy.keys):
                 raise TrustOfAnotherRegistry(origin)
+            current = epochs_of(chain, origin).origin
             checkpoint = catalog.latest_checkpoint(tx)
             if checkpoint is not None:
-                signed = note.verify_checkpoint(checkpoint, origin=origin, keys=public_keys(policy, role="log"))
+                signed = note.verify_checkpoint(checkpoint, origin=current, keys=public_keys(policy, role="log"))
                 log.check_prefix(SqlLogStore(tx), size=signed.size, root=signed.root)
             page = catalog.list_versions(tx, limit=1)
     finally:
@@ -153,7 +155,10 @@ def _fill(
     write_atomically(files.trust, render_chain(chain))
     write_atomically(files.profile, new.profile.model_dump_json(indent=2).encode() + b"\n")
     if checkpoint is not None:  # from here on a database that is older, or another, is noticed
+        epochs = epochs_of(chain, log_origin(settings.registry_id))
+        kept_in = files.checkpoints_of(epochs.number_of(checkpoint))
+        kept_in.mkdir(exist_ok=True)
         for name in (f"{note.read_unverified(checkpoint)[1]}", LATEST):
-            write_atomically(files.checkpoints / name, checkpoint.encode())
+            write_atomically(kept_in / name, checkpoint.encode())
     write_settings(files.folder, settings)
     return pair.public

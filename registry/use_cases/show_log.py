@@ -1,6 +1,5 @@
 """`registry log show`: the entries of the log, newest first, each with what its leaf and its statement say."""
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import statement_of_entry
@@ -9,11 +8,11 @@ from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogSnapshot
+from peft_registry.schemas.log import LogEpoch, LogSnapshot
 
 
 class EntryShown(Frozen):
-    """One entry: an event with the names that its statement gives, or a snapshot (`kind` is then `snapshot`)."""
+    """One entry: an event with the names that its statement gives; a snapshot or an epoch (`kind` is then that word)."""
 
     index: int
     kind: str
@@ -23,7 +22,7 @@ class EntryShown(Frozen):
     statement: Digest | None = None
     key_id: str | None = None
     person: str | None = None
-    about: str = ""  # the name that is registered, the alias that is moved; empty where the statement names none
+    about: str = ""  # the name that is registered, the alias that is moved, or the epoch; empty where there is none
 
 
 class LogPage(Frozen):
@@ -47,7 +46,7 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
         store = SqlLogStore(tx)
         size = store.size()
         newest = snapshot_if_trusted(registry, tx)
-        latest = catalog.latest_checkpoint(tx) if newest is None else newest.checkpoint
+        latest = registry.recorded_checkpoint(tx) if newest is None else newest.checkpoint
         covered = note.read_unverified(latest)[1] if latest else 0
         last = size if before is None else min(before, size)
         entries = []
@@ -56,6 +55,10 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
             pending = index >= covered
             if isinstance(leaf, LogSnapshot):
                 entries.append(EntryShown(index=index, kind="snapshot", at=leaf.at, pending=pending))
+                continue
+            if isinstance(leaf, LogEpoch):
+                lost = f"{leaf.number}, {leaf.lost_size} entries before"
+                entries.append(EntryShown(index=index, kind="epoch", at=leaf.at, pending=pending, about=lost))
                 continue
             predicate = statement_of_entry(tx, index, leaf).predicate
             about = f"{predicate.get('name', '')}"
@@ -86,7 +89,7 @@ def prove_entry(registry: Registry, index: int) -> str:
     """
     with registry.database.read() as tx:
         store = SqlLogStore(tx)
-        latest = catalog.latest_checkpoint(tx)
+        latest = registry.recorded_checkpoint(tx)
         if latest is None:
             raise NotInLog(index, 0)
         newest = newest_snapshot(registry, tx)  # raises where the log is not that of its checkpoint

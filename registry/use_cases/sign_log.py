@@ -127,7 +127,7 @@ def sign_log(registry: Registry) -> SignedLog:
         HomeReadOnly: this home cannot be written.
     """
     registry.require_writable()
-    _require_log_key(registry)
+    require_log_key(registry)
     before = covered_size(registry)
     with registry.database.read() as tx:
         problems = pending_problems(registry, tx)
@@ -155,7 +155,7 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
     registry.require_writable()
     if not reason.strip():
         raise ReasonMissing
-    person = _require_log_key(registry)
+    person = require_log_key(registry)
     now = registry.clock()
     with registry.database.write() as tx:
         covered = covered_size(registry)
@@ -182,7 +182,7 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
     )
 
 
-def _require_log_key(registry: Registry) -> str:
+def require_log_key(registry: Registry) -> str:
     """The person who holds the log key here, as the trust file says.
 
     Raises:

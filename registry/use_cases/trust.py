@@ -129,8 +129,10 @@ class TrustChange:
     persons: tuple[str, ...] = ()
 
 
-def place_of_home(registry: Registry, *, root_key: Path | None = None) -> TrustPlace:
+def place_of_home(registry: Registry, *, root_key: Path | None = None, follows_log: bool = True) -> TrustPlace:
     """The home's own trust file. The root key is the home's, where it is there, and `root_key`.
+
+    Without `follows_log` nothing is asked of a log that does not continue its checkpoints, and no key can be revoked.
 
     Raises:
         HomeReadOnly: this home cannot be written.
@@ -148,8 +150,8 @@ def place_of_home(registry: Registry, *, root_key: Path | None = None) -> TrustP
         signers=tuple(signers),
         pins=registry.pins or Pins(None, lambda _: None),
         now=registry.clock(),
-        ends_after=_end_of_log(registry),
-        log_origin=registry.origin,
+        ends_after=_end_of_log(registry) if follows_log else None,
+        log_origin=registry.log_name,
     )
 
 

@@ -393,8 +393,11 @@ def _own_log(registry: Registry | None) -> LogHolder:
     """
 
     def hold(origin: str, checkpoint: Checkpoint) -> None:
-        if registry is None or origin != registry.origin:
+        if registry is None or origin not in registry.epochs.origins:
             return
+        kept = registry.epochs.kept_of(origin)
+        if kept is not None and checkpoint.size > kept:
+            return  # what it covers was lost, as a root accepted
         with registry.database.read() as tx:
             store = SqlLogStore(tx)
             if checkpoint.size <= store.size():

@@ -232,5 +232,6 @@ def test_every_command_that_signs_asks_for_the_passphrase(name: str) -> None:
     # with the kept home, asks first
     changes_trust = {f"trust {change}" for change in ("init", "add", "revoke", "renew", "rotate", "sign", "update")}
     keys = {f"keys {act}" for act in ("create", "import", "rotate", "revoke")}
-    asks_otherwise = {"init", "log checkpoint", "log sign", "log reject", "upgrade", *keys, *changes_trust}
+    logs = {f"log {act}" for act in ("checkpoint", "sign", "reject", "accept-restore")}
+    asks_otherwise = {"init", "upgrade", *logs, *keys, *changes_trust}
     assert "--passphrase-file" not in options or name in asks_otherwise

@@ -271,7 +271,7 @@ def test_an_error_has_a_reference_a_family_and_three_sentences(entry: KnownError
 def test_an_error_points_only_at_commands_that_there_are(entry: KnownErrorEntry) -> None:
     known = {*COMMANDS, *GROUPS}
     for sentence in sentences(entry):
-        for words in re.findall(r"`registry ((?:[a-z]+ ?)+)", sentence):
+        for words in re.findall(r"`registry ((?:[a-z]+(?:-[a-z]+)* ?)+)", sentence):
             first, _, rest = words.strip().partition(" ")
             assert first in known
             assert first not in GROUPS or not rest or f"{first} {rest.split()[0]}" in known

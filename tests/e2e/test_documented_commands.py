@@ -75,6 +75,10 @@ NOT_RUN = {
     "registry log reject 12 --reason TEXT": (
         "needs an entry that is refused; tests/integration/registry/use_cases/test_sign_log.py rejects some"
     ),
+    "registry log accept-restore --dry-run": (
+        "needs a restored backup; tests/integration/registry/use_cases/test_accept_restore.py accepts some"
+    ),
+    'registry log accept-restore --reason "disk failure on 24 November, backup of the 23rd"': "likewise",
     "python -m tests.bench.training": "a bench of minutes; `make bench` runs it",
     "python -m tests.bench.evaluation": "a bench of minutes; `make bench` runs it",
 }

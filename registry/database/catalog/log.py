@@ -33,9 +33,15 @@ def put_checkpoint(tx: Transaction, size: int, text: str) -> None:
         tx.execute(insert(checkpoints), {"size": size, "text": text})
 
 
-def latest_checkpoint(tx: Transaction) -> str | None:
-    """The text of the checkpoint that covers most; None if there is none."""
-    newest: str | None = tx.execute(_LATEST_CHECKPOINT).scalar_one_or_none()
+def latest_checkpoint(tx: Transaction, *, origin: str | None = None) -> str | None:
+    """The text of the checkpoint that covers most, of all or of one origin; None if there is none."""
+    newest: str | None
+    if origin is None:
+        newest = tx.execute(_LATEST_CHECKPOINT).scalar_one_or_none()
+    else:
+        of_origin = select(checkpoints.c.text).where(checkpoints.c.text.startswith(f"{origin}\n", autoescape=True))
+        by_size = of_origin.order_by(checkpoints.c.size.desc(), checkpoints.c.id.desc())
+        newest = tx.execute(by_size.limit(1)).scalar_one_or_none()
     return newest
 
 
