@@ -57,7 +57,7 @@ __all__ = [
 _CACHE_KIND = "safetensors-v1"
 _FINITE_KIND = "safetensors-finite-v1"  # the same text, of files in which every value was seen to be a number
 _WORTH_A_THREAD = 2 * 1024 * 1024  # bytes; hashing fewer takes less time than starting a thread does
-# handing a block to two threads takes some 50 µs, hashing this many bytes a hundred times as long
+# hashing this many bytes takes some 2 ms, so that handing a block to a thread is small beside it
 _SHARED_BLOCK_BYTES = 4 * 1024 * 1024
 _BLOCKS_AHEAD = 4  # that the quicker of two threads may be ahead of the slower one: 16 MiB of memory
 
@@ -318,7 +318,7 @@ def _share(
     """Give each block from `begin` up to `end`, in order, to consumers that each have a thread; this one reads ahead of them.
 
     Nobody waits for another at every block: whoever is behind catches up while the others wait for the disk. The memory of a block
-    is used again once every consumer is done with it: new memory for each would cost a tenth of the time of a hash.
+    is used again once every consumer is done with it, so that a file of any size needs no more of it.
     """
     memory = [memoryview(bytearray(_SHARED_BLOCK_BYTES)) for _ in range(_BLOCKS_AHEAD)]
     waiting: deque[tuple[int, list[Future[None]]]] = deque()
