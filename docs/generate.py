@@ -147,7 +147,7 @@ def help_text(command: Any, name: str) -> str:
 def documents_page() -> str:
     """What `registry schema` knows, and the names that never change."""
     from peft_registry.schemas.catalog import DOCUMENTS
-    from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
+    from peft_registry.schemas.statement import KINDS, PREDICATE_TYPES, ROLE_KINDS
 
     documents = [
         (
@@ -159,7 +159,7 @@ def documents_page() -> str:
     ]
     statements = [
         (f"`{kind}`", f"`{name}`", ", ".join(role for role, kinds in ROLE_KINDS.items() if kind in kinds))
-        for kind, name in PREDICATE_TYPES.items()
+        for name, kind in sorted(KINDS.items(), key=lambda row: list(PREDICATE_TYPES).index(row[1]))
     ]
     lines = [
         "# Documents",
@@ -171,7 +171,8 @@ def documents_page() -> str:
         "",
         "## Statements",
         "",
-        "A statement is an in-toto Statement v1 about one manifest digest. These names of predicate types are permanent.",
+        "A statement is an in-toto Statement v1 about one manifest digest. These names of predicate types are permanent; of a kind",
+        "that has several, the newest is written and all are read.",
         "",
         *table(("Kind", "Predicate type", "Signed by"), statements),
     ]

@@ -4,13 +4,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import LogEvent, LogEventV2
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
@@ -30,9 +31,12 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "evaluation-plan": EvaluationPlan,
     "evaluation": EvaluationRecord,
     "modification": ModificationRecord,
+    "modification-v1": ModificationRecordV1,
+    "answers": AnswersPredicate,
     "profile": OrganisationProfile,
     "trust": TrustPolicy,
     "log-event": LogEvent,
+    "log-event-v2": LogEventV2,
     "version": Version,
     "verify-outcome": VerifyOutcome,
     "lineage-outcome": LineageOutcome,

@@ -1,14 +1,20 @@
 """The modification record: one per fine-tune, merge or import; immutable, signed, corrected by superseding.
 
+There are two forms. What was signed in the first is read and written byte for byte for ever, so its sections never get another
+field; what the second has more is in sections of its own. New records have the second form. Which of the two a statement holds
+its predicate type says (`modification_of`).
+
 Every leaf is a `Value`: what nobody answered or measured is `unknown` with its reason, and absence is never "no". What each
 field means, who fills it, which clause it answers and when it is required is data:
 `registry/compliance/rules/modification_fields.json`, and a test holds the two together. Norms of weight changes are evidence,
 not a legal test; no verdict in here is legal advice.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import MODIFICATION_V1
 from peft_registry.schemas.values import Timestamp, Value, unknown
 
 # why a field is open until somebody or something fills it, by who that would be
@@ -398,10 +404,9 @@ class Retention(Document):
     log_retention_months: Value = NOT_DERIVED
 
 
-class ModificationRecord(Document):
-    """One modification event, whole. A correction is a new record that names this one in `supersedes`."""
+class RecordSections(Document):
+    """What a modification record of either form says."""
 
-    schema_version: Literal["1"] = "1"
     record_id: str
     record_created_at: Timestamp
     supersedes: str | None = None
@@ -434,3 +439,35 @@ class ModificationRecord(Document):
     retention: Retention = Retention()
     lifecycle: Value = NOT_MEASURED
     incidents: Value = ASKED
+
+
+class ModificationRecordV1(RecordSections):
+    """The first form of the modification record. It is read for ever, and not written any more."""
+
+    schema_version: Literal["1"] = "1"
+
+
+class Correction(Document):
+    """Why this record stands in place of another, and what it was built from."""
+
+    supersedes_digest: Digest | None = None  # of the record named in `supersedes`: SHA-256 of its canonical bytes
+    reason: str | None = None
+    answers: tuple[Digest, ...] = ()  # of the statements of kind `answers`: SHA-256 of their payloads
+    evaluations: tuple[Digest, ...] = ()  # likewise of later evaluations
+
+
+class ModificationRecord(RecordSections):
+    """One modification event, whole. A correction is a new record that names this one in `supersedes`."""
+
+    schema_version: Literal["2"] = "2"
+    correction: Correction = Correction()
+
+
+def modification_of(predicate_type: str, predicate: dict[str, Any]) -> ModificationRecordV1 | ModificationRecord:
+    """The record that a statement of this type holds.
+
+    Raises:
+        ValidationError: it is not a modification record of that form.
+    """
+    form = ModificationRecordV1 if predicate_type == MODIFICATION_V1 else ModificationRecord
+    return form.from_json(predicate)

@@ -195,9 +195,14 @@ class TrustPolicy(Document):
         return next((key.person for key in self.keys if key.key_id == key_id), None)
 
     def may_sign(self, key: TrustedKey, predicate_type: str) -> bool:
-        """Whether a listed key may sign this, going by its role (form 2) or by its own list (form 1)."""
+        """Whether a listed key may sign this, going by its role (form 2) or by its own list (form 1).
+
+        A kind that is listed is listed in every version: the root let the key say it, and the document got more fields.
+        """
         if self.schema_version == "1":
-            return predicate_type in (key.predicate_types or ())
+            listed = key.predicate_types or ()
+            kind = KINDS.get(predicate_type)
+            return predicate_type in listed or (kind is not None and kind in {KINDS.get(name) for name in listed})
         return role_covers(key.role, predicate_type)
 
     def names_log(self, key: TrustedKey, origin: str) -> bool:

@@ -4,7 +4,7 @@ A statement is in-toto Statement v1 in a DSSE envelope, one a line in `evidence/
 SHA-256 of the payload bytes: signature bytes are malleable and never identify anything.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import FailFast, Field
 
@@ -21,13 +21,14 @@ KEYS_FOLDER = (
 )
 
 
-def urn(kind: str) -> str:
-    """`urn:peft-registry:<kind>:v1`."""
-    return f"urn:peft-registry:{kind}:v1"
+def urn(kind: str, version: int = 1) -> str:
+    """`urn:peft-registry:<kind>:v<version>`."""
+    return f"urn:peft-registry:{kind}:v{version}"
 
 
 BUILDER_ID = urn("builder")
 LOG_EVENT: Literal["urn:peft-registry:log-event:v1"] = "urn:peft-registry:log-event:v1"
+LOG_EVENT_V2: Literal["urn:peft-registry:log-event:v2"] = "urn:peft-registry:log-event:v2"
 LOG_SNAPSHOT: Literal["urn:peft-registry:log-snapshot:v1"] = "urn:peft-registry:log-snapshot:v1"
 LOG_EPOCH: Literal["urn:peft-registry:log-epoch:v1"] = "urn:peft-registry:log-epoch:v1"
 BUILD_TRAIN = urn("build-train")
@@ -37,7 +38,8 @@ BUILD_IMPORT = urn("build-import")
 PROVENANCE = "https://slsa.dev/provenance/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 
-StatementKind = Literal[
+# the kinds that an entry of the log's first form can name; later ones are named by their predicate type
+FirstKind = Literal[
     "provenance",
     "registration",
     "base",
@@ -53,14 +55,17 @@ StatementKind = Literal[
     "hold",
     "recall",
 ]
+StatementKind = FirstKind | Literal["answers"]
 
+MODIFICATION_V1 = urn("modification")
+# what is written of each kind
 PREDICATE_TYPES: dict[StatementKind, str] = {
     "provenance": PROVENANCE,
     "registration": urn("registration"),
     "base": urn("base"),
     "evaluation-plan": urn("evaluation-plan"),
     "bias-evaluation": urn("bias-evaluation"),
-    "modification": urn("modification"),
+    "modification": urn("modification", 2),
     "card": urn("card"),
     "test-result": TEST_RESULT,
     "alias": urn("alias"),
@@ -69,8 +74,14 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "decision": urn("decision"),
     "hold": urn("hold"),
     "recall": urn("recall"),
+    "answers": urn("answers"),
 }
-KINDS: dict[str, StatementKind] = {predicate: kind for kind, predicate in PREDICATE_TYPES.items()}
+# what is read: every version of each kind
+KINDS: dict[str, StatementKind] = {
+    MODIFICATION_V1: "modification",
+    **{predicate: kind for kind, predicate in PREDICATE_TYPES.items()},
+}
+_FIRST_KINDS: frozenset[str] = frozenset(get_args(FirstKind))
 
 # which key role may sign which predicate (a trainer key must not be able to sign an approval)
 ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
@@ -84,11 +95,18 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
         "card",
         "test-result",
         "alias",
+        "answers",
     ),
-    "evaluator": ("evaluation-plan", "bias-evaluation", "test-result"),
-    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias"),
-    "officer": ("hold",),
+    "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers"),
+    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias", "answers"),
+    "officer": ("hold", "answers"),
 }
+
+
+def logged_kind(predicate_type: str) -> str:
+    """What an entry of the log calls a statement of this type: a kind of its first form by name, any other by its type."""
+    kind = KINDS.get(predicate_type)
+    return kind if kind is not None and kind in _FIRST_KINDS else predicate_type
 
 
 def log_origin(registry_id: str) -> str:
@@ -134,6 +152,11 @@ class Statement(Document):
         """Which of our statements this is, or None for a foreign one."""
         return KINDS.get(self.predicate_type)
 
+    @property
+    def logged_kind(self) -> str:
+        """What its entry in the log calls it."""
+        return logged_kind(self.predicate_type)
+
 
 def statement_about(manifest: Digest, kind: StatementKind, predicate: dict[str, Any]) -> Statement:
     """The statement of one kind about one manifest digest."""
@@ -151,6 +174,11 @@ class StoredStatement(Frozen):
     envelope: bytes
     log_index: int | None = None
     appended_at: str | None = None
+
+    @property
+    def logged_kind(self) -> str:
+        """What its entry in the log calls it. Where its row names another kind than its text does, that: the log contradicts it."""
+        return self.statement.logged_kind if self.kind == self.statement.kind else f"{self.kind}"
 
 
 class RegistrationPredicate(Document):

@@ -42,7 +42,7 @@ class Value(Document):
     @field_validator("value")
     @classmethod
     def _counts_that_pass_2_53_are_floats(cls, value: Any) -> Any:
-        return _as_doubles(value)
+        return as_doubles(value)
 
     @model_validator(mode="after")
     def _unknown_has_a_reason(self) -> Self:
@@ -57,13 +57,16 @@ class Value(Document):
         return self.source != "unknown"
 
 
-def _as_doubles(value: Any) -> Any:  # any JSON value
-    """RFC 8785 writes the double 10^18 as digits, which are read back as an integer that it would refuse to write."""
+def as_doubles(value: Any) -> Any:  # any JSON value
+    """The value with integers from 2^53 on as floats.
+
+    RFC 8785 writes the double 10^18 as digits, which are read back as an integer that it would refuse to write.
+    """
     if isinstance(value, int) and abs(value) >= 2**53:
         return float(value)
     if isinstance(value, dict):
-        return {key: _as_doubles(item) for key, item in value.items()}
-    return [_as_doubles(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: as_doubles(item) for key, item in value.items()}
+    return [as_doubles(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def measured(

@@ -10,7 +10,7 @@ from typing import get_args
 
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.values import Value
 
@@ -55,7 +55,7 @@ class Completeness(Frozen):
         return f"{text}, {len(self.open)} open ({owners})"
 
 
-def completeness(record: ModificationRecord, conditions: Conditions | None = None) -> Completeness:
+def completeness(record: RecordSections, conditions: Conditions | None = None) -> Completeness:
     """Count the fields that are required under `conditions` (those of the record when not given)."""
     conditions = conditions or conditions_of(record)
     required = required_leaves(record, conditions)
@@ -65,13 +65,13 @@ def completeness(record: ModificationRecord, conditions: Conditions | None = Non
     )
 
 
-def required_leaves(record: ModificationRecord, conditions: Conditions) -> tuple[Leaf, ...]:
+def required_leaves(record: RecordSections, conditions: Conditions) -> tuple[Leaf, ...]:
     """The values that this record has to have, filled or open."""
     rules = field_rules().by_path()
     return tuple(leaf for leaf in leaves(record) if _is_required(rules[leaf.rule], leaf, record, conditions))
 
 
-def conditions_of(record: ModificationRecord) -> Conditions:
+def conditions_of(record: RecordSections) -> Conditions:
     """The conditions that the record's own values meet."""
     kind, method = record.identity.kind.value, record.method.kind.value
     gpai_answers = [is_yes(base.is_gpai) for base in record.base]
@@ -112,19 +112,19 @@ def is_yes(value: Value) -> bool | None:
     return False if value.value in (False, "no", "false") else None
 
 
-def makes_media(record: ModificationRecord) -> bool:
+def makes_media(record: RecordSections) -> bool:
     """Whether the result is recorded to generate images, audio or video."""
     modalities = record.use.modalities.value
     output = modalities.get("output", ()) if isinstance(modalities, dict) else modalities
     return any(word in str(output or "") for word in ("image", "audio", "video"))
 
 
-def _has_systemic_risk(record: ModificationRecord) -> bool:
+def _has_systemic_risk(record: RecordSections) -> bool:
     stated = any(is_yes(base.has_systemic_risk) is True for base in record.base)
     return stated or record.gpai.verdict.value == "provider_sr"
 
 
-def _undecided(record: ModificationRecord) -> tuple[str, ...]:
+def _undecided(record: RecordSections) -> tuple[str, ...]:
     questions = (
         ("gpai.placed_on_eu_market", record.gpai.placed_on_eu_market),
         ("gpai.verdict", record.gpai.verdict),
@@ -133,12 +133,12 @@ def _undecided(record: ModificationRecord) -> tuple[str, ...]:
     return tuple(path for path, value in questions if not value.known)
 
 
-def _is_required(rule: FieldRule, leaf: Leaf, record: ModificationRecord, conditions: Conditions) -> bool:
+def _is_required(rule: FieldRule, leaf: Leaf, record: RecordSections, conditions: Conditions) -> bool:
     met = conditions.met | _conditions_of_data(leaf, record)
     return any(all(part in met for part in alternative.split("+")) for alternative in rule.required_when)
 
 
-def _conditions_of_data(leaf: Leaf, record: ModificationRecord) -> frozenset[str]:
+def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
     """Conditions that hold for one data file only."""
     position = re.match(r"data\[(\d+)\]", leaf.path)
     if position is None:

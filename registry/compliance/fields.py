@@ -12,7 +12,7 @@ from typing import Literal
 
 from peft_registry.registry.compliance.forms import Form
 from peft_registry.schemas.document import Document, Frozen
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
 
 Owner = Literal["modifier", "data owner", "legal", "engineer", "tool"]
@@ -114,13 +114,13 @@ def field_rules() -> FieldRules:
     return FieldRules.model_validate(json.loads(file.read_text(encoding="utf-8")))
 
 
-def leaves(record: ModificationRecord) -> Iterator[Leaf]:
+def leaves(record: RecordSections) -> Iterator[Leaf]:
     """Every value of a record, in the order of the schema."""
     yield from _leaves(record, "", "")
 
 
 def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "") -> Iterator[str]:
-    """Every path that the schema of the record has, arrays as `[]`."""
+    """Every path that a form of the record has, arrays as `[]`; the fields of a correction are plain and have none."""
     for name, info in section.model_fields.items():
         kind = info.annotation
         inner = next((part for part in getattr(kind, "__args__", ()) if isinstance(part, type)), None)
@@ -140,5 +140,6 @@ def _leaves(section: Document, path: str, rule: str) -> Iterator[Leaf]:
         elif isinstance(value, Document):
             yield from _leaves(value, f"{path}{name}.", f"{rule}{name}.")
         elif isinstance(value, tuple):
-            for position, item in enumerate(value):
+            sections = (item for item in value if isinstance(item, Document))
+            for position, item in enumerate(sections):
                 yield from _leaves(item, f"{path}{name}[{position}].", f"{rule}{name}[].")

@@ -9,7 +9,11 @@ _INTRODUCTION = """\
 
 What every fine-tune, merge and import is documented with. Each field is a value with its source (`measured`, `derived`,
 `imported`, `declared` or `unknown` with a reason); absence is never "no". `record_id`, `schema_version`,
-`record_created_at` and `supersedes` are plain.
+`record_created_at` and `supersedes` are plain, and so is `correction`: the digest of the record that `supersedes` names, the
+reason, and the digests of the statements that the record was built from.
+
+New records have the second form (`urn:peft-registry:modification:v2`). Those of the first have no `correction` and are read for
+ever; [ADR 23](../adr/0023-one-record-a-version.md) says which record is a version's.
 
 This page is generated: `python -m peft_registry.registry.compliance.fields_page > docs/reference/modification-record.md`.
 

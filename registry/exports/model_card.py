@@ -14,7 +14,7 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord, Result
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
 
@@ -37,7 +37,7 @@ def model_card(
     base_name: str,
     base: BaseRecord,
     evaluation: EvaluationRecord | None = None,
-    record: ModificationRecord | None = None,
+    record: RecordSections | None = None,
 ) -> bytes:
     """The card of a trained artifact, as UTF-8.
 
@@ -67,7 +67,7 @@ def merge_card(
     base_name: str,
     base: BaseRecord,
     evaluation: EvaluationRecord | None = None,
-    record: ModificationRecord | None = None,
+    record: RecordSections | None = None,
 ) -> bytes:
     """The card of a merge, as UTF-8.
 
@@ -216,7 +216,7 @@ def _loading(manifest: Manifest, base: BaseRecord, methods: tuple[str | None, ..
     return f"## Load\n\n```python\n{loading_code(manifest, base, methods)}\n```"
 
 
-def _use(record: ModificationRecord | None) -> str:
+def _use(record: RecordSections | None) -> str:
     if record is None:
         return "## Use and limits\n\nNot recorded."
     rows = (

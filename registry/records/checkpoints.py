@@ -38,7 +38,7 @@ from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEpoch, LogEvent, LogSnapshot
+from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.values import timestamp
@@ -241,8 +241,8 @@ def _named(store: SqlLogStore, index: int) -> tuple[str | None, str | None]:
         leaf = read_leaf(store.get_leaf(index))
     except IntegrityBroken:
         return None, None
-    if isinstance(leaf, LogEvent):
-        return leaf.kind, leaf.key
+    if isinstance(leaf, Event):
+        return leaf.says or leaf.kind, leaf.key
     return ("snapshot" if isinstance(leaf, LogSnapshot) else "epoch"), None
 
 
@@ -405,7 +405,7 @@ class _Changes:
         elif leaf.kind == "alias":
             self._follow_move(index, leaf, statement)
 
-    def _require_not_revoked(self, index: int, leaf: LogEvent) -> None:
+    def _require_not_revoked(self, index: int, leaf: Event) -> None:
         """Raise where the key of an entry is revoked by now, for whatever reason.
 
         Only the entry itself says that it was made before, and whoever has the key and can write the database dates it as they like
@@ -424,7 +424,7 @@ class _Changes:
             if self._store.get_node(level, place) != node:
                 raise PendingRejected(index, "its stored hash is not that of its bytes")
 
-    def _require_projected(self, index: int, leaf: LogEvent, statement: Statement) -> None:
+    def _require_projected(self, index: int, leaf: Event, statement: Statement) -> None:
         """Raise unless a registration or a move is one that can follow, and the catalogue has it as this entry says."""
         if leaf.kind == "registration":
             name = _predicate(index, RegistrationPredicate, statement).name
@@ -449,7 +449,7 @@ class _Changes:
             self._changed[snapshot.artifact_key(manifest)] = snapshot.statements_value(statements)
         return snapshot.values_of(self._changed.items())
 
-    def _follow_statement(self, leaf: LogEvent) -> None:
+    def _follow_statement(self, leaf: Event) -> None:
         said = self._said.get(leaf.subject)
         if said is None:
             said = self._said_before(leaf.subject)
@@ -464,7 +464,7 @@ class _Changes:
         if value is None:
             return []
         said = [
-            (statement.digest, f"{statement.kind}")
+            (statement.digest, statement.logged_kind)
             for statement in catalog.statements_of(self._tx, subject=manifest)
             if statement.log_index is not None and statement.log_index < self._before.size
         ]
@@ -472,13 +472,13 @@ class _Changes:
             raise EntryRejected(self._before.size, f"what the database holds about {manifest} is not what was said")
         return said
 
-    def _follow_registration(self, index: int, leaf: LogEvent, statement: Statement) -> None:
+    def _follow_registration(self, index: int, leaf: Event, statement: Statement) -> None:
         name = _predicate(index, RegistrationPredicate, statement).name
         number = self._next_number(name)
         self._changed[snapshot.name_key(name)] = snapshot.NameValue(versions=number)
         self._changed[snapshot.version_key(name, number)] = snapshot.VersionValue(manifest=leaf.subject, entry=index)
 
-    def _follow_move(self, index: int, leaf: LogEvent, statement: Statement) -> None:
+    def _follow_move(self, index: int, leaf: Event, statement: Statement) -> None:
         move = _predicate(index, AliasPredicate, statement)
         target = None if move.removed else leaf.subject
         self._changed[snapshot.alias_key(move.name, move.alias)] = snapshot.AliasValue(manifest=target, entry=index)

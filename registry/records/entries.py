@@ -16,12 +16,12 @@ from peft_registry.registry.signing.trust import key_status, public_keys, requir
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import Statement
 
 
-def statement_of_entry(tx: catalog.Transaction, index: int, leaf: LogEvent) -> Statement:
+def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> Statement:
     """The statement that an entry points to, from its signed bytes.
 
     Raises:
@@ -44,7 +44,7 @@ class EntryStatement:
     statement: Statement
 
 
-def read_statement(envelope: bytes, index: int, leaf: LogEvent) -> EntryStatement:
+def read_statement(envelope: bytes, index: int, leaf: Event) -> EntryStatement:
     """The statement of an envelope, if it is the one that an entry names.
 
     Raises:
@@ -58,15 +58,14 @@ def read_statement(envelope: bytes, index: int, leaf: LogEvent) -> EntryStatemen
         statement = Statement.from_json(read_json(parsed.payload, what=what))
     except ValidationError as error:
         raise EntryRejected(index, f"its statement is malformed: {first_problem(error)}") from error
-    if statement.kind != leaf.kind:
-        stated = statement.kind or statement.predicate_type
-        raise EntryRejected(index, f"the entry is of kind {leaf.kind}, its statement of kind {stated}")
+    if statement.logged_kind != leaf.kind:
+        raise EntryRejected(index, f"the entry is of kind {leaf.kind}, its statement of kind {statement.logged_kind}")
     if not statement.is_about(leaf.subject):
         raise EntryRejected(index, f"it is about {leaf.subject}, its statement about {statement.subject_digest}")
     return EntryStatement(parsed, statement)
 
 
-def require_sayable(trust: TrustPolicy, tx: catalog.Transaction, index: int, leaf: LogEvent) -> None:
+def require_sayable(trust: TrustPolicy, tx: catalog.Transaction, index: int, leaf: Event) -> None:
     """Raise unless a key whose role may say it signed the statement of an entry, at the time that the log gives it."""
     stored = catalog.statement(tx, leaf.statement)
     if stored is None:
@@ -75,7 +74,7 @@ def require_sayable(trust: TrustPolicy, tx: catalog.Transaction, index: int, lea
 
 
 def require_signed_entry(
-    envelope: bytes, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
+    envelope: bytes, index: int, leaf: Event, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
 ) -> None:
     """Raise unless the key that the leaf names signed the envelope, and its role covers what is said.
 
@@ -87,7 +86,7 @@ def require_signed_entry(
 
 
 def require_signed(
-    said: EntryStatement, index: int, leaf: LogEvent, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
+    said: EntryStatement, index: int, leaf: Event, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
 ) -> None:
     """As `require_signed_entry`, for a statement that was read before."""
     named = tuple(key for key in keys if key.key_id == leaf.key)

@@ -30,7 +30,7 @@ from peft_registry.registry.transparency import log, snapshot
 from peft_registry.registry.transparency.entries import checkpoint_over, parse_entry
 from peft_registry.schemas.errors import KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest, Reference
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -201,7 +201,7 @@ def _aliased_version(tx: catalog.Transaction, newest: Snapshot, reference: Refer
         )
     require_logged(tx, newest, version)
     leaf = logged_leaf(tx, newest, target.entry)
-    if not isinstance(leaf, LogEvent):
+    if not isinstance(leaf, Event):
         raise AliasUnsigned(name, alias, f"entry {target.entry} is not a move")
     said = catalog.statement(tx, leaf.statement)
     if said is None:

@@ -22,8 +22,7 @@ from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.log import LogForked, LogTruncated
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
-from peft_registry.schemas.statement import StatementKind
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.version import Version
 
 
@@ -41,7 +40,7 @@ class TouchedVersion:
     """A version of which a key signed something, and which kinds of statement."""
 
     version: Version
-    kinds: tuple[StatementKind, ...]
+    kinds: tuple[str, ...]
 
 
 def versions_signed_by(registry: Registry, key: str) -> tuple[TouchedVersion, ...]:
@@ -72,15 +71,15 @@ def versions_signed_by(registry: Registry, key: str) -> tuple[TouchedVersion, ..
 class _Said:
     """Who said what about which artifact."""
 
-    kinds: dict[str, dict[Digest, set[StatementKind]]] = field(default_factory=dict)  # by key id and manifest
+    kinds: dict[str, dict[Digest, set[str]]] = field(default_factory=dict)  # by key id and manifest
     registrations: dict[Digest, set[int]] = field(default_factory=dict)  # the entries that registered an artifact
 
-    def note(self, index: int, event: LogEvent) -> None:
-        self.kinds.setdefault(event.key, {}).setdefault(event.subject, set()).add(event.kind)
+    def note(self, index: int, event: Event) -> None:
+        self.kinds.setdefault(event.key, {}).setdefault(event.subject, set()).add(event.says or event.kind)
         if event.kind == "registration":
             self.registrations.setdefault(event.subject, set()).add(index)
 
-    def by(self, text: str) -> dict[Digest, set[StatementKind]]:
+    def by(self, text: str) -> dict[Digest, set[str]]:
         key_id = key_id_named(text, self.kinds)
         if key_id is None:
             raise SignerUnknown(text)
@@ -97,7 +96,7 @@ def _read_log(tx: catalog.Transaction, newest: Snapshot | None) -> _Said:
         if tree.size == size and tree.root() != root:
             raise LogForked("its first entries are others", size=size, signed=root, found=tree.root())
         leaf = read_leaf(data)
-        if isinstance(leaf, LogEvent):
+        if isinstance(leaf, Event):
             said.note(index, leaf)
     if tree.size < size:
         raise LogTruncated(signed_size=size, found_size=tree.size)

@@ -21,10 +21,10 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import RecordSections, modification_of
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -50,7 +50,7 @@ class Records:
     merge: MergeRecord | None
     evaluation: EvaluationRecord | None
     evaluations: tuple[EvaluationRecord, ...]  # all of them, in the order in which they were recorded
-    modification: ModificationRecord | None
+    modification: RecordSections | None
     base: BaseRecord | None
     card: bytes | None
 
@@ -100,7 +100,7 @@ def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, stored:
     """Raise unless the entry of a statement names it, its key and its time as its row does."""
     index = stored.log_index or 0
     leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
-    if not isinstance(leaf, LogEvent) or leaf.statement != stored.digest:
+    if not isinstance(leaf, Event) or leaf.statement != stored.digest:
         raise StatementAltered(stored, f"entry {index} of the log names another")
     if (leaf.key, leaf.at) != (stored.key_id, stored.appended_at):
         raise StatementAltered(stored, f"it is logged at {leaf.at} by key {leaf.key:.12}…")
@@ -136,7 +136,7 @@ def records_of(registry: Registry, version: Version) -> Records:
     statements = signed_statements(registry, version.manifest_digest)
     newest = {stored.kind: stored.statement.predicate for stored in statements if stored.kind is not None}
     evaluation = newest.get("bias-evaluation")
-    modification = newest.get("modification")
+    modification = next((stored for stored in reversed(statements) if stored.kind == "modification"), None)
     base = newest.get("base")
     return Records(
         manifest=stored_manifest(registry, version.manifest_digest),
@@ -149,7 +149,9 @@ def records_of(registry: Registry, version: Version) -> Records:
             for stored in statements
             if stored.kind == "bias-evaluation"
         ),
-        modification=None if modification is None else ModificationRecord.from_json(modification),
+        modification=None
+        if modification is None
+        else modification_of(modification.statement.predicate_type, modification.statement.predicate),
         base=None if base is None else BaseRecord.from_json(base),
         card=_card(registry, version, statements),
     )

@@ -23,7 +23,7 @@ from peft_registry.registry.transparency import completeness, log, merkle, note,
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Leaf, LogEvent, LogSnapshot, leaf_of
+from peft_registry.schemas.log import Event, Leaf, LogEvent, LogSnapshot, leaf_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import LOG_EVENT, LOG_SNAPSHOT, StoredStatement
 from peft_registry.schemas.version import Version
@@ -280,7 +280,7 @@ def _require_signer(registry: Registry, newest: Snapshot) -> None:
 def _require_all_said(
     tx: catalog.Transaction, newest: Snapshot, manifest: Digest, stored: tuple[StoredStatement, ...]
 ) -> None:
-    covered = [(statement.digest, f"{statement.kind}") for statement in covered_by(newest, stored)]
+    covered = [(statement.digest, statement.logged_kind) for statement in covered_by(newest, stored)]
     value = proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
     if value is None:
         if covered:
@@ -317,7 +317,7 @@ def completeness_proof(
         note.Proof(index=newest.size, hashes=newest.hashes, checkpoint_text=newest.checkpoint),
         newest.leaf,
         path,
-        tuple((statement.digest, f"{statement.kind}") for statement in covered),
+        tuple((statement.digest, statement.logged_kind) for statement in covered),
         entries=tuple(_entry_proof(store, newest, statement) for statement in covered),
         earlier=_earlier_checkpoints(tx, store, newest, covered, trust),
     )
@@ -331,7 +331,7 @@ def _entry_proof(store: SqlLogStore, newest: Snapshot, statement: StoredStatemen
     """
     assert statement.log_index is not None, "a statement that the checkpoint covers"
     leaf = read_leaf(store.get_leaf(statement.log_index))
-    if not isinstance(leaf, LogEvent):
+    if not isinstance(leaf, Event):
         raise SnapshotMalformed(f"entry {statement.log_index} is not an event")
     return completeness.EntryProof(
         index=statement.log_index, leaf=leaf, hashes=_hashes_of(store, newest, statement.log_index)
@@ -416,7 +416,7 @@ def _require_pending(tx: catalog.Transaction, newest: Snapshot, version: Version
         leaf = read_leaf(SqlLogStore(tx).get_leaf(version.log_index))
     except merkle.NotInLog as error:
         raise unregistered from error
-    if not isinstance(leaf, LogEvent) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
+    if not isinstance(leaf, Event) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
         raise unregistered
 
 

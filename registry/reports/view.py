@@ -22,7 +22,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import FieldRow, Figure, ReportView, StatementRow
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import StoredStatement
@@ -87,7 +87,7 @@ def build_report_view(
     merge: MergeRecord | None = None,
     evaluation: EvaluationRecord | None = None,
     evaluations: tuple[ShownEvaluation, ...] = (),
-    record: ModificationRecord | None = None,
+    record: RecordSections | None = None,
     statements: tuple[StoredStatement, ...] = (),
     persons: Mapping[str, str] | None = None,
     verification: VerifyOutcome | None = None,
@@ -185,7 +185,7 @@ def _summary(
     return tuple(lines)
 
 
-def _change(record: ModificationRecord | None, merge: MergeRecord | None) -> tuple[Figure, ...]:
+def _change(record: RecordSections | None, merge: MergeRecord | None) -> tuple[Figure, ...]:
     if merge is None:
         return _figures(record, _CHANGE)
     return (*_figures(record, tuple(path for path in _CHANGE if path not in _SAID_BY_MERGE)), *merge_figures(merge))
@@ -195,7 +195,7 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
-def _figures(record: ModificationRecord | None, paths: tuple[str, ...]) -> tuple[Figure, ...]:
+def _figures(record: RecordSections | None, paths: tuple[str, ...]) -> tuple[Figure, ...]:
     if record is None:
         return ()
     rules = field_rules().by_path()
@@ -246,7 +246,7 @@ def _measured_compute(run: RunRecord | None) -> tuple[Figure, ...]:
     )
 
 
-def _field_rows(record: ModificationRecord | None) -> tuple[FieldRow, ...]:
+def _field_rows(record: RecordSections | None) -> tuple[FieldRow, ...]:
     """Every field that is filled or required; what neither applies nor is known is left out."""
     if record is None:
         return ()
@@ -267,7 +267,7 @@ def _field_rows(record: ModificationRecord | None) -> tuple[FieldRow, ...]:
     )
 
 
-def _section(path: str, record: ModificationRecord) -> str:
+def _section(path: str, record: RecordSections) -> str:
     head, _, _ = path.partition(".")
     name, bracket, position = head.partition("[")
     title = _SECTIONS.get(name, name.replace("_", " ").capitalize())

@@ -26,7 +26,7 @@ from peft_registry.registry.transparency.note import Checkpoint, MalformedNote, 
 from peft_registry.registry.transparency.prefix_tree import Pair, Path
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent, LogSnapshot
+from peft_registry.schemas.log import Event, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import COMPLETE_FILE, Sha256Hex, urn
 
@@ -35,7 +35,7 @@ assert urn("completeness") == _SCHEMA
 
 
 class StatementEntry(Document):
-    """One statement of the list: the digest of its payload and its kind."""
+    """One statement of the list: the digest of its payload, and what its entry calls it."""
 
     digest: Digest
     kind: str
@@ -45,7 +45,7 @@ class EntryProof(Document):
     """Where a statement of the list stands in the log: its entry, and the hashes beside the way to the checkpoint's root."""
 
     index: int = Field(ge=0)
-    leaf: LogEvent
+    leaf: Event
     hashes: tuple[Sha256Hex, ...] = Field(max_length=note.PROOF_HASHES_MAX)
 
 

@@ -11,7 +11,7 @@ from peft_registry.registry.signing.trust import ProvenTime, key_status, public_
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.epochs import require_names_log
 from peft_registry.schemas.document import first_problem
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import Event, event_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import PROOF_FILE
 
@@ -21,7 +21,7 @@ class LoggedEntry:
     """The log entry that a proof speaks of. Nothing is proven before `checkpoint_over` has returned."""
 
     proof: note.Proof
-    event: LogEvent
+    event: Event
 
 
 def parse_entry(proof_text: str) -> LoggedEntry:
@@ -33,7 +33,7 @@ def parse_entry(proof_text: str) -> LoggedEntry:
     proof = note.parse_proof(proof_text)
     value = read_json(proof.extra or b"", what="the proven log entry")
     try:
-        return LoggedEntry(proof, LogEvent.from_json(value))
+        return LoggedEntry(proof, event_of(value))
     except ValidationError as error:
         raise note.MalformedNote(PROOF_FILE, f"its entry is not a log event: {first_problem(error)}") from error
 

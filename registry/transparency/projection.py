@@ -20,8 +20,8 @@ from peft_registry.registry.transparency import snapshot
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement, StatementKind
+from peft_registry.schemas.log import Event
+from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 
 
 class EntryRejected(IntegrityBroken):
@@ -63,7 +63,7 @@ class LoggedStatement:
     """A statement about a manifest digest."""
 
     digest: Digest
-    kind: StatementKind
+    kind: str  # what its entry calls it
     index: int
 
 
@@ -89,7 +89,7 @@ class Projection:
         """The version's number, or None where this name never had this artifact."""
         return self._numbers.get((name, manifest))
 
-    def apply(self, index: int, event: LogEvent, statement: Statement) -> None:
+    def apply(self, index: int, event: Event, statement: Statement) -> None:
         """Follow one entry.
 
         Args:
@@ -113,7 +113,7 @@ class Projection:
         logged = LoggedStatement(event.statement, event.kind, index)
         self.statements.setdefault(event.subject, []).append(logged)
 
-    def changed_by(self, index: int, event: LogEvent) -> dict[bytes, Document]:
+    def changed_by(self, index: int, event: Event) -> dict[bytes, Document]:
         """The keys of a snapshot that an entry changed, with what they map to now; asked right after `apply`.
 
         What was said about the entry's subject changed too; `said_about` has it, once for all entries before a snapshot.
@@ -139,10 +139,11 @@ class Projection:
             [(statement.digest, statement.kind) for statement in self.statements[manifest]]
         )
 
-    def _require_consistent(self, index: int, event: LogEvent, statement: Statement) -> None:
-        if statement.kind != event.kind:
-            stated = statement.kind or statement.predicate_type
-            raise EntryRejected(index, f"the entry is of kind {event.kind}, its statement of kind {stated}")
+    def _require_consistent(self, index: int, event: Event, statement: Statement) -> None:
+        if statement.logged_kind != event.kind:
+            raise EntryRejected(
+                index, f"the entry is of kind {event.kind}, its statement of kind {statement.logged_kind}"
+            )
         if not statement.is_about(event.subject):
             raise EntryRejected(index, f"it is about {event.subject}, its statement about {statement.subject_digest}")
         if event.statement in self._logged:
@@ -150,7 +151,7 @@ class Projection:
         if event.at < self.newest_time:
             raise EntryRejected(index, f"it is dated {event.at}, the entry before it {self.newest_time}")
 
-    def _register(self, index: int, event: LogEvent, statement: Statement) -> None:
+    def _register(self, index: int, event: Event, statement: Statement) -> None:
         try:
             name = RegistrationPredicate.from_json(statement.predicate).name
         except ValidationError as error:
@@ -164,7 +165,7 @@ class Projection:
         self._newest_version = version
         self._numbers[name, event.subject] = version.number
 
-    def _move(self, index: int, event: LogEvent, statement: Statement) -> None:
+    def _move(self, index: int, event: Event, statement: Statement) -> None:
         try:
             move = AliasPredicate.from_json(statement.predicate)
         except ValidationError as error:

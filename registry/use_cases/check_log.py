@@ -41,9 +41,9 @@ from peft_registry.registry.verification.signed_versions import held_against_man
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.log import LogEpoch, LogEvent, LogSnapshot
+from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.schemas.statement import PREDICATE_TYPES, CardPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import CardPredicate, RegistrationPredicate, Statement
 
 if TYPE_CHECKING:
     from peft_registry.registry.database.catalog import EntryRow, NumberedVersion, StatementColumns
@@ -222,7 +222,7 @@ class _Replay:
         if said is None:
             return
         event = leaf
-        self._compare_columns(row, event)
+        self._compare_columns(row, event, said.statement)
         try:
             self.projection.apply(row.index, event, said.statement)
         except EntryRejected as error:
@@ -240,7 +240,7 @@ class _Replay:
         except KnownError as error:
             self.contradict(place, error)
 
-    def _note_files(self, place: str, event: LogEvent, statement: Statement) -> None:
+    def _note_files(self, place: str, event: Event, statement: Statement) -> None:
         """Remember the signed listing and the card that a statement names, which rows of the catalogue point to."""
         try:
             if event.kind == "registration":
@@ -251,7 +251,7 @@ class _Replay:
         except ValidationError as error:
             self.contradict(place, f"its statement is malformed: {first_problem(error)}")
 
-    def _statement_of(self, row: "EntryRow", event: LogEvent) -> EntryStatement | None:
+    def _statement_of(self, row: "EntryRow", event: Event) -> EntryStatement | None:
         """The statement that the leaf points to, from the signed bytes; None where no row has it."""
         if row.statement is None:
             self.contradict(f"entry {row.index}", f"its statement {event.statement} is not in the database")
@@ -292,12 +292,12 @@ class _Replay:
             self.contradict(place, f"it is dated {leaf.at}, the entry before it {self.projection.newest_time}")
         self.begun.add(leaf.number)
 
-    def _compare_columns(self, row: "EntryRow", event: LogEvent) -> None:
+    def _compare_columns(self, row: "EntryRow", event: Event, statement: Statement) -> None:
         """A row repeats what its leaf says; where it does not, `show` would print something that nobody signed."""
         columns = row.statement
         assert columns is not None, "a statement without a row was reported before"
         stated = _columns_by_name(columns)
-        for name, value in _columns_of(event).items():
+        for name, value in _columns_of(event, statement).items():
             if stated[name] != value:
                 self.contradict(
                     f"statement {columns.digest.short}", f"its {name} is recorded as {stated[name]}, logged is {value}"
@@ -546,12 +546,12 @@ class _Replay:
             self.roots[self.size] = self.tree.root()
 
 
-def _columns_of(event: LogEvent) -> dict[str, object]:
+def _columns_of(event: Event, statement: Statement) -> dict[str, object]:
     return {
         "digest": event.statement,
         "subject": event.subject,
-        "kind": event.kind,
-        "predicate_type": PREDICATE_TYPES[event.kind],
+        "kind": statement.kind,
+        "predicate_type": statement.predicate_type,
         "key_id": event.key,
         "appended_at": event.at,
     }

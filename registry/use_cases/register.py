@@ -30,7 +30,7 @@ from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, StatementKind
 from peft_registry.schemas.values import timestamp
@@ -161,7 +161,7 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
         raise ModificationRecordWrong(f"its parents say that it is a merge, and it is offered as {artifact.source}")
     for predicate in records:
         try:
-            identity = ModificationRecord.from_json(predicate).identity
+            identity = modification_of(PREDICATE_TYPES["modification"], predicate).identity
         except ValidationError as error:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
         if identity.kind.value != "merge" or identity.result_manifest.value != str(digest):

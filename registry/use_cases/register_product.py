@@ -20,7 +20,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate
@@ -163,7 +163,7 @@ def _warn_of_unrecorded_facts(registry: Registry, product: Product, version: Ver
     )
 
 
-def unrecorded_facts(new: ModificationRecord, recorded: ModificationRecord) -> tuple[str, ...]:
+def unrecorded_facts(new: ModificationRecord, recorded: RecordSections) -> tuple[str, ...]:
     """Paths of the values that a person declared in the new record and that the recorded one does not state."""
     stated = {leaf.path: leaf.value for leaf in leaves(recorded)}
     found = []

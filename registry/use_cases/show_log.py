@@ -67,7 +67,7 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
             entries.append(
                 EntryShown(
                     index=index,
-                    kind=leaf.kind,
+                    kind=leaf.says or leaf.kind,
                     at=leaf.at,
                     pending=pending,
                     subject=leaf.subject,

@@ -37,7 +37,7 @@ from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.transparency import merkle
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound, Taken
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 
@@ -218,7 +218,7 @@ def _refused(registry: Registry, problem: PendingProblem) -> RefusedEntry:
 class _Read:
     """A pending entry as far as it can be read: what depends on what."""
 
-    event: LogEvent | None
+    event: Event | None
     statement: Statement | None
 
     @property
@@ -249,8 +249,8 @@ def _read(entry: PendingEntry) -> _Read:
         leaf = read_leaf(entry.leaf)
     except IntegrityBroken:
         return _Read(None, None)
-    if not isinstance(leaf, LogEvent) or entry.statement is None:
-        return _Read(leaf if isinstance(leaf, LogEvent) else None, None)
+    if not isinstance(leaf, Event) or entry.statement is None:
+        return _Read(leaf if isinstance(leaf, Event) else None, None)
     try:
         payload = Envelope.parse(entry.statement.envelope).payload
         return _Read(leaf, Statement.from_json(read_json(payload, what="a statement")))

@@ -23,11 +23,13 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import event_about
+from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import (
     PAYLOAD_TYPE,
     PREDICATE_TYPES,
@@ -45,6 +47,8 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "alias": AliasPredicate,
     "evaluation-plan": EvaluationPlan,
     "bias-evaluation": EvaluationRecord,
+    "modification": ModificationRecord,
+    "answers": AnswersPredicate,
 }
 
 
@@ -99,14 +103,15 @@ def sayable_at(registry: Registry, tx: Transaction, key_id: str, predicate_types
 
 def record_statement(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
     """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
-    event = LogEvent(kind=signed.kind, subject=subject, statement=signed.digest, key=signed.key_id, at=at)
+    predicate_type = PREDICATE_TYPES[signed.kind]
+    event = event_about(subject, signed.digest, predicate_type=predicate_type, key=signed.key_id, at=at)
     index = append_event(tx, event.to_canonical())
     catalog.insert_statement(
         tx,
         digest=signed.digest,
         subject=subject,
         kind=signed.kind,
-        predicate_type=PREDICATE_TYPES[signed.kind],
+        predicate_type=predicate_type,
         key_id=signed.key_id,
         envelope=signed.envelope,
         log_index=index,

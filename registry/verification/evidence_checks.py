@@ -47,7 +47,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import KEYS_FOLDER, CardPredicate
+from peft_registry.schemas.statement import KEYS_FOLDER, PREDICATE_TYPES, CardPredicate, logged_kind
 
 TABLE_MAX_BYTES = 1 << 30  # of an item table; the largest suite gives some ten million bytes
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
@@ -219,7 +219,7 @@ def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> Result | N
 
 # what may stay away from a folder although it was said: the proof still shows that it was
 # nothing that speaks of how good it is may, such as a test that failed
-_MAY_BE_WITHHELD = frozenset({"provenance", "modification", "card", "base"})
+_MAY_BE_WITHHELD = frozenset({"provenance", "modification", "card", "base", logged_kind(PREDICATE_TYPES["answers"])})
 
 
 def _not_everything(findings: Findings) -> Result | None:

@@ -26,7 +26,7 @@ from peft_registry.registry.records.snapshots import (
 from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions, version_contradictions
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
@@ -152,7 +152,7 @@ def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, version
     else:
         require_logged(tx, newest, version)
         leaf = logged_leaf(tx, newest, version.log_index)
-    if not isinstance(leaf, LogEvent) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
+    if not isinstance(leaf, Event) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
         raise VersionsDiffer(version.name, f"entry {version.log_index} does not register {version.label}")
     for what, row, logged in (("key", version.key_id, leaf.key), ("time", version.registered_at, leaf.at)):
         if row != logged:

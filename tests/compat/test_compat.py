@@ -12,7 +12,7 @@ from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import TrustAnchors, load_trust
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.evaluation import EvaluationRecord
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ModificationRecordV1, modification_of
 from peft_registry.schemas.statement import Statement
 
 HERE = Path(__file__).parent
@@ -47,8 +47,9 @@ def test_the_records_of_every_release_read_as_values_and_recheck(release: str) -
             assert run is not None
             assert run.loss_after.value < run.loss_before.value
         elif statement.kind == "modification":
-            record = ModificationRecord.from_json(statement.predicate)
-            assert record.to_json() == statement.predicate
+            record = modification_of(statement.predicate_type, statement.predicate)
+            assert type(record) is ModificationRecordV1
+            assert statement.revised(predicate=record.to_json()).to_canonical() == payload
         elif statement.kind == "bias-evaluation":
             evaluation = EvaluationRecord.from_json(statement.predicate)
             assert recheck(evaluation, (evidence / evaluation.items.file).read_bytes()) == ()

@@ -14,6 +14,7 @@ from peft_registry.registry.signing.trust import TrustAnchors, load_trust, sign_
 from peft_registry.registry.signing.trust_chain import TrustRolledBack, TrustThresholdNotMet
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, Revocation, TrustPolicy
+from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
 from tests.builders.signing import BEFORE, LATER, NOW, a_p256_key, a_policy, a_trusted_key, an_ed25519_key
 
 PROVENANCE, APPROVAL = "https://slsa.dev/provenance/v1", "urn:peft-registry:approval:v1"
@@ -230,6 +231,19 @@ def test_revoked_keys_stay_among_the_public_keys_so_that_they_can_be_recognised(
     policy = a_policy_with_keys(revocations=revoked("lost"))
     assert TRAINER.public in trust.public_keys(policy)
     assert trust.public_keys(policy, role="log") == (an_ed25519_key().public,)
+
+
+def test_a_kind_that_form_1_lists_is_listed_in_every_version():
+    """The home of an earlier release goes on registering; a kind that its root never listed stays out."""
+    lists_modifications = a_policy(a_trusted_key(TRAINER, predicate_types=(MODIFICATION_V1,)), roots=[ROOT])
+    states = {
+        kind: trust.key_status(
+            lists_modifications, TRAINER.public.key_id, predicate_type=name, signed_at_proven=None, now=NOW
+        ).state
+        for kind, name in PREDICATE_TYPES.items()
+    }
+    assert {kind for kind, state in states.items() if state == "ok"} == {"modification"}
+    assert PREDICATE_TYPES["modification"] == "urn:peft-registry:modification:v2"
 
 
 def test_a_trainer_key_that_may_approve_is_a_mistake():

@@ -1,0 +1,157 @@
+"""Two forms of the modification record and of the log's events: the first stays as it was, the second adds."""
+
+import hashlib
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from peft_registry.registry.compliance.fields import schema_paths
+from peft_registry.registry.records.snapshots import SnapshotMalformed, read_leaf
+from peft_registry.schemas.answers import AREA_ROLES, AnswersPredicate
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import LogEvent, LogEventV2, event_about, event_of
+from peft_registry.schemas.modification import (
+    ModificationRecord,
+    ModificationRecordV1,
+    RecordSections,
+    modification_of,
+)
+from peft_registry.schemas.statement import KINDS, MODIFICATION_V1, PREDICATE_TYPES, ROLE_KINDS, statement_about
+from peft_registry.schemas.values import declared
+from tests.builders.records import NOW
+
+V2 = PREDICATE_TYPES["modification"]
+ANSWERS = PREDICATE_TYPES["answers"]
+# of the sorted JSON list of the paths that the first form had when it was last written
+V1_PATHS = "f82e7d6ea6cbcb1ae3a2a6c1e0e7e8a0"
+
+
+def a_record_of_the_first_form() -> ModificationRecordV1:
+    return ModificationRecordV1(
+        record_id="r",
+        record_created_at=NOW,
+        data_gaps=declared("none known", by="alex", at=NOW),
+        kept_for_a_reader_to_come={"a": [1, 2.5]},
+    )
+
+
+def test_a_record_of_the_first_form_is_read_back_to_its_own_bytes():
+    record = a_record_of_the_first_form()
+    read = modification_of(MODIFICATION_V1, json.loads(record.to_canonical()))
+    assert type(read) is ModificationRecordV1
+    assert read.to_canonical() == record.to_canonical()
+    assert b'"schema_version":"1"' in read.to_canonical()
+    assert b"correction" not in read.to_canonical()
+
+
+def test_the_sections_of_the_first_form_get_no_new_fields():
+    """Their defaults would be written into every record that is read back, and its digest would be another."""
+    paths = json.dumps(sorted(schema_paths(ModificationRecordV1))).encode()
+    assert hashlib.sha256(paths).hexdigest()[:32] == V1_PATHS
+
+
+@pytest.mark.parametrize(
+    ("predicate_type", "form"), [(MODIFICATION_V1, ModificationRecord), (V2, ModificationRecordV1)]
+)
+def test_a_record_under_the_type_of_the_other_form_is_refused(predicate_type, form):
+    with pytest.raises(ValidationError, match="schema_version"):
+        modification_of(predicate_type, form(record_id="r", record_created_at=NOW).to_json())
+
+
+def test_both_forms_are_one_kind_and_the_second_is_written():
+    assert {KINDS[MODIFICATION_V1], KINDS[V2]} == {"modification"}
+    record = ModificationRecord(record_id="r", record_created_at=NOW)
+    statement = statement_about(Digest.of(b"m"), "modification", record.to_json())
+    assert (statement.predicate_type, statement.kind, statement.logged_kind) == (V2, "modification", "modification")
+    assert isinstance(modification_of(V2, statement.predicate), RecordSections)
+
+
+def an_event(predicate_type: str) -> LogEvent | LogEventV2:
+    return event_about(Digest.of(b"a"), Digest.of(b"b"), predicate_type=predicate_type, key="0" * 64, at=NOW)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PREDICATE_TYPES if kind != "answers"])
+def test_a_kind_of_the_first_form_keeps_its_leaf(kind):
+    event = an_event(PREDICATE_TYPES[kind])
+    assert event.to_json() == {
+        "schema": "urn:peft-registry:log-event:v1",
+        "kind": kind,
+        "subject": str(Digest.of(b"a")),
+        "statement": str(Digest.of(b"b")),
+        "key": "0" * 64,
+        "at": NOW,
+    }
+
+
+def test_a_later_type_is_logged_by_its_own_name():
+    event = an_event(ANSWERS)
+    assert (event.to_json()["schema"], event.kind, event.says) == (
+        "urn:peft-registry:log-event:v2",
+        ANSWERS,
+        "answers",
+    )
+    assert read_leaf(event.to_canonical()) == event
+    assert event_of(event.to_json()) == event
+
+
+def test_a_type_that_nobody_knows_yet_is_an_event_all_the_same():
+    event = an_event("urn:peft-registry:incident:v1")
+    assert read_leaf(event.to_canonical()) == event
+    assert event.says is None
+
+
+@pytest.mark.parametrize(
+    "kind", ["modification", MODIFICATION_V1, V2, "https://slsa.dev/provenance/v1", "urn:other:a:v1"]
+)
+def test_no_event_has_two_forms(kind):
+    """Else one statement could stand in the log as two different leaves."""
+    leaf = an_event(ANSWERS).to_json() | {"kind": kind}
+    with pytest.raises(SnapshotMalformed):
+        read_leaf(json.dumps(leaf, sort_keys=True, separators=(",", ":")).encode())
+
+
+def test_the_first_form_has_no_kind_called_answers():
+    with pytest.raises(ValidationError):
+        event_of(an_event(PREDICATE_TYPES["card"]).to_json() | {"kind": "answers"})
+
+
+def some_answers(**over: object) -> dict[str, object]:
+    answer = {"path": "use.intended", "area": "modifier", "value": "sums"}
+    fields = {"record_id": "r", "record": str(Digest.of(b"r")), "form": str(Digest.of(b"f")), "answers": [answer]}
+    return fields | {"person": "alex", "role": "officer", "nonce": "00"} | over
+
+
+def test_answers_are_read_back_to_their_own_bytes():
+    answers = AnswersPredicate.from_json(some_answers())
+    assert AnswersPredicate.from_json(json.loads(answers.to_canonical())).to_canonical() == answers.to_canonical()
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ([], "at least 1"),
+        ([{"path": "use.intended", "area": "modifier"}], "a value, or the reason"),
+        ([{"path": "use.intended", "area": "modifier", "value": "a", "unknown": "b"}], "a value, or the reason"),
+        ([{"path": "a", "area": "legal", "value": "a"}, {"path": "a", "area": "legal", "value": "b"}], "answered once"),
+        ([{"path": "change.modules", "area": "tool", "value": "a"}], "area"),
+    ],
+)
+def test_answers_that_say_nothing_or_two_things_are_refused(answers, why):
+    with pytest.raises(ValidationError, match=why):
+        AnswersPredicate.from_json(some_answers(answers=answers))
+
+
+@pytest.mark.parametrize(
+    ("role", "area"), [("trainer", "legal"), ("evaluator", "data owner"), ("approver", "engineer")]
+)
+def test_a_role_answers_for_its_areas_and_no_other(role, area):
+    answer = {"path": "use.intended", "area": area, "value": "sums"}
+    with pytest.raises(ValidationError, match=f"{role} does not answer for {area}"):
+        AnswersPredicate.from_json(some_answers(role=role, answers=[answer]))
+
+
+def test_every_role_that_answers_for_an_area_may_sign_answers():
+    assert {role for roles in AREA_ROLES.values() for role in roles} == {
+        role for role, kinds in ROLE_KINDS.items() if "answers" in kinds
+    }
