@@ -11,9 +11,11 @@ from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
 from peft_registry.registry.mlflow.projection import REPORT_PATH
 from peft_registry.registry.use_cases import report, verify
 from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.schemas.version import Version
-from tests.builders.homes import a_home, register_adapter
+from tests.builders.homes import a_home, add_a_base, register_adapter
+from tests.builders.products import FACTS, a_product
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
 
@@ -82,3 +84,25 @@ def test_the_page_in_mlflow_claims_no_check_and_our_own_page_makes_them(registry
     assert "No check was made for this report." in page
     assert "✓" not in page
     assert "✓ verified" in make_report(registry, version).decode()
+
+
+def test_equal_bytes_under_two_names_are_both_mirrored_and_either_may_change_later(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """The parameters of a run never change in MLflow: a version that showed the run of another would be refused for ever."""
+    base = add_a_base(registry, tmp_path / "base")
+    first = register_product(registry, a_product(registry, tmp_path / "1", base, facts=FACTS)).version
+    assert sync_mirror(registry).clean
+    page = page_in_mlflow(registry, first)
+    second = register_product(
+        registry, a_product(registry, tmp_path / "2", base, name="other", run_id="run-2", value=0.5)
+    ).version
+    assert second.manifest_digest == first.manifest_digest
+    assert sync_mirror(registry).clean
+    assert page_in_mlflow(registry, first) == page
+    for version in (first, second):
+        set_alias(registry, version, "champion")
+    mirrored = sync_mirror(registry)
+    assert mirrored.clean, mirrored.lines()
+    assert "sums of two numbers" in page_in_mlflow(registry, first)
+    assert "sums of two numbers" not in page_in_mlflow(registry, second)

@@ -1,0 +1,68 @@
+"""Results of trainings that never ran: an adapter of a few numbers with a run, an evaluation, a modification record and a card."""
+
+from pathlib import Path
+from typing import Any
+
+from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
+from peft_registry.registry.exports.model_card import model_card
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product, signing_of
+from peft_registry.schemas.modification import ModificationRecord
+from tests.builders.evaluation import a_recorded_evaluation
+from tests.builders.homes import an_artifact
+from tests.builders.records import TOOL, a_base_input, a_profile, a_run_record
+
+FACTS = {
+    "asserted_by": "alex, data steward",
+    "use": {"intended": "sums of two numbers", "out_of_scope": "anything else"},
+    "data": {"*": {"personal_data": "no", "labelling": "by hand"}},
+}
+
+
+def a_product(
+    registry: Registry,
+    folder: Path,
+    base: AddedBase,
+    *,
+    name: str = "sums",
+    run_id: str = "run-1",
+    facts: dict[str, Any] | None = None,
+    value: float = 0.5,
+) -> Product:
+    """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
+    artifact = an_artifact(folder, base, name=name, value=value)
+    manifest = artifact.manifest
+    run = a_run_record(
+        run_id=run_id,
+        base=manifest.base,
+        weights_digest=manifest.weights_digest,
+        config=a_run_record().config | {"name": name},
+    )
+    evaluation, items = a_recorded_evaluation()
+    evaluation = evaluation.revised(created_at=registry.clock())
+    record: ModificationRecord = build_modification_record(
+        record_id=run_id,
+        now=registry.clock(),
+        name=name,
+        manifest=manifest,
+        run=run,
+        bases=(a_base_input(name=base.version.name, record=base.record, manifest=base.version.manifest_digest),),
+        profile=a_profile(),
+        tool_version=TOOL,
+        evaluation=evaluation,
+        change=ChangeFigures(added=32, base_untouched=True),
+        signing=signing_of(registry, registry.trainer_key.public.key_id),
+        facts=facts,
+    )
+    card = model_card(
+        name=name,
+        manifest=manifest,
+        run=run,
+        base_name=base.version.name,
+        base=base.record,
+        evaluation=evaluation,
+        record=record,
+    )
+    measured = (MeasuredEvaluation(evaluation, items),)
+    return Product(name, "train", folder, manifest, run, record, card, measured)

@@ -1,0 +1,194 @@
+"""Equal bytes under another name are another version: nothing that is said with it changes what the first one shows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.report import render_report, report_inputs
+from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.values import declared
+from peft_registry.schemas.version import Version
+from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.products import FACTS, a_product
+
+FIRST = "2026-11-24T12:00:00Z"
+LATER = "2026-11-25T12:00:00Z"
+APPROVED = [{"role": "approver", "person": "forger", "decision": "approved"}]
+
+
+@dataclass
+class Place:
+    """A home with one version of a result, and its folder; `later` is the same home a day later."""
+
+    folder: Path
+    base: AddedBase
+    first: Version
+    registry: Registry
+
+    def register(self, name: str, **choices: Any) -> Version:
+        """The same bytes once more, from a run of its own."""
+        folder = self.folder / f"again-{name}"
+        product = a_product(self.registry, folder, self.base, name=name, **({"run_id": f"run of {name}"} | choices))
+        return register_product(self.registry, product).version
+
+    def append(self, record: ModificationRecord) -> None:
+        append_statement(
+            self.registry,
+            subject=self.first.manifest_digest,
+            kind="modification",
+            predicate=record.to_json(),
+            signer=self.registry.trainer_key,
+        )
+
+    @property
+    def record(self) -> ModificationRecord:
+        record = records_of(self.registry, self.first).modification
+        assert isinstance(record, ModificationRecord)
+        return record
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with a_home(tmp_path / "home", now=FIRST) as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        product = a_product(registry, tmp_path / "first", base, facts=FACTS)
+        first = register_product(registry, product).version
+    registry = reopened(tmp_path / "home", now=LATER)
+    yield Place(tmp_path, base, first, registry)
+    registry.close()
+
+
+def seen(registry: Registry, version: Version) -> dict[str, Any]:
+    """Everything that a reader is shown of a version, without the checks of the day."""
+    records = records_of(registry, version)
+    assert records.modification is not None
+    entry = OutboxEntry(
+        id=1, kind="version", name=version.name, number=version.number, manifest=version.manifest_digest
+    )
+    shown = describe_version(registry, version.label).to_json()
+    return {
+        "record": records.modification.to_canonical(),
+        "run": records.run,
+        "evaluations": records.evaluations,
+        "card": records.card,
+        "report": render_report(registry, report_inputs(registry, version)),
+        "mlflow": projection_of(registry, entry).digest,
+        "show": shown,
+    }
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [None, {"asserted_by": "sam", "use": {"intended": "something else"}}],
+    ids=["no facts", "other facts"],
+)
+def test_training_the_same_file_under_another_name_changes_nothing_of_the_first(
+    place: Place, facts: dict[str, Any] | None
+) -> None:
+    before = seen(place.registry, place.first)
+    filled = completeness(place.record)
+    second = place.register("other", facts=facts)
+    assert second.manifest_digest == place.first.manifest_digest
+    assert completeness(place.record) == filled
+    after = seen(place.registry, place.first)
+    assert {name for name in before if before[name] != after[name]} == set()
+
+
+def test_an_approval_does_not_move_into_the_report_of_another_version(place: Place) -> None:
+    forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
+    record = forged.modification.revised(approvals=declared(APPROVED, by="forger", at=LATER))
+    register_product(place.registry, replace(forged, modification=record))
+    assert not place.record.approvals.known
+    page = render_report(place.registry, report_inputs(place.registry, place.first)).decode()
+    assert "forger" not in page
+
+
+def test_the_second_version_shows_its_own_record_run_and_card(place: Place) -> None:
+    second = place.register("other", facts={"asserted_by": "sam", "use": {"intended": "something else"}})
+    records = records_of(place.registry, second)
+    assert records.modification is not None
+    assert records.modification.use.intended.value == "something else"
+    assert records.modification.identity.result_name.value == "other"
+    assert records.run is not None
+    assert records.run.run_id == "run of other"
+    assert records.card is not None
+    assert b"something else" in records.card
+    shown = describe_version(place.registry, "other:1").to_json()
+    assert shown["predicates"]["modification"]["record_id"] == "run of other"
+
+
+def test_each_version_is_pulled_with_the_card_that_was_signed_with_it(place: Place) -> None:
+    second = place.register("other", facts={"asserted_by": "sam", "use": {"intended": "something else"}})
+    for version in (place.first, second):
+        folder = place.folder / f"pulled-{version.name}"
+        outcome = pull_version(place.registry, version, folder)
+        assert outcome.verdict == "verified"
+        assert (folder / "README.md").read_bytes() == records_of(place.registry, version).card
+        assert verify_version(place.registry, version).verdict == "verified"
+    assert (place.folder / "pulled-sums" / "README.md").read_bytes() != (
+        place.folder / "pulled-other" / "README.md"
+    ).read_bytes()
+
+
+# --- a later record that names nothing, or the wrong thing, decides nothing ---
+
+
+def unlinked(place: Place) -> ModificationRecord:
+    return place.record.revised(record_id="x", approvals=declared(APPROVED, by="forger", at=LATER))
+
+
+def naming_another_versions_record(place: Place) -> ModificationRecord:
+    place.register("other")
+    return unlinked(place).revised(supersedes="run of other")
+
+
+def naming_itself(place: Place) -> ModificationRecord:
+    return unlinked(place).revised(supersedes="x")
+
+
+def naming_the_record_by_its_id_alone(place: Place) -> ModificationRecord:
+    return unlinked(place).revised(supersedes=place.record.record_id)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [unlinked, naming_another_versions_record, naming_itself, naming_the_record_by_its_id_alone],
+    ids=lambda attack: attack.__name__,
+)
+def test_a_later_record_without_a_link_to_the_versions_own_decides_nothing(place: Place, attack: Any) -> None:
+    forged = attack(place)
+    before = seen(place.registry, place.first)
+    place.append(forged)
+    after = seen(place.registry, place.first)
+    for name in ("record", "run", "evaluations", "card"):
+        assert after[name] == before[name], name
+    assert b"forger" not in after["report"]
+    assert after["show"]["predicates"] == before["show"]["predicates"]
+
+
+def test_two_records_that_name_each_other_decide_nothing(place: Place) -> None:
+    before = place.record
+    one = unlinked(place).revised(record_id="a", supersedes="b")
+    place.append(one)
+    place.append(unlinked(place).revised(record_id="b", supersedes="a"))
+    assert place.record == before
+
+
+def test_a_registered_name_is_found_by_its_number_and_shows_the_same(place: Place) -> None:
+    place.register("other")
+    assert version_named(place.registry, "sums") == place.first
