@@ -1,4 +1,7 @@
-"""The signed records of a version, read back as values: run, evaluation, modification, base."""
+"""The signed records of a version, read back as values: run, evaluation, modification, base.
+
+Equal bytes under another name are another version, with records of its own (`version_statements.py`).
+"""
 
 from dataclasses import dataclass
 
@@ -15,8 +18,16 @@ from peft_registry.registry.records.snapshots import (
     snapshot_if_trusted,
     statements_about,
 )
+from peft_registry.registry.records.version_statements import (
+    MaySay,
+    SetAside,
+    SignedRecord,
+    VersionStatements,
+    own_card,
+    statements_of_version,
+)
 from peft_registry.registry.signing import dsse
-from peft_registry.registry.signing.trust import public_keys
+from peft_registry.registry.signing.trust import key_status, public_keys
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -24,7 +35,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import RecordSections, modification_of
+from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -42,7 +53,11 @@ class StatementAltered(IntegrityBroken):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The newest record of each kind; None where a version has none."""
+    """What was signed about one version: the newest record of each kind, None where it has none.
+
+    `history` are its modification records, each superseding the one before it, and `modification` is the last of them;
+    `set_aside` are those that decide nothing, and why.
+    """
 
     manifest: Manifest
     statements: tuple[StoredStatement, ...]
@@ -53,6 +68,8 @@ class Records:
     modification: RecordSections | None
     base: BaseRecord | None
     card: bytes | None
+    history: tuple[SignedRecord, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
 
 
 def stored_manifest(registry: Registry, digest: Digest) -> Manifest:
@@ -106,24 +123,59 @@ def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, stored:
         raise StatementAltered(stored, f"it is logged at {leaf.at} by key {leaf.key:.12}…")
 
 
+def version_statements(registry: Registry, version: Version) -> VersionStatements:
+    """Which of the statements about a version's artifact speak of this version, and which record is its own.
+
+    Raises:
+        StatementAltered: a statement about it is not what was signed.
+        RecordUnreadable: the record that it was registered with is not one.
+        VersionsDiffer: nobody registered it.
+    """
+    statements = signed_statements(registry, version.manifest_digest)
+    return statements_of_version(version, statements, may_say=_may_say(registry))
+
+
+def _may_say(registry: Registry) -> MaySay:
+    """Whether whoever signed a statement may say so, by the home's trust; without one verification says that nothing is checked."""
+    try:
+        trust = registry.trust
+    except (NotChecked, IntegrityBroken):
+        return lambda _stored: True
+
+    def may_say(stored: StoredStatement) -> bool:
+        status = key_status(
+            trust,
+            stored.key_id,
+            predicate_type=stored.statement.predicate_type,
+            signed_at_proven=stored.appended_at,
+            now=str(stored.appended_at),
+        )
+        return status.state == "ok"
+
+    return may_say
+
+
 def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:
     """The model card that was signed with the version; None if it has none.
 
+    Homes of earlier releases kept one card for each artifact: a version that was registered later with another one shows that.
+
     Raises:
-        VersionsDiffer: its row names another.
+        VersionsDiffer: its row names a card that nobody signed.
     """
     with registry.database.read() as tx:
         digest = catalog.artifact(tx, manifest_digest=version.manifest_digest).card_digest
-    signed = [
+    signed = {
         CardPredicate.from_json(stored.statement.predicate).sha256 for stored in statements if stored.kind == "card"
-    ]
+    }
     if digest is None and not signed:
         return None
     if digest is None:
         raise VersionsDiffer(version.name, f"{version.label}, card: none in the catalogue, and one was signed")
     if digest not in signed:
         raise VersionsDiffer(version.name, f"{version.label}, card: {digest} in the catalogue, and nobody signed it")
-    return registry.store.read_bytes(digest)
+    own = own_card(version, statements, digest) or digest
+    return registry.store.read_bytes(own if registry.store.has(own) else digest)
 
 
 def records_of(registry: Registry, version: Version) -> Records:
@@ -131,27 +183,28 @@ def records_of(registry: Registry, version: Version) -> Records:
 
     Raises:
         StatementAltered: a statement about it is not what was signed.
-        VersionsDiffer: its card is not one that was signed.
+        RecordUnreadable: the modification record that it was registered with is not one.
+        VersionsDiffer: nobody registered it, or its card is not one that was signed.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    newest = {stored.kind: stored.statement.predicate for stored in statements if stored.kind is not None}
+    said = statements_of_version(version, statements, may_say=_may_say(registry))
+    newest = {stored.kind: stored.statement.predicate for stored in said.statements if stored.kind is not None}
     evaluation = newest.get("bias-evaluation")
-    modification = next((stored for stored in reversed(statements) if stored.kind == "modification"), None)
     base = newest.get("base")
     return Records(
         manifest=stored_manifest(registry, version.manifest_digest),
-        statements=statements,
+        statements=said.statements,
         run=run_of(newest["provenance"]) if "provenance" in newest else None,
         merge=merge_of(newest["provenance"]) if "provenance" in newest else None,
         evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),
         evaluations=tuple(
             EvaluationRecord.from_json(stored.statement.predicate)
-            for stored in statements
+            for stored in said.statements
             if stored.kind == "bias-evaluation"
         ),
-        modification=None
-        if modification is None
-        else modification_of(modification.statement.predicate_type, modification.statement.predicate),
+        modification=None if said.record is None else said.record.record,
         base=None if base is None else BaseRecord.from_json(base),
         card=_card(registry, version, statements),
+        history=said.history,
+        set_aside=said.set_aside,
     )

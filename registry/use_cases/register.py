@@ -274,6 +274,8 @@ def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed,
     )
     for data in artifact.evidence:
         catalog.keep_object(tx, digest=Digest.of(data), subject=digest, role="evidence")
+    # the row of an artifact has the card of its first registration only
+    catalog.keep_object(tx, digest=Digest.of(artifact.card), subject=digest, role="card")
     index = -1
     for one in signed.statements:
         # the same bytes under a second name: what was said about them stands already

@@ -8,7 +8,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.references import version_named, versions_of_artifact
-from peft_registry.registry.records.signed_records import signed_statements, stored_manifest
+from peft_registry.registry.records.signed_records import stored_manifest, version_statements
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -58,6 +58,9 @@ class VersionShown(Frozen):
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     pending: bool = _left_out_unless_true()  # no checkpoint covers its registration
+    set_aside: tuple[str, ...] = Field(
+        default=(), exclude_if=lambda value: not value
+    )  # records that decide nothing, and why
 
     def to_json(self) -> dict[str, Any]:
         """One flat object: the version's own fields, then manifest, statements and predicates."""
@@ -83,6 +86,7 @@ class VersionShown(Frozen):
         lines += [("data", f"{data.name} {data.sha256}, {data.rows_total} rows") for data in manifest.data]
         lines += [("parent", f"{parent.role} {parent.manifest}") for parent in manifest.parents]
         lines += [("statement", statement.line) for statement in self.statements]
+        lines += [("set aside", text) for text in self.set_aside]
         lines += [("stale", text) for text in self.stale]
         pending = ", pending until whoever holds the log key signs" if self.pending else ""
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}{pending}"))
@@ -99,7 +103,8 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         VersionsDiffer, SaidDiffers, StatementAltered, PathRejected: a row says otherwise than what was signed or logged.
     """
     version = signed_version(registry, version_named(registry, reference))
-    stored = signed_statements(registry, version.manifest_digest)
+    said = version_statements(registry, version)
+    stored = said.statements
     bases = () if version.base_manifest is None else versions_of_artifact(registry, version.base_manifest)
     covered = covered_size(registry)
     manifest = stored_manifest(registry, version.manifest_digest)
@@ -118,6 +123,8 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         for entry in stored
     )
     predicates = {entry.kind or entry.statement.predicate_type: entry.statement.predicate for entry in stored}
+    if said.record is not None:
+        predicates["modification"] = said.record.statement.statement.predicate
     stale = []
     for entry in stored:
         if entry.kind == "bias-evaluation":
@@ -131,4 +138,5 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         stale=tuple(stale),
         base_label=bases[0].label if bases else None,
         pending=version.log_index >= covered,
+        set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
     )

@@ -24,6 +24,7 @@ from peft_registry.registry.records.snapshots import (
     snapshot_if_trusted,
     statements_under,
 )
+from peft_registry.registry.records.version_statements import own_card
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
@@ -166,8 +167,10 @@ def present_version(registry: Registry, version: Version, scratch: Path, *, know
                 missing[entry.path] = ObjectMissing(entry.sha256, registry.store.describe())
     if artifact.signature_digest is not None:
         files[SIGNATURE_NAME] = registry.store.read_bytes(artifact.signature_digest)
-    if artifact.card_digest is not None:
-        files[CARD_NAME] = registry.store.read_bytes(artifact.card_digest)
+    card = own_card(version, statements, artifact.card_digest)
+    if card is not None and artifact.card_digest is not None:
+        # homes of earlier releases kept the first card of an artifact only
+        files[CARD_NAME] = registry.store.read_bytes(card if registry.store.has(card) else artifact.card_digest)
     if complete is not None:
         files[f"{EVIDENCE_NAME}/{COMPLETE_FILE}"] = complete.encode()
     for name, data in evidence(registry, version, statements).items():

@@ -24,7 +24,7 @@ from tests.builders.records import NOW
 V2 = PREDICATE_TYPES["modification"]
 ANSWERS = PREDICATE_TYPES["answers"]
 # of the sorted JSON list of the paths that the first form had when it was last written
-V1_PATHS = "f82e7d6ea6cbcb1ae3a2a6c1e0e7e8a0"
+V1_PATHS = "ac0c01b303135f743b9274b276895128"
 
 
 def a_record_of_the_first_form() -> ModificationRecordV1:

@@ -1,0 +1,266 @@
+"""Which statements about an artifact speak of one version of it, and which modification record is that version's. Pure.
+
+Equal bytes may be registered under several names, each with its own records: what accompanies one registration says nothing of
+another. A version's record is the one that its own registration names, then each record that supersedes the one before it:
+
+    first      a modification record named in `accompanied_by` of the registration
+    next       a later one about the same artifact and name, which names the record before it by id and by digest, made by a key
+               whose role may
+
+Of two that supersede the same record the one that was logged first holds. Every other modification record decides nothing, and is
+named with the reason. What is said of the artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pydantic import ValidationError
+
+from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
+from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, StoredStatement
+from peft_registry.schemas.version import Version
+
+MaySay = Callable[[StoredStatement], bool]
+"""Whether the key that signed a statement has a role that may, at the time of its entry."""
+
+
+class RecordUnreadable(IntegrityBroken):
+    reference = "modification-record-unreadable"
+    what = "the modification record that {label} was registered with cannot be read"
+    why = "statement {statement.short}: {reason}"
+    fix = "register the result again under another name, with `registry train` or `registry merge`"
+
+    label: str
+    statement: Digest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRecord:
+    """A modification record, the statement that holds it, and the digest of its canonical bytes."""
+
+    statement: StoredStatement
+    record: RecordSections
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A modification record that decides nothing for the version, and why."""
+
+    statement: StoredStatement
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatements:
+    """What was said of one version.
+
+    Attributes:
+        statements: all that speak of it, in the order of the log.
+        history: its modification records, each superseding the one before it; the last one is its record. Empty: it has none.
+        set_aside: other modification records that name it, or no version at all.
+    """
+
+    statements: tuple[StoredStatement, ...]
+    history: tuple[SignedRecord, ...]
+    set_aside: tuple[SetAside, ...]
+
+    @property
+    def record(self) -> SignedRecord | None:
+        """The version's record."""
+        return self.history[-1] if self.history else None
+
+
+def statements_of_version(
+    version: Version, statements: Sequence[StoredStatement], *, may_say: MaySay
+) -> VersionStatements:
+    """What speaks of a version.
+
+    Args:
+        version: as the log has it.
+        statements: everything that was said about its artifact, in the order of the log.
+        may_say: asked of the signer of each record that would supersede another.
+
+    Raises:
+        RecordUnreadable: the record that it was registered with is not one.
+        VersionsDiffer: none of the statements registers it.
+    """
+    registrations = [_Registered.of(stored) for stored in statements if stored.kind == "registration"]
+    own = next((entry for entry in registrations if entry.stored.log_index == version.log_index), None)
+    if own is None or own.name != version.name:
+        raise VersionsDiffer(version.name, f"no statement about its artifact registers {version.label}")
+    others = [entry for entry in registrations if entry is not own]
+    accompanying = frozenset(digest for entry in registrations for digest in entry.accompanied_by)
+    later = tuple(
+        stored for stored in statements if stored.kind == "modification" and stored.digest not in accompanying
+    )
+    history = _history(own, statements, later, may_say)
+    elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say)]
+    in_history = {link.statement.digest for link in history}
+    of_others = {digest for entry in others for digest in entry.accompanied_by}
+    of_others |= {link.statement.digest for link in elsewhere}
+    of_others -= own.accompanied_by | in_history
+    other_records = {link.digest for link in elsewhere} - {link.digest for link in history}
+    other_names = {entry.name for entry in others}
+    of_others |= {
+        stored.digest for stored in statements if _speaks_elsewhere(stored, version, other_records, other_names)
+    }
+    return VersionStatements(
+        statements=tuple(stored for stored in statements if stored.digest not in of_others),
+        history=history,
+        set_aside=tuple(
+            SetAside(stored, _why_aside(stored, version, history, may_say))
+            for stored in later
+            if stored.digest not in in_history | of_others
+        ),
+    )
+
+
+def own_card(version: Version, statements: Sequence[StoredStatement], recorded: Digest | None) -> Digest | None:
+    """The digest of the model card that a version was registered with.
+
+    The catalogue has one card for each artifact, that of its first registration. A row that names a card which nobody signed
+    stays what is looked at, so that it is found.
+
+    Args:
+        version: as the log has it.
+        statements: everything that was said about its artifact.
+        recorded: the card in the catalogue's row.
+    """
+    cards = {stored.digest: stored.statement.predicate.get("sha256") for stored in statements if stored.kind == "card"}
+    if recorded is None or str(recorded) not in cards.values():
+        return recorded
+    for stored in statements:
+        if stored.kind == "registration" and stored.log_index == version.log_index:
+            named = stored.statement.predicate.get("accompanied_by")
+            own = [card for digest, card in cards.items() if isinstance(named, list) and str(digest) in named]
+            try:
+                return Digest.parse(str(own[-1])) if own else recorded
+            except MalformedDigest:  # whoever checks the statement says so
+                return recorded
+    return recorded
+
+
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    """A registration among the statements of an artifact."""
+
+    stored: StoredStatement
+    name: str
+    accompanied_by: frozenset[Digest]
+
+    @classmethod
+    def of(cls, stored: StoredStatement) -> "_Registered":
+        registration = RegistrationPredicate.from_json(stored.statement.predicate)
+        return cls(stored, registration.name, frozenset(registration.accompanied_by))
+
+
+def _history(
+    registered: _Registered, statements: Sequence[StoredStatement], later: Iterable[StoredStatement], may_say: MaySay
+) -> tuple[SignedRecord, ...]:
+    """The record that a registration names, and those that supersede it, in the order of the log."""
+    named = [
+        stored for stored in statements if stored.kind == "modification" and stored.digest in registered.accompanied_by
+    ]
+    if not named:
+        return ()
+    first = _signed_record(named[-1])
+    if isinstance(first, str):
+        raise RecordUnreadable(registered.name, named[-1].digest, first)
+    history = [first]
+    for stored in later:
+        # in the order of the log: of two that supersede one, the second finds another record before it
+        if _is_after(stored, registered.stored):
+            link = _signed_record(stored)
+            if (
+                isinstance(link, SignedRecord)
+                and not _objection(link, history[-1], registered.name)
+                and may_say(stored)
+            ):
+                history.append(link)
+    return tuple(history)
+
+
+def _readable_history(
+    registered: _Registered, statements: Sequence[StoredStatement], later: Iterable[StoredStatement], may_say: MaySay
+) -> tuple[SignedRecord, ...]:
+    """The same of another version; a record of it that cannot be read is no reason to refuse this one."""
+    try:
+        return _history(registered, statements, later, may_say)
+    except RecordUnreadable:
+        return ()
+
+
+def _signed_record(stored: StoredStatement) -> SignedRecord | str:
+    """The record of a statement, or why there is none."""
+    statement = stored.statement
+    try:
+        record = modification_of(statement.predicate_type, statement.predicate)
+    except ValidationError as error:
+        return first_problem(error)
+    return SignedRecord(stored, record, canonical_digest(statement.predicate))
+
+
+def _is_after(stored: StoredStatement, registration: StoredStatement) -> bool:
+    return (stored.log_index or 0) > (registration.log_index or 0)
+
+
+def _objection(link: SignedRecord, before: SignedRecord, name: str) -> str:
+    """Why a record does not supersede another of the version with this name; empty if it does."""
+    record = link.record
+    if record.supersedes is None or not isinstance(record, ModificationRecord):
+        return "it names no record that it supersedes"
+    if record.identity.result_name.value != name:
+        return f"it is about {record.identity.result_name.value}, and not about {name}"
+    if record.identity.result_manifest.value != str(link.statement.statement.subject_digest):
+        return "it says that it is about another artifact"
+    if record.supersedes != before.record.record_id:
+        return f"it supersedes {record.supersedes}, and not {before.record.record_id}"
+    if record.correction.supersedes_digest != before.digest:
+        return f"it names {before.record.record_id} with the digest of another record"
+    return ""
+
+
+def _why_aside(stored: StoredStatement, version: Version, history: tuple[SignedRecord, ...], may_say: MaySay) -> str:
+    record = _signed_record(stored)
+    if isinstance(record, str):
+        return f"it is not a modification record: {record}"
+    if not history:
+        return f"{version.label} was registered without a record"
+    for before, after in pairwise(history):
+        if not _objection(record, before, version.name):
+            return f"{before.record.record_id} was superseded before, by {after.record.record_id}"
+    objection = _objection(record, history[-1], version.name)
+    if not objection and not may_say(stored):
+        return "the role of the key that signed it may not say so"
+    return objection or "it was logged before the version was registered"
+
+
+def _speaks_elsewhere(
+    stored: StoredStatement, version: Version, other_records: set[Digest], other_names: set[str]
+) -> bool:
+    """Whether a statement that accompanied no registration speaks of another version of the artifact."""
+    predicate = stored.statement.predicate
+    match stored.kind:
+        case "registration":
+            return stored.log_index != version.log_index
+        case "alias":
+            return AliasPredicate.from_json(predicate).name != version.name
+        case "answers":
+            return AnswersPredicate.from_json(predicate).record in other_records
+        case "modification":
+            record = _signed_record(stored)
+            if isinstance(record, str):
+                return False
+            name = record.record.identity.result_name.value
+            return name != version.name and name in other_names
+        case _:
+            return False
