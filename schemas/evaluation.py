@@ -13,6 +13,7 @@ from peft_registry.schemas.values import Timestamp
 
 ArmName = Literal["base", "base_quantised", "adapted", "merged", "noise", "placebo", "parent"]
 ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about them
+PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 State = Literal["stereo", "neutral", "inverted", "band"]
 Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]

@@ -24,7 +24,12 @@ from peft_registry.registry.compliance.modification import (
     scans_value,
     security_section,
 )
-from peft_registry.registry.compliance.recorded_evaluation import EvaluationSigner, evaluation_section
+from peft_registry.registry.compliance.recorded_evaluation import (
+    NOT_REPEATED,
+    STALE,
+    EvaluationSigner,
+    evaluation_section,
+)
 from peft_registry.registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
@@ -230,12 +235,11 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer:
         metrics = measured(rows, method="answers of reference and result on the tool's own probe sentences")
     if evaluation is not None or not merge.stale:
         return section.revised(metrics=metrics)
-    stale = [evaluation.to_json() | {"status": "stale"} for evaluation in merge.stale]
-    limitation = "the evaluations of the ingredients were not repeated on the merged model"
+    stale = [evaluation.to_json() | {"status": STALE} for evaluation in merge.stale]
     return section.revised(
         metrics=metrics,
         runs=measured(stale, method="evaluations of the ingredients; they do not speak of the merged model"),
-        limitations=measured([limitation], method="the merge"),
+        limitations=measured([NOT_REPEATED], method="the merge"),
     )
 
 

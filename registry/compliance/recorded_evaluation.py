@@ -1,9 +1,13 @@
-"""The evaluation section of a modification record, from the evidence record of an evaluation. Nothing is averaged or judged."""
+"""The evaluation section of a modification record, from the evidence record of an evaluation. Nothing is averaged or judged.
 
+A version may be evaluated again after it was registered: the section of the record that supersedes then has both.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, Interval, LossComparison, Result
+from peft_registry.schemas.evaluation import PLAN, Comparison, EvaluationRecord, Interval, LossComparison, Result
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Evaluation
 from peft_registry.schemas.run import RunRecord
@@ -11,11 +15,23 @@ from peft_registry.schemas.values import Timestamp, Value, derived, measured, un
 
 _NO_EVALUATION = unknown("no evaluation was recorded with this modification")
 _NO_PLAN = unknown("the evaluation followed no plan that was fixed before it")
+STALE = "stale"
+"""Status of the run of an evaluation that was made of an ingredient and not of the result."""
+NOT_REPEATED = "the evaluations of the ingredients were not repeated on the merged model"
 
 
 class EvaluationSigner(Frozen):
     """Whose key signs the evaluation, and when."""
 
+    key_id: str
+    person: str | None
+    at: Timestamp
+
+
+class EvaluationSignature(Frozen):
+    """Whose key signed an evaluation that is logged: its statement, and the time of its entry."""
+
+    statement: Digest
     key_id: str
     person: str | None
     at: Timestamp
@@ -50,9 +66,60 @@ def evaluation_section(
     )
 
 
+def with_later_evaluations(
+    before: Evaluation, later: Sequence[EvaluationRecord], signatures: Sequence[EvaluationSignature]
+) -> Evaluation:
+    """The section with what was measured after the record was made.
+
+    Of a suite that was scored again the newer figures stand here; the older ones stay in the record that is superseded.
+
+    Args:
+        before: as it was recorded.
+        later: evaluations of the same artifact, at least one, in the order of the log.
+        signatures: of every evaluation of the version, in the order of the log.
+    """
+    sections = [evaluation_section(evaluation, None) for evaluation in later]
+    suites = {data.name for evaluation in later for data in evaluation.datasets}
+    last = signatures[-1]
+    joined = {
+        name: _joined(getattr(before, name), [getattr(section, name) for section in sections], suites)
+        for name in ("runs", "metrics", "delta", "bias", "limitations")
+    }
+    return before.revised(
+        **joined,
+        plan_digest=sections[-1].plan_digest,
+        plan_created_at=sections[-1].plan_created_at,
+        signed_by=measured(
+            [_signer(signature.key_id, signature.person) | {"at": signature.at} for signature in signatures],
+            method="the entries of the evaluations in the log",
+            evidence=tuple(signature.statement for signature in signatures),
+        ),
+        signed_at=measured(last.at, method="the newest entry of an evaluation in the log", evidence=(last.statement,)),
+    )
+
+
+def _joined(before: Value, later: Sequence[Value], suites: set[str]) -> Value:
+    """The recorded rows that still speak, then those measured later."""
+    known = [value for value in later if value.known]
+    if not known:
+        return before
+    rows = [row for row in before.value or [] if _still_speaks(row, suites)]
+    for value in known:
+        rows += [row for row in value.value if row not in rows]
+    methods = dict.fromkeys(value.method for value in (before, *known) if value.known and value.method)
+    evidence = dict.fromkeys(digest for value in (before, *known) for digest in value.evidence)
+    return known[-1].revised(value=rows, method="; ".join(methods) or None, evidence=tuple(evidence))
+
+
+def _still_speaks(row: Any, suites: set[str]) -> bool:  # a row of a recorded list: an object, or a sentence
+    if isinstance(row, dict):
+        return row.get("suite") not in suites and row.get("status") != STALE
+    return bool(row != NOT_REPEATED)
+
+
 def _plan(evaluation: EvaluationRecord) -> Value:
     """The digest of what was to be scored and how, which the evaluation fixes before it scores anything."""
-    plan = evaluation.extra.get("plan")
+    plan = evaluation.extra.get(PLAN)
     if not isinstance(plan, dict) or not isinstance(plan.get("sha256"), str):
         policy = evaluation.protocol.policy_sha256
         return measured(str(policy), method="SHA-256 of the file of thresholds") if policy else _NO_PLAN
@@ -65,7 +132,7 @@ def _plan(evaluation: EvaluationRecord) -> Value:
 def _signature(signer: EvaluationSigner | None, evaluation: EvaluationRecord) -> dict[str, Value]:
     if signer is None:
         return {}
-    by = {"key": signer.key_id} | ({"person": signer.person} if signer.person else {})
+    by = _signer(signer.key_id, signer.person)
     evidence = (evaluation.canonical_digest(),)
     return {
         "signed_by": measured(
@@ -75,6 +142,10 @@ def _signature(signer: EvaluationSigner | None, evaluation: EvaluationRecord) ->
             signer.at, method="the time of this record; the evaluation's entry in the log has its own"
         ),
     }
+
+
+def _signer(key_id: str, person: str | None) -> dict[str, str]:
+    return {"key": key_id} | ({"person": person} if person else {})
 
 
 def _listed(items: list[Any], method: str, evidence: tuple[Digest, ...]) -> Value | None:

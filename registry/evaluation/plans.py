@@ -7,9 +7,9 @@ plan is older than that of the evaluation.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from peft_registry.registry.evaluation.recheck import PLAN, Discrepancy
+from peft_registry.registry.evaluation.recheck import Discrepancy
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.evaluation import PLAN, EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 
 

@@ -29,10 +29,9 @@ from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import IntegrityBroken
-from peft_registry.schemas.evaluation import ArmName, EvaluationRecord, Threshold
+from peft_registry.schemas.evaluation import PLAN, ArmName, EvaluationRecord, Threshold
 from peft_registry.schemas.identity import Digest
 
-PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
 STATISTICS = "statistics"  # the part of `extra` that holds what the figures depend on besides the items
 _RELATIVE = 1e-9
 _NAMING = ("dataset", "metric", "category", "before", "after", "arm")

@@ -91,6 +91,7 @@ def build_report_view(
     statements: tuple[StoredStatement, ...] = (),
     persons: Mapping[str, str] | None = None,
     verification: VerifyOutcome | None = None,
+    record_notes: tuple[str, ...] = (),
 ) -> ReportView:
     """The report of one version; what is not recorded (a base has no run) leaves its section empty.
 
@@ -100,6 +101,7 @@ def build_report_view(
         evaluations: all that are shown, newest first; default: that one alone.
         persons: whom the trust file names for each key id.
         verification: the checks, if they were made for this report.
+        record_notes: sentences about how the record came to be the version's.
     """
     rules = field_rules()
     completed = completeness(record) if record is not None else None
@@ -130,7 +132,7 @@ def build_report_view(
         gap_owners=completed.by_owner if completed is not None else (),
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
-        notices=(*_notices(run, evaluation, completed), *_stale(shown)),
+        notices=(*_notices(run, evaluation, completed), *_stale(shown), *record_notes),
         limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
         law=tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)
         if completed is not None

@@ -8,25 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.modification import Signing
+from peft_registry.registry.compliance.superseding import newly_declared, not_taken_up, superseding
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.provenance import merge_provenance, provenance_predicate
-from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.supersede import supersede_record, supersede_with_evaluations
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import ModificationRecord, RecordSections
-from peft_registry.schemas.progress import Observe, Warned, ignore
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 
-FACTS_NAMED = 5  # in the warning about facts that were not recorded; the rest is counted
+FACTS_NAMED = 5  # of those that a repeated run adds to a record; the rest is counted
+REPEATED_RUN = "facts declared on a repeated run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def signer_of(registry: Registry, key_id: str) -> str:
 
 
 def register_product(registry: Registry, product: Product, *, observe: Observe = ignore) -> Registered:
-    """Sign and register a result with its records; a version that has its records already keeps them.
+    """Sign and register a result with its records; a version that has its records already keeps them, and gets what is new.
 
     Raises:
         KnownError: as `register_version` and `append_statement`.
@@ -102,7 +105,7 @@ def register_product(registry: Registry, product: Product, *, observe: Observe =
     version = register_version(registry, artifact, observe=observe)
     if was_there:
         _append_measured(registry, product, version)
-        _warn_of_unrecorded_facts(registry, product, version, observe)
+        _record_new_facts(registry, product, version, observe)
     return Registered(version, was_there)
 
 
@@ -126,15 +129,16 @@ def _statements(product: Product) -> tuple[NewStatement, ...]:
 
 
 def _append_measured(registry: Registry, product: Product, version: Version) -> None:
-    """What was measured now of a version that has its records already.
+    """What was measured now of a version that has its records already, and the record that has it too.
 
     A merge is evaluated where somebody asked for it, which may be the first time. A run always is: equal weights, scored on
     equal rows, would only repeat what its version says already.
     """
     if isinstance(product.production, RunRecord):
         return
+    appended = []
     for evaluation in reversed(product.evaluations):
-        append_statement(
+        signed = append_statement(
             registry,
             subject=version.manifest_digest,
             kind="bias-evaluation",
@@ -142,33 +146,46 @@ def _append_measured(registry: Registry, product: Product, version: Version) -> 
             signer=registry.trainer_key,
             evidence=(evaluation.items,),
         )
+        appended.append((signed.digest, evaluation.record))
+    supersede_with_evaluations(registry, version, appended)
 
 
-def _warn_of_unrecorded_facts(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
-    """The record of an equal result stands: what people declared now and it does not say is named, not dropped in silence."""
-    recorded = records_of(registry, version).modification
+def _record_new_facts(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
+    """What people declared now and the record of the equal result does not say: a record that supersedes it says it.
+
+    What the record measured, or somebody answered under a signature, stands; such a fact is named and not dropped in silence.
+    """
+
+    def build(before: SignedRecord) -> ModificationRecord | None:
+        values = newly_declared(product.modification, before.record)
+        if not values:
+            return None
+        return superseding(
+            before.record,
+            version=version,
+            record_id=registry.nonce(),
+            now=registry.clock(),
+            reason=REPEATED_RUN,
+            values=values,
+        )
+
+    recorded = version_statements(registry, version).record
     if recorded is None:
         return
-    facts = unrecorded_facts(product.modification, recorded)
-    if not facts:
-        return
-    named = ", ".join(facts[:FACTS_NAMED])
-    more = f" and {len(facts) - FACTS_NAMED} more" if len(facts) > FACTS_NAMED else ""
-    observe(
-        Warned(
-            "facts-not-recorded",
-            f"{version.label} is registered with its modification record, and these facts were not added to it: "
-            f"{named}{more}; repeat the command under another name to record them",
+    current = supersede_record(registry, version, build)
+    if current is not None:
+        facts = newly_declared(product.modification, recorded.record)
+        observe(Said("record", f"{_named(tuple(facts))} added to the record of {version.label}, which is superseded"))
+    left = not_taken_up(product.modification, (current or recorded).record)
+    if left:
+        observe(
+            Warned(
+                "facts-not-recorded",
+                f"the record of {version.label} says otherwise, as measured or as somebody answered and signed: {_named(left)}",
+            )
         )
-    )
 
 
-def unrecorded_facts(new: ModificationRecord, recorded: RecordSections) -> tuple[str, ...]:
-    """Paths of the values that a person declared in the new record and that the recorded one does not state."""
-    stated = {leaf.path: leaf.value for leaf in leaves(recorded)}
-    found = []
-    for leaf in leaves(new):
-        before = stated.get(leaf.path)
-        if leaf.value.source == "declared" and (before is None or before.value != leaf.value.value):
-            found.append(leaf.path)
-    return tuple(found)
+def _named(paths: tuple[str, ...]) -> str:
+    more = f" and {len(paths) - FACTS_NAMED} more" if len(paths) > FACTS_NAMED else ""
+    return ", ".join(paths[:FACTS_NAMED]) + more

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from itertools import pairwise
 
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.database import catalog
@@ -24,6 +25,7 @@ from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.lineage import Lineage
+from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import RFC3339
 from peft_registry.schemas.version import VerifyOutcome, Version
 
@@ -72,6 +74,8 @@ class ReportInputs:
                     [str(stored.digest), stored.key_id, stored.appended_at, stored.log_index]
                     for stored in self.records.statements
                 ],
+                "record": [str(link.digest) for link in self.records.history],
+                "notes": list(record_notes(self.records)),
                 "stale": [why for _, why in self.evaluations],
                 "persons": dict(self.persons),
             }
@@ -156,8 +160,25 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         statements=records.statements,
         persons=inputs.persons,
         verification=verification,
+        record_notes=record_notes(records),
     )
     return render_html(view).encode()
+
+
+def record_notes(records: Records) -> tuple[str, ...]:
+    """What the record of a version supersedes and why, and which records decide nothing; empty where it is as registered."""
+    notes = []
+    for before, after in pairwise(records.history):
+        assert isinstance(after.record, ModificationRecord), "only the second form supersedes"
+        notes.append(
+            f"Modification record {after.record.record_id} of {after.record.record_created_at} supersedes "
+            f"{before.record.record_id}: {after.record.correction.reason or 'no reason is given'}."
+        )
+    notes += [
+        f"A modification record (statement {aside.statement.digest.short}) decides nothing here: {aside.reason}."
+        for aside in records.set_aside
+    ]
+    return tuple(notes)
 
 
 def reference_of(version: Version) -> Reference:

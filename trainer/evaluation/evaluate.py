@@ -22,11 +22,12 @@ from peft_registry.registry.evaluation.aggregate import (
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.items import Item, TableRow, describe_items, read_items, write_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS
-from peft_registry.registry.evaluation.recheck import PLAN, STATISTICS, statistics_of
+from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
+    PLAN,
     Arm,
     ArmName,
     Composition,

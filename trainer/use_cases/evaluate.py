@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
@@ -23,12 +24,13 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import ArmName, Composition, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
@@ -144,7 +146,16 @@ def evaluate_references(
                     evidence=(items,),
                 )
                 done.append(Evaluated(version, record, items, signed.digest))
+            _close_the_gap(registry, version, done, observe)
     return tuple(done)
+
+
+def _close_the_gap(registry: Registry, version: Version, done: Sequence[Evaluated], observe: Observe) -> None:
+    """A record that supersedes the version's has the figures that were measured now; a base has no record."""
+    evaluations = [(entry.statement, entry.record) for entry in done if entry.version == version]
+    current = supersede_with_evaluations(registry, version, evaluations)
+    if current is not None:
+        observe(Said("record", completeness(current.record).sentence))
 
 
 def evaluate_references_again(

@@ -23,6 +23,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import KnownError, SeveralProblems
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Warned
 from peft_registry.schemas.run import KeptRun
@@ -104,26 +105,33 @@ def test_the_command_that_was_typed_enters_the_run_record_without_its_folders(
     assert run.environment.argv == ("train", "boxes.yml", "training.seed=7")
 
 
-def test_facts_of_a_repeated_training_are_not_dropped_in_silence(place: Place, first: TrainOutcome) -> None:
-    stated = place.facts("later.yml", use={"intended": "teaching", "out_of_scope": "anything else"})
-    again, warnings = place.train(stated)
-    assert again.was_there
-    assert again.version == first.version
-    assert "use.intended, use.out_of_scope" in warnings["facts-not-recorded"]
-    assert "another name" in warnings["facts-not-recorded"]
-    recorded = records_of(place.registry, first.version).modification
-    assert recorded is not None
-    assert recorded.use.intended.value == "colours of boxes"
-
-
-def test_a_repeated_training_that_states_nothing_new_warns_of_nothing(place: Place, first: TrainOutcome) -> None:
+def test_a_repeated_training_that_states_nothing_new_records_and_warns_of_nothing(
+    place: Place, first: TrainOutcome
+) -> None:
     for overrides in ((), ("facts=first.yml",)):
         again, warnings = place.train(*overrides)
         assert again.version == first.version
         assert "facts-not-recorded" not in warnings
+    assert len(records_of(place.registry, first.version).history) == 1
 
 
-def test_another_name_records_the_facts_as_the_warning_says(place: Place, first: TrainOutcome) -> None:
+def test_facts_of_a_repeated_training_are_recorded_by_a_record_that_supersedes(
+    place: Place, first: TrainOutcome
+) -> None:
+    stated = place.facts("later.yml", use={"intended": "teaching", "out_of_scope": "anything else"})
+    again, warnings = place.train(stated)
+    assert again.was_there
+    assert again.version == first.version
+    assert "facts-not-recorded" not in warnings
+    records = records_of(place.registry, first.version)
+    assert [link.record.use.intended.value for link in records.history] == ["colours of boxes", "teaching"]
+    assert isinstance(records.modification, ModificationRecord)
+    assert records.modification.use.out_of_scope.value == "anything else"
+    assert records.modification.supersedes == first.run.run_id
+    assert verify_version(place.registry, first.version).verdict == "verified"
+
+
+def test_another_name_records_its_own_facts(place: Place, first: TrainOutcome) -> None:
     stated = place.facts("renamed.yml", use={"intended": "teaching"})
     renamed, warnings = place.train(stated, "name=boxes-for-teaching")
     assert not renamed.was_there

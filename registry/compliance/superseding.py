@@ -1,0 +1,143 @@
+"""A record that stands in place of another of the same version, built from it and from what is known now. Pure.
+
+Nothing signed is edited. The new record is whole, names the one before it by id and by digest, says why it was made, and names the
+statements that it was built from. What was measured of the modification itself stays; declared values may be corrected.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.fields import leaves
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import Correction, Identity, ModificationRecord, RecordSections
+from peft_registry.schemas.values import Timestamp, Value, measured
+from peft_registry.schemas.version import Version
+
+_ITEM = re.compile(r"(?P<section>base|data)\[(?P<position>[0-9]+)\]")
+_OF_THE_TOOL = ("measured", "derived")
+"""Sources that no declaration replaces."""
+
+
+def superseding(
+    before: RecordSections,
+    *,
+    version: Version,
+    record_id: str,
+    now: Timestamp,
+    reason: str,
+    answers: tuple[Digest, ...] = (),
+    evaluations: tuple[Digest, ...] = (),
+    values: dict[str, Value] | None = None,
+    **sections: Any,  # the type of each section checks its value
+) -> ModificationRecord:
+    """The record that supersedes another, in the second form.
+
+    Args:
+        before: the version's record until now, of either form.
+        version: that the record is about; it says so where the one before it did not.
+        record_id: of the new one.
+        now: when it is made.
+        reason: why, as a reader should read it.
+        answers: payload digests of the statements of kind `answers` that it takes up.
+        evaluations: likewise of later evaluations.
+        values: values that take the place of others, by path with positions (`data[0].licence`).
+        sections: whole sections that take the place of others.
+
+    Raises:
+        KeyError: the record has no such path.
+        ValidationError: a value is not of its field's type.
+    """
+    document = in_second_form(before).to_json() | {
+        "record_id": record_id,
+        "record_created_at": now,
+        "supersedes": before.record_id,
+        "correction": Correction(
+            supersedes_digest=before.canonical_digest(), reason=reason, answers=answers, evaluations=evaluations
+        ).to_json(),
+    }
+    document["identity"] = _identity(before, version).to_json()
+    document |= {name: section.to_json() for name, section in sections.items()}
+    for path, value in (values or {}).items():
+        holder, key = _place(document, path)
+        if key not in holder:
+            raise KeyError(path)
+        holder[key] = value.to_json()
+    return with_assessment(ModificationRecord.from_json(document))
+
+
+def _identity(before: RecordSections, version: Version) -> Identity:
+    """What is modified, with the name and the artifact of the version."""
+    stated = {"result_name": version.name, "result_manifest": str(version.manifest_digest)}
+    return before.identity.revised(
+        **{
+            name: measured(value, method="its registration")
+            for name, value in stated.items()
+            if getattr(before.identity, name).value != value
+        }
+    )
+
+
+def in_second_form(record: RecordSections) -> ModificationRecord:
+    """What a record of either form says, in the second: what the first has no field for is unknown."""
+    return ModificationRecord.from_json(record.to_json() | {"schema_version": "2"})
+
+
+def newly_declared(new: RecordSections, recorded: RecordSections) -> dict[str, Value]:
+    """What people declared in a new record and the recorded one does not state, by the path in the recorded one.
+
+    What the recorded one measured or derived is not declared anew, nor what somebody answered under a signature: a fact has none.
+    """
+    return {path: value for path, value, before in _differing(new, recorded) if before is not None and _is_open(before)}
+
+
+def not_taken_up(new: RecordSections, recorded: RecordSections) -> tuple[str, ...]:
+    """Paths of what people declared in a new record and the recorded one says otherwise."""
+    return tuple(path for path, _, _ in _differing(new, recorded))
+
+
+def _differing(new: RecordSections, recorded: RecordSections) -> Iterator[tuple[str, Value, Value | None]]:
+    """Path, declared value and recorded value (None: it has no such place) of what was declared and is not recorded so."""
+    stated = {leaf.path: leaf.value for leaf in leaves(in_second_form(recorded))}
+    for leaf in leaves(new):
+        if leaf.value.source == "declared":
+            path = _same_place(leaf.path, new, recorded)
+            before = stated.get(path)
+            if before is None or before.value != leaf.value.value:
+                yield path, leaf.value, before
+
+
+def _is_open(before: Value) -> bool:
+    """Whether a declaration may stand in place of a value."""
+    return before.source not in _OF_THE_TOOL and not (before.source == "declared" and before.evidence)
+
+
+def _same_place(path: str, new: RecordSections, recorded: RecordSections) -> str:
+    """The path in the recorded one: of bases and data, the item with the same digest, wherever it stands."""
+    item = _ITEM.match(path)
+    if item is None:
+        return path
+    digest = _digest_of(new, item["section"], int(item["position"]))
+    for position in range(len(getattr(recorded, item["section"]))):
+        if digest is not None and _digest_of(recorded, item["section"], position) == digest:
+            return f"{item['section']}[{position}]{path[item.end() :]}"
+    return path
+
+
+def _digest_of(
+    record: RecordSections, section: str, position: int
+) -> Any:  # the JSON value of a digest, None where unknown
+    return record.base[position].tensor_digest.value if section == "base" else record.data[position].digest.value
+
+
+def _place(document: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
+    """The JSON object that holds the last part of a path, and that part."""
+    *parents, key = path.split(".")
+    holder: Any = document  # objects and lists in turn
+    for part in parents:
+        name, bracket, position = part.partition("[")
+        holder = holder[name]
+        if bracket:
+            holder = holder[int(position.removesuffix("]"))]
+    return holder, key

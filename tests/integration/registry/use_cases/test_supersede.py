@@ -1,0 +1,375 @@
+"""A record that supersedes another of its version: whole, signed by the home's key, and bound to the one before it by digest."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.compliance.superseding import in_second_form, superseding
+from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.version_statements import RecordUnreadable, SignedRecord, statements_of_version
+from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import register_version
+from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.supersede import (
+    NothingToSupersede,
+    RecordSuperseded,
+    supersede_record,
+    supersede_with_evaluations,
+)
+from peft_registry.registry.use_cases.upgrade import upgrade_home
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, RecordSections
+from peft_registry.schemas.progress import Said, Warned
+from peft_registry.schemas.statement import MODIFICATION_V1, statement_about
+from peft_registry.schemas.values import declared
+from peft_registry.schemas.version import Version
+from tests.builders.evaluation import a_recorded_evaluation
+from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
+from tests.builders.products import FACTS, a_product
+from tests.compat.kept_home import THEN, copy_kept, stopped_clock
+
+
+@dataclass
+class Place:
+    folder: Path
+    registry: Registry
+    base: AddedBase
+    version: Version
+
+    @property
+    def record(self) -> ModificationRecord:
+        record = records_of(self.registry, self.version).modification
+        assert isinstance(record, ModificationRecord)
+        return record
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        return tuple(link.record.record_id for link in records_of(self.registry, self.version).history)
+
+    def repeat(self, facts: dict[str, Any] | None, *, run_id: str = "run-2") -> list[Any]:
+        """An equal result with these facts, under the same name; returns what was told."""
+        heard: list[Any] = []
+        product = a_product(self.registry, self.folder / "again", self.base, run_id=run_id, facts=facts)
+        assert register_product(self.registry, product, observe=heard.append).version == self.version
+        return heard
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        product = a_product(registry, tmp_path / "first", base, facts=FACTS)
+        yield Place(tmp_path, registry, base, register_product(registry, product).version)
+
+
+def stating(version: Version, text: str, record_id: str) -> Any:
+    """What builds a record that says this of the intended use."""
+    value = declared(text, by="alex", at=NOW)
+
+    def build(before: SignedRecord) -> ModificationRecord:
+        return superseding(
+            before.record,
+            version=version,
+            record_id=record_id,
+            now=NOW,
+            reason="a test",
+            values={"use.intended": value},
+        )
+
+    return build
+
+
+def test_facts_of_a_repeated_run_are_recorded_by_a_record_that_supersedes(place: Place) -> None:
+    first = place.record
+    heard = place.repeat(
+        {"asserted_by": "sam", "use": {"intended": "sums and products"}, "data": {"*": {"domain": "school"}}}
+    )
+    record = place.record
+    assert record.use.intended.value == "sums and products"
+    assert record.use.intended.asserted_by == "sam"
+    assert record.use.out_of_scope == first.use.out_of_scope
+    assert record.data[0].domain.value == "school"
+    assert (record.supersedes, record.correction.supersedes_digest) == ("run-1", first.canonical_digest())
+    assert record.correction.reason == "facts declared on a repeated run"
+    assert place.history == ("run-1", record.record_id)
+    assert [event.label for event in heard if isinstance(event, Said)] == ["record"]
+    assert not [event for event in heard if isinstance(event, Warned)]
+
+
+def test_what_supersedes_is_shown_verified_and_pulled(place: Place) -> None:
+    place.repeat({"asserted_by": "sam", "use": {"intended": "sums and products"}})
+    assert verify_version(place.registry, place.version).verdict == "verified"
+    assert pull_version(place.registry, place.version, place.folder / "pulled").verdict == "verified"
+    assert "sums and products" in make_report(place.registry, place.version).decode()
+    shown = describe_version(place.registry, place.version.label)
+    assert shown.predicates["modification"] == place.record.to_json()
+    assert shown.set_aside == ()
+    report = check_log(place.registry)
+    assert (report.contradictions, report.unchecked) == ((), ())
+
+
+@pytest.mark.parametrize("facts", [None, FACTS], ids=["no facts", "the same facts"])
+def test_a_repeated_run_that_states_nothing_new_supersedes_nothing(place: Place, facts: dict[str, Any] | None) -> None:
+    before = describe_version(place.registry, place.version.label)
+    assert place.repeat(facts) == []
+    assert describe_version(place.registry, place.version.label) == before
+
+
+def test_a_fact_does_not_replace_what_was_measured_nor_what_somebody_answered_and_signed(place: Place) -> None:
+    answered = declared("as the officer signed", by="alex", at=NOW).revised(evidence=(Digest.of(b"answers"),))
+    supersede_record(
+        place.registry,
+        place.version,
+        lambda before: superseding(
+            before.record,
+            version=place.version,
+            record_id="answered",
+            now=NOW,
+            reason="answers",
+            values={"use.intended": answered},
+        ),
+    )
+    product = a_product(place.registry, place.folder / "again", place.base, run_id="run-2", facts=None)
+    over = {
+        "use": product.modification.use.revised(intended=declared("something else", by="sam", at=NOW)),
+        "change": product.modification.change.revised(params_added=declared(1, by="sam", at=NOW)),
+    }
+    heard: list[Any] = []
+    forged = replace(product, modification=product.modification.revised(**over))
+    register_product(place.registry, forged, observe=heard.append)
+    assert place.history == ("run-1", "answered")
+    assert place.record.use.intended == answered
+    assert place.record.change.params_added.value == 32
+    warned = {event.reference: event.text for event in heard if isinstance(event, Warned)}
+    assert "change.params_added, use.intended" in warned["facts-not-recorded"]
+
+
+def test_each_record_names_the_one_before_it_and_all_are_kept(place: Place) -> None:
+    for number in (2, 3):
+        supersede_record(place.registry, place.version, stating(place.version, f"use {number}", f"record-{number}"))
+    history = records_of(place.registry, place.version).history
+    assert [link.record.record_id for link in history] == ["run-1", "record-2", "record-3"]
+    assert [link.record.use.intended.value for link in history] == ["sums of two numbers", "use 2", "use 3"]
+    for before, after in pairwise(history):
+        assert isinstance(after.record, ModificationRecord)
+        assert after.record.correction.supersedes_digest == before.record.canonical_digest() == before.digest
+
+
+def test_of_two_records_that_supersede_one_the_first_in_the_log_holds_and_the_other_is_named(place: Place) -> None:
+    first = records_of(place.registry, place.version).history[0]
+    for record_id in ("earlier", "later"):
+        append_statement(
+            place.registry,
+            subject=place.version.manifest_digest,
+            kind="modification",
+            predicate=stating(place.version, record_id, record_id)(first).to_json(),
+            signer=place.registry.trainer_key,
+        )
+    records = records_of(place.registry, place.version)
+    assert place.history == ("run-1", "earlier")
+    assert [aside.reason for aside in records.set_aside] == ["run-1 was superseded before, by earlier"]
+    shown = describe_version(place.registry, place.version.label)
+    assert "run-1 was superseded before, by earlier" in shown.set_aside[0]
+    assert ("set aside", shown.set_aside[0]) in shown.lines()
+    supersede_record(place.registry, place.version, stating(place.version, "third", "third"))
+    assert place.history == ("run-1", "earlier", "third")
+
+
+def test_whoever_superseded_in_the_meantime_is_told_and_loses_nothing(place: Place) -> None:
+    def build(before: SignedRecord) -> ModificationRecord:
+        supersede_record(place.registry, place.version, stating(place.version, "another", "another"))
+        return stating(place.version, "mine", "mine")(before)  # type: ignore[no-any-return]
+
+    with pytest.raises(RecordSuperseded) as refused:
+        supersede_record(place.registry, place.version, build)
+    assert refused.value.exit_code == 7
+    assert place.history == ("run-1", "another")
+
+
+def of_another_name(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(identity=record.identity.revised(result_name=declared("other", by="alex", at=NOW)))
+
+
+def of_another_artifact(record: ModificationRecord) -> ModificationRecord:
+    other = declared(str(Digest.of(b"other")), by="alex", at=NOW)
+    return record.revised(identity=record.identity.revised(result_manifest=other))
+
+
+def of_another_digest(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(correction=record.correction.revised(supersedes_digest=Digest.of(b"other")))
+
+
+def of_another_id(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(supersedes="run-0")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (of_another_name, "it is about other, and not about sums"),
+        (of_another_artifact, "it says that it is about another artifact"),
+        (of_another_digest, "it names run-1 with the digest of another record"),
+        (of_another_id, "it supersedes run-0, and not run-1"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_record_that_is_not_bound_to_the_one_before_it_is_set_aside_with_the_reason(
+    place: Place, change: Any, reason: str
+) -> None:
+    first = records_of(place.registry, place.version).history[0]
+    append_statement(
+        place.registry,
+        subject=place.version.manifest_digest,
+        kind="modification",
+        predicate=change(stating(place.version, "forged", "forged")(first)).to_json(),
+        signer=place.registry.trainer_key,
+    )
+    assert place.history == ("run-1",)
+    assert [aside.reason for aside in records_of(place.registry, place.version).set_aside] == [reason]
+
+
+def test_a_record_by_a_key_whose_role_may_not_say_so_is_set_aside(place: Place) -> None:
+    supersede_record(place.registry, place.version, stating(place.version, "mine", "mine"))
+    statements = records_of(place.registry, place.version).statements
+    said = statements_of_version(place.version, statements, may_say=lambda _: False)
+    assert [link.record.record_id for link in said.history] == ["run-1"]
+    assert [aside.reason for aside in said.set_aside] == ["the role of the key that signed it may not say so"]
+
+
+def test_a_first_record_that_is_none_is_refused_in_words(place: Place) -> None:
+    statements = records_of(place.registry, place.version).statements
+    broken = tuple(
+        stored.revised(statement=statement_about(place.version.manifest_digest, "modification", {"record_id": 1}))
+        if stored.kind == "modification"
+        else stored
+        for stored in statements
+    )
+    with pytest.raises(RecordUnreadable) as refused:
+        statements_of_version(place.version, broken, may_say=lambda _: True)
+    assert refused.value.exit_code == 6
+
+
+def test_a_base_has_no_record_to_supersede(place: Place) -> None:
+    with pytest.raises(NothingToSupersede):
+        supersede_record(place.registry, place.base.version, stating(place.base.version, "a base", "r"))
+
+
+def test_the_second_form_says_what_the_first_did_and_reads_back_to_its_own_bytes() -> None:
+    record = ModificationRecordV1(record_id="r", record_created_at=NOW, kept_for_later={"a": 1})
+    second = in_second_form(record)
+    assert second.to_json() == record.to_json() | {"schema_version": "2", "correction": second.correction.to_json()}
+    assert ModificationRecord.from_json(second.to_json()).to_canonical() == second.to_canonical()
+
+
+def test_a_kept_home_with_trust_of_form_1_registers_and_supersedes_a_record_of_the_first_form(tmp_path: Path) -> None:
+    """Its root is not asked: form 1 lists the kind, and a kind is listed in every version."""
+    home = copy_kept(tmp_path)
+    (home / "keys" / "root.key").unlink()  # so the trust file stays as it is
+    with stopped_clock(THEN):
+        upgrade_home(home)
+    registry = open_home(home, clock=lambda: THEN)
+    assert registry.trust.schema_version == "1"
+    version = version_named(registry, "polite-replies:1")
+    first = records_of(registry, version).modification
+    assert isinstance(first, ModificationRecordV1)
+    supersede_record(registry, version, stating(version, "kept", "second"))
+    history = records_of(registry, version).history
+    assert [type(link.record) for link in history] == [ModificationRecordV1, ModificationRecord]
+    assert history[0].statement.statement.predicate_type == MODIFICATION_V1
+    assert history[0].record.to_canonical() == first.to_canonical()
+    assert isinstance(history[1].record, RecordSections)
+    assert verify_version(registry, version).verdict == "verified"
+    base = version_named(registry, "tiny:1")
+    added = AddedBase(base, _base_record(registry, base), tmp_path)
+    registered = register_version(registry, an_artifact(tmp_path / "new", added, name="new"))
+    assert verify_version(registry, registered).verdict == "verified"
+    registry.close()
+
+
+def _base_record(registry: Registry, version: Version) -> Any:
+    record = records_of(registry, version).base
+    assert record is not None
+    return record
+
+
+# --- an evaluation that is made later ---
+
+
+def evaluate_later(place: Place, *, suite: str = "later", at: str = NOW) -> Digest:
+    """An evaluation of another suite, logged and taken up."""
+    record, items = a_recorded_evaluation()
+    data = tuple(used.revised(name=suite) for used in record.datasets)
+    results = tuple(result.revised(dataset=suite) for result in record.results)
+    plan = {"sha256": str(Digest.of(b"the plan")), "plan": {}}
+    protocol = record.protocol.revised(preregistered_at=at)
+    record = record.revised(
+        created_at=at,
+        datasets=data,
+        results=results,
+        comparisons=(),
+        losses=(),
+        protocol=protocol,
+        extra={"plan": plan},
+    )
+    signed = append_statement(
+        place.registry,
+        subject=place.version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.to_json(),
+        signer=place.registry.trainer_key,
+        evidence=(items,),
+    )
+    assert supersede_with_evaluations(place.registry, place.version, ((signed.digest, record),)) is not None
+    return signed.digest
+
+
+def suites_of(value: Any) -> set[str]:
+    return {row["suite"] for row in value.value}
+
+
+def test_an_evaluation_made_later_answers_the_gap_and_keeps_what_was_measured_before(place: Place) -> None:
+    before = place.record.evaluation
+    statement = evaluate_later(place)
+    record = place.record
+    assert record.correction.evaluations == (statement,)
+    assert record.correction.reason == "evaluated after it was registered"
+    assert suites_of(record.evaluation.runs) == suites_of(before.runs) | {"later"}
+    assert [row for row in record.evaluation.metrics.value if row["suite"] != "later"] == before.metrics.value
+    assert record.evaluation.plan_digest.value == str(Digest.of(b"the plan"))
+    assert record.evaluation.plan_created_at.value == NOW
+    assert [row["person"] for row in record.evaluation.signed_by.value] == ["lab-1", "lab-1"]
+    assert statement in record.evaluation.signed_by.evidence
+    assert record.evaluation.signed_at.value == NOW
+
+
+def test_a_suite_that_is_scored_again_stands_there_once_and_the_older_record_keeps_it(place: Place) -> None:
+    evaluate_later(place)
+    once = place.record.evaluation
+    evaluate_later(place, at="2026-11-24T13:00:00Z")
+    assert len(place.record.evaluation.metrics.value) == len(once.metrics.value)
+    assert len(place.record.evaluation.runs.value) == len(once.runs.value)
+    assert len(place.history) == 3
+
+
+def test_the_record_of_a_run_names_who_signed_its_evaluation_and_when(place: Place) -> None:
+    section = place.record.evaluation
+    key = place.registry.trainer_key.public.key_id
+    assert section.signed_by.value == [{"person": "lab-1", "key": key}]
+    assert section.signed_at.value == NOW
+
+
+def test_a_base_that_is_evaluated_has_no_record_and_gets_none(place: Place) -> None:
+    record, _ = a_recorded_evaluation()
+    assert supersede_with_evaluations(place.registry, place.base.version, ((Digest.of(b"e"), record),)) is None
