@@ -81,7 +81,7 @@ KINDS: dict[str, StatementKind] = {
     MODIFICATION_V1: "modification",
     **{predicate: kind for kind, predicate in PREDICATE_TYPES.items()},
 }
-_FIRST_KINDS: frozenset[str] = frozenset(get_args(FirstKind))
+FIRST_KINDS: frozenset[str] = frozenset(get_args(FirstKind))
 
 # which key role may sign which predicate (a trainer key must not be able to sign an approval)
 ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
@@ -106,7 +106,7 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
 def logged_kind(predicate_type: str) -> str:
     """What an entry of the log calls a statement of this type: a kind of its first form by name, any other by its type."""
     kind = KINDS.get(predicate_type)
-    return kind if kind is not None and kind in _FIRST_KINDS else predicate_type
+    return kind if kind is not None and kind in FIRST_KINDS else predicate_type
 
 
 def log_origin(registry_id: str) -> str:

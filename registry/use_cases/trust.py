@@ -44,7 +44,7 @@ from peft_registry.registry.signing.trust_chain import (
 )
 from peft_registry.schemas.errors import InputRefused, NotChecked, NotFound
 from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
-from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
+from peft_registry.schemas.statement import FIRST_KINDS, PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.values import timestamp
 
 
@@ -337,10 +337,11 @@ def read_trust_file(file: Path) -> TrustChain:
 
 
 def update_trust(registry: Registry) -> tuple[str, ...]:
-    """Let the trainer key sign every kind that its role covers; returns the kinds that were added, none if none lacks.
+    """Let the trainer key sign every kind of form 1 that its role covers; returns the kinds that were added, none if none lacks.
 
     A file of form 1 lists the kinds of statements of each key. One that was issued before a kind existed does not let anybody sign
-    it, and nobody but the holder of the root may change that. The next version is of form 2, in which a key's role decides.
+    it, and nobody but the holder of the root may change that. The next version is of form 2, in which a key's role decides; kinds
+    that are younger than form 2 (answers) are no reason to leave form 1.
     Validity, persons, other keys and revocations stay as they are.
 
     Raises:
@@ -354,6 +355,7 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
     added = tuple(
         kind
         for kind in ROLE_KINDS["trainer"]
+        if kind in FIRST_KINDS
         for key in current.keys
         if key.key_id == own and not current.may_sign(key, PREDICATE_TYPES[kind])
     )
