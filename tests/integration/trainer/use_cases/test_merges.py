@@ -138,6 +138,19 @@ def test_a_second_run_makes_the_same_digest_and_adds_nothing(place: Place, merge
     assert place.versions() == before
 
 
+def test_merging_the_same_under_another_name_changes_nothing_of_the_first(place: Place, merged: MergeOutcome) -> None:
+    assert merged.version is not None
+    before = records_of(place.registry, merged.version)
+    again = place.merge("a", name="merged-again")
+    assert again.version is not None
+    assert again.version.manifest_digest == merged.version.manifest_digest
+    assert records_of(place.registry, merged.version) == before
+    records = records_of(place.registry, again.version)
+    assert records.modification == again.modification
+    assert records.merge == again.merge
+    assert again.modification.identity.result_name.value == "merged-again"
+
+
 def test_the_order_of_the_adapters_changes_nothing(place: Place) -> None:
     one = place.merge("a", "b", weights=(0.7, 0.3), name="ordered")
     other = place.merge("b", "a", weights=(0.3, 0.7), name="ordered")
