@@ -23,9 +23,6 @@ from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import NOW, register_adapter
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
-from tests.contracts.databases import postgres
-
-__all__ = ["postgres"]  # a fixture
 
 OFFICER = a_p256_key(7)
 STATEMENTS = "evidence/statements.intoto.jsonl"
