@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.schemas.answers import AnswersPredicate
-from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest, MalformedDigest
@@ -206,7 +205,8 @@ def _signed_record(stored: StoredStatement) -> SignedRecord | str:
         record = modification_of(statement.predicate_type, statement.predicate)
     except ValidationError as error:
         return first_problem(error)
-    return SignedRecord(stored, record, canonical_digest(statement.predicate))
+    # not of the predicate as JSON gives it: there the double 10^18 is an integer, which has no canonical form
+    return SignedRecord(stored, record, record.canonical_digest())
 
 
 def _is_after(stored: StoredStatement, registration: StoredStatement) -> bool:

@@ -33,7 +33,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, RecordSections
 from peft_registry.schemas.progress import Said, Warned
 from peft_registry.schemas.statement import MODIFICATION_V1, statement_about
-from peft_registry.schemas.values import declared
+from peft_registry.schemas.values import declared, derived
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
@@ -165,6 +165,22 @@ def test_each_record_names_the_one_before_it_and_all_are_kept(place: Place) -> N
     for before, after in pairwise(history):
         assert isinstance(after.record, ModificationRecord)
         assert after.record.correction.supersedes_digest == before.record.canonical_digest() == before.digest
+
+
+def test_figures_that_pass_2_53_are_kept_through_every_record(place: Place) -> None:
+    """JSON writes the double 10^18 as digits, which are read back as an integer."""
+    flop = derived(1e18, "FLOP", method="a test")
+
+    def build(before: SignedRecord) -> ModificationRecord:
+        compute = before.record.compute.revised(param_update_flop=flop)
+        return superseding(
+            before.record, version=place.version, record_id="large", now=NOW, reason="a test", compute=compute
+        )
+
+    supersede_record(place.registry, place.version, build)
+    supersede_record(place.registry, place.version, stating(place.version, "after it", "after"))
+    assert place.history == ("run-1", "large", "after")
+    assert place.record.compute.param_update_flop == flop
 
 
 def test_of_two_records_that_supersede_one_the_first_in_the_log_holds_and_the_other_is_named(place: Place) -> None:
