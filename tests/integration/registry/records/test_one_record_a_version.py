@@ -21,7 +21,7 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.values import declared
+from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, reopened
 from tests.builders.products import FACTS, a_product
@@ -111,7 +111,7 @@ def test_training_the_same_file_under_another_name_changes_nothing_of_the_first(
 
 def test_an_approval_does_not_move_into_the_report_of_another_version(place: Place) -> None:
     forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
-    record = forged.modification.revised(approvals=declared(APPROVED, by="forger", at=LATER))
+    record = forged.modification.revised(approvals=measured(APPROVED, method="forger"))
     register_product(place.registry, replace(forged, modification=record))
     assert not place.record.approvals.known
     page = render_report(place.registry, report_inputs(place.registry, place.first)).decode()
@@ -149,7 +149,7 @@ def test_each_version_is_pulled_with_the_card_that_was_signed_with_it(place: Pla
 
 
 def unlinked(place: Place) -> ModificationRecord:
-    return place.record.revised(record_id="x", approvals=declared(APPROVED, by="forger", at=LATER))
+    return place.record.revised(record_id="x", approvals=measured(APPROVED, method="forger"))
 
 
 def naming_another_versions_record(place: Place) -> ModificationRecord:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.superseding import in_second_form, superseding
+from peft_registry.registry.compliance.superseding import in_second_form, newly_declared, not_taken_up, superseding
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
@@ -33,7 +33,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, RecordSections
 from peft_registry.schemas.progress import Said, Warned
 from peft_registry.schemas.statement import MODIFICATION_V1, statement_about
-from peft_registry.schemas.values import declared, derived
+from peft_registry.schemas.values import declared, derived, measured
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
@@ -127,7 +127,7 @@ def test_a_repeated_run_that_states_nothing_new_supersedes_nothing(place: Place,
     assert describe_version(place.registry, place.version.label) == before
 
 
-def test_a_fact_does_not_replace_what_was_measured_nor_what_somebody_answered_and_signed(place: Place) -> None:
+def test_a_fact_does_not_replace_what_somebody_answered_and_signed(place: Place) -> None:
     answered = declared("as the officer signed", by="alex", at=NOW).revised(evidence=(Digest.of(b"answers"),))
     supersede_record(
         place.registry,
@@ -142,18 +142,23 @@ def test_a_fact_does_not_replace_what_was_measured_nor_what_somebody_answered_an
         ),
     )
     product = a_product(place.registry, place.folder / "again", place.base, run_id="run-2", facts=None)
-    over = {
-        "use": product.modification.use.revised(intended=declared("something else", by="sam", at=NOW)),
-        "change": product.modification.change.revised(params_added=declared(1, by="sam", at=NOW)),
-    }
+    use = product.modification.use.revised(intended=declared("something else", by="sam", at=NOW))
     heard: list[Any] = []
-    forged = replace(product, modification=product.modification.revised(**over))
+    forged = replace(product, modification=product.modification.revised(use=use))
     register_product(place.registry, forged, observe=heard.append)
     assert place.history == ("run-1", "answered")
     assert place.record.use.intended == answered
-    assert place.record.change.params_added.value == 32
     warned = {event.reference: event.text for event in heard if isinstance(event, Warned)}
-    assert "change.params_added, use.intended" in warned["facts-not-recorded"]
+    assert warned["facts-not-recorded"].endswith(": use.intended")
+
+
+def test_a_declared_value_is_new_only_where_nothing_was_measured(place: Place) -> None:
+    recorded = place.record
+    change = recorded.change.revised(params_added=declared(1, by="sam", at=NOW))
+    risk = recorded.risk.revised(residual_risk=declared("low", by="sam", at=NOW))
+    stated = recorded.revised(change=change, risk=risk)
+    assert list(newly_declared(stated, recorded)) == ["risk.residual_risk"]
+    assert not_taken_up(stated, recorded) == ("change.params_added", "risk.residual_risk")
 
 
 def test_each_record_names_the_one_before_it_and_all_are_kept(place: Place) -> None:
@@ -215,11 +220,11 @@ def test_whoever_superseded_in_the_meantime_is_told_and_loses_nothing(place: Pla
 
 
 def of_another_name(record: ModificationRecord) -> ModificationRecord:
-    return record.revised(identity=record.identity.revised(result_name=declared("other", by="alex", at=NOW)))
+    return record.revised(identity=record.identity.revised(result_name=measured("other")))
 
 
 def of_another_artifact(record: ModificationRecord) -> ModificationRecord:
-    other = declared(str(Digest.of(b"other")), by="alex", at=NOW)
+    other = measured(str(Digest.of(b"other")))
     return record.revised(identity=record.identity.revised(result_manifest=other))
 
 
@@ -382,7 +387,7 @@ def test_a_suite_that_is_scored_again_stands_there_once_and_the_older_record_kee
 def test_the_record_of_a_run_names_who_signed_its_evaluation_and_when(place: Place) -> None:
     section = place.record.evaluation
     key = place.registry.trainer_key.public.key_id
-    assert section.signed_by.value == [{"person": "lab-1", "key": key}]
+    assert section.signed_by.value == [{"key": key, "person": "lab-1"}]
     assert section.signed_at.value == NOW
 
 
