@@ -1,12 +1,15 @@
 """The model card (`README.md`): front matter that the Hugging Face Hub reads, and what was recorded, in Markdown.
 
-It names no local path: `base_model` is given only for a base from the Hub. Text from outside is escaped, so that a name
-cannot become markup. Same inputs, same bytes.
+It names no local path: `base_model` is given only for a base from the Hub. It names no licence that nobody recorded for
+this result: the base's is said to be the base's. Everybody reads a card, so it holds no figure that the documentation form
+of the Code of Practice (Transparency, measure 1.1) keeps for authorities: no compute, no energy, no time of training. Text
+from outside is escaped, so that a name cannot become markup. Same inputs, same bytes.
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
+from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.exports.loading import hub_id, loading_code
 from peft_registry.registry.reports.text import number, share, size, value_text, visible, whole
 from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
@@ -16,7 +19,14 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Value, unknown
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+_Relation = Literal[
+    "adapter", "merge", "finetune"
+]  # `base_model_relation` of the Hub; nothing here is a quantized copy
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]#|~])")
 # SPDX identifiers, lower case, that the Hub accepts as `license`; anything else is `other` with a name
@@ -46,10 +56,10 @@ def model_card(
         base_name: the name of the base in this registry.
         record: the modification record, for intended use and limits; without it the card says that they are not recorded.
     """
-    front = _front_matter(name, manifest, base, evaluation)
+    front = _front_matter(name, manifest, base, evaluation=evaluation, record=record)
     parts = [
         f"# {_md(name)}",
-        _introduction(manifest, run, base_name, base),
+        f"{_introduction(manifest, run, base_name, base)}\n\n{_licences(record, base)}",
         _loading(manifest, base),
         _use(record),
         _measured(run, evaluation),
@@ -76,7 +86,7 @@ def merge_card(
         base_name: the name of the base in this registry.
         record: the modification record, for intended use and limits.
     """
-    front = _front_matter(name, manifest, base, evaluation)
+    front = _front_matter(name, manifest, base, evaluation=evaluation, record=record, merge=merge)
     ingredients = [
         f"- {_md(part.label)}: weight {number(part.weight)}"
         + ("" if part.density == 1 else f", density {number(part.density)}")
@@ -85,8 +95,9 @@ def merge_card(
     ]
     parts = [
         f"# {_md(name)}",
-        f"{manifest.kind.capitalize()}: merged from {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
+        f"A merge ({manifest.kind}): {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
         f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
+        f"{_licences(record, base)}\n\n"
         f"Licence flags of everything that went in: {_declared(merge.licence_flags)}",
         _loading(manifest, base, tuple(part.method for part in merge.ingredients)),
         _use(record),
@@ -128,7 +139,7 @@ def _merge_measured(merge: MergeRecord, evaluation: EvaluationRecord | None) -> 
 def base_card(*, name: str, record: BaseRecord) -> bytes:
     """The card of a base that was added: what pins it and what is declared about it, as UTF-8."""
     source = hub_id(record)
-    front: dict[str, Any] = _licence(record.facts.licence) | {"library_name": "transformers", "tags": ["base"]}
+    front = _yaml_block({"library_name": "transformers", "tags": ["base"]} | _hub_licence(record.facts.licence))
     identity = record.identity
     rows = [
         ("Weights digest", f"`{identity.weights}`"),
@@ -143,42 +154,61 @@ def base_card(*, name: str, record: BaseRecord) -> bytes:
     text = (
         f"# {_md(name)}\n\nA base model, pinned by digest. Its provider's own card is the authority on it.\n\n{body}\n"
     )
-    return (_yaml_block(front) + text).encode()
+    return (front + text).encode()
 
 
 _BASE_FACTS = (("provider", "Provider"), ("licence", "Licence"), ("release_date", "Released"))
 
 
-def _front_matter(name: str, manifest: Manifest, base: BaseRecord, evaluation: EvaluationRecord | None) -> str:
-    front: dict[str, Any] = _licence(base.facts.licence)
-    front["library_name"] = "peft" if manifest.layout == "peft" else "transformers"
+def _front_matter(
+    name: str,
+    manifest: Manifest,
+    base: BaseRecord,
+    *,
+    evaluation: EvaluationRecord | None,
+    record: RecordSections | None,
+    merge: MergeRecord | None = None,
+) -> str:
     source = hub_id(base)
-    if source is not None:
-        front["base_model"] = source
-        front["base_model_relation"] = "adapter" if manifest.kind == "adapter" else "finetune"
-    front["pipeline_tag"] = "text-generation"
-    front["tags"] = sorted({manifest.kind, manifest.method or "full", "peft-registry"})
+    relation = {} if source is None else {"base_model": source, "base_model_relation": _relation(manifest, merge)}
     results = [] if evaluation is None else [_hub_result(result, evaluation) for result in _whole_results(evaluation)]
-    if results:
-        front["model-index"] = [{"name": name, "results": results}]
-    return _yaml_block(front)
+    measured = {"model_name": name, "eval_results": results} if results else {}
+    fields: dict[str, object] = {
+        "library_name": "peft" if manifest.layout == "peft" else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": sorted({manifest.kind, manifest.method or "full", "peft-registry"}),
+    }
+    return _yaml_block(fields | relation | _hub_licence(_licence_of_result(record)) | measured)
 
 
-def _licence(licence: Value) -> dict[str, Any]:
-    """The base's licence; the result has none of its own until somebody declares one."""
+def _relation(manifest: Manifest, merge: MergeRecord | None) -> _Relation:
+    """What the result is to its base: adapters that nothing folded are loaded beside it, merged or not."""
+    if merge is not None and merge.has_folded:
+        return "merge"
+    return "finetune" if manifest.layout == "model" else "adapter"
+
+
+def _licence_of_result(record: RecordSections | None) -> Value:
+    """What somebody recorded as the licence of the result; a form of the record that does not ask for it holds none."""
+    values = {} if record is None else {leaf.path: leaf.value for leaf in leaves(record)}
+    return values.get("product.licence", unknown("nobody has recorded it"))
+
+
+def _hub_licence(licence: Value) -> dict[str, object]:
+    """The Hub's `license`; without a recorded one no key, because a missing licence grants nothing and is not a licence."""
     if not licence.known:
-        return {"license": "unknown"}
+        return {}
     identifier = str(licence.value).lower()
     if identifier in _HUB_LICENCES:
         return {"license": identifier}
     return {"license": "other", "license_name": re.sub(r"[^a-z0-9.-]+", "-", identifier).strip("-") or "other"}
 
 
-def _yaml_block(front: dict[str, Any]) -> str:
-    import yaml
+def _yaml_block(fields: dict[str, object]) -> str:
+    # imported here, because lists of versions print no card
+    from huggingface_hub import ModelCardData
 
-    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
-    return f"---\n{text}---\n\n"
+    return f"---\n{ModelCardData(**fields).to_yaml()}\n---\n\n"  # type: ignore[arg-type] # fields by their names
 
 
 def _whole_results(evaluation: EvaluationRecord) -> list[Result]:
@@ -191,25 +221,35 @@ def _whole_results(evaluation: EvaluationRecord) -> list[Result]:
     ]
 
 
-def _hub_result(result: Result, evaluation: EvaluationRecord) -> dict[str, Any]:
+def _hub_result(result: Result, evaluation: EvaluationRecord) -> "EvalResult":
+    from huggingface_hub import EvalResult
+
     data = next((dataset for dataset in evaluation.datasets if dataset.name == result.dataset), None)
-    return {
-        "task": {"type": "text-generation"},
-        "dataset": {"type": result.dataset, "name": result.dataset}
-        | ({} if data is None else {"revision": str(data.sha256)}),
-        "metrics": [{"type": result.metric, "value": result.value, "name": result.metric}],
-    }
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=_line(result.dataset),
+        dataset_name=_line(result.dataset),
+        dataset_revision=None if data is None else str(data.sha256),
+        metric_type=_line(result.metric),
+        metric_value=result.value,
+        metric_name=_line(result.metric),
+    )
 
 
 def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: BaseRecord) -> str:
     made = f"{manifest.method or run.method} on {_md(hub_id(base) or base_name)}"
     trained = f"{whole(run.parameters_trainable)} of {whole(run.parameters_total)} parameters trained"
-    licence = _md(str(base.facts.licence.value)) if base.facts.licence.known else "not recorded"
     return (
         f"{manifest.kind.capitalize()}: {made}, {trained}.\n\n"
-        f"Licence of the base: {licence}. No licence of its own is recorded for the result.\n\n"
         f"Weights digest of the base that it needs: `{base.identity.weights}`"
     )
+
+
+def _licences(record: RecordSections | None, base: BaseRecord) -> str:
+    of_result = _licence_of_result(record)
+    result = _md(str(of_result.value)) if of_result.known else "not recorded; the base's is not taken for it"
+    of_base = _md(str(base.facts.licence.value)) if base.facts.licence.known else "not recorded"
+    return f"Licence of this result: {result}.\n\nLicence of the base: {of_base}."
 
 
 def _loading(manifest: Manifest, base: BaseRecord, methods: tuple[str | None, ...] = ()) -> str:
@@ -252,16 +292,9 @@ def _making(run: RunRecord) -> str:
         f"{size(data.bytes)}, `{data.sha256}`"
         for data in run.data
     ]
-    compute = run.compute
     share_trained = share(run.parameters_trainable / run.parameters_total)
     lines += [f"- {_trials(run)}"] if run.trials else []
-    lines += [
-        f"- Trainable share {share_trained}, seed {run.seed}",
-        f"- Compute: {value_text(compute.conservative_flop)} by 6·P·D over all parameters, "
-        f"{value_text(compute.param_update_flop)} method-aware",
-        f"- Time: {_hours(compute.hardware_hours)} on {_md(value_text(compute.hardware))}",
-        f"- Energy: {_declared(compute.energy_kwh)}",
-    ]
+    lines += [f"- Trainable share {share_trained}, seed {run.seed}"]
     return "## How it was made\n\n" + "\n".join(lines)
 
 
@@ -270,10 +303,6 @@ def _trials(run: RunRecord) -> str:
         f"{trial.seed}: {number(trial.score)}{' (kept)' if trial.chosen else ''}" for trial in run.trials
     )
     return f"{len(run.trials)} seeds tried, the one with the lowest validation loss kept (nats per token): {scores}"
-
-
-def _hours(value: Value) -> str:
-    return f"{number(value.value)} device hours" if value.known else f"unknown ({value.reason})"
 
 
 def _verifying(manifest: Manifest) -> str:
@@ -293,5 +322,8 @@ def _declared(value: Value) -> str:
 
 def _md(text: str) -> str:
     """Text that Markdown shows as it is: one line, no markup, no HTML."""
-    line = visible(" ".join(text.split()))
-    return _MARKUP.sub(r"\\\1", line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\1", _line(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _line(text: str) -> str:
+    return visible(" ".join(text.split()))

@@ -4,20 +4,24 @@ import pytest
 from huggingface_hub import ModelCard
 
 from peft_registry.registry.exports.loading import hub_id, loading_code
-from peft_registry.registry.exports.model_card import base_card, model_card
+from peft_registry.registry.exports.model_card import base_card, merge_card, model_card
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.manifest import BaseReference
-from peft_registry.schemas.values import declared, imported
+from peft_registry.schemas.values import declared, imported, measured
 from tests.builders.records import (
     NOW,
     a_base_identity,
     a_base_record,
     a_data_identity,
     a_manifest,
+    a_merge_modification,
+    a_merge_record,
     a_modification_record,
+    a_result,
     a_run_record,
     an_evaluation,
     some_base_facts,
+    some_compute,
 )
 
 
@@ -34,10 +38,21 @@ def a_card(**over):
     return model_card(**(fields | over)).decode()
 
 
+def a_card_of_a_merge(**over):
+    fields = {
+        "name": "tutor-merged",
+        "manifest": a_manifest(kind="model", layout="model", method="merge"),
+        "merge": a_merge_record(),
+        "base_name": "small-llama",
+        "base": a_base_record(),
+        "record": a_merge_modification(),
+    }
+    return merge_card(**(fields | over)).decode()
+
+
 def test_the_hub_library_reads_what_the_card_says():
     data = ModelCard(a_card()).data
     assert data.library_name == "peft"
-    assert data.license == "apache-2.0"
     assert data.base_model == "example-org/small-llama"
     assert data.to_dict()["base_model_relation"] == "adapter"
     assert data.tags == ["adapter", "lora", "peft-registry"]
@@ -95,22 +110,89 @@ def test_the_loading_lines_are_python_and_say_what_the_method_needs(case):
     assert all(line in code for line in expected)
 
 
-@pytest.mark.parametrize(
-    ("licence", "expected"),
-    [
-        (imported("MIT", method="card"), {"license": "mit"}),
-        (imported("Acme Model Licence 2", method="card"), {"license": "other", "license_name": "acme-model-licence-2"}),
-    ],
-)
-def test_a_licence_the_hub_does_not_know_is_other_with_its_name(licence, expected):
-    data = ModelCard(a_card(base=a_base_record(facts=some_base_facts(licence=licence)))).data.to_dict()
-    assert expected.items() <= data.items()
+@pytest.mark.parametrize("card", [a_card, a_card_of_a_merge])
+def test_the_licence_of_the_base_is_not_claimed_for_the_result(card):
+    text = card()
+    assert "license" not in ModelCard(text).data.to_dict()
+    assert "Licence of this result: not recorded" in text
+    assert "Licence of the base: Apache-2.0." in text
 
 
-def test_an_unrecorded_licence_is_unknown():
-    base = a_base_record()
-    base = base.model_copy(update={"facts": type(base.facts)()})
-    assert ModelCard(a_card(base=base)).data.license == "unknown"
+@pytest.mark.parametrize("card", ["of a fine-tune", "of a merge"])
+def test_a_licence_that_somebody_recorded_for_the_result_is_stated(card):
+    facts = {"asserted_by": "x", "product": {"licence": "CC-BY-4.0"}}
+    if card == "of a fine-tune":
+        text = a_card(record=a_modification_record(facts=facts))
+    else:
+        text = a_card_of_a_merge(record=a_merge_modification(facts=facts))
+    assert ModelCard(text).data.license == "cc-by-4.0"
+    assert "Licence of this result: CC-BY-4.0." in text
+    assert "Licence of the base: Apache-2.0." in text
+
+
+def test_the_card_of_a_base_states_the_licence_of_the_base_or_none():
+    data = ModelCard(base_card(name="small-llama", record=a_base_record()).decode()).data
+    assert data.license == "apache-2.0"
+    without = a_base_record(facts=type(a_base_record().facts)())
+    card = base_card(name="small-llama", record=without).decode()
+    assert "license" not in ModelCard(card).data.to_dict()
+    assert "Licence | not recorded" in card
+
+
+def test_a_licence_the_hub_does_not_know_is_other_with_its_name():
+    facts = some_base_facts(licence=imported("Acme Model Licence 2", method="card"))
+    data = ModelCard(base_card(name="x", record=a_base_record(facts=facts)).decode()).data.to_dict()
+    assert {"license": "other", "license_name": "acme-model-licence-2"}.items() <= data.items()
+
+
+RELATIONS = {
+    "an adapter": (a_card, {}, "adapter"),
+    "a fine-tune of every weight": (
+        a_card,
+        {"manifest": a_manifest(kind="model", layout="model", method="full")},
+        "finetune",
+    ),
+    "an adapter with a prompt beside it": (a_card, {"manifest": a_manifest(kind="bundle", layout="bundle")}, "adapter"),
+    "a merge of two": (a_card_of_a_merge, {}, "merge"),
+    "two adapters beside the base": (
+        a_card_of_a_merge,
+        {
+            "manifest": a_manifest(kind="bundle", layout="bundle", method="merge"),
+            "merge": a_merge_record(relative_norm=None, why_bundled="a prompt cannot be folded"),
+        },
+        "adapter",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RELATIONS)
+def test_the_hub_is_told_what_the_result_is_to_its_base(case):
+    card, changes, relation = RELATIONS[case]
+    data = ModelCard(card(**changes)).data.to_dict()
+    assert (data["base_model"], data["base_model_relation"]) == ("example-org/small-llama", relation)
+
+
+def test_a_merge_without_a_base_on_the_hub_has_no_relation_to_one():
+    base = a_base_record(origin=BaseOrigin(format="gguf", source="small-llama.gguf"))
+    assert not {"base_model", "base_model_relation"} & ModelCard(a_card_of_a_merge(base=base)).data.to_dict().keys()
+
+
+def test_a_merge_is_called_a_merge():
+    card = a_card_of_a_merge()
+    assert "A merge (model): 2 adapters and the base" in card
+    assert "finetune" not in card
+
+
+def test_exact_compute_and_energy_are_not_sent_to_everybody_who_reads_the_card():
+    compute = some_compute(energy_kwh=measured(0.731, "kWh"), hardware_hours=measured(11.25, "h"))
+    card = a_card(run=a_run_record(compute=compute))
+    for kept_for_authorities in ("FLOP", "6·P·D", "kWh", "0.731", "nergy", "11.25"):
+        assert kept_for_authorities not in card
+
+
+def test_the_front_matter_is_what_the_library_of_the_hub_would_write():
+    for card in (a_card(), a_card_of_a_merge()):
+        assert str(ModelCard(card)) == card
 
 
 def test_names_and_declared_text_stay_text():
@@ -118,8 +200,9 @@ def test_names_and_declared_text_stay_text():
     run = a_run_record(data=(a_data_identity(name=hostile),))
     record = a_modification_record()  # such text is refused in facts; an older record may hold it
     intended = declared(hostile, by="x", at=NOW)
-    card = a_card(run=run, record=record.revised(use=record.use.revised(intended=intended)))
-    assert "<script>" not in card
+    evaluation = an_evaluation(results=(a_result(arm="adapted", dataset=hostile, metric=hostile),))
+    card = a_card(run=run, record=record.revised(use=record.use.revised(intended=intended)), evaluation=evaluation)
+    assert "<script>" not in ModelCard(card).text
     assert "\n# heading" not in card
     assert not {"\x1b", "\u202e"} & set(card)
     assert "[a](http" not in card
