@@ -33,6 +33,7 @@ from peft_registry.cli.commands import (
     mirror,
     promote,
     pull,
+    record,
     report,
     schema,
     show,
@@ -63,6 +64,7 @@ COMMANDS = (
     *(
         "list",
         "show",
+        "record",
         "diff",
         "lineage",
         "verify",
@@ -277,7 +279,23 @@ def _speaks_json(arguments: list[str]) -> bool:
 for module in (init, base, data, methods, train, estimate, compare, evaluate, suites, ask, merge, list_versions):
     module.add_to(app)
 demo.add_to(app, run)
-for module in (show, diff, lineage, verify, pull, report, promote, ui, mirror, trust, keys, log, upgrade, schema):
+for module in (
+    show,
+    record,
+    diff,
+    lineage,
+    verify,
+    pull,
+    report,
+    promote,
+    ui,
+    mirror,
+    trust,
+    keys,
+    log,
+    upgrade,
+    schema,
+):
     module.add_to(app)
 
 

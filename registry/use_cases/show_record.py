@@ -1,0 +1,250 @@
+"""The modification record of a version as values: for `registry record` and for programs. Nothing is written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
+from peft_registry.registry.verification.signed_versions import signed_version
+from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.report import Gap
+from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.values import Value
+
+_SHOWN_CHARACTERS = 160  # of a value in a line; JSON has it whole
+
+
+class NoRecord(NotFound):
+    reference = "no-modification-record"
+    what = "{label} has no modification record"
+    why = "a base is registered as it is, and nothing was modified"
+    fix = "name a version that `registry train` or `registry merge` made"
+
+    label: str
+
+
+class Signed(Frozen):
+    """The statement that says something: its digest, whose key signed it, when it entered the log and where."""
+
+    statement: Digest
+    key_id: str
+    person: str | None
+    log_index: int | None
+    appended_at: str | None
+    pending: bool  # no checkpoint covers it: it decides nothing
+
+    @property
+    def text(self) -> str:
+        who = f"{self.person}, key {self.key_id[:12]}…" if self.person else f"key {self.key_id[:12]}…"
+        return f"{who}, {self.appended_at}, log {self.log_index}{', pending' if self.pending else ''}"
+
+
+class AnswersShown(Frozen):
+    """Answers to questions of a record: who gave them and how many, and whether a record took them up."""
+
+    signed: Signed
+    person: str
+    role: str
+    paths: tuple[str, ...]
+    taken_up: bool
+
+    @property
+    def text(self) -> str:
+        state = "" if self.taken_up else ", not taken up by a record"
+        return f"{len(self.paths)} by {self.person} as {self.role} ({self.signed.text}){state}"
+
+
+class RecordLink(Frozen):
+    """One record of a version: what it changed in the one before it, why, and from which answers it was built."""
+
+    record_id: str
+    digest: Digest  # of its canonical bytes
+    created_at: str
+    signed: Signed
+    supersedes: str | None
+    reason: str | None
+    answers: tuple[AnswersShown, ...]
+    changes: tuple[ValueChange, ...]
+
+
+class RecordShown(Frozen):
+    """A version's record, what is open in it, and those that it superseded, oldest first and itself last."""
+
+    version: str
+    record: dict[str, Any]  # as signed
+    fields: str  # how many are filled, of how many
+    open: tuple[Gap, ...]
+    history: tuple[RecordLink, ...]
+    waiting: tuple[AnswersShown, ...]  # answers to the newest record that no record has taken up
+    set_aside: tuple[str, ...]  # records that decide nothing, and why
+    values: tuple[tuple[str, Value], ...]  # path and value, in the order of the schema
+
+    @property
+    def current(self) -> RecordLink:
+        """The record that holds."""
+        return self.history[-1]
+
+    def to_json(self, *, with_history: bool = False) -> dict[str, Any]:
+        """One object; the history only on request, because each change repeats a value."""
+        left_out = {"values"} if with_history else {"values", "history"}
+        shown = self.model_dump(mode="json", exclude=left_out)
+        return shown | {"signed": self.current.model_dump(mode="json", exclude={"changes"})}
+
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of each line, for people: what is known, then what is open by who owes it."""
+        current = self.current
+        lines = [
+            ("version", self.version),
+            ("record", f"{current.record_id} of {current.created_at}, {current.digest}"),
+            ("signed", current.signed.text),
+        ]
+        if current.supersedes is not None:
+            lines.append(("supersedes", f"{current.supersedes}: {current.reason or 'no reason is given'}"))
+        lines += [("answers", answers.text) for link in self.history for answers in link.answers]
+        lines += [("answers", answers.text) for answers in self.waiting]
+        lines.append(("fields", self.fields))
+        lines += [("set aside", text) for text in self.set_aside]
+        signers = self._signers()
+        lines += [(path, _value_text(value, signers)) for path, value in self.values if value.known]
+        by_owner = sorted(self.open, key=lambda gap: gap.owner)
+        lines += [(gap.field, f"open, {gap.owner}: {gap.label} ({gap.answers}); {gap.reason}") for gap in by_owner]
+        return tuple(lines)
+
+    def history_lines(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of each record with what it changed, oldest first."""
+        lines: list[tuple[str, str]] = [("version", self.version)]
+        signers = self._signers()
+        for link in self.history:
+            lines.append(("record", f"{link.record_id} of {link.created_at}, {link.digest}"))
+            lines.append(("signed", link.signed.text))
+            if link.supersedes is not None:
+                lines.append(("supersedes", f"{link.supersedes}: {link.reason or 'no reason is given'}"))
+            lines += [("answers", answers.text) for answers in link.answers]
+            for change in link.changes:
+                before, after = (_value_text(value, signers) for value in (change.before, change.after))
+                lines.append((change.path, f"{before} → {after}"))
+        lines += [("answers", answers.text) for answers in self.waiting]
+        lines += [("set aside", text) for text in self.set_aside]
+        return tuple(lines)
+
+    def _signers(self) -> dict[Digest, str]:
+        shown = [answers for link in self.history for answers in link.answers]
+        return {answers.signed.statement: answers.person for answers in shown}
+
+
+def describe_record(registry: Registry, reference: str) -> RecordShown:
+    """The record of the version that a reference means, as it was signed.
+
+    Raises:
+        MalformedReference, NotFound: as `version_named`.
+        NoRecord: it has none.
+        IntegrityBroken: what is recorded is not what was signed.
+    """
+    version = signed_version(registry, version_named(registry, reference))
+    said = version_statements(registry, version)
+    if said.record is None:
+        raise NoRecord(version.label)
+    record = said.record.record
+    count = completeness(record)
+    given = _answers_shown(registry, said)
+    return RecordShown(
+        version=version.label,
+        record=said.record.statement.statement.predicate,
+        fields=count.sentence,
+        open=count.open,
+        history=_links(registry, said, given),
+        waiting=tuple(answers for answers in given.values() if not answers.taken_up),
+        set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
+        values=tuple((leaf.path, leaf.value) for leaf in leaves(record)),
+    )
+
+
+def _links(registry: Registry, said: VersionStatements, given: Mapping[Digest, AnswersShown]) -> tuple[RecordLink, ...]:
+    earlier = (None, *said.history)
+    return tuple(_link(registry, before, link, given) for before, link in zip(earlier, said.history, strict=False))
+
+
+def _link(
+    registry: Registry, before: SignedRecord | None, link: SignedRecord, given: Mapping[Digest, AnswersShown]
+) -> RecordLink:
+    record = link.record
+    correction = record.correction if isinstance(record, ModificationRecord) else None
+    return RecordLink(
+        record_id=record.record_id,
+        digest=link.digest,
+        created_at=record.record_created_at,
+        signed=_signed(registry, link.statement),
+        supersedes=None if before is None else record.supersedes,
+        reason=None if correction is None else correction.reason,
+        answers=() if correction is None else tuple(given[digest] for digest in correction.answers if digest in given),
+        changes=() if before is None else changes_between(before.record, record),
+    )
+
+
+def _answers_shown(registry: Registry, said: VersionStatements) -> dict[Digest, AnswersShown]:
+    """The answers about a version by statement, in the order of the log."""
+    taken_up = {
+        digest
+        for link in said.history
+        if isinstance(link.record, ModificationRecord)
+        for digest in link.record.correction.answers
+    }
+    shown = {}
+    for stored in said.statements:
+        if stored.kind == "answers":
+            predicate = AnswersPredicate.from_json(stored.statement.predicate)
+            shown[stored.digest] = AnswersShown(
+                signed=_signed(registry, stored),
+                person=predicate.person,
+                role=predicate.role,
+                paths=tuple(answer.path for answer in predicate.answers),
+                taken_up=stored.digest in taken_up,
+            )
+    return shown
+
+
+def _signed(registry: Registry, stored: StoredStatement) -> Signed:
+    covered = covered_size(registry)
+    return Signed(
+        statement=stored.digest,
+        key_id=stored.key_id,
+        person=registry.trust.person_of(stored.key_id),
+        log_index=stored.log_index,
+        appended_at=stored.appended_at,
+        pending=stored.log_index is None or stored.log_index >= covered,
+    )
+
+
+def _value_text(value: Value | None, signers: Mapping[Digest, str]) -> str:
+    """A value in one line: what, in which unit, from where, by whom."""
+    if value is None:
+        return "no such place"
+    if not value.known:
+        return f"unknown: {value.reason}"
+    plain = value.value if isinstance(value.value, str) else canonical_bytes(value.value).decode()
+    text = " ".join(plain.split())
+    if len(text) > _SHOWN_CHARACTERS:
+        text = f"{text[: _SHOWN_CHARACTERS - 1]}…"
+    unit = f" {value.unit}" if value.unit else ""
+    return f"{text}{unit} [{', '.join(_origin(value, signers))}]"
+
+
+def _origin(value: Value, signers: Mapping[Digest, str]) -> list[str]:
+    """Where a value comes from, and who vouches for it."""
+    origin = [str(value.source)]
+    if value.asserted_by:
+        origin.append(f"by {value.asserted_by}" + (f" at {value.asserted_at}" if value.asserted_at else ""))
+    if any(digest in signers for digest in value.evidence):
+        origin.append("under a signature")
+    return origin
