@@ -207,6 +207,21 @@ def out_of_order(
                 )
 
 
+def incomplete_facts(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactIncomplete]:
+    """What was stated now and says something only together with what is not known; as `out_of_order`."""
+    known = {leaf.path: leaf.value.known for leaf in leaves(record)}
+    by_rule = {need.fact: need for need in field_rules().needs}
+    for leaf in leaves(record):
+        need = by_rule.get(leaf.rule)
+        if need is None or leaf.path not in stated or leaf.value.source != "declared":
+            continue
+        missing = [path for path in need.needs if not known.get(_beside(leaf.path, path), False)]
+        if missing:
+            yield FactIncomplete(named(leaf.path), [named(_beside(leaf.path, path)) for path in missing], need.because)
+
+
 def misfits_of_fact(path: str, form: Form, value: Any) -> Iterator[InputRefused]:
     """What is wrong with the form of a fact; nothing where a record may declare it.
 
@@ -338,7 +353,7 @@ def _problems(record: ModificationRecord, facts: dict[str, Any], *, at: Timestam
         return _by_name(path, names)
 
     yield from out_of_order(laid, stated, named=named)
-    yield from _incomplete(laid, stated, named)
+    yield from incomplete_facts(laid, stated, named=named)
 
 
 def _problems_of(fact: _Fact) -> Iterator[InputRefused]:
@@ -360,20 +375,6 @@ def _unknown_names(facts: dict[str, Any], names: Mapping[str, Sequence[str]]) ->
             if name not in allowed:
                 near = closest(str(name), known)
                 yield FactUnknown(f"{array}.{name}", None if near is None else f"{array}.{near}")
-
-
-def _incomplete(
-    record: ModificationRecord, stated: Collection[str], named: Callable[[str], str]
-) -> Iterator[FactIncomplete]:
-    known = {leaf.path: leaf.value.known for leaf in leaves(record)}
-    by_rule = {need.fact: need for need in field_rules().needs}
-    for leaf in leaves(record):
-        need = by_rule.get(leaf.rule)
-        if need is None or leaf.path not in stated or leaf.value.source != "declared":
-            continue
-        missing = [path for path in need.needs if not known.get(_beside(leaf.path, path), False)]
-        if missing:
-            yield FactIncomplete(named(leaf.path), [named(_beside(leaf.path, path)) for path in missing], need.because)
 
 
 def _is_after(earlier: Leaf, later: Leaf) -> bool:

@@ -67,12 +67,26 @@ def read_yaml(text: str | bytes, *, what: str, max_bytes: int = MAX_BYTES) -> An
         MalformedYaml: as the module says; `line` and `column` tell where, counted from 1.
         SecretRefused: a text in it looks like a secret.
     """
+    return read_yaml_with_lines(text, what=what, max_bytes=max_bytes)[0]
+
+
+Place = tuple[str | int, ...]
+"""The keys and positions that lead to a value."""
+
+
+def read_yaml_with_lines(
+    text: str | bytes, *, what: str, max_bytes: int = MAX_BYTES
+) -> tuple[Any, dict[Place, int]]:  # any JSON value
+    """As `read_yaml`, with the line of each key of a mapping and each entry of a list, counted from 1.
+
+    What an alias stands for has the line of the alias, and nothing inside it has one.
+    """
     source = _decoded(text, what, max_bytes)
     builder = _Builder(what, iter(_events(source, what)))
     value = builder.document()
     # before anything looks at it: an error about a wrong value would print the secret, and a run would record it
     require_no_secrets(value, what=what)
-    return value
+    return value, builder.lines
 
 
 def _decoded(text: str | bytes, what: str, max_bytes: int) -> str:
@@ -123,6 +137,8 @@ class _Builder:
     events: Iterator[yaml.Event]
     anchors: dict[str, _Anchored] = field(default_factory=dict)
     nodes: int = 0
+    lines: dict[Place, int] = field(default_factory=dict)
+    place: list[str | int] = field(default_factory=list)  # of the value that is being read
 
     def document(self) -> Any:  # any JSON value
         next(self.events)  # stream start
@@ -171,14 +187,24 @@ class _Builder:
                 raise self._refusal(event, "merge keys (<<) are not part of YAML 1.2; write the keys out")
             if key in found:
                 raise self._refusal(event, f"the key {key[:80]!r} occurs twice")
-            found[key] = self._value(next(self.events), depth=depth + 1)
+            found[key] = self._value_at(key, event, next(self.events), depth=depth + 1)
         return found
 
     def _sequence(self, depth: int) -> list[Any]:
-        found = []
+        found: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            found.append(self._value(event, depth=depth + 1))
+            found.append(self._value_at(len(found), event, event, depth=depth + 1))
         return found
+
+    def _value_at(self, step: str | int, first: yaml.Event, event: yaml.Event, *, depth: int) -> Any:  # any JSON value
+        """The value that begins with `event`; its line is that of its `first` event, a key or itself."""
+        mark = first.start_mark
+        assert mark is not None, "events of a parser carry marks"
+        self.place.append(step)
+        self.lines[tuple(self.place)] = mark.line + 1
+        value = self._value(event, depth=depth)
+        self.place.pop()
+        return value
 
     def _expanded(self, event: yaml.AliasEvent, depth: int) -> Any:  # any JSON value
         if event.anchor not in self.anchors:
