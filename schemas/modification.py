@@ -447,6 +447,70 @@ class ModificationRecordV1(RecordSections):
     schema_version: Literal["1"] = "1"
 
 
+class UpstreamTerms(Document):
+    """What follows for one base from its provider's terms and figures; `name` is that of the base in this registry."""
+
+    name: Value = NOT_MEASURED
+    eu_exclusion: Value = NOT_FOUND_UPSTREAM
+    gpai_indication: Value = NOT_DERIVED
+
+
+class DeclaredPower(Document):
+    """Electrical power, where no sensor could be read."""
+
+    device_watts: Value = ASKED
+
+
+class Product(Document):
+    """The result as it is released and used."""
+
+    architecture: Value = NOT_DERIVED
+    params_total: Value = NOT_DERIVED
+    release_date: Value = ASKED
+    release_forms: Value = ASKED
+    channels: Value = ASKED
+    channels_downstream: Value = ASKED
+    licence: Value = ASKED
+    licence_type: Value = ASKED
+    additional_assets: Value = ASKED
+    system_kinds: Value = ASKED
+    integration: Value = ASKED
+    interaction: Value = ASKED
+    user_interface: Value = ASKED
+    illustrations: Value = ASKED
+    instructions: Value = ASKED
+
+
+class Conformity(Document):
+    """What a provider of a high-risk system adds to the technical documentation."""
+
+    standards: Value = ASKED
+    declaration: Value = ASKED
+    post_market_plan: Value = ASKED
+    cybersecurity_measures: Value = ASKED
+
+
+class TrainingContent(Document):
+    """The training data of this modification as a whole, for the public summary."""
+
+    size_range: Value = NOT_DERIVED
+    content_types: Value = ASKED
+    obtained_and_selected: Value = ASKED
+    latest_acquisition: Value = NOT_DERIVED
+    continues: Value = ASKED
+    other_sources: Value = ASKED
+    code_signatory: Value = ASKED
+    other_information: Value = ASKED
+
+
+class Documentation(Document):
+    """Figures in the form that a recipient gets them; exact ones are for the AI Office only."""
+
+    size_range: Value = NOT_DERIVED
+    flop_order: Value = NOT_DERIVED
+    energy_mwh: Value = NOT_DERIVED
+
+
 class Correction(Document):
     """Why this record stands in place of another, and what it was built from."""
 
@@ -461,6 +525,12 @@ class ModificationRecord(RecordSections):
 
     schema_version: Literal["2"] = "2"
     correction: Correction = Correction()
+    upstream: tuple[UpstreamTerms, ...] = ()
+    power: DeclaredPower = DeclaredPower()
+    product: Product = Product()
+    conformity: Conformity = Conformity()
+    content: TrainingContent = TrainingContent()
+    documentation: Documentation = Documentation()
 
 
 def modification_of(predicate_type: str, predicate: dict[str, Any]) -> ModificationRecordV1 | ModificationRecord:

@@ -1,11 +1,13 @@
 """What follows from a record's own figures and answers: cumulative compute, the ratio with its band, the sign of systemic risk,
-the indicative status, the days of retention.
+the indicative status, the energy that declared power gives, the days of retention.
 
 Nothing is decided from absence: what an answer is missing for stays `unknown` with the question.
 """
 
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
 from peft_registry.registry.compliance.completeness import is_yes, makes_media
+from peft_registry.registry.compliance.documentation import with_forms
+from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdict import FALLBACK_FLOP, Answers, gpai_verdict
@@ -26,9 +28,9 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
     elif "went_on_from" in (record.compute.inputs.value or {}):
         own = "6·P·D of this run and of every run that it went on from"
     compute = record.compute.revised(cumulative_flop=_cumulative(record, own))
-    record = record.revised(compute=compute)
+    record = record.revised(compute=compute, energy=with_estimate(record.energy, record.power, compute))
     record = record.revised(gpai=_gpai(record, original))
-    return record.revised(retention=with_dates(record.retention, record.gpai))
+    return with_forms(record.revised(retention=with_dates(record.retention, record.gpai)))
 
 
 def original_flop(record: ModificationRecord) -> Value:
@@ -117,7 +119,9 @@ def _answers(record: ModificationRecord, original: float | None) -> Answers:
         media_cleared=_is_cleared(record.high_risk.art5_screen),
         is_placed=is_yes(gpai.placed_on_eu_market),
         is_same_provider=is_yes(gpai.same_provider),
-        excludes_union=_any([_excludes_union(base) for base in record.base]),
+        excludes_union=_any(
+            [is_yes(terms.eu_exclusion) for terms in record.upstream] or [_excludes_union(base) for base in record.base]
+        ),
         is_gpai=_any([is_yes(base.is_gpai) for base in record.base]),
         has_systemic_risk=_any([is_yes(base.has_systemic_risk) for base in record.base]),
         own_flop=_number(record.compute.conservative_flop),
@@ -136,8 +140,9 @@ def _any(answers: list[bool | None]) -> bool | None:
 
 
 def _excludes_union(base: BaseUsed) -> bool | None:
+    """By the licence flags, where a record of the first form says nothing else of a base's terms."""
     flags = base.licence_flags
-    return EU_EXCLUSION in flags.value if flags.known else None
+    return EU_EXCLUSION in flags.value if isinstance(flags.value, list) else None
 
 
 def _is_cleared(screen: Value) -> bool | None:

@@ -1,8 +1,8 @@
-"""Energy of a training: from a sensor, and never from nowhere."""
+"""Energy of a training: from a sensor, else from the device hours and the power that somebody declares; never from nowhere."""
 
-from peft_registry.schemas.modification import Energy
+from peft_registry.schemas.modification import Compute, DeclaredPower, Energy
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.values import derived, measured, unknown
+from peft_registry.schemas.values import Value, derived, measured, unknown
 
 # what the trainer's counters are of, as its run records say it
 COUNTERS = "counters of processor packages (RAPL) and GPUs (NVML), whole machine"
@@ -25,3 +25,41 @@ def energy_section(run: RunRecord) -> Energy:
         ),
         missing_info=derived(_OUTSIDE_COUNTERS, method="what those counters do not see"),
     )
+
+
+def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Energy:
+    """The section with device hours × declared watts × PUE, where no sensor and nobody else has said what was used."""
+    watts, days = _number(power.device_watts), _number(compute.hardware_days)
+    is_estimate = energy.training_kwh.source == "derived"  # an earlier one: a later answer may change it
+    if (energy.training_kwh.known and not is_estimate) or watts is None or days is None:
+        return energy
+    pue = _number(energy.pue)
+    hours = days * 24
+    missing = ["the power is declared and was not measured"]
+    missing += [] if pue is not None else ["the facility's cooling: no power usage effectiveness is recorded"]
+    used = f"{hours:.6g} device hours × {watts:.6g} W" + (
+        "" if pue is None else f" × power usage effectiveness {pue:.6g}"
+    )
+    told = (
+        f"declared by {power.device_watts.asserted_by}" if power.device_watts.asserted_by else power.device_watts.source
+    )
+    return energy.revised(
+        training_kwh=derived(hours * watts / 1000 * (pue or 1.0), "kWh", method=used),
+        method=derived(f"{used}, / 1000", method=f"the power of one device: {told}"),
+        boundary=_boundary(energy, has_pue=pue is not None),
+        missing_info=derived("; ".join(missing), method="what the estimate leaves out"),
+    )
+
+
+def _boundary(energy: Energy, *, has_pue: bool) -> Value:
+    if energy.boundary.source == "declared":
+        return energy.boundary
+    if has_pue:
+        return derived("facility", method="the power usage effectiveness is a figure of the whole facility")
+    return derived("accelerator", method="the declared power is that of one device")
+
+
+def _number(value: Value) -> float | None:
+    number = value.value
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return float(number) if is_number and number > 0 else None

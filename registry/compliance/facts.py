@@ -21,7 +21,7 @@ from typing import Any
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
 from peft_registry.registry.compliance.forms import Form, as_recorded, days_of, misfits
 from peft_registry.schemas.errors import InputRefused, raise_any
-from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Modifier
+from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Modifier, UpstreamTerms
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value, declared, measured, unknown
 
@@ -159,6 +159,7 @@ def problems_of_facts(
         base=tuple(bases),
         data=tuple(DataUsed(name=measured(name)) for name in names),
         modifier=modifier or Modifier(),
+        upstream=tuple(UpstreamTerms(name=base.name) for base in bases if base.role.value in (None, "base")),
     )
     yield from _problems(record, facts, at=at)
     for fact in _facts(facts):
@@ -337,6 +338,7 @@ def _problems(record: ModificationRecord, facts: dict[str, Any], *, at: Timestam
     names = {
         "base": [str(base.name.value) for base in record.base],
         "data": [str(data.name.value) for data in record.data],
+        "upstream": [str(terms.name.value) for terms in record.upstream],
     }
     is_sound = nobody is None
     yield from _unknown_names(facts, names)

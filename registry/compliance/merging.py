@@ -9,6 +9,7 @@ from typing import Any
 from peft_registry.registry.compliance import recorded_run
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.declared import sound_facts
+from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
 from peft_registry.registry.compliance.modification import (
@@ -23,6 +24,7 @@ from peft_registry.registry.compliance.modification import (
     retention_section,
     scans_value,
     security_section,
+    upstream_terms,
 )
 from peft_registry.registry.compliance.recorded_evaluation import (
     NOT_REPEATED,
@@ -79,6 +81,7 @@ def build_merge_modification(
     Raises:
         FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
     """
+    changed = _change(merge, manifest)
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
@@ -91,12 +94,14 @@ def build_merge_modification(
         method=_method(merge),
         merge=_merge(merge),
         code=recorded_run.code_section(merge.environment),
-        change=_change(merge, manifest),
+        change=changed,
         compute=_compute(trained, merge),
         evaluation=_evaluation(merge, evaluation, evaluation_signer(signing, now)),
         use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
+        upstream=(upstream_terms(base),),
+        product=product_section(base.record, f"merged by {merge.algorithm}", changed),
     )
     if facts:
         record = with_facts(record, facts, at=now)

@@ -8,10 +8,13 @@ from typing import Any, Literal
 from peft_registry.registry.compliance import recorded_run
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_terms import (
+    eu_exclusion_of,
+    gpai_indication,
     licence_flags_of,
     licence_text_digest,
 )
 from peft_registry.registry.compliance.declared import sound_facts
+from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.energy import energy_section
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSigner, evaluation_section
@@ -30,6 +33,7 @@ from peft_registry.schemas.modification import (
     Modifier,
     Retention,
     Security,
+    UpstreamTerms,
 )
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
@@ -116,6 +120,7 @@ def build_modification_record(
         FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
     """
     first = bases[0].record if bases else None
+    changed = _change(change or ChangeFigures(), manifest, run, bases)
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
@@ -127,7 +132,7 @@ def build_modification_record(
         peft=recorded_run.peft_section(run),
         prompt=recorded_run.prompt_section(run),
         code=recorded_run.code_section(run.environment),
-        change=_change(change or ChangeFigures(), manifest, run, bases),
+        change=changed,
         data=recorded_run.data_sections(run),
         compute=recorded_run.compute_section(run, earlier, first),
         energy=energy_section(run),
@@ -135,6 +140,8 @@ def build_modification_record(
         use=recorded_run.use_section(run.environment, run.environment.dtype, first),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
+        upstream=tuple(upstream_terms(base) for base in bases),
+        product=product_section(first, f"changed by {run.method}", changed),
     )
     if facts:
         record = with_facts(record, facts, at=now)
@@ -166,6 +173,15 @@ def modifier_section(profile: OrganisationProfile) -> Modifier:
         size_class=profile.size_class,
         role_claimed=profile.role,
         controls_weights=derived("yes", method="the weights were changed where this record was made"),
+    )
+
+
+def upstream_terms(base: BaseInput) -> UpstreamTerms:
+    """What a base's terms and figures mean for whoever builds on it."""
+    return UpstreamTerms(
+        name=measured(base.name, method="name in this registry"),
+        eu_exclusion=eu_exclusion_of(base.record.facts),
+        gpai_indication=gpai_indication(base.record),
     )
 
 

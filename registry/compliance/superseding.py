@@ -15,7 +15,7 @@ from peft_registry.schemas.modification import Correction, Identity, Modificatio
 from peft_registry.schemas.values import Timestamp, Value, measured
 from peft_registry.schemas.version import Version
 
-_ITEM = re.compile(r"(?P<section>base|data)\[(?P<position>[0-9]+)\]")
+_ITEM = re.compile(r"(?P<section>base|data|upstream)\[(?P<position>[0-9]+)\]")
 _OF_THE_TOOL = ("measured", "derived")
 """Sources that no declaration replaces."""
 
@@ -119,7 +119,7 @@ def _same_place(path: str, new: RecordSections, recorded: RecordSections) -> str
     if item is None:
         return path
     digest = _digest_of(new, item["section"], int(item["position"]))
-    for position in range(len(getattr(recorded, item["section"]))):
+    for position in range(len(getattr(recorded, item["section"], ()))):  # the first form has no `upstream`
         if digest is not None and _digest_of(recorded, item["section"], position) == digest:
             return f"{item['section']}[{position}]{path[item.end() :]}"
     return path
@@ -127,8 +127,9 @@ def _same_place(path: str, new: RecordSections, recorded: RecordSections) -> str
 
 def _digest_of(
     record: RecordSections, section: str, position: int
-) -> Any:  # the JSON value of a digest, None where unknown
-    return record.base[position].tensor_digest.value if section == "base" else record.data[position].digest.value
+) -> Any:  # the JSON value of a digest, of terms the name of their base; None where unknown
+    known_by = {"base": "tensor_digest", "data": "digest", "upstream": "name"}
+    return getattr(getattr(record, section)[position], known_by[section]).value
 
 
 def _place(document: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:

@@ -74,6 +74,10 @@ _SECTIONS = {
     "base": "Base",
     "peft": "Low-rank method",
     "use": "Use",
+    "upstream": "Terms of the base",
+    "product": "Result as released",
+    "content": "Training data as a whole",
+    "documentation": "Figures for recipients",
 }
 
 
@@ -275,7 +279,7 @@ def _section(path: str, record: RecordSections) -> str:
     title = _SECTIONS.get(name, name.replace("_", " ").capitalize())
     if not bracket:
         return title if "." in path else "Sign-off and lifecycle"
-    items = record.base if name == "base" else record.data
+    items = getattr(record, name)  # base, data, upstream: each of them has a name
     return f"{title}: {value_text(items[int(position.rstrip(']'))].name)}"
 
 

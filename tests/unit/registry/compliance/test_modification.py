@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness, conditions_of
 from peft_registry.registry.compliance.energy import COUNTERS
 from peft_registry.registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.modification import ChangeFigures, Signing
 from peft_registry.registry.compliance.recorded_run import TrainedRun
+from peft_registry.schemas.modification import DeclaredPower
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from tests.builders.records import (
     NOW,
@@ -190,6 +192,38 @@ def test_counters_of_chips_say_what_they_see_and_what_not():
     assert "power supplies" in energy.missing_info.value
 
 
+POWER = {"asserted_by": "an engineer", "power": {"device_watts": 400}}
+
+
+def test_without_a_sensor_declared_power_gives_the_energy():
+    energy = a_modification_record(facts=POWER).energy
+    assert energy.training_kwh.value == pytest.approx(0.078 * 400 / 1000)
+    assert (energy.training_kwh.source, energy.training_kwh.unit) == ("derived", "kWh")
+    assert "declared by an engineer" in energy.method.method
+    assert energy.boundary.value == "accelerator"
+    assert "not measured" in energy.missing_info.value and "power usage effectiveness" in energy.missing_info.value
+
+
+def test_a_declared_power_usage_effectiveness_makes_it_the_energy_of_the_facility():
+    record = a_modification_record(facts=POWER | {"energy": {"pue": 1.3}})
+    assert record.energy.training_kwh.value == pytest.approx(0.078 * 400 / 1000 * 1.3)
+    assert record.energy.boundary.value == "facility"
+    assert record.documentation.energy_mwh.value == pytest.approx(0.078 * 400 / 1e6 * 1.3)
+
+
+def test_what_a_sensor_measured_is_not_replaced_by_declared_power():
+    metered = a_run_record(compute=some_compute(energy_kwh=measured(0.01, "kWh", method=COUNTERS)))
+    energy = a_modification_record(run=metered, facts=POWER).energy
+    assert (energy.training_kwh.value, energy.training_kwh.source) == (0.01, "measured")
+
+
+@pytest.mark.parametrize("watts", [0, -400])
+def test_power_that_is_none_gives_no_energy(watts):
+    power = DeclaredPower(device_watts=declared(watts, by="an engineer", at=NOW))
+    record = with_assessment(a_modification_record().revised(power=power))
+    assert not record.energy.training_kwh.known
+
+
 def placed(day, **more):
     return a_modification_record(
         facts={"asserted_by": "a lawyer", "gpai": {"placed_on_eu_market": "yes", "placing_date": day} | more}
@@ -226,6 +260,14 @@ def test_a_longer_time_that_somebody_declared_stands():
     assert record.retention.start_date.value == "2026-03-01"
 
 
+def test_a_later_answer_changes_what_was_derived_before():
+    record = a_modification_record(facts=POWER)
+    later = with_assessment(record.revised(energy=record.energy.revised(pue=declared(1.5, by="an engineer", at=NOW))))
+    assert later.energy.training_kwh.value == pytest.approx(record.energy.training_kwh.value * 1.5)
+    assert later.energy.boundary.value == "facility"
+    assert with_assessment(later).to_canonical() == later.to_canonical(), "an assessment changes nothing twice"
+
+
 def test_a_signed_evaluation_has_its_signer():
     signing = Signing(key_id="lab-1", person="the engineer", log_origin="peft-registry/example")
     section = a_modification_record(signing=signing).evaluation
@@ -247,6 +289,27 @@ def test_without_an_evaluation_nobody_signed_one():
     section = a_modification_record(evaluation=None).evaluation
     assert not section.signed_by.known
     assert "no evaluation" in section.signed_by.reason
+
+
+@pytest.mark.parametrize(
+    ("parameters", "size"),
+    [(705_408, "1-500M"), (499_999_999, "1-500M"), (500_000_000, "500M-5B"), (7_000_000_000, "5B-15B"),
+     (70_000_000_000, "50B-100B"), (2_000_000_000_000, ">1T")],
+)  # fmt: skip
+def test_the_size_is_in_the_range_of_the_form(parameters, size):
+    base = a_base_input(record=a_base_record(parameters_total=parameters))
+    record = a_modification_record(bases=(base,), change=ChangeFigures(added=0, base_untouched=True))
+    assert record.product.params_total.value == parameters
+    assert record.documentation.size_range.value == size
+
+
+def test_figures_for_authorities_are_orders_of_magnitude_and_ranges():
+    record = a_modification_record(facts={"asserted_by": "x", "data": {"*": {"acquired_to": "2026-09-30"}}})
+    assert record.documentation.flop_order.value == "10^13"
+    assert record.content.size_range.value == "<1 B tokens"
+    assert record.content.latest_acquisition.value == "09/2026"
+    assert not a_modification_record().content.latest_acquisition.known
+    assert "LlamaForCausalLM" in record.product.architecture.value
 
 
 def test_the_list_of_dependencies_is_bound_by_a_digest_that_anybody_can_compute():

@@ -124,16 +124,14 @@ def with_base(**facts):
 
 
 def test_a_base_that_excludes_the_union_makes_whoever_places_it_its_provider():
-    excluding = with_base(
-        licence_flags=declared([], by="x", at=NOW),
-        eu_exclusion=imported("yes", method="README.md, extra_gated_eu_disallowed: true"),
-    )
+    excluding = with_base(eu_exclusion=imported("yes", method="README.md, extra_gated_eu_disallowed: true"))
     record = a_modification_record(bases=excluding, facts=ANSWERS)
     assert record.gpai.verdict.value == "provider_of_original_model"
+    assert record.upstream[0].eu_exclusion.source == "imported"
 
 
 def test_a_small_adapter_of_a_base_that_excludes_nobody_is_not_a_provider():
-    record = a_modification_record(bases=with_base(licence_flags=declared([], by="x", at=NOW)), facts=ANSWERS)
+    record = a_modification_record(bases=with_base(eu_exclusion=declared(False, by="x", at=NOW)), facts=ANSWERS)
     assert record.gpai.verdict.value == "downstream_modifier_not_provider"
 
 

@@ -1,0 +1,114 @@
+"""What the forms ask for in another shape than the record holds it: ranges, orders of magnitude, the whole of the data.
+
+Source: Model Documentation Form of the Code of Practice; template of the public summary, C(2025) 8311, field 1.3.
+"""
+
+import math
+from datetime import date
+
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.modification import (
+    Change,
+    DataUsed,
+    Documentation,
+    ModificationRecord,
+    Product,
+    TrainingContent,
+)
+from peft_registry.schemas.values import Value, derived, unknown
+
+# parameters, up to which each range goes; whatever is larger is in the last
+_SIZES = (
+    (500e6, "1-500M"),
+    (5e9, "500M-5B"),
+    (15e9, "5B-15B"),
+    (50e9, "15B-50B"),
+    (100e9, "50B-100B"),
+    (500e9, "100B-500B"),
+    (1e12, "500B-1T"),
+)
+_LARGEST = ">1T"
+_TOKENS = ((1e9, "<1 B tokens"), (10e12, "1 B-10 T tokens"))
+_MOST_TOKENS = ">10 T tokens"
+
+
+def product_section(base: BaseRecord | None, made_by: str, change: Change) -> Product:
+    """Architecture and size of the result; what it is released as, under which terms, only people know."""
+    if base is None:
+        return Product()
+    added, removed = _number(change.params_added), _number(change.params_removed)
+    total = unknown("not derived: how many parameters were added or removed is not known")
+    if added is not None and removed is not None:
+        number = base.parameters_total + round(added) - round(removed)
+        total = derived(number, "parameters", method="parameters of the base + added − removed")
+    return Product(
+        architecture=derived(f"{base.architecture}, {made_by}", method="the base's configuration, and the method"),
+        params_total=total,
+    )
+
+
+def with_forms(record: ModificationRecord) -> ModificationRecord:
+    """The record with what follows for the forms from its other sections."""
+    return record.revised(
+        documentation=Documentation(
+            size_range=_in_range(record.product.params_total, _SIZES, _LARGEST, "the range of the form that holds it"),
+            flop_order=_order(record.compute.param_update_flop),
+            energy_mwh=_megawatt_hours(record.energy.training_kwh),
+        ),
+        content=_content(record.content, record.data),
+    )
+
+
+def _content(content: TrainingContent, data: tuple[DataUsed, ...]) -> TrainingContent:
+    return content.revised(size_range=_size_of_text(data), latest_acquisition=_latest(data))
+
+
+def _size_of_text(data: tuple[DataUsed, ...]) -> Value:
+    if not data:
+        return unknown("not derived: no data are recorded")
+    if any(one.modality.value != "text" for one in data):
+        return unknown("not derived: not all data are text")
+    counts = [_number(one.n_tokens) for one in data]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return unknown("not derived: the tokens of one of the data files are not counted")
+    total = derived(sum(known), "tokens", method="once through")
+    return _in_range(total, _TOKENS, _MOST_TOKENS, "the tokens of all data, once through, as the range of the summary")
+
+
+def _latest(data: tuple[DataUsed, ...]) -> Value:
+    """The month of the last acquisition; unknown as long as that of any data is."""
+    try:
+        last = max(date.fromisoformat(str(one.acquired_to.value)) for one in data)
+    except ValueError:  # there is no data, or of one there is no date
+        return unknown("not derived: until when the data were acquired is not stated of each")
+    return derived(f"{last:%m/%Y}", method="the last day of acquisition of any data")
+
+
+def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str, how: str) -> Value:
+    number = _number(value)
+    if number is None:
+        return value if not value.known else unknown("not derived: it is no number")
+    text = next((text for limit, text in limits if number < limit), largest)
+    return derived(text, method=how)
+
+
+def _order(flop: Value) -> Value:
+    number = _number(flop)
+    if number is None:
+        return unknown(f"not derived: {flop.reason or 'it is no number'}")
+    if number <= 0:
+        return derived("0", method="no gradients were computed")
+    return derived(f"10^{math.floor(math.log10(number))}", method="the order of magnitude of the compute in FLOP")
+
+
+def _megawatt_hours(energy: Value) -> Value:
+    number = _number(energy)
+    if number is None:
+        return unknown(f"not derived: {energy.reason or 'it is no number'}")
+    return derived(number / 1000, "MWh", method="kWh / 1000")
+
+
+def _number(value: Value) -> float | None:
+    number = value.value
+    return float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
