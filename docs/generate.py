@@ -5,6 +5,7 @@
     documents.md   the documents that `registry schema` prints, and the permanent names of statements
     checks.md      the ten steps of `registry verify`
     methods.md     the table of methods, with the source of each default
+    record-forms.md  which fields of the modification record answer which row of the annexes and forms
     ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.errors_page import errors_page
+from docs.forms_page import forms_page
 from docs.metrics_page import metrics_page
 from docs.suites_page import suites_page
 from docs.tables import table
@@ -60,6 +62,7 @@ def pages() -> dict[str, str]:
         "documents.md": documents_page(),
         "checks.md": checks_page(),
         "methods.md": methods_page(),
+        "record-forms.md": forms_page(),
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),

@@ -1,0 +1,133 @@
+"""Every row of the annexes and forms leads to fields of the record, or says why it does not."""
+
+import pytest
+
+from peft_registry.registry.compliance.fields import field_rules, schema_paths
+from peft_registry.registry.compliance.form_rows import answered, counts_of_forms, forms
+from peft_registry.schemas.modification import ModificationRecord
+from tests.builders.records import NOW, a_merge_modification, a_modification_record
+
+ANNEX_IV = "1(a) 1(b) 1(c) 1(d) 1(e) 1(f) 1(g) 1(h) 2(a) 2(b) 2(c) 2(d) 2(e) 2(f) 2(g) 2(h) 3 4 5 6 7 8 9"
+ANNEX_XI = "1(a) 1(b) 1(c) 1(d) 1(e) 1(f) 2(a) 2(b) 2(c) 2(d) 2(e) S2.1 S2.2 S2.3"
+ANNEX_XII = "1(a) 1(b) 1(c) 1(d) 1(e) 1(f) 1(g) 1(h) 2(a) 2(b) 2(c)"
+# the forms have this many rows: header and 39 fields; head, 1.1, 1.2, four of 1.3, 2.1 to 2.6, 3.1 to 3.3; sections 7.2 to 7.11
+ROWS = {"annex_iv": 23, "annex_xi": 14, "annex_xii": 11, "mdf": 40, "pst": 17, "record": 124}
+PLAIN = {"record_id", "schema_version", "record_created_at", "supersedes"}
+# rows that no field of the first form of the record answered
+NEW_SECTIONS = ("product.", "conformity.", "content.", "documentation.", "upstream", "power.")
+EVERY_ROW = [pytest.param(row, id=f"{form.name} {row.row}") for form in forms().forms for row in form.rows]
+
+
+def test_every_row_of_the_annexes_and_forms_is_listed_in_its_order():
+    listed = {form.name: [row.row for row in form.rows] for form in forms().forms}
+    assert {name: len(rows) for name, rows in listed.items()} == ROWS
+    assert listed["annex_iv"] == ANNEX_IV.split()
+    assert listed["annex_xi"] == ANNEX_XI.split()
+    assert listed["annex_xii"] == ANNEX_XII.split()
+    assert all(len(set(rows)) == len(rows) for rows in listed.values())
+
+
+@pytest.mark.parametrize("row", EVERY_ROW)
+def test_a_row_names_fields_that_there_are_or_says_why_none(row):
+    assert bool(row.fields) != bool(row.outside)
+    assert set(row.fields) <= set(schema_paths()) | PLAIN
+
+
+def test_every_field_of_the_record_answers_a_row():
+    named = {path for form in forms().forms for row in form.rows for path in row.fields}
+    left_over = {rule.path for rule in field_rules().fields} - named
+    assert left_over <= {"upstream[].name"}, "a key that the facts file names, and no answer"
+
+
+def test_the_model_documentation_form_says_who_gets_each_row():
+    assert all(row.recipients for row in forms().named("mdf").rows if row.row != "Header")
+    by_row = {row.row: row.recipients for row in forms().named("mdf").rows}
+    assert by_row["Total size, exact"] == ("aio",), "exact sizes go to nobody else"
+    assert "dp" not in by_row["Amount of computation"] + by_row["Energy used for training"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("annex_iv", {"1(b)", "1(d)", "1(f)", "1(g)", "1(h)", "7", "8", "9"}),
+        (
+            "mdf",
+            {
+                "Release date",
+                "Architecture",
+                "Total size, exact",
+                "Total size, range",
+                "Channels, downstream providers",
+                "Licence",
+                "Licence type",
+                "Additional assets",
+                "Type and nature of AI systems",
+                "Technical means for integration",
+            },
+        ),
+        ("pst", {"1.3 content", "1.3 acquisition", "2.6", "3.3"}),
+    ],
+)
+def test_the_rows_that_had_no_field_have_one(name, rows):
+    only_new = {
+        row.row for row in forms().named(name).rows if all(path.startswith(NEW_SECTIONS) for path in row.fields)
+    }
+    assert only_new == rows
+
+
+RECORDS = {"a fine-tune": a_modification_record, "a merge of two": a_merge_modification}
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
+def test_each_row_is_filled_or_open_with_owner_and_reason_or_not_asked(record):
+    made = record()
+    for form in forms().forms:
+        found = answered(made, form)
+        assert [one.row for one in found] == list(form.rows)
+        for one in found:
+            assert (one.state == "open") == bool(one.gaps)
+            assert all(gap.owner and gap.reason for gap in one.gaps)
+
+
+def test_an_empty_section_is_never_filled():
+    """Completeness is not claimed for what is empty."""
+    empty = ModificationRecord(record_id="r", record_created_at=NOW)
+    filled = {
+        (form.name, one.row.row) for form in forms().forms for one in answered(empty, form) if one.state == "filled"
+    }
+    assert filled == {("mdf", "Header"), ("record", "7.2 record_id, schema_version"),
+                      ("record", "7.2 record_created_at, supersedes")}  # fmt: skip
+
+
+def test_an_answer_fills_its_row():
+    rows = {one.row.row: one for one in answered(a_modification_record(), forms().named("annex_iv"))}
+    assert rows["7"].state == "not asked"
+    facts = {"asserted_by": "a lawyer", "high_risk": {"classification_after": "annex_iii_4"}}
+    rows = {one.row.row: one for one in answered(a_modification_record(facts=facts), forms().named("annex_iv"))}
+    assert (rows["7"].state, rows["7"].gaps[0].owner) == ("open", "legal")
+    facts["conformity"] = {"standards": ["none applied: the solutions are described in the design specification"]}
+    rows = {one.row.row: one for one in answered(a_modification_record(facts=facts), forms().named("annex_iv"))}
+    assert rows["7"].state == "filled"
+
+
+def test_the_counts_of_a_fine_tune_and_of_a_merge():
+    assert counts_of_forms(a_modification_record()).splitlines() == FINE_TUNE.strip().splitlines()
+    assert counts_of_forms(a_merge_modification()).splitlines() == MERGE.strip().splitlines()
+
+
+FINE_TUNE = """
+annex_iv: 23 rows, 5 filled, 6 open, 12 not asked, 0 outside
+annex_xi: 14 rows, 7 filled, 4 open, 3 not asked, 0 outside
+annex_xii: 11 rows, 5 filled, 2 open, 4 not asked, 0 outside
+mdf: 40 rows, 19 filled, 9 open, 12 not asked, 0 outside
+pst: 17 rows, 2 filled, 9 open, 6 not asked, 0 outside
+record: 124 rows, 36 filled, 39 open, 49 not asked, 0 outside
+"""
+MERGE = """
+annex_iv: 23 rows, 4 filled, 5 open, 14 not asked, 0 outside
+annex_xi: 14 rows, 7 filled, 2 open, 5 not asked, 0 outside
+annex_xii: 11 rows, 5 filled, 1 open, 5 not asked, 0 outside
+mdf: 40 rows, 15 filled, 4 open, 21 not asked, 0 outside
+pst: 17 rows, 1 filled, 2 open, 14 not asked, 0 outside
+record: 124 rows, 34 filled, 33 open, 57 not asked, 0 outside
+"""
