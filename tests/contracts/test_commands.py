@@ -32,6 +32,12 @@ WITHOUT_JSON = {
 # what an empty folder answers: 7, there is no registry here, but for these
 IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0, "suites list": 0, "suites show": 2}
 IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "keys revoke": 2, "trust sign": 2}
+# every other command is named on a page that somebody wrote
+ON_NO_PAGE = {
+    "demo": "`make demo` runs it, and README says so",
+    "keys export": "it writes one public key; `registry trust export`, which the pages use, writes all",
+    "keys rotate": "it is `trust rotate` under another name",
+}
 # it builds everything it needs: the end-to-end tests run it
 NOT_RUN_HERE = {"demo"}
 # something that could be meant, for arguments where any word will do
@@ -113,6 +119,15 @@ def test_nothing_but_help_is_printed_without_a_command(capsys: pytest.CaptureFix
     shown = capsys.readouterr()
     assert "Usage: " in shown.out + shown.err
     assert "Traceback" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - ON_NO_PAGE.keys()))
+def test_a_page_that_somebody_wrote_names_the_command(name: str) -> None:
+    pages = [ROOT / "README.md", *(page for page in (ROOT / "docs").rglob("*.md") if "reference" not in page.parts)]
+    named = re.compile(rf"(?:registry |`){name}\b")
+    assert any(named.search(page.read_text("utf-8")) for page in pages), (
+        f"name `registry {name}` on a page of docs/tutorials, docs/how-to or docs/explanation"
+    )
 
 
 # --- JSON ---

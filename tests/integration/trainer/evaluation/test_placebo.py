@@ -5,7 +5,8 @@ import torch
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 
 from peft_registry.trainer.evaluation.placebo import has_placebo, placebo, turned
-from tests.builders.training import a_model
+from peft_registry.trainer.methods import METHODS, implementation
+from tests.builders.training import a_model, a_training_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 CONFIGS = {
@@ -46,6 +47,15 @@ def test_a_low_rank_product_keeps_its_singular_values():
     old, new = (one["x.lora_B.weight"] @ one["x.lora_A.weight"] for one in (tensors, after))
     assert torch.allclose(torch.linalg.svdvals(old), torch.linalg.svdvals(new), atol=1e-4)
     assert not torch.allclose(old, new)
+
+
+@pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.layout == "peft" and name != "qlora"])
+def test_scales_that_start_at_one_keep_their_signs(method):
+    state = state_of(implementation(method).prepare(a_model(), a_training_file(method=method), seed=1))
+    scales = {name: tensor for name, tensor in state.items() if bool((tensor == 1).all())}
+    assert all(bool((tensor > 0).all()) for tensor in turned(scales, seed=1).values()), (
+        f"{method} trains scales: name its tensors in _turned of trainer/evaluation/placebo.py"
+    )
 
 
 def test_the_seed_decides():

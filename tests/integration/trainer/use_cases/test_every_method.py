@@ -24,6 +24,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.trainer.embedded import embedded_base
+from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.methods import METHODS, implementation
 from tests.builders.homes import NOW
 from tests.builders.training import colour_rows, write_rows
@@ -206,6 +207,17 @@ def test_the_records_say_what_was_done(told, case):
     hyperparameters = record.method.hyperparameters.value
     assert set(hyperparameters) == {"training", *METHOD_BLOCKS[method]}
     assert record.peft.rank.known == ("lora" in METHOD_BLOCKS[method])
+    targeted = any("target_modules" in hyperparameters[block] for block in METHOD_BLOCKS[method])
+    assert record.peft.target_modules.known == targeted, (
+        "the block has target_modules and the record does not: name it in peft_section of "
+        "registry/compliance/recorded_run.py"
+    )
+    if METHODS[method].layout == "peft":
+        refusal = read_adapter(story.pulled).why_not_foldable
+        assert (refusal is None) == METHODS[method].mergeable, (
+            f"`mergeable` in trainer/methods/table.json is {METHODS[method].mergeable}, and FOLDABLE in "
+            f"trainer/merge/adapter.py says: {refusal or 'it can be folded'}"
+        )
     assert record.prompt.n_virtual_tokens.known == bool(story.trained.config.virtual_tokens)
     assert record.prompt.init.known == bool(story.trained.config.virtual_tokens)
     assert "traced" in run.compute.param_update_flop.method

@@ -68,7 +68,11 @@ def test_the_best_of_every_kept_sweep_has_a_worse_rate_on_either_side() -> None:
 
 def test_the_kept_sweeps_have_every_method_on_two_bases() -> None:
     kept = {(one.method, one.base) for one in measured_rates()}
-    assert kept == {(method, base) for method in METHOD_NAMES for base in ("tiny", "smollm2")}
+    wanted = {(method, base) for method in METHOD_NAMES for base in ("tiny", "smollm2")}
+    assert kept == wanted, (
+        f"the sweeps of {sorted(wanted - kept)} are missing, those of {sorted(kept - wanted)} have no method: run the lines "
+        "with --sweep of docs/measured/measure.sh, and keep what they print with `python -m docs.learning_rates FILE …`"
+    )
     assert len(measured_rates()) == len(kept)
 
 

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from peft_registry.registry.compliance.completeness import _ADAPTERS
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.recorded_run import _KINDS
 from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, GOALS, METHOD_BLOCKS, METHOD_NAMES
 from peft_registry.schemas.config_aliases import parse_training_file
 from peft_registry.schemas.errors import InputRefused
@@ -29,6 +32,16 @@ def test_every_name_of_the_schema_has_a_row_and_every_available_method_a_block()
     assert set(METHOD_BLOCKS) == set(METHOD_NAMES)
     assert {goal for row in METHODS.values() for goal in (one.goal for one in row.advice)} == set(GOALS)
     assert all(len(row.advice) == len(GOALS) for row in METHODS.values())
+
+
+def test_the_record_calls_a_method_by_its_own_word_and_knows_that_it_is_an_adapter():
+    words = next(one.values for one in field_rules().fields if one.path == "method.kind")
+    for name, row in METHODS.items():
+        kind = _KINDS.get(name, "other")
+        # LoRA with another optimizer is LoRA
+        assert name not in words or kind == name, f"name {name} in _KINDS of registry/compliance/recorded_run.py"
+        known = kind == "other" or row.layout == "model" or kind in _ADAPTERS
+        assert known, f"name {kind} in _ADAPTERS of registry/compliance/completeness.py"
 
 
 def test_a_reserved_method_is_refused_by_name(monkeypatch):
