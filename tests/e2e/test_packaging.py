@@ -291,8 +291,16 @@ def hostile(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(("train", "example/train.yml", *QUICK, "name=two", "--nproc", "2"), id="train in two processes"),
-        pytest.param(("compare", "example/train.yml", *QUICK, "--methods", "lora", "--no-latency"), id="compare"),
+        pytest.param(
+            ("train", "example/train.yml", *QUICK, "name=two", "--nproc", "2"),
+            id="train in two processes",
+            marks=pytest.mark.processes,
+        ),
+        pytest.param(
+            ("compare", "example/train.yml", *QUICK, "--methods", "lora", "--no-latency"),
+            id="compare",
+            marks=pytest.mark.processes,
+        ),
         pytest.param(("evaluate", "polite-replies:1", "--suite", "house"), id="evaluate"),
         pytest.param(("verify", "polite-replies:1"), id="verify"),
     ],
@@ -309,6 +317,7 @@ def test_the_module_run_with_a_safe_path_executes_ours(installed: Installed, hos
     assert executed(marks) == []
 
 
+@pytest.mark.processes
 def test_the_ui_and_loading_through_mlflow_execute_ours(installed: Installed, hostile: Path, marks: Path) -> None:
     with installed.ui(hostile) as address:
         with urllib.request.urlopen(address, timeout=60) as answer:
@@ -326,6 +335,7 @@ def test_the_ui_and_loading_through_mlflow_execute_ours(installed: Installed, ho
     assert executed(marks) == []
 
 
+@pytest.mark.processes
 def test_a_script_of_the_users_starts_no_child_that_executes_what_lies_beside_it(
     installed: Installed, hostile: Path, marks: Path, tmp_path: Path
 ) -> None:

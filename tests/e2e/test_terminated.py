@@ -26,6 +26,12 @@ main(sys.argv[1:])
 """
 
 
+def started_with(ignored: signal.Signals | None) -> None:
+    """What a terminal gives to a command, whatever started this run of tests (`nohup` ignores SIGHUP); one signal is ignored."""
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN if name == ignored else signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("sent", "ignored"),
     [
@@ -50,7 +56,7 @@ def test_a_verification_that_is_told_to_end_leaves_no_copy_of_what_it_verifies(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
+        preexec_fn=lambda: started_with(ignored),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "inside\n"
