@@ -159,11 +159,19 @@ class Epochs:
         return min((stated.epoch.kept_size for stated in later), default=None)
 
     def accepted_loss(self, text: str) -> StatedEpoch | None:
-        """The epoch before which the loss of a checkpoint was accepted; None where it was not."""
+        """The epoch before which the loss of a checkpoint was accepted; None where it was not.
+
+        Raises:
+            WrongOrigin, EpochUnknown: it is not one of this log.
+        """
+        self.number_of(text)
         origin, size, root = note.read_unverified(text)
-        later = self.stated[self.number_of(text) :]
+        return self.accepted_loss_of(origin, size=size, root=root)
+
+    def accepted_loss_of(self, origin: str, *, size: int, root: bytes) -> StatedEpoch | None:
+        """As `accepted_loss`, of a checkpoint that was read; its origin is one of this log."""
         kept = self.kept_of(origin) or 0
-        for stated in later:
+        for stated in self.stated[self.origins.index(origin) :]:
             lost = stated.lost
             is_it = (lost.size, lost.root) == (size, root)
             if stated.lost_origin == origin and (is_it or kept < size < lost.size):
@@ -245,14 +253,26 @@ def require_standing(epochs: Epochs, text: str, store: LogStore) -> Standing:
     if standing == "shorter":
         raise LogTruncated(signed_size=size, found_size=found)
     if standing == "beyond":
-        lost = [stated.lost for stated in epochs.stated if stated.lost_origin == origin]
-        for other in lost:
-            if other.size == size:
-                raise LogForked("another state was accepted as lost", size=size, signed=root, found=other.root)
-        raise LossNotAccepted(origin, size, max((other.size for other in lost), default=0))
+        require_accepted(epochs, origin, size=size, root=root)
     if standing == "forked":
         raise LogForked("its first entries are others", size=size, signed=root, found=_root_of(store, size))
     return standing
+
+
+def require_accepted(epochs: Epochs, origin: str, *, size: int, root: bytes) -> None:
+    """Raise unless the loss of a checkpoint was accepted that covers more than was kept of the log under its origin.
+
+    Raises:
+        LogForked: what was accepted as lost is another state of that size.
+        LossNotAccepted: it covers more.
+    """
+    if epochs.accepted_loss_of(origin, size=size, root=root) is not None:
+        return
+    lost = [stated.lost for stated in epochs.stated if stated.lost_origin == origin]
+    for other in lost:
+        if other.size == size:
+            raise LogForked("another state was accepted as lost", size=size, signed=root, found=other.root)
+    raise LossNotAccepted(origin, size, max((other.size for other in lost), default=0))
 
 
 def first_leaf(stated: StatedEpoch, *, at: str) -> LogEpoch:

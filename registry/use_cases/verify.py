@@ -25,6 +25,7 @@ from peft_registry.registry.identity.manifests import listed_tensors, read_manif
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
+from peft_registry.registry.transparency.epochs import require_accepted
 from peft_registry.registry.transparency.log import check_prefix
 from peft_registry.registry.transparency.note import Checkpoint
 from peft_registry.registry.verification.checklist import CHECKLIST, Step, not_reached, run_step, stopped_at
@@ -389,7 +390,8 @@ def _own_log(registry: Registry | None) -> LogHolder:
     """Holds a checkpoint that somebody presents against the log of the user's own registry, if it is of that log.
 
     Whoever has a stolen log key can sign another history; it is not the one that lies here. A checkpoint beyond what is here was
-    made at another copy of a shared log, and nothing can be said of it.
+    made at another copy of a shared log, and nothing can be said of it. In an earlier epoch nothing was made beyond the loss that
+    a root accepted, and what that covers cannot be compared any more.
     """
 
     def hold(origin: str, checkpoint: Checkpoint) -> None:
@@ -397,7 +399,8 @@ def _own_log(registry: Registry | None) -> LogHolder:
             return
         kept = registry.epochs.kept_of(origin)
         if kept is not None and checkpoint.size > kept:
-            return  # what it covers was lost, as a root accepted
+            require_accepted(registry.epochs, origin, size=checkpoint.size, root=checkpoint.root)
+            return
         with registry.database.read() as tx:
             store = SqlLogStore(tx)
             if checkpoint.size <= store.size():

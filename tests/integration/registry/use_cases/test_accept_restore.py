@@ -42,6 +42,7 @@ from peft_registry.registry.use_cases.trust import add_key, issue, place_of_home
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.policy import Epoch
+from peft_registry.schemas.version import VerifyOutcome
 from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, register_adapter
 from tests.builders.signing import a_p256_key, an_ed25519_key
@@ -274,6 +275,42 @@ def test_folders_pulled_before_and_after_verify_and_an_older_trust_file_is_told_
     outcome = verify_folder(tmp_path / "after", trust=before, now=NOW)
     assert outcome.exit_code == 5
     assert "epoch-not-stated" in {found.error for found in outcome.checks}
+
+
+@ON_SQLITE_FIRST
+def test_a_folder_of_a_history_that_was_signed_with_a_stolen_log_key_is_no_accepted_loss(
+    home: MadeHome, backup: MadeHome, keeper: User, tmp_path: Path
+) -> None:
+    twin = home.copy(tmp_path / "twin")  # with its keys
+    keeper.promotes(home, "challenger")
+    pull_as(keeper, home, tmp_path / "lost")
+    thief = User(tmp_path / "state-thief")
+    thief.promotes(twin, "canary")
+    pull_as(thief, twin, tmp_path / "as-long-as-what-was-lost")
+    thief.promotes(twin, "stable")
+    pull_as(thief, twin, tmp_path / "beyond-what-was-lost")
+    restore_database(home, backup)
+    keeper.accepts(home)
+    registry = keeper.opens(home)
+    found = {
+        name: verify_folder(tmp_path / name, trust=registry.trust, now=NOW, registry=registry)
+        for name in ("lost", "as-long-as-what-was-lost", "beyond-what-was-lost")
+    }
+    registry.close()
+    assert found["lost"].verdict == "verified", found["lost"]
+    assert broken_by(found["as-long-as-what-was-lost"]) == {"log-forked"}
+    assert broken_by(found["beyond-what-was-lost"]) == {"loss-not-accepted"}
+
+
+def pull_as(user: User, home: MadeHome, target: Path) -> None:
+    registry = user.opens(home)
+    pull_version(registry, version_named(registry, "helper:1"), target)
+    registry.close()
+
+
+def broken_by(outcome: VerifyOutcome) -> set[str | None]:
+    """The references of all checks that failed."""
+    return {check.error for check in outcome.checks if check.status == "failed"}
 
 
 @ON_SQLITE_FIRST
