@@ -46,6 +46,7 @@ from peft_registry.registry.transparency.epochs import (
     Epochs,
     EpochUnknown,
     epochs_of,
+    log_keys_of,
     require_opened,
     require_signed_losses,
     require_standing,
@@ -239,8 +240,8 @@ class Registry:
 
     @property
     def log_keys(self) -> tuple[PublicKey, ...]:
-        """The public keys that may sign checkpoints of this log."""
-        return tuple(PublicKey.parse(key.public_key_pem.encode()) for key in self.trust.keys if key.role == "log")
+        """The public keys that may sign checkpoints of this log; a trust file may list those of other logs too."""
+        return log_keys_of(self.trust, self.log_name)
 
     def private_key(self, role: str) -> PrivateKey:
         return PrivateKey.load(self.files.key(role).private, self.passphrase)

@@ -18,11 +18,11 @@ from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import HomeSettings, write_settings
 from peft_registry.registry.homes.layout import LATEST, HomeFiles
 from peft_registry.registry.signing.keys import PublicKey
-from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain, public_keys
+from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
 from peft_registry.registry.signing.trust_chain import TrustChain, render_chain
 from peft_registry.registry.storage import open_store
 from peft_registry.registry.transparency import log, note
-from peft_registry.registry.transparency.epochs import epochs_of
+from peft_registry.registry.transparency.epochs import epochs_of, log_keys_of
 from peft_registry.registry.use_cases.keys import create_key
 from peft_registry.registry.use_cases.make_home import PasswordInAddress, built_beside, require_no_home
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
@@ -136,7 +136,7 @@ def _found(new: JoiningHome, chain: TrustChain, policy: TrustPolicy, now: str) -
             current = epochs_of(chain, origin).origin
             checkpoint = catalog.latest_checkpoint(tx)
             if checkpoint is not None:
-                signed = note.verify_checkpoint(checkpoint, origin=current, keys=public_keys(policy, role="log"))
+                signed = note.verify_checkpoint(checkpoint, origin=current, keys=log_keys_of(policy, origin))
                 log.check_prefix(SqlLogStore(tx), size=signed.size, root=signed.root)
             page = catalog.list_versions(tx, limit=1)
     finally:
