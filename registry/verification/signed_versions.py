@@ -31,7 +31,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
 
-_ROWS_AT_ONCE = 500  # of versions among which those of a kind are looked for
+_ROWS_AT_ONCE = 500  # of versions among which those of a kind are looked for, at most
 
 
 def signed_version(registry: Registry, version: Version) -> Version:
@@ -81,10 +81,12 @@ def signed_page(
             page = catalog.list_versions(tx, where=where, after=after, limit=limit)
         return catalog.VersionPage(signed_versions(registry, page.versions), page.next)
     matches: list[Version] = []
+    rows = limit + 1  # most registries are of one kind: reading more would hash manifests for nothing
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
         while len(matches) <= limit:
-            page = catalog.list_versions(tx, where=where, after=after, limit=_ROWS_AT_ONCE)
+            page = catalog.list_versions(tx, where=where, after=after, limit=min(rows, _ROWS_AT_ONCE))
+            rows *= 2
             if newest is not None:
                 _require_all_numbers(tx, newest, {version.name for version in page.versions})
             matches += [

@@ -210,6 +210,17 @@ def test_a_list_of_a_kind_is_what_was_signed_page_by_page(home: MadeHome) -> Non
     registry.close()
 
 
+def test_a_short_list_of_a_kind_reads_no_further_than_its_next_page(home: MadeHome) -> None:
+    with home.rows() as rows:
+        rows.run("UPDATE versions SET kind = 'model' WHERE name = 'tiny'")  # the last one by name
+    registry = home.opened()
+    page = signed_page(registry, kind="adapter", limit=1)
+    assert [version.label for version in page.versions] == ["helper:1"] and page.next == ("helper", 1)
+    with pytest.raises(IntegrityBroken, match="tiny:1"):
+        signed_page(registry, kind="adapter", limit=1, after=page.next)
+    registry.close()
+
+
 def test_a_descendant_that_nobody_registered_is_not_drawn(home: MadeHome) -> None:
     with home.rows() as rows:
         rows.run(
