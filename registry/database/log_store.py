@@ -29,15 +29,10 @@ class LogDamaged(IntegrityBroken):
 
 
 class SqlLogStore:
-    """A `LogStore` inside one transaction: it keeps seeing the log as it was.
+    """A `LogStore` inside one transaction: it keeps seeing the log as it was."""
 
-    Args:
-        remembered: the newest checkpoint that was kept outside the database, if the caller has one.
-    """
-
-    def __init__(self, tx: Transaction, *, remembered: str | None = None) -> None:
+    def __init__(self, tx: Transaction) -> None:
         self._tx = tx
-        self._remembered = remembered
         self._known: dict[tuple[int, int], bytes] = {}  # a complete subtree never changes
         self._size: int | None = None
 
@@ -107,9 +102,6 @@ class SqlLogStore:
             if not isinstance(leaf, bytes):
                 raise LogDamaged(0, index)
             yield index, leaf
-
-    def remembered(self) -> str | None:
-        return self._remembered
 
 
 def append_event(tx: Transaction, leaf: bytes) -> int:

@@ -225,7 +225,7 @@ def epochs_of(chain: TrustChain, log: str) -> Epochs:
 
 
 def log_keys_of(policy: TrustPolicy, log: str) -> tuple[PublicKey, ...]:
-    """The keys that may sign checkpoints of a log, revoked and expired ones too."""
+    """The keys that may sign checkpoints of a log, revoked and expired ones too; `log` is its origin before any loss."""
     return tuple(public_of(key) for key in policy.keys if key.role == "log" and policy.names_log(key, log))
 
 

@@ -62,10 +62,6 @@ class LogStore(Protocol):
         """The entry's bytes, exactly as they were hashed."""
         ...
 
-    def remembered(self) -> str | None:
-        """The newest checkpoint kept outside this store; None if none was ever made."""
-        ...
-
 
 def current_root(store: LogStore) -> bytes:
     """The root over all entries, to be signed in a checkpoint of `store.size()`."""
@@ -128,20 +124,6 @@ def check_against_remembered(
     except ProofRejected as error:
         raise LogForked(error.why, size=checkpoint.size, signed=checkpoint.root, found=error.computed) from error
     return checkpoint
-
-
-def check_leaves(store: LogStore) -> bytes:
-    """The root recomputed from every entry's bytes, if the stored nodes agree with it. Reads the whole log.
-
-    Raises:
-        LogForked: the entries are others than the stored nodes say.
-    """
-    size = store.size()
-    recomputed = merkle.root_of(store.get_leaf(index) for index in range(size))
-    stored = current_root(store)
-    if recomputed != stored:
-        raise LogForked("the stored entries do not hash to it", size=size, signed=stored, found=recomputed)
-    return recomputed
 
 
 def check_prefix(store: LogStore, *, size: int, root: bytes) -> None:

@@ -236,7 +236,6 @@ def test_a_filter_gives_exactly_what_it_names(database: Database, limit: int) ->
         (VersionFilter(name="a"), lambda one: one.name == "a"),
         (VersionFilter(name_prefix="a"), lambda one: one.name.startswith("a")),
         (VersionFilter(name_prefix="a."), lambda one: one.name.startswith("a.")),
-        (VersionFilter(kind="base"), lambda one: one.kind == "base"),
         (VersionFilter(method="ia3"), lambda one: one.method == "ia3"),
         (VersionFilter(base=base.manifest_digest), lambda one: one.base_weights == base.weights_digest),
         (VersionFilter(base=base.weights_digest), lambda one: one.base_weights == base.weights_digest),

@@ -16,11 +16,13 @@ PageKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class VersionFilter:
-    """What to list; None means any. `base` is the manifest digest of a base, or a weights digest."""
+    """What to list; None means any. `base` is the manifest digest of a base, or a weights digest.
+
+    Not by kind: which versions are of one is read from their manifests (`verification/signed_versions.py`).
+    """
 
     name: str | None = None
     name_prefix: str | None = None
-    kind: str | None = None
     method: str | None = None
     base: Digest | None = None
 
@@ -44,8 +46,6 @@ def list_versions(
         query = query.where(versions.c.name == where.name)
     if where.name_prefix:
         query = query.where(versions.c.name >= where.name_prefix, versions.c.name < _behind(where.name_prefix))
-    if where.kind is not None:
-        query = query.where(versions.c.kind == where.kind)
     if where.method is not None:
         query = query.where(versions.c.method == where.method)
     if where.base is not None:

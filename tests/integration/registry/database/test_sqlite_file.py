@@ -313,7 +313,6 @@ def questions(tx: catalog.Transaction, manifest: str) -> list[Callable[[], objec
         lambda: catalog.list_versions(tx, after=("m", 3), limit=5),
         lambda: catalog.list_versions(tx, where=VersionFilter(name_prefix="ra"), limit=5),
         lambda: catalog.list_versions(tx, where=VersionFilter(method="ia3"), limit=5),
-        lambda: catalog.list_versions(tx, where=VersionFilter(kind="base"), after=("a", 1), limit=5),
         lambda: catalog.list_versions(tx, where=VersionFilter(base=a_base("rare").canonical_digest()), limit=5),
         lambda: catalog.idempotent_version(tx, name="rare", manifest_digest=found),
         lambda: catalog.base_by_weights(tx, a_base("rare").weights_digest),

@@ -18,7 +18,6 @@ class MemoryLog:
     def __init__(self, leaves=()):
         self.leaves: list[bytes] = []
         self.nodes: dict[tuple[int, int], bytes] = {}
-        self.kept: str | None = None
         for data in leaves:
             self.append(data)
 
@@ -38,9 +37,6 @@ class MemoryLog:
 
     def get_leaf(self, index: int) -> bytes:
         return self.leaves[index]
-
-    def remembered(self) -> str | None:
-        return self.kept
 
 
 def entries(count: int) -> list[bytes]:
@@ -166,17 +162,3 @@ def test_proving_against_a_checkpoint_of_another_history_is_refused():
         log.prove(MemoryLog(entries(5)), 1, foreign)
     with pytest.raises(log.LogTruncated):
         log.prove(MemoryLog(entries(4)), 1, foreign)
-
-
-@pytest.mark.parametrize("size", [0, 1, 6, 7])
-def test_a_sound_store_gives_the_root_of_its_entries(size):
-    store = MemoryLog(entries(size))
-    assert log.check_leaves(store) == log.current_root(store)
-
-
-@pytest.mark.parametrize("changed", [0, 3, 6])
-def test_an_entry_rewritten_under_its_nodes_is_noticed_by_reading_the_whole_log(changed):
-    store = MemoryLog(entries(7))
-    store.leaves[changed] = b"rewritten"
-    with pytest.raises(log.LogForked):
-        log.check_leaves(store)
