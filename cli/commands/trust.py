@@ -285,20 +285,20 @@ def trust_update(
         if file is not None:
             change = take_update(registry, file)
         else:
-            before = registry.trust.version
-            added = update_trust(registry)
+            update = update_trust(registry)
     if file is not None:
         _print_change(change, f"from {file}", output)
         return
+    change = update.change
     if output is Output.json:
-        console.out_json({"version": before + 1 if added else before, "added": list(added)})
+        waits = {"waits_for": list(change.persons), "file": f"{change.file}"} if change.state == "waiting" else {}
+        console.out_json({"version": change.version, "added": list(update.added)} | waits)
         return
-    if not added:
-        console.line(f"trust v{before}  has every kind already; nothing was changed")
+    if change.state == "unchanged":
+        console.line(f"trust v{change.version}  has every kind already; nothing was changed")
         console.next_step("registry trust show")
         return
-    console.line(f"trust v{before + 1}  the trainer key may sign {', '.join(added)} too")
-    console.next_step("registry trust export FOLDER")
+    _print_change(change, f"the trainer key may sign {', '.join(update.added)} too", output)
 
 
 def trust_export(

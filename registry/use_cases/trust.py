@@ -129,6 +129,14 @@ class TrustChange:
     persons: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TrustUpdate:
+    """What an update came to, and the kinds that the trainer key may sign with it and could not before."""
+
+    change: TrustChange
+    added: tuple[str, ...]
+
+
 def place_of_home(registry: Registry, *, root_key: Path | None = None, follows_log: bool = True) -> TrustPlace:
     """The home's own trust file. The root key is the home's, where it is there, and `root_key`.
 
@@ -336,8 +344,8 @@ def read_trust_file(file: Path) -> TrustChain:
     )
 
 
-def update_trust(registry: Registry) -> tuple[str, ...]:
-    """Let the trainer key sign every kind of form 1 that its role covers; returns the kinds that were added, none if none lacks.
+def update_trust(registry: Registry) -> TrustUpdate:
+    """Let the trainer key sign every kind of form 1 that its role covers; unchanged where none lacks.
 
     A file of form 1 lists the kinds of statements of each key. One that was issued before a kind existed does not let anybody sign
     it, and nobody but the holder of the root may change that. The next version is of form 2, in which a key's role decides; kinds
@@ -347,7 +355,8 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
     Raises:
         HomeReadOnly: this home cannot be written.
         KeyFileMissing, PassphraseNeeded, WrongPassphrase: somebody else holds the root key, or it does not open.
-        TrustThresholdNotMet: the root key here is not enough, or is not a root of the file.
+        NobodySigns: the root key here is not a root of the file.
+        WiderThanRole: in form 2 a key might sign less than it does.
     """
     registry.require_writable()
     current = registry.trust
@@ -360,10 +369,6 @@ def update_trust(registry: Registry) -> tuple[str, ...]:
         if key.key_id == own and not current.may_sign(key, PREDICATE_TYPES[kind])
     )
     if not added:
-        return ()
-    chain = registry.trust_chain
-    draft = next_draft(chain.newest, now=registry.clock())
-    signed = extended(chain, draft, [registry.private_key("root")])
-    require_signed(signed)
-    write_atomically(registry.files.trust, render_chain(signed))
-    return added
+        return TrustUpdate(TrustChange("unchanged", current.version, registry.files.trust), ())
+    place = place_of_home(registry, follows_log=False)
+    return TrustUpdate(issue(place, next_draft(place.chain.newest, now=place.now)), added)

@@ -14,13 +14,16 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.homes.layout import next_version_of
+from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.records.evaluations import recheck_version, stale_for, stored_evaluations
 from peft_registry.registry.records.plans import logged_plans
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, sign_trust
-from peft_registry.registry.signing.trust_chain import TrustThresholdNotMet
+from peft_registry.registry.signing.trust_chain import parse_chain
+from peft_registry.registry.use_cases.exchange_trust import sign_waiting, take_update
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
@@ -400,7 +403,7 @@ def test_a_key_that_may_not_sign_a_plan_signs_none_until_the_root_says_so(home, 
     registry.close()
 
 
-def test_one_root_of_two_does_not_change_trust_alone(home):
+def test_one_root_of_two_does_not_change_trust_alone_and_leaves_the_version_for_the_other(home, tmp_path):
     other = PrivateKey.generate("p256")
     root = next(key for key in home.trust.keys if key.role == "root")
     second = root.model_copy(
@@ -415,11 +418,17 @@ def test_one_root_of_two_does_not_change_trust_alone(home):
     accepted = home.folder / "trust-accepted"
     before = accepted.read_bytes()
     trust.write_bytes(sign_trust(both, [home.private_key("root"), other]))
-    registry = open_home(home.folder)
+    pins = Pins(tmp_path / "state", lambda _: None)
+    registry = open_home(home.folder, pins=pins)
+    waiting = next_version_of(trust)
     try:
-        with pytest.raises(TrustThresholdNotMet):
-            update_trust(registry)
-        assert registry.trust.version == 50
+        change = update_trust(registry).change
+        assert (change.state, change.version, change.file, change.persons) == ("waiting", 51, waiting, ("lab-2",))
+        assert parse_chain(trust.read_bytes()).newest.policy.version == 50
+        assert sign_waiting(waiting, other)[1] is None
+        assert take_update(registry, waiting).state == "accepted"
+        pin = pins.pin(registry.settings.registry_id)
+        assert pin is not None and pin.version == 51
     finally:
         registry.close()
         trust.write_bytes(kept)
