@@ -75,11 +75,11 @@ def home_if_own(home: Path | None, *, checkpoint: Path | None = None) -> "Regist
     For what works without any registry: whoever plants one must not be able to stop it.
     """
     from peft_registry.registry.homes.home import HomeOfAnotherUser
-    from peft_registry.registry.homes.known_homes import HomeNotNamed
+    from peft_registry.registry.homes.known_homes import AddressesChanged, HomeNotNamed
 
     try:
         return home_if_any(home, checkpoint=checkpoint)
-    except (HomeNotNamed, HomeOfAnotherUser) as error:
+    except (HomeNotNamed, HomeOfAnotherUser, AddressesChanged) as error:
         console.note(f"note: {error.what}; nothing of it is used ({error.fix})")
         return None
 
@@ -97,10 +97,9 @@ def home_folder(home: Path | None) -> Path:
 
 def remember_home(folder: Path) -> None:
     """Know a registry from now on whose trust file its user has just accepted."""
-    from peft_registry.registry.homes.home import read_settings
-    from peft_registry.registry.homes.known_homes import remember
+    from peft_registry.registry.homes import home
 
-    remember(state_folder(), folder, read_settings(folder).registry_id)
+    home.remember_home(state_folder(), folder, home.read_settings(folder))
 
 
 def seen_checkpoints() -> "SeenCheckpoints":

@@ -67,8 +67,7 @@ def init(
     """Create a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.cli.wiring import users_pins
-    from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.homes.known_homes import remember
+    from peft_registry.registry.homes.home import remember_home, utc_now
     from peft_registry.registry.homes.layout import FOLDER_NAME, HomeFiles
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.registry.signing.trust_chain import parse_chain
@@ -101,7 +100,7 @@ def init(
     )
     settings = make_home(new, now=now)
     root = PublicKey.parse(HomeFiles(folder).key("root").public.read_bytes()).key_id
-    is_known = remember(state_folder(), folder, settings.registry_id)
+    is_known = remember_home(state_folder(), folder, settings)
     if is_known:
         chain = parse_chain(HomeFiles(folder).trust.read_bytes())
         users_pins().accept(settings.registry_id, chain)
@@ -155,8 +154,7 @@ def _join(
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.cli.wiring import users_pins
     from peft_registry.registry.disk.files import read_offered
-    from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.homes.known_homes import remember
+    from peft_registry.registry.homes.home import remember_home, utc_now
     from peft_registry.registry.signing.trust_chain import TRUST_MAX_BYTES
     from peft_registry.registry.use_cases.join_home import JoinIncomplete, JoiningHome, join_home
     from peft_registry.schemas.identity import Digest
@@ -176,7 +174,7 @@ def _join(
         root_key_ids=frozenset({Digest.parse(root).hex}),
     )
     joined = join_home(new, now=now)
-    if remember(state_folder(), folder, joined.settings.registry_id):
+    if remember_home(state_folder(), folder, joined.settings):
         users_pins().accept(joined.settings.registry_id, joined.chain)
     if output is Output.json:
         value = {"registry_id": joined.settings.registry_id, "home": str(folder), "root": root, "joined": True}

@@ -354,6 +354,7 @@ def trust_pin(
                 "version": newest.policy.version,
                 "digest": str(newest.digest),
                 "roots": [f"sha256:{key_id}" for key_id in newest.policy.roots],
+                "addresses": shown.addresses._asdict(),
                 "pinned": None if shown.pin is None else shown.pin.model_dump(mode="json"),
                 "problem": None if shown.problem is None else shown.problem.reference,
             }
@@ -362,6 +363,9 @@ def trust_pin(
         console.line(f"here     v{newest.policy.version}  {newest.digest}")
         for key_id in newest.policy.roots:
             console.line(f"root     sha256:{key_id}  {newest.policy.person_of(key_id)}")
+        for name, address in shown.addresses._asdict().items():
+            if address is not None:
+                console.line(f"{name:8} {address}")
         accepted = "nothing yet" if shown.pin is None else f"v{shown.pin.version}  {shown.pin.digest}"
         console.line(f"accepted {accepted}")
     if shown.problem is not None:

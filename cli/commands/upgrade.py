@@ -38,7 +38,7 @@ def upgrade(
 
     folder = home_folder(home)
     if dry_run:
-        before, after = needed_upgrade(folder)
+        before, after = needed_upgrade(folder, pins=users_pins())
         if output is Output.json:
             console.out_json({"before": before, "after": after, "changed": False, "would_change": before != after})
             return

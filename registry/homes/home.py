@@ -31,7 +31,15 @@ from peft_registry.registry.disk.child_environment import Need
 from peft_registry.registry.disk.files import DiskFull, NotWritable, write_atomically
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.homes.kept_digests import kept_digests
-from peft_registry.registry.homes.known_homes import HomeNotNamed, known_at, known_under, remember
+from peft_registry.registry.homes.known_homes import (
+    Addresses,
+    HomeNotNamed,
+    known_at,
+    known_under,
+    remember,
+    remember_addresses,
+    require_accepted_addresses,
+)
 from peft_registry.registry.homes.layout import FOLDER_NAME, LATEST, HomeFiles
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
@@ -114,6 +122,11 @@ class HomeSettings(Frozen):
     store: str | None = None
     mirror: Literal["store", "server"] | None = None
     mirror_uri: str | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        """What lies outside of the home."""
+        return Addresses(self.database, self.store, self.mirror_uri)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -368,6 +381,7 @@ def open_home(
         against: texts of checkpoints that were kept elsewhere, which the log has to continue too.
 
     Raises:
+        AddressesChanged: it names another database or server than the user accepted; nothing was asked of that.
         TrustReplaced, TrustRolledBack, TrustForked: its trust file is not the one that the user accepted before.
         HomeNotFound, HomeDamaged: there is none, or it cannot be read.
         LogTruncated, LogForked: the database is older than, or other than, what was signed.
@@ -376,6 +390,8 @@ def open_home(
         MalformedNote, WrongOrigin, BadSignature: what it is compared with is not a checkpoint of this log.
     """
     settings = read_settings(folder)
+    if pins is not None:
+        require_accepted_addresses(pins.state, folder, settings.registry_id, settings.addresses)
     read_only = not os.access(folder, os.W_OK)
     uri = settings.database or f"sqlite:///{HomeFiles(folder).database}"
     database = Database.open(uri, read_only=read_only and settings.database is None)
@@ -397,7 +413,15 @@ def open_home(
     except BaseException:
         registry.close()
         raise
+    if pins is not None and settings.registry_id in registry.known_here:
+        remember_addresses(pins.state, folder, settings.registry_id, settings.addresses)
     return registry
+
+
+def remember_home(state: Path | None, folder: Path, settings: HomeSettings) -> bool:
+    """Know a home, and what it may contact, from now on; False where the state folder cannot be written."""
+    is_known = remember(state, folder, settings.registry_id)
+    return remember_addresses(state, folder, settings.registry_id, settings.addresses) and is_known
 
 
 def remember_accepted(registry: Registry, state: Path | None) -> bool:
@@ -409,7 +433,7 @@ def remember_accepted(registry: Registry, state: Path | None) -> bool:
         _ = registry.trust_chain
     except (IntegrityBroken, NotChecked):  # said by whatever asks for trust
         return False
-    return remember(state, registry.folder, registry.settings.registry_id)
+    return remember_home(state, registry.folder, registry.settings)
 
 
 def read_settings(folder: Path) -> HomeSettings:

@@ -6,18 +6,25 @@ So it is opened only if the user made it (`init`), or named it once (`--home`, `
 lies and which registry it is: both can be read by others, but nobody else can put a home of theirs where the user's own lies.
 Kept in the user's own state folder, a home a line: its registry id and its real path, each quoted as in a URL. Where the user names
 it by another path, through a link, a line with that path follows, and the word `named` behind it.
+
+Whoever can write a home can also edit where its settings say that database, store and MLflow server are, and hear the credentials
+of its user there. So these addresses are remembered too, at each of those paths, behind the word `addresses`; others are asked
+nothing before the user accepts them. Those of a home that an earlier release remembered are believed the first time.
 """
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from typing import NamedTuple
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from peft_registry.registry.disk.files import read_file
 from peft_registry.schemas.errors import NotChecked
 
 FILE_NAME = "homes"
 _NAMED = "named"
+_ADDRESSES = "addresses"
 _MAX_BYTES = 1 << 20
 
 
@@ -28,6 +35,27 @@ class HomeNotNamed(NotChecked):
     fix = "if it is yours, name it once with --home {folder}; to verify a folder without it, use --trust FILE"
 
     folder: Path
+
+
+class AddressesChanged(NotChecked):
+    reference = "addresses-changed"
+    what = "the registry at {folder} names another {changed} than when you accepted it"
+    why = "whoever edited its registry.json would have your credentials sent there; nothing was asked of it"
+    fix = (
+        "restore registry.json from a backup; if you moved it yourself, look at it with `registry trust pin`, then accept it "
+        "with --accept ROOT"
+    )
+
+    folder: Path
+    changed: str
+
+
+class Addresses(NamedTuple):
+    """What the settings of a home let its user contact; None where that lies in the home."""
+
+    database: str | None = None
+    store: str | None = None
+    mirror: str | None = None
 
 
 def state_folder(environment: Mapping[str, str]) -> Path | None:
@@ -67,6 +95,54 @@ def remember(state: Path | None, folder: Path, registry_id: str) -> bool:
     lines = [] if registry_id in known_at(state, folder) else [place]
     if path != place and registry_id not in _named_at(state, path):
         lines.append(f"{path} {_NAMED}")
+    return _append(state, registry_id, lines)
+
+
+def remember_addresses(state: Path | None, folder: Path, registry_id: str, addresses: Addresses) -> bool:
+    """Note what a home may contact from now on; False where the state folder cannot be written."""
+    if state is None:
+        return False
+    text = quote(json.dumps(addresses), safe="")
+    places = dict.fromkeys((_quoted_place(folder), _quoted(folder)))
+    new = (place for place in places if _addresses_at(state, registry_id, {place}) != addresses)
+    return _append(state, registry_id, [f"{place} {_ADDRESSES} {text}" for place in new])
+
+
+def require_accepted_addresses(state: Path | None, folder: Path, registry_id: str, addresses: Addresses) -> None:
+    """Raise unless a home that stands where this user knows one names what they accepted there.
+
+    Raises:
+        AddressesChanged: it does not; nothing of it may be dialled.
+    """
+    known = known_under(state, folder)
+    accepted = _addresses_at(state, registry_id, {_quoted_place(folder), _quoted(folder)})
+    if not known or (accepted is None and registry_id in known):
+        return
+    # of another registry that stands where a known one stood nothing was accepted: its trust file is looked at before a server is
+    allowed = accepted or Addresses()
+    changed = [name for name in Addresses._fields if getattr(addresses, name) != getattr(allowed, name)]
+    if changed:
+        raise AddressesChanged(folder, " and ".join(changed))
+
+
+def _addresses_at(state: Path | None, registry_id: str, places: Collection[str]) -> Addresses | None:
+    """What was accepted last for a registry at one of these places; None if nothing was, or if the line was cut off."""
+    lines = (line.split() for line in _read_lines(state))
+    texts = [
+        words[3]
+        for words in lines
+        if len(words) == 4 and words[0] == quote(registry_id, safe="") and words[1] in places and words[2] == _ADDRESSES
+    ]
+    for text in reversed(texts):
+        try:
+            return Addresses._make(json.loads(unquote(text)))
+        except (ValueError, TypeError):
+            continue
+    return None
+
+
+def _append(state: Path, registry_id: str, lines: Sequence[str]) -> bool:
+    """Write lines about a registry; False where the state folder cannot be written."""
     if not lines:
         return True
     try:

@@ -1,11 +1,14 @@
-"""`registry trust pin`: which trust file the user accepted, beside the one that lies there, and how another is accepted."""
+"""`registry trust pin`: which trust file the user accepted, beside the one that lies there, and how another is accepted.
+
+Of a home also the addresses that it names: they are accepted with it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import read_settings
-from peft_registry.registry.homes.known_homes import known_under
+from peft_registry.registry.homes.known_homes import Addresses, known_under, require_accepted_addresses
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain
 from peft_registry.registry.signing.trust_chain import TrustChain
@@ -32,12 +35,14 @@ class PinnedTrust:
         chain: its versions.
         pin: what was accepted; None if nothing was, or if that cannot be read.
         problem: why it is refused; None where it continues what was accepted.
+        addresses: what its home contacts; nothing for a file.
     """
 
     name: str
     chain: TrustChain
     pin: Pin | None
     problem: KnownError | None
+    addresses: Addresses
 
 
 def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
@@ -46,15 +51,21 @@ def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
     Raises:
         HomeDamaged, MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet: it is not a sound trust file.
     """
-    chain = read_trust_file(HomeFiles(place).trust if place.is_dir() else place)
-    name = read_settings(place).registry_id if place.is_dir() else name_of_chain(chain)
-    pin, problem = None, None
+    is_home = place.is_dir()
+    chain = read_trust_file(HomeFiles(place).trust if is_home else place)
+    settings = read_settings(place) if is_home else None
+    name = name_of_chain(chain) if settings is None else settings.registry_id
+    addresses = Addresses() if settings is None else settings.addresses
+    pin = None
+    problem = None
     try:
         pin = pins.pin(name)
-        pins.require_followed(name, chain, before=known_under(pins.state, place) if place.is_dir() else ())
+        pins.require_followed(name, chain, before=known_under(pins.state, place) if is_home else ())
+        if is_home:
+            require_accepted_addresses(pins.state, place, name, addresses)
     except (IntegrityBroken, NotChecked) as error:
         problem = error
-    return PinnedTrust(name, chain, pin, problem)
+    return PinnedTrust(name, chain, pin, problem, addresses)
 
 
 def accept_trust(place: Path, pins: Pins, *, root: str) -> bool:

@@ -17,6 +17,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.home import Passphrase, Registry, open_home, read_settings
+from peft_registry.registry.homes.known_homes import require_accepted_addresses
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
@@ -48,12 +49,16 @@ class Upgraded:
         return self.before != self.after or self.trust == "upgraded"
 
 
-def needed_upgrade(folder: Path) -> tuple[str | None, str]:
+def needed_upgrade(folder: Path, *, pins: Pins | None = None) -> tuple[str | None, str]:
     """(schema revision of a home, revision of this program); nothing is written.
 
     Raises:
+        AddressesChanged: it names another database than the user accepted, which was not asked.
         HomeNotFound, HomeDamaged, SchemaMismatch: there is no home, or a newer program made it.
     """
+    if pins is not None:
+        settings = read_settings(folder)
+        require_accepted_addresses(pins.state, folder, settings.registry_id, settings.addresses)
     database = Database.open(_address(folder), read_only=read_settings(folder).database is None)
     try:
         return database.revision, SCHEMA_REVISION

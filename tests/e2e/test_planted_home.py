@@ -170,6 +170,72 @@ def test_a_planted_copy_of_the_users_own_trust_file_makes_no_home_of_theirs(
     assert listener.heard == []
 
 
+@pytest.fixture
+def own(tmp_path: Path, here: Callable[..., Done]) -> Path:
+    """A folder with a registry that the user made, and whose settings somebody else can write."""
+    own = tmp_path / "own"
+    own.mkdir()
+    here("init", "--unencrypted", cwd=own).ok()
+    return own
+
+
+def assert_not_dialled(done: Done) -> None:
+    assert done.code == 5, done.out + done.err
+    assert "than when you accepted it" in done.err
+
+
+@pytest.mark.parametrize("backend", ["database", "store"])
+def test_what_an_edited_registry_json_names_is_asked_nothing_before_its_user_accepts_it(
+    backend: str, own: Path, planted: Path, listener: Listener, here: Callable[..., Done]
+) -> None:
+    point_at(own / FOLDER_NAME, backend, listener.port)
+    for words in (*NEED_A_HOME, ("log", "check"), ("upgrade", "--dry-run"), ("upgrade",), ("trust", "show")):
+        assert_not_dialled(here(*words, cwd=own))
+    assert_not_dialled(here("list", "--home", f"{own / FOLDER_NAME}", cwd=planted))
+    trust = shutil.copy(planted / FOLDER_NAME / "trust.json", own / "trust-of-the-keeper.json")
+    here("verify", f"{planted / 'model'}", "--trust", trust, cwd=own).ok()
+    shown = here("trust", "pin", cwd=own)
+    assert_not_dialled(shown)
+    assert f"127.0.0.1:{listener.port}" in shown.out
+    assert listener.heard == []
+    root = next(word for word in shown.out.split() if word.startswith("sha256:") and f"root     {word}" in shown.out)
+    here("trust", "pin", "--accept", root, cwd=own).ok()
+    here("base", "add", "embedded", "--name", "tiny", cwd=own)
+    assert listener.heard != [], "accepted by its root, it is contacted"
+
+
+def test_another_registry_in_the_place_of_the_users_own_is_looked_at_before_its_server_is_asked(
+    own: Path, planted: Path, listener: Listener, here: Callable[..., Done]
+) -> None:
+    shutil.rmtree(own / FOLDER_NAME)
+    shutil.copytree(planted / FOLDER_NAME, own / FOLDER_NAME)
+    point_at(own / FOLDER_NAME, "database", listener.port)
+    assert_not_dialled(here("list", "--home", FOLDER_NAME, cwd=own))
+    assert listener.heard == []
+
+
+def test_a_link_to_another_place_accepts_no_other_addresses(
+    own: Path, tmp_path: Path, listener: Listener, here: Callable[..., Done]
+) -> None:
+    moved = shutil.move(own / FOLDER_NAME, tmp_path / "moved")
+    (own / FOLDER_NAME).symlink_to(moved)
+    point_at(Path(moved), "database", listener.port)
+    assert_not_dialled(here("list", "--home", FOLDER_NAME, cwd=own))
+    assert listener.heard == []
+
+
+def test_the_addresses_of_a_home_that_an_earlier_release_remembered_are_believed_once(
+    own: Path, state: Path, listener: Listener, here: Callable[..., Done]
+) -> None:
+    homes = state / "peft-registry" / "homes"
+    lines = homes.read_text().splitlines()
+    homes.write_text("".join(f"{line}\n" for line in lines if " addresses " not in line))
+    here("list", cwd=own).ok()
+    assert " addresses " in homes.read_text()
+    point_at(own / FOLDER_NAME, "database", listener.port)
+    assert_not_dialled(here("list", cwd=own))
+
+
 @pytest.mark.strace
 @pytest.mark.timeout(120)
 def test_no_file_of_a_planted_home_is_opened_and_no_socket(planted: Path, tmp_path: Path, state: Path) -> None:
