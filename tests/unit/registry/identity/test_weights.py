@@ -5,6 +5,8 @@ import json
 import math
 import os
 import struct
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -250,6 +252,42 @@ def test_a_file_that_changes_during_the_read_is_refused(
     save_file({f"t{index}": np.zeros(400_000, "f4") for index in range(4)}, path)
     with pytest.raises(FileChanged):
         hash_tensors(path, workers=1, with_file_digest=with_file_digest, on_bytes=while_reading(path, edit))
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(b"more")
+
+
+def _interrupt(_: Path) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("edit", "error"),
+    [
+        (_truncate, FileChanged),
+        (_append, FileChanged),
+        (_overwrite_the_end, FileChanged),
+        (_interrupt, KeyboardInterrupt),
+    ],
+)
+def test_two_threads_that_share_a_file_end_with_it_and_give_no_digest(
+    edit: Callable[[Path], None], error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks so small that most of the file is not read yet when something happens."""
+    monkeypatch.setattr(weights, "_SHARED_BLOCK_BYTES", 65_536)
+    path = tmp_path / "model.safetensors"
+    save_file({f"t{index}": np.zeros(400_000, "f4") for index in range(4)}, path)
+    digests = DigestCache(tmp_path / "digests.sqlite", now_ns=lambda: time.time_ns() + 10**12)
+    threads = set(threading.enumerate())
+    with pytest.raises(error):
+        hash_tensors(path, with_file_digest=True, cache=digests, on_bytes=while_reading(path, edit))
+    assert set(threading.enumerate()) <= threads
+    if edit in (_interrupt, _overwrite_the_end):  # it is sound as it is now, and nothing else was remembered of it
+        found = hash_tensors(path, with_file_digest=True, cache=digests)
+        assert found.file_digest == Digest(hashlib.sha256(path.read_bytes()).hexdigest())
+    digests.close()
 
 
 def test_the_cache_knows_files_and_asks_again_for_what_it_lacks(tmp_path: Path) -> None:
