@@ -19,6 +19,30 @@ class Figure(Frozen):
     method: str = ""
 
 
+class Answer(Frozen):
+    """A question that a reader brings, and what the records answer."""
+
+    question: str
+    lines: tuple[str, ...]
+
+
+class Owed(Frozen):
+    """Who owes answers, how many, and the first of them in words."""
+
+    owner: str
+    count: int
+    text: str
+
+
+class Curve(Frozen):
+    """Values by step, in the order of the steps."""
+
+    label: str
+    unit: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
 class Bar(Frozen):
     """One before/after line of the drawing: value with interval per arm, neutral point if the metric has one."""
 
@@ -103,7 +127,10 @@ class ReportView(Frozen):
     as_of: str
     tool_version: str
     rule_set: str
-    summary: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    attention: tuple[str, ...]  # what is wrong or needs a decision, the worst first
+    owed: tuple[Owed, ...]
+    answered_by: str  # the command that takes answers
     change: tuple[Figure, ...]
     training: tuple[Figure, ...]
     bars: tuple[Bar, ...]
@@ -120,4 +147,5 @@ class ReportView(Frozen):
     limitations: tuple[str, ...]
     flows: tuple[Flow, ...] = ()
     spreads: tuple[Spread, ...] = ()
+    curve: Curve | None = None  # null where a training recorded none
     law: tuple[str, ...] = ()  # what the abbreviations in `answers` stand for, with the weight of each document

@@ -11,7 +11,7 @@ from html import escape
 from peft_registry.registry.reports.text import number, share
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage, LineageNode
-from peft_registry.schemas.report import Bar, Flow, Spread
+from peft_registry.schemas.report import Bar, Curve, Flow, Spread
 
 NODE_WIDTH, NODE_HEIGHT = 208, 62
 GAP_X, GAP_Y = 72, 22
@@ -129,6 +129,41 @@ def spread_drawing(spread: Spread) -> str:
     head = f'<text x="{MARGIN}" y="16">{escape(words)}</text>'
     title = f"{spread.label}: margins before and after in {spread.unit}"
     return _svg(_CHART_WIDTH, 178, title, [head, *after, *before, *band, *ticks])
+
+
+def curve_drawing(curve: Curve) -> str:
+    """A line through the values, steps to the right."""
+    steps, values = curve.steps, curve.values
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
+    low, high = low - margin, high + margin
+    left, right, top, bottom = 60, _CHART_WIDTH - MARGIN, 30, 190
+    width = max(steps[-1] - steps[0], 1)
+
+    def x(step: float) -> float:
+        return left + (step - steps[0]) / width * (right - left)
+
+    def y(value: float) -> float:
+        return bottom - (value - low) / (high - low) * (bottom - top)
+
+    across = [
+        f'<g class="tick"><line x1="{left}" y1="{y(tick):.1f}" x2="{right}" y2="{y(tick):.1f}" stroke="currentColor"'
+        f' stroke-opacity="0.15"/><text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end" font-size="11">'
+        f"{number(tick)}</text></g>"
+        for tick in _ticks(low, high)
+    ]
+    along = [
+        f'<text x="{x(tick):.1f}" y="{bottom + 18}" text-anchor="middle" font-size="11">{number(tick)}</text>'
+        for tick in _ticks(steps[0], steps[0] + width)
+        if tick == int(tick)
+    ]
+    line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in zip(steps, values, strict=True))
+    path = f'<polyline class="after" points="{line}" fill="none" stroke="currentColor" stroke-width="1.8"/>'
+    head = f'<text x="{MARGIN}" y="16">{escape(curve.label)}, {escape(curve.unit)}, by step of the optimizer</text>'
+    title = (
+        f"{curve.label}, {curve.unit}: {number(values[0])} at step {steps[0]}, {number(values[-1])} at step {steps[-1]}"
+    )
+    return _svg(_CHART_WIDTH, bottom + 28, title, [head, *across, *along, path])
 
 
 def bar_groups(bars: tuple[Bar, ...]) -> tuple[tuple[Bar, ...], ...]:

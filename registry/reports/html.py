@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from peft_registry.registry.reports.drawing import (
     bar_groups,
+    curve_drawing,
     flow_drawing,
     interval_drawing,
     lineage_drawing,
@@ -41,6 +42,7 @@ def render_html(view: ReportView) -> str:
         view=view,
         sources=SOURCES,
         lineage_svg=lineage_drawing(view.lineage),
+        curve_svg=None if view.curve is None else curve_drawing(view.curve),
         chart_svgs=[interval_drawing(group) for group in bar_groups(view.bars)],
         flow_svgs=list(map(flow_drawing, view.flows)),
         spread_svgs=list(map(spread_drawing, view.spreads)),

@@ -9,7 +9,7 @@ _MODULES_SHOWN = 8
 
 
 def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
-    """For the summary: what was merged, and how far the result is from it."""
+    """For the first page: what was merged, and how far the result is from it."""
     labels = ", ".join(f"{part.label} (weight {number(part.weight)})" for part in merge.ingredients)
     lines = [
         f"Merged from {labels} into the {merge.base_policy} base by {merge.algorithm}.",
@@ -21,6 +21,12 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
     figures = [f"{label} {_kl(distance)}" for label, distance in _both(merge) if distance is not None]
     if figures:
         lines.append(f"{'; '.join(figures)}.")
+    return tuple(lines)
+
+
+def merge_cautions(merge: MergeRecord) -> tuple[str, ...]:
+    """What was accepted although it is off, and which evaluations do not speak of the result."""
+    lines = []
     if merge.accepted is not None:
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
     if merge.stale:

@@ -14,16 +14,24 @@ from peft_registry.registry.reports.evaluation_view import (
     spreads_of,
     transitions_of,
 )
-from peft_registry.registry.reports.merge_view import merge_figures, merge_sentences
+from peft_registry.registry.reports.first_page import (
+    answers_of,
+    attention_of,
+    command_that_answers,
+    owed_of,
+    undecided_line,
+)
+from peft_registry.registry.reports.merge_view import merge_figures
 from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
-from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, conclusion_text, loss_sentence
+from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE
+from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
-from peft_registry.schemas.report import FieldRow, Figure, ReportView, StatementRow
+from peft_registry.schemas.report import Curve, FieldRow, Figure, ReportView, StatementRow
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
@@ -55,6 +63,7 @@ _CHANGE = (
 )
 # of a merge its own rows say these: ingredients with their parts, and the base
 _SAID_BY_MERGE = frozenset(("merge.weights", "merge.densities", "merge.base_ref", "change.relative_to"))
+_NAMES = frozenset(("peft.target_modules", "peft.modules_to_save"))
 _COMPUTE = (
     "compute.conservative_flop",
     "compute.param_update_flop",
@@ -92,6 +101,7 @@ def build_report_view(
     evaluation: EvaluationRecord | None = None,
     evaluations: tuple[ShownEvaluation, ...] = (),
     record: RecordSections | None = None,
+    base: BaseRecord | None = None,
     statements: tuple[StoredStatement, ...] = (),
     persons: Mapping[str, str] | None = None,
     verification: VerifyOutcome | None = None,
@@ -101,8 +111,9 @@ def build_report_view(
 
     Args:
         as_of: the date or time that the report speaks for; chosen by the caller, for example the registration's.
-        evaluation: the newest one, for the summary.
+        evaluation: the newest one, for the first page.
         evaluations: all that are shown, newest first; default: that one alone.
+        base: what is recorded of a version that is a base.
         persons: whom the trust file names for each key id.
         verification: the checks, if they were made for this report.
         record_notes: sentences about how the record came to be the version's.
@@ -116,7 +127,21 @@ def build_report_view(
         as_of=as_of,
         tool_version=tool_version,
         rule_set=f"{rules.rule_set} (law as of {rules.law_as_of})",
-        summary=_summary(version, (run, merge), evaluation, completed),
+        answers=answers_of(
+            version=version,
+            lineage=lineage,
+            run=run,
+            merge=merge,
+            base=base,
+            evaluation=evaluation,
+            record=record,
+            completed=completed,
+        ),
+        attention=attention_of(
+            run=run, merge=merge, base=base, evaluations=shown, record=record, verification=verification
+        ),
+        owed=owed_of(completed),
+        answered_by=command_that_answers(version),
         change=_change(record, merge),
         training=_training(run),
         bars=tuple(bar for evaluated in shown for bar in bars_of(evaluated.record)),
@@ -136,7 +161,8 @@ def build_report_view(
         gap_owners=completed.by_owner if completed is not None else (),
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
-        notices=(*_notices(run, evaluation, completed), *_stale(shown), *record_notes),
+        notices=(*_notices(evaluation, completed), *record_notes),
+        curve=_curve(run),
         limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
         law=tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)
         if completed is not None
@@ -144,9 +170,11 @@ def build_report_view(
     )
 
 
-def figure(label: str, value: Value) -> Figure:
-    """A recorded value as a figure."""
-    return Figure(label=label, text=value_text(value), source=value.source, method=_how(value))
+def figure(label: str, value: Value, text: str | None = None) -> Figure:
+    """A recorded value as a figure; `text` says it otherwise than every value is said."""
+    return Figure(
+        label=label, text=value_text(value) if text is None else text, source=value.source, method=_how(value)
+    )
 
 
 def _how(value: Value) -> str:
@@ -161,44 +189,10 @@ def _how(value: Value) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _summary(
-    version: Version,
-    made_by: tuple[RunRecord | None, MergeRecord | None],
-    evaluation: EvaluationRecord | None,
-    completed: Completeness | None,
-) -> tuple[str, ...]:
-    run, merge = made_by
-    made = f", made by {version.method}" if version.method else ""
-    lines = [f"{version.label} is {_article(version.kind)} {version.kind}{made}: {size(version.size_bytes)} in all."]
-    if run is not None:
-        trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
-        lines.append(f"{trained} of {total} parameters were trained.")
-    if merge is not None:
-        lines += merge_sentences(merge)
-    if evaluation is not None:
-        lines += [f"Loss ({loss.dataset}): {loss_sentence(loss)}." for loss in evaluation.losses]
-        whole_sets = [comparison for comparison in evaluation.findings if comparison.category is None]
-        lines += [
-            f"{comparison.dataset}: {comparison.flagged} of {comparison.n} items flagged before; "
-            f"{comparison.fixed} fixed, {comparison.introduced} introduced, "
-            f"{comparison.overcorrected} over-corrected: {conclusion_text(comparison)}."
-            for comparison in whole_sets
-        ]
-    elif run is not None or merge is not None:
-        lines.append("No evaluation of it is recorded." if merge else "No evaluation is recorded.")
-    if completed is not None:
-        lines.append(f"Modification record: {completed.sentence}.")
-    return tuple(lines)
-
-
 def _change(record: RecordSections | None, merge: MergeRecord | None) -> tuple[Figure, ...]:
     if merge is None:
         return _figures(record, _CHANGE)
     return (*_figures(record, tuple(path for path in _CHANGE if path not in _SAID_BY_MERGE)), *merge_figures(merge))
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
 
 
 def _figures(record: RecordSections | None, paths: tuple[str, ...]) -> tuple[Figure, ...]:
@@ -208,7 +202,14 @@ def _figures(record: RecordSections | None, paths: tuple[str, ...]) -> tuple[Fig
     values = {leaf.path: leaf.value for leaf in leaves(record)}
     required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
     shown = [path for path in paths if values[path].known or path in required]
-    return tuple(figure(rules[path].label, values[path]) for path in shown)
+    return tuple(
+        figure(rules[path].label, values[path], _whole_text(values[path]) if path in _NAMES else None) for path in shown
+    )
+
+
+def _whole_text(value: Value) -> str:
+    """Names are not cut: whoever reads which modules changed wants all of them."""
+    return ", ".join(map(str, value.value)) if isinstance(value.value, list) else value_text(value)
 
 
 def _training(run: RunRecord | None) -> tuple[Figure, ...]:
@@ -302,30 +303,17 @@ def _log_order(row: StatementRow) -> tuple[bool, int, Digest]:
     return (row.log_index is None, row.log_index or 0, row.digest)
 
 
-def _notices(
-    run: RunRecord | None, evaluation: EvaluationRecord | None, completed: Completeness | None
-) -> tuple[str, ...]:
-    lines = [NOTICE]
-    if evaluation is not None:
-        lines.append(NO_CLAIM)
-        if evaluation.guards.confounded:
-            lines.append("The model lost capability: fewer flagged items are not presented as an improvement.")
-    if completed is not None and completed.undecided:
-        labels = field_rules().by_path()
-        questions = "; ".join(_lower_first(labels[path].label) for path in completed.undecided)
-        lines.append(f"Nobody has decided yet: {questions}. More fields may be required once it is decided.")
-    lines += [f"The run warned: {warning}" for warning in (run.warnings if run is not None else ())]
-    return tuple(lines)
+def _notices(evaluation: EvaluationRecord | None, completed: Completeness | None) -> tuple[str, ...]:
+    undecided = undecided_line(completed)
+    return (
+        NOTICE,
+        *((NO_CLAIM,) if evaluation is not None else ()),
+        *((undecided,) if undecided is not None else ()),
+    )
 
 
-def _stale(shown: tuple[ShownEvaluation, ...]) -> list[str]:
-    """An evaluation of something else than this version is shown, and said to be one."""
-    return [
-        f"The evaluation of {', '.join(sorted({data.name for data in evaluation.record.datasets}))} is {evaluation.stale}."
-        for evaluation in shown
-        if evaluation.stale is not None
-    ]
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _curve(run: RunRecord | None) -> Curve | None:
+    """The training loss by step; a line needs two points."""
+    if run is None or len(run.curve.steps) < 2:
+        return None
+    return Curve(label="Training loss", unit="nats per token", steps=run.curve.steps, values=run.curve.loss)

@@ -157,6 +157,7 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
             for record, stale in inputs.evaluations
         ),
         record=records.modification,
+        base=records.base,
         statements=records.statements,
         persons=inputs.persons,
         verification=verification,

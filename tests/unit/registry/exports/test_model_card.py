@@ -118,6 +118,18 @@ def test_the_licence_of_the_base_is_not_claimed_for_the_result(card):
     assert "Licence of the base: Apache-2.0." in text
 
 
+@pytest.mark.parametrize("kind", ["a fine-tune", "a merge"])
+def test_a_licence_that_somebody_recorded_for_the_result_is_stated(kind):
+    facts = {"asserted_by": "x", "product": {"licence": "CC-BY-4.0"}}
+    if kind == "a merge":
+        card = a_card_of_a_merge(record=a_merge_modification(facts=facts))
+    else:
+        card = a_card(record=a_modification_record(facts=facts))
+    assert ModelCard(card).data.license == "cc-by-4.0"
+    assert "Licence of this result: CC-BY-4.0." in card
+    assert "Licence of the base: Apache-2.0." in card
+
+
 def test_the_card_of_a_base_states_the_licence_of_the_base_or_none():
     data = ModelCard(base_card(name="small-llama", record=a_base_record()).decode()).data
     assert data.license == "apache-2.0"

@@ -1,0 +1,342 @@
+"""What a report says first: ten questions that a reader brings, what is wrong, what is unknown, who owes it, how to answer.
+
+Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
+"""
+
+from collections.abc import Iterator
+
+from peft_registry.registry.compliance.completeness import Completeness, is_yes
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.reports.evaluation_view import ShownEvaluation
+from peft_registry.registry.reports.merge_view import merge_cautions, merge_sentences
+from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
+from peft_registry.registry.reports.wording import conclusion_text, loss_sentence
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.modification import BaseUsed, RecordSections
+from peft_registry.schemas.report import Answer, Owed
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.values import Value
+from peft_registry.schemas.version import VerifyOutcome, Version
+
+_FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
+_PROVIDER_VERDICTS = frozenset(
+    (
+        "provider_of_original_model",
+        "own_gpai_candidate",
+        "provider_sr",
+        "provider_modified",
+        "borderline",
+        "blocked_art5",
+    )
+)
+_OF_A_BASE = "not asked of a base: nothing was changed"
+
+
+def answers_of(
+    *,
+    version: Version,
+    lineage: Lineage,
+    run: RunRecord | None,
+    merge: MergeRecord | None,
+    base: BaseRecord | None,
+    evaluation: EvaluationRecord | None,
+    record: RecordSections | None,
+    completed: Completeness | None,
+) -> tuple[Answer, ...]:
+    """The ten questions in the order in which they are asked, each with its answer or why there is none."""
+    return (
+        _organisation(record, base),
+        Answer(question="What is it for?", lines=(_stated(None if record is None else record.use.intended, base),)),
+        Answer(question="Which base?", lines=_bases(record, lineage, base)),
+        Answer(question="Which data?", lines=_data(record, lineage, run, base)),
+        Answer(question="What changed?", lines=_changed(version, run, merge, base)),
+        Answer(question="Was bias measured, and what came out?", lines=_bias(evaluation)),
+        Answer(question="Did quality fall?", lines=_quality(evaluation, run, base)),
+        Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
+        Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
+        Answer(question="What is open?", lines=(_open(completed, base),)),
+    )
+
+
+def attention_of(
+    *,
+    run: RunRecord | None,
+    merge: MergeRecord | None,
+    base: BaseRecord | None,
+    evaluations: tuple[ShownEvaluation, ...],
+    record: RecordSections | None,
+    verification: VerifyOutcome | None,
+) -> tuple[str, ...]:
+    """What a person has to look at before anything else, the worst first."""
+    lines = [*_verified(verification)]
+    if record is not None:
+        lines += _of_status(record)
+        lines += _of_data(record)
+    lines += _of_evaluations(evaluations)
+    lines += [] if merge is None else merge_cautions(merge)
+    lines += _licence_flags(record, base)
+    lines += [f"The run warned: {warning}" for warning in (run.warnings if run is not None else ())]
+    return tuple(lines)
+
+
+def owed_of(completed: Completeness | None) -> tuple[Owed, ...]:
+    """Who owes an answer: how many, and the first of them in words."""
+    if completed is None:
+        return ()
+    rows = []
+    for owner, count in completed.by_owner:
+        labels = list(dict.fromkeys(gap.label or gap.field for gap in completed.open if gap.owner == owner))
+        named = "; ".join(labels[:_FIELDS_NAMED])
+        rest = count - min(len(labels), _FIELDS_NAMED)
+        rows.append(Owed(owner=owner, count=count, text=named + (f"; {rest} more below" if rest > 0 else "")))
+    return tuple(rows)
+
+
+def command_that_answers(version: Version) -> str:
+    """The command that takes answers for such a version; words in capitals are the reader's own."""
+    if version.kind == "base":
+        return f"registry base add FOLDER --name {version.name} --facts FACTS.yml"
+    return "registry merge … --facts FACTS.yml" if version.method == "merge" else "registry train FILE facts=FACTS.yml"
+
+
+# --- the questions ---
+
+
+def _organisation(record: RecordSections | None, base: BaseRecord | None) -> Answer:
+    question = "Who made it?"
+    if record is None:
+        text = f"provider of the base: {_said(base.facts.provider)}" if base is not None else "not recorded"
+        return Answer(question=question, lines=(text,))
+    country = f", {value_text(record.modifier.country)}" if record.modifier.country.known else ""
+    return Answer(question=question, lines=(_said(record.modifier.legal_name) + country,))
+
+
+def _stated(value: Value | None, base: BaseRecord | None) -> str:
+    if value is None:
+        return "not recorded for a base: its provider's own card says it" if base is not None else "not recorded"
+    return _said(value)
+
+
+def _said(value: Value) -> str:
+    return value_text(value) if value.known else f"unknown: {value_text(value)}"
+
+
+def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | None) -> tuple[str, ...]:
+    if base is not None:
+        licence = value_text(base.facts.licence) if base.facts.licence.known else "not recorded"
+        return (f"itself: {base.origin.source}, {whole(base.parameters_total)} parameters, licence {licence}",)
+    if record is not None and record.base:
+        return tuple(map(_base_line, record.base))
+    return _sources(lineage, data=False) or ("not recorded",)
+
+
+def _base_line(used: BaseUsed) -> str:
+    name = value_text(used.name) if used.name.known else "not named"
+    version = f":{value_text(used.version)}" if used.version.known else ""
+    label = name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version
+    role = f" ({value_text(used.role)})" if used.role.known else ""
+    provider = f", provider {value_text(used.provider)}" if used.provider.known else ""
+    licence = f", licence {value_text(used.licence_id)}" if used.licence_id.known else ", licence not recorded"
+    return f"{label}{role}{provider}{licence}"
+
+
+def _data(
+    record: RecordSections | None, lineage: Lineage, run: RunRecord | None, base: BaseRecord | None
+) -> tuple[str, ...]:
+    if base is not None:
+        return ("not recorded for a base: its provider's own card says it",)
+    if run is not None and run.data:
+        return tuple(
+            f"{data.name}: {whole(sum(chosen.rows for chosen in data.selections))} of {whole(data.rows_total)} rows, "
+            f"{data.sha256.short}"
+            for data in run.data
+        )
+    if record is not None and record.data:
+        return tuple(_said(data.name) for data in record.data)
+    return _sources(lineage, data=True) or ("not recorded",)
+
+
+def _sources(lineage: Lineage, *, data: bool) -> tuple[str, ...]:
+    """What went into the focus, over any number of steps: its data, or all else."""
+    wanted = [lineage.focus]
+    reached: set[Digest] = set()
+    while wanted:
+        target = wanted.pop()
+        sources = {edge.source for edge in lineage.edges if edge.target == target} - reached
+        reached |= sources
+        wanted += sources
+    return tuple(node.label for node in lineage.nodes if node.digest in reached and (node.kind == "data") is data)
+
+
+def _changed(
+    version: Version, run: RunRecord | None, merge: MergeRecord | None, base: BaseRecord | None
+) -> tuple[str, ...]:
+    kind = f"{version.label}: {size(version.size_bytes)} in all."
+    if merge is not None:
+        return (f"A merge, {kind}", *merge_sentences(merge))
+    if run is not None:
+        trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
+        return (
+            f"A fine-tune ({version.kind} by {version.method or run.method}), {kind}",
+            f"{trained} of {total} parameters were trained.",
+        )
+    if base is not None or version.kind == "base":
+        return (f"Nothing: a base, {kind} Pinned by digest as it was added.",)
+    return (f"Not recorded: {version.kind}, {kind}",)
+
+
+def _bias(evaluation: EvaluationRecord | None) -> tuple[str, ...]:
+    found = [] if evaluation is None else [row for row in evaluation.findings if row.category is None]
+    if not found:
+        return ("Not measured: no evaluation of it is recorded.",)
+    return tuple(
+        f"{row.dataset}: {whole(row.flagged)} of {whole(row.n)} items flagged before; {row.fixed} fixed, "
+        f"{row.introduced} introduced, {row.overcorrected} over-corrected: {conclusion_text(row)}."
+        for row in found
+    )
+
+
+def _quality(evaluation: EvaluationRecord | None, run: RunRecord | None, base: BaseRecord | None) -> tuple[str, ...]:
+    if evaluation is not None and evaluation.losses:
+        return tuple(
+            f"{_direction(loss)} on {loss.dataset} text: loss {loss_sentence(loss)}." for loss in evaluation.losses
+        )
+    if run is not None and run.loss_before.known and run.loss_after.known:
+        before, after = value_text(run.loss_before), value_text(run.loss_after)
+        return (f"Held-out loss {before} before, {after} after; no evaluation is recorded.",)
+    return (_OF_A_BASE.capitalize() + "." if base is not None else "Not measured: no evaluation of it is recorded.",)
+
+
+def _direction(loss: LossComparison) -> str:
+    """A lower loss is better; an interval that holds zero shows neither."""
+    interval = loss.change_ci
+    if interval is None:
+        return "No interval"
+    if interval.high < 0:
+        return "Better"
+    return "Worse" if interval.low > 0 else "No change shown"
+
+
+def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
+    if record is None:
+        return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
+    gpai = record.gpai
+    status = f" Indicative status: {_words(gpai.verdict)}." if gpai.verdict.known else ""
+    ratio = gpai.ratio.value
+    if not isinstance(ratio, int | float):
+        return f"Unknown: {value_text(gpai.ratio)}.{status}"
+    low, high = gpai.ratio_low.value, gpai.ratio_high.value
+    band = ""
+    answer = "Yes" if ratio > THIRD else "No"
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        band = f" (±30 % on both figures: {_percent(low)} … {_percent(high)})"
+        answer = "Borderline" if low <= THIRD < high else answer
+    return f"{answer}: {_percent(ratio)} of it{band}; a third is an indicative line.{status}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{number(100 * ratio)}{THIN}%"
+
+
+def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
+    if record is None:
+        return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
+    before, after = record.high_risk.classification_before, record.high_risk.classification_after
+    if before.known and after.known:
+        moved = "unchanged" if before.value == after.value else "changed"
+        return f"{_words(after)} after, {_words(before)} before: {moved}."
+    return f"Before: {_words(before)}. After: {_words(after)}."
+
+
+def _words(value: Value) -> str:
+    """A choice as the record holds it; the words of the law follow in the record."""
+    return value_text(value) if value.known else f"unknown ({value_text(value)})"
+
+
+def _open(completed: Completeness | None, base: BaseRecord | None) -> str:
+    if completed is not None:
+        return f"{completed.sentence}."
+    if base is None:
+        return "No modification record."
+    unknown = [rule for rule, value in base.facts if isinstance(value, Value) and not value.known]
+    return (
+        f"{len(unknown)} facts of the base are not declared: {', '.join(unknown).replace('_', ' ')}."
+        if unknown
+        else "Nothing."
+    )
+
+
+# --- what is wrong ---
+
+
+def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
+    if verification is None or verification.verdict == "verified":
+        return
+    word = {"broken": "Broken", "unverified": "Not verified"}[verification.verdict]
+    yield f"{word}: {verification.failed_text or verification.unchecked_text}"
+
+
+def _of_status(record: RecordSections) -> Iterator[str]:
+    before, after = record.high_risk.classification_before, record.high_risk.classification_after
+    if before.known and after.known and before.value != after.value:
+        yield f"The classification of the system changed: {before.value} → {after.value} (Art. 6)."
+    elif after.known and str(after.value).startswith("annex_"):
+        yield f"The system is classified {after.value} (Art. 6)."
+    old, new = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
+    if is_yes(record.high_risk.intended_purpose_changed) is True or (
+        old.known and new.known and old.value != new.value
+    ):
+        yield f"The intended purpose changed: {_said(old)} → {_said(new)}."
+    ratio = record.gpai.ratio.value
+    if isinstance(ratio, int | float) and ratio > THIRD:
+        yield f"More than a third of the base's compute: {_percent(ratio)} (indicative criterion, not a rule of law)."
+    if record.gpai.verdict.value in _PROVIDER_VERDICTS:
+        yield f"Indicative status of the modifier: {record.gpai.verdict.value}."
+    if record.gpai.sr_flag.known and record.gpai.sr_flag.value != "none":
+        yield f"A sign of systemic risk: {record.gpai.sr_flag.value}."
+
+
+def _of_data(record: RecordSections) -> Iterator[str]:
+    for data in record.data:
+        for value, words in ((data.personal_data, "personal data"), (data.special_categories, "special categories")):
+            if is_yes(value) is True:
+                yield f"Data {value_text(data.name)} holds {words}."
+
+
+def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
+    for shown in evaluations:
+        if shown.stale is not None:
+            names = ", ".join(sorted({data.name for data in shown.record.datasets}))
+            yield f"The evaluation of {names} is {shown.stale}."
+        if shown.record.guards.confounded:
+            yield "The model lost capability: fewer flagged items are not presented as an improvement."
+        for row in shown.record.findings:
+            if row.category is None and row.conclusion == "worse":
+                yield f"{row.dataset}: {conclusion_text(row)}."
+        for loss in shown.record.losses:
+            if _direction(loss) == "Worse":
+                yield f"Quality fell on {loss.dataset} text: loss {loss_sentence(loss)}."
+
+
+def _licence_flags(record: RecordSections | None, base: BaseRecord | None) -> Iterator[str]:
+    flagged = [] if record is None else [(value_text(used.name), used.licence_flags) for used in record.base]
+    flagged += [] if base is None else [("this base", base.facts.licence_flags)]
+    for name, flags in dict(flagged).items():
+        if flags.known and flags.value:
+            yield f"Terms of the licence of {name}: {value_text(flags)}."
+
+
+def undecided_line(completed: Completeness | None) -> str | None:
+    """The questions that decide which fields are required, where nobody has answered them."""
+    if completed is None or not completed.undecided:
+        return None
+    labels = field_rules().by_path()
+    questions = "; ".join(
+        label[:1].lower() + label[1:] for label in (labels[path].label for path in completed.undecided)
+    )
+    return f"Nobody has decided yet: {questions}. More fields may be required once it is decided."

@@ -1,0 +1,69 @@
+"""The report in a browser and on paper: the first page comes first, and every part of the evidence can be reached."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.reports.html import render_html
+from tests.unit.registry.reports.test_report import TEN_QUESTIONS
+
+pytestmark = pytest.mark.browser
+PARTS = ("lineage", "change", "evaluation", "training", "signature", "gaps", "record", "verify")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser.new_page(viewport={"width": 1100, "height": 1000})
+        browser.close()
+
+
+def pages_printed(page: Any) -> int:
+    return len(re.findall(rb"/Type /Page\b", page.pdf(format="A4")))
+
+
+@pytest.mark.parametrize("case", TEN_QUESTIONS)
+def test_at_most_two_pages_are_printed_before_the_evidence(page: Any, case: str) -> None:
+    page.set_content(render_html(TEN_QUESTIONS[case][0]()))
+    whole = pages_printed(page)
+    page.add_style_tag(content=".evidence, footer { display: none !important; }")
+    assert pages_printed(page) <= 2
+    assert whole > pages_printed(page)
+
+
+def test_the_parts_are_closed_on_the_screen_and_open_on_paper(page: Any) -> None:
+    page.set_content(render_html(TEN_QUESTIONS["a fine-tune"][0]()))
+    assert not [part for part in PARTS if page.locator(f"#{part}").is_visible()]
+    page.emulate_media(media="print")
+    try:
+        assert not [part for part in PARTS if page.locator(f"#{part}").bounding_box()["height"] < 40]
+    finally:
+        page.emulate_media(media="null")  # as the page is read or printed
+
+
+@pytest.mark.parametrize("source", ["blob", "srcdoc"])
+def test_every_part_opens_in_the_sandboxed_frame_of_a_viewer(page: Any, source: str) -> None:
+    page.goto("about:blank")
+    page.evaluate(
+        """([html, source]) => {
+            const frame = document.createElement('iframe');
+            frame.sandbox = 'allow-scripts';
+            Object.assign(frame, {width: 1000, height: 800});
+            if (source === 'srcdoc') frame.srcdoc = html;
+            else frame.src = URL.createObjectURL(new Blob([html], {type: 'text/html'}));
+            document.body.append(frame);
+        }""",
+        [render_html(TEN_QUESTIONS["a fine-tune"][0]()), source],
+    )
+    frame = page.frame_locator("iframe")
+    for at, part in enumerate(PARTS):
+        frame.locator("summary").nth(at).click()
+        frame.locator(f"#{part}").wait_for(timeout=5000)
