@@ -4,9 +4,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.modification import build_modification_record
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.merge import Algorithm
@@ -22,6 +26,7 @@ from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.plan import MergePlan, PlannedAdapter, make_plan
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from tests.builders.homes import NOW
+from tests.builders.records import TOOL, a_base_input, a_profile, a_run_record
 
 CARD = b"---\nlibrary_name: peft\n---\n# adapter\n"
 
@@ -112,6 +117,49 @@ def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, 
         NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
     )
     return register_version(registry, NewArtifact(name, "train", manifest, folder, CARD, statements))
+
+
+def register_trained(
+    registry: Registry,
+    folder: Path,
+    base: AddedBase,
+    name: str,
+    *,
+    data: tuple[DataIdentity, ...],
+    facts: dict[str, Any] | None = None,
+) -> Version:
+    """A folder of peft as if a run had trained it on these data: with its run record, and a modification record with the facts."""
+    (folder / "README.md").unlink(missing_ok=True)
+    reference = BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest)
+    manifest = manifest_of_folder(
+        folder,
+        kind="adapter",
+        layout="peft",
+        method="lora",
+        base=reference,
+        data=data,
+        parents=(Parent(role="base", manifest=base.version.manifest_digest),),
+    )
+    run = a_run_record(
+        run_id=f"run of {name}",
+        base=reference,
+        data=data,
+        weights_digest=manifest.weights_digest,
+        parameters_total=base.record.parameters_total,
+    )
+    record = build_modification_record(
+        record_id=f"run of {name}",
+        now=registry.clock(),
+        name=name,
+        manifest=manifest,
+        run=run,
+        bases=(a_base_input(name=base.version.name, record=base.record),),
+        profile=a_profile(),
+        tool_version=TOOL,
+        facts=facts,
+    )
+    product = Product(name, "train", folder, manifest, run, record, CARD)
+    return register_product(registry, product).version
 
 
 class suppress_warnings(warnings.catch_warnings):
