@@ -9,6 +9,7 @@ from collections import Counter
 from typing import get_args
 
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
+from peft_registry.registry.compliance.inheritance import mixed_roles
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
@@ -100,6 +101,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "art25": record.high_risk.article25_case.value in ("a", "b", "c", "manufacturer"),
         "metered": energy_known,
         "unmetered": kind == "fine_tune" and not energy_known,
+        "mixed_roles": bool(mixed_roles(record.data)),
         "synthetic_any": any(data.provenance_class.value == "synthetic_private" for data in record.data),
     }
     return Conditions(met=frozenset(name for name, holds in conditions.items() if holds), undecided=_undecided(record))
@@ -146,6 +148,7 @@ def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
     data = record.data[int(position[1])]
     origin = str(data.provenance_class.value or "")
     found = {
+        "ft": True,  # data that were inherited were trained on as well
         "personal": is_yes(data.personal_data) is True,
         "special": is_yes(data.special_categories) is True,
         "synthetic": origin.startswith("synthetic"),

@@ -165,7 +165,7 @@ def problems_of_facts(
     for fact in _facts(facts):
         if isinstance(fact, _Fact):
             sources = [Value.from_json(section[key]) for _, section, key in _targets(record.to_json(), fact)]
-            fixed = next((value for value in sources if value.source in ("measured", "derived")), None)
+            fixed = next((value for value in sources if _stands(value)), None)
             if fixed is not None and fact.rule.owner != "tool" and not fact.rule.act:
                 yield FactNotDeclarable(fact.path, f"it was {fixed.source}: {fixed.method or 'by this tool'}")
 
@@ -177,8 +177,13 @@ def overtaken_facts(record: ModificationRecord, facts: dict[str, Any]) -> tuple[
         fact.path
         for fact in _facts(facts)
         if isinstance(fact, _Fact)
-        and any(section[key]["source"] in ("measured", "derived") for _, section, key in _targets(document, fact))
+        and any(_stands(Value.from_json(section[key])) for _, section, key in _targets(document, fact))
     )
+
+
+def _stands(value: Value) -> bool:
+    """Whether no fact takes the place of a value: the tool's own, or one that a signed statement holds already."""
+    return value.source in ("measured", "derived") or (value.source == "declared" and bool(value.evidence))
 
 
 def out_of_order(
@@ -415,7 +420,7 @@ def _laid(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -
     # what is said of each base or data first: what is said of one of them wins
     for fact in sorted(placed, key=lambda fact: fact.name not in (None, EACH)):
         for path, section, key in _targets(document, fact):
-            if section[key]["source"] not in ("measured", "derived"):
+            if not _stands(Value.from_json(section[key])):
                 section[key] = stated_value(fact.rule, fact.value, by=by, at=at).to_json()
                 stated.add(path)
     return document, frozenset(stated)

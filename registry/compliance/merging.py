@@ -2,6 +2,8 @@
 
 Compute: the merge itself computes no gradients (the narrow value, 0), and is not a way to no compute: the wide value is that of
 everything which went in besides the base, each training run once, however many ways led to it.
+
+Data and purposes are those of everything that went in (`inheritance.py`).
 """
 
 from typing import Any
@@ -12,6 +14,12 @@ from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
+from peft_registry.registry.compliance.inheritance import (
+    Ancestor,
+    inherited_data,
+    inherited_purposes,
+    mixed_roles,
+)
 from peft_registry.registry.compliance.modification import (
     BaseInput,
     Scan,
@@ -36,9 +44,18 @@ from peft_registry.registry.compliance.recorded_run import TrainedRun, flop_rows
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord
-from peft_registry.schemas.modification import BaseUsed, Change, Compute, Evaluation, Merge, Method, ModificationRecord
+from peft_registry.schemas.modification import (
+    ASKED,
+    BaseUsed,
+    Change,
+    Compute,
+    Evaluation,
+    Merge,
+    Method,
+    ModificationRecord,
+)
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.values import Timestamp, derived, measured, unknown
+from peft_registry.schemas.values import Timestamp, Value, derived, measured, unknown
 
 _KINDS = {
     "linear": "merge_linear",
@@ -60,6 +77,7 @@ def build_merge_modification(
     merge: MergeRecord,
     base: BaseInput,
     trained: tuple[TrainedRun, ...],
+    ancestors: tuple[Ancestor, ...] = (),
     profile: OrganisationProfile,
     tool_version: str,
     evaluation: EvaluationRecord | None = None,
@@ -74,6 +92,7 @@ def build_merge_modification(
         manifest: of the result.
         base: the base of every adapter that went in.
         trained: every training run among the ingredients and their ancestors; one that comes twice counts once.
+        ancestors: the ingredients and everything that they were made from besides bases, with the records that hold now.
         evaluation: of the result, if it was evaluated.
         scans: of the result's files, those that ran and those that did not.
         facts: the JSON value of a facts file, if there is one.
@@ -82,6 +101,8 @@ def build_merge_modification(
         FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
     """
     changed = _change(merge, manifest)
+    data = inherited_data(ancestors)
+    mixed = mixed_roles(data)
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
@@ -95,9 +116,13 @@ def build_merge_modification(
         merge=_merge(merge),
         code=recorded_run.code_section(merge.environment),
         change=changed,
+        data=data,
+        data_gaps=_data_gaps(mixed),
         compute=_compute(trained, merge),
-        evaluation=_evaluation(merge, evaluation, evaluation_signer(signing, now)),
-        use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
+        evaluation=_with_limitations(_evaluation(merge, evaluation, evaluation_signer(signing, now)), mixed),
+        use=recorded_run.use_section(merge.environment, merge.dtype, base.record).revised(
+            **inherited_purposes(ancestors)
+        ),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
         upstream=(upstream_terms(base),),
@@ -246,6 +271,19 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer:
         runs=measured(stale, method="evaluations of the ingredients; they do not speak of the merged model"),
         limitations=measured([NOT_REPEATED], method="the merge"),
     )
+
+
+def _data_gaps(mixed: tuple[str, ...]) -> Value:
+    """The question that files with two roles raise; only people know which rows the figures may still rest on."""
+    return unknown(f"which held-out rows are left is not stated: {'; '.join(mixed)}") if mixed else ASKED
+
+
+def _with_limitations(section: Evaluation, mixed: tuple[str, ...]) -> Evaluation:
+    if not mixed:
+        return section
+    stated = section.limitations.value if isinstance(section.limitations.value, list) else []
+    limits = [*stated, *(f"figures on held-out rows may be too good: {sentence}" for sentence in mixed)]
+    return section.revised(limitations=measured(limits, method=section.limitations.method or "the merge"))
 
 
 def _figure(name: str, distance: Divergence) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def merge_card(
         _loading(manifest, base, tuple(part.method for part in merge.ingredients)),
         _use(record),
         "## Merge\n\n" + "\n".join([*ingredients, *_merge_lines(merge)]),
+        *_inherited_data(record),
         _merge_measured(merge, evaluation),
         _verifying(manifest),
     ]
@@ -124,6 +125,25 @@ def _merge_lines(merge: MergeRecord) -> list[str]:
         if distance is not None:
             lines.append(f"- {label} {_md(distance.reference)}: KL {number(distance.kl)} nats a token")
     return lines + ([] if merge.accepted is None else [f"- The distance was accepted: {_md(merge.accepted.reason)}"])
+
+
+def _inherited_data(record: RecordSections | None) -> list[str]:
+    """The data of everything that went in; nothing where the record has none."""
+    if record is None or not record.data:
+        return []
+    lines = []
+    for data in record.data:
+        stated = (
+            ("licence", data.licence),
+            ("personal data", data.personal_data),
+            ("special categories", data.special_categories),
+            ("provenance", data.provenance_class),
+            ("languages", data.languages),
+        )
+        digest = f"`{data.digest.value}`" if data.digest.known else _declared(data.digest)
+        lines.append(f"- {_md(value_text(data.name))}, {digest}")
+        lines += [f"    - {label}: {_declared(value)}" for label, value in stated]
+    return ["## Data of everything that went in\n\n" + "\n".join(lines)]
 
 
 def _merge_measured(merge: MergeRecord, evaluation: EvaluationRecord | None) -> str:

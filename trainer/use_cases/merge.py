@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.inheritance import trained_runs
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.disk.files import DiskFull, unwritable
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
@@ -36,7 +37,7 @@ from peft_registry.schemas.merge import AcceptedDistance, MergeRecord, StaleEval
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import trained_on
+from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
 from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
@@ -177,6 +178,7 @@ class _Merge:
         manifest = self._manifest(result)
         evaluated = self._evaluate(manifest, suites, setup) if prepared.request.evaluate else ()
         merge = self._record(manifest, result, accepted, began)
+        ancestors = ancestry_of(self.registry, [ingredient.version for ingredient in prepared.adapters])
         modification = build_merge_modification(
             record_id=self.merge_id,
             now=self.registry.clock(),
@@ -184,7 +186,8 @@ class _Merge:
             manifest=manifest,
             merge=merge,
             base=prepared.base_input,
-            trained=trained_on(self.registry, [one.version.manifest_digest for one in prepared.adapters]),
+            trained=trained_runs(ancestors),
+            ancestors=ancestors,
             profile=read_profile(self.registry),
             tool_version=merge.environment.code_version,
             evaluation=evaluated[0].record if evaluated else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.base_terms import licence_flags_of
+from peft_registry.registry.compliance.inheritance import inherited_data
 from peft_registry.registry.compliance.modification import BaseInput, base_section, modifier_section
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
@@ -29,6 +30,7 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import Quantization
+from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import checked_base
 from peft_registry.trainer.inputs.facts_file import read_checked_facts
 from peft_registry.trainer.inputs.problems import Problems
@@ -137,10 +139,13 @@ def checked_facts_of_merge(registry: Registry, request: MergeRequest) -> dict[st
     """
     problems = Problems()
     parts = problems.attempt(lambda: _recorded_parts(registry, request))
+    data = (
+        None if parts is None or request.facts is None else problems.attempt(lambda: _names_of_data(registry, request))
+    )
     profile = problems.attempt(lambda: checked_profile(registry))
     modifier = None if profile is None else modifier_section(profile)
     facts = problems.attempt(
-        lambda: read_checked_facts(request.facts, at=registry.clock(), bases=parts, data=(), modifier=modifier)
+        lambda: read_checked_facts(request.facts, at=registry.clock(), bases=parts, data=data, modifier=modifier)
     )
     problems.raise_if_any()
     return facts
@@ -152,6 +157,12 @@ def _recorded_parts(registry: Registry, request: MergeRequest) -> tuple[BaseUsed
     base = _base_of(registry, versions, request.base)
     section = base_section(BaseInput(name=base.name, record=base_record(registry, base), added_at=base.registered_at))
     return (section, *(BaseUsed(name=measured(version.label)) for version in versions))
+
+
+def _names_of_data(registry: Registry, request: MergeRequest) -> tuple[str, ...]:
+    """The data that the record of the merge will have, by name."""
+    versions = [_adapter_named(registry, reference) for reference in request.references]
+    return tuple(str(data.name.value) for data in inherited_data(ancestry_of(registry, versions)))
 
 
 # --- what goes in ---
