@@ -285,6 +285,12 @@ def for_facts(place: Place) -> dict[str, str]:
     return {}
 
 
+def for_merging(place: Place) -> dict[str, str]:
+    (facts,) = yaml_blocks("docs/how-to/merge-adapters.md")
+    (place.cwd / "merge-facts.yml").write_text(facts, "utf-8")
+    return {}
+
+
 def for_verifying(place: Place) -> dict[str, str]:
     place.run("registry pull tiny BASE_FOLDER")
     _, _, said = place.run("registry trust export exported")
@@ -332,6 +338,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "choose-a-method": for_choosing,
     "evaluate-bias": for_bias,
     "keep-trust-for-years": for_trust,
+    "merge-adapters": for_merging,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},
     "run-on-postgres-and-s3": for_a_base,
     "state-the-facts": for_facts,
