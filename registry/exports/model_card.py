@@ -219,8 +219,12 @@ def _hub_licence(licence: Value) -> dict[str, object]:
     if not licence.known:
         return {}
     identifier = str(licence.value).lower()
+    if identifier == "none":
+        return {}
     if identifier in _HUB_LICENCES:
         return {"license": identifier}
+    if identifier.startswith("https://"):
+        return {"license": "other", "license_name": "other", "license_link": _line(str(licence.value))}
     return {"license": "other", "license_name": re.sub(r"[^a-z0-9.-]+", "-", identifier).strip("-") or "other"}
 
 

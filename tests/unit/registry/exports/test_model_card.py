@@ -118,15 +118,28 @@ def test_the_licence_of_the_base_is_not_claimed_for_the_result(card):
     assert "Licence of the base: Apache-2.0." in text
 
 
+LICENCES_OF_A_RESULT = {
+    "CC-BY-4.0": {"license": "cc-by-4.0"},
+    "https://example.org/terms": {
+        "license": "other",
+        "license_name": "other",
+        "license_link": "https://example.org/terms",
+    },
+    "none": {},
+}
+
+
+@pytest.mark.parametrize("licence", LICENCES_OF_A_RESULT)
 @pytest.mark.parametrize("kind", ["a fine-tune", "a merge"])
-def test_a_licence_that_somebody_recorded_for_the_result_is_stated(kind):
-    facts = {"asserted_by": "x", "product": {"licence": "CC-BY-4.0"}}
+def test_a_licence_that_somebody_recorded_for_the_result_is_stated(kind, licence):
+    facts = {"asserted_by": "x", "product": {"licence": licence}}
     if kind == "a merge":
         card = a_card_of_a_merge(record=a_merge_modification(facts=facts))
     else:
         card = a_card(record=a_modification_record(facts=facts))
-    assert ModelCard(card).data.license == "cc-by-4.0"
-    assert "Licence of this result: CC-BY-4.0." in card
+    stated = {key: value for key, value in ModelCard(card).data.to_dict().items() if key.startswith("license")}
+    assert stated == LICENCES_OF_A_RESULT[licence]
+    assert f"Licence of this result: {licence}." in card
     assert "Licence of the base: Apache-2.0." in card
 
 
