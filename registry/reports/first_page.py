@@ -23,6 +23,7 @@ from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import VerifyOutcome, Version
 
+_LINES = 6  # of one list on the first page, so that it stays one; the rest stands in the evidence
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 _PROVIDER_VERDICTS = frozenset(
     (
@@ -80,8 +81,8 @@ def attention_of(
     lines += _of_evaluations(evaluations)
     lines += [] if merge is None else merge_cautions(merge)
     lines += _licence_flags(record, base)
-    lines += [f"The run warned: {warning}" for warning in (run.warnings if run is not None else ())]
-    return tuple(lines)
+    warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
+    return (*lines, *_first(warned, "training and compute"))
 
 
 def owed_of(completed: Completeness | None) -> tuple[Owed, ...]:
@@ -131,8 +132,8 @@ def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | N
         licence = value_text(base.facts.licence) if base.facts.licence.known else "not recorded"
         return (f"itself: {base.origin.source}, {whole(base.parameters_total)} parameters, licence {licence}",)
     if record is not None and record.base:
-        return tuple(map(_base_line, record.base))
-    return _sources(lineage, data=False) or ("not recorded",)
+        return _first(tuple(map(_base_line, record.base)), "modification record")
+    return _first(_sources(lineage, data=False), "lineage") or ("not recorded",)
 
 
 def _base_line(used: BaseUsed) -> str:
@@ -151,14 +152,21 @@ def _data(
     if base is not None:
         return ("not recorded for a base: its provider's own card says it",)
     if run is not None and run.data:
-        return tuple(
+        files = tuple(
             f"{data.name}: {whole(sum(chosen.rows for chosen in data.selections))} of {whole(data.rows_total)} rows, "
             f"{data.sha256.short}"
             for data in run.data
         )
-    if record is not None and record.data:
-        return tuple(_said(data.name) for data in record.data)
-    return _sources(lineage, data=True) or ("not recorded",)
+    elif record is not None and record.data:
+        files = tuple(_said(data.name) for data in record.data)
+    else:
+        files = _sources(lineage, data=True)
+    return _first(files, "lineage") or ("not recorded",)
+
+
+def _first(lines: tuple[str, ...], place: str) -> tuple[str, ...]:
+    rest = len(lines) - _LINES
+    return (*lines[:_LINES], f"and {rest} more: {place}") if rest > 0 else lines
 
 
 def _sources(lineage: Lineage, *, data: bool) -> tuple[str, ...]:
@@ -302,10 +310,11 @@ def _of_status(record: RecordSections) -> Iterator[str]:
 
 
 def _of_data(record: RecordSections) -> Iterator[str]:
-    for data in record.data:
-        for value, words in ((data.personal_data, "personal data"), (data.special_categories, "special categories")):
-            if is_yes(value) is True:
-                yield f"Data {value_text(data.name)} holds {words}."
+    personal = tuple(value_text(data.name) for data in record.data if is_yes(data.personal_data) is True)
+    special = tuple(value_text(data.name) for data in record.data if is_yes(data.special_categories) is True)
+    for names, words in ((personal, "Personal data"), (special, "Special categories of personal data")):
+        if names:
+            yield f"{words} in {', '.join(_first(names, 'modification record'))}."
 
 
 def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:

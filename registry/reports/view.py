@@ -235,6 +235,10 @@ def _training(run: RunRecord | None) -> tuple[Figure, ...]:
         Figure(label="Training file", text=str(run.config_sha256), source="measured", method="SHA-256, canonical"),
         Figure(label="Device", text=f"{environment.device}, {environment.dtype}", source="measured", method=""),
         Figure(label="Software", text=f"Python {environment.python}, {libraries}", source="measured", method=""),
+        *(
+            Figure(label="Warning", text=warning, source="measured", method="said by the run")
+            for warning in run.warnings
+        ),
     ]
     return tuple(rows)
 

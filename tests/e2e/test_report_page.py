@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.reports.html import render_html
-from tests.unit.registry.reports.test_report import TEN_QUESTIONS
+from tests.unit.registry.reports.test_report import TEN_QUESTIONS, a_view_of_many
 
 pytestmark = pytest.mark.browser
 PARTS = ("lineage", "change", "evaluation", "training", "signature", "gaps", "record", "verify")
@@ -30,9 +30,12 @@ def pages_printed(page: Any) -> int:
     return len(re.findall(rb"/Type /Page\b", page.pdf(format="A4")))
 
 
-@pytest.mark.parametrize("case", TEN_QUESTIONS)
+PRINTED = {case: view for case, (view, _) in TEN_QUESTIONS.items()} | {"many files and warnings": a_view_of_many}
+
+
+@pytest.mark.parametrize("case", PRINTED)
 def test_at_most_two_pages_are_printed_before_the_evidence(page: Any, case: str) -> None:
-    page.set_content(render_html(TEN_QUESTIONS[case][0]()))
+    page.set_content(render_html(PRINTED[case]()))
     whole = pages_printed(page)
     page.add_style_tag(content=".evidence, footer { display: none !important; }")
     assert pages_printed(page) <= 2

@@ -330,6 +330,25 @@ def test_what_is_wrong_is_said_on_the_first_page():
     assert "Nothing that the records show" not in text
 
 
+def a_view_of_many():
+    """What a run or a merge has without bound, many times over."""
+    run = a_run_record(
+        data=tuple(a_data_identity(name=f"part-{at}.jsonl") for at in range(40)),
+        warnings=tuple(f"the loss of row {at} is not finite" for at in range(40)),
+    )
+    return a_view(run=run, record=a_modification_record(run=run))
+
+
+def test_long_lists_are_begun_on_the_first_page_and_whole_in_the_evidence():
+    text = first_page(a_view_of_many())
+    assert "part-5.jsonl" in text
+    assert "part-6.jsonl" not in text
+    assert "and 34 more: lineage" in text
+    assert "row 5 is" in text
+    assert "and 34 more: training and compute" in text
+    assert "row 39 is not finite" in Page(render_html(a_view_of_many())).text
+
+
 def test_the_evidence_follows_collapsed_and_needs_no_link_to_be_reached():
     # in a viewer's sandboxed frame a link into the page leads nowhere, or away from it
     page = Page(render_html(a_view()))
