@@ -33,4 +33,4 @@ def record(
     lines = shown.history_lines() if history else shown.lines()
     for label, text in lines:
         console.line(f"{console.printable(label):<12} {console.printable(text)}", indent=13)
-    console.next_step(f"registry report {shown.version} --html report.html")
+    console.next_step(f"registry report {shown.version}")
