@@ -13,7 +13,7 @@ from typing import Any
 from peft_registry.registry.compliance.recorded_run import TrainedRun, data_sections
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import DataUsed, RecordSections, Use
+from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Product, RecordSections, Use
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, derived, unknown
 
@@ -96,6 +96,30 @@ def inherited_purposes(ancestors: Iterable[Ancestor]) -> dict[str, Value]:
         if any(one.value.known for one in stated):
             fields[name] = _equal(stated) or _partly(stated)
     return fields
+
+
+def inherited_licence(ancestors: Iterable[Ancestor], base: BaseUsed) -> dict[str, Value]:
+    """The licence of the result, where the base and every parent state the same one; a question where they do not.
+
+    Nothing where no parent has a licence of its own: then that of the base says nothing of the result.
+    """
+    parents = [ancestor for ancestor in _in_order(ancestors) if ancestor.is_parent]
+    stated = [_Stated(parent, _product(parent), "licence") for parent in parents]
+    if not any(one.value.known for one in stated):
+        return {}
+    terms = {f"the base {base.name.value}": base.licence_id}
+    terms |= {one.ancestor.label: one.value for one in stated}
+    known = {label: value for label, value in terms.items() if value.known}
+    if len(known) == len(terms) and len({_compared(value.value) for value in known.values()}) == 1:
+        how = f"the licence of the base and of {_and([one.ancestor.label for one in stated])}, which is the same"
+        return {"licence": derived(stated[0].value.value, method=how, evidence=_statements(stated))}
+    told = [f"{label} {_quoted(value.value) if value.known else f'({value.reason})'}" for label, value in terms.items()]
+    return {"licence": unknown(f"what went in has not one licence: {', '.join(told)}")}
+
+
+def _product(ancestor: Ancestor) -> Product:
+    """What its record says of the result as it is released; those of the first form say nothing of it."""
+    return ancestor.record.product if isinstance(ancestor.record, ModificationRecord) else Product()
 
 
 # --- what is stated, and by which record ---

@@ -6,7 +6,7 @@ everything which went in besides the base, each training run once, however many 
 Data and purposes are those of everything that went in (`inheritance.py`).
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from peft_registry.registry.compliance import recorded_run
 from peft_registry.registry.compliance.assessment import with_assessment
@@ -17,6 +17,7 @@ from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
 from peft_registry.registry.compliance.inheritance import (
     Ancestor,
     inherited_data,
+    inherited_licence,
     inherited_purposes,
     mixed_roles,
 )
@@ -53,9 +54,13 @@ from peft_registry.schemas.modification import (
     Merge,
     Method,
     ModificationRecord,
+    Product,
+    Use,
 )
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import Timestamp, Value, derived, measured, unknown
+
+_Section = TypeVar("_Section", Use, Product)
 
 _KINDS = {
     "linear": "merge_linear",
@@ -120,9 +125,7 @@ def build_merge_modification(
         data_gaps=_data_gaps(mixed),
         compute=_compute(trained, merge),
         evaluation=_with_limitations(_evaluation(merge, evaluation, evaluation_signer(signing, now)), mixed),
-        use=recorded_run.use_section(merge.environment, merge.dtype, base.record).revised(
-            **inherited_purposes(ancestors)
-        ),
+        use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
         upstream=(upstream_terms(base),),
@@ -130,6 +133,11 @@ def build_merge_modification(
     )
     if facts:
         record = with_facts(record, facts, at=now)
+    # after the facts: what the result is for, and its licence, are for whoever merges to say
+    record = record.revised(
+        use=_where_open(record.use, inherited_purposes(ancestors)),
+        product=_where_open(record.product, inherited_licence(ancestors, record.base[0])),
+    )
     return with_assessment(record)
 
 
@@ -271,6 +279,11 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer:
         runs=measured(stale, method="evaluations of the ingredients; they do not speak of the merged model"),
         limitations=measured([NOT_REPEATED], method="the merge"),
     )
+
+
+def _where_open(section: _Section, inherited: dict[str, Value]) -> _Section:
+    """The section with what is inherited where nobody has answered."""
+    return section.revised(**{name: value for name, value in inherited.items() if getattr(section, name) == ASKED})
 
 
 def _data_gaps(mixed: tuple[str, ...]) -> Value:

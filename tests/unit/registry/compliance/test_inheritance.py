@@ -29,12 +29,18 @@ FACTS: dict[str, Any] = {
 
 
 def a_run_ancestor(
-    label: str, data: tuple[DataIdentity, ...] = (), *, use: dict[str, Any] | None = None, **facts: Any
+    label: str,
+    data: tuple[DataIdentity, ...] = (),
+    *,
+    use: dict[str, Any] | None = None,
+    product: dict[str, Any] | None = None,
+    **facts: Any,
 ) -> Ancestor:
     """A training of a merge, with what `facts` state of each of its data."""
     stated: dict[str, Any] = {"asserted_by": f"the data owner of {label}"}
     stated |= {"data": {"*": facts}} if facts else {}
     stated |= {"use": use} if use else {}
+    stated |= {"product": product} if product else {}
     run = a_run_record(run_id=label, data=data or (a_data_identity(),))
     record = a_modification_record(record_id=label, name=label.rpartition(":")[0], run=run, facts=stated)
     manifest = a_digest(f"{label} manifest")
@@ -290,3 +296,30 @@ def test_what_a_merge_below_took_over_is_no_answer_of_its_own() -> None:
     ]
     (data,) = merged(middle, *without).data
     assert not data.licence.known
+
+
+def of_licence(label: str, licence: str | None) -> Ancestor:
+    return a_run_ancestor(label, product=None if licence is None else {"licence": licence})
+
+
+def test_the_result_has_a_licence_only_where_all_that_went_in_has_the_same() -> None:
+    same = merged(of_licence("a:1", "Apache-2.0"), of_licence("b:1", "Apache-2.0")).product.licence
+    assert (same.value, same.source) == ("Apache-2.0", "derived")
+    assert same.evidence == (a_digest("statement of a:1"), a_digest("statement of b:1"))
+    base = "the base small-llama Apache-2.0"
+    other = merged(of_licence("a:1", "Apache-2.0"), of_licence("b:1", "MIT")).product.licence
+    assert other.reason == f"what went in has not one licence: {base}, a:1 Apache-2.0, b:1 MIT"
+    partly = merged(of_licence("a:1", "Apache-2.0"), of_licence("b:1", None)).product.licence
+    assert partly.reason == f"what went in has not one licence: {base}, a:1 Apache-2.0, b:1 (nobody has answered it)"
+    not_of_the_base = merged(of_licence("a:1", "MIT"), of_licence("b:1", "MIT")).product.licence
+    assert not_of_the_base.reason == f"what went in has not one licence: {base}, a:1 MIT, b:1 MIT"
+    assert merged(of_licence("a:1", None), of_licence("b:1", None)).product.licence.reason == "nobody has answered it"
+
+
+def test_whoever_merges_says_what_the_result_is_for_and_under_which_licence() -> None:
+    parents = [
+        a_run_ancestor(label, use={"intended": "sums"}, product={"licence": "Apache-2.0"}) for label in ("a:1", "b:1")
+    ]
+    facts = {"asserted_by": "a lawyer", "use": {"intended": "rhymes"}, "product": {"licence": "MIT"}}
+    record = merged(*parents, facts=facts)
+    assert (record.use.intended.value, record.product.licence.value) == ("rhymes", "MIT")
