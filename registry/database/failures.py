@@ -70,6 +70,30 @@ class RowDamaged(IntegrityBroken):
     reason: str
 
 
+def stored_bytes(value: object, *, table: str) -> bytes:
+    """The bytes of a column: SQLite keeps whatever type somebody wrote into it.
+
+    Raises:
+        RowDamaged: it holds neither bytes nor text.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if not isinstance(value, bytes):
+        raise RowDamaged(table, "it holds no bytes where bytes belong")
+    return value
+
+
+def stored_text(value: object, *, table: str) -> str:
+    """The text of a column, likewise.
+
+    Raises:
+        RowDamaged: it holds something else.
+    """
+    if not isinstance(value, str):
+        raise RowDamaged(table, "it holds no text where text belongs")
+    return value
+
+
 class DatabaseReadOnly(Unavailable):
     reference = "read-only-database"
     what = "the database {where} cannot be written"

@@ -82,10 +82,10 @@ class SqlLogStore:
 
         Raises:
             NotInLog: the log is shorter.
-            LogDamaged: the row does not hold bytes.
+            LogDamaged: there is no such row although later ones are there, or it does not hold bytes.
         """
         leaf = self._tx.execute(_LEAF, {"seq": index}).scalar_one_or_none()
-        if leaf is None:
+        if leaf is None and not 0 <= index < self.size():
             raise NotInLog(index, self.size())
         if not isinstance(leaf, bytes):
             raise LogDamaged(0, index)

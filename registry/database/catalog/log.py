@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import exists, insert, select
 from sqlalchemy import text as sql
 
-from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.failures import stored_bytes, stored_text
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
     aliases,
@@ -35,27 +35,27 @@ def put_checkpoint(tx: Transaction, size: int, text: str) -> None:
 
 def latest_checkpoint(tx: Transaction, *, origin: str | None = None) -> str | None:
     """The text of the checkpoint that covers most, of all or of one origin; None if there is none."""
-    newest: str | None
     if origin is None:
         newest = tx.execute(_LATEST_CHECKPOINT).scalar_one_or_none()
     else:
         of_origin = select(checkpoints.c.text).where(checkpoints.c.text.startswith(f"{origin}\n", autoescape=True))
         by_size = of_origin.order_by(checkpoints.c.size.desc(), checkpoints.c.id.desc())
         newest = tx.execute(by_size.limit(1)).scalar_one_or_none()
-    return newest
+    return None if newest is None else stored_text(newest, table="checkpoints")
 
 
 def first_checkpoint_over(tx: Transaction, index: int) -> str | None:
     """The text of the smallest checkpoint that covers an entry; None while none does."""
     query = select(checkpoints.c.text).where(checkpoints.c.size > index)
-    text: str | None = tx.execute(query.order_by(checkpoints.c.size, checkpoints.c.id).limit(1)).scalar_one_or_none()
-    return text
+    text = tx.execute(query.order_by(checkpoints.c.size, checkpoints.c.id).limit(1)).scalar_one_or_none()
+    return None if text is None else stored_text(text, table="checkpoints")
 
 
 def every_checkpoint(tx: Transaction) -> tuple[tuple[int, str], ...]:
     """(size as the row says, text) of every checkpoint that was kept, by size."""
     query = select(checkpoints.c.size, checkpoints.c.text).order_by(checkpoints.c.size, checkpoints.c.id)
-    return tuple((size, text) for size, text in tx.execute(query))
+    # what is no text is no checkpoint either: it is to be named as one, and not to end the reading
+    return tuple((size, f"{text}") for size, text in tx.execute(query))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,9 @@ def every_entry(tx: Transaction) -> Iterator[EntryRow]:
     # closes a server's cursor also when a damaged row ends the reading
     with tx.execute(query) as rows:
         for row in rows:
-            yield EntryRow(row.seq, _as_bytes(row.leaf), _as_bytes(row.leaf_hash), _statement_columns(row))
+            leaf = stored_bytes(row.leaf, table="log_events")
+            leaf_hash = stored_bytes(row.leaf_hash, table="log_events")
+            yield EntryRow(row.seq, leaf, leaf_hash, _statement_columns(row))
 
 
 # `Any`: the type of a row has one parameter for each column
@@ -118,23 +120,14 @@ def _statement_columns(row: Any) -> StatementColumns | None:
         predicate_type=row.predicate_type,
         key_id=row.key_id,
         appended_at=row.appended_at,
-        envelope=_as_bytes(row.envelope),
+        envelope=stored_bytes(row.envelope, table="statements"),
     )
 
 
 def every_leaf(tx: Transaction) -> Iterator[bytes]:
     """The bytes of every entry, in order; memory does not grow with the log."""
     query = select(log_events.c.leaf).order_by(log_events.c.seq).execution_options(yield_per=_ROWS_AT_ONCE)
-    yield from (_as_bytes(leaf) for leaf in tx.execute(query).scalars())
-
-
-def _as_bytes(value: object) -> bytes:
-    """The bytes of a column: SQLite keeps whatever type somebody wrote into it."""
-    if isinstance(value, str):
-        return value.encode("utf-8")
-    if not isinstance(value, bytes):
-        raise RowDamaged("of the log", "it holds no bytes where bytes belong")
-    return value
+    yield from (stored_bytes(leaf, table="log_events") for leaf in tx.execute(query).scalars())
 
 
 def every_node(tx: Transaction) -> Iterator[tuple[int, int, bytes]]:

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Row, insert, select
 
-from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.failures import RowDamaged, stored_bytes
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import statements
 from peft_registry.schemas.document import first_problem
@@ -63,14 +63,15 @@ def _stored(row: Row[Any]) -> StoredStatement:
     # imported here: a list of versions needs no cryptography
     from peft_registry.registry.signing.dsse import Envelope
 
-    payload = Envelope.parse(row.envelope, what=f"statement {row.digest}").payload
+    envelope = stored_bytes(row.envelope, table="statements")
+    payload = Envelope.parse(envelope, what=f"statement {row.digest}").payload
     try:
         return StoredStatement(
             digest=row.digest,
             kind=row.kind,
             statement=Statement.model_validate_json(payload),
             key_id=row.key_id,
-            envelope=row.envelope,
+            envelope=envelope,
             log_index=row.log_index,
             appended_at=row.appended_at,
         )

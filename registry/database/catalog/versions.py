@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import Row, Select, func, insert, select
 
 from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
-from peft_registry.registry.database.failures import RowDamaged
+from peft_registry.registry.database.failures import RowDamaged, stored_text
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import aliases, artifacts, versions
 from peft_registry.schemas.document import first_problem
@@ -214,7 +214,7 @@ def _version(row: Row[Any], pointing: tuple[str, ...]) -> Version:
 
 
 def _aliases_at(tx: Transaction, rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[str]]:
-    names = sorted({row.name for row in rows})
+    names = sorted({stored_text(row.name, table="versions") for row in rows})
     if not names:
         return {}
     query = select(aliases.c.name, aliases.c.number, aliases.c.alias)
