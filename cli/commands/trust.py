@@ -362,7 +362,8 @@ def trust_pin(
     else:
         console.line(f"here     v{newest.policy.version}  {newest.digest}")
         for key_id in newest.policy.roots:
-            console.line(f"root     sha256:{key_id}  {newest.policy.person_of(key_id)}")
+            silent = "" if key_id in shown.roots else "  has signed nothing here"
+            console.line(f"root     sha256:{key_id}  {newest.policy.person_of(key_id)}{silent}")
         for name, address in shown.addresses._asdict().items():
             if address is not None:
                 console.line(f"{name:8} {address}")

@@ -11,7 +11,7 @@ from peft_registry.registry.homes.home import read_settings
 from peft_registry.registry.homes.known_homes import Addresses, known_under, require_accepted_addresses
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.homes.pins import Pin, Pins, name_of_chain
-from peft_registry.registry.signing.trust_chain import TrustChain
+from peft_registry.registry.signing.trust_chain import TrustChain, require_signed
 from peft_registry.registry.use_cases.trust import read_trust_file
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked
 
@@ -19,7 +19,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownErr
 class RootNotNamed(InputRefused):
     reference = "root-not-named"
     what = "the trust file was not accepted"
-    why = "{typed} is not a root of its newest version, whose roots are {roots}"
+    why = "{typed} is not a root of its newest version that signed the file: {roots}"
     fix = "compare the root with the keeper of the trust file over another channel, and type it as it stands there"
 
     typed: str
@@ -43,6 +43,12 @@ class PinnedTrust:
     pin: Pin | None
     problem: KnownError | None
     addresses: Addresses
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The roots of its newest version that signed a version of it: whoever made the file can list others beside their own."""
+        signers = frozenset().union(*require_signed(self.chain))
+        return tuple(root for root in self.chain.newest.policy.roots if root in signers)
 
 
 def pinned_trust(place: Path, pins: Pins) -> PinnedTrust:
@@ -74,13 +80,14 @@ def accept_trust(place: Path, pins: Pins, *, root: str) -> bool:
     Args:
         place: a home, or a trust file.
         pins: the user's.
-        root: `sha256:…` of a root of its newest version, as the user typed it.
+        root: `sha256:…` of a root of its newest version that signed the file, as the user typed it.
 
     Raises:
-        RootNotNamed: it is not a root of it.
+        RootNotNamed: it is not one.
     """
-    chain = pinned_trust(place, pins).chain
-    roots = [f"sha256:{key_id}" for key_id in chain.newest.policy.roots]
+    shown = pinned_trust(place, pins)
+    chain = shown.chain
+    roots = [f"sha256:{key_id}" for key_id in shown.roots]
     if root not in roots:
         raise RootNotNamed(root, ", ".join(roots))
     name = name_of_chain(chain)

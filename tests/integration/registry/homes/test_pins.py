@@ -306,3 +306,22 @@ def test_what_was_exchanged_is_accepted_only_with_its_root_typed(
     assert run(["list"]) == 6
     assert run(["trust", "pin", "--accept", f"sha256:{listed.key_id}"]) == 0
     assert run(["list"]) == 0
+
+
+def test_a_forged_trust_file_that_lists_the_true_root_beside_its_own_is_not_accepted_by_the_true_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The root that its keeper tells over the telephone stands in the file, and signed nothing of it."""
+    registry = reopened(home)
+    newest = registry.trust_chain.newest.policy
+    registry.close()
+    forger = PrivateKey.generate("p256")
+    own = next(key for key in newest.keys if key.role == "root").revised(
+        key_id=forger.public.key_id, public_key_pem=forger.public.pem.decode()
+    )
+    policy = newest.revised(keys=(own, *newest.keys), roots=(forger.public.key_id, *newest.roots))
+    (home / "trust.json").write_bytes(render_chain(TrustChain((sign_version(policy, [forger]),))))
+    assert run(["trust", "pin"]) == 6
+    assert f"{newest.roots[0]}  lab-1  has signed nothing here" in capsys.readouterr().out
+    assert run(["trust", "pin", "--accept", f"sha256:{newest.roots[0]}"]) == 2
+    assert run(["list"]) == 6
