@@ -91,7 +91,8 @@ def remember(state: Path | None, folder: Path, registry_id: str) -> bool:
     """Note a home that the user made or named; False where the state folder cannot be written: it is named each time then."""
     if state is None:
         return False
-    place, path = _quoted_place(folder), _quoted(folder)
+    place = _quoted_place(folder)
+    path = _quoted(folder)
     lines = [] if registry_id in known_at(state, folder) else [place]
     if path != place and registry_id not in _named_at(state, path):
         lines.append(f"{path} {_NAMED}")

@@ -86,7 +86,8 @@ class SeenCheckpoints:
 
     def remember(self, origin: str, text: str) -> bool:
         """Keep the larger of this checkpoint and the one that was seen before; False where nothing can be kept."""
-        path, before = self._path(origin), self.newest(origin)
+        path = self._path(origin)
+        before = self.newest(origin)
         if before is not None and note.read_unverified(before)[1] >= note.read_unverified(text)[1]:
             return True
         if path is None:

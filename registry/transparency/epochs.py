@@ -248,10 +248,10 @@ def require_standing(epochs: Epochs, text: str, store: LogStore) -> Standing:
         WrongOrigin, EpochUnknown: it is not one of this log.
     """
     origin, size, root = note.read_unverified(text)
-    found = store.size()
-    standing = epochs.standing_of(text, size=found, root_at=lambda wanted: _root_of(store, wanted))
+    stored_size = store.size()
+    standing = epochs.standing_of(text, size=stored_size, root_at=lambda wanted: _root_of(store, wanted))
     if standing == "shorter":
-        raise LogTruncated(signed_size=size, found_size=found)
+        raise LogTruncated(signed_size=size, found_size=stored_size)
     if standing == "beyond":
         require_accepted(epochs, origin, size=size, root=root)
     if standing == "forked":

@@ -107,7 +107,7 @@ class _Loss:
     """What the restored log lacks, and what it has; `is_stated` where a root accepted it already and no log key has gone on."""
 
     lost: str
-    found: tuple[str, ...]
+    places: tuple[str, ...]
     size: int
     root: bytes
     newest_time: str | None
@@ -204,15 +204,15 @@ def _find_loss(registry: Registry, against: tuple[str, ...], observe: Observe) -
     surviving += [("the checkpoint that was given", text) for text in against]
     is_stated = epochs.number > 0 and all(epochs.number_of(text) < epochs.number for _, text in surviving)
     lost = epochs.stated[-1].epoch.lost if is_stated else _largest_lost(epochs, [text for _, text in surviving], size)
-    found = tuple(dict.fromkeys(place for place, text in surviving if text == lost))
-    return _Loss(lost, found, size, root, newest_time, is_stated)
+    places = tuple(dict.fromkeys(place for place, text in surviving if text == lost))
+    return _Loss(lost, places, size, root, newest_time, is_stated)
 
 
 def _require_sound(contradictions: Sequence[Contradiction]) -> None:
-    for found in contradictions:
-        is_loss = found.reference in _LOSSES and not found.place.startswith(_DATABASE)
-        if not is_loss and found.reference != EpochNotOpened.reference:
-            raise RestoreUnsound(found.place, found.text)
+    for contradiction in contradictions:
+        is_loss = contradiction.reference in _LOSSES and not contradiction.place.startswith(_DATABASE)
+        if not is_loss and contradiction.reference != EpochNotOpened.reference:
+            raise RestoreUnsound(contradiction.place, contradiction.text)
 
 
 def _largest_lost(epochs: Epochs, surviving: Sequence[str], size: int) -> str:
@@ -246,7 +246,7 @@ def _shown(registry: Registry, loss: _Loss) -> AcceptedRestore:
         epoch=epochs.number if loss.is_stated else epochs.number + 1,
         origin=epochs.origin if loss.is_stated else epochs.next_origin,
         lost=LostCheckpoint(
-            origin=origin, size=size, root=root.hex(), found=loss.found, kept_at=_kept_at(registry, loss)
+            origin=origin, size=size, root=root.hex(), found=loss.places, kept_at=_kept_at(registry, loss)
         ),
         kept_size=loss.size,
         kept_root=loss.root.hex(),
@@ -257,7 +257,7 @@ def _shown(registry: Registry, loss: _Loss) -> AcceptedRestore:
 
 def _kept_at(registry: Registry, loss: _Loss) -> str | None:
     """The earliest time at which one of the files that hold the lost checkpoint was written."""
-    files = (registry.folder / place for place in loss.found)
+    files = (registry.folder / place for place in loss.places)
     times = [written_at(path) for path in files if path.is_file()]
     origin = note.read_unverified(loss.lost)[0]
     if registry.seen is not None and registry.seen.newest(origin) == loss.lost:

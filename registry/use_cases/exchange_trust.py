@@ -48,7 +48,8 @@ def take_update(registry: Registry, file: Path) -> TrustChange:
         TrustReplaced, TrustRolledBack, TrustForked: it does not continue the home's.
     """
     registry.require_writable()
-    chain, current = read_trust_file(file), registry.trust_chain
+    chain = read_trust_file(file)
+    current = registry.trust_chain
     require_continues(pin_of(registry.settings.registry_id, current), chain)
     if chain == current:
         return TrustChange("unchanged", chain.newest.policy.version, registry.files.trust)

@@ -175,7 +175,10 @@ class Findings:
     @cached_property
     def list_proof(self) -> LogProof | None:
         """What the proof of that list gives; None where no list is here, or nobody is trusted to sign one."""
-        listed, manifest, trust, now = self.listed, self.manifest_digest, self.trust, self.context.now
+        listed = self.listed
+        manifest = self.manifest_digest
+        trust = self.trust
+        now = self.context.now
         if listed is None or manifest is None or trust is None:
             return None
         try:
@@ -190,7 +193,8 @@ class Findings:
     @cached_property
     def entry_proof(self) -> LogProof | None:
         """What the proof of the registration's entry gives; None where no proof is here, or nobody is trusted to sign one."""
-        entry, trust = self.logged, self.trust
+        entry = self.logged
+        trust = self.trust
         if entry is None or trust is None:
             return None
         try:
@@ -201,7 +205,8 @@ class Findings:
 
     def _checkpoint_time(self, entry: LoggedEntry) -> ProvenTime | None:
         """When the checkpoint over an entry was signed: the time of the snapshot under it, where the list is proven by the same."""
-        listed, proof = self.listed, self.list_proof
+        listed = self.listed
+        proof = self.list_proof
         if listed is None or proof is None or proof.checkpoint is None:
             return None
         is_same = listed.proof.checkpoint_text == entry.proof.checkpoint_text
