@@ -20,6 +20,7 @@ from peft_registry.cli.commands import (
     base,
     compare,
     data,
+    decide,
     demo,
     diff,
     estimate,
@@ -65,6 +66,7 @@ COMMANDS = (
         "list",
         "show",
         "record",
+        "decide",
         "diff",
         "lineage",
         "verify",
@@ -282,6 +284,7 @@ demo.add_to(app, run)
 for module in (
     show,
     record,
+    decide,
     diff,
     lineage,
     verify,

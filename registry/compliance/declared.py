@@ -4,6 +4,7 @@ The facts files are read by `facts` and `base_facts`, which tell their author ev
 at what a caller of the library brings too; and the first one at what an older version of the tool has let in.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ def problems_of_declared(
         earlier: what is signed already about the same artifact, by statements of the same kind. A value that stands there
             as it does here is not declared anew: a record that supersedes another keeps what it does not correct.
     """
+    if kind == "answers":
+        yield from _in_answers(predicate)
+        return
     stands = [{path: value for path, _, value in _envelopes(document, "", "")} for document in earlier]
     for path, rule_path, value in _envelopes(predicate, "", ""):
         if value.get("source") == "declared" and not any(signed.get(path) == value for signed in stands):
@@ -73,6 +77,23 @@ def _problems_of(kind: str, path: str, rule_path: str, value: dict[str, Any]) ->
         yield FactNeedsSignature(path, act.reason, act.instead)
     else:
         yield from _misfits(path, rule, value)
+
+
+def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
+    rules = field_rules()
+    by_path = rules.by_path()
+    for answer in predicate.get("answers", ()):
+        path, area = str(answer.get("path")), answer.get("area")
+        rule = by_path.get(re.sub(r"\[[0-9]+\]", "[]", path))
+        if rule is None:
+            yield FactNotDeclarable(path, "the record has no such field")
+        elif rule.act is not None:
+            act = rules.acts[rule.act]
+            yield FactNeedsSignature(path, act.reason, act.instead)
+        elif rule.owner != area:
+            yield FactNotDeclarable(path, f"it is for {rule.owner} to answer, and not for {area}")
+        elif answer.get("unknown") is None:
+            yield from _misfits(path, rule, answer)
 
 
 def _envelopes(node: Any, path: str, rule: str) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -36,8 +36,9 @@ from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.policy import TrustedKey
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import CardPredicate, StoredStatement
+from peft_registry.schemas.statement import CardPredicate, Statement, StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -150,9 +151,14 @@ def _may_say(registry: Registry) -> MaySay:
             signed_at_proven=stored.appended_at,
             now=str(stored.appended_at),
         )
-        return status.state == "ok"
+        return status.state == "ok" and answers_in_own_role(stored.statement, trust.key(stored.key_id))
 
     return may_say
+
+
+def answers_in_own_role(statement: Statement, key: TrustedKey | None) -> bool:
+    """False for answers in another role than that of the key that signed them; other statements name none."""
+    return statement.kind != "answers" or (key is not None and statement.predicate.get("role") == key.role)
 
 
 def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:

@@ -5,18 +5,19 @@ another. A version's record is the one that its own registration names, then eac
 
     first      a modification record named in `accompanied_by` of the registration
     next       a later one about the same artifact and name, which names the record before it by id and by digest, made by a key
-               whose role may
+               whose role may; what it says that people answered stands in their own signed statements
 
 Of two that supersede the same record the one that was logged first holds. Every other modification record decides nothing, and is
 named with the reason. What is said of the artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.answers import check_answers
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import first_problem
@@ -66,11 +67,13 @@ class VersionStatements:
         statements: all that speak of it, in the order of the log.
         history: its modification records, each superseding the one before it; the last one is its record. Empty: it has none.
         set_aside: other modification records that name it, or no version at all.
+        answers: statements of answers whose signer may give them.
     """
 
     statements: tuple[StoredStatement, ...]
     history: tuple[SignedRecord, ...]
     set_aside: tuple[SetAside, ...]
+    answers: frozenset[Digest] = frozenset()
 
     @property
     def record(self) -> SignedRecord | None:
@@ -86,7 +89,7 @@ def statements_of_version(
     Args:
         version: as the log has it.
         statements: everything that was said about its artifact, in the order of the log.
-        may_say: asked of the signer of each record that would supersede another.
+        may_say: asked of the signer of each record that would supersede another, and of answers.
 
     Raises:
         RecordUnreadable: the record that it was registered with is not one.
@@ -101,8 +104,9 @@ def statements_of_version(
     later = tuple(
         stored for stored in statements if stored.kind == "modification" and stored.digest not in accompanying
     )
-    history = _history(own, statements, later, may_say)
-    elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say)]
+    given = _given_answers(statements, may_say)
+    history = _history(own, statements, later, may_say, given)
+    elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say, given)]
     in_history = {link.statement.digest for link in history}
     of_others = {digest for entry in others for digest in entry.accompanied_by}
     of_others |= {link.statement.digest for link in elsewhere}
@@ -116,10 +120,11 @@ def statements_of_version(
         statements=tuple(stored for stored in statements if stored.digest not in of_others),
         history=history,
         set_aside=tuple(
-            SetAside(stored, _why_aside(stored, version, history, may_say))
+            SetAside(stored, _why_aside(stored, version, history, may_say, given))
             for stored in later
             if stored.digest not in in_history | of_others
         ),
+        answers=frozenset(given),
     )
 
 
@@ -162,8 +167,28 @@ class _Registered:
         return cls(stored, registration.name, frozenset(registration.accompanied_by))
 
 
+@dataclass(frozen=True, slots=True)
+class _GivenAnswers:
+    """Answers that count, and where in the log they stand."""
+
+    index: int
+    predicate: AnswersPredicate
+
+
+def _given_answers(statements: Sequence[StoredStatement], may_say: MaySay) -> dict[Digest, _GivenAnswers]:
+    return {
+        stored.digest: _GivenAnswers(stored.log_index or 0, AnswersPredicate.from_json(stored.statement.predicate))
+        for stored in statements
+        if stored.kind == "answers" and may_say(stored)
+    }
+
+
 def _history(
-    registered: _Registered, statements: Sequence[StoredStatement], later: Iterable[StoredStatement], may_say: MaySay
+    registered: _Registered,
+    statements: Sequence[StoredStatement],
+    later: Iterable[StoredStatement],
+    may_say: MaySay,
+    given: Mapping[Digest, _GivenAnswers],
 ) -> tuple[SignedRecord, ...]:
     """The record that a registration names, and those that supersede it, in the order of the log."""
     named = [
@@ -182,6 +207,7 @@ def _history(
             if (
                 isinstance(link, SignedRecord)
                 and not _objection(link, history[-1], registered.name)
+                and not _answers_objection(link, history[-1], given)
                 and may_say(stored)
             ):
                 history.append(link)
@@ -189,11 +215,15 @@ def _history(
 
 
 def _readable_history(
-    registered: _Registered, statements: Sequence[StoredStatement], later: Iterable[StoredStatement], may_say: MaySay
+    registered: _Registered,
+    statements: Sequence[StoredStatement],
+    later: Iterable[StoredStatement],
+    may_say: MaySay,
+    given: Mapping[Digest, _GivenAnswers],
 ) -> tuple[SignedRecord, ...]:
     """The same of another version; a record of it that cannot be read is no reason to refuse this one."""
     try:
-        return _history(registered, statements, later, may_say)
+        return _history(registered, statements, later, may_say, given)
     except RecordUnreadable:
         return ()
 
@@ -229,7 +259,21 @@ def _objection(link: SignedRecord, before: SignedRecord, name: str) -> str:
     return ""
 
 
-def _why_aside(stored: StoredStatement, version: Version, history: tuple[SignedRecord, ...], may_say: MaySay) -> str:
+def _answers_objection(link: SignedRecord, before: SignedRecord, given: Mapping[Digest, _GivenAnswers]) -> str:
+    """Why what a record says that people answered is not what they signed before it; empty where it is."""
+    index = link.statement.log_index or 0
+    earlier = {digest: answers.predicate for digest, answers in given.items() if answers.index < index}
+    check = check_answers(link.record, before.record, earlier)
+    return next(iter((*check.wrong, *check.lacking)), "")
+
+
+def _why_aside(
+    stored: StoredStatement,
+    version: Version,
+    history: tuple[SignedRecord, ...],
+    may_say: MaySay,
+    given: Mapping[Digest, _GivenAnswers],
+) -> str:
     record = _signed_record(stored)
     if isinstance(record, str):
         return f"it is not a modification record: {record}"
@@ -241,7 +285,9 @@ def _why_aside(stored: StoredStatement, version: Version, history: tuple[SignedR
     objection = _objection(record, history[-1], version.name)
     if not objection and not may_say(stored):
         return "the role of the key that signed it may not say so"
-    return objection or "it was logged before the version was registered"
+    return (
+        objection or _answers_objection(record, history[-1], given) or "it was logged before the version was registered"
+    )
 
 
 def _speaks_elsewhere(

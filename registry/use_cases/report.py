@@ -20,12 +20,13 @@ from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
+from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.lineage import Lineage
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import RFC3339
 from peft_registry.schemas.version import VerifyOutcome, Version
 
@@ -175,11 +176,25 @@ def record_notes(records: Records) -> tuple[str, ...]:
             f"Modification record {after.record.record_id} of {after.record.record_created_at} supersedes "
             f"{before.record.record_id}: {after.record.correction.reason or 'no reason is given'}."
         )
+    named = {digest for link in records.history for digest in _answers_of(link.record)}
+    for stored in records.statements:
+        if stored.kind == "answers":
+            said = AnswersPredicate.from_json(stored.statement.predicate)
+            paths = ", ".join(answer.path for answer in said.answers)
+            taken = "" if stored.digest in named else ", and no record has taken it up"
+            notes.append(
+                f"Answered by {said.person} as {said.role} on {stored.appended_at}, under key {stored.key_id[:16]}… "
+                f"(statement {stored.digest.short}): {paths}{taken}."
+            )
     notes += [
         f"A modification record (statement {aside.statement.digest.short}) decides nothing here: {aside.reason}."
         for aside in records.set_aside
     ]
     return tuple(notes)
+
+
+def _answers_of(record: RecordSections) -> tuple[Digest, ...]:
+    return record.correction.answers if isinstance(record, ModificationRecord) else ()
 
 
 def reference_of(version: Version) -> Reference:

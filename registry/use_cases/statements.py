@@ -1,7 +1,7 @@
 """`append_statement`: the one way in which something is said about an artifact that is registered already.
 
-Together with `register_version` and `set_alias` it is all that writes. Each asks first whether the key may say it, then signs,
-appends the event to the log and enqueues the mirror in one transaction. The log forgets nothing: a statement that its signer
+Together with `register_version`, `set_alias` and `decide` it is all that writes. Each asks first whether the key may say it, then
+signs, appends the event to the log and enqueues the mirror in one transaction. The log forgets nothing: a statement that its signer
 may not make would leave its artifact broken for ever.
 """
 
@@ -23,6 +23,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.signing.trust import KeyLacksRole
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import InputRefused, raise_any
@@ -149,7 +150,10 @@ def append_statement(
     require_no_secrets(predicate, what=f"the statement of kind {kind}")
     types = (PREDICATE_TYPES[kind],)
     with registry.database.read() as tx:
-        sayable_at(registry, tx, signer.public.key_id, types)
+        at = sayable_at(registry, tx, signer.public.key_id, types)
+    key = registry.read_trust(at=at).key(signer.public.key_id)
+    if kind == "answers" and (key is None or predicate.get("role") != key.role):
+        raise KeyLacksRole(signer.public.key_id, f"it answers as {predicate.get('role')}, which is not its role")
     version_named(registry, str(subject))
     signed = sign_statement(subject, kind, predicate, signer)
     for data in evidence:

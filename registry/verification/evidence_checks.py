@@ -8,12 +8,14 @@ expired by now could otherwise add a registration of its own beside the logged o
 
 from collections.abc import Iterator, Mapping
 
+from peft_registry.registry.compliance.answers import check_answers
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
+from peft_registry.registry.records.signed_records import answers_in_own_role
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
-from peft_registry.registry.signing.trust import ProvenTime, key_status, public_keys, require_ok
+from peft_registry.registry.signing.trust import KeyLacksRole, ProvenTime, key_status, public_keys, require_ok
 from peft_registry.registry.transparency.completeness import (
     CompleteList,
     EntryDate,
@@ -41,11 +43,13 @@ from peft_registry.registry.verification.findings import (
 )
 from peft_registry.registry.verification.presented import SMALL_MAX_BYTES
 from peft_registry.registry.verification.recorded_rows import row_contradictions
+from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
+from peft_registry.schemas.modification import ModificationRecord, modification_of
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import KEYS_FOLDER, PREDICATE_TYPES, CardPredicate, logged_kind
 
@@ -111,7 +115,12 @@ def check_statements(findings: Findings) -> Result:
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         return incomplete
-    wrong = _stray_evidence(findings) or _not_everything(findings) or _otherwise_in_catalog(findings)
+    wrong = (
+        _stray_evidence(findings)
+        or _not_everything(findings)
+        or _otherwise_in_catalog(findings)
+        or _wrong_answers(findings)
+    )
     if wrong is not None:
         return wrong
     _check_item_tables(findings)
@@ -141,6 +150,37 @@ def _wrong_figures(figures: FiguresCheck) -> Result | None:
         return failed("figures are not what their items give", EvaluationAltered.reference, figures.contradictions)
     if figures.unknown:
         return unchecked("figures cannot be recomputed", "later-figures", figures.unknown)
+    return None
+
+
+def _wrong_answers(findings: Findings) -> Result | None:
+    """Records that do not say what people answered, or rest on answers that are not here; None where there are none."""
+    answers = {
+        digest: AnswersPredicate.from_json(statement.predicate)
+        for statement, digest in findings.statements
+        if statement.kind == "answers"
+    }
+    records = {
+        digest: modification_of(statement.predicate_type, statement.predicate)
+        for statement, digest in findings.statements
+        if statement.kind == "modification"
+    }
+    by_content = {record.canonical_digest(): record for record in records.values()}
+    wrong: list[str] = []
+    withheld: list[str] = []
+    listed = frozenset[Digest]() if findings.listed is None else findings.listed.digests
+    for statement, record in records.items():
+        superseded = record.correction.supersedes_digest if isinstance(record, ModificationRecord) else None
+        before = None if superseded is None else by_content.get(superseded)
+        check = check_answers(record, before, answers)
+        wrong += [f"modification {statement.short}, {text}" for text in check.wrong]
+        for digest, text in zip(check.missing, check.lacking, strict=True):
+            line = f"modification {statement.short}, {text}"
+            (withheld if digest in listed else wrong).append(line)
+    if wrong:
+        return failed("a record says something else than people answered", "answers-contradicted", wrong)
+    if withheld:
+        return unchecked("a record rests on answers that are withheld", "statements-withheld", withheld)
     return None
 
 
@@ -314,7 +354,11 @@ def _count(findings: Findings, read: ReadStatement) -> str:
     )
     if status.state == "unknown":
         return f"{read.line}: {read.statement.predicate_type} by key {signer.key_id[:12]}…"
-    require_ok(status)
+    key = require_ok(status)
+    if not answers_in_own_role(read.statement, key):
+        raise KeyLacksRole(
+            signer.key_id, f"it answers as {read.statement.predicate.get('role')}, which is not its role"
+        )
     return ""
 
 

@@ -208,6 +208,7 @@ SIGNING = {
     "evaluate": ["tiny", "--suite", "house", "--limit", "8"],
     "merge": ["tiny"],
     "promote": ["tiny", "champion"],
+    "decide": ["tiny", "--form", "example/train.yml"],
 }
 
 

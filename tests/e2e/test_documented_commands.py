@@ -291,6 +291,19 @@ def for_merging(place: Place) -> dict[str, str]:
     return {}
 
 
+def for_answering(place: Place) -> dict[str, str]:
+    """An officer's key that the trust file lists, and a form in which one question is answered."""
+    assert place.run("registry keys create officer --person alex --out KEYS --unencrypted")[0] == 0
+    assert place.run("registry trust add KEYS/officer.pub --person alex --role officer")[0] == 0
+    assert place.run("registry decide polite-replies --form answered.yml")[0] == 0
+    form = place.cwd / "answered.yml"
+    question = "  identity.name_or_trademark_on_result:\n"
+    text = form.read_text("utf-8")
+    assert question in text
+    form.write_text(text.replace(question, f'{question.rstrip()} "no"\n'), "utf-8")
+    return {"--form gaps.yml --key": "--form answered.yml --key"}
+
+
 def for_verifying(place: Place) -> dict[str, str]:
     place.run("registry pull tiny BASE_FOLDER")
     _, _, said = place.run("registry trust export exported")
@@ -331,6 +344,7 @@ def for_several_people(place: Place) -> dict[str, str]:
 
 PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "add-a-base": for_a_base,
+    "answer-the-record": for_answering,
     "browse-in-mlflow": lambda _: {
         "NAME:3": "polite-replies:1",
         "NAME@champion FOLDER": "polite-replies@champion copy",

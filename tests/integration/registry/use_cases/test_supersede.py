@@ -16,6 +16,7 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordUnreadable, SignedRecord, statements_of_version
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.decide import complete_answers
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.register_product import register_product
@@ -24,12 +25,14 @@ from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import (
     NothingToSupersede,
+    RecordNotAnswered,
     RecordSuperseded,
     supersede_record,
     supersede_with_evaluations,
 )
 from peft_registry.registry.use_cases.upgrade import upgrade_home
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, RecordSections
 from peft_registry.schemas.progress import Said, Warned
@@ -129,28 +132,53 @@ def test_a_repeated_run_that_states_nothing_new_supersedes_nothing(place: Place,
 
 
 def test_a_fact_does_not_replace_what_somebody_answered_and_signed(place: Place) -> None:
-    answered = declared("as the officer signed", by="alex", at=NOW).revised(evidence=(Digest.of(b"answers"),))
-    supersede_record(
-        place.registry,
-        place.version,
-        lambda before: superseding(
-            before.record,
-            version=place.version,
-            record_id="answered",
-            now=NOW,
-            reason="answers",
-            values={"use.intended": answered},
-        ),
+    said = AnswersPredicate(
+        record_id="run-1",
+        record=place.record.canonical_digest(),
+        form=Digest.of(b"the form"),
+        answers=(Answer(path="method.assumptions", area="engineer", value="as the engineer signed"),),
+        person="lab-1",
+        role="trainer",
+        nonce="00",
     )
+    append_statement(
+        place.registry,
+        subject=place.version.manifest_digest,
+        kind="answers",
+        predicate=said.to_json(),
+        signer=place.registry.trainer_key,
+    )
+    complete_answers(place.registry, place.version)
+    answered, history = place.record.method.assumptions, place.history
+    assert answered.value == "as the engineer signed"
     product = a_product(place.registry, place.folder / "again", place.base, run_id="run-2", facts=None)
-    use = product.modification.use.revised(intended=declared("something else", by="sam", at=NOW))
+    method = product.modification.method.revised(assumptions=declared("something else", by="sam", at=NOW))
     heard: list[Any] = []
-    forged = replace(product, modification=product.modification.revised(use=use))
+    forged = replace(product, modification=product.modification.revised(method=method))
     register_product(place.registry, forged, observe=heard.append)
-    assert place.history == ("run-1", "answered")
-    assert place.record.use.intended == answered
+    assert (place.history, place.record.method.assumptions) == (history, answered)
     warned = {event.reference: event.text for event in heard if isinstance(event, Warned)}
-    assert warned["facts-not-recorded"].endswith(": use.intended")
+    assert warned["facts-not-recorded"].endswith(": method.assumptions")
+
+
+def test_a_record_that_rests_on_answers_of_nobody_is_not_signed(place: Place) -> None:
+    answered = declared("as nobody signed", by="alex", at=NOW).revised(evidence=(Digest.of(b"answers"),))
+    with pytest.raises(RecordNotAnswered):
+        supersede_record(
+            place.registry,
+            place.version,
+            lambda before: superseding(
+                before.record,
+                version=place.version,
+                record_id="answered",
+                now=NOW,
+                reason="answers",
+                answers=(Digest.of(b"answers"),),
+                values={"use.intended": answered},
+            ),
+        )
+    assert place.history == ("run-1",)
+    assert verify_version(place.registry, place.version).verdict == "verified"
 
 
 def test_a_declared_value_is_new_only_where_nothing_was_measured(place: Place) -> None:

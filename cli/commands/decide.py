@@ -1,0 +1,74 @@
+"""decide: people answer the open questions of a record."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ReferenceArgument
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(decide)
+
+
+def decide(
+    reference: ReferenceArgument,
+    form: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Form; a new file gets the open questions, a filled one is signed."),
+    ] = Path("gaps.yml"),
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Private key of whoever answers; default: the trainer key of the registry."),
+    ] = None,
+    key_passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the answers; sign nothing.")] = False,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Answer what is open in a record. Signed with your key."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.decide import complete_answers, write_form
+    from peft_registry.registry.use_cases.decide import decide as sign_answers
+
+    with opened(home, passphrase_file) as registry:
+        version = version_named(registry, reference)
+        is_filled_in = form.exists()
+        if is_filled_in:
+            # before any work: what cannot be signed need not be checked
+            if key is None:
+                signer = registry.trainer_key
+            else:
+                signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
+            if not dry_run:
+                registry.unlock()
+        if not dry_run and not registry.read_only:
+            completed = complete_answers(registry, version)
+            if completed is not None:
+                console.note(f"record   {completed.record.record_id} takes up answers that were signed before")
+        if not is_filled_in:
+            written = write_form(registry, version, form)
+            if output is Output.json:
+                console.out_json(written.model_dump(mode="json"))
+                return
+            console.line(f"form     {console.path_from_here(form)}: {written.text}")
+            console.next_step(f"registry decide {version.label} --form {form} --key YOUR.key")
+            return
+        decided = sign_answers(registry, version, form, signer, dry_run=dry_run)
+    if output is Output.json:
+        console.out_json(decided.model_dump(mode="json"))
+        return
+    state = "would be signed" if dry_run else "signed"
+    console.line(f"answers  {len(decided.paths)} by {decided.person} as {decided.role}, {state}")
+    record = decided.record_id or "a new record"
+    console.line(f"record   {record} {'would supersede' if dry_run else 'supersedes'} {decided.supersedes}")
+    console.line(f"fields   {decided.fields}")
+    console.next_step(f"registry record {decided.version}" + ("" if dry_run else " --history"))

@@ -1,0 +1,388 @@
+"""Answers that people sign, on their way into a record: which questions are open, what keeps an answer from being one, the record
+that takes answers up, and whether a record says what was answered. Pure.
+
+A record that takes answers up names their statement in `correction.answers`, and each value that was answered names it as its
+evidence. So whoever has both can tell a value that a person signed from one that a thief of the home's key made up:
+
+    named now        the statement answers the record that is superseded, and holds that value, in the area of its role
+    carried over     the value stands in the record before it, evidence and all
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from peft_registry.registry.compliance.completeness import conditions_of, required_leaves
+from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
+from peft_registry.registry.compliance.facts import incomplete_facts, misfits_of_fact, out_of_order
+from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
+from peft_registry.registry.compliance.forms import as_recorded
+from peft_registry.registry.compliance.superseding import in_second_form, superseding
+from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
+from peft_registry.schemas.base_model import DeclaredFacts
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.schemas.values import Timestamp, Value
+from peft_registry.schemas.version import Version
+
+_OF_THE_TOOL = ("measured", "derived")
+_NOBODY = Digest.of(b"answers that are only tried")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An open value of a record: its path, the rule of its field, the base or data that it is of, and why it is open."""
+
+    path: str
+    rule: FieldRule
+    part: str
+    reason: str
+
+    @property
+    def area(self) -> Area:
+        """Who owes it."""
+        return _area(self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerProblem:
+    """What keeps an answer from being one, and what would."""
+
+    path: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAnswers:
+    """A statement of answers: its digest, what it says, and when it entered the log."""
+
+    statement: Digest
+    predicate: AnswersPredicate
+    at: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersCheck:
+    """What in a record is not what people answered, and which statements and records would have to be here to tell."""
+
+    wrong: tuple[str, ...]
+    missing: tuple[Digest, ...]
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What is missing, for somebody who has everything that was logged."""
+        return tuple(
+            f"nobody whose role may signed the answers {digest.short} that it names" for digest in self.missing
+        )
+
+
+def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None = None) -> tuple[Question, ...]:
+    """What a record has to have, people can answer and nobody has; by owner, and then in the order of the schema.
+
+    Args:
+        record: of either form.
+        defaults: what is known elsewhere, by path; it is not asked again.
+    """
+    rules = field_rules().by_path()
+    questions = [
+        Question(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), leaf.value.reason or "")
+        for leaf in required_leaves(record, conditions_of(record))
+        if not leaf.value.known and _takes_answers(rules[leaf.rule]) and leaf.path not in (defaults or {})
+    ]
+    order = get_args(Area)
+    return tuple(sorted(questions, key=lambda question: order.index(question.area)))
+
+
+def known_elsewhere(
+    record: RecordSections, profile: OrganisationProfile, bases: Sequence[DeclaredFacts | None]
+) -> dict[str, Value]:
+    """What a record leaves open and the organisation's profile or what is recorded of its bases answers, by path.
+
+    Args:
+        record: of either form.
+        profile: the organisation's.
+        bases: what is declared about each base of the record now, in its order; None where nothing is.
+    """
+    rules = field_rules()
+    known = {path: getattr(profile, key) for key, path in rules.profile.items()}
+    for position, facts in enumerate(bases):
+        if facts is not None:
+            sound = sound_facts(facts)
+            known |= {
+                path.replace("base[]", f"base[{position}]"): getattr(sound, key)
+                for key, path in rules.base_facts.items()
+                if isinstance(path, str) and path.startswith("base[]")
+            }
+    is_open = {leaf.path for leaf in leaves(record) if not leaf.value.known}
+    by_path = rules.by_path()
+    return {
+        path: value
+        for path, value in known.items()
+        if path in is_open and value.known and problem_of_value(value, by_path[_rule_path(path)]) is None
+    }
+
+
+def problems_of_answers(
+    record: RecordSections, answers: Mapping[str, Any], *, role: AnsweringRole, version: Version, at: Timestamp
+) -> Iterator[AnswerProblem]:
+    """Everything that keeps answers from being signed; nothing where they are answers.
+
+    Args:
+        record: that is answered.
+        answers: any JSON value by path; `{unknown: reason}` says that nobody knows.
+        role: under which the signer's key is listed.
+        version: that the record is of.
+        at: the time now: what has happened is not later.
+    """
+    known = {leaf.path: leaf for leaf in leaves(in_second_form(record))}
+    rules = field_rules().by_path()
+    is_sound = True
+    for path, value in answers.items():
+        leaf = known.get(path)
+        if leaf is None:
+            paths = [leaf.path for leaf in known.values() if _takes_answers(rules[leaf.rule])]
+            remedy = did_you_mean(closest(path, paths), "`registry record` shows every path")
+            problems = [AnswerProblem(path, "the record has no such field", remedy)]
+        else:
+            problems = list(_problems_of(path, rules[leaf.rule], leaf.value, value, role))
+        is_sound = is_sound and not problems
+        yield from problems
+    if is_sound and answers:
+        yield from _problems_together(record, answers, role, version, at)
+
+
+def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
+    """Answers without problems, as they are signed: by path, with the area of the field's owner."""
+    rules = field_rules().by_path()
+    signed = []
+    for path, value in answers.items():
+        rule = rules[_rule_path(path)]
+        if isinstance(value, dict) and set(value) == {"unknown"}:
+            signed.append(Answer(path=path, area=_area(rule), unknown=str(value["unknown"])))
+        else:
+            signed.append(Answer(path=path, area=_area(rule), value=as_recorded(rule, value)))
+    return tuple(signed)
+
+
+def superseding_with_answers(
+    before: RecordSections,
+    signed: SignedAnswers,
+    *,
+    version: Version,
+    record_id: str,
+    now: Timestamp,
+    defaults: Mapping[str, Value] | None = None,
+) -> ModificationRecord:
+    """The record that takes signed answers up and supersedes the one that they answer.
+
+    Args:
+        before: the record that is answered.
+        signed: answers to it.
+        version: that the record is of.
+        record_id: of the new record.
+        now: when it is made.
+        defaults: what is known elsewhere and the record does not state, by path. An answer stands in place of one.
+    """
+    values = dict(defaults or {})
+    values |= {answer.path: value_of_answer(answer, signed) for answer in signed.predicate.answers}
+    return superseding(
+        before,
+        version=version,
+        record_id=record_id,
+        now=now,
+        reason=f"answers of {signed.predicate.person}, as {signed.predicate.role}",
+        answers=(signed.statement,),
+        values=values,
+    )
+
+
+def value_of_answer(answer: Answer, signed: SignedAnswers) -> Value:
+    """The value that an answer gives a record, with the statement as its evidence."""
+    person = signed.predicate.person
+    if answer.unknown is not None:
+        return Value(
+            source="unknown",
+            reason=f"{answer.unknown} (stated by {person})",
+            evidence=(signed.statement,),
+            asserted_by=person,
+            asserted_at=signed.at,
+        )
+    return Value(
+        value=answer.value,
+        source="declared",
+        evidence=(signed.statement,),
+        asserted_by=person,
+        asserted_at=signed.at,
+    )
+
+
+def collisions(
+    answers: Mapping[str, Any], before: RecordSections, current: RecordSections
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Paths of answers to a record whose values another record has changed since, and of the others."""
+    earlier = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
+    later = {leaf.path: leaf.value for leaf in leaves(in_second_form(current))}
+    changed = tuple(path for path in answers if earlier.get(path) != later.get(path))
+    return changed, tuple(path for path in answers if path not in changed)
+
+
+def check_answers(
+    record: RecordSections,
+    before: RecordSections | None,
+    answers: Mapping[Digest, AnswersPredicate],
+) -> AnswersCheck:
+    """Whether each value of a record that rests on answers is what people answered.
+
+    Args:
+        record: of either form.
+        before: the record that it supersedes; None where it supersedes none or that is not here.
+        answers: those that count, by their statements: signed by a key of the role that they name.
+    """
+    if not isinstance(record, ModificationRecord):
+        return AnswersCheck((), ())
+    named = record.correction.answers
+    stated = {leaf.path: leaf.value for leaf in leaves(record)}
+    earlier = {} if before is None else {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
+    missing = {digest for digest in named if digest not in answers}
+    wrong: list[str] = []
+    # the first record of a merge takes over what is signed of other versions, and names their statements
+    for path, value in stated.items() if record.supersedes is not None else ():
+        if value.evidence and value.source in ("declared", "unknown"):
+            if any(digest in named for digest in value.evidence):
+                continue  # held against its statement below
+            if before is None:
+                missing |= set(value.evidence)
+            elif earlier.get(path) != value:
+                wrong.append(f"{path}: it names answers that this record does not take up")
+    wrong += [text for digest in named if digest in answers for text in _not_taken_up(record, digest, answers[digest])]
+    wrong += _answered_by_nobody(record, stated, answers)
+    wrong += _dropped(record, stated, earlier)
+    return AnswersCheck(tuple(dict.fromkeys(wrong)), tuple(sorted(missing, key=str)))
+
+
+# --- what an answer may be ---
+
+
+def _takes_answers(rule: FieldRule) -> bool:
+    return rule.owner != "tool" and rule.act is None
+
+
+def _area(rule: FieldRule) -> Area:
+    assert rule.owner != "tool", "nobody answers what the tool records"
+    return rule.owner
+
+
+def _rule_path(path: str) -> str:
+    return re.sub(r"\[[0-9]+\]", "[]", path)
+
+
+def _part_name(record: RecordSections, path: str) -> str:
+    """The name of the base or data that a path is of; empty for none."""
+    position = re.match(r"(base|data)\[([0-9]+)\]", path)
+    if position is None:
+        return ""
+    parts = record.base if position[1] == "base" else record.data
+    return str(parts[int(position[2])].name.value)
+
+
+def _problems_of(
+    path: str, rule: FieldRule, recorded: Value, value: Any, role: AnsweringRole
+) -> Iterator[AnswerProblem]:
+    if rule.act is not None:
+        act = field_rules().acts[rule.act]
+        yield AnswerProblem(path, act.reason, act.instead)
+    elif rule.owner == "tool":
+        yield AnswerProblem(path, "this tool records it itself", "take it out of the form")
+    elif recorded.source in _OF_THE_TOOL:
+        why = f"it was {recorded.source}: {recorded.method or 'by this tool'}"
+        yield AnswerProblem(path, why, "take it out of the form")
+    elif role not in AREA_ROLES[rule.owner]:
+        why = f"{rule.owner} owes it, and a key of the role {role} does not answer for {rule.owner}"
+        yield AnswerProblem(path, why, f"have it answered with a key of the role {' or '.join(AREA_ROLES[rule.owner])}")
+    else:
+        for misfit in misfits_of_fact(path, rule, value):
+            yield AnswerProblem(path, misfit.why, misfit.fix)
+
+
+def _problems_together(
+    record: RecordSections, answers: Mapping[str, Any], role: AnsweringRole, version: Version, at: Timestamp
+) -> Iterator[AnswerProblem]:
+    """What only shows in the record that takes the answers up: dates out of order, half answers, what is derived."""
+    predicate = AnswersPredicate(
+        record_id=record.record_id,
+        record=record.canonical_digest(),
+        form=_NOBODY,
+        answers=as_answers(answers),
+        person="somebody",
+        role=role,
+        nonce="00",
+    )
+    signed = SignedAnswers(_NOBODY, predicate, at)
+    trial = superseding_with_answers(record, signed, version=version, record_id="tried", now=at)
+    for disorder in out_of_order(trial, answers, named=str):
+        path = disorder.earlier if disorder.earlier in answers else disorder.later
+        yield AnswerProblem(path, f"{disorder.what}: {disorder.why}", disorder.fix)
+    for half in incomplete_facts(trial, answers, named=str):
+        yield AnswerProblem(half.path, f"{half.what}: {half.why}", half.fix)
+    stated = {leaf.path: leaf.value for leaf in leaves(trial)}
+    for answer in predicate.answers:
+        value = stated[answer.path]
+        if value != value_of_answer(answer, signed):
+            why = f"it follows from other values of the record: {value.method or value.reason}"
+            yield AnswerProblem(answer.path, why, "take it out of the form")
+
+
+# --- whether a record says what was answered ---
+
+
+def _not_taken_up(record: ModificationRecord, statement: Digest, predicate: AnswersPredicate) -> Iterator[str]:
+    """Where a record that names a statement does not say what that answers."""
+    if (predicate.record, predicate.record_id) != (record.correction.supersedes_digest, record.supersedes):
+        yield f"answers {statement.short} are to the record {predicate.record_id}, which is not the one that is superseded"
+        return
+    rules = field_rules().by_path()
+    stated = {leaf.path: leaf.value for leaf in leaves(record)}
+    for answer in predicate.answers:
+        rule = rules.get(_rule_path(answer.path))
+        value = stated.get(answer.path)
+        if rule is None or value is None:
+            yield f"{answer.path}: the record has no such field"
+        elif not _takes_answers(rule) or rule.owner != answer.area:
+            yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
+        elif value.source not in _OF_THE_TOOL and not _says(value, answer, statement, predicate):
+            yield f"{answer.path}: it is recorded otherwise than {predicate.person} answered"
+
+
+def _says(value: Value, answer: Answer, statement: Digest, predicate: AnswersPredicate) -> bool:
+    expected = value_of_answer(answer, SignedAnswers(statement, predicate, value.asserted_at or "1970-01-01T00:00:00Z"))
+    return value.revised(asserted_at=expected.asserted_at) == expected
+
+
+def _answered_by_nobody(
+    record: ModificationRecord, stated: Mapping[str, Value], answers: Mapping[Digest, AnswersPredicate]
+) -> Iterator[str]:
+    """Values that name a statement which the record takes up and which does not answer them."""
+    for digest in record.correction.answers:
+        if digest not in answers:
+            continue
+        answered = {answer.path for answer in answers[digest].answers}
+        for path, value in stated.items():
+            if digest in value.evidence and path not in answered:
+                yield f"{path}: nobody answered it in the statement {digest.short} that it names"
+
+
+def _dropped(record: ModificationRecord, stated: Mapping[str, Value], earlier: Mapping[str, Value]) -> Iterator[str]:
+    """Signed answers of the record before that something else stands in place of, which is not newer and no figure."""
+    for path, before in earlier.items():
+        after = stated.get(path)
+        if not before.evidence or before.source != "declared" or before == after:
+            continue  # whoever learns what somebody did not know may state it
+        is_answered_anew = after is not None and any(digest in record.correction.answers for digest in after.evidence)
+        is_derived = after is not None and after.source == "derived"
+        is_evaluated = path.startswith("evaluation.") and bool(record.correction.evaluations)
+        if not (is_answered_anew or is_derived or is_evaluated):
+            yield f"{path}: what {before.asserted_by} answered is gone, and nobody answered it anew"

@@ -1,0 +1,410 @@
+"""`registry decide`: open questions written to a form, answered by people with keys of their own, and taken up by a record."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.cli.main import run
+from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.use_cases import decide as decide_module
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.decide import (
+    AnswerRefused,
+    FormOfAnother,
+    FormUnanswered,
+    RecordMovedOn,
+    complete_answers,
+    decide,
+    write_form,
+)
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show_record import describe_record
+from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from peft_registry.schemas.answers import Answer, AnswersPredicate
+from peft_registry.schemas.errors import KnownError, SeveralProblems
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.values import Value
+from peft_registry.schemas.version import Version
+from tests.builders.backends import BACKENDS, MadeHome, make_on
+from tests.builders.homes import NOW, add_a_base
+from tests.builders.products import FACTS, a_product
+from tests.builders.signing import a_p256_key, a_trusted_key, one_more
+
+OFFICER, ENGINEER = a_p256_key(7), a_p256_key(8)
+OFFICERS = "identity.name_or_trademark_on_result"  # owed by legal
+ENGINEERS = "change.modules"  # owed by the engineer
+
+
+@dataclass
+class Place:
+    folder: Path
+    registry: Registry
+    version: Version
+
+    @property
+    def record(self) -> ModificationRecord:
+        record = records_of(self.registry, self.version).modification
+        assert isinstance(record, ModificationRecord)
+        return record
+
+    def form(self, answers: dict[str, Any], name: str = "gaps.yml") -> Path:
+        """A form of the current record with these answers."""
+        file = self.folder / name
+        file.unlink(missing_ok=True)
+        write_form(self.registry, self.version, file)
+        return fill_in(file, answers)
+
+    def logged(self) -> int:
+        return check_log(self.registry).size
+
+    def holds(self) -> None:
+        report = check_log(self.registry)
+        assert (report.contradictions, report.unchecked) == ((), ())
+        assert verify_version(self.registry, self.version).verdict == "verified"
+
+
+def fill_in(file: Path, answers: dict[str, Any]) -> Path:
+    text = file.read_text("utf-8")
+    for path, value in answers.items():
+        line = f"  {path}:"
+        if f"{line}\n" in text:
+            text = text.replace(f"{line}\n", f"{line} {json.dumps(value)}\n")
+        else:
+            text += f"{line} {json.dumps(value)}\n"
+    file.write_text(text, "utf-8")
+    return file
+
+
+def fill(registry: Registry, folder: Path) -> None:
+    base = add_a_base(registry, folder / "base")
+    for name in ("sums", "other"):
+        register_product(
+            registry, a_product(registry, folder / name, base, name=name, run_id=f"run of {name}", facts=FACTS)
+        )
+    keys = (
+        a_trusted_key(OFFICER, person="alex", role="officer", predicate_types=None),
+        a_trusted_key(ENGINEER, person="sam", role="evaluator", predicate_types=None),
+    )
+    chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, *keys))
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    return make_on(request, tmp_path_factory.mktemp("made"), fill)
+
+
+@pytest.fixture
+def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
+    registry = made.copy(tmp_path / "home").opened(now=NOW)
+    yield Place(tmp_path, registry, version_of(registry, "sums"))
+    registry.close()
+
+
+def version_of(registry: Registry, name: str) -> Version:
+    return version_named(registry, name)
+
+
+def test_the_form_asks_what_is_open_by_owner_and_nothing_else(place: Place) -> None:
+    file = place.form({})
+    text = file.read_text("utf-8")
+    open_now = {gap.field: gap.owner for gap in describe_record(place.registry, "sums").open}
+    asked = {
+        line.strip().removesuffix(":") for line in text.splitlines() if line.startswith("  ") and line.endswith(":")
+    }
+    assert OFFICERS in asked and asked <= set(open_now)
+    assert not [path for path in asked if open_now[path] == "tool"]
+    assert "use.intended" not in asked
+    assert text.index("# modifier owes these") < text.index("# legal owes these")
+    with pytest.raises(FormUnanswered):
+        decide(place.registry, place.version, file, OFFICER)
+
+
+def test_two_people_answer_with_two_keys_and_the_record_is_superseded_twice(place: Place) -> None:
+    first = place.record
+    answers = {OFFICERS: "yes", "use.foreseeable_misuse": "as a calculator"}
+    officer = decide(place.registry, place.version, place.form(answers), OFFICER)
+    engineer = decide(
+        place.registry, place.version, place.form({ENGINEERS: {"unknown": "the weights were not compared"}}), ENGINEER
+    )
+    value = place.record.identity.name_or_trademark_on_result
+    assert (value.value, value.source, value.asserted_by, value.asserted_at) == ("yes", "declared", "alex", NOW)
+    assert value.evidence == (officer.statement,)
+    modules = place.record.change.modules
+    assert (modules.known, modules.evidence) == (False, (engineer.statement,))
+    history = describe_record(place.registry, "sums").history
+    assert [link.supersedes for link in history] == [None, first.record_id, officer.record_id]
+    assert [[answers.person for answers in link.answers] for link in history] == [[], ["alex"], ["sam"]]
+    assert [change.path for change in history[1].changes if change.path.startswith(("identity", "use"))] == [
+        OFFICERS,
+        "use.foreseeable_misuse",
+    ]
+    place.holds()
+    assert pull_version(place.registry, place.version, place.folder / "pulled").verdict == "verified"
+    page = make_report(place.registry, place.version).decode()
+    assert "Answered by alex as officer" in page and "as a calculator" in page
+
+
+def test_a_wrong_answer_is_refused_with_its_line_and_all_of_them_at_once(place: Place) -> None:
+    file = place.form({OFFICERS: "maybe", "use.foreseeable_misuse": "tbd", "use.intendd": "sums", "approvals": "yes"})
+    lines = {
+        path: number
+        for number, text in enumerate(file.read_text().splitlines(), 1)
+        for path in [text.strip().split(":")[0]]
+    }
+    before = place.logged()
+    with pytest.raises(SeveralProblems) as refused:
+        decide(place.registry, place.version, file, OFFICER)
+    problems = {problem.path: problem for problem in refused.value.problems if isinstance(problem, AnswerRefused)}
+    assert set(problems) == {OFFICERS, "use.foreseeable_misuse", "use.intendd", "approvals"}
+    assert {path: problem.line for path, problem in problems.items()} == {path: lines[path] for path in problems}
+    assert problems["use.intendd"].fix == "did you mean `use.intended`?"
+    assert "approval" in problems["approvals"].why
+    assert place.logged() == before
+
+
+def test_a_dry_run_checks_and_signs_nothing(place: Place) -> None:
+    file, before = place.form({OFFICERS: "yes"}), place.logged()
+    told = decide(place.registry, place.version, file, OFFICER, dry_run=True)
+    assert (told.paths, told.statement, place.logged()) == ((OFFICERS,), None, before)
+
+
+def test_what_was_measured_is_not_answered(place: Place) -> None:
+    with pytest.raises(AnswerRefused, match=r"change\.params_added"):
+        decide(place.registry, place.version, place.form({"change.params_added": 1}), OFFICER)
+
+
+def test_an_engineers_key_does_not_answer_what_legal_owes(place: Place) -> None:
+    before = place.logged()
+    with pytest.raises(AnswerRefused) as refused:
+        decide(place.registry, place.version, place.form({OFFICERS: "yes"}), ENGINEER)
+    assert "legal owes it, and a key of the role evaluator does not answer for legal" in refused.value.why
+    assert place.logged() == before
+
+
+def test_a_form_of_another_version_is_refused(place: Place) -> None:
+    file = place.form({OFFICERS: "yes"})
+    with pytest.raises(FormOfAnother):
+        decide(place.registry, version_of(place.registry, "other"), file, OFFICER)
+
+
+def test_of_two_forms_answered_at_once_the_second_is_told_what_collides(place: Place) -> None:
+    first = place.form({OFFICERS: "yes"}, "first.yml")
+    second = place.form({OFFICERS: "no", "use.foreseeable_misuse": "as a calculator"}, "second.yml")
+    decide(place.registry, place.version, first, OFFICER)
+    before = place.logged()
+    with pytest.raises(RecordMovedOn) as refused:
+        decide(place.registry, place.version, second, OFFICER)
+    assert (refused.value.changed, refused.value.unchanged) == ((OFFICERS,), ("use.foreseeable_misuse",))
+    assert place.logged() == before
+
+
+def test_a_form_overtaken_while_it_is_signed_loses_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = place.form({OFFICERS: "yes"}, "first.yml"), place.form({OFFICERS: "no"}, "second.yml")
+    signing = decide_module._sign_both
+
+    def after_another(*arguments: Any) -> Any:
+        monkeypatch.setattr(decide_module, "_sign_both", signing)
+        decide(place.registry, place.version, first, OFFICER)
+        return signing(*arguments)
+
+    monkeypatch.setattr(decide_module, "_sign_both", after_another)
+    with pytest.raises(RecordMovedOn):
+        decide(place.registry, place.version, second, OFFICER)
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
+    place.holds()
+
+
+def test_answers_that_were_signed_without_a_record_are_taken_up_by_the_next(place: Place) -> None:
+    signed = say(place, predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),)), OFFICER)
+    assert describe_record(place.registry, "sums").waiting[0].person == "alex"
+    completed = complete_answers(place.registry, place.version)
+    assert completed is not None and place.record.correction.answers == (signed,)
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
+    assert complete_answers(place.registry, place.version) is None
+    place.holds()
+
+
+# --- attacks: whoever has the home's key, but not that of a person who may answer ---
+
+
+def predicate(place: Place, answers: tuple[Answer, ...], **over: Any) -> AnswersPredicate:
+    current = version_statements(place.registry, place.version).record
+    assert current is not None
+    stated: dict[str, Any] = {
+        "record_id": current.record.record_id,
+        "record": current.digest,
+        "form": Digest.of(b"a form"),
+        "answers": answers,
+        "person": "alex",
+        "role": "officer",
+        "nonce": "0f",
+    }
+    return AnswersPredicate(**stated | over)
+
+
+def say(place: Place, said: AnswersPredicate, signer: PrivateKey) -> Digest:
+    return append_statement(
+        place.registry, subject=place.version.manifest_digest, kind="answers", predicate=said.to_json(), signer=signer
+    ).digest
+
+
+def force(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> Digest:
+    """Log a statement as a program would that asks nothing, and sign a checkpoint over it."""
+    signed = sign_statement(place.version.manifest_digest, kind, said, signer)
+    with place.registry.database.write() as tx:
+        record_statement(tx, place.version.manifest_digest, signed, at=NOW)
+    publish_checkpoint(place.registry)
+    return signed.digest
+
+
+def forge_record(place: Place, signed: SignedAnswers, **values: Value) -> None:
+    current = version_statements(place.registry, place.version).record
+    assert current is not None
+    record = superseding_with_answers(current.record, signed, version=place.version, record_id="forged", now=NOW)
+    identity = record.identity.revised(**values)
+    force(place, "modification", record.revised(identity=identity).to_json(), place.registry.trainer_key)
+
+
+def is_refused(place: Place, why: str) -> None:
+    """The forged record decides nothing, `verify` of home and folder is broken, and the check of the log names it."""
+    assert place.record.record_id != "forged"
+    assert any(why in text for text in describe_record(place.registry, "sums").set_aside)
+    outcome = verify_version(place.registry, place.version)
+    assert (outcome.verdict, outcome.exit_code) == ("broken", 6)
+    assert any(why in line for check in outcome.checks for line in check.detail)
+    assert any(why in found.text for found in check_log(place.registry).contradictions)
+
+
+def test_a_thief_states_a_value_that_nobody_answered(place: Place) -> None:
+    said = predicate(place, (Answer(path="use.foreseeable_misuse", area="modifier", value="as a calculator"),))
+    signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
+    made_up = Value(value="yes", source="declared", evidence=(signed.statement,), asserted_by="alex", asserted_at=NOW)
+    forge_record(place, signed, name_or_trademark_on_result=made_up)
+    is_refused(place, f"{OFFICERS}: nobody answered it")
+
+
+def test_a_thief_records_another_value_than_was_answered(place: Place) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
+    other = Value(value="no", source="declared", evidence=(signed.statement,), asserted_by="alex", asserted_at=NOW)
+    forge_record(place, signed, name_or_trademark_on_result=other)
+    is_refused(place, f"{OFFICERS}: it is recorded otherwise than alex answered")
+
+
+def test_answers_of_a_key_without_the_role_are_refused(place: Place) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    with pytest.raises(KnownError):
+        say(place, said, ENGINEER)
+    signed = SignedAnswers(force(place, "answers", said.to_json(), ENGINEER), said, NOW)
+    forge_record(place, signed)
+    assert place.record.record_id != "forged"
+    assert verify_version(place.registry, place.version).exit_code == 6
+    assert any("role" in found.text for found in check_log(place.registry).contradictions)
+
+
+def test_an_answer_in_an_area_that_is_not_the_fields_is_refused(place: Place) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="engineer", value="yes"),), role="evaluator", person="sam")
+    with pytest.raises(KnownError):
+        say(place, said, ENGINEER)
+    signed = SignedAnswers(force(place, "answers", said.to_json(), ENGINEER), said, NOW)
+    forge_record(place, signed)
+    is_refused(place, f"{OFFICERS}: answered for engineer, and it is not theirs to answer")
+
+
+def test_answers_to_another_versions_record_are_not_replayed(place: Place) -> None:
+    other = Place(place.folder, place.registry, version_of(place.registry, "other"))
+    said = predicate(other, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    signed = SignedAnswers(force(place, "answers", said.to_json(), OFFICER), said, NOW)
+    assert complete_answers(place.registry, place.version) is None
+    forge_record(place, signed)
+    is_refused(place, "are to the record run of other, which is not the one that is superseded")
+
+
+def test_a_record_that_names_answers_which_nobody_gave_is_refused(place: Place) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    forge_record(place, SignedAnswers(Digest.of(b"nobody's"), said, NOW))
+    is_refused(place, "nobody whose role may signed the answers")
+
+
+def test_a_signed_answer_does_not_vanish_from_the_next_record(place: Place) -> None:
+    decide(place.registry, place.version, place.form({OFFICERS: "yes"}), OFFICER)
+    said = predicate(place, (Answer(path="use.foreseeable_misuse", area="modifier", value="as a calculator"),))
+    signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
+    plain = Value(value="no", source="declared", asserted_by="mallory", asserted_at=NOW)
+    forge_record(place, signed, name_or_trademark_on_result=plain)
+    is_refused(place, f"{OFFICERS}: what alex answered is gone")
+
+
+def test_a_folder_with_the_record_and_without_the_answers_is_not_verified(place: Place) -> None:
+    decide(place.registry, place.version, place.form({OFFICERS: "yes"}), OFFICER)
+    pulled = place.folder / "pulled"
+    pull_version(place.registry, place.version, pulled)
+    file = pulled / "evidence/statements.intoto.jsonl"
+    said = records_of(place.registry, place.version).statements
+    answers = next(json.loads(stored.envelope) for stored in said if stored.kind == "answers")
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(line for line in lines if json.loads(line) != answers))
+    outcome = verify_folder(pulled, trust=place.registry.trust, now=NOW)
+    assert (outcome.verdict, outcome.exit_code) == ("unverified", 5)
+
+
+# --- through the command line ---
+
+
+def command(place: Place, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = run([*words, "--home", str(place.registry.folder)])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def test_two_people_answer_by_the_command_and_all_three_records_are_printed(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = place.folder / "gaps.yml"
+    OFFICER.save(place.folder / "officer.key", None)
+    ENGINEER.save(place.folder / "engineer.key", None)
+    code, out, _ = command(place, capsys, "decide", "sums", "--form", str(file))
+    assert code == 0 and "open questions (modifier " in out
+    wrong = fill_in(file, {OFFICERS: "maybe"})
+    line = next(number for number, text in enumerate(wrong.read_text().splitlines(), 1) if OFFICERS in text)
+    signed = ("decide", "sums", "--form", str(file), "--key", str(place.folder / "officer.key"))
+    code, out, err = command(place, capsys, *signed)
+    assert (code, out) == (2, "")
+    assert f"line {line} of gaps.yml" in err and "answer yes or no" in err
+    file.write_text(file.read_text().replace('"maybe"', '"yes"'))
+    code, out, _ = command(place, capsys, *signed)
+    assert code == 0 and "answers  1 by alex as officer, signed" in out
+    second = place.folder / "more.yml"
+    assert command(place, capsys, "decide", "sums", "--form", str(second))[0] == 0
+    fill_in(second, {ENGINEERS: {"unknown": "the weights were not compared"}})
+    code, out, _ = command(
+        place, capsys, "decide", "sums", "--form", str(second), "--key", str(place.folder / "engineer.key")
+    )
+    assert code == 0 and "answers  1 by sam as evaluator, signed" in out
+    code, out, _ = command(place, capsys, "record", "sums", "--history")
+    records = [text.split()[1] for text in out.splitlines() if text.startswith("record ")]
+    assert code == 0 and len(records) == 3 and records[0] == "run"
+    change = next(
+        text for text in out.splitlines() if text.startswith(f"{OFFICERS} unknown: nobody has answered it → yes")
+    )
+    assert "[declared, by alex at " in change and change.endswith(", under a signature]")
+    assert "answers      1 by sam as evaluator (sam, key " in out
+    code, _, err = command(place, capsys, *signed)
+    assert code == 7 and "has moved on since gaps.yml was written" in err
+    assert command(place, capsys, "verify", "sums")[0] == 0
+    assert command(place, capsys, "log", "check")[0] == 0

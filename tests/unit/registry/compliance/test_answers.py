@@ -1,0 +1,122 @@
+"""Answers of people: what is asked, what is known elsewhere, and the record that takes answers up."""
+
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.compliance.answers import (
+    SignedAnswers,
+    as_answers,
+    check_answers,
+    known_elsewhere,
+    open_questions,
+    problems_of_answers,
+    superseding_with_answers,
+)
+from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord, Modifier
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.values import declared
+from tests.builders.records import a_modification_record, a_version, some_base_facts
+
+NOW = "2026-11-24T12:00:00Z"
+STATEMENT = Digest.of(b"the statement")
+
+
+def answered(record: ModificationRecord, answers: dict[str, Any], **over: Any) -> SignedAnswers:
+    stated: dict[str, Any] = {
+        "record_id": record.record_id,
+        "record": record.canonical_digest(),
+        "form": Digest.of(b"the form"),
+        "answers": as_answers(answers),
+        "person": "alex",
+        "role": "officer",
+        "nonce": "00",
+    }
+    return SignedAnswers(STATEMENT, AnswersPredicate(**stated | over), NOW)
+
+
+def problems(record: ModificationRecord, answers: dict[str, Any], role: Any = "officer") -> dict[str, str]:
+    found = problems_of_answers(record, answers, role=role, version=a_version(), at=NOW)
+    return {problem.path: problem.reason for problem in found}
+
+
+def test_the_record_has_each_answer_with_its_statement_and_what_follows_from_it() -> None:
+    before = a_modification_record()
+    answers = {
+        "gpai.placed_on_eu_market": True,
+        "gpai.placing_date": "2026-11-20",
+        "use.intended": {"unknown": "not yet decided upon"},
+    }
+    signed = answered(before, answers)
+    record = superseding_with_answers(before, signed, version=a_version(), record_id="next", now=NOW)
+    placed = record.gpai.placed_on_eu_market
+    assert (placed.value, placed.evidence, placed.asserted_by, placed.asserted_at) == ("yes", (STATEMENT,), "alex", NOW)
+    assert record.use.intended.reason == "not yet decided upon (stated by alex)"
+    assert record.retention.until.value == "2036-11-20"  # ten years after placing, Art. 18
+    assert check_answers(record, before, {STATEMENT: signed.predicate}).wrong == ()
+
+
+def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:
+    record = a_modification_record().revised(modifier=Modifier())
+    profile = OrganisationProfile(
+        legal_name=declared("Example GmbH", by="alex", at=NOW), country=declared("Germany", by="alex", at=NOW)
+    )
+    facts = some_base_facts(provider=declared("Example provider", by="alex", at=NOW))
+    base = record.base[0].revised(provider=ModificationRecord(record_id="r", record_created_at=NOW).use.intended)
+    record = record.revised(base=(base,))
+    known = known_elsewhere(record, profile, [facts])
+    assert known["modifier.legal_name"].value == "Example GmbH"
+    assert known["base[0].provider"].value == "Example provider"
+    assert "modifier.country" not in known  # it is not a code of ISO 3166, and is asked
+    asked = {question.path for question in open_questions(record, known)}
+    assert "modifier.country" in asked
+    assert not asked & known.keys()
+    signed = answered(record, {"modifier.country": "DE"})
+    after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
+    assert (after.modifier.legal_name.value, after.modifier.country.value) == ("Example GmbH", "DE")
+    assert check_answers(after, record, {STATEMENT: signed.predicate}).wrong == ()
+
+
+@pytest.mark.parametrize(
+    ("answers", "path", "reason"),
+    [
+        ({"gpai.placing_date": "tomorrow"}, "gpai.placing_date", "'tomorrow' is not a day of the calendar"),
+        ({"modifier.country": "ZZ"}, "modifier.country", "'ZZ' is not a country of ISO 3166"),
+        ({"data[7].licence": "MIT"}, "data[7].licence", "the record has no such field"),
+        ({"identity.kind": "merge"}, "identity.kind", "this tool records it itself"),
+        ({"use.intended": None}, "use.intended", "it is empty"),
+        ({"use.intended": {"unknown": "tbd"}}, "use.intended", "'tbd' answers nothing"),
+        ({"use.intended": "a\u202eb"}, "use.intended", "character 2 is U+202E, which is not seen and steers what is"),
+        ({"gpai.verdict": "deployer"}, "gpai.verdict", "a verdict is drawn from recorded facts"),
+        ({"approvals": ["yes"]}, "approvals", "an approval is given by the person who may give it"),
+    ],
+)
+def test_what_is_no_answer_is_told_with_its_reason(answers: dict[str, Any], path: str, reason: str) -> None:
+    assert problems(a_modification_record(), answers)[path].startswith(reason)
+
+
+def test_dates_out_of_order_are_no_answers() -> None:
+    told = problems(
+        a_modification_record(), {"data[0].acquired_from": "2026-05-01", "data[0].acquired_to": "2026-04-01"}
+    )
+    assert "an acquisition begins before it ends" in told["data[0].acquired_from"]
+
+
+def test_a_role_answers_for_its_areas_alone() -> None:
+    answers = {"use.intended": "sums", "method.assumptions": "none"}
+    assert list(problems(a_modification_record(), answers, role="trainer")) == ["use.intended"]
+    assert list(problems(a_modification_record(), answers, role="approver")) == ["method.assumptions"]
+
+
+def test_what_a_merge_took_over_from_its_parents_stands_beside_answers() -> None:
+    taken_over = declared("sums", by="sam", at=NOW).revised(evidence=(Digest.of(b"a parent's record"),))
+    first = a_modification_record()
+    first = first.revised(use=first.use.revised(intended=taken_over))
+    assert check_answers(first, None, {}).wrong == check_answers(first, None, {}).missing == ()
+    signed = answered(first, {"modifier.country": "DE"})
+    after = superseding_with_answers(first, signed, version=a_version(), record_id="next", now=NOW)
+    assert check_answers(after, first, {STATEMENT: signed.predicate}).wrong == ()
+    other = after.revised(use=after.use.revised(intended=taken_over.revised(value="anything")))
+    assert check_answers(other, first, {STATEMENT: signed.predicate}).wrong != ()
