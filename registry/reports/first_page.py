@@ -102,7 +102,7 @@ def command_that_answers(version: Version) -> str:
     """The command that takes answers for such a version; words in capitals are the reader's own."""
     if version.kind == "base":
         return f"registry base add FOLDER --name {version.name} --facts FACTS.yml"
-    return "registry merge … --facts FACTS.yml" if version.method == "merge" else "registry train FILE facts=FACTS.yml"
+    return f"registry decide {version.label} --form FORM.yml"
 
 
 # --- the questions ---

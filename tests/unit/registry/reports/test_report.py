@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from peft_registry.cli.main import COMMANDS
 from peft_registry.registry.reports.drawing import (
     MAX_NODES,
     bar_groups,
@@ -238,7 +239,7 @@ TEN_QUESTIONS = {
             "high-risk": "annex_iii_3 after, not_high_risk before: changed.",
             "open": "fields filled",
             "who owes": "Data owner",
-            "how to answer": "facts=FACTS.yml",
+            "how to answer": "registry decide sums-tutor:1 --form FORM.yml",
         },
     ),
     "a merge": (
@@ -256,7 +257,7 @@ TEN_QUESTIONS = {
             "high-risk": "Before: unknown (",
             "open": "fields filled",
             "who owes": "Legal",
-            "how to answer": "registry merge … --facts FACTS.yml",
+            "how to answer": "registry decide tutor-merged:1 --form FORM.yml",
         },
     ),
     "a base": (
@@ -303,6 +304,12 @@ def test_the_third_is_answered_from_the_ratio_of_the_record(tokens, answer):
     base = a_base_input(record=a_base_record(facts=some_base_facts(**known)))
     text = first_page(a_view(record=a_modification_record(bases=(base,))))
     assert f"a third of the base's compute? {answer}" in text
+
+
+@pytest.mark.parametrize("case", TEN_QUESTIONS)
+def test_the_command_that_takes_answers_is_one(case):
+    command = TEN_QUESTIONS[case][0]().answered_by.split()[1]
+    assert command in COMMANDS
 
 
 def test_what_is_wrong_is_said_on_the_first_page():
