@@ -3,7 +3,7 @@
 VENV ?= .venv
 export TORCH ?=
 PY = $(VENV)/bin/python
-# what needs tools from elsewhere, and trainings in several processes: two of those at once take three times as long
+# what needs tools from elsewhere, and trainings in processes of their own: two of those at once take three times as long
 OUTSIDE = browser or strace or openssl or real_model or peers or processes
 PYTEST = $(PY) -m pytest
 JOBS ?= 2
@@ -20,7 +20,7 @@ demo:
 	@sh .ci/install "$(VENV)" demo
 	@$(VENV)/bin/registry demo
 
-## test      every test that needs only Python and the package index, but for trainings in several processes
+## test      every test that needs only Python and the package index, but for those that train in processes of their own
 test:
 	@sh .ci/install "$(VENV)" test
 	$(IN_JOBS) -m "not ($(OUTSIDE)) and not full and not gpu"

@@ -434,6 +434,7 @@ def test_the_lines_of_the_tutorial(warm: WarmCommand, tmp_path: Path) -> None:
             run_and_compare(place, line)
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "docs" / "how-to").glob("*.md")))
 def test_the_lines_of_a_guide(page: str, session: Place, tmp_path: Path) -> None:

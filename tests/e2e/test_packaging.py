@@ -288,18 +288,17 @@ def hostile(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments",
     [
         pytest.param(
             ("train", "example/train.yml", *QUICK, "name=two", "--nproc", "2"),
             id="train in two processes",
-            marks=pytest.mark.processes,
         ),
         pytest.param(
             ("compare", "example/train.yml", *QUICK, "--methods", "lora", "--no-latency"),
             id="compare",
-            marks=pytest.mark.processes,
         ),
         pytest.param(("evaluate", "polite-replies:1", "--suite", "house"), id="evaluate"),
         pytest.param(("verify", "polite-replies:1"), id="verify"),
@@ -312,6 +311,7 @@ def test_a_command_executes_nothing_of_the_folder_it_runs_in_nor_of_its_neighbou
     assert executed(marks) == []
 
 
+@pytest.mark.processes
 def test_the_module_run_with_a_safe_path_executes_ours(installed: Installed, hostile: Path, marks: Path) -> None:
     assert "verified" in installed.run([*installed.module(), "verify", "polite-replies:1"], hostile)
     assert executed(marks) == []
@@ -353,6 +353,7 @@ def test_a_script_of_the_users_starts_no_child_that_executes_what_lies_beside_it
     assert executed(marks) == []
 
 
+@pytest.mark.processes
 def test_importing_the_package_loads_nothing_else(installed: Installed, tmp_path: Path) -> None:
     report = (
         "import sys; before = set(sys.modules); import peft_registry; after = set(sys.modules); "

@@ -31,6 +31,8 @@ from peft_registry.trainer.use_cases.compare_arm import Arm, latency_of, run_arm
 from tests.builders.homes import NOW, a_home
 from tests.processes.secrets import SECRETS, secrets_seen_by
 
+pytestmark = pytest.mark.processes  # each arm trains in a process of its own
+
 CONFIG = """\
 name: arms
 base: tiny
