@@ -13,19 +13,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import conditions_of, required_leaves
 from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
 from peft_registry.registry.compliance.facts import incomplete_facts, misfits_of_fact, out_of_order
 from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
 from peft_registry.registry.compliance.forms import as_recorded
-from peft_registry.registry.compliance.superseding import in_second_form, superseding
+from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
+from peft_registry.registry.compliance.superseding import in_second_form, superseding, with_values
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, Value
+from peft_registry.schemas.values import Timestamp, Value, unknown
 from peft_registry.schemas.version import Version
 
 _OF_THE_TOOL = ("measured", "derived")
@@ -258,7 +260,12 @@ def check_answers(
                 missing |= set(value.evidence)
             elif earlier.get(path) != value:
                 wrong.append(f"{path}: it names answers that this record does not take up")
-    wrong += [text for digest in named if digest in answers for text in _not_taken_up(record, digest, answers[digest])]
+    wrong += [
+        text
+        for digest in named
+        if digest in answers
+        for text in _not_taken_up(record, digest, answers[digest], earlier)
+    ]
     wrong += _answered_by_nobody(record, stated, answers)
     wrong += _dropped(record, stated, earlier)
     return AnswersCheck(tuple(dict.fromkeys(wrong)), tuple(sorted(missing, key=str)))
@@ -339,7 +346,9 @@ def _problems_together(
 # --- whether a record says what was answered ---
 
 
-def _not_taken_up(record: ModificationRecord, statement: Digest, predicate: AnswersPredicate) -> Iterator[str]:
+def _not_taken_up(
+    record: ModificationRecord, statement: Digest, predicate: AnswersPredicate, earlier: Mapping[str, Value]
+) -> Iterator[str]:
     """Where a record that names a statement does not say what that answers."""
     if (predicate.record, predicate.record_id) != (record.correction.supersedes_digest, record.supersedes):
         yield f"answers {statement.short} are to the record {predicate.record_id}, which is not the one that is superseded"
@@ -353,8 +362,21 @@ def _not_taken_up(record: ModificationRecord, statement: Digest, predicate: Answ
             yield f"{answer.path}: the record has no such field"
         elif not _takes_answers(rule) or rule.owner != answer.area:
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
-        elif value.source not in _OF_THE_TOOL and not _says(value, answer, statement, predicate):
+        elif not _says(value, answer, statement, predicate) and not _is_the_tools(record, answer.path, value, earlier):
             yield f"{answer.path}: it is recorded otherwise than {predicate.person} answered"
+
+
+def _is_the_tools(record: ModificationRecord, path: str, value: Value, earlier: Mapping[str, Value]) -> bool:
+    """Whether the tool stands behind a value: it was recorded so before, or it follows from the rest of the record.
+
+    What a record calls measured or derived is only its word: whoever holds the home's key could contradict an answer by it.
+    """
+    if value.source not in _OF_THE_TOOL:
+        return False
+    if earlier.get(path) == value:
+        return True
+    assessed = with_assessment(with_values(record, {path: unknown("not derived yet")}))
+    return next(leaf.value for leaf in leaves(assessed) if leaf.path == path) == value
 
 
 def _says(value: Value, answer: Answer, statement: Digest, predicate: AnswersPredicate) -> bool:
@@ -382,7 +404,7 @@ def _dropped(record: ModificationRecord, stated: Mapping[str, Value], earlier: M
         if not before.evidence or before.source != "declared" or before == after:
             continue  # whoever learns what somebody did not know may state it
         is_answered_anew = after is not None and any(digest in record.correction.answers for digest in after.evidence)
-        is_derived = after is not None and after.source == "derived"
-        is_evaluated = path.startswith("evaluation.") and bool(record.correction.evaluations)
+        is_derived = after is not None and _is_the_tools(record, path, after, earlier)
+        is_evaluated = path in WRITTEN_BY_EVALUATIONS and bool(record.correction.evaluations)
         if not (is_answered_anew or is_derived or is_evaluated):
             yield f"{path}: what {before.asserted_by} answered is gone, and nobody answered it anew"

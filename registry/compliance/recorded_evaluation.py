@@ -66,6 +66,13 @@ def evaluation_section(
     )
 
 
+# what a later evaluation adds to, and what it writes of itself
+_JOINED = ("runs", "metrics", "delta", "bias", "limitations")
+WRITTEN_BY_EVALUATIONS = frozenset(
+    f"evaluation.{name}" for name in (*_JOINED, "plan_digest", "plan_created_at", "signed_by", "signed_at")
+)
+
+
 def with_later_evaluations(
     before: Evaluation, later: Sequence[EvaluationRecord], signatures: Sequence[EvaluationSignature]
 ) -> Evaluation:
@@ -83,7 +90,7 @@ def with_later_evaluations(
     last = signatures[-1]
     joined = {
         name: _joined(getattr(before, name), [getattr(section, name) for section in sections], suites)
-        for name in ("runs", "metrics", "delta", "bias", "limitations")
+        for name in _JOINED
     }
     return before.revised(
         **joined,

@@ -5,7 +5,7 @@ statements that it was built from. What was measured of the modification itself 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from peft_registry.registry.compliance.assessment import with_assessment
@@ -59,12 +59,23 @@ def superseding(
     }
     document["identity"] = _identity(before, version).to_json()
     document |= {name: section.to_json() for name, section in sections.items()}
-    for path, value in (values or {}).items():
+    return with_assessment(with_values(ModificationRecord.from_json(document), values or {}))
+
+
+def with_values(record: ModificationRecord, values: Mapping[str, Value]) -> ModificationRecord:
+    """A record with other values, by path with positions (`data[0].licence`); what follows from them is not derived anew.
+
+    Raises:
+        KeyError: the record has no such path.
+        ValidationError: a value is not of its field's type.
+    """
+    document = record.to_json()
+    for path, value in values.items():
         holder, key = _place(document, path)
         if key not in holder:
             raise KeyError(path)
         holder[key] = value.to_json()
-    return with_assessment(ModificationRecord.from_json(document))
+    return ModificationRecord.from_json(document)
 
 
 def _identity(before: RecordSections, version: Version) -> Identity:

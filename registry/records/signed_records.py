@@ -151,14 +151,24 @@ def _may_say(registry: Registry) -> MaySay:
             signed_at_proven=stored.appended_at,
             now=str(stored.appended_at),
         )
-        return status.state == "ok" and answers_in_own_role(stored.statement, trust.key(stored.key_id))
+        return status.state == "ok" and not answers_as_another(stored.statement, trust.key(stored.key_id))
 
     return may_say
 
 
-def answers_in_own_role(statement: Statement, key: TrustedKey | None) -> bool:
-    """False for answers in another role than that of the key that signed them; other statements name none."""
-    return statement.kind != "answers" or (key is not None and statement.predicate.get("role") == key.role)
+def answers_as_another(statement: Statement, key: TrustedKey | None) -> str:
+    """In whose place answers are given that are not the key's own: its role and person; empty for none, and for other statements.
+
+    A key keeps the person and the role that it was listed for, so that today's trust file judges answers of any time.
+    """
+    if statement.kind != "answers":
+        return ""
+    role, person = statement.predicate.get("role"), statement.predicate.get("person")
+    if key is None or role != key.role:
+        return f"it answers as {role}, which is not the role of its key"
+    if person != key.person:
+        return f"it answers in the name of {person}, and its key is listed for {key.person}"
+    return ""
 
 
 def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:

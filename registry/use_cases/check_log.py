@@ -25,7 +25,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
-from peft_registry.registry.records.signed_records import answers_in_own_role
+from peft_registry.registry.records.signed_records import answers_as_another
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
 from peft_registry.registry.signing.oms import parse_bundle
 from peft_registry.registry.signing.trust import public_keys
@@ -252,8 +252,9 @@ class _Replay:
         """A record says what people answered before it, and answers are given in the role of their key."""
         try:
             if statement.kind == "answers":
-                if not answers_in_own_role(statement, trust.key(event.key)):
-                    self.contradict(place, f"it answers as {statement.predicate.get('role')}, not the role of its key")
+                another = answers_as_another(statement, trust.key(event.key))
+                if another:
+                    self.contradict(place, another)
                     return
                 self.answers[event.statement] = AnswersPredicate.from_json(statement.predicate)
             elif event.kind == "modification":

@@ -20,7 +20,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.records.signed_records import answers_as_another, signed_statements
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole
@@ -152,8 +152,9 @@ def append_statement(
     with registry.database.read() as tx:
         at = sayable_at(registry, tx, signer.public.key_id, types)
     key = registry.read_trust(at=at).key(signer.public.key_id)
-    if kind == "answers" and (key is None or predicate.get("role") != key.role):
-        raise KeyLacksRole(signer.public.key_id, f"it answers as {predicate.get('role')}, which is not its role")
+    another = answers_as_another(statement_about(subject, kind, predicate), key)
+    if another:
+        raise KeyLacksRole(signer.public.key_id, another)
     version_named(registry, str(subject))
     signed = sign_statement(subject, kind, predicate, signer)
     for data in evidence:

@@ -12,7 +12,7 @@ from peft_registry.registry.compliance.answers import check_answers
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
-from peft_registry.registry.records.signed_records import answers_in_own_role
+from peft_registry.registry.records.signed_records import answers_as_another
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import KeyLacksRole, ProvenTime, key_status, public_keys, require_ok
@@ -355,10 +355,9 @@ def _count(findings: Findings, read: ReadStatement) -> str:
     if status.state == "unknown":
         return f"{read.line}: {read.statement.predicate_type} by key {signer.key_id[:12]}…"
     key = require_ok(status)
-    if not answers_in_own_role(read.statement, key):
-        raise KeyLacksRole(
-            signer.key_id, f"it answers as {read.statement.predicate.get('role')}, which is not its role"
-        )
+    another = answers_as_another(read.statement, key)
+    if another:
+        raise KeyLacksRole(signer.key_id, another)
     return ""
 
 

@@ -317,6 +317,36 @@ def test_answers_of_a_key_without_the_role_are_refused(place: Place) -> None:
     assert any("role" in found.text for found in check_log(place.registry).contradictions)
 
 
+def test_a_key_does_not_answer_in_another_persons_name(place: Place) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),), person="the general counsel")
+    with pytest.raises(KnownError):
+        say(place, said, OFFICER)
+    signed = SignedAnswers(force(place, "answers", said.to_json(), OFFICER), said, NOW)
+    forge_record(place, signed)
+    assert place.record.record_id != "forged"
+    assert verify_version(place.registry, place.version).exit_code == 6
+    assert any("in the name of the general counsel" in found.text for found in check_log(place.registry).contradictions)
+
+
+@pytest.mark.parametrize("source", ["measured", "derived"])
+def test_a_thief_contradicts_an_answer_by_a_value_that_he_calls_the_tools(place: Place, source: str) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
+    made_up = Value.from_json({"value": "no", "source": source, "method": "by this tool"})
+    forge_record(place, signed, name_or_trademark_on_result=made_up)
+    is_refused(place, f"{OFFICERS}: it is recorded otherwise than alex answered")
+
+
+@pytest.mark.parametrize("source", ["measured", "derived"])
+def test_a_signed_answer_is_not_replaced_by_a_value_that_a_thief_calls_the_tools(place: Place, source: str) -> None:
+    decide(place.registry, place.version, place.form({OFFICERS: "yes"}), OFFICER)
+    said = predicate(place, (Answer(path="use.foreseeable_misuse", area="modifier", value="as a calculator"),))
+    signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
+    made_up = Value.from_json({"value": "no", "source": source, "method": "by this tool"})
+    forge_record(place, signed, name_or_trademark_on_result=made_up)
+    is_refused(place, f"{OFFICERS}: what alex answered is gone")
+
+
 def test_an_answer_in_an_area_that_is_not_the_fields_is_refused(place: Place) -> None:
     said = predicate(place, (Answer(path=OFFICERS, area="engineer", value="yes"),), role="evaluator", person="sam")
     with pytest.raises(KnownError):
