@@ -3,7 +3,7 @@
 Equal bytes may be registered under several names, each with its own records: what accompanies one registration says nothing of
 another. A version's record is the one that its own registration names, then each record that supersedes the one before it:
 
-    first      a modification record named in `accompanied_by` of the registration
+    first      a modification record named in `accompanied_by` of the registration, and logged with it
     next       a later one about the same artifact and name, which names the record before it by id and by digest, made by a key
                whose role may; what it says that people answered stands in their own signed statements
 
@@ -95,12 +95,12 @@ def statements_of_version(
         RecordUnreadable: the record that it was registered with is not one.
         VersionsDiffer: none of the statements registers it.
     """
-    registrations = [_Registered.of(stored) for stored in statements if stored.kind == "registration"]
+    registrations = [_Registered.of(stored, statements) for stored in statements if stored.kind == "registration"]
     own = next((entry for entry in registrations if entry.stored.log_index == version.log_index), None)
     if own is None or own.name != version.name:
         raise VersionsDiffer(version.name, f"no statement about its artifact registers {version.label}")
     others = [entry for entry in registrations if entry is not own]
-    accompanying = frozenset(digest for entry in registrations for digest in entry.accompanied_by)
+    accompanying = frozenset(digest for entry in registrations for digest in entry.brought)
     later = tuple(
         stored for stored in statements if stored.kind == "modification" and stored.digest not in accompanying
     )
@@ -108,7 +108,7 @@ def statements_of_version(
     history = _history(own, statements, later, may_say, given)
     elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say, given)]
     in_history = {link.statement.digest for link in history}
-    of_others = {digest for entry in others for digest in entry.accompanied_by}
+    of_others = {digest for entry in others for digest in entry.brought}
     of_others |= {link.statement.digest for link in elsewhere}
     of_others -= own.accompanied_by | in_history
     other_records = {link.digest for link in elsewhere} - {link.digest for link in history}
@@ -155,16 +155,32 @@ def own_card(version: Version, statements: Sequence[StoredStatement], recorded: 
 
 @dataclass(frozen=True, slots=True)
 class _Registered:
-    """A registration among the statements of an artifact."""
+    """A registration among the statements of an artifact.
+
+    Attributes:
+        accompanied_by: the statements that it names.
+        brought: those of them that entered the log with it, right before it. The others were said before, with another version
+            or of one, and stay what they were: else a later registration took a record away from a version by naming it.
+    """
 
     stored: StoredStatement
     name: str
     accompanied_by: frozenset[Digest]
+    brought: frozenset[Digest]
 
     @classmethod
-    def of(cls, stored: StoredStatement) -> "_Registered":
+    def of(cls, stored: StoredStatement, statements: Sequence[StoredStatement]) -> "_Registered":
         registration = RegistrationPredicate.from_json(stored.statement.predicate)
-        return cls(stored, registration.name, frozenset(registration.accompanied_by))
+        named = frozenset(registration.accompanied_by)
+        if stored.log_index is None:
+            return cls(stored, registration.name, named, named)
+        at_index = {other.log_index: other.digest for other in statements}
+        brought = set()
+        index = stored.log_index - 1
+        while index in at_index and at_index[index] in named:
+            brought.add(at_index[index])
+            index -= 1
+        return cls(stored, registration.name, named, frozenset(brought))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +207,7 @@ def _history(
     given: Mapping[Digest, _GivenAnswers],
 ) -> tuple[SignedRecord, ...]:
     """The record that a registration names, and those that supersede it, in the order of the log."""
-    named = [
-        stored for stored in statements if stored.kind == "modification" and stored.digest in registered.accompanied_by
-    ]
+    named = [stored for stored in statements if stored.kind == "modification" and stored.digest in registered.brought]
     if not named:
         return ()
     first = _signed_record(named[-1])

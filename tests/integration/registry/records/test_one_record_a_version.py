@@ -10,10 +10,12 @@ import pytest
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.records.provenance import provenance_predicate
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import render_report, report_inputs
 from peft_registry.registry.use_cases.show import describe_version
@@ -116,6 +118,30 @@ def test_an_approval_does_not_move_into_the_report_of_another_version(place: Pla
     assert not place.record.approvals.known
     page = render_report(place.registry, report_inputs(place.registry, place.first)).decode()
     assert "forger" not in page
+
+
+def test_a_later_registration_takes_no_record_away_by_naming_it(place: Place) -> None:
+    """Whoever holds the home's key may name in a registration whatever is logged: the first version keeps what it has."""
+    place.register("sums", facts={"asserted_by": "sam", "limitations": {"known": ["adds only whole numbers"]}})
+    corrected = place.record
+    assert corrected.supersedes is not None
+    before = seen(place.registry, place.first)
+    forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
+    artifact = NewArtifact(
+        name="forged",
+        source="train",
+        manifest=forged.manifest,
+        folder=forged.folder,
+        card=forged.card,
+        statements=(
+            NewStatement("provenance", provenance_predicate(forged.production)),
+            NewStatement("modification", corrected.to_json()),
+        ),
+    )
+    register_version(place.registry, artifact)
+    assert place.record == corrected
+    after = seen(place.registry, place.first)
+    assert {name for name in before if before[name] != after[name]} == set()
 
 
 def test_the_second_version_shows_its_own_record_run_and_card(place: Place) -> None:
