@@ -204,7 +204,7 @@ def records_of(registry: Registry, version: Version) -> Records:
     """
     statements = signed_statements(registry, version.manifest_digest)
     said = statements_of_version(version, statements, may_say=_may_say(registry))
-    newest = {stored.kind: stored.statement.predicate for stored in said.statements if stored.kind is not None}
+    newest = said.predicates
     evaluation = newest.get("bias-evaluation")
     base = newest.get("base")
     return Records(

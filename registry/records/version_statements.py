@@ -14,6 +14,7 @@ named with the reason. What is said of the artifact itself (a later evaluation, 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -68,12 +69,30 @@ class VersionStatements:
         history: its modification records, each superseding the one before it; the last one is its record. Empty: it has none.
         set_aside: other modification records that name it, or no version at all.
         answers: statements of answers whose signer may give them.
+        accompanied_by: the statements that its registration names.
     """
 
     statements: tuple[StoredStatement, ...]
     history: tuple[SignedRecord, ...]
     set_aside: tuple[SetAside, ...]
     answers: frozenset[Digest] = frozenset()
+    accompanied_by: frozenset[Digest] = frozenset()
+
+    @property
+    def predicates(self) -> dict[str, dict[str, Any]]:
+        """What stands of each kind (of a foreign type: of each predicate type), any JSON object: the newest statement.
+
+        But the record of the version, and how it was made as its registration names it: a later word on that replaces neither.
+        """
+        newest = {
+            stored.kind or stored.statement.predicate_type: stored.statement.predicate for stored in self.statements
+        }
+        for stored in self.statements:
+            if stored.kind == "provenance" and stored.digest in self.accompanied_by:
+                newest["provenance"] = stored.statement.predicate
+        if self.record is not None:
+            newest["modification"] = self.record.statement.statement.predicate
+        return newest
 
     @property
     def record(self) -> SignedRecord | None:
@@ -125,6 +144,7 @@ def statements_of_version(
             if stored.digest not in in_history | of_others
         ),
         answers=frozenset(given),
+        accompanied_by=own.accompanied_by,
     )
 
 

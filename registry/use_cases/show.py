@@ -54,7 +54,7 @@ class VersionShown(Frozen):
     version: Version
     manifest: Manifest
     statements: tuple[StatementShown, ...]
-    predicates: dict[str, Any]  # the newest predicate of each kind, as signed
+    predicates: dict[str, Any]  # of each kind the one that stands, as signed
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     pending: bool = _left_out_unless_true()  # no checkpoint covers its registration
@@ -122,9 +122,6 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         )
         for entry in stored
     )
-    predicates = {entry.kind or entry.statement.predicate_type: entry.statement.predicate for entry in stored}
-    if said.record is not None:
-        predicates["modification"] = said.record.statement.statement.predicate
     stale = []
     for entry in stored:
         if entry.kind == "bias-evaluation":
@@ -134,7 +131,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         version=version,
         manifest=manifest,
         statements=shown,
-        predicates=predicates,
+        predicates=said.predicates,
         stale=tuple(stale),
         base_label=bases[0].label if bases else None,
         pending=version.log_index >= covered,

@@ -207,6 +207,23 @@ def test_a_later_record_without_a_link_to_the_versions_own_decides_nothing(place
     assert after["show"]["predicates"] == before["show"]["predicates"]
 
 
+def test_a_later_provenance_statement_does_not_replace_the_run_of_a_version(place: Place) -> None:
+    before = seen(place.registry, place.first)
+    other = a_product(place.registry, place.folder / "other-run", place.base, name="sums", run_id="run of a forger")
+    append_statement(
+        place.registry,
+        subject=place.first.manifest_digest,
+        kind="provenance",
+        predicate=provenance_predicate(other.production),
+        signer=place.registry.trainer_key,
+    )
+    after = seen(place.registry, place.first)
+    for name in ("run", "record", "card"):
+        assert after[name] == before[name], name
+    assert b"run of a forger" not in after["report"]
+    assert after["show"]["predicates"]["provenance"] == before["show"]["predicates"]["provenance"]
+
+
 def test_two_records_that_name_each_other_decide_nothing(place: Place) -> None:
     before = place.record
     one = unlinked(place).revised(record_id="a", supersedes="b")
