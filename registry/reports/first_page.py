@@ -13,7 +13,7 @@ from peft_registry.registry.reports.merge_view import merge_cautions, merge_sent
 from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
 from peft_registry.registry.reports.wording import conclusion_text, loss_sentence
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
+from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
@@ -24,6 +24,7 @@ from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 _LINES = 6  # of one list on the first page, so that it stays one; the rest stands in the evidence
+_OF_THE_TOOL = {"tool": "asked of nobody, this version does not find them out: "}
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 _PROVIDER_VERDICTS = frozenset(
     (
@@ -35,6 +36,9 @@ _PROVIDER_VERDICTS = frozenset(
         "blocked_art5",
     )
 )
+_SMALL = 1e-5  # a share that is written as a number
+# what the rows of a split were for, in words
+_USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
 _OF_A_BASE = "not asked of a base: nothing was changed"
 
 
@@ -45,19 +49,19 @@ def answers_of(
     run: RunRecord | None,
     merge: MergeRecord | None,
     base: BaseRecord | None,
-    evaluation: EvaluationRecord | None,
+    evaluations: tuple[ShownEvaluation, ...],
     record: RecordSections | None,
     completed: Completeness | None,
 ) -> tuple[Answer, ...]:
     """The ten questions in the order in which they are asked, each with its answer or why there is none."""
     return (
         _organisation(record, base),
-        Answer(question="What is it for?", lines=(_stated(None if record is None else record.use.intended, base),)),
+        Answer(question="What is it for?", lines=(_purpose(record, base),)),
         Answer(question="Which base?", lines=_bases(record, lineage, base)),
         Answer(question="Which data?", lines=_data(record, lineage, run, base)),
         Answer(question="What changed?", lines=_changed(version, run, merge, base)),
-        Answer(question="Was bias measured, and what came out?", lines=_bias(evaluation)),
-        Answer(question="Did quality fall?", lines=_quality(evaluation, run, base)),
+        Answer(question="Was bias measured, and what came out?", lines=_bias(evaluations)),
+        Answer(question="Did quality fall?", lines=_quality(evaluations, run, base)),
         Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
         Answer(question="What is open?", lines=(_open(completed, base),)),
@@ -71,9 +75,10 @@ def attention_of(
     base: BaseRecord | None,
     evaluations: tuple[ShownEvaluation, ...],
     record: RecordSections | None,
+    completed: Completeness | None,
     verification: VerifyOutcome | None,
 ) -> tuple[str, ...]:
-    """What a person has to look at before anything else, the worst first."""
+    """What a person has to look at before anything else, the worst first; then what nobody has decided."""
     lines = [*_verified(verification)]
     if record is not None:
         lines += _of_status(record)
@@ -82,7 +87,7 @@ def attention_of(
     lines += [] if merge is None else merge_cautions(merge)
     lines += _licence_flags(record, base)
     warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
-    return (*lines, *_first(warned, "training and compute"))
+    return (*lines, *_first(warned, "training and compute"), *_undecided(completed))
 
 
 def owed_of(completed: Completeness | None) -> tuple[Owed, ...]:
@@ -92,7 +97,7 @@ def owed_of(completed: Completeness | None) -> tuple[Owed, ...]:
     rows = []
     for owner, count in completed.by_owner:
         labels = list(dict.fromkeys(gap.label or gap.field for gap in completed.open if gap.owner == owner))
-        named = "; ".join(labels[:_FIELDS_NAMED])
+        named = _OF_THE_TOOL.get(owner, "") + "; ".join(labels[:_FIELDS_NAMED])
         rest = count - min(len(labels), _FIELDS_NAMED)
         rows.append(Owed(owner=owner, count=count, text=named + (f"; {rest} more below" if rest > 0 else "")))
     return tuple(rows)
@@ -114,13 +119,21 @@ def _organisation(record: RecordSections | None, base: BaseRecord | None) -> Ans
         text = f"provider of the base: {_said(base.facts.provider)}" if base is not None else "not recorded"
         return Answer(question=question, lines=(text,))
     country = f", {value_text(record.modifier.country)}" if record.modifier.country.known else ""
-    return Answer(question=question, lines=(_said(record.modifier.legal_name) + country,))
+    return Answer(question=question, lines=(_asked("modifier.legal_name", record.modifier.legal_name) + country,))
 
 
-def _stated(value: Value | None, base: BaseRecord | None) -> str:
-    if value is None:
+def _purpose(record: RecordSections | None, base: BaseRecord | None) -> str:
+    if record is None:
         return "not recorded for a base: its provider's own card says it" if base is not None else "not recorded"
-    return _said(value)
+    return _asked("use.intended", record.use.intended)
+
+
+def _asked(path: str, value: Value) -> str:
+    """The value of a field; where nobody has stated it, who owes it and under which name it is asked for below."""
+    if value.known:
+        return value_text(value)
+    rule = field_rules().by_path()[path]
+    return f"unknown, owed by {rule.owner} ({rule.label}): {value_text(value)}"
 
 
 def _said(value: Value) -> str:
@@ -153,8 +166,8 @@ def _data(
         return ("not recorded for a base: its provider's own card says it",)
     if run is not None and run.data:
         files = tuple(
-            f"{data.name}: {whole(sum(chosen.rows for chosen in data.selections))} of {whole(data.rows_total)} rows, "
-            f"{data.sha256.short}"
+            f"{data.name}: {', '.join(f'{whole(chosen.rows)} rows {_USED_FOR[chosen.split]}' for chosen in data.selections)}, "
+            f"of {whole(data.rows_total)}, {data.sha256.short}"
             for data in run.data
         )
     elif record is not None and record.data:
@@ -198,21 +211,39 @@ def _changed(
     return (f"Not recorded: {version.kind}, {kind}",)
 
 
-def _bias(evaluation: EvaluationRecord | None) -> tuple[str, ...]:
-    found = [] if evaluation is None else [row for row in evaluation.findings if row.category is None]
-    if not found:
-        return ("Not measured: no evaluation of it is recorded.",)
+def _of_this(evaluations: tuple[ShownEvaluation, ...]) -> list[EvaluationRecord]:
+    """Those that speak of what is registered, newest first: a later one on other data hides none of them."""
+    return [shown.record for shown in evaluations if shown.stale is None]
+
+
+def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
+    newest: dict[str, Comparison] = {}
+    for evaluation in _of_this(evaluations):
+        for row in evaluation.findings:
+            if row.category is None:
+                newest.setdefault(row.dataset, row)
+    if not newest:
+        missing = "no comparison before and after" if evaluations else "no evaluation of it"
+        return (f"Not measured: {missing} is recorded.",)
     return tuple(
-        f"{row.dataset}: {whole(row.flagged)} of {whole(row.n)} items flagged before; {row.fixed} fixed, "
-        f"{row.introduced} introduced, {row.overcorrected} over-corrected: {conclusion_text(row)}."
-        for row in found
+        f"{row.dataset}: {whole(row.flagged)} of {whole(row.n)} items flagged before; {row.fixed} of these became neutral, "
+        f"{row.overcorrected} turned to the opposite, and {row.introduced} others became flagged: {conclusion_text(row)}"
+        f" ({row.conclusion_reason})."
+        for row in newest.values()
     )
 
 
-def _quality(evaluation: EvaluationRecord | None, run: RunRecord | None, base: BaseRecord | None) -> tuple[str, ...]:
-    if evaluation is not None and evaluation.losses:
+def _quality(
+    evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
+) -> tuple[str, ...]:
+    newest: dict[str, LossComparison] = {}
+    for evaluation in _of_this(evaluations):
+        for loss in evaluation.losses:
+            newest.setdefault(loss.dataset, loss)
+    if newest:
         return tuple(
-            f"{_direction(loss)} on {loss.dataset} text: loss {loss_sentence(loss)}." for loss in evaluation.losses
+            f"{_direction(loss)} on {loss.dataset} text, by loss in nats a token (lower is better): {loss_sentence(loss)}."
+            for loss in newest.values()
         )
     if run is not None and run.loss_before.known and run.loss_after.known:
         before, after = value_text(run.loss_before), value_text(run.loss_after)
@@ -242,13 +273,14 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
     band = ""
     answer = "Yes" if ratio > THIRD else "No"
     if isinstance(low, int | float) and isinstance(high, int | float):
-        band = f" (±30 % on both figures: {_percent(low)} … {_percent(high)})"
+        band = f" ({_percent(low)} … {_percent(high)} with ±30 % on the compute of either)"
         answer = "Borderline" if low <= THIRD < high else answer
-    return f"{answer}: {_percent(ratio)} of it{band}; a third is an indicative line.{status}"
+    return f"{answer}: {_percent(ratio)} of it{band}; a third is the indicative criterion of the Commission's guidelines.{status}"
 
 
 def _percent(ratio: float) -> str:
-    return f"{number(100 * ratio)}{THIN}%"
+    """A share in per cent; a very small one as a number, since a power of ten beside a sign of per cent is read twice."""
+    return f"{number(100 * ratio)}{THIN}%" if abs(ratio) >= _SMALL else f"{number(ratio)} times"
 
 
 def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
@@ -258,7 +290,8 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
     if before.known and after.known:
         moved = "unchanged" if before.value == after.value else "changed"
         return f"{_words(after)} after, {_words(before)} before: {moved}."
-    return f"Before: {_words(before)}. After: {_words(after)}."
+    asked = field_rules().by_path()["high_risk.classification_after"]
+    return f"Before: {_words(before)}. After: {_words(after)}. Owed by {asked.owner}."
 
 
 def _words(value: Value) -> str:
@@ -340,12 +373,14 @@ def _licence_flags(record: RecordSections | None, base: BaseRecord | None) -> It
             yield f"Terms of the licence of {name}: {value_text(flags)}."
 
 
-def undecided_line(completed: Completeness | None) -> str | None:
-    """The questions that decide which fields are required, where nobody has answered them."""
-    if completed is None or not completed.undecided:
-        return None
-    labels = field_rules().by_path()
-    questions = "; ".join(
-        label[:1].lower() + label[1:] for label in (labels[path].label for path in completed.undecided)
-    )
-    return f"Nobody has decided yet: {questions}. More fields may be required once it is decided."
+def _undecided(completed: Completeness | None) -> Iterator[str]:
+    """What it is for, and the questions that decide which fields are required, where nobody has answered them."""
+    if completed is None:
+        return
+    if any(gap.field == "use.intended" for gap in completed.open):
+        yield f"Nobody has stated what it is for ({field_rules().by_path()['use.intended'].owner})."
+    if not completed.undecided:
+        return
+    rules = [field_rules().by_path()[path] for path in completed.undecided]
+    questions = "; ".join(f"{rule.label[:1].lower()}{rule.label[1:]} ({rule.owner})" for rule in rules)
+    yield f"Nobody has decided yet: {questions}. More fields may be required once it is decided."

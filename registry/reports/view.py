@@ -5,7 +5,7 @@ No wall clock: the same records, `as_of`, rule set and tool version give the sam
 
 from collections.abc import Mapping
 
-from peft_registry.registry.compliance.completeness import Completeness, completeness, conditions_of, required_leaves
+from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.reports.evaluation_view import (
     ShownEvaluation,
@@ -19,12 +19,11 @@ from peft_registry.registry.reports.first_page import (
     attention_of,
     command_that_answers,
     owed_of,
-    undecided_line,
 )
 from peft_registry.registry.reports.merge_view import merge_figures
 from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
-from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE
+from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, VERIFIED_MEANS
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -133,12 +132,18 @@ def build_report_view(
             run=run,
             merge=merge,
             base=base,
-            evaluation=evaluation,
+            evaluations=shown,
             record=record,
             completed=completed,
         ),
         attention=attention_of(
-            run=run, merge=merge, base=base, evaluations=shown, record=record, verification=verification
+            run=run,
+            merge=merge,
+            base=base,
+            evaluations=shown,
+            record=record,
+            completed=completed,
+            verification=verification,
         ),
         owed=owed_of(completed),
         answered_by=command_that_answers(version),
@@ -161,7 +166,7 @@ def build_report_view(
         gap_owners=completed.by_owner if completed is not None else (),
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
-        notices=(*_notices(evaluation, completed), *record_notes),
+        notices=(*_notices(evaluation, verification), *record_notes),
         curve=_curve(run),
         limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
         law=tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)
@@ -307,12 +312,11 @@ def _log_order(row: StatementRow) -> tuple[bool, int, Digest]:
     return (row.log_index is None, row.log_index or 0, row.digest)
 
 
-def _notices(evaluation: EvaluationRecord | None, completed: Completeness | None) -> tuple[str, ...]:
-    undecided = undecided_line(completed)
+def _notices(evaluation: EvaluationRecord | None, verification: VerifyOutcome | None) -> tuple[str, ...]:
     return (
         NOTICE,
+        *((VERIFIED_MEANS,) if verification is not None and verification.verdict == "verified" else ()),
         *((NO_CLAIM,) if evaluation is not None else ()),
-        *((undecided,) if undecided is not None else ()),
     )
 
 

@@ -19,6 +19,9 @@ from peft_registry.schemas.evaluation import (
 )
 
 NOTICE = "Decision support, not legal advice."
+VERIFIED_MEANS = (
+    "Verified says that bytes and records are those that listed keys signed. It approves nothing and judges no quality."
+)
 NO_CLAIM = "This does not show that the system is free of bias or suitable for a particular use."
 
 _CONCLUSIONS = {

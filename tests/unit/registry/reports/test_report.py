@@ -15,7 +15,7 @@ from peft_registry.registry.reports.drawing import (
     interval_drawing,
     lineage_drawing,
 )
-from peft_registry.registry.reports.evaluation_view import bars_of, transitions_of
+from peft_registry.registry.reports.evaluation_view import ShownEvaluation, bars_of, transitions_of
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
 from peft_registry.registry.reports.view import build_report_view
@@ -231,10 +231,11 @@ TEN_QUESTIONS = {
             "who": "Example Laboratory, NL",
             "purpose": "sums for pupils",
             "base": "small-llama:1",
-            "data": "sums.jsonl: 200 of 200 rows",
+            "data": "sums.jsonl: 180 rows trained on, 20 rows held out, of 200",
             "change": "2 442 240 of 134 515 008 parameters were trained",
-            "bias": "house: 31 of 240 items flagged before; 6 fixed, 4 introduced, 1 over-corrected: inconclusive.",
-            "quality": "Better on sums.jsonl text: loss 2.412 → 1.871",
+            "bias": "house: 31 of 240 items flagged before; 6 of these became neutral, 1 turned to the opposite, "
+            "and 4 others became flagged: inconclusive (the interval of the net change includes zero).",
+            "quality": "Better on sums.jsonl text, by loss in nats a token (lower is better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
             "high-risk": "annex_iii_3 after, not_high_risk before: changed.",
             "open": "fields filled",
@@ -337,6 +338,21 @@ def test_what_is_wrong_is_said_on_the_first_page():
     assert "Nothing that the records show" not in text
 
 
+def test_a_later_evaluation_of_something_else_hides_nothing_on_the_first_page():
+    bias = ShownEvaluation(an_evaluation())
+    losses = ShownEvaluation(an_evaluation(comparisons=()))
+    text = first_page(a_view(evaluations=(losses, bias)))
+    assert "house: 31 of 240 items flagged before" in text
+    assert "no comparison before and after is recorded" not in text
+
+
+def test_what_it_is_for_needs_a_decision_where_nobody_has_stated_it():
+    text = first_page(a_view())
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert "Nobody has stated what it is for (modifier)." in wrong
+    assert "What is it for? unknown, owed by modifier (Intended uses)" in text
+
+
 def a_view_of_many():
     """What a run or a merge has without bound, many times over."""
     run = a_run_record(
@@ -410,7 +426,7 @@ def test_the_view_shows_every_required_field_and_every_filled_one():
 
 
 def test_undecided_questions_are_named_and_not_answered():
-    assert any("whether the result is placed on the Union market" in line for line in a_view().notices)
+    assert any("whether the result is placed on the Union market" in line for line in a_view().attention)
 
 
 def test_statements_stand_in_the_order_of_the_log_and_pending_ones_last():
