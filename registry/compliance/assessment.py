@@ -154,7 +154,10 @@ def _is_cleared(screen: Value) -> bool | None:
 
 def _scope(record: ModificationRecord) -> Value:
     if record.identity.kind.value == "merge":
-        return derived("merge_wide", method="everything that went in besides the base; the narrow value is no answer")
+        return derived(
+            "merge_wide",
+            method="compute of everything that was merged besides the base; that of the merge alone decides nothing",
+        )
     if "went_on_from" in (record.compute.inputs.value or {}):
         return derived("sum_same_actor", method="this run and every run that it went on from")
     return derived("step", method="this modification alone")

@@ -4,6 +4,7 @@ indication whether it is a general-purpose model. Pure; nothing here reads a lic
 import re
 from collections.abc import Iterable
 
+from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.gpai import dense_flop
 from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.manifest import FileEntry
@@ -18,7 +19,7 @@ LICENCE_FILE = re.compile(r"(?:LICEN[CS]E|COPYING)(?:[-_.][^/]*)?", re.IGNORECAS
 def licence_flags_of(facts: DeclaredFacts) -> Value:
     """The licence flags that are recorded of a base, with the exclusion of the Union among them where that is stated."""
     flags, excluded = facts.licence_flags, facts.eu_exclusion
-    if not flags.known or not _is_yes(excluded):
+    if not flags.known or is_yes(excluded) is not True:
         return flags
     listed = [str(flag) for flag in flags.value] if isinstance(flags.value, list) else [str(flags.value)]
     if EU_EXCLUSION in listed:
@@ -30,10 +31,10 @@ def licence_flags_of(facts: DeclaredFacts) -> Value:
 def eu_exclusion_of(facts: DeclaredFacts) -> Value:
     """`yes` or `no`: whether the provider of the base clearly excluded the Union market; a flag says it as well (GL J58)."""
     if facts.eu_exclusion.known:
-        answer = "yes" if _is_yes(facts.eu_exclusion) else "no" if _is_no(facts.eu_exclusion) else None
-        if answer is None:
+        excluded = is_yes(facts.eu_exclusion)
+        if excluded is None:
             return unknown(f"what is stated is neither yes nor no: {str(facts.eu_exclusion.value)[:60]}")
-        return facts.eu_exclusion.revised(value=answer)
+        return facts.eu_exclusion.revised(value="yes" if excluded else "no")
     flags = facts.licence_flags
     if not flags.known:
         return facts.eu_exclusion
@@ -78,14 +79,6 @@ def gpai_indication(base: BaseRecord) -> Value:
 
 def _by(value: Value) -> str:
     return value.method or value.asserted_by or value.source
-
-
-def _is_yes(value: Value) -> bool:
-    return value.value in (True, "yes", "true")
-
-
-def _is_no(value: Value) -> bool:
-    return value.value in (False, "no", "false")
 
 
 def _number(value: Value) -> float | None:

@@ -55,7 +55,7 @@ def problem_of_value(value: Value, form: Form) -> str | None:
 
 def _sound(value: Value, form: Form) -> Value:
     wrong = problem_of_value(value, form)
-    return value if wrong is None else unknown(f"what was declared with the base is no answer: {wrong}")
+    return value if wrong is None else unknown(f"what was declared with the base does not fit the field: {wrong}")
 
 
 def _problems_of(kind: str, path: str, rule_path: str, value: dict[str, Any]) -> Iterator[InputRefused]:

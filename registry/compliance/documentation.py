@@ -88,7 +88,7 @@ def _latest(data: tuple[DataUsed, ...]) -> Value:
 def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str, how: str) -> Value:
     number = _number(value)
     if number is None:
-        return value if not value.known else unknown("not derived: it is no number")
+        return value if not value.known else unknown("not derived: the value is not a number")
     text = next((text for limit, text in limits if number < limit), largest)
     return derived(text, method=how)
 
@@ -96,7 +96,7 @@ def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str,
 def _order(flop: Value) -> Value:
     number = _number(flop)
     if number is None:
-        return unknown(f"not derived: {flop.reason or 'it is no number'}")
+        return unknown(f"not derived: {flop.reason or 'the value is not a number'}")
     if number <= 0:
         return derived("0", method="no gradients were computed")
     return derived(f"10^{math.floor(math.log10(number))}", method="the order of magnitude of the compute in FLOP")
@@ -105,7 +105,7 @@ def _order(flop: Value) -> Value:
 def _megawatt_hours(energy: Value) -> Value:
     number = _number(energy)
     if number is None:
-        return unknown(f"not derived: {energy.reason or 'it is no number'}")
+        return unknown(f"not derived: {energy.reason or 'the value is not a number'}")
     return derived(number / 1000, "MWh", method="kWh / 1000")
 
 

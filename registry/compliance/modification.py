@@ -103,7 +103,6 @@ def build_modification_record(
     optimiser: str | None = None,
     scans: tuple[Scan, ...] = (),
     facts: dict[str, Any] | None = None,
-    supersedes: str | None = None,
 ) -> ModificationRecord:
     """The record of one fine-tune.
 
@@ -114,7 +113,6 @@ def build_modification_record(
         optimiser: what the training loop used, if the training file does not say it.
         scans: of the result's files, those that ran and those that did not.
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
-        supersedes: the record that this one corrects.
 
     Raises:
         FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
@@ -124,7 +122,6 @@ def build_modification_record(
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
-        supersedes=supersedes,
         identity=identity_section("fine_tune", name, manifest, signing, tool_version),
         modifier=modifier_section(profile),
         base=tuple(base_section(base, run.config.get("quantization")) for base in bases),

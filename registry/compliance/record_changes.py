@@ -18,7 +18,7 @@ class ValueChange(Frozen):
 def changes_between(before: RecordSections, after: RecordSections) -> tuple[ValueChange, ...]:
     """Every value that differs, with its source and evidence, in the order of the schema; removed places come last.
 
-    A record of the first form is read as one of the second, so that a field that it did not have is no change.
+    A record of the first form is read as one of the second, so that a field which it did not have does not count as changed.
     """
     earlier = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
     later = {leaf.path: leaf.value for leaf in leaves(in_second_form(after))}

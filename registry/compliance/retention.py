@@ -52,7 +52,7 @@ def _day(value: Value) -> date | None:
 
 def _why(gpai: Gpai) -> str:
     if gpai.placing_date.known:
-        return f"not derived: {str(gpai.placing_date.value)[:60]!r} is no date"
+        return f"not derived: {str(gpai.placing_date.value)[:60]!r} is not a date"
     if is_yes(gpai.placed_on_eu_market) is False:
         return f"not placed on the Union market: kept without end; {YEARS} years begin on the day of placing"
     if is_yes(gpai.placed_on_eu_market) is True:

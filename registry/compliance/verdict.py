@@ -77,7 +77,9 @@ def _no_gpai(answers: Answers) -> _Row:
 
 def _over(answers: Answers) -> _Row:
     """A band that holds the threshold is borderline on both sides: the figures do not say on which one it is."""
-    own, original, kind = answers.own_flop, answers.original_flop, answers.threshold_kind
+    own = answers.own_flop
+    original = answers.original_flop
+    kind = answers.threshold_kind
     if own is None or kind is None:
         return None
     if original is not None:

@@ -527,8 +527,8 @@ def _acceptance(epochs: Epochs, text: str) -> str:
     stated = epochs.accepted_loss(text) or epochs.stated[-1]
     epoch = stated.epoch
     return (
-        f"note: accepted loss in epoch {epoch.number} of {epoch.log}: it had {stated.lost.size} entries and goes on from "
-        f"{epoch.kept_size}, as {epoch.accepted_by} accepted at {epoch.accepted_at} ({epoch.reason})"
+        f"note: accepted loss in epoch {epoch.number} of {epoch.log}: of {stated.lost.size} entries {epoch.kept_size} were kept, "
+        f"accepted by {epoch.accepted_by} at {epoch.accepted_at} ({epoch.reason})"
     )
 
 

@@ -137,7 +137,10 @@ def curve_drawing(curve: Curve) -> str:
     low, high = min(values), max(values)
     margin = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
     low, high = low - margin, high + margin
-    left, right, top, bottom = 60, _CHART_WIDTH - MARGIN, 30, 190
+    left = 60
+    right = _CHART_WIDTH - MARGIN
+    top = 30
+    bottom = 190
     width = max(steps[-1] - steps[0], 1)
 
     def x(step: float) -> float:
@@ -181,7 +184,10 @@ def figure_text(value: float, unit: str) -> str:
 
 # --- flows ---
 
-_FLOW_WIDTH, _FLOW_HEIGHT, _FLOW_TOP, _FLOW_GAP = 620, 200, 28, 10
+_FLOW_WIDTH = 620
+_FLOW_HEIGHT = 200
+_FLOW_TOP = 28
+_FLOW_GAP = 10
 _FLOW_LEFT, _FLOW_RIGHT = 170, 436  # x of the blocks
 _BLOCK = 14
 

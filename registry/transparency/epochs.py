@@ -295,7 +295,7 @@ def begins(leaf: LogEpoch, epochs: Epochs) -> bool:
 
 
 def require_opened(epochs: Epochs, store: LogStore, checkpoint: Checkpoint | None) -> None:
-    """Raise EpochNotOpened unless the log goes on from what was kept, with the leaf that says so, up to the newest epoch.
+    """Raise EpochNotOpened unless each epoch up to the newest begins at the entries that were kept, with the leaf that says so.
 
     Args:
         epochs: of the log.

@@ -5,7 +5,7 @@ A root can say so, in a version of the trust file; then whoever holds the log ke
 backup that agrees with itself: the whole log is replayed first, and whatever else is wrong with it stops the command.
 
 First the trust file is replaced, then the log is changed, in one transaction. A kill in between leaves a log that is refused
-as before, and the same command goes on from there.
+as before, and the same command completes it.
 """
 
 from collections.abc import Iterable, Sequence

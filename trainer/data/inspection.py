@@ -112,7 +112,9 @@ def inspect_part(
         max_length: in tokens.
         show: this many rows are shown as the model would read them; needs a tokenizer.
     """
-    seen, counts, labels = Seen(), Counter[str](), Counter[str]()
+    seen = Seen()
+    counts = Counter[str]()
+    labels = Counter[str]()
     examples: list[tuple[int, int, int]] = []  # (tokens, supervised, untaught) of each row, uncut
     shown: list[Shown] = []
     for index, (row, values) in enumerate(_values(located, facts, reading, limit)):

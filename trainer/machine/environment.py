@@ -74,8 +74,9 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
         has_bf16, processor = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
     else:
         has_bf16, processor = bool(_flags(info) & _BF16_FLAGS), _model_name(info)
-    found: Dtype = ("bf16" if has_bf16 else "fp32") if dtype == "auto" else dtype
-    return Hardware(device=chosen, dtype=found, threads=max(threads, 1), processor=processor)
+    if dtype == "auto":
+        dtype = "bf16" if has_bf16 else "fp32"
+    return Hardware(device=chosen, dtype=dtype, threads=max(threads, 1), processor=processor)
 
 
 def describe_environment(

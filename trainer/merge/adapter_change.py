@@ -63,7 +63,10 @@ def change_of_model(base: Path, model: Path) -> WeightChange | None:
     after = {one.name: one for one in checkpoint_tensors(model)}
     if _shapes(before) != _shapes(after):
         return None
-    modules, changed, squares, stored = [], 0, [], []
+    modules = []
+    changed = 0
+    squares = []
+    stored = []
     with torch.inference_mode(), ExitStack() as stack:
         every = sorted({one.path for one in (*before.values(), *after.values())})
         files = {path: stack.enter_context(reading(path)) for path in every}
@@ -101,7 +104,9 @@ def _pairs(old: StoredTensor, old_file: OpenFile, new: StoredTensor, new_file: O
 
 
 def _measured(plan: MergePlan) -> WeightChange:
-    modules, squares, stored = [], [], []
+    modules = []
+    squares = []
+    stored = []
     with torch.inference_mode(), ExitStack() as stack:
         files = {path: stack.enter_context(reading(path)) for path in sorted({job.source.path for job in plan.jobs()})}
         for job in plan.jobs():

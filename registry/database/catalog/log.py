@@ -54,7 +54,7 @@ def first_checkpoint_over(tx: Transaction, index: int) -> str | None:
 def every_checkpoint(tx: Transaction) -> tuple[tuple[int, str], ...]:
     """(size as the row says, text) of every checkpoint that was kept, by size."""
     query = select(checkpoints.c.size, checkpoints.c.text).order_by(checkpoints.c.size, checkpoints.c.id)
-    # what is no text is no checkpoint either: it is to be named as one, and not to end the reading
+    # a value of another type is read as text, so that whoever parses it names a damaged checkpoint
     return tuple((size, f"{text}") for size, text in tx.execute(query))
 
 
