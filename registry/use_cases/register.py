@@ -166,6 +166,10 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
         if identity.kind.value != "merge" or identity.result_manifest.value != str(digest):
             raise ModificationRecordWrong("the record is not about this merge: its kind or its manifest is another")
+        if identity.result_name.value != artifact.name:
+            raise ModificationRecordWrong(
+                f"the record is about {identity.result_name.value}, and equal bytes under {artifact.name} need their own"
+            )
 
 
 def _require_no_secrets(artifact: NewArtifact) -> None:

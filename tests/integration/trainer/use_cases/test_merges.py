@@ -36,7 +36,7 @@ from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Said
-from peft_registry.schemas.values import declared
+from peft_registry.schemas.values import declared, measured
 from peft_registry.trainer.merge import updates
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
 from peft_registry.trainer.merge.merge_preview import preview_of
@@ -361,8 +361,14 @@ def made(place: Place, merged: MergeOutcome) -> NewArtifact:
     folder = place.base.parent / "for-the-doors"
     pull_version(place.registry, merged.version, folder)
     manifest = records_of(place.registry, merged.version).manifest
-    record = NewStatement("modification", merged.modification.to_json())
-    return NewArtifact("through-a-door", "merge", manifest, folder, CARD, (record,))
+    return NewArtifact("through-a-door", "merge", manifest, folder, CARD, (record_under(merged, "through-a-door"),))
+
+
+def record_under(merged: MergeOutcome, name: str) -> NewStatement:
+    """The record of a merge, as it would be made if the merge were registered under another name."""
+    identity = merged.modification.identity.revised(result_name=measured(name))
+    record = merged.modification.revised(record_id=f"run of {name}", identity=identity)
+    return NewStatement("modification", record.to_json())
 
 
 DOORS = {
@@ -378,6 +384,7 @@ DOORS = {
         made,
         statements=(NewStatement("modification", ModificationRecord(record_id="r", record_created_at=NOW).to_json()),),
     ),
+    "the record of an equal merge under another name": lambda made: replace(made, name="another-name"),
     "a malformed record": lambda made: replace(made, statements=(NewStatement("modification", {"schema": "1"}),)),
     "under another kind": lambda made: replace(
         made, statements=(NewStatement("test-result", made.statements[0].predicate),)
