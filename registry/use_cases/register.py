@@ -168,7 +168,7 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
             raise ModificationRecordWrong("the record is not about this merge: its kind or its manifest is another")
         if identity.result_name.value != artifact.name:
             raise ModificationRecordWrong(
-                f"the record is about {identity.result_name.value}, and equal bytes under {artifact.name} need their own"
+                f"the record names its result {identity.result_name.value or 'nowhere'}, and not {artifact.name}"
             )
 
 

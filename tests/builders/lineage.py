@@ -71,7 +71,9 @@ def _register(
         ),
     )
     made = measured("merge" if is_merge else "fine-tune")
-    identity = Identity(kind=made, result_manifest=measured(str(manifest.canonical_digest())))
+    identity = Identity(
+        kind=made, result_manifest=measured(str(manifest.canonical_digest())), result_name=measured(name)
+    )
     record = ModificationRecord(record_id=name, record_created_at=NOW, identity=identity)
     statements = (
         NewStatement("modification", record.to_json()),
