@@ -21,7 +21,13 @@ from peft_registry.registry.compliance.inheritance import (
     inherited_purposes,
     mixed_roles,
 )
-from peft_registry.registry.compliance.modification import (
+from peft_registry.registry.compliance.recorded_evaluation import (
+    NOT_REPEATED,
+    STALE,
+    EvaluationSigner,
+    evaluation_section,
+)
+from peft_registry.registry.compliance.recorded_result import (
     BaseInput,
     Scan,
     Signing,
@@ -34,12 +40,6 @@ from peft_registry.registry.compliance.modification import (
     scans_value,
     security_section,
     upstream_terms,
-)
-from peft_registry.registry.compliance.recorded_evaluation import (
-    NOT_REPEATED,
-    STALE,
-    EvaluationSigner,
-    evaluation_section,
 )
 from peft_registry.registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
 from peft_registry.schemas.evaluation import EvaluationRecord

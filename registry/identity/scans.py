@@ -3,7 +3,7 @@ named as such, so that nothing passes that was never looked at."""
 
 from pathlib import Path, PurePosixPath
 
-from peft_registry.registry.compliance.modification import Scan
+from peft_registry.registry.compliance.recorded_result import Scan
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX
 from peft_registry.registry.identity.weights import hash_weights

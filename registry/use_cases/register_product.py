@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.compliance.modification import Signing
+from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.superseding import newly_declared, not_taken_up, superseding
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry

@@ -3,7 +3,8 @@
 from typing import Any
 
 from peft_registry.registry.compliance.merging import build_merge_modification
-from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, Signing, build_modification_record
+from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
+from peft_registry.registry.compliance.recorded_result import BaseInput, Signing
 from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.verification.checklist import CHECKLIST
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts

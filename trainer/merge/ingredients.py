@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.compliance.modification import BaseInput
+from peft_registry.registry.compliance.recorded_result import BaseInput
 from peft_registry.registry.records.signed_records import Records
 from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.merge import BasePolicy, MergeIngredient

@@ -10,7 +10,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.base_terms import licence_flags_of
 from peft_registry.registry.compliance.inheritance import inherited_data
-from peft_registry.registry.compliance.modification import BaseInput, base_section, modifier_section
+from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, modifier_section
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.modification import BaseInput, ChangeFigures, build_modification_record
+from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
+from peft_registry.registry.compliance.recorded_result import BaseInput
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import FILE
 from peft_registry.registry.exports.model_card import model_card

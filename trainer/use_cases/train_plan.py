@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.compliance.modification import BaseInput, base_section, modifier_section
+from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, modifier_section
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.records.bases import base_record

@@ -10,7 +10,8 @@ from peft_registry.registry.compliance.completeness import completeness, conditi
 from peft_registry.registry.compliance.energy import COUNTERS
 from peft_registry.registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.modification import ChangeFigures, Signing
+from peft_registry.registry.compliance.modification import ChangeFigures
+from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.schemas.modification import DeclaredPower
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
