@@ -8,7 +8,6 @@ evidence. So whoever has both can tell a value that a person signed from one tha
     carried over     the value stands in the record before it, evidence and all
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -17,6 +16,7 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import conditions_of, required_leaves
 from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
 from peft_registry.registry.compliance.facts import incomplete_facts, misfits_of_fact, out_of_order
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
 from peft_registry.registry.compliance.forms import as_recorded
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
@@ -115,7 +115,7 @@ def known_elsewhere(
         if facts is not None:
             sound = sound_facts(facts)
             known |= {
-                path.replace("base[]", f"base[{position}]"): getattr(sound, key)
+                str(FieldPath.parse(path).at(position)): getattr(sound, key)
                 for key, path in rules.base_facts.items()
                 if isinstance(path, str) and path.startswith("base[]")
             }
@@ -124,7 +124,7 @@ def known_elsewhere(
     return {
         path: value
         for path, value in known.items()
-        if path in is_open and value.known and problem_of_value(value, by_path[_rule_path(path)]) is None
+        if path in is_open and value.known and problem_of_value(value, by_path[FieldPath.parse(path).rule]) is None
     }
 
 
@@ -162,7 +162,7 @@ def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
     rules = field_rules().by_path()
     signed = []
     for path, value in answers.items():
-        rule = rules[_rule_path(path)]
+        rule = rules[FieldPath.parse(path).rule]
         if isinstance(value, dict) and set(value) == {"unknown"}:
             signed.append(Answer(path=path, area=_area(rule), unknown=str(value["unknown"])))
         else:
@@ -283,17 +283,10 @@ def _area(rule: FieldRule) -> Area:
     return rule.owner
 
 
-def _rule_path(path: str) -> str:
-    return re.sub(r"\[[0-9]+\]", "[]", path)
-
-
 def _part_name(record: RecordSections, path: str) -> str:
     """The name of the base or data that a path is of; empty for none."""
-    position = re.match(r"(base|data)\[([0-9]+)\]", path)
-    if position is None:
-        return ""
-    parts = record.base if position[1] == "base" else record.data
-    return str(parts[int(position[2])].name.value)
+    item = FieldPath.parse(path).item
+    return "" if item is None else str(getattr(record, item[0])[item[1]].name.value)
 
 
 def _problems_of(
@@ -356,7 +349,7 @@ def _not_taken_up(
     rules = field_rules().by_path()
     stated = {leaf.path: leaf.value for leaf in leaves(record)}
     for answer in predicate.answers:
-        rule = rules.get(_rule_path(answer.path))
+        rule = rules.get(FieldPath.parse(answer.path).rule)
         value = stated.get(answer.path)
         if rule is None or value is None:
             yield f"{answer.path}: the record has no such field"

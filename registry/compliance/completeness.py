@@ -4,10 +4,10 @@ Only fields that are required for this record count. A condition that nobody has
 asks its own question and is listed as undecided: more may be required once it is answered.
 """
 
-import re
 from collections import Counter
 from typing import get_args
 
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
 from peft_registry.registry.compliance.inheritance import mixed_roles
 from peft_registry.schemas.document import Frozen
@@ -142,10 +142,10 @@ def _is_required(rule: FieldRule, leaf: Leaf, record: RecordSections, conditions
 
 def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
     """Conditions that hold for one data file only."""
-    position = re.match(r"data\[(\d+)\]", leaf.path)
-    if position is None:
+    item = FieldPath.parse(leaf.path).item
+    if item is None or item[0] != "data":
         return frozenset()
-    data = record.data[int(position[1])]
+    data = record.data[item[1]]
     origin = str(data.provenance_class.value or "")
     found = {
         "ft": True,  # data that were inherited were trained on as well

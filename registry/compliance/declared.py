@@ -4,11 +4,11 @@ The facts files are read by `facts` and `base_facts`, which tell their author ev
 at what a caller of the library brings too; and the first one at what an older version of the tool has let in.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from peft_registry.registry.compliance.facts import FactMalformed, FactNeedsSignature, FactNotDeclarable
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.forms import Form, misfits
 from peft_registry.schemas.base_model import DeclaredFacts
@@ -84,7 +84,7 @@ def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
     by_path = rules.by_path()
     for answer in predicate.get("answers", ()):
         path, area = str(answer.get("path")), answer.get("area")
-        rule = by_path.get(re.sub(r"\[[0-9]+\]", "[]", path))
+        rule = by_path.get(FieldPath.parse(path).rule)
         if rule is None:
             yield FactNotDeclarable(path, "the record has no such field")
         elif rule.act is not None:

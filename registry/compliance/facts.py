@@ -10,7 +10,6 @@ A fact is a person's word and nothing more: it never replaces what was measured,
 `{unknown: reason}` states that an answer was looked for and not found. What each field takes is data (`rules/`).
 """
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +17,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
 from peft_registry.registry.compliance.forms import Form, as_recorded, days_of, misfits
 from peft_registry.schemas.errors import InputRefused, raise_any
@@ -203,7 +203,8 @@ def out_of_order(
         later_dates = [leaf for leaf in (*known, today) if leaf.rule == order.later]
         for earlier, later in product(earlier_dates, later_dates):
             is_stated = earlier.path in stated or later.path in stated
-            if is_stated and _same_section(earlier.path, later.path) and _is_after(earlier, later):
+            is_beside = FieldPath.parse(earlier.path).is_beside(FieldPath.parse(later.path))
+            if is_stated and is_beside and _is_after(earlier, later):
                 yield FactsOutOfOrder(
                     named(earlier.path),
                     str(earlier.value.value),
@@ -223,9 +224,10 @@ def incomplete_facts(
         need = by_rule.get(leaf.rule)
         if need is None or leaf.path not in stated or leaf.value.source != "declared":
             continue
-        missing = [path for path in need.needs if not known.get(_beside(leaf.path, path), False)]
+        needed = [FieldPath.parse(leaf.path).beside(rule) for rule in need.needs]
+        missing = [named(path) for path in needed if not known.get(path, False)]
         if missing:
-            yield FactIncomplete(named(leaf.path), [named(_beside(leaf.path, path)) for path in missing], need.because)
+            yield FactIncomplete(named(leaf.path), missing, need.because)
 
 
 def misfits_of_fact(path: str, form: Form, value: Any) -> Iterator[InputRefused]:
@@ -357,7 +359,7 @@ def _problems(record: ModificationRecord, facts: dict[str, Any], *, at: Timestam
     laid = type(record).from_json(document)
 
     def named(path: str) -> str:
-        return _by_name(path, names)
+        return FieldPath.parse(path).named(names)
 
     yield from out_of_order(laid, stated, named=named)
     yield from incomplete_facts(laid, stated, named=named)
@@ -392,23 +394,6 @@ def _is_after(earlier: Leaf, later: Leaf) -> bool:
     return first[0] > last[1] + (_TIME_ZONES if later.path == TODAY else timedelta())
 
 
-def _beside(path: str, rule: str) -> str:
-    """The path of another field, in the same base or data."""
-    position = re.match(r"[a-z]+(\[\d+\])", path)
-    return rule if position is None else rule.replace("[]", position[1])
-
-
-def _same_section(first: str, second: str) -> bool:
-    """False for the fields of two bases, or of two data files."""
-    one, other = re.match(r"([a-z]+)\[\d+\]", first), re.match(r"([a-z]+)\[\d+\]", second)
-    return one is None or other is None or one[1] != other[1] or one[0] == other[0]
-
-
-def _by_name(path: str, names: Mapping[str, Sequence[str]]) -> str:
-    position = re.match(r"([a-z]+)\[(\d+)\]", path)
-    return path if position is None else f"{position[1]}.{names[position[1]][int(position[2])]}{path[position.end() :]}"
-
-
 # --- laid over the record ---
 
 
@@ -428,18 +413,12 @@ def _laid(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -
 
 def _targets(document: dict[str, Any], fact: _Fact) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Path, section and key of every value that a fact is of."""
-    *way, key = fact.rule.path.split(".")
-    sections = [("", document)]
-    for step in way:
-        if step.endswith("[]"):
-            array = step.removesuffix("[]")
-            sections = [
-                (f"{path}{array}[{number}].", item)
-                for path, section in sections
-                for number, item in enumerate(section[array])
-                if fact.name in (EACH, str(item["name"]["value"]))
-            ]
-        else:
-            sections = [(f"{path}{step}.", section[step]) for path, section in sections]
-    for path, section in sections:
-        yield f"{path}{key}", section, key
+    rule = FieldPath.parse(fact.rule.path)
+    positions: list[int | None] = [None]
+    if rule.section:
+        items = enumerate(document[rule.section])
+        positions = [number for number, item in items if fact.name in (EACH, str(item["name"]["value"]))]
+    for position in positions:
+        path = rule.at(position)
+        section, key = path.place_in(document)
+        yield str(path), section, key

@@ -4,18 +4,17 @@ Nothing signed is edited. The new record is whole, names the one before it by id
 statements that it was built from. What was measured of the modification itself stays; declared values may be corrected.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Correction, Identity, ModificationRecord, RecordSections
 from peft_registry.schemas.values import Timestamp, Value, measured
 from peft_registry.schemas.version import Version
 
-_ITEM = re.compile(r"(?P<section>base|data|upstream)\[(?P<position>[0-9]+)\]")
 _OF_THE_TOOL = ("measured", "derived")
 """Sources that no declaration replaces."""
 
@@ -71,7 +70,7 @@ def with_values(record: ModificationRecord, values: Mapping[str, Value]) -> Modi
     """
     document = record.to_json()
     for path, value in values.items():
-        holder, key = _place(document, path)
+        holder, key = FieldPath.parse(path).place_in(document)
         if key not in holder:
             raise KeyError(path)
         holder[key] = value.to_json()
@@ -126,13 +125,13 @@ def _is_open(before: Value) -> bool:
 
 def _same_place(path: str, new: RecordSections, recorded: RecordSections) -> str:
     """The path in the recorded one: of bases and data, the item with the same digest, wherever it stands."""
-    item = _ITEM.match(path)
-    if item is None:
+    place = FieldPath.parse(path)
+    if place.position is None:
         return path
-    digest = _digest_of(new, item["section"], int(item["position"]))
-    for position in range(len(getattr(recorded, item["section"], ()))):  # the first form has no `upstream`
-        if digest is not None and _digest_of(recorded, item["section"], position) == digest:
-            return f"{item['section']}[{position}]{path[item.end() :]}"
+    digest = _digest_of(new, place.section, place.position)
+    for position in range(len(getattr(recorded, place.section, ()))):  # the first form has no `upstream`
+        if digest is not None and _digest_of(recorded, place.section, position) == digest:
+            return str(place.at(position))
     return path
 
 
@@ -141,15 +140,3 @@ def _digest_of(
 ) -> Any:  # the JSON value of a digest, of terms the name of their base; None where unknown
     known_by = {"base": "tensor_digest", "data": "digest", "upstream": "name"}
     return getattr(getattr(record, section)[position], known_by[section]).value
-
-
-def _place(document: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
-    """The JSON object that holds the last part of a path, and that part."""
-    *parents, key = path.split(".")
-    holder: Any = document  # objects and lists in turn
-    for part in parents:
-        name, bracket, position = part.partition("[")
-        holder = holder[name]
-        if bracket:
-            holder = holder[int(position.removesuffix("]"))]
-    return holder, key
