@@ -1,7 +1,7 @@
 """The page of the forms: which fields of the modification record answer which row, from the rules that the tool carries."""
 
 from docs.tables import table
-from peft_registry.registry.compliance.form_rows import Form, FormRow, forms
+from peft_registry.registry.compliance.form_rows import FormRow, LegalForm, forms
 
 _INTRODUCTION = """\
 # Rows of the annexes and forms
@@ -19,7 +19,7 @@ def forms_page() -> str:
     return _INTRODUCTION + "\n".join(line for form in forms().forms for line in _section(form))
 
 
-def _section(form: Form) -> list[str]:
+def _section(form: LegalForm) -> list[str]:
     with_recipients = any(row.recipients for row in form.rows)
     heads = ["Row", "Content", "Fields", *(["Recipients"] if with_recipients else [])]
     rows = [_cells(row, with_recipients=with_recipients) for row in form.rows]

@@ -12,14 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import conditions_of, required_leaves
+from peft_registry.registry.compliance.contradictions import incomplete_facts, out_of_order
 from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
-from peft_registry.registry.compliance.facts import incomplete_facts, misfits_of_fact, out_of_order
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
-from peft_registry.registry.compliance.forms import as_recorded
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
+from peft_registry.registry.compliance.stated import misfits_of_fact
 from peft_registry.registry.compliance.superseding import in_second_form, superseding, with_values
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.base_model import DeclaredFacts

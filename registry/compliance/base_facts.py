@@ -7,15 +7,15 @@ release_date: "2025-01-30"
 
 from typing import Any
 
-from peft_registry.registry.compliance.facts import (
+from peft_registry.registry.compliance.contradictions import out_of_order
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.stated import (
     ASSERTED_BY,
     FactNeedsSignature,
     author_problem,
     misfits_of_fact,
-    out_of_order,
     stated_value,
 )
-from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord

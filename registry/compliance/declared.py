@@ -7,10 +7,10 @@ at what a caller of the library brings too; and the first one at what an older v
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from peft_registry.registry.compliance.facts import FactMalformed, FactNeedsSignature, FactNotDeclarable
+from peft_registry.registry.compliance.answer_forms import AnswerForm, misfits
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.forms import Form, misfits
+from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.values import Value, unknown
@@ -45,7 +45,7 @@ def sound_facts(facts: DeclaredFacts) -> DeclaredFacts:
     return DeclaredFacts(**{key: _sound(getattr(facts, key), forms[key]) for key in DeclaredFacts.model_fields})
 
 
-def problem_of_value(value: Value, form: Form) -> str | None:
+def problem_of_value(value: Value, form: AnswerForm) -> str | None:
     """Why a declared value does not have its form; None where it has, or is not declared."""
     if value.source != "declared":
         return None
@@ -53,7 +53,7 @@ def problem_of_value(value: Value, form: Form) -> str | None:
     return None if wrong is None else f"{wrong.place.lstrip('.') or 'it'}: {wrong.reason}"
 
 
-def _sound(value: Value, form: Form) -> Value:
+def _sound(value: Value, form: AnswerForm) -> Value:
     wrong = problem_of_value(value, form)
     return value if wrong is None else unknown(f"what was declared with the base does not fit the field: {wrong}")
 
@@ -107,6 +107,6 @@ def _envelopes(node: Any, path: str, rule: str) -> Iterator[tuple[str, str, dict
             yield from _envelopes(item, f"{path}[{number}]", f"{rule}[]")
 
 
-def _misfits(path: str, form: Form, envelope: dict[str, Any]) -> Iterator[InputRefused]:
+def _misfits(path: str, form: AnswerForm, envelope: dict[str, Any]) -> Iterator[InputRefused]:
     for misfit in misfits(form, envelope.get("value")):
         yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)

@@ -10,29 +10,29 @@ A fact is a person's word and nothing more: it never replaces what was measured,
 `{unknown: reason}` states that an answer was looked for and not found. What each field takes is data (`rules/`).
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cache
-from itertools import product
 from typing import Any
 
+from peft_registry.registry.compliance.contradictions import incomplete_facts, out_of_order
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
-from peft_registry.registry.compliance.forms import Form, as_recorded, days_of, misfits
+from peft_registry.registry.compliance.fields import FieldRule, field_rules
+from peft_registry.registry.compliance.stated import (
+    ASSERTED_BY,
+    FactMalformed,
+    FactNeedsSignature,
+    FactNotDeclarable,
+    author_problem,
+    misfits_of_fact,
+    stated_value,
+)
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Modifier, UpstreamTerms
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, Value, declared, measured, unknown
+from peft_registry.schemas.values import Timestamp, Value, measured, unknown
 
-ASSERTED_BY = "asserted_by"
 EACH = "*"
-MAX_AUTHOR = 200  # characters of a name and a role
-TODAY = "record_created_at"
-# whoever is ahead of UTC may write the date of a day that has not begun there
-_TIME_ZONES = timedelta(days=1)
-_PERSON = Form(type="text")
-_REASON = Form(type="text")
 
 
 class FactUnknown(InputRefused):
@@ -47,62 +47,6 @@ class FactUnknown(InputRefused):
     @property
     def suggestion(self) -> str:
         return did_you_mean(self.nearest, "docs/reference/modification-record.md lists the fields")
-
-
-class FactNotDeclarable(InputRefused):
-    reference = "fact-not-declarable"
-    what = "{path!q} cannot be declared"
-    why = "{reason}"
-    fix = "take it out of the facts file"
-
-    path: str
-    reason: str
-
-
-class FactNeedsSignature(InputRefused):
-    reference = "fact-needs-signature"
-    what = "{path!q} is not a fact"
-    why = "{reason}"
-    fix = "{instead}"
-
-    path: str
-    reason: str
-    instead: str
-
-
-class FactMalformed(InputRefused):
-    reference = "fact-malformed"
-    what = "the fact {path!q} has the wrong form"
-    why = "{reason}"
-    fix = "{remedy}"
-
-    path: str
-    reason: str
-    remedy: str
-
-
-class FactsOutOfOrder(InputRefused):
-    reference = "facts-out-of-order"
-    what = "{earlier!q} is {earlier_value}, and {later!q} is {later_value}"
-    why = "{because}"
-    fix = "correct the one that is wrong"
-
-    earlier: str
-    earlier_value: str
-    later: str
-    later_value: str
-    because: str
-
-
-class FactIncomplete(InputRefused):
-    reference = "fact-incomplete"
-    what = "{path!q} is stated without {missing!l}"
-    why = "{because}"
-    fix = "state {missing!l} too, or take {path!q} out"
-
-    path: str
-    missing: Sequence[str]
-    because: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,92 +128,6 @@ def overtaken_facts(record: ModificationRecord, facts: dict[str, Any]) -> tuple[
 def _stands(value: Value) -> bool:
     """Whether no fact takes the place of a value: the tool's own, or one that a signed statement holds already."""
     return value.source in ("measured", "derived") or (value.source == "declared" and bool(value.evidence))
-
-
-def out_of_order(
-    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
-) -> Iterator[FactsOutOfOrder]:
-    """The dates of a record that cannot be in this order, of each pair at least one among those that were stated now.
-
-    Args:
-        record: with all dates that are known.
-        stated: paths of the values that are being stated.
-        named: a path as its author writes it.
-    """
-    known = tuple(leaves(record))
-    today = Leaf(TODAY, TODAY, measured(record.record_created_at[:10]))
-    for order in field_rules().orders:
-        earlier_dates = [leaf for leaf in known if leaf.rule == order.earlier]
-        later_dates = [leaf for leaf in (*known, today) if leaf.rule == order.later]
-        for earlier, later in product(earlier_dates, later_dates):
-            is_stated = earlier.path in stated or later.path in stated
-            is_beside = FieldPath.parse(earlier.path).is_beside(FieldPath.parse(later.path))
-            if is_stated and is_beside and _is_after(earlier, later):
-                yield FactsOutOfOrder(
-                    named(earlier.path),
-                    str(earlier.value.value),
-                    "today" if later is today else named(later.path),
-                    str(later.value.value),
-                    order.because,
-                )
-
-
-def incomplete_facts(
-    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
-) -> Iterator[FactIncomplete]:
-    """What was stated now and says something only together with what is not known; as `out_of_order`."""
-    known = {leaf.path: leaf.value.known for leaf in leaves(record)}
-    by_rule = {need.fact: need for need in field_rules().needs}
-    for leaf in leaves(record):
-        need = by_rule.get(leaf.rule)
-        if need is None or leaf.path not in stated or leaf.value.source != "declared":
-            continue
-        needed = [FieldPath.parse(leaf.path).beside(rule) for rule in need.needs]
-        missing = [named(path) for path in needed if not known.get(path, False)]
-        if missing:
-            yield FactIncomplete(named(leaf.path), missing, need.because)
-
-
-def misfits_of_fact(path: str, form: Form, value: Any) -> Iterator[InputRefused]:
-    """What is wrong with the form of a fact; nothing where a record may declare it.
-
-    Args:
-        path: the path as its author wrote it.
-        form: of the field.
-        value: any JSON value; `{unknown: reason}` says that nobody knows.
-    """
-    if value is None:
-        yield FactMalformed(path, "it is empty", "state a value, or {unknown: the reason}")
-        return
-    if isinstance(value, dict) and "unknown" in value:
-        if set(value) != {"unknown"}:
-            yield FactMalformed(path, "it is unknown and known at once", "state a value, or {unknown: the reason}")
-            return
-        form, value = _REASON, value["unknown"]
-        if value is None:
-            yield FactMalformed(path, "it is unknown without a reason", "write {unknown: the reason}")
-            return
-    for misfit in misfits(form, value):
-        yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)
-
-
-def stated_value(form: Form, value: Any, *, by: str, at: Timestamp) -> Value:
-    """The envelope of a fact whose form is right."""
-    if isinstance(value, dict) and set(value) == {"unknown"}:
-        return unknown(f"{value['unknown']} (stated by {by})")
-    return declared(as_recorded(form, value), by=by, at=at)
-
-
-def author_problem(facts: Mapping[str, Any]) -> InputRefused | None:
-    """What is wrong with who asserts the facts; None where a person or a role is named."""
-    by = facts.get(ASSERTED_BY)
-    if not isinstance(by, str) or not by.strip():
-        return FactMalformed(ASSERTED_BY, "nobody is named who asserts the facts", "add asserted_by: name and role")
-    if len(by) > MAX_AUTHOR or "\n" in by:
-        return FactMalformed(
-            ASSERTED_BY, f"it is longer than a line of {MAX_AUTHOR} characters", "write a name and a role"
-        )
-    return next(misfits_of_fact(ASSERTED_BY, _PERSON, by), None)
 
 
 # --- what the file states ---
@@ -384,14 +242,6 @@ def _unknown_names(facts: dict[str, Any], names: Mapping[str, Sequence[str]]) ->
             if name not in allowed:
                 near = closest(str(name), known)
                 yield FactUnknown(f"{array}.{name}", None if near is None else f"{array}.{near}")
-
-
-def _is_after(earlier: Leaf, later: Leaf) -> bool:
-    """Whether all of the first date is after all of the second; False where one of them is not known."""
-    first, last = days_of(earlier.value.value), days_of(later.value.value)
-    if first is None or last is None:
-        return False
-    return first[0] > last[1] + (_TIME_ZONES if later.path == TODAY else timedelta())
 
 
 # --- laid over the record ---

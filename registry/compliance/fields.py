@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from peft_registry.registry.compliance.forms import Form
+from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
@@ -18,7 +18,7 @@ from peft_registry.schemas.values import Value
 Owner = Literal["modifier", "data owner", "legal", "engineer", "tool"]
 
 
-class FieldRule(Form):
+class FieldRule(AnswerForm):
     """One field and the form of its answer. `required_when` lists conditions of which any makes it required; `eu+pv` means
     both; none: never asked for.
 
@@ -79,7 +79,7 @@ class FieldRules(Frozen):
     acts: dict[str, Act]
     orders: tuple[Order, ...]
     needs: tuple[Need, ...]
-    base_facts: dict[str, str | Form]
+    base_facts: dict[str, str | AnswerForm]
     profile: dict[str, str]
     fields: tuple[FieldRule, ...]
 
@@ -87,12 +87,12 @@ class FieldRules(Frozen):
         """Each rule under its path, in the order of the file."""
         return {rule.path: rule for rule in self.fields}
 
-    def base_forms(self) -> dict[str, Form]:
+    def base_forms(self) -> dict[str, AnswerForm]:
         """The form of each fact about a base: that of a field of the record, or one of its own."""
         rules = self.by_path()
         return {key: rules[form] if isinstance(form, str) else form for key, form in self.base_facts.items()}
 
-    def profile_forms(self) -> dict[str, Form]:
+    def profile_forms(self) -> dict[str, AnswerForm]:
         """The form of each answer of the organisation's profile."""
         rules = self.by_path()
         return {key: rules[path] for key, path in self.profile.items()}

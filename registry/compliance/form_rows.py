@@ -35,7 +35,7 @@ class FormRow(Frozen):
     outside: str | None = None
 
 
-class Form(Frozen):
+class LegalForm(Frozen):
     """A form with its rows, in its own order."""
 
     name: FormName
@@ -43,14 +43,14 @@ class Form(Frozen):
     rows: tuple[FormRow, ...]
 
 
-class Forms(Frozen):
+class LegalForms(Frozen):
     """The whole data file."""
 
     notice: str
     recipients: dict[Recipient, str]
-    forms: tuple[Form, ...]
+    forms: tuple[LegalForm, ...]
 
-    def named(self, name: FormName) -> Form:
+    def named(self, name: FormName) -> LegalForm:
         return next(form for form in self.forms if form.name == name)
 
 
@@ -63,13 +63,13 @@ class AnsweredRow(Frozen):
 
 
 @cache
-def forms() -> Forms:
+def forms() -> LegalForms:
     """The forms that this version of the tool knows."""
     file = resources.files("peft_registry.registry.compliance") / "rules" / "form_rows.json"
-    return Forms.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    return LegalForms.model_validate(json.loads(file.read_text(encoding="utf-8")))
 
 
-def answered(record: RecordSections, form: Form) -> tuple[AnsweredRow, ...]:
+def answered(record: RecordSections, form: LegalForm) -> tuple[AnsweredRow, ...]:
     """Each row of the form with how far the record answers it."""
     required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
     by_rule: dict[str, list[Leaf]] = {}

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.answer_forms import misfits
 from peft_registry.registry.compliance.declared import problem_of_value
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.forms import misfits
 from peft_registry.registry.homes.home import Registry, read_own
 from peft_registry.registry.intake.secrets import secret_in
 from peft_registry.schemas.errors import InputRefused, KnownError, raise_any

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.compliance.facts import FactMalformed, FactNeedsSignature
+from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.homes.home import Registry

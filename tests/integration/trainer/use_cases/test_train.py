@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from peft_registry.registry.compliance.facts import (
-    FactIncomplete,
-    FactMalformed,
-    FactNeedsSignature,
-    FactNotDeclarable,
-    FactsOutOfOrder,
-    FactUnknown,
-)
+from peft_registry.registry.compliance.contradictions import FactIncomplete, FactsOutOfOrder
+from peft_registry.registry.compliance.facts import FactUnknown
+from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import ProfileValueRefused
 from peft_registry.registry.records.signed_records import records_of

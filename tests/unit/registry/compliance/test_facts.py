@@ -6,20 +6,13 @@ from importlib import resources
 
 import pytest
 
+from peft_registry.registry.compliance.answer_forms import MAX_CHARACTERS, as_recorded, misfits
 from peft_registry.registry.compliance.base_facts import UnknownFact, declared_base_facts
+from peft_registry.registry.compliance.contradictions import FactIncomplete, FactsOutOfOrder
 from peft_registry.registry.compliance.declared import problems_of_declared, sound_facts
-from peft_registry.registry.compliance.facts import (
-    FactIncomplete,
-    FactMalformed,
-    FactNeedsSignature,
-    FactNotDeclarable,
-    FactsOutOfOrder,
-    FactUnknown,
-    overtaken_facts,
-    problems_of_facts,
-)
+from peft_registry.registry.compliance.facts import FactUnknown, overtaken_facts, problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.forms import MAX_CHARACTERS, as_recorded, misfits
+from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
 from peft_registry.schemas.base_model import LICENCE_FLAGS, DeclaredFacts
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import BaseUsed

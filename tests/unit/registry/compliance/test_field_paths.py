@@ -21,7 +21,8 @@ def test_the_rule_of_a_path_has_no_position_and_the_item_has() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "data", "data[0]", "data[0]licence", "[0].x", "data[-1].x", "data[9999999999].x", "data[٣].x", "a.b[0].c"]
+    "text",
+    ["", "data", "data[0]", "data[0]licence", "[0].x", "data[-1].x", "data[9999999999].x", "data[٣].x", "a.b[0].c"],
 )
 def test_what_is_no_path_is_a_field_that_no_record_has(text: str) -> None:
     path = FieldPath.parse(text)

@@ -8,11 +8,12 @@ import pytest
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness, conditions_of
 from peft_registry.registry.compliance.energy import COUNTERS
-from peft_registry.registry.compliance.facts import FactMalformed, FactNotDeclarable, FactUnknown
+from peft_registry.registry.compliance.facts import FactUnknown
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.recorded_run import TrainedRun
+from peft_registry.registry.compliance.stated import FactMalformed, FactNotDeclarable
 from peft_registry.schemas.modification import DeclaredPower
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from tests.builders.records import (

@@ -6,24 +6,35 @@ What is recorded is signed, printed and copied into pages, tables and other tool
 terminal or turn the direction of reading, none may be longer than anybody reads, and a word such as `tbd` is not an answer.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from functools import cache
-from importlib import resources
+from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from packaging.licenses import InvalidLicenseExpression
 from pydantic import Field
 
+from peft_registry.registry.compliance.notations import (
+    EARLIEST,
+    HUB_ID,
+    LICENCE_CHARACTERS,
+    MONTH,
+    calendar_day,
+    canonical_licence,
+    countries,
+    day_meant,
+    days_of,
+    is_address,
+    is_mail,
+    licence_remedy,
+    time_meant,
+)
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.suggestions import closest
-from peft_registry.schemas.values import RFC3339, timestamp
+from peft_registry.schemas.values import RFC3339
 
 FieldType = Literal[
     "text",
@@ -60,39 +71,9 @@ _NO_ANSWERS = frozenset(
     | {"unknown", "not known", "not yet known", "not yet"}
 )
 _UNKNOWN = "state a value, or {unknown: the reason}"
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_MONTH = re.compile(r"(0[1-9]|1[0-2])/([0-9]{4})")
-_EARLIEST = date(1900, 1, 1)  # nothing that a model was made from or with is older
-_SCHEMES = frozenset({"https", "http", "ftp", "s3", "gs", "hf"})
-_MAIL = re.compile(r"[^\s@<>\"',;:()\[\]\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?\.[A-Za-z]{2,63}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
-_NO_LICENCE = "NONE"  # SPDX's word where no licence was given: SPDX specification 2.3, clause 7.15
-_LICENCE_CHARACTERS = 200
-_COMMON_LICENCES = (
-    "Apache-2.0",
-    "MIT",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "GPL-2.0-only",
-    "GPL-3.0-only",
-    "GPL-3.0-or-later",
-    "LGPL-3.0-only",
-    "AGPL-3.0-only",
-    "MPL-2.0",
-    "CC0-1.0",
-    "CC-BY-4.0",
-    "CC-BY-SA-4.0",
-    "CC-BY-NC-4.0",
-    "CC-BY-NC-SA-4.0",
-    "CC-BY-ND-4.0",
-    "ODC-By-1.0",
-    "ODbL-1.0",
-    "CDLA-Permissive-2.0",
-    "Unlicense",
-)
 
 
-class Form(Frozen):
+class AnswerForm(Frozen):
     """What an answer looks like.
 
     Attributes:
@@ -116,8 +97,8 @@ class Form(Frozen):
     whole: bool = False
     about_words: int | None = None
     no_answers: tuple[str, ...] = ()
-    items: "Form | None" = None
-    members: dict[str, "Form"] = Field(default_factory=dict)
+    items: "AnswerForm | None" = None
+    members: dict[str, "AnswerForm"] = Field(default_factory=dict)
 
     @property
     def description(self) -> str:
@@ -144,7 +125,7 @@ class Misfit:
     remedy: str
 
 
-def misfits(form: Form, value: Any) -> Iterator[Misfit]:
+def misfits(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     """Everything that keeps a value from being the answer that a form asks for; nothing where it fits.
 
     Args:
@@ -158,10 +139,10 @@ def misfits(form: Form, value: Any) -> Iterator[Misfit]:
     yield from _CHECKS[form.type](form, value)
 
 
-def as_recorded(form: Form, value: Any) -> Any:  # any JSON value
+def as_recorded(form: AnswerForm, value: Any) -> Any:  # any JSON value
     """A value that fits, as records write it: a licence in SPDX's own spelling, true and false as yes and no."""
     if form.type == "licence":
-        return _canonical_licence(value)
+        return canonical_licence(value)
     if isinstance(value, bool) and form.type == "choice":
         return "yes" if value else "no"
     if form.type == "list" and form.items is not None:
@@ -171,18 +152,6 @@ def as_recorded(form: Form, value: Any) -> Any:  # any JSON value
             key: as_recorded(form.members[key], item) if key in form.members else item for key, item in value.items()
         }
     return value
-
-
-def days_of(value: Any) -> tuple[date, date] | None:
-    """The first and the last day that a recorded date, month or time covers; None where it is none of them."""
-    if not isinstance(value, str):
-        return None
-    if _MONTH.fullmatch(value):
-        month, year = int(value[:2]), int(value[3:])
-        following = date(year + month // 12, month % 12 + 1, 1) if year < date.max.year else date.max
-        return date(year, month, 1), following - timedelta(days=1)
-    day = _calendar_day(value[:10])
-    return None if day is None or not (len(value) == len("2026-11-24") or re.match(RFC3339, value)) else (day, day)
 
 
 # --- what holds for every text and number ---
@@ -239,7 +208,7 @@ def _unreadable(text: str, place: str) -> Iterator[Misfit]:
 # --- the types ---
 
 
-def _text(form: Form, value: Any) -> Iterator[Misfit]:
+def _text(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     if not isinstance(value, str):
         yield Misfit("", f"{_quoted(value)} is not text", "write text, in quotes where needed")
         return
@@ -258,7 +227,7 @@ def _text(form: Form, value: Any) -> Iterator[Misfit]:
         )
 
 
-def _number(form: Form, value: Any) -> Iterator[Misfit]:
+def _number(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         yield Misfit("", f"{_quoted(value)} is not a number", "write a number without its unit, and without quotes")
         return
@@ -272,44 +241,44 @@ def _number(form: Form, value: Any) -> Iterator[Misfit]:
         yield Misfit("", f"{value:g} is more than {form.maximum:g}", f"write a number up to {form.maximum:g}")
 
 
-def _date(_: Form, value: Any) -> Iterator[Misfit]:
-    day = _calendar_day(value)
+def _date(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+    day = calendar_day(value)
     if day is None:
         yield Misfit(
             "",
             f"{_quoted(value)} is not a day of the calendar",
-            _meant(_day_meant(value), "write year-month-day, such as 2026-11-24"),
+            _meant(day_meant(value), "write year-month-day, such as 2026-11-24"),
         )
-    elif day < _EARLIEST:
-        yield Misfit("", f"{value} is before {_EARLIEST}", "correct the year")
+    elif day < EARLIEST:
+        yield Misfit("", f"{value} is before {EARLIEST}", "correct the year")
 
 
-def _month(form: Form, value: Any) -> Iterator[Misfit]:
+def _month(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     """A month as the public summary writes it, or the day itself."""
-    if isinstance(value, str) and _MONTH.fullmatch(value) and int(value[3:]) >= _EARLIEST.year:
+    if isinstance(value, str) and MONTH.fullmatch(value) and int(value[3:]) >= EARLIEST.year:
         return
-    if _calendar_day(value) is not None:
+    if calendar_day(value) is not None:
         yield from _date(form, value)
         return
     meant = re.fullmatch(r"([0-9]{4})-(0[1-9]|1[0-2])", value) if isinstance(value, str) else None
     yield Misfit(
         "",
         f"{_quoted(value)} is neither a day nor a month",
-        _meant(f"{meant[2]}/{meant[1]}" if meant else _day_meant(value), "write 2026-11-24, or the month as 11/2026"),
+        _meant(f"{meant[2]}/{meant[1]}" if meant else day_meant(value), "write 2026-11-24, or the month as 11/2026"),
     )
 
 
-def _months(_: Form, value: Any) -> Iterator[Misfit]:
+def _months(_: AnswerForm, value: Any) -> Iterator[Misfit]:
     """A period from month to month, as the public summary asks of crawlers."""
     parts = value.split("-") if isinstance(value, str) else []
-    covered = [days_of(part.strip()) for part in parts if _MONTH.fullmatch(part.strip())]
+    covered = [days_of(part.strip()) for part in parts if MONTH.fullmatch(part.strip())]
     if len(parts) != 2 or len(covered) != 2:
         yield Misfit("", f"{_quoted(value)} is not a period", "write the months from and to, such as 03/2026-11/2026")
     elif covered[0] is not None and covered[1] is not None and covered[0][0] > covered[1][0]:
         yield Misfit("", f"{value} ends before it begins", "write the earlier month first")
 
 
-def _time(_: Form, value: Any) -> Iterator[Misfit]:
+def _time(_: AnswerForm, value: Any) -> Iterator[Misfit]:
     if isinstance(value, str) and re.match(RFC3339, value):
         try:
             datetime.fromisoformat(value)
@@ -320,11 +289,11 @@ def _time(_: Form, value: Any) -> Iterator[Misfit]:
     yield Misfit(
         "",
         f"{_quoted(value)} is not a time",
-        _meant(_time_meant(value), "write it in UTC, such as 2026-11-24T09:30:00Z"),
+        _meant(time_meant(value), "write it in UTC, such as 2026-11-24T09:30:00Z"),
     )
 
 
-def _digest(_: Form, value: Any) -> Iterator[Misfit]:
+def _digest(_: AnswerForm, value: Any) -> Iterator[Misfit]:
     try:
         Digest.parse(str(value))
     except MalformedDigest:
@@ -337,7 +306,7 @@ def _digest(_: Form, value: Any) -> Iterator[Misfit]:
         )
 
 
-def _choice(form: Form, value: Any) -> Iterator[Misfit]:
+def _choice(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     if isinstance(value, bool) and {"yes", "no"} <= set(form.values):
         return
     if isinstance(value, str) and value in form.values:
@@ -350,7 +319,7 @@ def _choice(form: Form, value: Any) -> Iterator[Misfit]:
     yield Misfit("", f"{_quoted(value)} is none of its answers", _meant(closest(said, form.values), f"answer {words}"))
 
 
-def _list(form: Form, value: Any) -> Iterator[Misfit]:
+def _list(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     if not isinstance(value, list):
         yield Misfit("", "it takes several answers", "write a list")
         return
@@ -362,12 +331,12 @@ def _list(form: Form, value: Any) -> Iterator[Misfit]:
 def _any_entry(item: Any) -> Iterator[Misfit]:
     """An entry of a list without a form of its own: a text, a number or an object."""
     if isinstance(item, str):
-        yield from _text(Form(type="text"), item)
+        yield from _text(AnswerForm(type="text"), item)
     elif item is None or item in ({}, []):
         yield Misfit("", "it is empty", "write a text, or take the entry out")
 
 
-def _object(form: Form, value: Any) -> Iterator[Misfit]:
+def _object(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     if not isinstance(value, dict) or not value:
         yield Misfit(
             "", "it takes several named answers", f"write keys under it: {', '.join(form.members) or 'key: value'}"
@@ -386,8 +355,8 @@ def _object(form: Form, value: Any) -> Iterator[Misfit]:
                 yield Misfit(f".{key}{misfit.place}", misfit.reason, misfit.remedy)
 
 
-def _country(_: Form, value: Any) -> Iterator[Misfit]:
-    codes, often_meant = _countries()
+def _country(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+    codes, often_meant = countries()
     if isinstance(value, str) and value in codes:
         return
     said = str(value).strip().upper()
@@ -399,33 +368,33 @@ def _country(_: Form, value: Any) -> Iterator[Misfit]:
     )
 
 
-def _licence(_: Form, value: Any) -> Iterator[Misfit]:
-    if isinstance(value, str) and value and len(value) <= _LICENCE_CHARACTERS:
+def _licence(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, str) and value and len(value) <= LICENCE_CHARACTERS:
         try:
-            _canonical_licence(value)
+            canonical_licence(value)
         except InvalidLicenseExpression:
             pass
         else:
             return
-    yield Misfit("", f"{_quoted(value)} is not a licence of the SPDX list", _licence_remedy(str(value)))
+    yield Misfit("", f"{_quoted(value)} is not a licence of the SPDX list", licence_remedy(str(value)))
 
 
-def _url(_: Form, value: Any) -> Iterator[Misfit]:
-    if isinstance(value, str) and _is_address(value):
+def _url(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, str) and is_address(value):
         return
     meant = None
     if isinstance(value, str):
-        if _HUB_ID.fullmatch(value) and "." not in value.split("/")[0]:
+        if HUB_ID.fullmatch(value) and "." not in value.split("/")[0]:
             meant = f"https://huggingface.co/{value}"
-        elif _is_address(f"https://{value}"):
+        elif is_address(f"https://{value}"):
             meant = f"https://{value}"
     yield Misfit(
         "", f"{_quoted(value)} is not an address", _meant(meant, "write it whole, such as https://example.org/data")
     )
 
 
-def _contact(_: Form, value: Any) -> Iterator[Misfit]:
-    if isinstance(value, str) and (_MAIL.fullmatch(value) or (value.startswith("http") and _is_address(value))):
+def _contact(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+    if isinstance(value, str) and (is_mail(value) or (value.startswith("http") and is_address(value))):
         return
     yield Misfit(
         "",
@@ -434,7 +403,7 @@ def _contact(_: Form, value: Any) -> Iterator[Misfit]:
     )
 
 
-_CHECKS: dict[str, Callable[[Form, Any], Iterator[Misfit]]] = {
+_CHECKS: dict[str, Callable[[AnswerForm, Any], Iterator[Misfit]]] = {
     "text": _text,
     "number": _number,
     "date": _date,
@@ -473,68 +442,3 @@ def _quoted(value: Any) -> str:
 
 def _meant(meant: str | None, otherwise: str) -> str:
     return f"did you mean `{meant}`?" if meant else otherwise
-
-
-def _calendar_day(value: Any) -> date | None:
-    if not isinstance(value, str) or not _DAY.fullmatch(value):
-        return None
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        return None
-
-
-def _day_meant(value: Any) -> str | None:
-    """The one day that another way of writing it can mean; 03/04/2026 can mean two."""
-    text = str(value).strip()
-    for written in ("%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d", "%Y%m%d", "%d.%m.%Y"):
-        try:
-            return datetime.strptime(text[:10], written).replace(tzinfo=UTC).date().isoformat()
-        except ValueError:
-            continue
-    return None
-
-
-def _time_meant(value: Any) -> str | None:
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return timestamp(moment.astimezone(UTC)) if moment.tzinfo is not None else None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    is_written = bool(re.fullmatch(r"[^\s<>\"'`\\]+", text)) and not parts.username and not parts.password
-    return is_written and parts.scheme in _SCHEMES and ("." in host or parts.scheme in ("s3", "gs", "hf"))
-
-
-def _canonical_licence(text: str) -> str:
-    return _NO_LICENCE if text == _NO_LICENCE else str(canonicalize_license_expression(text))
-
-
-def _licence_remedy(text: str) -> str:
-    said = "-".join(text.strip().split()).lower().removeprefix("the-").removesuffix("-license").removesuffix("-licence")
-    by_lower = {licence.lower(): licence for licence in _COMMON_LICENCES}
-    meant = closest(said, by_lower)
-    own = re.sub(r"[^A-Za-z0-9.]+", "-", text[:40]).strip("-.") or "NAME"
-    if said in ("none", "no", "no-licence", "unlicensed", "n/a"):
-        return f"write {_NO_LICENCE} where no licence was given at all, or {{unknown: the reason}}"
-    if said in ("other", "proprietary", "custom", "unknown", "tbd", "?"):
-        return "write LicenseRef- and its name, such as LicenseRef-Example-1.0, or {unknown: the reason}"
-    other = f"a licence without an SPDX identifier is written `LicenseRef-{own}`"
-    return (
-        f"did you mean `{by_lower[meant]}`? {other}" if meant else f"write an identifier of spdx.org/licenses; {other}"
-    )
-
-
-@cache
-def _countries() -> tuple[frozenset[str], dict[str, str]]:
-    """The codes of ISO 3166-1, and what is often written in their place."""
-    file = resources.files("peft_registry.registry.compliance") / "rules" / "countries.json"
-    table = json.loads(file.read_text(encoding="utf-8"))
-    return frozenset(table["codes"]), table["often_meant"]

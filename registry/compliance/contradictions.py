@@ -1,0 +1,95 @@
+"""What cannot be together in one record: dates out of order, a value that says nothing without another. Pure.
+
+Which dates and which values is data (`rules/modification_fields.json`).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import timedelta
+from itertools import product
+
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.notations import days_of
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.values import measured
+
+TODAY = "record_created_at"
+# whoever is ahead of UTC may write the date of a day that has not begun there
+_TIME_ZONES = timedelta(days=1)
+
+
+class FactsOutOfOrder(InputRefused):
+    reference = "facts-out-of-order"
+    what = "{earlier!q} is {earlier_value}, and {later!q} is {later_value}"
+    why = "{because}"
+    fix = "correct the one that is wrong"
+
+    earlier: str
+    earlier_value: str
+    later: str
+    later_value: str
+    because: str
+
+
+class FactIncomplete(InputRefused):
+    reference = "fact-incomplete"
+    what = "{path!q} is stated without {missing!l}"
+    why = "{because}"
+    fix = "state {missing!l} too, or take {path!q} out"
+
+    path: str
+    missing: Sequence[str]
+    because: str
+
+
+def out_of_order(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactsOutOfOrder]:
+    """The dates of a record that cannot be in this order, of each pair at least one among those that were stated now.
+
+    Args:
+        record: with all dates that are known.
+        stated: paths of the values that are being stated.
+        named: a path as its author writes it.
+    """
+    known = tuple(leaves(record))
+    today = Leaf(TODAY, TODAY, measured(record.record_created_at[:10]))
+    for order in field_rules().orders:
+        earlier_dates = [leaf for leaf in known if leaf.rule == order.earlier]
+        later_dates = [leaf for leaf in (*known, today) if leaf.rule == order.later]
+        for earlier, later in product(earlier_dates, later_dates):
+            is_stated = earlier.path in stated or later.path in stated
+            is_beside = FieldPath.parse(earlier.path).is_beside(FieldPath.parse(later.path))
+            if is_stated and is_beside and _is_after(earlier, later):
+                yield FactsOutOfOrder(
+                    named(earlier.path),
+                    str(earlier.value.value),
+                    "today" if later is today else named(later.path),
+                    str(later.value.value),
+                    order.because,
+                )
+
+
+def incomplete_facts(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactIncomplete]:
+    """What was stated now and says something only together with what is not known; as `out_of_order`."""
+    known = {leaf.path: leaf.value.known for leaf in leaves(record)}
+    by_rule = {need.fact: need for need in field_rules().needs}
+    for leaf in leaves(record):
+        need = by_rule.get(leaf.rule)
+        if need is None or leaf.path not in stated or leaf.value.source != "declared":
+            continue
+        needed = [FieldPath.parse(leaf.path).beside(rule) for rule in need.needs]
+        missing = [named(path) for path in needed if not known.get(path, False)]
+        if missing:
+            yield FactIncomplete(named(leaf.path), missing, need.because)
+
+
+def _is_after(earlier: Leaf, later: Leaf) -> bool:
+    """Whether all of the first date is after all of the second; False where one of them is not known."""
+    first, last = days_of(earlier.value.value), days_of(later.value.value)
+    if first is None or last is None:
+        return False
+    return first[0] > last[1] + (_TIME_ZONES if later.path == TODAY else timedelta())

@@ -1,0 +1,87 @@
+"""One value that a person states, wherever it is written: its form, its envelope, and what keeps it out of a record."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from peft_registry.registry.compliance.answer_forms import AnswerForm, as_recorded, misfits
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.values import Timestamp, Value, declared, unknown
+
+ASSERTED_BY = "asserted_by"
+MAX_AUTHOR = 200  # characters of a name and a role
+_PERSON = AnswerForm(type="text")
+_REASON = AnswerForm(type="text")
+
+
+class FactNotDeclarable(InputRefused):
+    reference = "fact-not-declarable"
+    what = "{path!q} cannot be declared"
+    why = "{reason}"
+    fix = "take it out of the facts file"
+
+    path: str
+    reason: str
+
+
+class FactNeedsSignature(InputRefused):
+    reference = "fact-needs-signature"
+    what = "{path!q} is not a fact"
+    why = "{reason}"
+    fix = "{instead}"
+
+    path: str
+    reason: str
+    instead: str
+
+
+class FactMalformed(InputRefused):
+    reference = "fact-malformed"
+    what = "the fact {path!q} has the wrong form"
+    why = "{reason}"
+    fix = "{remedy}"
+
+    path: str
+    reason: str
+    remedy: str
+
+
+def misfits_of_fact(path: str, form: AnswerForm, value: Any) -> Iterator[InputRefused]:
+    """What is wrong with the form of a fact; nothing where a record may declare it.
+
+    Args:
+        path: the path as its author wrote it.
+        form: of the field.
+        value: any JSON value; `{unknown: reason}` says that nobody knows.
+    """
+    if value is None:
+        yield FactMalformed(path, "it is empty", "state a value, or {unknown: the reason}")
+        return
+    if isinstance(value, dict) and "unknown" in value:
+        if set(value) != {"unknown"}:
+            yield FactMalformed(path, "it is unknown and known at once", "state a value, or {unknown: the reason}")
+            return
+        form, value = _REASON, value["unknown"]
+        if value is None:
+            yield FactMalformed(path, "it is unknown without a reason", "write {unknown: the reason}")
+            return
+    for misfit in misfits(form, value):
+        yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)
+
+
+def stated_value(form: AnswerForm, value: Any, *, by: str, at: Timestamp) -> Value:
+    """The envelope of a fact whose form is right."""
+    if isinstance(value, dict) and set(value) == {"unknown"}:
+        return unknown(f"{value['unknown']} (stated by {by})")
+    return declared(as_recorded(form, value), by=by, at=at)
+
+
+def author_problem(facts: Mapping[str, Any]) -> InputRefused | None:
+    """What is wrong with who asserts the facts; None where a person or a role is named."""
+    by = facts.get(ASSERTED_BY)
+    if not isinstance(by, str) or not by.strip():
+        return FactMalformed(ASSERTED_BY, "nobody is named who asserts the facts", "add asserted_by: name and role")
+    if len(by) > MAX_AUTHOR or "\n" in by:
+        return FactMalformed(
+            ASSERTED_BY, f"it is longer than a line of {MAX_AUTHOR} characters", "write a name and a role"
+        )
+    return next(misfits_of_fact(ASSERTED_BY, _PERSON, by), None)
