@@ -36,8 +36,9 @@ def decide(
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.signing.keys import PrivateKey
-    from peft_registry.registry.use_cases.decide import complete_answers, write_form
     from peft_registry.registry.use_cases.decide import decide as sign_answers
+    from peft_registry.registry.use_cases.decide import write_form
+    from peft_registry.registry.use_cases.take_up_answers import complete_answers
 
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)

@@ -4,87 +4,39 @@ The form holds the open questions alone. What is filled in is checked whole and 
 signed. The person's statement and the record that takes it up enter the log in one transaction: both or neither.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from peft_registry.registry.compliance.answers import (
-    AnswerProblem,
-    Question,
     SignedAnswers,
     as_answers,
     collisions,
-    known_elsewhere,
     open_questions,
     problems_of_answers,
-    superseding_with_answers,
 )
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.database import catalog
-from peft_registry.registry.disk.files import read_offered, write_atomically
+from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
-from peft_registry.registry.records.bases import newest_base_record
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
 from peft_registry.registry.use_cases.statements import record_statement, sayable_at, sign_statement
-from peft_registry.registry.use_cases.supersede import NothingToSupersede, supersede_record
-from peft_registry.schemas.answers import AREA_ROLES, AnsweringRole, AnswersPredicate
-from peft_registry.schemas.base_model import DeclaredFacts
+from peft_registry.registry.use_cases.supersede import NothingToSupersede
+from peft_registry.registry.use_cases.take_up_answers import known_at_home, record_with_answers
+from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, Taken, raise_any
-from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.modification import BaseUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import PREDICATE_TYPES
-from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
-
-_MAX_BYTES = 1024 * 1024  # of a form
-_FORM = PREDICATE_TYPES["answers"]
-_KEYS = ("form", "version", "record_id", "record", "asserted_by", "answers")
-
-
-class AnswerRefused(InputRefused):
-    reference = "answer-refused"
-    what = "line {line} of {file}: {path!q} is not an answer"
-    why = "{reason}"
-    fix = "{remedy}"
-
-    file: str
-    line: int
-    path: str
-    reason: str
-    remedy: str
-
-
-class FormRefused(InputRefused):
-    reference = "form-refused"
-    what = "line {line} of {file} is not that of a form"
-    why = "{reason}"
-    fix = "{remedy}"
-
-    file: str
-    line: int
-    reason: str
-    remedy: str
-
-
-class FormUnanswered(InputRefused):
-    reference = "form-unanswered"
-    what = "{file} holds no answer"
-    why = "every question in it is left empty"
-    fix = "write an answer behind a colon, and run the command again"
-
-    file: str
 
 
 class FormOfAnother(InputRefused):
@@ -149,8 +101,8 @@ def write_form(registry: Registry, version: Version, file: Path) -> WrittenForm:
         NotWritable, DiskFull: the file cannot be written.
     """
     current = _current(version_statements(registry, version), version)
-    questions = open_questions(current.record, _known_elsewhere(registry, current.record))
-    write_atomically(file, _form_text(version, current, questions, file.name).encode())
+    questions = open_questions(current.record, known_at_home(registry, current.record))
+    write_atomically(file, form_text(version, current, questions, file.name).encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
     return WrittenForm(
         version=version.label,
@@ -184,7 +136,7 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     assert key is not None and key.role in get_args(AnsweringRole), "a key of no such role may not say it"
     role = cast(AnsweringRole, key.role)  # one of them, as was asked before
     said = version_statements(registry, version)
-    form = _read_form(file)
+    form = read_form(file)
     current = _required_record(said, version, form)
     raise_any(_problems(form, current, version, role=role, person=key.person, at=at))
     predicate = AnswersPredicate(
@@ -198,7 +150,7 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     )
     require_no_secrets(predicate.to_json(), what=file.name)
     if dry_run:
-        record = _record_with(registry, current, SignedAnswers(form.digest, predicate, at), version)
+        record = record_with_answers(registry, current, SignedAnswers(form.digest, predicate, at), version)
         return _decided(version, predicate, current, record, statement=None, record_id=None)
     registry.unlock()
     recorded = _sign_both(registry, version, current, predicate, signer)
@@ -208,70 +160,6 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     statement, record = recorded
     publish_checkpoint(registry)
     return _decided(version, predicate, current, record, statement=statement, record_id=record.record_id)
-
-
-def complete_answers(registry: Registry, version: Version) -> SignedRecord | None:
-    """Build the record from signed answers to the current one that no record has taken up; None where there are none.
-
-    Whoever signed them elsewhere, or was stopped before the record was made, has answered all the same.
-    """
-    said = version_statements(registry, version)
-    if said.record is None:
-        return None
-    for stored in said.statements:
-        if stored.kind != "answers":
-            continue
-        predicate = AnswersPredicate.from_json(stored.statement.predicate)
-        signed = SignedAnswers(stored.digest, predicate, stored.appended_at or registry.clock())
-        answers = {answer.path: _as_written(answer.value, answer.unknown) for answer in predicate.answers}
-        is_open = predicate.record == said.record.digest and stored.digest in said.answers
-        if not is_open or any(
-            problems_of_answers(said.record.record, answers, role=predicate.role, version=version, at=signed.at)
-        ):
-            continue
-        return _complete(registry, version, signed)
-    return None
-
-
-def _complete(registry: Registry, version: Version, signed: SignedAnswers) -> SignedRecord | None:
-    def build(before: SignedRecord) -> ModificationRecord:
-        return _record_with(registry, before, signed, version)
-
-    return supersede_record(registry, version, build)
-
-
-def _as_written(value: Any, reason: str | None) -> Any:  # any JSON value
-    return value if reason is None else {"unknown": reason}
-
-
-def _record_with(
-    registry: Registry, before: SignedRecord, signed: SignedAnswers, version: Version
-) -> ModificationRecord:
-    return superseding_with_answers(
-        before.record,
-        signed,
-        version=version,
-        record_id=registry.nonce(),
-        now=registry.clock(),
-        defaults=_known_elsewhere(registry, before.record),
-    )
-
-
-def _known_elsewhere(registry: Registry, record: RecordSections) -> dict[str, Value]:
-    """What the home's profile and the newest record of each base answer, so that nobody is asked again."""
-    return known_elsewhere(record, read_profile(registry), [_facts_of(registry, base) for base in record.base])
-
-
-def _facts_of(registry: Registry, base: BaseUsed) -> DeclaredFacts | None:
-    """What is declared about a base that is registered here; None for another."""
-    try:
-        weights = Digest.parse(str(base.tensor_digest.value))
-    except MalformedDigest:
-        return None
-    with registry.database.read() as tx:
-        version = catalog.base_by_weights(tx, weights)
-    newest = None if version is None else newest_base_record(registry, version.manifest_digest)
-    return None if newest is None else newest.facts
 
 
 def _sign_both(
@@ -290,7 +178,7 @@ def _sign_both(
         at = sayable_at(registry, tx, answered.key_id, (PREDICATE_TYPES["answers"],))
         own = registry.trainer_key
         sayable_at(registry, tx, own.public.key_id, (PREDICATE_TYPES["modification"],))
-        record = _record_with(registry, current, SignedAnswers(answered.digest, predicate, at), version)
+        record = record_with_answers(registry, current, SignedAnswers(answered.digest, predicate, at), version)
         raise_any(problems_of_declared("modification", record.to_json(), earlier=(current.record.to_json(),)))
         recorded = sign_statement(version.manifest_digest, "modification", record.to_json(), own)
         label = catalog.require_artifact(tx, manifest_digest=version.manifest_digest)
@@ -333,52 +221,7 @@ def _current(said: VersionStatements, version: Version) -> SignedRecord:
     return said.record
 
 
-# --- the form ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """A form as it was filled in. `answers` are those that are not empty; `lines` has the line of each value."""
-
-    name: str
-    digest: Digest
-    header: Mapping[str, Any]
-    answers: Mapping[str, Any]
-    lines: Mapping[Place, int]
-
-    def line(self, *place: str) -> int:
-        return self.lines.get(place, 1)
-
-
-def _read_form(file: Path) -> _Form:
-    data = read_offered(file, max_bytes=_MAX_BYTES)
-    value, lines = read_yaml_with_lines(data, what=file.name)
-    if not isinstance(value, dict) or not isinstance(value.get("answers"), dict):
-        raise FormRefused(
-            file.name, 1, "it has no section `answers`", "write a form with `registry decide` to a new file"
-        )
-    problems = [
-        FormRefused(
-            file.name,
-            lines.get((key,), 1),
-            f"a form has no key {key!r:.80}",
-            did_you_mean(closest(key, _KEYS), f"its keys are {', '.join(_KEYS)}"),
-        )
-        for key in value
-        if key not in _KEYS
-    ]
-    if value.get("form") != _FORM:
-        problems.append(
-            FormRefused(file.name, lines.get(("form",), 1), f"it is not {_FORM}", "leave that line as it was")
-        )
-    raise_any(problems)
-    answers = {path: answer for path, answer in value["answers"].items() if answer is not None}
-    if not answers:
-        raise FormUnanswered(file.name)
-    return _Form(file.name, Digest.of(data), value, answers, lines)
-
-
-def _required_record(said: VersionStatements, version: Version, form: _Form) -> SignedRecord:
+def _required_record(said: VersionStatements, version: Version, form: FilledForm) -> SignedRecord:
     """The record that a form is of, which is the current one.
 
     Raises:
@@ -399,7 +242,7 @@ def _required_record(said: VersionStatements, version: Version, form: _Form) -> 
 
 
 def _problems(
-    form: _Form, current: SignedRecord, version: Version, *, role: AnsweringRole, person: str, at: str
+    form: FilledForm, current: SignedRecord, version: Version, *, role: AnsweringRole, person: str, at: str
 ) -> Iterator[AnswerRefused]:
     asserted_by = form.header.get("asserted_by")
     if asserted_by is not None and asserted_by != person:
@@ -411,39 +254,4 @@ def _problems(
             f"write {person}, or leave it empty; or sign with the key of whoever answers",
         )
     for problem in problems_of_answers(current.record, form.answers, role=role, version=version, at=at):
-        yield _refused(form, problem)
-
-
-def _refused(form: _Form, problem: AnswerProblem) -> AnswerRefused:
-    # the place inside an answer stands behind its path
-    path = next((path for path in form.answers if problem.path.startswith(path)), problem.path)
-    return AnswerRefused(form.name, form.line("answers", path), problem.path, problem.reason, problem.remedy)
-
-
-def _form_text(version: Version, current: SignedRecord, questions: tuple[Question, ...], name: str) -> str:
-    """The form as it is handed out. Whatever comes from a record is in quotes, so that it is YAML whatever it holds."""
-    lines = [
-        f"# Open questions of the modification record of {version.label}.",
-        "#",
-        "# Write an answer behind a colon. What is left empty stays open; where nobody knows, write {unknown: the reason}.",
-        f"# Then sign it with your own key: registry decide {version.label} --form {name} --key YOUR.key",
-        "# Answers are signed and kept for ever, in the name of whoever signs them. None of them is an approval.",
-        f"form: {_FORM}",
-        f"version: {json.dumps(version.label)}",
-        f"record_id: {json.dumps(current.record.record_id)}",
-        f"record: {json.dumps(str(current.digest))}",
-        "asserted_by:  # you, as the trust file names the holder of your key; empty: the same",
-        "answers:" if questions else "answers: {}",
-    ]
-    for area, group in groupby(questions, key=lambda question: question.area):
-        lines += ["", f"  # {area} owes these; signed with a key of the role {' or '.join(AREA_ROLES[area])}"]
-        for question in group:
-            part = f", of {json.dumps(question.part)}" if question.part else ""
-            lines += [
-                "",
-                f"  # {question.rule.label}{part} ({question.rule.answers})",
-                f"  # answer: {question.rule.description}",
-                f"  # open: {json.dumps(question.reason)}",
-                f"  {question.path}:",
-            ]
-    return "\n".join(lines) + "\n"
+        yield answer_refused(form, problem)

@@ -18,20 +18,14 @@ from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases import decide as decide_module
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.decide import (
-    AnswerRefused,
-    FormOfAnother,
-    FormUnanswered,
-    RecordMovedOn,
-    complete_answers,
-    decide,
-    write_form,
-)
+from peft_registry.registry.use_cases.decide import FormOfAnother, RecordMovedOn, decide, write_form
+from peft_registry.registry.use_cases.gap_form import AnswerRefused, FormUnanswered
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
+from peft_registry.registry.use_cases.take_up_answers import complete_answers
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.errors import KnownError, SeveralProblems

@@ -16,7 +16,6 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordUnreadable, SignedRecord, statements_of_version
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.decide import complete_answers
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.register_product import register_product
@@ -30,6 +29,7 @@ from peft_registry.registry.use_cases.supersede import (
     supersede_record,
     supersede_with_evaluations,
 )
+from peft_registry.registry.use_cases.take_up_answers import complete_answers
 from peft_registry.registry.use_cases.upgrade import upgrade_home
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
