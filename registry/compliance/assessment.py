@@ -1,26 +1,30 @@
-"""What follows from a record's own figures and answers: cumulative compute, the ratio with its band, the sign of systemic risk,
-the indicative status, the energy that declared power gives, the days of retention.
+"""What follows from a record's own figures and answers: the terms of its bases, cumulative compute, the ratio with its band, the
+sign of systemic risk, the indicative status, the energy that declared power gives, the days of retention, the forms' figures.
 
-Nothing is decided from absence: what an answer is missing for stays `unknown` with the question.
+This is the only place where something follows from what people may answer, and it forgets what an earlier assessment derived:
+two records with equal inputs have equal derived values, whatever stood there before. What was measured, imported or declared
+stands. Nothing is decided from absence: what an answer is missing for stays `unknown` with the question.
 """
 
-from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
+from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, with_derived_terms
 from peft_registry.registry.compliance.completeness import is_yes, makes_media
-from peft_registry.registry.compliance.documentation import with_forms
+from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdict import FALLBACK_FLOP, Answers, gpai_verdict
-from peft_registry.schemas.modification import BaseUsed, Gpai, ModificationRecord
+from peft_registry.schemas.modification import ASKED, NOT_DERIVED, BaseUsed, Gpai, ModificationRecord, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, unknown
 
 SYSTEMIC_RISK_FLOP = 1e25  # Art. 51(2): cumulative training compute greater than this is presumed high-impact
 _RATIO_METHOD = "compute of the modification / training compute of the base, GL J63"
+_RATIO_FIGURES = ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_kind", "threshold_flop")
 _BAND_METHOD = f"the ratio with ±{TOLERANCE_PCT:g} % on both figures, GL J123"
 
 
 def with_assessment(record: ModificationRecord) -> ModificationRecord:
-    """The record with what its figures and answers imply."""
+    """The record with what its figures and answers imply, and with nothing that others implied."""
+    record = with_size(record.revised(upstream=_terms(record)))
     original = original_flop(record)
     own = "6·P·D of this modification"
     if record.identity.kind.value == "merge":
@@ -31,6 +35,17 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
     record = record.revised(compute=compute, energy=with_estimate(record.energy, record.power, compute))
     record = record.revised(gpai=_gpai(record, original))
     return with_forms(record.revised(retention=with_dates(record.retention, record.gpai)))
+
+
+def _terms(record: ModificationRecord) -> tuple[UpstreamTerms, ...]:
+    """The terms of each base; a record may hold terms of a model that is not among its bases, which stay."""
+    bases = {str(base.name.value): base for base in reversed(record.base)}
+    return tuple(
+        with_derived_terms(terms, bases[str(terms.name.value)], record.use.modalities)
+        if str(terms.name.value) in bases
+        else terms
+        for terms in record.upstream
+    )
 
 
 def original_flop(record: ModificationRecord) -> Value:
@@ -74,37 +89,62 @@ def _number(value: Value) -> float | None:
 
 def _cumulative(record: ModificationRecord, own_method: str) -> Value:
     own = _number(record.compute.conservative_flop)
-    bases = [_positive(_training_flop(base)) for base in _bases(record)]
-    known = [flop for flop in bases if flop is not None]
-    if own is None or not known or len(known) < len(bases):
+    known = _known_flop(record)
+    if own is None or not known or len(known) < len(_bases(record)):
         return unknown("not derived: the compute of the base or of the modification is not known")
     which = "the base" if len(known) == 1 else f"{len(known)} bases, each once,"
+    synthetic = _number(record.compute.private_synthetic_flop)
+    if synthetic is None and _has_synthetic_data(record):
+        return unknown("not derived: the compute that generated the synthetic data is not recorded, GL J119-120")
+    generated = "" if synthetic is None else " + the compute that generated synthetic data"
     return derived(
-        sum(known) + own,
+        sum(known) + own + (synthetic or 0.0),
         "FLOP",
-        method=f"training compute of {which} + {own_method}, GL J119-121",
+        method=f"training compute of {which} + {own_method}{generated}, GL J119-121",
         uncertainty_pct=TOLERANCE_PCT,
     )
 
 
+def _known_flop(record: ModificationRecord) -> list[float]:
+    flops = [_positive(_training_flop(base)) for base in _bases(record)]
+    return [flop for flop in flops if flop is not None]
+
+
+def _has_synthetic_data(record: ModificationRecord) -> bool:
+    return any(data.provenance_class.value == "synthetic_private" for data in record.data)
+
+
+def _at_least(record: ModificationRecord) -> float:
+    """Cumulative compute as far as it is known, FLOP: what is not known can only add to it."""
+    own = (record.compute.conservative_flop, record.compute.private_synthetic_flop)
+    return sum(_known_flop(record)) + sum(_number(figure) or 0.0 for figure in own)
+
+
 def _gpai(record: ModificationRecord, original: Value) -> Gpai:
-    own, aware = _number(record.compute.conservative_flop), _number(record.compute.param_update_flop)
-    base, cumulative = _positive(original), _number(record.compute.cumulative_flop)
-    figures: dict[str, Value] = {"original_flop": original, "ratio_scope": _scope(record)}
-    if record.modifier.role_claimed.known and not record.gpai.same_provider.known:
-        same = record.modifier.role_claimed.value in ("original_provider", "on_behalf_of_provider")
-        figures["same_provider"] = derived("yes" if same else "no", method="from the role that the modifier claims")
-    figures["sr_flag"] = _systemic_risk(record.base, cumulative)
+    own, base = _number(record.compute.conservative_flop), _positive(original)
+    figures: dict[str, Value] = {
+        "original_flop": original,
+        "ratio_scope": _scope(record),
+        "same_provider": _same_provider(record),
+        "sr_flag": _systemic_risk(record),
+    }
     answers = _answers(record.revised(gpai=record.gpai.revised(**figures)), base)
     figures["verdict"] = gpai_verdict(answers)
     if own is None or base is None:
         return record.gpai.revised(**figures, **_no_ratio(original, answers))
-    figures |= _ratio_figures(one_third_ratio(own, base), base)
-    if aware is not None:
-        figures["ratio_method_aware"] = derived(
-            one_third_ratio(aware, base).ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"
-        )
-    return record.gpai.revised(**figures)
+    aware = record.compute.param_update_flop
+    return record.gpai.revised(**figures, **_ratio_figures(one_third_ratio(own, base), base, aware))
+
+
+def _same_provider(record: ModificationRecord) -> Value:
+    """As somebody answered it, else from the role that the modifier claims."""
+    stated, role = record.gpai.same_provider, record.modifier.role_claimed
+    if stated.known and stated.source != "derived":
+        return stated
+    if role.known:
+        same = role.value in ("original_provider", "on_behalf_of_provider")
+        return derived("yes" if same else "no", method="from the role that the modifier claims")
+    return ASKED if stated.known else stated
 
 
 def _answers(record: ModificationRecord, original: float | None) -> Answers:
@@ -119,9 +159,7 @@ def _answers(record: ModificationRecord, original: float | None) -> Answers:
         media_cleared=_is_cleared(record.high_risk.art5_screen),
         is_placed=is_yes(gpai.placed_on_eu_market),
         is_same_provider=is_yes(gpai.same_provider),
-        excludes_union=_any(
-            [is_yes(terms.eu_exclusion) for terms in record.upstream] or [_excludes_union(base) for base in record.base]
-        ),
+        excludes_union=_excludes_union(record),
         is_gpai=_any([is_yes(base.is_gpai) for base in record.base]),
         has_systemic_risk=_any([is_yes(base.has_systemic_risk) for base in record.base]),
         own_flop=_number(record.compute.conservative_flop),
@@ -139,8 +177,17 @@ def _any(answers: list[bool | None]) -> bool | None:
     return None if None in answers or not answers else False
 
 
-def _excludes_union(base: BaseUsed) -> bool | None:
-    """By the licence flags, where a record of the first form says nothing else of a base's terms."""
+def _excludes_union(record: ModificationRecord) -> bool | None:
+    """By the terms of what everything stands on; of what else went in only a flag says anything, and no flag is no question."""
+    stated = [is_yes(terms.eu_exclusion) for terms in record.upstream]
+    if not stated:  # a record of the first form says nothing of a base's terms besides its flags
+        return _any([_flagged(base) for base in record.base])
+    with_terms = {terms.name.value for terms in record.upstream}
+    others = [_flagged(base) or False for base in record.base if base.name.value not in with_terms]
+    return _any([*stated, *others])
+
+
+def _flagged(base: BaseUsed) -> bool | None:
     flags = base.licence_flags
     return EU_EXCLUSION in flags.value if isinstance(flags.value, list) else None
 
@@ -163,8 +210,12 @@ def _scope(record: ModificationRecord) -> Value:
     return derived("step", method="this modification alone")
 
 
-def _ratio_figures(third: ThirdRatio, base: float) -> dict[str, Value]:
+def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[str, Value]:
+    aware = _number(method_aware)
     return {
+        "ratio_method_aware": NOT_DERIVED
+        if aware is None
+        else derived(one_third_ratio(aware, base).ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"),
         "ratio": derived(third.ratio, method=f"{_RATIO_METHOD}, with 6·P·D"),
         "ratio_low": derived(third.low, method=_BAND_METHOD),
         "ratio_high": derived(third.high, method=_BAND_METHOD),
@@ -176,7 +227,7 @@ def _ratio_figures(third: ThirdRatio, base: float) -> dict[str, Value]:
 def _no_ratio(original: Value, answers: Answers) -> dict[str, Value]:
     """Without a ratio, a fixed threshold only where an estimate was tried and failed (GL J64)."""
     reason = unknown(f"not derived: {original.reason or 'the compute of this modification is not known'}")
-    figures = dict.fromkeys(("ratio", "ratio_low", "ratio_high", "threshold_kind", "threshold_flop"), reason)
+    figures = dict.fromkeys(_RATIO_FIGURES, reason)
     kind = answers.threshold_kind
     if kind in FALLBACK_FLOP:
         how = "the training compute of the base is not known, and an attempt to estimate it is recorded, GL J64"
@@ -185,14 +236,14 @@ def _no_ratio(original: Value, answers: Answers) -> dict[str, Value]:
     return figures
 
 
-def _systemic_risk(bases: tuple[BaseUsed, ...], cumulative: float | None) -> Value:
+def _systemic_risk(record: ModificationRecord) -> Value:
     method = "cumulative compute against 10^25 FLOP (Art. 51(2)), and what is stated of the bases"
-    stated = _any([is_yes(base.has_systemic_risk) for base in bases])
-    if cumulative is not None and cumulative > SYSTEMIC_RISK_FLOP:
+    stated = _any([is_yes(base.has_systemic_risk) for base in record.base])
+    if _at_least(record) > SYSTEMIC_RISK_FLOP:
         return derived("cumulative_over_1e25", method=method)
     if stated:
         return derived("inherited", method=method)
-    if cumulative is None:
+    if not record.compute.cumulative_flop.known:
         return unknown("not derived: the cumulative compute is not known")
     if stated is False:
         return derived("none", method=method)

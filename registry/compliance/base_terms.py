@@ -8,10 +8,14 @@ from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.gpai import dense_flop
 from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.manifest import FileEntry
+from peft_registry.schemas.modification import NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
 EU_EXCLUSION = "eu_exclusion"
 GPAI_FLOP = 1e23  # GL J17: indicative, together with the generation of language, images or video
+_NEITHER = "what is stated is neither yes nor no: "
+# what a model generates that GL J17 names
+_GENERATED = ("text", "image", "video")
 # the names that the Hub, GitHub and the FSF's texts go by; a file in a folder is the licence of a part
 LICENCE_FILE = re.compile(r"(?:LICEN[CS]E|COPYING)(?:[-_.][^/]*)?", re.IGNORECASE)
 
@@ -33,13 +37,50 @@ def eu_exclusion_of(facts: DeclaredFacts) -> Value:
     if facts.eu_exclusion.known:
         excluded = is_yes(facts.eu_exclusion)
         if excluded is None:
-            return unknown(f"what is stated is neither yes nor no: {str(facts.eu_exclusion.value)[:60]}")
+            return unknown(f"{_NEITHER}{str(facts.eu_exclusion.value)[:60]}")
         return facts.eu_exclusion.revised(value="yes" if excluded else "no")
-    flags = facts.licence_flags
-    if not flags.known:
-        return facts.eu_exclusion
+    return facts.eu_exclusion if not facts.licence_flags.known else _by_flags(facts.licence_flags)
+
+
+def _by_flags(flags: Value) -> Value:
     listed = flags.value if isinstance(flags.value, list) else [flags.value]
     return derived("yes" if EU_EXCLUSION in listed else "no", method=f"the licence flags ({flags.source})")
+
+
+def with_derived_terms(terms: UpstreamTerms, base: BaseUsed, modalities: Value) -> UpstreamTerms:
+    """The terms of a base with what follows for them from the rest of a record; what somebody stated of them stands.
+
+    Args:
+        terms: of the base.
+        base: as the record has it.
+        modalities: of the result, which are those of its base.
+    """
+    return terms.revised(
+        eu_exclusion=_derived_exclusion(terms.eu_exclusion, base.licence_flags),
+        gpai_indication=_derived_indication(terms.gpai_indication, base, modalities),
+    )
+
+
+def _derived_exclusion(recorded: Value, flags: Value) -> Value:
+    is_stated = recorded.known and recorded.source != "derived"
+    if is_stated or (recorded.reason or "").startswith(_NEITHER):
+        return recorded
+    if flags.known:
+        return _by_flags(flags)
+    return NOT_FOUND_UPSTREAM if recorded.known else recorded
+
+
+def _derived_indication(recorded: Value, base: BaseUsed, modalities: Value) -> Value:
+    parameters = _number(base.params_total)
+    if not modalities.known or parameters is None:
+        return NOT_DERIVED if recorded.known else recorded
+    output = modalities.value.get("output", ()) if isinstance(modalities.value, dict) else modalities.value
+    generated = [word for word in _GENERATED if word in str(output)]
+    if not generated:
+        return unknown("not derived: the result generates neither language nor images nor video")
+    return _side(
+        parameters, base.training_compute_flop, base.training_tokens, f"it generates {' and '.join(generated)}"
+    )
 
 
 def licence_text_digest(files: Iterable[FileEntry]) -> Value:
@@ -63,17 +104,22 @@ def gpai_indication(base: BaseRecord) -> Value:
         return unknown(
             f"not derived: whether a {base.architecture} generates language, images or video is not recorded"
         )
-    flop, how = _number(base.facts.training_compute_flop), "as recorded for it"
-    tokens = _number(base.facts.training_tokens)
+    return _side(
+        base.parameters_total, base.facts.training_compute_flop, base.facts.training_tokens, "it generates text"
+    )
+
+
+def _side(parameters: float, stated_flop: Value, training_tokens: Value, generates: str) -> Value:
+    flop, how = _number(stated_flop), "as recorded for it"
+    tokens = _number(training_tokens)
     if flop is None and tokens is not None:
-        flop, how = dense_flop(base.parameters_total, tokens), "6·P·D from its parameters and training tokens"
+        flop, how = dense_flop(parameters, tokens), "6·P·D from its parameters and training tokens"
     if flop is None:
         return unknown("not derived: neither its training compute nor its training tokens are recorded")
     side = "above" if flop > GPAI_FLOP else "below"
     return derived(
         side,
-        method=f"{flop:.3g} FLOP ({how}) against 10^23, and it generates language: a {base.architecture}; indicative "
-        "only, exceptions go both ways, GL J17-20",
+        method=f"{flop:.3g} FLOP ({how}) against 10^23, and {generates}; indicative only, exceptions go both ways, GL J17-20",
     )
 
 

@@ -36,15 +36,26 @@ def product_section(base: BaseRecord | None, made_by: str, change: Change) -> Pr
     """Architecture and size of the result; what it is released as, under which terms, only people know."""
     if base is None:
         return Product()
-    added, removed = _number(change.params_added), _number(change.params_removed)
-    total = unknown("not derived: how many parameters were added or removed is not known")
-    if added is not None and removed is not None:
-        number = base.parameters_total + round(added) - round(removed)
-        total = derived(number, "parameters", method="parameters of the base + added − removed")
     return Product(
         architecture=derived(f"{base.architecture}, {made_by}", method="the base's configuration, and the method"),
-        params_total=total,
+        params_total=_total(base.parameters_total, change),
     )
+
+
+def with_size(record: ModificationRecord) -> ModificationRecord:
+    """The record with the parameters of its result, from those of its base and what was added and removed."""
+    whole = next((_number(base.params_total) for base in record.base if base.role.value == "base"), None)
+    if whole is None:
+        return record
+    return record.revised(product=record.product.revised(params_total=_total(whole, record.change)))
+
+
+def _total(whole: float, change: Change) -> Value:
+    added, removed = _number(change.params_added), _number(change.params_removed)
+    if added is None or removed is None:
+        return unknown("not derived: how many parameters were added or removed is not known")
+    number = round(whole) + round(added) - round(removed)
+    return derived(number, "parameters", method="parameters of the base + added − removed")
 
 
 def with_forms(record: ModificationRecord) -> ModificationRecord:

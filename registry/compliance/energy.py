@@ -1,6 +1,6 @@
 """Energy of a training: from a sensor, else from the device hours and the power that somebody declares; never from nowhere."""
 
-from peft_registry.schemas.modification import Compute, DeclaredPower, Energy
+from peft_registry.schemas.modification import NOT_MEASURED, Compute, DeclaredPower, Energy
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
@@ -8,12 +8,15 @@ from peft_registry.schemas.values import Value, derived, measured, unknown
 COUNTERS = "counters of processor packages (RAPL) and GPUs (NVML), whole machine"
 _OUTSIDE_COUNTERS = "memory boards, storage, fans and power supplies of the machine, and the facility's cooling"
 
+_WHY_UNKNOWN = "why the energy is unknown"
+_NO_FIGURE = "no sensor measured it, and nobody has stated it or the power of a device"
+
 
 def energy_section(run: RunRecord) -> Energy:
     """Energy where a sensor measured it, else why there is none."""
     energy = run.compute.energy_kwh
     if not energy.known:
-        return Energy(training_kwh=energy, missing_info=derived(energy.reason, method="why the energy is unknown"))
+        return Energy(training_kwh=energy, missing_info=derived(energy.reason, method=_WHY_UNKNOWN))
     if energy.method != COUNTERS:
         method = measured(energy.method) if energy.method else unknown("the run names no method")
         return Energy(training_kwh=energy, method=method)
@@ -29,9 +32,11 @@ def energy_section(run: RunRecord) -> Energy:
 
 def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Energy:
     """The section with device hours × declared watts × PUE, where no sensor and nobody else has said what was used."""
+    energy = _without_estimate(energy)
+    if energy.training_kwh.known:
+        return energy
     watts, days = _number(power.device_watts), _number(compute.hardware_days)
-    is_estimate = energy.training_kwh.source == "derived"  # an earlier one: a later answer may change it
-    if (energy.training_kwh.known and not is_estimate) or watts is None or days is None:
+    if watts is None or days is None:
         return energy
     pue = _number(energy.pue)
     hours = days * 24
@@ -48,6 +53,21 @@ def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Ene
         method=derived(f"{used}, / 1000", method=f"the power of one device: {told}"),
         boundary=_boundary(energy, has_pue=pue is not None),
         missing_info=derived("; ".join(missing), method="what the estimate leaves out"),
+    )
+
+
+def _without_estimate(energy: Energy) -> Energy:
+    """The section without an earlier estimate and what was derived with it: what it rested on may have been corrected since."""
+    followed = {"method": NOT_MEASURED, "boundary": NOT_MEASURED}
+    if energy.training_kwh.source == "derived":
+        followed |= {"training_kwh": unknown(_NO_FIGURE), "missing_info": derived(_NO_FIGURE, method=_WHY_UNKNOWN)}
+    elif energy.training_kwh.source == "declared":
+        # why there was no measurement reads beside a declared figure as if the figure were missing
+        followed |= {"missing_info": unknown("nothing is missing: the energy is declared")}
+    else:
+        return energy
+    return energy.revised(
+        **{name: value for name, value in followed.items() if getattr(energy, name).source == "derived"}
     )
 
 
