@@ -14,11 +14,12 @@ from typing import Any, get_args
 
 from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
 from peft_registry.registry.compliance.completeness import conditions_of, required_leaves
 from peft_registry.registry.compliance.contradictions import incomplete_facts, out_of_order
 from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
+from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
 from peft_registry.registry.compliance.stated import misfits_of_fact
 from peft_registry.registry.compliance.superseding import in_second_form, superseding, with_values
@@ -28,7 +29,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, Value, unknown
+from peft_registry.schemas.values import Timestamp, Value
 from peft_registry.schemas.version import Version
 
 _OF_THE_TOOL = ("measured", "derived")
@@ -120,13 +121,31 @@ def known_elsewhere(
                 for key, path in rules.base_facts.items()
                 if isinstance(path, str) and path.startswith("base[]")
             }
-    is_open = {leaf.path for leaf in leaves(record) if not leaf.value.known}
+            known |= _terms_of(record, position, sound)
+    is_open = {leaf.path for leaf in leaves(record) if not leaf.value.known or _is_replaced(leaf)}
     by_path = rules.by_path()
     return {
         path: value
         for path, value in known.items()
         if path in is_open and value.known and problem_of_value(value, by_path[FieldPath.parse(path).rule]) is None
     }
+
+
+def _terms_of(record: RecordSections, position: int, facts: DeclaredFacts) -> dict[str, Value]:
+    """What is declared of the terms of one base, by path: its exclusion of the Union is a flag, and has a field of its own."""
+    terms = record.upstream if isinstance(record, ModificationRecord) else ()
+    name = record.base[position].name.value
+    stated = {
+        f"upstream[{at}].eu_exclusion": eu_exclusion_of(facts)
+        for at, term in enumerate(terms)
+        if term.name.value == name and facts.eu_exclusion.known
+    }
+    return stated | {f"base[{position}].licence_flags": licence_flags_of(facts)}
+
+
+def _is_replaced(leaf: Leaf) -> bool:
+    """Whether what is declared of a base takes the place of a value: of an exclusion that only followed from its flags."""
+    return leaf.rule == "upstream[].eu_exclusion" and leaf.value.source == "derived"
 
 
 def problems_of_answers(
@@ -356,12 +375,17 @@ def _not_taken_up(
             yield f"{answer.path}: the record has no such field"
         elif not _takes_answers(rule) or rule.owner != answer.area:
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
-        elif not _says(value, answer, statement, predicate) and not _is_the_tools(record, answer.path, value, earlier):
+        elif not _says(value, answer, statement, predicate) and not _is_the_tools(
+            record, answer.path, value, earlier, answered=_expected(value, answer, statement, predicate)
+        ):
             yield f"{answer.path}: it is recorded otherwise than {predicate.person} answered"
 
 
-def _is_the_tools(record: ModificationRecord, path: str, value: Value, earlier: Mapping[str, Value]) -> bool:
-    """Whether the tool stands behind a value: it was recorded so before, or it follows from the rest of the record.
+def _is_the_tools(
+    record: ModificationRecord, path: str, value: Value, earlier: Mapping[str, Value], *, answered: Value
+) -> bool:
+    """Whether the tool stands behind a value in place of an answer: it was recorded so before, or it follows from the rest of the
+    record whatever was answered.
 
     What a record calls measured or derived is only its word: whoever holds the home's key could contradict an answer by it.
     """
@@ -369,13 +393,19 @@ def _is_the_tools(record: ModificationRecord, path: str, value: Value, earlier: 
         return False
     if earlier.get(path) == value:
         return True
-    assessed = with_assessment(with_values(record, {path: unknown("not derived yet")}))
+    # with the answer in its place: what the tool derives only where nobody has answered takes the place of no answer
+    assessed = with_assessment(with_values(record, {path: answered}))
     return next(leaf.value for leaf in leaves(assessed) if leaf.path == path) == value
 
 
 def _says(value: Value, answer: Answer, statement: Digest, predicate: AnswersPredicate) -> bool:
-    expected = value_of_answer(answer, SignedAnswers(statement, predicate, value.asserted_at or "1970-01-01T00:00:00Z"))
-    return value.revised(asserted_at=expected.asserted_at) == expected
+    return value == _expected(value, answer, statement, predicate)
+
+
+def _expected(value: Value, answer: Answer, statement: Digest, predicate: AnswersPredicate) -> Value:
+    """The value that an answer gives, with the time that the record states: when it was logged, whoever has the log can tell."""
+    at = value.asserted_at or "1970-01-01T00:00:00Z"
+    return value_of_answer(answer, SignedAnswers(statement, predicate, at)).revised(asserted_at=value.asserted_at)
 
 
 def _answered_by_nobody(
@@ -398,7 +428,7 @@ def _dropped(record: ModificationRecord, stated: Mapping[str, Value], earlier: M
         if not before.evidence or before.source != "declared" or before == after:
             continue  # whoever learns what somebody did not know may state it
         is_answered_anew = after is not None and any(digest in record.correction.answers for digest in after.evidence)
-        is_derived = after is not None and _is_the_tools(record, path, after, earlier)
+        is_derived = after is not None and _is_the_tools(record, path, after, earlier, answered=before)
         is_evaluated = path in WRITTEN_BY_EVALUATIONS and bool(record.correction.evaluations)
         if not (is_answered_anew or is_derived or is_evaluated):
             yield f"{path}: what {before.asserted_by} answered is gone, and nobody answered it anew"

@@ -18,7 +18,14 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, Modifier
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import declared
-from tests.builders.records import a_modification_record, a_version, some_base_facts
+from tests.builders.records import (
+    a_base_input,
+    a_base_record,
+    a_modification_record,
+    a_profile,
+    a_version,
+    some_base_facts,
+)
 
 NOW = "2026-11-24T12:00:00Z"
 STATEMENT = Digest.of(b"the statement")
@@ -76,6 +83,21 @@ def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:
     signed = answered(record, {"modifier.country": "DE"})
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.modifier.legal_name.value, after.modifier.country.value) == ("Example GmbH", "DE")
+    assert check_answers(after, record, {STATEMENT: signed.predicate}).wrong == ()
+
+
+@pytest.mark.parametrize("flags", [[], None], ids=["read for flags before", "nobody had read the licence"])
+def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and_the_status(flags: Any) -> None:
+    stated = {"is_gpai": declared("yes", by="alex", at=NOW), "has_systemic_risk": declared("no", by="alex", at=NOW)}
+    stated |= {} if flags is None else {"licence_flags": declared(flags, by="alex", at=NOW)}
+    base = a_base_input(record=a_base_record(facts=some_base_facts(**stated)))
+    record = a_modification_record(bases=(base,), profile=a_profile(role=declared("deployer", by="alex", at=NOW)))
+    facts = some_base_facts(**stated, eu_exclusion=declared("yes", by="alex", at=NOW))
+    known = known_elsewhere(record, OrganisationProfile(), [facts])
+    signed = answered(record, {"gpai.placed_on_eu_market": "yes"})
+    after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
+    assert (after.upstream[0].eu_exclusion.value, after.upstream[0].eu_exclusion.source) == ("yes", "declared")
+    assert after.gpai.verdict.value == "provider_of_original_model"
     assert check_answers(after, record, {STATEMENT: signed.predicate}).wrong == ()
 
 
