@@ -125,6 +125,25 @@ def overtaken_facts(record: ModificationRecord, facts: dict[str, Any]) -> tuple[
     )
 
 
+def with_each_named(facts: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The facts, with what they state of each data file stated of these files and of no other; what they say of one wins."""
+    data = facts.get("data")
+    if not isinstance(data, dict) or EACH not in data:
+        return facts
+    named = {name: section for name, section in data.items() if name != EACH}
+    return facts | {"data": named | {name: _laid_over(data[EACH], named.get(name, {})) for name in names}}
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both sections, the second one where both state a field."""
+    both = {
+        key: _laid_over(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return below | above | both
+
+
 def _stands(value: Value) -> bool:
     """Whether no fact takes the place of a value: the tool's own, or one that a signed statement holds already."""
     return value.source in ("measured", "derived") or (value.source == "declared" and bool(value.evidence))

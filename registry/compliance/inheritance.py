@@ -1,9 +1,9 @@
-"""What the record of a merge takes over from the records of what went in. Pure: the records come in, nothing is read.
+"""What the record of a merge, or of a run that continued from an adapter, takes over from the records of what it was made from.
 
-Data are identified by digest and are there once, however many runs used them. A value keeps its source and whoever stated it; its
-method says of which versions it is recorded, and its evidence are the statements that hold those records. Where the records state
-different things there is no answer: the field is a question, and its reason names who says what. A version of which nothing is
-recorded is data that nobody knows, and never no data.
+Pure: the records come in, nothing is read. Data are identified by digest and are there once, however many runs used them. A value
+keeps its source and whoever stated it; its method says of which versions it is recorded, and its evidence are the statements that
+hold those records. Where the records state different things there is no answer: the field is a question, and its reason names who
+says what. A version of which nothing is recorded is data that nobody knows, and never no data.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,11 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.compliance.recorded_run import TrainedRun, data_sections
-from peft_registry.schemas.document import Document, Frozen
+from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Product, RecordSections, Use
+from peft_registry.schemas.modification import (
+    ASKED,
+    Article4a,
+    BaseUsed,
+    DataUsed,
+    Evaluation,
+    ModificationRecord,
+    Product,
+    RecordSections,
+    Use,
+)
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.values import Value, derived, measured, unknown
 
 # what the tool counted of the use of a file by one run; everything else about data is of the file itself
 _COUNTS = ("n_points", "n_tokens")
@@ -25,7 +35,12 @@ _YES_IF_ANY = ("personal_data", "special_categories")
 _PURPOSES = ("intended", "out_of_scope", "foreseeable_misuse", "acceptable_use_policy")
 _STRENGTH = ("measured", "derived", "imported", "declared")
 _LONGEST_QUOTE = 120  # characters of a value in a reason
+_DIFFER = "the records of what went in differ: "
 _HELD_OUT = frozenset({"validation", "test"})
+
+
+# what people state of a file, and what is of the file itself
+_STATED = tuple(name for name in DataUsed.model_fields if name not in (*_OF_THE_RUN, "art4a"))
 
 
 class Ancestor(Frozen):
@@ -46,12 +61,24 @@ class Ancestor(Frozen):
     runs: frozenset[Digest] = frozenset()
 
     @property
+    def recorded_data(self) -> tuple[DataUsed, ...]:
+        """The data that its record lists: after a merge or a continued run those of its ancestors too."""
+        return () if self.record is None else self.record.data
+
+    @property
     def data(self) -> tuple[DataUsed, ...]:
-        """The data of its record, else of its run."""
-        recorded = () if self.record is None else self.record.data
-        if recorded or self.run is None:
-            return recorded
-        return data_sections(self.run)
+        """The files that it trained on itself, as its run counted them, with what its record states of each."""
+        if self.run is None:
+            return self.recorded_data
+        recorded = {str(section.digest.value): section for section in self.recorded_data}
+        return tuple(
+            _with_statements(section, recorded.get(str(section.digest.value))) for section in data_sections(self.run)
+        )
+
+    @property
+    def is_continued(self) -> bool:
+        """It trained from the weights of another training, so that its record speaks of the data of both."""
+        return self.has_trained and len(self.runs) > 1
 
 
 def trained_runs(ancestors: Iterable[Ancestor]) -> tuple[TrainedRun, ...]:
@@ -60,17 +87,33 @@ def trained_runs(ancestors: Iterable[Ancestor]) -> tuple[TrainedRun, ...]:
     return tuple(TrainedRun(label=one.label, manifest=one.manifest, run=one.run) for one in trainings)
 
 
-def inherited_data(ancestors: Iterable[Ancestor]) -> tuple[DataUsed, ...]:
-    """The data of everything that went in, each file once, by name; the order of `ancestors` changes nothing."""
+def inherited_data(ancestors: Iterable[Ancestor], own: Sequence[DataUsed] = ()) -> tuple[DataUsed, ...]:
+    """The data of everything that went in, each file once, by name; the order of `ancestors` changes nothing.
+
+    `own` are the files of the run itself, where one continued from the ancestors: they are left out, and their names are taken.
+    """
     ordered = _in_order(ancestors)
-    uses, unrecorded = _uses(ordered)
-    merges = [ancestor for ancestor in ordered if not ancestor.has_trained]
-    by_digest: dict[str, list[_Stated]] = {}
-    for used in uses:
-        by_digest.setdefault(str(used.section.digest.value), []).append(used)
-    sections = [_combined(group, _answers_of(merges, digest)) for digest, group in by_digest.items()]
-    sections += [_nothing_recorded(ancestor, merges) for ancestor in unrecorded]
-    return _told_apart(sections, by_digest)
+    by_digest, unrecorded = _uses(ordered)
+    for section in own:
+        by_digest.pop(str(section.digest.value), None)
+    sections = [_combined(uses, _answers_of(ordered, digest)) for digest, uses in by_digest.items()]
+    sections += [_nothing_recorded(ancestor, ordered) for ancestor in unrecorded]
+    return _told_apart(sections, by_digest, taken=[str(section.name.value) for section in own])
+
+
+def data_of_continued_run(training: Ancestor, ancestors: Iterable[Ancestor]) -> tuple[DataUsed, ...]:
+    """The files of a run that continued from the ancestors, each with what they say of it as well where they trained on it too.
+
+    Args:
+        training: the run with its record, in which its own facts are stated.
+        ancestors: all that it continued from.
+    """
+    ordered = _in_order(ancestors)
+    by_digest, _ = _uses(ordered)
+    return tuple(
+        _with_earlier_uses(training, section, by_digest.get(str(section.digest.value), []), ordered)
+        for section in training.data
+    )
 
 
 def mixed_roles(data: Iterable[DataUsed]) -> tuple[str, ...]:
@@ -83,6 +126,23 @@ def mixed_roles(data: Iterable[DataUsed]) -> tuple[str, ...]:
         if trained and held_out:
             sentences.append(f"{section.name.value}: {_and(trained)} trained on it, {_and(held_out)} held it out")
     return tuple(sentences)
+
+
+def data_gaps(data: Iterable[DataUsed]) -> Value:
+    """The question that files with two roles raise; only people know which rows the figures may still rest on."""
+    mixed = mixed_roles(data)
+    return unknown(f"which held-out rows are left is not stated: {'; '.join(mixed)}") if mixed else ASKED
+
+
+def with_limits_of_data(section: Evaluation, data: Iterable[DataUsed]) -> Evaluation:
+    """The section with what files with two roles mean for its figures."""
+    mixed = mixed_roles(data)
+    if not mixed:
+        return section
+    stated = section.limitations.value if isinstance(section.limitations.value, list) else []
+    limits = [*stated, *(f"figures on held-out rows may be too good: {sentence}" for sentence in mixed)]
+    method = section.limitations.method or "the rows that each run used"
+    return section.revised(limitations=measured(limits, method=method))
 
 
 def inherited_purposes(ancestors: Iterable[Ancestor]) -> dict[str, Value]:
@@ -142,9 +202,6 @@ class _Stated:
     def field(self, name: str) -> "_Stated":
         return _Stated(self.ancestor, self.section, name)
 
-    def inner(self, name: str) -> "_Stated":
-        return _Stated(self.ancestor, getattr(self.section, name))
-
     @property
     def statements(self) -> tuple[Digest, ...]:
         return () if self.ancestor.statement is None else (self.ancestor.statement,)
@@ -156,73 +213,119 @@ def _in_order(ancestors: Iterable[Ancestor]) -> list[Ancestor]:
     return sorted(unique.values(), key=lambda ancestor: (ancestor.label, ancestor.manifest))
 
 
-def _uses(ordered: Sequence[Ancestor]) -> tuple[list[_Stated], list[Ancestor]]:
-    """Each use of a file by a training, and the trainings of which no data are recorded."""
-    uses: list[_Stated] = []
+def _uses(ordered: Sequence[Ancestor]) -> tuple[dict[str, list[_Stated]], list[Ancestor]]:
+    """The uses of each file by trainings, by its digest, and the trainings of which no data are recorded."""
+    uses: dict[str, list[_Stated]] = {}
     unrecorded: list[Ancestor] = []
     for ancestor in ordered:
         if not ancestor.has_trained:
             continue
-        known = [_Stated(ancestor, section) for section in ancestor.data if section.digest.known]
-        uses += known
-        if not known:
+        sections = [section for section in ancestor.data if section.digest.known]
+        for section in sections:
+            uses.setdefault(str(section.digest.value), []).append(_Stated(ancestor, section))
+        if not sections:
             unrecorded.append(ancestor)
     return uses, unrecorded
 
 
-def _answers_of(merges: Sequence[Ancestor], digest: str) -> list[_Stated]:
-    """What the records of merges say of a file, those of the fewest runs first: they are the nearest to what they answer."""
+def _answers_of(ordered: Sequence[Ancestor], digest: str) -> list[_Stated]:
+    """What the records of merges and of continued runs say of a file, those of the fewest runs first.
+
+    They are the nearest to what they answer.
+    """
     sections = [
         _Stated(ancestor, section)
-        for ancestor in merges
-        for section in ancestor.data
+        for ancestor in ordered
+        if not ancestor.has_trained or ancestor.is_continued
+        for section in ancestor.recorded_data
         if str(section.digest.value) == digest
     ]
     return sorted(sections, key=lambda stated: len(stated.ancestor.runs))
+
+
+def _with_statements(section: DataUsed, recorded: DataUsed | None) -> DataUsed:
+    """A file as a run counted it, with what the run's record states of it."""
+    if recorded is None:
+        return section
+    return section.revised(
+        art4a=recorded.art4a,
+        **{name: getattr(recorded, name) for name in _STATED},
+    )
 
 
 # --- one file ---
 
 
 def _combined(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> DataUsed:
-    stated_fields = {
-        name: _field(name, uses, answers) for name in DataUsed.model_fields if name not in (*_OF_THE_RUN, "art4a")
-    }
     return DataUsed(
         name=_name(uses),
-        digest=_carried([one.field("digest") for one in uses]),
+        digest=_carried([use.field("digest") for use in uses]),
         splits=_by_run(uses, "splits", _listed_by_run),
         n_points=_by_run(uses, "n_points", _at_least),
         n_tokens=_by_run(uses, "n_tokens", _at_least),
         epochs=_by_run(uses, "epochs", _summed),
         art4a=_art4a(uses, answers),
-        **stated_fields,
+        **{name: _field(name, uses, answers) for name in _STATED},
     )
 
 
-def _art4a(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> Any:  # the section of its class
-    section = DataUsed.model_fields["art4a"].annotation
-    assert isinstance(section, type)
-    assert issubclass(section, Document)
-    inner_uses, inner_answers = ([one.inner("art4a") for one in stated] for stated in (uses, answers))
-    return section(**{name: _field(name, inner_uses, inner_answers) for name in section.model_fields})
+def _with_earlier_uses(
+    training: Ancestor, section: DataUsed, earlier: Sequence[_Stated], ordered: Sequence[Ancestor]
+) -> DataUsed:
+    """A file of a continued run, under the name that the run has for it: facts are stated by it."""
+    if not earlier:
+        return section
+    combined = _combined([*earlier, _Stated(training, section)], _answers_of(ordered, str(section.digest.value)))
+    agreed = {name: getattr(section, name) for name in _STATED if _says_the_same(section, combined, name)}
+    conditions = {
+        name: getattr(section.art4a, name)
+        for name in Article4a.model_fields
+        if _says_the_same(section.art4a, combined.art4a, name)
+    }
+    # what whoever ran it states is said on their own word, also where an ancestor's record says the same
+    return combined.revised(name=section.name, art4a=combined.art4a.revised(**conditions), **agreed)
+
+
+def _says_the_same(own: DataUsed | Article4a, combined: DataUsed | Article4a, name: str) -> bool:
+    value, other = getattr(own, name), getattr(combined, name)
+    return bool(value.known and other.known) and _compared(value.value) == _compared(other.value)
+
+
+def _art4a(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> Article4a:
+    inner_uses = [_Stated(use.ancestor, use.section.art4a) for use in uses]
+    inner_answers = [_Stated(answer.ancestor, answer.section.art4a) for answer in answers]
+    return Article4a(**{name: _field(name, inner_uses, inner_answers) for name in Article4a.model_fields})
 
 
 def _field(name: str, uses: Sequence[_Stated], answers: Sequence[_Stated]) -> Value:
-    """What holds of a field of one file: what the runs say alike, else what the record of a merge of all of them answers."""
-    stated = [one.field(name) for one in uses]
-    agreed = _agreed(stated, yes_if_any=name in _YES_IF_ANY)
+    """What holds of a field of one file: what the runs say alike, else what a record that speaks of all of them answers."""
+    stated = [use.field(name) for use in uses]
+    agreed = _agreed([value for value in stated if not _is_taken_over(value, uses)], yes_if_any=name in _YES_IF_ANY)
     if agreed.known:
         return agreed
-    runs = {one.ancestor.manifest for one in uses}
-    for answer in (one.field(name) for one in answers):
+    runs = {use.ancestor.manifest for use in uses}
+    for answer in (answer.field(name) for answer in answers):
         if runs <= answer.ancestor.runs and _is_own(answer, uses):
             return _carried([answer])
     return agreed
 
 
+def _is_taken_over(stated: _Stated, uses: Sequence[_Stated]) -> bool:
+    """Whether the record of a continued run has a value from what it continued from, which states it itself."""
+    others = {
+        digest
+        for use in uses
+        if use.ancestor.manifest != stated.ancestor.manifest
+        for digest in (*use.statements, *use.ancestor.earlier_statements)
+    }
+    return stated.value.source == "declared" and bool(others & set(stated.value.evidence))
+
+
 def _agreed(stated: Sequence[_Stated], *, yes_if_any: bool) -> Value:
     known = [one for one in stated if one.value.known]
+    in_question = next((one.value for one in stated if (one.value.reason or "").startswith(_DIFFER)), None)
+    if in_question is not None:  # of a continued run and what it continued from; what the run stated stands only there
+        return in_question
     if not known:
         return _asked(stated)
     if len({_compared(one.value.value) for one in known}) > 1:
@@ -233,9 +336,11 @@ def _agreed(stated: Sequence[_Stated], *, yes_if_any: bool) -> Value:
 
 
 def _is_own(answer: _Stated, uses: Sequence[_Stated]) -> bool:
-    """Whether the record of a merge says it of itself, and did not take it over from what its runs said at the time."""
+    """Whether a record says it of all the runs, and did not take it over from what they said at the time."""
     if answer.value.source != "declared":
         return False
+    if any(use.ancestor.manifest == answer.ancestor.manifest for use in uses) and not answer.value.evidence:
+        return False  # a fact of the run about its own file, stated beside what the others state of it
     of_runs = {digest for one in uses for digest in (*one.statements, *one.ancestor.earlier_statements)}
     return not of_runs & set(answer.value.evidence)
 
@@ -266,7 +371,7 @@ def _asked(stated: Sequence[_Stated]) -> Value:
 
 
 def _differ(known: Sequence[_Stated]) -> Value:
-    return unknown(f"the records of what went in differ: {_said(known)}")
+    return unknown(f"{_DIFFER}{_said(known)}")
 
 
 def _partly(stated: Sequence[_Stated]) -> Value:
@@ -297,16 +402,16 @@ def _compared(value: Any) -> str:  # any JSON value
     return " ".join(value.split()) if isinstance(value, str) else repr(value)
 
 
-def _nothing_recorded(ancestor: Ancestor, merges: Sequence[Ancestor]) -> DataUsed:
-    """The place where somebody may state what it was trained on, with what a merge of it stated there."""
+def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUsed:
+    """The place where somebody may state what it was trained on, with what a record of what was made from it stated there."""
     name = f"data of {ancestor.label}"
     open_field = unknown(f"nothing is recorded of what {ancestor.label} was trained on")
     fields = {
         key: open_field for key, info in DataUsed.model_fields.items() if info.annotation is Value and key != "name"
     }
-    for merge in merges:
-        for section in (section for section in merge.data if section.name.value == name):
-            answers = {key: _Stated(merge, section, key) for key in fields}
+    for made_from in ordered:
+        for section in (section for section in made_from.recorded_data if section.name.value == name):
+            answers = {key: _Stated(made_from, section, key) for key in fields}
             fields |= {key: _carried([one]) for key, one in answers.items() if one.value.source == "declared"}
     return DataUsed(name=derived(name, method="it has no record of its data"), **fields)
 
@@ -368,12 +473,14 @@ def _roles_by_run(section: DataUsed) -> dict[str, set[str]]:
 # --- names ---
 
 
-def _told_apart(sections: Sequence[DataUsed], by_digest: dict[str, list[_Stated]]) -> tuple[DataUsed, ...]:
+def _told_apart(
+    sections: Sequence[DataUsed], by_digest: dict[str, list[_Stated]], taken: Sequence[str]
+) -> tuple[DataUsed, ...]:
     """By name; of two files with one name each says whose it is, because facts are stated by name."""
     names = [str(section.name.value) for section in sections]
     named = [
         section
-        if names.count(name) == 1
+        if names.count(name) == 1 and name not in taken
         else section.revised(name=_name_with_users(section, by_digest[str(section.digest.value)]))
         for name, section in zip(names, sections, strict=True)
     ]

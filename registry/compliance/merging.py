@@ -16,10 +16,11 @@ from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
 from peft_registry.registry.compliance.inheritance import (
     Ancestor,
+    data_gaps,
     inherited_data,
     inherited_licence,
     inherited_purposes,
-    mixed_roles,
+    with_limits_of_data,
 )
 from peft_registry.registry.compliance.recorded_evaluation import (
     NOT_REPEATED,
@@ -107,7 +108,6 @@ def build_merge_modification(
     """
     changed = _change(merge, manifest)
     data = inherited_data(ancestors)
-    mixed = mixed_roles(data)
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
@@ -122,9 +122,9 @@ def build_merge_modification(
         code=recorded_run.code_section(merge.environment),
         change=changed,
         data=data,
-        data_gaps=_data_gaps(mixed),
+        data_gaps=data_gaps(data),
         compute=_compute(trained, merge),
-        evaluation=_with_limitations(_evaluation(merge, evaluation, evaluation_signer(signing, now)), mixed),
+        evaluation=with_limits_of_data(_evaluation(merge, evaluation, evaluation_signer(signing, now)), data),
         use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
@@ -246,16 +246,19 @@ def _change(merge: MergeRecord, manifest: Manifest) -> Change:
 def _compute(trained: tuple[TrainedRun, ...], merge: MergeRecord) -> Compute:
     rows = flop_rows(trained)
     how = "wide value: {} of every training run among the ingredients, each once"
-    conservative, aware = flop_sum(rows, "conservative_flop", how), flop_sum(rows, "param_update_flop", how)
+    conservative = flop_sum(rows, "conservative_flop", how)
     inputs = {"narrow_flop": 0.0, "wide_flop": conservative.value, "ingredients": rows}
     return Compute(
-        param_update_flop=aware,
+        param_update_flop=flop_sum(rows, "param_update_flop", how),
         conservative_flop=conservative,
         method=derived(
             "narrow: a merge computes no gradients, 0 FLOP; wide: every training run besides the base's, each once",
             method="the rule for merges; the narrow value alone answers no question",
         ),
-        inputs=measured(inputs, method="the run records of the ingredients and their ancestors"),
+        inputs=derived(
+            inputs,
+            method="the figures of each training run, from its run record; wide_flop is the sum of the conservative ones",
+        ),
         uncertainty_pct=derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated here"),
         wall_clock_days=derived(merge.wall_seconds / 86400, "days", method="wall-clock seconds of the merge / 86 400"),
         hardware=measured(f"{merge.environment.device}: {merge.environment.processor}", method="where it was merged"),
@@ -284,19 +287,6 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer:
 def _where_open(section: _Section, inherited: dict[str, Value]) -> _Section:
     """The section with what is inherited where nobody has answered."""
     return section.revised(**{name: value for name, value in inherited.items() if getattr(section, name) == ASKED})
-
-
-def _data_gaps(mixed: tuple[str, ...]) -> Value:
-    """The question that files with two roles raise; only people know which rows the figures may still rest on."""
-    return unknown(f"which held-out rows are left is not stated: {'; '.join(mixed)}") if mixed else ASKED
-
-
-def _with_limitations(section: Evaluation, mixed: tuple[str, ...]) -> Evaluation:
-    if not mixed:
-        return section
-    stated = section.limitations.value if isinstance(section.limitations.value, list) else []
-    limits = [*stated, *(f"figures on held-out rows may be too good: {sentence}" for sentence in mixed)]
-    return section.revised(limitations=measured(limits, method=section.limitations.method or "the merge"))
 
 
 def _figure(name: str, distance: Divergence) -> dict[str, Any]:

@@ -10,6 +10,14 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.energy import energy_section
 from peft_registry.registry.compliance.facts import with_facts
+from peft_registry.registry.compliance.inheritance import (
+    Ancestor,
+    data_gaps,
+    data_of_continued_run,
+    inherited_data,
+    trained_runs,
+    with_limits_of_data,
+)
 from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
 from peft_registry.registry.compliance.recorded_result import (
     BaseInput,
@@ -25,12 +33,12 @@ from peft_registry.registry.compliance.recorded_result import (
     security_section,
     upstream_terms,
 )
-from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import ModuleChange
 from peft_registry.schemas.modification import (
+    ASKED,
     Change,
     ModificationRecord,
 )
@@ -61,7 +69,7 @@ def build_modification_record(
     manifest: Manifest,
     run: RunRecord,
     bases: tuple[BaseInput, ...],
-    earlier: tuple[TrainedRun, ...] = (),
+    ancestors: tuple[Ancestor, ...] = (),
     profile: OrganisationProfile,
     tool_version: str,
     evaluation: EvaluationRecord | None = None,
@@ -76,7 +84,8 @@ def build_modification_record(
     Args:
         name: the name that the result is registered under.
         manifest: of the result.
-        earlier: every run that this one continued from, and those before it.
+        ancestors: the adapter that the run continued from and everything that it was made from besides bases, with the records
+            that hold now.
         optimiser: what the training loop used, if the training file does not say it.
         scans: of the result's files, those that ran and those that did not.
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
@@ -85,6 +94,7 @@ def build_modification_record(
         FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
     """
     first = bases[0].record if bases else None
+    own_data = recorded_run.data_sections(run)
     changed = _change(change or ChangeFigures(), manifest, run, bases)
     record = ModificationRecord(
         record_id=record_id,
@@ -97,8 +107,8 @@ def build_modification_record(
         prompt=recorded_run.prompt_section(run),
         code=recorded_run.code_section(run.environment),
         change=changed,
-        data=recorded_run.data_sections(run),
-        compute=recorded_run.compute_section(run, earlier, first),
+        data=(*own_data, *inherited_data(ancestors, own_data)),
+        compute=recorded_run.compute_section(run, trained_runs(ancestors), first),
         energy=energy_section(run),
         evaluation=evaluation_section(evaluation, run, evaluation_signer(signing, now)),
         use=recorded_run.use_section(run.environment, run.environment.dtype, first),
@@ -109,7 +119,23 @@ def build_modification_record(
     )
     if facts:
         record = with_facts(record, facts, at=now)
+    if ancestors:
+        training = Ancestor(label=name, manifest=manifest.canonical_digest(), is_parent=False, run=run, record=record)
+        record = _with_earlier_uses(record, training, ancestors)
     return with_assessment(record)
+
+
+def _with_earlier_uses(
+    record: ModificationRecord, training: Ancestor, ancestors: tuple[Ancestor, ...]
+) -> ModificationRecord:
+    """The record with what the ancestors of a continued run say of the files that both trained on."""
+    shared = data_of_continued_run(training, ancestors)
+    data = (*shared, *record.data[len(shared) :])
+    return record.revised(
+        data=data,
+        data_gaps=data_gaps(data) if record.data_gaps == ASKED else record.data_gaps,
+        evaluation=with_limits_of_data(record.evaluation, data),
+    )
 
 
 def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: tuple[BaseInput, ...]) -> Change:

@@ -3,22 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from peft_registry.registry.compliance.inheritance import Ancestor, trained_runs
-from peft_registry.registry.compliance.recorded_run import TrainedRun
+from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
-
-
-def trained_on(registry: Registry, digests: Iterable[Digest]) -> tuple[TrainedRun, ...]:
-    """The training runs that made these artifacts, and those of all that they were merged from or continued from, each once.
-
-    Raises:
-        StatementAltered, VersionsDiffer: as `records_of`.
-    """
-    return trained_runs(_ancestors(registry, list(digests), {}))
 
 
 def ancestry_of(registry: Registry, parents: Iterable[Version]) -> tuple[Ancestor, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.facts import with_each_named
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.compliance.recorded_result import BaseInput
 from peft_registry.registry.disk.files import unwritable
@@ -38,7 +39,7 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, RunRecord
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import trained_on
+from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
 from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
@@ -452,6 +453,10 @@ class _Run:
             added_at=self.base.version.registered_at,
             parent_records=() if self.start is None else (str(self.start.manifest_digest),),
         )
+        facts = self.plan.facts
+        if facts is not None and self.start is not None:
+            # `*` means each file of this run, and not those that the starting adapter was trained on
+            facts = with_each_named(facts, [data.name for data in run.data])
         record = build_modification_record(
             record_id=self.kept.run_id,
             now=self.registry.clock(),
@@ -459,7 +464,7 @@ class _Run:
             manifest=manifest,
             run=run,
             bases=(base,),
-            earlier=() if self.start is None else trained_on(self.registry, [self.start.manifest_digest]),
+            ancestors=() if self.start is None else ancestry_of(self.registry, [self.start]),
             profile=read_profile(self.registry),
             tool_version=run.environment.code_version,
             evaluation=evaluation,
@@ -467,9 +472,9 @@ class _Run:
             optimiser=optimizer_name(self.config),
             signing=signing_of(self.registry, key_id),
             scans=scans_of(self.artifact),
-            facts=self.plan.facts,
+            facts=facts,
         )
-        warn_of_overtaken_facts(record, self.plan.facts, self.observe)
+        warn_of_overtaken_facts(record, facts, self.observe)
         counted = completeness(record)
         self.observe(Said("record", counted.sentence))
         return record

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.inheritance import inherited_data
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, modifier_section
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.records.bases import base_record
@@ -17,10 +19,12 @@ from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.modification import BaseUsed
+from peft_registry.schemas.modification import BaseUsed, DataUsed
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
+from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import base_named
 from peft_registry.trainer.inputs.facts_file import read_checked_facts
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
@@ -105,21 +109,21 @@ def plan_training(
     method = problems.attempt(lambda: check_available(config))
     base = problems.attempt(lambda: base_named(registry, config.base))
     profile = problems.attempt(lambda: checked_profile(registry))
+    found = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
+    start = None if found is None else found[1]
+    needs_names = config.facts is not None and (config.continue_from is None or found is not None)
     facts = problems.attempt(
         lambda: read_checked_facts(
             None if config.facts is None else loaded.resolve(config.facts),
             at=registry.clock(),
             bases=None if base is None else [_recorded(registry, base)],
-            data=_data_names(loaded),
+            data=_data_names(registry, loaded, start) if needs_names else None,
             modifier=None if profile is None else modifier_section(profile),
         )
     )
     problems.attempt(lambda: require_name(registry, config.name, is_base=False))
-    start = None
-    if base is not None:
-        found = problems.attempt(lambda: pinned(registry, loaded, base))
-        if found is not None:
-            loaded, start = found
+    if found is not None:
+        loaded = found[0]
     collect_absent(problems, loaded, lambda name: load_suite(registry, name, None), observe)
     if resume is not None and base is not None:
         problems.attempt(lambda: require_same(resume, loaded.config, base.manifest_digest))
@@ -161,8 +165,15 @@ def _recorded(registry: Registry, base: Version) -> BaseUsed:
     return base_section(BaseInput(name=base.name, record=base_record(registry, base), added_at=base.registered_at))
 
 
-def _data_names(loaded: LoadedConfig) -> frozenset[str] | None:
-    """What the data files will be called in the record; None where one of them is fetched and gets its name then."""
+def _data_names(registry: Registry, loaded: LoadedConfig, start: Version | None) -> frozenset[str] | None:
+    """What data will be called in the record; None where one of the files is fetched and gets its name then."""
     data = loaded.config.data
     paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
-    return frozenset(path.name for path in paths) if all(path.is_file() for path in paths) else None
+    if not all(path.is_file() for path in paths):
+        return None
+    own = frozenset(path.name for path in paths)
+    if start is None:
+        return own
+    digests = [DataUsed(name=measured(path.name), digest=measured(str(hash_file(path).sha256))) for path in paths]
+    inherited = inherited_data(ancestry_of(registry, [start]), digests)
+    return own | {str(section.name.value) for section in inherited}

@@ -1,5 +1,6 @@
 """Training that goes on from an adapter, and tasks one after the other: where it begins, what is refused, what was forgotten."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from peft_registry.cli.main import run
+from peft_registry.registry.compliance.inheritance import trained_runs
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.references import version_named
@@ -25,7 +27,7 @@ from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.embedded import embedded_base, example_rows
-from peft_registry.trainer.inputs.ancestry import trained_on
+from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
 from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, start_from, suppress_warnings
@@ -213,9 +215,29 @@ def test_the_compute_of_what_was_gone_on_from_counts(trained: Home) -> None:
     assert last is not None
     assert last.compute.inputs.value["step_flop"] == own[-1]
     assert last.base[0].parent_records.value == [str(trained.versions[1].manifest_digest)]
-    assert {one.label for one in trained_on(trained.registry, [trained.versions[-1].manifest_digest])} == {
+    assert {run.label for run in trained_runs(ancestry_of(trained.registry, [trained.versions[-1]]))} == {
         version.label for version in trained.versions
     }
+
+
+def test_the_record_of_a_continued_run_lists_the_data_of_all_that_it_continued_from_once_each(trained: Home) -> None:
+    def sha256(name: str) -> str:
+        return f"sha256:{hashlib.sha256((trained.folder / name).read_bytes()).hexdigest()}"
+
+    expected = (["first.jsonl"], ["second.jsonl", "held-out.jsonl", "first.jsonl"])
+    for version, names in zip(trained.versions, expected, strict=False):
+        record = records_of(trained.registry, version).modification
+        assert record is not None
+        assert [section.name.value for section in record.data] == names
+    record = records_of(trained.registry, trained.versions[-1]).modification
+    assert record is not None
+    assert [(section.name.value, section.digest.value) for section in record.data] == [
+        (name, sha256(name)) for name in ("third.jsonl", "first.jsonl", "held-out.jsonl", "second.jsonl")
+    ]
+    first = record.data[1]
+    assert (first.n_points.value, first.n_points.method) == (24, "rows that were used, as recorded of tutor-first:1")
+    statement = records_of(trained.registry, trained.versions[0]).history[-1].statement.digest
+    assert first.n_points.evidence == (statement,)
 
 
 # --- one training from an adapter ---
