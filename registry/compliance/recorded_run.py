@@ -127,21 +127,32 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: 
     the weights that something starts from.
     """
     used = run.compute
-    inputs, how = _formula(run, base)
-    conservative, aware = used.conservative_flop, used.param_update_flop
+    conservative = used.conservative_flop
+    update = used.param_update_flop
+    inputs = _formula(run, base)
     if earlier:
         rows = flop_rows(earlier)
-        steps = {"conservative_flop": _number(conservative), "param_update_flop": _number(aware)}
-        inputs |= {"step_flop": steps["conservative_flop"], "went_on_from": rows}
-        summed = "{} of this run and of every run that it went on from, each once"
-        conservative, aware = (flop_sum([{"ingredient": "this run", **steps}, *rows], key, summed) for key in steps)
+        step = {"conservative_flop": _number(conservative), "param_update_flop": _number(update)}
+        inputs = derived(
+            inputs.value
+            | {
+                "step_flop": step["conservative_flop"],
+                "step_param_update_flop": step["param_update_flop"],
+                "went_on_from": rows,
+            },
+            method=f"{inputs.method}; the figures of each run, which are added up, from its run record",
+        )
+        summands = [{"ingredient": "this run", **step}, *rows]
+        how = "{} of this run and of every run that it went on from, each once"
+        conservative = flop_sum(summands, "conservative_flop", how)
+        update = flop_sum(summands, "param_update_flop", how)
     days = _scaled(used.wall_seconds, 1 / 86400, "days", "wall-clock seconds / 86 400")
     return Compute(
-        param_update_flop=aware,
+        param_update_flop=update,
         conservative_flop=conservative,
         excluded=ExcludedCompute(evaluation_flop=used.evaluation_flop, recompute_flop=used.recompute_flop),
         method=derived(used.conservative_flop.method or "6·P·D", method="the formula of the conservative figure"),
-        inputs=measured(inputs, method=how),
+        inputs=inputs,
         uncertainty_pct=derived(
             TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run"
         ),
@@ -152,21 +163,21 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: 
     )
 
 
-def _formula(run: RunRecord, base: BaseRecord | None) -> tuple[dict[str, Any], str]:
-    """P and D that give the conservative figure by 6·P·D, and what they are."""
+def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
+    """P and D that give the conservative figure by 6·P·D, and what they are; derived where D was solved from the figure."""
     used = run.compute
     what = "P all parameters of the base, D tokens with padding, virtual tokens, repeats over epochs and trials"
     if used.dense_inputs is not None:
-        return {"P": used.dense_inputs.parameters, "D": used.dense_inputs.positions}, what
+        return measured({"P": used.dense_inputs.parameters, "D": used.dense_inputs.positions}, method=what)
     figure, tokens = _number(used.conservative_flop), _number(used.tokens)
     parameters = base.parameters_total if base is not None else run.parameters_total
-    if figure is None:
-        return {"P": parameters} | ({} if tokens is None else {"D": used.tokens.value}), what
-    if tokens is not None and math.isclose(dense_flop(parameters, tokens), figure, rel_tol=1e-9):
-        return {"P": parameters, "D": used.tokens.value}, what
-    return (
+    if figure is None and tokens is None:
+        return measured({"P": parameters}, method=what)
+    if figure is None or (tokens is not None and math.isclose(dense_flop(parameters, tokens), figure, rel_tol=1e-9)):
+        return measured({"P": parameters, "D": used.tokens.value}, method=what)
+    return derived(
         {"P": parameters, "D": figure / (6 * parameters)},
-        "P all parameters of the base; D from the figure, because the run did not record its virtual tokens",
+        method="P all parameters of the base; D = figure / (6·P), because the run did not record its virtual tokens",
     )
 
 

@@ -10,9 +10,9 @@ from peft_registry.registry.compliance.completeness import completeness, conditi
 from peft_registry.registry.compliance.energy import COUNTERS
 from peft_registry.registry.compliance.facts import FactUnknown
 from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.compliance.recorded_result import Signing
-from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.compliance.stated import FactMalformed, FactNotDeclarable
 from peft_registry.schemas.modification import DeclaredPower
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
@@ -21,6 +21,7 @@ from tests.builders.records import (
     a_base_input,
     a_base_record,
     a_digest,
+    a_merge_modification,
     a_modification_record,
     a_profile,
     a_run_record,
@@ -85,11 +86,35 @@ def test_a_run_record_that_kept_no_inputs_reads_back_to_its_own_bytes():
 
 def test_a_run_that_went_on_from_others_prints_what_gives_the_sum():
     earlier = tuple(
-        TrainedRun(label=f"step:{step}", manifest=a_digest(f"step {step}"), run=a_run_record()) for step in (1, 2)
+        Ancestor(label=f"step:{step}", manifest=a_digest(f"step {step}"), is_parent=step == 2, run=a_run_record())
+        for step in (1, 2)
     )
-    record = a_modification_record(earlier=earlier)
+    record = a_modification_record(ancestors=earlier)
     rows = record.compute.inputs.value["went_on_from"]
     assert record.compute.conservative_flop.value == recomputed(record) + sum(6 * row["P"] * row["D"] for row in rows)
+    own = record.compute.inputs.value["step_param_update_flop"]
+    assert record.compute.param_update_flop.value == own + sum(row["param_update_flop"] for row in rows)
+    assert own == 1.2e13
+    assert record.compute.inputs.source == "derived", "the figures of its rows are"
+
+
+@pytest.mark.parametrize(
+    ("kept", "source"),
+    [({}, "measured"), ({"dense_inputs": None}, "measured"), ({"dense_inputs": None, "figure": 1.9e13}, "derived")],
+)
+def test_a_d_that_was_solved_from_the_figure_is_derived_with_its_formula(kept, source):
+    over = dict(kept)
+    if "figure" in over:
+        over["conservative_flop"] = derived(over.pop("figure"), "FLOP", method="6·P·D")
+    inputs = a_modification_record(run=a_run_record(compute=some_compute(**over))).compute.inputs
+    assert inputs.source == source
+    assert ("figure / (6·P)" in inputs.method) == (source == "derived")
+
+
+def test_the_inputs_of_a_merge_are_derived_from_its_runs():
+    inputs = a_merge_modification().compute.inputs
+    assert inputs.source == "derived"
+    assert "run record" in inputs.method
 
 
 def test_the_share_that_changed_is_of_the_bases_parameters():
