@@ -1,8 +1,8 @@
 """The signed state of the log: checkpoints made by the holder of the log key, and proofs from them.
 
 Until a checkpoint covers an entry the entry is `pending`. Before signing, each new entry is checked: its statement is there, is the
-one that the leaf names, was not logged before, and is signed by a key whose role may say it; its time is neither before the last
-one nor ahead of our clock. Then the snapshot follows them: the last leaf under every checkpoint says what all entries say in the
+one that the leaf names, was not logged before, and is signed by a key whose role may say it; a record that it holds says what people
+answered; its time is neither before the last one nor ahead of our clock. Then the snapshot follows them: the last leaf under every checkpoint says what all entries say in the
 end. Publishing is idempotent and repairs what a kill left over.
 
 One entry that may not be signed over stops all behind it: a signature over the tree would prove it to everybody, for ever.
@@ -20,17 +20,20 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.intake.json import MalformedJson
-from peft_registry.registry.records.entries import require_sayable, statement_of_entry
+from peft_registry.registry.records.answers_in_order import AnswersSoFar
+from peft_registry.registry.records.entries import read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     SnapshotMalformed,
+    covered_by,
+    logged_leaf,
     newest_snapshot,
     proven,
     read_leaf,
     snapshot_under,
 )
-from peft_registry.registry.signing.keys import Signer
-from peft_registry.registry.signing.trust import key_status
+from peft_registry.registry.signing.keys import PublicKey, Signer
+from peft_registry.registry.signing.trust import key_status, public_keys
 from peft_registry.registry.transparency import log, merkle, note, prefix_tree, snapshot
 from peft_registry.registry.transparency.epochs import EpochNotOpened, StatedEpoch, begins, first_leaf
 from peft_registry.registry.transparency.log import LogForked
@@ -40,7 +43,7 @@ from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement, StoredStatement
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
 
@@ -363,11 +366,17 @@ class _Changes:
         self._latest = max(allowed, self.newest_time)
         self._changed: dict[bytes, Document] = {}
         self._said: dict[Digest, list[snapshot.Said]] = {}
+        self._covered: dict[Digest, tuple[StoredStatement, ...]] = {}  # by artifact
+        self._answered: dict[Digest, AnswersSoFar] = {}  # likewise
 
     @cached_property
     def _trust(self) -> TrustPolicy:
         """Whom the home trusts now; it may have changed since the home was opened."""
         return self._registry.read_trust(at=self._registry.clock())
+
+    @cached_property
+    def _keys(self) -> tuple[PublicKey, ...]:
+        return public_keys(self._trust)
 
     def follow(self, index: int) -> None:
         """Check one entry and note what it changes.
@@ -387,7 +396,7 @@ class _Changes:
             self.newest_time = max(leaf.at, self.newest_time)
             return
         try:
-            statement = statement_of_entry(self._tx, index, leaf)
+            said = statement_of_entry(self._tx, index, leaf)
         except EntryRejected as error:
             raise PendingRejected(index, error.reason) from error
         if self._before is not None:  # the entries of an earlier release were accepted when they were appended
@@ -395,15 +404,16 @@ class _Changes:
                 raise PendingRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
             if leaf.at > self._latest:
                 raise PendingRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
-            require_sayable(self._trust, self._tx, index, leaf)
+            require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
             self._require_not_revoked(index, leaf)
-            self._require_projected(index, leaf, statement)
+            self._require_projected(index, leaf, said.statement)
+            self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
         if leaf.kind == "registration":
-            self._follow_registration(index, leaf, statement)
+            self._follow_registration(index, leaf, said.statement)
         elif leaf.kind == "alias":
-            self._follow_move(index, leaf, statement)
+            self._follow_move(index, leaf, said.statement)
 
     def _require_not_revoked(self, index: int, leaf: Event) -> None:
         """Raise where the key of an entry is revoked by now, for whatever reason.
@@ -443,6 +453,42 @@ class _Changes:
             if value is None or value.manifest != leaf.subject:
                 raise PendingRejected(index, f"no version of {move.name} has the manifest {leaf.subject}")
 
+    def _require_answered(self, index: int, leaf: Event, statement: Statement) -> None:
+        """Raise where a record says something else than people answered, or answers are not those of the key that signed them.
+
+        Once it is covered, its artifact would be broken for ever.
+        """
+        if statement.kind not in ("answers", "modification"):
+            return
+        answered = self._answered.get(leaf.subject)
+        if answered is None:
+            answered = self._answered_before(leaf.subject)
+            self._answered[leaf.subject] = answered
+        try:
+            contradictions = answered.follow(leaf.statement, statement, self._trust.key(leaf.key))
+        except ValidationError as error:
+            raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
+        if contradictions:
+            raise PendingRejected(index, "; ".join(contradictions))
+
+    def _answered_before(self, manifest: Digest) -> AnswersSoFar:
+        """The answers and records about an artifact up to the last snapshot, as it proves; those alone whose signer may make them."""
+        answered = AnswersSoFar()
+        for stored in self._covered_about(manifest):
+            if self._before is None or stored.kind not in ("answers", "modification"):
+                continue
+            index = stored.log_index or 0
+            leaf = logged_leaf(self._tx, self._before, index)
+            if not isinstance(leaf, Event):
+                raise EntryRejected(index, "the database records a statement for it, and it is not an event")
+            said = read_statement(stored.envelope, index, leaf)
+            try:
+                require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
+                answered.follow(stored.digest, said.statement, self._trust.key(leaf.key))
+            except (KnownError, ValidationError):
+                continue  # covered already: `registry verify` says what is wrong with it, and it answers nothing
+        return answered
+
     def values(self) -> dict[bytes, bytes]:
         """The bytes of every key that changed."""
         for manifest, statements in self._said.items():
@@ -458,19 +504,27 @@ class _Changes:
 
     def _said_before(self, manifest: Digest) -> list[snapshot.Said]:
         """What was said about an artifact up to the last snapshot, as that proves."""
+        return [(statement.digest, statement.logged_kind) for statement in self._covered_about(manifest)]
+
+    def _covered_about(self, manifest: Digest) -> tuple[StoredStatement, ...]:
+        """The statements about an artifact up to the last snapshot: all of them, and no others."""
+        known = self._covered.get(manifest)
+        if known is None:
+            known = self._read_covered(manifest)
+            self._covered[manifest] = known
+        return known
+
+    def _read_covered(self, manifest: Digest) -> tuple[StoredStatement, ...]:
         if self._before is None:
-            return []
+            return ()
         value = proven(self._tx, self._before, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
         if value is None:
-            return []
-        said = [
-            (statement.digest, statement.logged_kind)
-            for statement in catalog.statements_of(self._tx, subject=manifest)
-            if statement.log_index is not None and statement.log_index < self._before.size
-        ]
+            return ()
+        stored = covered_by(self._before, catalog.statements_of(self._tx, subject=manifest))
+        said = [(statement.digest, statement.logged_kind) for statement in stored]
         if snapshot.statements_value(said) != value:
             raise EntryRejected(self._before.size, f"what the database holds about {manifest} is not what was said")
-        return said
+        return stored
 
     def _follow_registration(self, index: int, leaf: Event, statement: Statement) -> None:
         name = _predicate(index, RegistrationPredicate, statement).name

@@ -21,8 +21,16 @@ from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import Statement
 
 
-def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> Statement:
-    """The statement that an entry points to, from its signed bytes.
+@dataclass(frozen=True, slots=True)
+class EntryStatement:
+    """The statement that an entry names, with the envelope that holds its signed bytes. Its signature is not checked yet."""
+
+    envelope: Envelope
+    statement: Statement
+
+
+def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> EntryStatement:
+    """The statement that an entry points to, from its signed bytes. Its signature is not checked yet.
 
     Raises:
         EntryRejected: it is not in the database, is another, or is recorded for another entry.
@@ -33,15 +41,7 @@ def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> Stat
         raise EntryRejected(index, f"its statement {leaf.statement} is not in the database")
     if stored.log_index != index:
         raise EntryRejected(index, f"its statement stands at entry {stored.log_index} already")
-    return read_statement(stored.envelope, index, leaf).statement
-
-
-@dataclass(frozen=True, slots=True)
-class EntryStatement:
-    """The statement that an entry names, with the envelope that holds its signed bytes. Its signature is not checked yet."""
-
-    envelope: Envelope
-    statement: Statement
+    return read_statement(stored.envelope, index, leaf)
 
 
 def read_statement(envelope: bytes, index: int, leaf: Event) -> EntryStatement:
@@ -63,14 +63,6 @@ def read_statement(envelope: bytes, index: int, leaf: Event) -> EntryStatement:
     if not statement.is_about(leaf.subject):
         raise EntryRejected(index, f"it is about {leaf.subject}, its statement about {statement.subject_digest}")
     return EntryStatement(parsed, statement)
-
-
-def require_sayable(trust: TrustPolicy, tx: catalog.Transaction, index: int, leaf: Event) -> None:
-    """Raise unless a key whose role may say it signed the statement of an entry, at the time that the log gives it."""
-    stored = catalog.statement(tx, leaf.statement)
-    if stored is None:
-        raise EntryRejected(index, f"its statement {leaf.statement} is not in the database")
-    require_signed_entry(stored.envelope, index, leaf, trust=trust, keys=public_keys(trust))
 
 
 def require_signed_entry(

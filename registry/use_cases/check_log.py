@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.answers import check_answers
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.answers_in_order import AnswersSoFar
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
-from peft_registry.registry.records.signed_records import answers_as_another
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
 from peft_registry.registry.signing.oms import parse_bundle
 from peft_registry.registry.signing.trust import public_keys
@@ -40,12 +39,10 @@ from peft_registry.registry.transparency.epochs import (
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
 from peft_registry.registry.verification.recorded_rows import version_contradictions
 from peft_registry.registry.verification.signed_versions import held_against_manifest
-from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
-from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.schemas.statement import CardPredicate, RegistrationPredicate, Statement
 
@@ -155,8 +152,7 @@ class _Replay:
     listings: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact, by its registrations
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
-    answers: dict[Digest, AnswersPredicate] = field(default_factory=dict)  # those that count, by statement
-    records: dict[Digest, RecordSections] = field(default_factory=dict)  # by the digest of their canonical bytes
+    answered: AnswersSoFar = field(default_factory=AnswersSoFar)
     statements: int = 0
     contradictions: list[Contradiction] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -251,20 +247,8 @@ class _Replay:
     def _compare_answers(self, place: str, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
         """A record says what people answered before it, and answers are given in the role of their key."""
         try:
-            if statement.kind == "answers":
-                another = answers_as_another(statement, trust.key(event.key))
-                if another:
-                    self.contradict(place, another)
-                    return
-                self.answers[event.statement] = AnswersPredicate.from_json(statement.predicate)
-            elif event.kind == "modification":
-                record = modification_of(statement.predicate_type, statement.predicate)
-                superseded = record.correction.supersedes_digest if isinstance(record, ModificationRecord) else None
-                before = None if superseded is None else self.records.get(superseded)
-                check = check_answers(record, before, self.answers)
-                for text in (*check.wrong, *check.lacking):
-                    self.contradict(place, text)
-                self.records[record.canonical_digest()] = record
+            for text in self.answered.follow(event.statement, statement, trust.key(event.key)):
+                self.contradict(place, text)
         except ValidationError as error:
             self.contradict(place, f"its statement is malformed: {first_problem(error)}")
 

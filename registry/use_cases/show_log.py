@@ -60,7 +60,7 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
                 lost = f"{leaf.number}, {leaf.lost_size} entries before"
                 entries.append(EntryShown(index=index, kind="epoch", at=leaf.at, pending=pending, about=lost))
                 continue
-            predicate = statement_of_entry(tx, index, leaf).predicate
+            predicate = statement_of_entry(tx, index, leaf).statement.predicate
             about = f"{predicate.get('name', '')}"
             if leaf.kind == "alias":
                 about += f"@{predicate.get('alias', '')}" + (" removed" if predicate.get("removed") else "")

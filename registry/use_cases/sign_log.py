@@ -142,8 +142,8 @@ def sign_log(registry: Registry) -> SignedLog:
 def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str) -> Rejection:
     """Take pending entries out of the log, with what depends on them; the entries behind them move up.
 
-    A registration depends on the statements that it names, a move on the version that it points to, and a statement on an artifact
-    that is registered. An entry that moves up and was dated later than now, because it stood behind one that was, is dated now.
+    A registration depends on the statements that it names, a record on the answers that it takes up, a move on the version that it
+    points to, and a statement on an artifact that is registered. An entry that moves up and was dated later than now, because it stood behind one that was, is dated now.
 
     Raises:
         LogKeyElsewhere: somebody else holds the log key.
@@ -235,6 +235,15 @@ class _Read:
     def move(self) -> AliasPredicate | None:
         return self._predicate("alias", AliasPredicate)
 
+    @property
+    def answers(self) -> frozenset[str]:
+        """The digests of the answers that a record takes up; of one that is malformed, as far as it names them."""
+        if self.statement is None or self.statement.kind != "modification":
+            return frozenset()
+        correction = self.statement.predicate.get("correction")
+        named = correction.get("answers") if isinstance(correction, dict) else None
+        return frozenset(f"{digest}" for digest in named) if isinstance(named, list) else frozenset()
+
     def _predicate(self, kind: str, form: type[_Form]) -> _Form | None:
         if self.event is None or self.statement is None or self.event.kind != kind:
             return None
@@ -281,6 +290,8 @@ def _falls(tx: catalog.Transaction, one: _Read, read: dict[int, _Read], rejected
     registration, move = one.registration, one.move
     if registration is not None:
         return not gone.isdisjoint(registration.accompanied_by)
+    if not one.answers.isdisjoint(f"{digest}" for digest in gone):
+        return True
     subject = one.event.subject
     registered = {version.name for version in catalog.version_by_digest(tx, subject) if version.log_index < covered}
     registered |= {

@@ -11,7 +11,8 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records import checkpoints
+from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.signing.keys import PrivateKey
@@ -24,6 +25,7 @@ from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
+from peft_registry.registry.use_cases.sign_log import reject_entries, sign_log
 from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
 from peft_registry.registry.use_cases.take_up_answers import complete_answers
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
@@ -48,6 +50,7 @@ class Place:
     folder: Path
     registry: Registry
     version: Version
+    unsigned: tuple[str, ...] = ()  # why the log key was not set to what was forced into the log
 
     @property
     def record(self) -> ModificationRecord:
@@ -258,11 +261,19 @@ def say(place: Place, said: AnswersPredicate, signer: PrivateKey) -> Digest:
 
 
 def force(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> Digest:
-    """Log a statement as a program would that asks nothing, and sign a checkpoint over it."""
+    """Log a statement as a program would that asks nothing, and sign a checkpoint over it as an earlier release would."""
+    digest = log_unasked(place, kind, said, signer)
+    place.unsigned = tuple(entry.why for entry in sign_log(place.registry).refused)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints._Changes, "_require_answered", lambda *_: None)
+        publish_checkpoint(place.registry)
+    return digest
+
+
+def log_unasked(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> Digest:
     signed = sign_statement(place.version.manifest_digest, kind, said, signer)
     with place.registry.database.write() as tx:
         record_statement(tx, place.version.manifest_digest, signed, at=NOW)
-    publish_checkpoint(place.registry)
     return signed.digest
 
 
@@ -275,7 +286,8 @@ def forge_record(place: Place, signed: SignedAnswers, **values: Value) -> None:
 
 
 def is_refused(place: Place, why: str) -> None:
-    """The forged record decides nothing, `verify` of home and folder is broken, and the check of the log names it."""
+    """The log key does not sign over the forged record. Where it did, it decides nothing, `verify` and `log check` name it."""
+    assert any(why in text for text in place.unsigned)
     assert place.record.record_id != "forged"
     assert any(why in text for text in describe_record(place.registry, "sums").set_aside)
     outcome = verify_version(place.registry, place.version)
@@ -305,6 +317,7 @@ def test_answers_of_a_key_without_the_role_are_refused(place: Place) -> None:
     with pytest.raises(KnownError):
         say(place, said, ENGINEER)
     signed = SignedAnswers(force(place, "answers", said.to_json(), ENGINEER), said, NOW)
+    assert any("which is not the role of its key" in text for text in place.unsigned)
     forge_record(place, signed)
     assert place.record.record_id != "forged"
     assert verify_version(place.registry, place.version).exit_code == 6
@@ -316,6 +329,7 @@ def test_a_key_does_not_answer_in_another_persons_name(place: Place) -> None:
     with pytest.raises(KnownError):
         say(place, said, OFFICER)
     signed = SignedAnswers(force(place, "answers", said.to_json(), OFFICER), said, NOW)
+    assert any("in the name of the general counsel" in text for text in place.unsigned)
     forge_record(place, signed)
     assert place.record.record_id != "forged"
     assert verify_version(place.registry, place.version).exit_code == 6
@@ -339,6 +353,48 @@ def test_a_signed_answer_is_not_replaced_by_a_value_that_a_thief_calls_the_tools
     made_up = Value.from_json({"value": "no", "source": source, "method": "by this tool"})
     forge_record(place, signed, name_or_trademark_on_result=made_up)
     is_refused(place, f"{OFFICERS}: what alex answered is gone")
+
+
+def test_the_log_key_signs_over_no_record_that_contradicts_an_answer_and_the_log_goes_on_without_it(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are pending, as where the log key is elsewhere: the officer's answers stay, what the thief made of them goes."""
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    covered = covered_size(place.registry)
+    answers = log_unasked(place, "answers", said.to_json(), OFFICER)
+    current = version_statements(place.registry, place.version).record
+    assert current is not None
+    record = superseding_with_answers(
+        current.record, SignedAnswers(answers, said, NOW), version=place.version, record_id="forged", now=NOW
+    )
+    other = Value(value="no", source="declared", evidence=(answers,), asserted_by="alex", asserted_at=NOW)
+    forged = record.revised(identity=record.identity.revised(name_or_trademark_on_result=other))
+    log_unasked(place, "modification", forged.to_json(), place.registry.trainer_key)
+    code, out, err = command(place, capsys, "log", "sign")
+    assert (code, covered_size(place.registry)) == (6, covered)
+    assert f"refused  entry {covered + 1}, modification by lab-1" in out
+    assert "it is recorded otherwise than alex answered" in " ".join(out.split())
+    assert f"registry log reject {covered + 1} --reason TEXT" in err
+    assert reject_entries(place.registry, (covered + 1,), reason="forged").dependent == ()
+    assert sign_log(place.registry).refused == ()
+    assert complete_answers(place.registry, place.version) is not None
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
+    place.holds()
+
+
+def test_a_record_goes_with_the_pending_answers_that_it_takes_up(place: Place) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    covered = covered_size(place.registry)
+    answers = log_unasked(place, "answers", said.to_json(), OFFICER)
+    current = version_statements(place.registry, place.version).record
+    assert current is not None
+    record = superseding_with_answers(
+        current.record, SignedAnswers(answers, said, NOW), version=place.version, record_id="r2", now=NOW
+    )
+    log_unasked(place, "modification", record.to_json(), place.registry.trainer_key)
+    assert reject_entries(place.registry, (covered,), reason="given under duress").dependent == (covered + 1,)
+    assert sign_log(place.registry).refused == ()
+    place.holds()
 
 
 def test_an_answer_in_an_area_that_is_not_the_fields_is_refused(place: Place) -> None:

@@ -143,6 +143,13 @@ def a_registration_without_a_name(registry: Registry) -> int:
         return record_statement(tx, subject, signed, at=NOW)
 
 
+def a_record_that_is_none(registry: Registry) -> int:
+    subject = champion(registry)
+    signed = sign_statement(subject, "modification", {"record_id": "r2"}, registry.trainer_key)
+    with registry.database.write() as tx:
+        return record_statement(tx, subject, signed, at=NOW)
+
+
 def a_hash_of_other_bytes(registry: Registry) -> int:
     """What would be signed over is not what is shown: the entry that the hash is of never met a check."""
     subject = champion(registry)
@@ -172,6 +179,7 @@ POISONS: dict[Callable[[Registry], int], str] = {
     an_artifact_is_registered_a_second_time: "pending-entry-rejected",
     an_alias_of_a_name_that_has_no_such_version: "pending-entry-rejected",
     a_registration_without_a_name: "pending-entry-rejected",
+    a_record_that_is_none: "pending-entry-rejected",
     a_hash_of_other_bytes: "pending-entry-rejected",
 }
 
