@@ -1,9 +1,9 @@
 """The signed state of the log: checkpoints made by the holder of the log key, and proofs from them.
 
 Until a checkpoint covers an entry the entry is `pending`. Before signing, each new entry is checked: its statement is there, is the
-one that the leaf names, was not logged before, and is signed by a key whose role may say it; a record that it holds says what people
-answered; its time is neither before the last one nor ahead of our clock. Then the snapshot follows them: the last leaf under every checkpoint says what all entries say in the
-end. Publishing is idempotent and repairs what a kill left over.
+one that the leaf names, was not logged before, and is signed by a key whose role may say it; a record says what people answered;
+its time is neither before the last one nor ahead of our clock. Then the snapshot follows them: the last leaf under every checkpoint
+says what all entries say in the end. Publishing is idempotent and repairs what a kill left over.
 
 One entry that may not be signed over stops all behind it: a signature over the tree would prove it to everybody, for ever.
 `pending_problems` names each of them, and `use_cases/reject_entries.py` takes them out.
@@ -472,7 +472,7 @@ class _Changes:
             raise PendingRejected(index, "; ".join(contradictions))
 
     def _answered_before(self, manifest: Digest) -> AnswersSoFar:
-        """The answers and records about an artifact up to the last snapshot, as it proves; those alone whose signer may make them."""
+        """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""
         answered = AnswersSoFar()
         for stored in self._covered_about(manifest):
             if self._before is None or stored.kind not in ("answers", "modification"):

@@ -12,7 +12,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.keys import PublicKey
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest

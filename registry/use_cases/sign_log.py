@@ -143,7 +143,8 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
     """Take pending entries out of the log, with what depends on them; the entries behind them move up.
 
     A registration depends on the statements that it names, a record on the answers that it takes up, a move on the version that it
-    points to, and a statement on an artifact that is registered. An entry that moves up and was dated later than now, because it stood behind one that was, is dated now.
+    points to, and a statement on an artifact that is registered. An entry that moves up and was dated later than now, because it
+    stood behind one that was, is dated now.
 
     Raises:
         LogKeyElsewhere: somebody else holds the log key.

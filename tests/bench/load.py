@@ -28,18 +28,19 @@ from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.identity.manifests import listed_resources
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.oms import parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, register_version
+from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import SignedStatement, entry_time, record_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest, Parent
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
+from peft_registry.schemas.statement import PAYLOAD_TYPE, AliasPredicate, RegistrationPredicate, statement_about
 from peft_registry.schemas.values import timestamp
 from tests.builders.homes import an_artifact, base_files
 
@@ -166,6 +167,29 @@ def _register_on_top(home: Path, scratch: Path, base: AddedBase, *, seed: int, r
         registry.close()
 
 
+class _SaidOfAll:
+    """A statement that is made of every artifact of the bulk: of its canonical bytes only the subject's digest differs.
+
+    To write the bytes of a modification record anew takes as long as everything else that a version needs.
+    """
+
+    def __init__(self, statement: NewStatement) -> None:
+        self._kind = statement.kind
+        first, second = (Digest.of(word) for word in (b"first", b"second"))
+        payload = statement_about(first, self._kind, statement.predicate).to_canonical()
+        self._before, self._after = payload.split(first.hex.encode())
+        assert self._payload(second) == statement_about(second, self._kind, statement.predicate).to_canonical()
+
+    def sign(self, manifest: Digest, signer: Signer) -> SignedStatement:
+        """What `sign_statement` makes of it."""
+        payload = self._payload(manifest)
+        envelope = dsse.sign(signer, PAYLOAD_TYPE, payload)
+        return SignedStatement(self._kind, Digest.of(payload), envelope.render(), signer.public.key_id)
+
+    def _payload(self, manifest: Digest) -> bytes:
+        return self._before + manifest.hex.encode() + self._after
+
+
 class _Bulk:
     """Versions that share the bytes of one artifact; each has a manifest and signatures of its own."""
 
@@ -175,6 +199,7 @@ class _Bulk:
         self._signer = signer
         self._stored = stored
         self._newest: dict[str, Digest] = {}  # manifest digests by name
+        self._said = [_SaidOfAll(statement) for statement in artifact.statements]
 
     def write(self, versions: list[_Planned], times: list[str]) -> None:
         """One transaction, without a checkpoint."""
@@ -238,10 +263,7 @@ class _Bulk:
 
     def _statements(self, version: _Planned, manifest: Digest, listing: bytes) -> Iterator[SignedStatement]:
         """What a registration says, the registration last."""
-        said = [
-            sign_statement(manifest, statement.kind, statement.predicate, self._signer)
-            for statement in self.artifact.statements
-        ]
+        said = [statement.sign(manifest, self._signer) for statement in self._said]
         yield from said
         registration = RegistrationPredicate(
             name=version.name,
