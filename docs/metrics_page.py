@@ -19,7 +19,8 @@ How a report words it:
   base in so many, each with its interval;
 - of the flagged items so many became neutral, so many were over-corrected, and of the clear ones so many became flagged, with the
   p-value of the paired test and its correction;
-- the same base scored again, and a random adapter of the same size, changed so many.
+- the same base scored again, and a random adapter of the same size, changed so many. What a random adapter does as well is no
+  improvement that was learned; harm that it does as well is still harm, and is called `worse`.
 
 **{NO_CLAIM}**
 

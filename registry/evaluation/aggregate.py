@@ -31,7 +31,8 @@ NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capa
 NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written into every record
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
-FIGURES = 2  # what is computed from the items; 1 knew neither readings nor perplexity nor a placebo
+# What is computed from the items: 1 knew neither readings nor perplexity nor a placebo; in 2 a placebo excused harm.
+FIGURES = 3
 
 
 class UnpairedItems(IntegrityBroken):
@@ -234,6 +235,7 @@ def _comparisons(
             confounded=guards.confounded,
             silent=silent.get(comparison.dataset),
             wide=WIDE if plan.figures >= 2 else None,
+            placebo_excuses=plan.figures < 3,
         )
 
 

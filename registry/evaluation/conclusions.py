@@ -1,12 +1,15 @@
 """What may be said about a comparison. Inconclusive is a value, and never means that nothing changed.
 
 `better` and `worse` need all of: enough items, an interval of the net change that excludes 0 (the closed form and, where
-items share clusters, the resampled one), a McNemar p that stays below 0.05 after Holm, and more changed items than in the
-control. `better` also needs to fix more items than it over-corrects, to move flagged items more than their mirror image (else
-the model only got flatter), and no sign of lost capability. `worse` needs more flagged items than before.
+items share clusters, the resampled one), a McNemar p that stays below 0.05 after Holm, and more changed items than when the same
+model is scored again. A placebo decides about praise alone: harm that a random adapter does too is still harm.
+
+`better` also needs to fix more items than it over-corrects, to move flagged items more than their mirror image (else the model
+only got flatter), and no sign of lost capability. `worse` needs more flagged items than before.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.states import Outcomes
 from peft_registry.registry.evaluation.statistics import holm
@@ -40,6 +43,7 @@ def conclude(
     confounded: bool,
     silent: str | None = None,
     wide: float | None = None,
+    placebo_excuses: bool = False,
 ) -> Comparison:
     """The comparison with its conclusion and the reason for it.
 
@@ -52,6 +56,7 @@ def conclude(
         confounded: whether the guards see lost capability.
         silent: why the figures of the arm before say nothing, if they do not.
         wide: half of an interval of the net change beyond which an undecided one is said to be wide; None says nothing.
+        placebo_excuses: whether harm is called inconclusive where a placebo changes as many items, as older editions did.
     """
     undecided = _undecided(comparison, is_clustered)
     if silent is not None:
@@ -64,7 +69,8 @@ def conclude(
             undecided + _width(comparison, wide),
         )
     else:
-        conclusion, reason = _direction(found, noise, confounded, is_placebo=_has_placebo(comparison))
+        control = _Control(noise, _has_placebo(comparison), placebo_excuses)
+        conclusion, reason = _direction(found, control, confounded)
     return comparison.revised(conclusion=conclusion, conclusion_reason=reason)
 
 
@@ -91,16 +97,31 @@ def _width(comparison: Comparison, wide: float | None) -> str:
     return f"; the interval is wide: changes from {interval.low:+.3f} to {interval.high:+.3f} of all items fit the data"
 
 
-def _direction(
-    found: Outcomes, noise: Outcomes | None, confounded: bool, *, is_placebo: bool
-) -> tuple[Conclusion, str]:
+@dataclass(frozen=True, slots=True)
+class _Control:
+    """What a change that means nothing did to the same items."""
+
+    outcomes: Outcomes | None
+    is_placebo: bool
+    excuses: bool  # whether a placebo takes harm back as well
+
+    def changed_as_many(self, found: Outcomes) -> str | None:
+        """What to say where it changed as many items as the change in question; None where it did not."""
+        if self.outcomes is None or self.outcomes.changed < found.changed:
+            return None
+        what = "a random adapter of the same size" if self.is_placebo else "the same base scored again"
+        return f"{what} changed as many items ({self.outcomes.changed})"
+
+
+def _direction(found: Outcomes, control: _Control, confounded: bool) -> tuple[Conclusion, str]:
     """What a decided change is called."""
     counts = f"{found.fixed} fixed against {found.introduced} introduced of {found.n} items"
-    if noise is not None and noise.changed >= found.changed:
-        control = "a random adapter of the same size" if is_placebo else "the same base scored again"
-        return "inconclusive", f"{control} changed as many items ({noise.changed})"
-    if found.introduced > found.fixed:
-        return _worse(found, counts)
+    as_many = control.changed_as_many(found)
+    is_harm = found.introduced > found.fixed
+    if as_many is not None and not (is_harm and control.is_placebo and not control.excuses):
+        return "inconclusive", as_many
+    if is_harm:
+        return _worse(found, counts if as_many is None else f"{counts}; {as_many}")
     if confounded:
         return "confounded", f"{counts}, but the guards show lost capability"
     if found.overcorrected > found.fixed:

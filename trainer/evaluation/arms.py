@@ -162,7 +162,9 @@ def base_of(
         return base_model, nullcontext
     if not hasattr(model, "disable_adapter"):
         raise NoBaseArm
-    return model, model.disable_adapter
+    from peft_registry.trainer.methods.peft_io import as_base  # imports peft
+
+    return model, lambda: as_base(model)
 
 
 def _names_of_requests(suite: LoadedSuite) -> list[str]:

@@ -44,7 +44,7 @@ from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions,
 from peft_registry.trainer.evaluation.leakage import check_leakage
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.neutral import neutral_dataset
-from peft_registry.trainer.evaluation.placebo import has_placebo, placebo
+from peft_registry.trainer.evaluation.placebo import COMPOSITION, has_placebo, placebo
 from peft_registry.trainer.evaluation.provenance import harness, limitations_of
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import PREFIX_POLICY, in_float32, max_length_of, token_budget_of
@@ -195,7 +195,7 @@ def _specs(arms: Arms) -> list[ArmSpec]:
     if arms.after is None:
         return specs
     if arms.with_placebo and has_placebo(arms.model):
-        turned = _extended(arms.after, placebo="adapter turned at random, norms kept")
+        turned = _extended(arms.after, placebo=COMPOSITION)
         specs.append(ArmSpec("placebo", turned, arms.model, lambda: placebo(arms.model), arms.keep("placebo", turned)))
     specs.append(ArmSpec(arms.after_name, arms.after, arms.model, nullcontext, arms.keep(arms.after_name, arms.after)))
     return specs

@@ -1,63 +1,189 @@
-"""The placebo arm: the adapter turned at random, as large as it was. What training anything would move, it moves as well.
+"""The placebo arm: as far from the base as the adapter, in a direction that nobody learned. What training anything would move,
+it moves as well.
 
-Each tensor keeps its norm, and a low-rank product its singular values: along the model's own dimensions entries are permuted
-and their signs drawn anew, which is an orthogonal transformation. A vector that multiplies activations ((IA)³) is permuted
-without signs, because its neutral value is 1 and not 0. Nothing that the adapter learned about directions is left.
+Each tensor is its neutral value, at which the adapter does nothing, plus a difference. The differences are permuted along one
+of the model's own dimensions and their signs drawn anew: an orthogonal transformation, so that the norm of the difference is
+kept, and of a low-rank product the singular values. Nothing that the adapter learned about directions is left.
+
+    factors of LoRA, W_up and its bias      from zero
+    (IA)³                                   from one
+    magnitudes of DoRA                      from the norms of the base's columns
+    biases, saved modules, trained tokens   from the base's own
+    a prompt                                from the mean embedding of the vocabulary
+    a prefix                                from the mean keys and values of texts of random tokens, by position
+
+Permuted around any other value a tensor would wreck the model: a bias, a norm or a magnitude with a random sign is no
+adapter of the same size. A scale is not turned through zero either. A bias between the two layers of a bottleneck stays,
+because it has none of the model's own dimensions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from peft_registry.trainer.evaluation.models import CausalModel
+from peft_registry.trainer.machine.seeding import seed_of
 
 SEED = 20261125
+COMPOSITION = "differences from the neutral values turned at random, norms kept"  # what the arm's composition says
+_TEXTS = 16  # of random tokens, whose keys and values are averaged
+_STAYING = ".bottleneck_down.bias"
+# marks in the names of factors, and the dimension of each that is the model's own
+_FACTORS = (
+    ((".lora_A.", ".lora_embedding_A", ".bottleneck_down."), 1),
+    ((".lora_B.", ".lora_embedding_B", ".bottleneck_up."), 0),
+)
+_DEFAULT = "default"  # the one adapter of a loaded model
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """How one tensor is turned.
+
+    Attributes:
+        neutral: the value at which it changes nothing, broadcast to the tensor; None where it is not known, as that of a bias
+            that was trained in place and whose first value nobody kept.
+        axis: the dimension of the model along which differences are permuted.
+        blocks: equal parts of that dimension that hold different things (keys and values of each layer) and are not mixed.
+        is_scale: whether it multiplies, so that a change of its sign would turn activations round.
+    """
+
+    neutral: torch.Tensor | None
+    axis: int
+    blocks: int = 1
+    is_scale: bool = False
+
+
+Turns = Mapping[str, Turn | None]  # by the name of the tensor; None for one that stays as it is
 
 
 def has_placebo(model: CausalModel) -> bool:
-    """Whether the model has an adapter whose tensors can be turned."""
-    return bool(getattr(model, "peft_config", None))
+    """Whether the model has an adapter, and the neutral value of each of its tensors is known."""
+    if not getattr(model, "peft_config", None):
+        return False
+    turns = [turn for part in _parts(model) for turn in turns_of(part).values()]
+    return all(turn is None or turn.neutral is not None for turn in turns)
 
 
 @contextmanager
 def placebo(model: CausalModel, *, seed: int = SEED) -> Iterator[None]:  # a peft model
     """The model with its adapter turned at random inside the block; afterwards every tensor is as before."""
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
 
-    parts = getattr(model, "adapter_parts", (model,))  # a hybrid has two
+    from peft_registry.trainer.methods.peft_io import adapter_state
+
     kept = [
-        {
-            name: tensor.detach().clone()
-            for name, tensor in get_peft_model_state_dict(part, save_embedding_layers=False).items()
-        }
-        for part in parts
+        (part, {name: tensor.detach().clone() for name, tensor in adapter_state(part).items()})
+        for part in _parts(model)
     ]
-    for part, tensors in zip(parts, kept, strict=True):
-        set_peft_model_state_dict(part, turned(tensors, seed=seed))
+    for part, tensors in kept:
+        set_peft_model_state_dict(part, turned(tensors, turns_of(part), seed=seed))
     try:
         yield
     finally:
-        for part, tensors in zip(parts, kept, strict=True):
+        for part, tensors in kept:
             set_peft_model_state_dict(part, tensors)
 
 
-def turned(tensors: dict[str, torch.Tensor], *, seed: int) -> dict[str, torch.Tensor]:
-    """The tensors of an adapter, each turned at random along its longest dimension."""
-    generator = torch.Generator().manual_seed(seed)
-    return {name: _turned(name, tensors[name], generator) for name in sorted(tensors)}
+def turned(tensors: Mapping[str, torch.Tensor], turns: Turns, *, seed: int) -> dict[str, torch.Tensor]:
+    """The tensors of an adapter, each turned at random around its neutral value."""
+    return {name: _turned(tensor, turns[name], seed_of(seed, name)) for name, tensor in tensors.items()}
 
 
-def _turned(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    if tensor.dim() == 0:
+def turns_of(part: Any) -> Turns:  # a peft model
+    """How each tensor of a model's adapter is turned, by its name in the adapter's file."""
+    from peft_registry.trainer.methods.peft_io import adapter_state
+
+    return {name: _turn_of(part, name, tensor) for name, tensor in adapter_state(part).items()}
+
+
+def _parts(model: Any) -> tuple[Any, ...]:  # peft models
+    return getattr(model, "adapter_parts", (model,))  # a hybrid has two
+
+
+def _turned(tensor: torch.Tensor, turn: Turn | None, seed: int) -> torch.Tensor:
+    if turn is None or not tensor.numel():
         return tensor.clone()
-    axis = max(range(tensor.dim()), key=lambda dim: tensor.shape[dim])
-    size = tensor.shape[axis]
-    order = torch.randperm(size, generator=generator).to(tensor.device)
-    found = tensor.index_select(axis, order)
-    if "ia3" in name:
-        return found
-    signs = (torch.randint(0, 2, (size,), generator=generator) * 2 - 1).to(tensor)
+    assert turn.neutral is not None, "only a model that has a placebo is turned"
+    generator = torch.Generator().manual_seed(seed)
+    size = tensor.shape[turn.axis]
+    width = size // turn.blocks
+    order = torch.cat([width * block + torch.randperm(width, generator=generator) for block in range(turn.blocks)])
     shape = [1] * tensor.dim()
-    shape[axis] = size
-    return found * signs.view(shape)
+    shape[turn.axis] = size
+    signs = (torch.randint(0, 2, (size,), generator=generator) * 2 - 1).view(shape).to(tensor.device)
+    neutral = turn.neutral.to(device=tensor.device, dtype=torch.float32)
+    moved = (tensor.float() - neutral).index_select(turn.axis, order.to(tensor.device)) * signs
+    if turn.is_scale:
+        # a scale that would change its sign grows by the same amount
+        moved = torch.where((neutral + moved) * neutral < 0, moved.abs() * neutral.sign(), moved)
+    return (neutral + moved).to(tensor.dtype)
+
+
+def _turn_of(part: Any, name: str, tensor: torch.Tensor) -> Turn | None:
+    if name.endswith(_STAYING):
+        return None
+    if name == "prompt_embeddings":
+        return _turn_of_prompt(part, tensor)
+    # inner dimensions stay: an orthogonal change of the outer one alone keeps the singular values of the product
+    axis = next((axis for marks, axis in _FACTORS if any(mark in name for mark in marks)), None)
+    if axis is not None:
+        return Turn(torch.zeros(()), axis)
+    scale = _neutral_scale(part, name)
+    if scale is not None:
+        return Turn(scale, max(range(tensor.dim()), key=lambda dim: tensor.shape[dim]), is_scale=True)
+    return Turn(_own_of_base(part, name), -1, is_scale=tensor.dim() == 1 and name.endswith("weight"))
+
+
+def _neutral_scale(part: Any, name: str) -> torch.Tensor | None:
+    """The neutral value of a vector that multiplies activations or columns; None for any other tensor."""
+    if ".ia3_" in name:
+        return torch.ones(())
+    layer, magnitude, _ = name.partition(".lora_magnitude_vector")
+    return _column_norms(part.get_submodule(layer)) if magnitude else None
+
+
+def _column_norms(layer: Any) -> torch.Tensor:  # a LoRA layer of peft
+    """‖W‖ of each column of the base's weight as peft computes it, which is where DoRA begins."""
+    from peft.utils.integrations import dequantize_module_weight
+
+    base_layer = layer.get_base_layer()
+    weight = dequantize_module_weight(base_layer).detach().float()
+    magnitude = layer.lora_magnitude_vector[_DEFAULT]
+    nothing = torch.zeros((), device=weight.device)
+    norms: torch.Tensor = magnitude.get_weight_norm(weight, nothing, 0.0)
+    return norms.reshape(magnitude.weight.shape)
+
+
+def _turn_of_prompt(part: Any, tensor: torch.Tensor) -> Turn:
+    from peft_registry.trainer.methods.prefix_tuning import PrefixStartDoesNotFit, mean_prefix
+    from peft_registry.trainer.methods.prompt_tuning import mean_embedding
+
+    config = part.peft_config[_DEFAULT]
+    if str(config.peft_type.value) != "PREFIX_TUNING":
+        return Turn(mean_embedding(part), 1)
+    try:
+        neutral = mean_prefix(part.get_base_model(), len(tensor), texts=_TEXTS, seed=SEED)
+    except PrefixStartDoesNotFit:
+        return Turn(None, 1)
+    # keys and values of each layer are of different sizes, and are not exchanged
+    return Turn(neutral, 1, blocks=2 * config.num_layers)
+
+
+def _own_of_base(part: Any, name: str) -> torch.Tensor | None:
+    """The base's own tensor in the place of one that the adapter replaces; None where nobody kept it."""
+    from peft_registry.trainer.methods.peft_io import replaced_tensors
+
+    kept: torch.Tensor | None = replaced_tensors(part).get(name)
+    if kept is not None:
+        return kept
+    place, _, leaf = name.rpartition(".")
+    try:
+        original = getattr(part.get_submodule(place), "original_module", None)  # of a module that peft saves whole
+    except AttributeError:
+        original = None
+    found = getattr(original, leaf, None)
+    return found.detach() if isinstance(found, torch.Tensor) else None

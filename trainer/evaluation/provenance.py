@@ -17,8 +17,8 @@ NO_PLACEBO = (
     "the noise arm measures numeric jitter only."
 )
 PLACEBO = (
-    "The placebo arm is the adapter turned at random with its norms kept: it shows what a change of that size does to extreme "
-    "items (regression to the mean), not what training on neutral data would do."
+    "The placebo arm is the adapter with its differences from the base turned at random and their norms kept: it shows what a "
+    "change of that size does to extreme items (regression to the mean), not what training on neutral data would do."
 )
 GENERAL = (
     "Preferences of a model on published test items; nothing here measures harm in use.",

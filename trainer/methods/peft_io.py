@@ -30,6 +30,8 @@ CONFIG = "adapter_config.json"
 _NOT_READ = ("peft_type", "base_model_name_or_path")
 # peft imports what these name
 _IMPORTING_KEYS = ("auto_mapping", "megatron_config", "megatron_core")
+_OF_METHODS = (".lora_", ".ia3_", ".bottleneck_")  # in the names of tensors that the base has no place for
+_REPLACED = "_peft_registry_replaced"  # the attribute of peft's model that keeps what an adapter replaced
 _MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and nobody imports without megatron_config
 
 
@@ -115,10 +117,68 @@ def load_adapter(base_model: Any, folder: Path, config_type: type[PeftConfig]) -
     """
     found = read_tensors(folder / WEIGHTS)
     model = wrapped(base_model, read_config(folder, config_type))
-    require_same_keys(folder, expected=adapter_state(model), found=found)
+    expected = adapter_state(model)
+    require_same_keys(folder, expected=expected, found=found)
+    replaced = {name: tensor.detach().clone() for name, tensor in expected.items() if not _is_of_method(name)}
     set_state(model, found, folder)
+    setattr(model, _REPLACED, replaced)
     model.requires_grad_(False)
     return model.eval()
+
+
+def replaced_tensors(model: Any) -> Mapping[str, Any]:
+    """The base's own tensors in the places that a loaded adapter fills anew, such as biases, by their names in its file."""
+    found: Mapping[str, Any] = getattr(model, _REPLACED, {})
+    return found
+
+
+@contextmanager
+def as_base(model: Any) -> Iterator[None]:
+    """The base inside the block: without its adapter, and with its own biases where the adapter brought others.
+
+    peft alone leaves the biases of an adapter in place.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Careful, disabling adapter layers with bias", category=UserWarning)
+        disabled = model.disable_adapter()
+        with disabled, _own_tensors(model):
+            yield
+
+
+def unloaded(model: Any) -> Any:
+    """The base again, as it was before an adapter was loaded on it; `model` is of no use afterwards."""
+    for parameter, own in _in_place(model):
+        parameter.data.copy_(own)
+    return model.unload()
+
+
+@contextmanager
+def _own_tensors(model: Any) -> Iterator[None]:
+    places = _in_place(model)
+    kept = [parameter.detach().clone() for parameter, _ in places]
+    for parameter, own in places:
+        parameter.data.copy_(own)
+    try:
+        yield
+    finally:
+        for (parameter, _), tensor in zip(places, kept, strict=True):
+            parameter.data.copy_(tensor)
+
+
+def _in_place(model: Any) -> list[tuple[Any, Any]]:
+    """(parameter of the base that holds an adapter's tensor, the base's own): the base has no second place for them."""
+    found = []
+    for part in getattr(model, "adapter_parts", (model,)):
+        parameters = dict(part.named_parameters())
+        for name, own in replaced_tensors(part).items():
+            if name in parameters:
+                found.append((parameters[name], own))
+    return found
+
+
+def _is_of_method(name: str) -> bool:
+    """Whether a tensor is one that the method adds, and not another value of one that the base has."""
+    return name == "prompt_embeddings" or any(mark in name for mark in _OF_METHODS)
 
 
 def start_from(model: Any, folder: Path) -> None:

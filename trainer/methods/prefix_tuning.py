@@ -89,6 +89,18 @@ def sampled_tokens(model: Any, count: int, *, seed: int) -> torch.Tensor:
     return torch.randint(model.get_input_embeddings().weight.shape[0], (1, count), generator=generator)
 
 
+def mean_prefix(model: Any, count: int, *, texts: int, seed: int) -> torch.Tensor:
+    """The mean over several texts of random tokens of what the base computes for them, as peft's encoder holds a prefix.
+
+    Raises:
+        PrefixStartDoesNotFit: as `prepare`.
+    """
+    total = _computed(model, count, seed=seed)
+    for text in range(1, texts):
+        total += _computed(model, count, seed=seed + text)
+    return total / texts
+
+
 def _computed(model: Any, count: int, *, seed: int) -> torch.Tensor:
     """What the base computes for sampled tokens at positions 0 … count − 1, as peft's encoder holds it:
     (count, layers · 2 · key-value heads · head size), of each layer first the keys, turned by their positions, then the values.

@@ -14,6 +14,8 @@ from peft_registry.schemas.config import PromptTuningBlock, TrainingFile
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
 
+_TOKENS_AT_ONCE = 4096
+
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """The base with a new prompt in front, only it trainable."""
@@ -66,6 +68,19 @@ def with_prompt(model: Any, block: PromptTuningBlock, *, seed: int) -> Any:
         drawn = torch.randint(table.weight.shape[0], (count,), generator=generator)
         _put(prompted, table(drawn.to(table.weight.device)))
     return prompted
+
+
+def mean_embedding(model: Any) -> torch.Tensor:
+    """The mean of what the base's embedding gives for each token of its vocabulary, of the hidden size, fp32."""
+    embeddings = _embeddings(model)
+    count = embeddings.weight.shape[0]
+    total = torch.zeros(embeddings.weight.shape[1], device=embeddings.weight.device)
+    with torch.no_grad():
+        for start in range(0, count, _TOKENS_AT_ONCE):
+            ids = torch.arange(start, min(start + _TOKENS_AT_ONCE, count), device=embeddings.weight.device)
+            total += embeddings(ids).float().sum(dim=0)
+    mean: torch.Tensor = total / count
+    return mean
 
 
 def _embeddings(model: Any) -> Any:

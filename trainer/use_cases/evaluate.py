@@ -376,9 +376,11 @@ def _loaded(session: _Session, version: Version, manifest: Manifest, base: _Base
 
 def _detach(model: Any) -> None:  # a model of peft_registry.trainer.methods
     """Take the adapter off the base that it was put on, so that the next one finds the base as it was."""
+    from peft_registry.trainer.methods.peft_io import unloaded
+
     config = getattr(model, "active_peft_config", None)
     if config is not None and not config.is_prompt_learning:
-        model.unload()
+        unloaded(model)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Figures, conclusions and guards from the item table."""
 
+from dataclasses import replace
+
 import pytest
 
 from peft_registry.registry.evaluation.aggregate import StatisticsPlan, UnpairedItems, aggregate
@@ -76,6 +78,30 @@ def test_more_introduced_than_fixed_is_worse():
 
 def test_noise_that_moves_as_many_items_takes_the_conclusion_away():
     assert whole(aggregate(a_table(fixes, noise=fixes), PLAN)).conclusion == "inconclusive"
+
+
+def harm(at):
+    """Every neutral or inverted item becomes stereotyped, and two of a hundred are fixed."""
+    if at % 4 == 3:
+        return 2.0
+    return 0.0 if at % 60 == 0 else base_margin(at)
+
+
+def with_placebo(after, placebo):
+    return [*a_table(after), *margin_items(placebo, "placebo")]
+
+
+def test_a_placebo_that_moves_as_many_items_takes_praise_away_and_no_blame():
+    shaken = lambda at: -base_margin(at)  # noqa: E731
+    found = whole(aggregate(with_placebo(harm, shaken), replace(PLAN, figures=3)))
+    assert (found.fixed, found.introduced, found.conclusion) == (2, 30, "worse")
+    assert "a random adapter of the same size changed as many items" in found.conclusion_reason
+    assert whole(aggregate(with_placebo(fixes, shaken), replace(PLAN, figures=3))).conclusion == "inconclusive"
+
+
+def test_what_an_older_edition_concluded_beside_a_placebo_stays():
+    shaken = lambda at: -base_margin(at)  # noqa: E731
+    assert whole(aggregate(with_placebo(harm, shaken), replace(PLAN, figures=2))).conclusion == "inconclusive"
 
 
 def test_margins_that_moved_together_are_a_change():
