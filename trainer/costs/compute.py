@@ -12,7 +12,8 @@ Attention counts as two T×T products a head, without the half that a causal ker
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from peft_registry.registry.compliance.energy import COUNTERS
@@ -139,6 +140,18 @@ class Laws:
     both: FlopLaw
 
 
+@dataclass(frozen=True, slots=True)
+class _Architecture:
+    """What laws follow from. Two are equal by what their configurations say, so that the arms of a comparison are traced once."""
+
+    said: str
+    hf_config: Any = field(compare=False)
+    config: TrainingFile = field(compare=False)
+
+
+_OF_NO_SHAPE = frozenset({"name", "data", "evaluation", "goals", "facts"})
+
+
 def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:
     """The laws of one architecture (transformers' configuration) under one method; no weights are needed.
 
@@ -146,11 +159,21 @@ def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:
         hf_config: of the base.
         config: the training file.
     """
+    attention = getattr(
+        hf_config, "_attn_implementation", None
+    )  # not in the configuration's JSON, and it counts otherwise
+    said = f"{hf_config.to_json_string()} {attention} {config.model_dump_json(exclude=_OF_NO_SHAPE)}"
+    return _laws_of(_Architecture(said, hf_config, config))
+
+
+@lru_cache(maxsize=64)
+def _laws_of(architecture: _Architecture) -> Laws:
     import torch
     from transformers import AutoModelForCausalLM
 
+    config = architecture.config
     with torch.device("meta"):
-        twin = AutoModelForCausalLM.from_config(hf_config, trust_remote_code=False)
+        twin = AutoModelForCausalLM.from_config(architecture.hf_config, trust_remote_code=False)
         twin = implementation(config.method).prepare(twin, config, seed=0)
     twin.train()
 

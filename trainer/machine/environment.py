@@ -5,6 +5,7 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Literal
@@ -112,8 +113,13 @@ def library_versions() -> dict[str, str]:
 def needed_distributions(root: str = "peft-registry") -> dict[str, str]:
     """Name and installed version of a distribution and of all that it needs, sorted by name; what else is installed is left out.
 
-    Names are in the normal form of PEP 503.
+    Names are in the normal form of PEP 503. Asked once in a process: what it imports does not change under it.
     """
+    return dict(_needed_distributions(root))
+
+
+@lru_cache(maxsize=1)
+def _needed_distributions(root: str) -> tuple[tuple[str, str], ...]:
     from packaging.utils import canonicalize_name
 
     found: dict[str, str] = {}
@@ -130,7 +136,7 @@ def needed_distributions(root: str = "peft-registry") -> dict[str, str]:
             continue
         found[canonicalize_name(name)] = one.version
         waiting += _requirements(one.requires or (), extras)
-    return dict(sorted(found.items()))
+    return tuple(sorted(found.items()))
 
 
 def _requirements(lines: Sequence[str], extras: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
