@@ -1,8 +1,12 @@
 """The bases of every schema: a value is made by construction, and a change of one is checked like any other."""
 
 import json
+import math
 
 import pytest
+import rfc8785
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from pydantic import ValidationError
 
 from peft_registry.schemas.canonical import NotCanonical, canonical_bytes, canonical_digest
@@ -65,3 +69,48 @@ def test_a_whole_number_that_readers_would_round_is_not_signed(number: int) -> N
     assert canonical_bytes(2**53 - 1) == b"9007199254740991"
     with pytest.raises(NotCanonical):
         canonical_bytes({"value": number})
+
+
+_ANY_TEXT = some.text(some.characters(exclude_categories=()))
+_ANY_JSON = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | _ANY_TEXT,
+    lambda members: some.lists(members) | some.dictionaries(_ANY_TEXT, members),
+    max_leaves=20,
+)
+_NUMBERS = [
+    sign * math.nextafter(value, toward)
+    for value in (1e-7, 1e-6, 1e-4, 1.0, 2.0**53, 1e16, 1e21, 5e-324, 1.7e308)
+    for toward in (0.0, value, math.inf)
+    for sign in (1, -1)
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(_ANY_JSON)
+def test_canonical_bytes_are_those_of_the_library(value: object) -> None:
+    assert _ours(value) == _the_librarys(value)
+
+
+def test_numbers_where_python_and_ecmascript_differ_are_those_of_the_library() -> None:
+    for number in (*_NUMBERS, 0.0, -0.0, math.inf, -math.inf, math.nan):
+        assert _ours(number) == _the_librarys(number)
+
+
+def test_what_json_has_not_is_refused() -> None:
+    for value in ({1: 2}, {None: 1}, {"a": {1, 2}}, b"bytes", [object()], "\ud800", {"\ud800": 1}):
+        with pytest.raises(NotCanonical):
+            canonical_bytes(value)
+
+
+def _ours(value: object) -> bytes | None:
+    try:
+        return canonical_bytes(value)
+    except NotCanonical:
+        return None
+
+
+def _the_librarys(value: object) -> bytes | None:
+    try:
+        return rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value, and what is none
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        return None
