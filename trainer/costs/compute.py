@@ -149,7 +149,7 @@ class _Architecture:
     config: TrainingFile = field(compare=False)
 
 
-_OF_NO_SHAPE = frozenset({"name", "data", "evaluation", "goals", "facts"})
+_OF_NO_SHAPE = {"name", "data", "evaluation", "goals", "facts"}
 
 
 def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:
