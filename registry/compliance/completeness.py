@@ -9,7 +9,7 @@ from typing import get_args
 
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
-from peft_registry.registry.compliance.inheritance import mixed_roles
+from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
@@ -102,6 +102,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "metered": energy_known,
         "unmetered": kind == "fine_tune" and not energy_known,
         "mixed_roles": bool(mixed_roles(record.data)),
+        "overlaps": bool(unknown_overlaps(record.data)),
         "synthetic_any": any(data.provenance_class.value == "synthetic_private" for data in record.data),
     }
     return Conditions(met=frozenset(name for name, holds in conditions.items() if holds), undecided=_undecided(record))

@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.compliance.recorded_run import TrainedRun, data_sections
+from peft_registry.registry.compliance.used_rows import (
+    RunSelections,
+    listed_labels,
+    mixed_roles,
+    unknown_overlaps,
+    used_by_all,
+)
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
@@ -36,7 +43,6 @@ _PURPOSES = ("intended", "out_of_scope", "foreseeable_misuse", "acceptable_use_p
 _STRENGTH = ("measured", "derived", "imported", "declared")
 _LONGEST_QUOTE = 120  # characters of a value in a reason
 _DIFFER = "the records of what went in differ: "
-_HELD_OUT = frozenset({"validation", "test"})
 
 
 # what people state of a file, and what is of the file itself
@@ -116,22 +122,13 @@ def data_of_continued_run(training: Ancestor, ancestors: Iterable[Ancestor]) -> 
     )
 
 
-def mixed_roles(data: Iterable[DataUsed]) -> tuple[str, ...]:
-    """A sentence for each file that one run trained on and another held out: figures on it do not speak of the result."""
-    sentences = []
-    for section in data:
-        roles = _roles_by_run(section)
-        trained = [label for label, splits in roles.items() if "train" in splits]
-        held_out = [label for label, splits in roles.items() if "train" not in splits and splits & _HELD_OUT]
-        if trained and held_out:
-            sentences.append(f"{section.name.value}: {_and(trained)} trained on it, {_and(held_out)} held it out")
-    return tuple(sentences)
-
-
-def data_gaps(data: Iterable[DataUsed]) -> Value:
-    """The question that files with two roles raise; only people know which rows the figures may still rest on."""
+def data_gaps(data: Sequence[DataUsed]) -> Value:
+    """The questions that files with two roles raise, and files of which nobody can tell how many rows were used."""
     mixed = mixed_roles(data)
-    return unknown(f"which held-out rows are left is not stated: {'; '.join(mixed)}") if mixed else ASKED
+    overlaps = unknown_overlaps(data)
+    questions = [f"which held-out rows are left is not stated: {'; '.join(mixed)}"] if mixed else []
+    questions += [f"which rows were used several times is not recorded: {'; '.join(overlaps)}"] if overlaps else []
+    return unknown("; ".join(questions)) if questions else ASKED
 
 
 def with_limits_of_data(section: Evaluation, data: Iterable[DataUsed]) -> Evaluation:
@@ -171,7 +168,9 @@ def inherited_licence(ancestors: Iterable[Ancestor], base: BaseUsed) -> dict[str
     terms |= {one.ancestor.label: one.value for one in stated}
     known = {label: value for label, value in terms.items() if value.known}
     if len(known) == len(terms) and len({_compared(value.value) for value in known.values()}) == 1:
-        how = f"the licence of the base and of {_and([one.ancestor.label for one in stated])}, which is the same"
+        how = (
+            f"the licence of the base and of {listed_labels([one.ancestor.label for one in stated])}, which is the same"
+        )
         return {"licence": derived(stated[0].value.value, method=how, evidence=_statements(stated))}
     told = [f"{label} {_quoted(value.value) if value.known else f'({value.reason})'}" for label, value in terms.items()]
     return {"licence": unknown(f"what went in has not one licence: {', '.join(told)}")}
@@ -261,8 +260,8 @@ def _combined(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> DataUsed:
         name=_name(uses),
         digest=_carried([use.field("digest") for use in uses]),
         splits=_by_run(uses, "splits", _listed_by_run),
-        n_points=_by_run(uses, "n_points", _at_least),
-        n_tokens=_by_run(uses, "n_tokens", _at_least),
+        n_points=_counted(uses, "n_points", "rows"),
+        n_tokens=_counted(uses, "n_tokens", "tokens"),
         epochs=_by_run(uses, "epochs", _summed),
         art4a=_art4a(uses, answers),
         **{name: _field(name, uses, answers) for name in _STATED},
@@ -355,7 +354,7 @@ def _equal(stated: Sequence[_Stated]) -> Value | None:
 def _carried(stated: Sequence[_Stated]) -> Value:
     """The value that all of them state, with its own source and author, and where it is recorded."""
     strongest = min(stated, key=lambda one: _STRENGTH.index(one.value.source)).value
-    recorded = f"as recorded of {_and([one.ancestor.label for one in stated])}"
+    recorded = f"as recorded of {listed_labels([one.ancestor.label for one in stated])}"
     evidence = dict.fromkeys((*strongest.evidence, *(digest for one in stated for digest in one.statements)))
     return strongest.revised(
         method=recorded if strongest.method is None else f"{strongest.method}, {recorded}", evidence=tuple(evidence)
@@ -427,24 +426,46 @@ def _name(uses: Sequence[_Stated]) -> Value:
 
 
 def _by_run(uses: Sequence[_Stated], name: str, combine: Callable[[Sequence[_Stated]], Value]) -> Value:
-    stated = [one.field(name) for one in uses]
-    known = [one for one in stated if one.value.known]
-    if len(known) < len(stated):
-        return _asked(stated) if not known else unknown(f"not known of {_unknown_of(stated)}; {_said(known)}")
-    if name != "epochs" and len({_compared(one.value.value) for one in known}) == 1:
-        return _carried(known)
-    return _carried(known) if len(known) == 1 else combine(known)
+    stated = [use.field(name) for use in uses]
+    if not all(value.value.known for value in stated):
+        return _not_of_all(stated)
+    if name != "epochs" and len({_compared(value.value.value) for value in stated}) == 1:
+        return _carried(stated)
+    return _carried(stated) if len(stated) == 1 else combine(stated)
+
+
+def _counted(uses: Sequence[_Stated], name: str, what: str) -> Value:
+    """The rows or tokens of all runs together; equal counts of different rows are no count of the same."""
+    stated = [use.field(name) for use in uses]
+    if not all(value.value.known for value in stated):
+        return _not_of_all(stated)
+    runs = [_selections(use, value.value, what) for use, value in zip(uses, stated, strict=True)]
+    if len({frozenset(selection["rows_sha256"] for selection in run.selections) for run in runs}) == 1:
+        return _carried(stated)
+    return used_by_all(runs, what, str(stated[0].value.unit)).revised(evidence=_statements(stated))
+
+
+def _selections(use: _Stated, count: Value, what: str) -> RunSelections:
+    """The selections of one run; of a record that lists none, its count as one selection that is like no other."""
+    listed = use.section.splits.value
+    rows_of_file = None
+    if use.ancestor.run is not None:
+        files = {str(data.sha256): data.rows_total for data in use.ancestor.run.data}
+        rows_of_file = files.get(str(use.section.digest.value))
+    if not isinstance(listed, list) or not all(isinstance(row, dict) and "rows_sha256" in row for row in listed):
+        listed = [{what: count.value, "rows_sha256": use.ancestor.label}]
+        rows_of_file = None
+    return RunSelections(use.ancestor.label, tuple(listed), rows_of_file)
+
+
+def _not_of_all(stated: Sequence[_Stated]) -> Value:
+    known = [value for value in stated if value.value.known]
+    return unknown(f"not known of {_unknown_of(stated)}; {_said(known)}") if known else _asked(stated)
 
 
 def _listed_by_run(known: Sequence[_Stated]) -> Value:
     rows = [{"of": one.ancestor.label, **row} for one in known for row in one.value.value]
     return derived(rows, method="the rows that each run used", evidence=_statements(known))
-
-
-def _at_least(known: Sequence[_Stated]) -> Value:
-    largest = max(known, key=lambda one: one.value.value).value
-    how = f"at least: the most that one run used, of {_figures(known)}"
-    return derived(largest.value, largest.unit, method=how, evidence=_statements(known))
 
 
 def _summed(known: Sequence[_Stated]) -> Value:
@@ -458,16 +479,6 @@ def _figures(known: Sequence[_Stated]) -> str:
 
 def _statements(stated: Iterable[_Stated]) -> tuple[Digest, ...]:
     return tuple(dict.fromkeys(digest for one in stated for digest in one.statements))
-
-
-def _roles_by_run(section: DataUsed) -> dict[str, set[str]]:
-    """The splits that each run used of a file; none where all runs used the same rows."""
-    roles: dict[str, set[str]] = {}
-    rows = section.splits.value if isinstance(section.splits.value, list) else []
-    for row in rows:
-        if isinstance(row, dict) and "of" in row:
-            roles.setdefault(str(row["of"]), set()).add(str(row.get("split")))
-    return roles
 
 
 # --- names ---
@@ -488,10 +499,6 @@ def _told_apart(
 
 
 def _name_with_users(section: DataUsed, uses: Sequence[_Stated]) -> Value:
-    users = _and([one.ancestor.label for one in uses])
+    users = listed_labels([one.ancestor.label for one in uses])
     how = "several files have this name, and are told apart by the runs that used them"
     return derived(f"{section.name.value} of {users}", method=how)
-
-
-def _and(labels: Sequence[str]) -> str:
-    return " and ".join(labels) if len(labels) < 3 else f"{', '.join(labels[:-1])} and {labels[-1]}"

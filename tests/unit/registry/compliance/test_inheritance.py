@@ -144,18 +144,85 @@ def test_a_fact_may_still_be_stated_anew_where_no_statement_holds_it() -> None:
 
 def test_runs_that_used_a_file_differently_are_listed_and_a_lower_bound_is_named_as_one() -> None:
     rows = RowSelection(split="train", rule="first 50 rows", rows=50, rows_sha256=a_digest("50"), tokens=6_000)
-    second = a_run_ancestor("b:1", (a_data_identity(selections=(rows,)),))
-    (data,) = merged(a_run_ancestor("a:1"), second).data
+    second = a_run_ancestor("b:1", (a_data_identity(selections=(rows,), rows_total=400),))
+    (data,) = merged(a_run_ancestor("a:1", (a_data_identity(rows_total=400),)), second).data
     assert [(row["of"], row["split"], row["rows"]) for row in data.splits.value] == [
         ("a:1", "train", 180),
         ("a:1", "validation", 20),
         ("b:1", "train", 50),
     ]
     assert (data.n_points.value, data.n_points.source) == (200, "derived")
-    assert data.n_points.method == "at least: the most that one run used, of a:1 200, b:1 50"
+    unrecorded = "which rows several runs used is not recorded"
+    assert (
+        data.n_points.method == f"at least: the most that one run used, of a:1 200, b:1 50; at most 250: {unrecorded}"
+    )
     assert data.n_tokens.value == 23_700
     assert data.epochs.value == 2
     assert data.epochs.method == "passes of all runs: a:1 1, b:1 1"
+
+
+def a_part(rule: str, rows: int = 500, **over: Any) -> DataIdentity:
+    """A part of a file of 2000 rows."""
+    selection = RowSelection(split="train", rule=rule, rows=rows, rows_sha256=a_digest(rule), tokens=10 * rows)
+    return a_data_identity(selections=(selection,), rows_total=2000, **over)
+
+
+def test_equal_counts_of_different_rows_of_a_file_are_not_one_count_and_the_overlap_is_asked_for() -> None:
+    record = merged(
+        a_run_ancestor("a:1", (a_part("first 500 rows"),)), a_run_ancestor("b:1", (a_part("500 drawn rows"),))
+    )
+    (data,) = record.data
+    assert (data.n_points.value, data.n_points.source, data.n_points.unit) == (500, "derived", "rows")
+    assert "at least" in data.n_points.method and "at most 1000" in data.n_points.method
+    assert "at most 10000" in data.n_tokens.method
+    assert data.n_points.evidence == (a_digest("statement of a:1"), a_digest("statement of b:1"))
+    asked = {gap.field: gap for gap in completeness(record).open}["data_gaps"]
+    assert asked.owner == "data owner"
+    assert "sums.jsonl: a:1 and b:1 used different selections of its rows" in asked.reason
+    known = merged(*(a_run_ancestor(label, (a_part("first 500 rows"),)) for label in ("a:1", "b:1")))
+    assert (known.data[0].n_points.value, known.data[0].n_points.source) == (500, "measured")
+    assert "data_gaps" not in {gap.field for gap in completeness(known).open}
+
+
+def test_rows_of_different_files_add_up_whatever_their_counts_are() -> None:
+    record = merged(
+        *(a_run_ancestor(f"{name}:1", (a_part(name, name=name, sha256=a_digest(name)),)) for name in ("a", "b"))
+    )
+    assert [data.n_points.value for data in record.data] == [500, 500]
+    assert "data_gaps" not in {gap.field for gap in completeness(record).open}
+
+
+@pytest.mark.parametrize(
+    ("counts", "rows_total", "rows", "method"),
+    [
+        ((500, 2000), 2000, 2000, "every row of the file, which b:1 used; a:1 500, b:1 2000"),
+        ((1500, 1800), 2000, 1800, "at most 2000"),
+        ((500, 700), 9000, 700, "at most 1200"),
+    ],
+)
+def test_rows_of_one_file_are_between_the_most_of_one_run_and_all_that_there_are(
+    counts: tuple[int, int], rows_total: int, rows: int, method: str
+) -> None:
+    parts = [a_part(f"{count} rows", count).revised(rows_total=rows_total) for count in counts]
+    (data,) = merged(a_run_ancestor("a:1", (parts[0],)), a_run_ancestor("b:1", (parts[1],))).data
+    assert data.n_points.value == rows
+    assert method in data.n_points.method
+
+
+def test_two_splits_of_one_file_may_have_trained_on_what_the_other_held_out() -> None:
+    def split(seed: int) -> DataIdentity:
+        parts = [
+            RowSelection(
+                split=name, rule=f"seed {seed}", rows=rows, rows_sha256=a_digest(f"{name} {seed}"), tokens=rows
+            )
+            for name, rows in (("train", 180), ("validation", 20))
+        ]
+        return a_data_identity(selections=tuple(parts))
+
+    record = merged(a_run_ancestor("a:1", (split(1),)), a_run_ancestor("b:1", (split(2),)))
+    assert "b:1 trained on it, a:1 held rows of it out, perhaps the same" in str(record.data_gaps.reason)
+    same = merged(a_run_ancestor("a:1", (split(1),)), a_run_ancestor("b:1", (split(1),)))
+    assert same.data_gaps.reason == "nobody has answered it"
 
 
 def test_a_file_that_one_parent_trained_on_and_another_held_out_is_a_question_and_a_limitation() -> None:
