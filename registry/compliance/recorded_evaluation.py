@@ -1,13 +1,23 @@
 """The evaluation section of a modification record, from the evidence record of an evaluation. Nothing is averaged or judged.
 
-A version may be evaluated again after it was registered: the section of the record that supersedes then has both.
+A version may be evaluated again after it was registered. The section of the record that supersedes then has both, and every
+row says of which evaluation it is: figures of an evaluation give way only to those of one that scored the same rows of the same
+data with the same arms. What was scored on fewer rows, or on others, stands beside them and hides nothing.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.evaluation import PLAN, Comparison, EvaluationRecord, Interval, LossComparison, Result
+from peft_registry.schemas.evaluation import (
+    PLAN,
+    Comparison,
+    DatasetUsed,
+    EvaluationRecord,
+    Interval,
+    LossComparison,
+    Result,
+)
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Evaluation
 from peft_registry.schemas.run import RunRecord
@@ -32,9 +42,46 @@ class EvaluationSignature(Frozen):
     """Whose key signed an evaluation that is logged: its statement, and the time of its entry."""
 
     statement: Digest
+    evaluation: Digest  # of the record that the statement holds: SHA-256 of its canonical bytes
     key_id: str
     person: str | None
     at: Timestamp
+
+
+class Scored(Frozen):
+    """One kind of figures of one suite, and what they were counted on: of two equal ones the later may stand for the earlier."""
+
+    suite: str
+    data_sha256: str
+    rows_used: int
+    selection_ids_sha256: str | None  # of the items; None where a record does not say
+    arms: tuple[tuple[str, str], ...]  # name and digest of its composition, in the order of names
+    figures: str  # the field of the section that holds them
+
+
+def scored_by(evaluation: EvaluationRecord) -> frozenset[Scored]:
+    """What an evaluation has figures of."""
+    compared = {row.dataset for row in evaluation.findings}
+    suites = {
+        "metrics": {row.dataset for row in evaluation.results},
+        "bias": compared,
+        "delta": compared | {loss.dataset for loss in evaluation.losses},
+    }
+    return frozenset(
+        _scored(row, figures) for row in _runs(evaluation) for figures in suites if row["suite"] in suites[figures]
+    )
+
+
+def _scored(row: dict[str, Any], figures: str) -> Scored:
+    """What a row of `runs` says that some figures were counted on."""
+    return Scored(
+        suite=str(row.get("suite")),
+        data_sha256=str(row.get("data_sha256")),
+        rows_used=int(row.get("rows_used", 0)),
+        selection_ids_sha256=row.get("selection_ids_sha256"),
+        arms=tuple(sorted((str(arm.get("name")), str(arm.get("composition"))) for arm in row.get("arms", ()))),
+        figures=figures,
+    )
 
 
 def evaluation_section(
@@ -50,18 +97,19 @@ def evaluation_section(
     if evaluation is None:
         return _loss_only(run)
     evidence = (evaluation.canonical_digest(), evaluation.items.sha256)
-    protocol = evaluation.protocol
-    delta = [_loss(loss) for loss in evaluation.losses] or _run_loss(run)
-    delta += [_difference(comparison) for comparison in evaluation.findings]
-    bias = [_bias(comparison) for comparison in evaluation.findings]
+    plan = _plan(evaluation)
+    which = {"evaluation": str(evaluation.canonical_digest())}
+    delta = [_loss(loss) | which for loss in evaluation.losses] or _run_loss(run)
+    delta += [_difference(comparison) | which for comparison in evaluation.findings]
+    bias = [_bias(comparison) | which for comparison in evaluation.findings]
     return Evaluation.of_known(
         runs=measured(_runs(evaluation), method=_harness(evaluation), evidence=evidence),
-        metrics=_listed([_figure(result) for result in evaluation.results], _harness(evaluation), evidence),
+        metrics=_listed([_figure(result) | which for result in evaluation.results], _harness(evaluation), evidence),
         delta=derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
         bias=_listed(bias, "paired comparison of the same items", evidence),
         limitations=_listed(list(evaluation.limitations), "stated by the evaluation", evidence),
-        plan_digest=_plan(evaluation),
-        plan_created_at=measured(protocol.preregistered_at) if protocol.preregistered_at else _NO_PLAN,
+        plan_digest=measured(plan["sha256"], method=plan["where"]) if "sha256" in plan else _NO_PLAN,
+        plan_created_at=measured(plan["created_at"]) if "created_at" in plan else _NO_PLAN,
         **_signature(signer, evaluation),
     )
 
@@ -78,26 +126,20 @@ def with_later_evaluations(
 ) -> Evaluation:
     """The section with what was measured after the record was made.
 
-    Of a suite that was scored again the newer figures stand here; the older ones stay in the record that is superseded.
+    Where the same was scored again the newer figures stand here; the older ones stay in the record that is superseded.
 
     Args:
         before: as it was recorded.
         later: evaluations of the same artifact, at least one, in the order of the log.
         signatures: of every evaluation of the version, in the order of the log.
     """
-    sections = [evaluation_section(evaluation, None) for evaluation in later]
-    suites = {data.name for evaluation in later for data in evaluation.datasets}
+    section = before
+    for evaluation in later:
+        section = _with_evaluation(section, evaluation)
     last = signatures[-1]
-    joined = {
-        name: _joined(getattr(before, name), [getattr(section, name) for section in sections], suites)
-        for name in _JOINED
-    }
-    return before.revised(
-        **joined,
-        plan_digest=sections[-1].plan_digest,
-        plan_created_at=sections[-1].plan_created_at,
+    return section.revised(
         signed_by=measured(
-            [_signer(signature.key_id, signature.person) | {"at": signature.at} for signature in signatures],
+            [_signed(signature) for signature in signatures],
             method="the entries of the evaluations in the log",
             evidence=tuple(signature.statement for signature in signatures),
         ),
@@ -105,35 +147,109 @@ def with_later_evaluations(
     )
 
 
-def _joined(before: Value, later: Sequence[Value], suites: set[str]) -> Value:
+def _signed(signature: EvaluationSignature) -> dict[str, str]:
+    signer = _signer(signature.key_id, signature.person)
+    return signer | {"at": signature.at, "evaluation": str(signature.evaluation)}
+
+
+def _with_evaluation(before: Evaluation, evaluation: EvaluationRecord) -> Evaluation:
+    """The section with the rows of one more evaluation."""
+    added = evaluation_section(evaluation, None)
+    replaced = _Replaced.by(evaluation, before)
+    joined = {name: _joined(getattr(before, name), getattr(added, name), replaced) for name in _JOINED}
+    runs = joined["runs"].value or []
+    return before.revised(
+        **joined,
+        plan_digest=_of_all_plans(before.plan_digest, added.plan_digest, runs, "sha256"),
+        plan_created_at=_of_all_plans(before.plan_created_at, added.plan_created_at, runs, "created_at"),
+    )
+
+
+class _Replaced(Frozen):
+    """Which recorded rows a later evaluation takes the place of: pairs of evaluation and suite.
+
+    It has to have every kind of figure that the recorded one has. Rows of earlier versions of this tool do not say of which
+    evaluation they are (None), nor which items were chosen. They give way where nothing else can be meant: where one such
+    evaluation alone scored their suite, on as many rows.
+    """
+
+    rows: frozenset[tuple[str | None, str]]
+
+    @classmethod
+    def by(cls, evaluation: EvaluationRecord, before: Evaluation) -> "_Replaced":
+        recorded = [row for row in before.runs.value or [] if row.get("status") != STALE]
+        unnamed = [row.get("suite") for row in recorded if "evaluation" not in row]
+        again = scored_by(evaluation)
+        any_items = frozenset(scored.revised(selection_ids_sha256=None) for scored in again)
+        replaced = set()
+        for row in recorded:
+            pair = _pair(row)
+            figures = [name for name in ("metrics", "bias", "delta") if _has_rows(getattr(before, name), pair)]
+            is_named = "evaluation" in row
+            if figures and (is_named or unnamed.count(row.get("suite")) == 1):
+                recorded_figures = {_scored(row, name) for name in figures}
+                replaced |= {pair} if recorded_figures <= (again if is_named else any_items) else set()
+        return cls(rows=frozenset(replaced))
+
+    def holds(self, row: dict[str, Any]) -> bool:
+        return _pair(row) in self.rows
+
+
+def _pair(row: dict[str, Any]) -> tuple[str | None, str]:
+    return row.get("evaluation"), str(row.get("suite"))
+
+
+def _has_rows(listed: Value, pair: tuple[str | None, str]) -> bool:
+    return any(isinstance(row, dict) and _pair(row) == pair for row in listed.value or [])
+
+
+def _joined(before: Value, added: Value, replaced: _Replaced) -> Value:
     """The recorded rows that still speak, then those measured later."""
-    known = [value for value in later if value.known]
-    if not known:
+    if not added.known:
         return before
-    rows = [row for row in before.value or [] if _still_speaks(row, suites)]
-    for value in known:
-        rows += [row for row in value.value if row not in rows]
-    methods = dict.fromkeys(value.method for value in (before, *known) if value.known and value.method)
-    evidence = dict.fromkeys(digest for value in (before, *known) for digest in value.evidence)
-    return known[-1].revised(value=rows, method="; ".join(methods) or None, evidence=tuple(evidence))
+    rows = [row for row in before.value or [] if _still_speaks(row, replaced)]
+    rows += [row for row in added.value if row not in rows]
+    methods = dict.fromkeys(value.method for value in (before, added) if value.known and value.method)
+    return added.revised(
+        value=rows,
+        method="; ".join(methods) or None,
+        evidence=tuple(dict.fromkeys((*before.evidence, *added.evidence))),
+    )
 
 
-def _still_speaks(row: Any, suites: set[str]) -> bool:  # a row of a recorded list: an object, or a sentence
+def _still_speaks(row: Any, replaced: _Replaced) -> bool:  # a row of a recorded list: an object, or a sentence
     if isinstance(row, dict):
-        return row.get("suite") not in suites and row.get("status") != STALE
+        return row.get("status") != STALE and not replaced.holds(row)
     return bool(row != NOT_REPEATED)
 
 
-def _plan(evaluation: EvaluationRecord) -> Value:
-    """The digest of what was to be scored and how, which the evaluation fixes before it scores anything."""
+def _of_all_plans(before: Value, added: Value, runs: Sequence[dict[str, Any]], key: str) -> Value:
+    """One fact of the plan of every evaluation whose figures stand: the fact itself where all share it, else a list of them."""
+    unnamed = before.value if before.known and not isinstance(before.value, list) else None
+    plans = [row.get("plan", {}).get(key) if "evaluation" in row else unnamed for row in runs]
+    known = list(dict.fromkeys(plan for plan in plans if plan is not None))
+    without = dict.fromkeys(str(row.get("suite")) for row, plan in zip(runs, plans, strict=True) if plan is None)
+    if not known:
+        return added
+    method = (before if before.value == known[0] else added).method if len(known) == 1 else "`runs` names that of each"
+    if without:
+        method = f"{method}; no plan was fixed before an evaluation of {', '.join(without)}"
+    return measured(known[0] if len(known) == 1 else known, method=method)
+
+
+def _plan(evaluation: EvaluationRecord) -> dict[str, str]:
+    """What was to be scored and how, which the evaluation fixed before it scored anything: digest, place, time; empty for none."""
+    facts: dict[str, str] = {}
     plan = evaluation.extra.get(PLAN)
-    if not isinstance(plan, dict) or not isinstance(plan.get("sha256"), str):
-        policy = evaluation.protocol.policy_sha256
-        return measured(str(policy), method="SHA-256 of the file of thresholds") if policy else _NO_PLAN
-    where = (
-        f"entry {plan['log_index']} of the log" if "log_index" in plan else "in the evaluation, and in no log before it"
-    )
-    return measured(plan["sha256"], method=f"SHA-256 of the plan's canonical JSON; {where}")
+    policy = evaluation.protocol.policy_sha256
+    if isinstance(plan, dict) and isinstance(plan.get("sha256"), str):
+        logged = f"entry {plan['log_index']} of the log" if "log_index" in plan else None
+        where = logged or "in the evaluation, and in no log before it"
+        facts = {"sha256": plan["sha256"], "where": f"SHA-256 of the plan's canonical JSON; {where}"}
+    elif policy:
+        facts = {"sha256": str(policy), "where": "SHA-256 of the file of thresholds"}
+    fixed_at = evaluation.protocol.preregistered_at
+    return facts | ({"created_at": fixed_at} if fixed_at else {})
 
 
 def _signature(signer: EvaluationSigner | None, evaluation: EvaluationRecord) -> dict[str, Value]:
@@ -188,18 +304,21 @@ def _harness(evaluation: EvaluationRecord) -> str:
 
 def _runs(evaluation: EvaluationRecord) -> list[dict[str, Any]]:
     arms = [{"name": arm.name, "composition": str(arm.composition_digest)} for arm in evaluation.arms]
-    return [
-        {
-            "suite": data.name,
-            "version": data.version,
-            "data_sha256": str(data.sha256),
-            "rows_used": data.rows_used,
-            "arms": arms,
-            "seeds": dict(evaluation.seeds),
-            "finished_at": evaluation.created_at,
-        }
-        for data in evaluation.datasets
-    ]
+    plan = _plan(evaluation)
+    made = {"seeds": dict(evaluation.seeds), "finished_at": evaluation.created_at}
+    made |= {"evaluation": str(evaluation.canonical_digest())} | ({"plan": plan} if plan else {})
+    return [_rows_used(data) | {"arms": arms} | made for data in evaluation.datasets]
+
+
+def _rows_used(data: DatasetUsed) -> dict[str, Any]:
+    used = {
+        "suite": data.name,
+        "version": data.version,
+        "data_sha256": str(data.sha256),
+        "rows_used": data.rows_used,
+    }
+    ids = data.selection_ids_sha256
+    return used if ids is None else used | {"selection_ids_sha256": str(ids)}
 
 
 def _interval(interval: Interval | None) -> dict[str, Any]:

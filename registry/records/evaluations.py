@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
 from peft_registry.registry.evaluation.staleness import Staleness, composition_of, staleness
@@ -68,15 +69,17 @@ def stale_for(registry: Registry, version: Version, record: EvaluationRecord) ->
 
 
 def newest_of_each(records: Sequence[EvaluationRecord]) -> tuple[EvaluationRecord, ...]:
-    """The evaluations that a reader should see, newest first: each adds a data set or a pair of arms not seen before."""
-    seen: set[tuple[str, str, str]] = set()
+    """The evaluations that a reader should see, newest first: all but those whose figures later ones counted again.
+
+    One on fewer rows, on other data or with other arms hides none.
+    """
+    seen: set[Scored] = set()
     kept = []
     for record in reversed(records):
-        says: set[tuple[str, str, str]] = {(row.dataset, row.before, row.after) for row in record.findings}
-        says = says or {(row.dataset, "", row.arm) for row in record.results}
-        if says - seen:
+        scored = scored_by(record)
+        if scored - seen:
             kept.append(record)
-            seen |= says
+            seen |= scored
     return tuple(kept)
 
 

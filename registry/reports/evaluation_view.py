@@ -73,11 +73,13 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class ShownEvaluation:
-    """An evaluation on a report: its record, its item table where it is here, and why it does not speak of the version."""
+    """An evaluation on a report: its record, its item table where it is here, why it does not speak of the version, and when and by
+    whom it was added after the registration (empty: it came with that)."""
 
     record: EvaluationRecord
     items: bytes | None = None
     stale: str | None = None
+    added: str = ""
 
 
 def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:

@@ -4,16 +4,18 @@ Pure, over records. A question that the records do not answer says so and why; u
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from peft_registry.registry.compliance.completeness import Completeness, is_yes
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions, merge_sentences
 from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
 from peft_registry.registry.reports.wording import conclusion_text, loss_sentence
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, LossComparison
+from peft_registry.schemas.evaluation import Comparison, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
@@ -211,40 +213,59 @@ def _changed(
     return (f"Not recorded: {version.kind}, {kind}",)
 
 
-def _of_this(evaluations: tuple[ShownEvaluation, ...]) -> list[EvaluationRecord]:
-    """Those that speak of what is registered, newest first: a later one on other data hides none of them."""
-    return [shown.record for shown in evaluations if shown.stale is None]
+def _standing(
+    evaluations: tuple[ShownEvaluation, ...], figures: Literal["bias", "delta"]
+) -> Iterator[tuple[ShownEvaluation, frozenset[str]]]:
+    """Those that speak of what is registered, newest first, each with the suites whose figures a later one counted again.
+
+    A later one on fewer rows, or on others, hides none.
+    """
+    seen: set[Scored] = set()
+    for shown in evaluations:
+        if shown.stale is None:
+            scored = {one for one in scored_by(shown.record) if one.figures == figures}
+            yield shown, frozenset(one.suite for one in scored & seen)
+            seen |= scored
 
 
 def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
-    newest: dict[str, Comparison] = {}
-    for evaluation in _of_this(evaluations):
-        for row in evaluation.findings:
-            if row.category is None:
-                newest.setdefault(row.dataset, row)
-    if not newest:
+    lines = []
+    for shown, again in _standing(evaluations, "bias"):
+        first: dict[str, Comparison] = {}  # of a suite with several measures: the one that it is known by
+        for row in shown.record.findings:
+            if row.category is None and row.dataset not in again:
+                first.setdefault(row.dataset, row)
+        lines += [f"{_outcome(row)}{_added(shown)}." for row in first.values()]
+    if not lines:
         missing = "no comparison before and after" if evaluations else "no evaluation of it"
         return (f"Not measured: {missing} is recorded.",)
-    return tuple(
+    return _first(tuple(lines), "before and after")
+
+
+def _outcome(row: Comparison) -> str:
+    return (
         f"{row.dataset}: {whole(row.flagged)} of {whole(row.n)} items flagged before; {row.fixed} of these became neutral, "
         f"{row.overcorrected} turned to the opposite, and {row.introduced} others became flagged: {conclusion_text(row)}"
-        f" ({row.conclusion_reason})."
-        for row in newest.values()
+        f" ({row.conclusion_reason})"
     )
+
+
+def _added(shown: ShownEvaluation) -> str:
+    return f"; {shown.added}" if shown.added else ""
 
 
 def _quality(
     evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
 ) -> tuple[str, ...]:
-    newest: dict[str, LossComparison] = {}
-    for evaluation in _of_this(evaluations):
-        for loss in evaluation.losses:
-            newest.setdefault(loss.dataset, loss)
-    if newest:
-        return tuple(
-            f"{_direction(loss)} on {loss.dataset} text, by loss in nats a token (lower is better): {loss_sentence(loss)}."
-            for loss in newest.values()
-        )
+    lines = [
+        f"{_direction(loss)} on {loss.dataset} text, by loss in nats a token (lower is better): {loss_sentence(loss)}"
+        f"{_added(shown)}."
+        for shown, again in _standing(evaluations, "delta")
+        for loss in shown.record.losses
+        if loss.dataset not in again
+    ]
+    if lines:
+        return _first(tuple(lines), "before and after")
     if run is not None and run.loss_before.known and run.loss_after.known:
         before, after = value_text(run.loss_before), value_text(run.loss_after)
         return (f"Held-out loss {before} before, {after} after; no evaluation is recorded.",)

@@ -42,6 +42,15 @@ class AsOfRefused(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedEvaluation:
+    """An evaluation that a page shows: why it does not speak of the version, and who added it later; both empty for none."""
+
+    record: EvaluationRecord
+    stale: str
+    added: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportInputs:
     """What the page of a version follows from, but for the checks.
 
@@ -50,7 +59,7 @@ class ReportInputs:
         lineage: its sources and what was made from it.
         as_of: the time that the page speaks of, RFC 3339.
         records: what was signed about it.
-        evaluations: those that are shown, each with why it is stale, or None.
+        evaluations: those that are shown, newest first.
         persons: whom the trust file names for each key id.
     """
 
@@ -58,7 +67,7 @@ class ReportInputs:
     lineage: Lineage
     as_of: str
     records: Records
-    evaluations: tuple[tuple[EvaluationRecord, str | None], ...]
+    evaluations: tuple[ReportedEvaluation, ...]
     persons: Mapping[str, str]
 
     @property
@@ -77,7 +86,7 @@ class ReportInputs:
                 ],
                 "record": [str(link.digest) for link in self.records.history],
                 "notes": list(record_notes(self.records)),
-                "stale": [why for _, why in self.evaluations],
+                "stale": [evaluation.stale for evaluation in self.evaluations],
                 "persons": dict(self.persons),
             }
         )
@@ -123,6 +132,8 @@ def report_inputs(
     current = signed_version(registry, recorded)
     lineage = signed_lineage(registry, version.manifest_digest)
     newest = max(str(stored.appended_at) for stored in records.statements)
+    persons = {key.key_id: key.person for key in registry.trust.keys}
+    added = _added_later(version, records, persons)
     if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
         raise AsOfRefused(as_of, newest)
     return ReportInputs(
@@ -131,11 +142,27 @@ def report_inputs(
         as_of=as_of or newest,
         records=records,
         evaluations=tuple(
-            (record, None if (stale := stale_for(registry, version, record)) is None else str(stale))
+            ReportedEvaluation(
+                record=record,
+                stale=str(stale_for(registry, version, record) or ""),
+                added=added.get(record.canonical_digest(), ""),
+            )
             for record in newest_of_each(records.evaluations)
         ),
-        persons={key.key_id: key.person for key in registry.trust.keys},
+        persons=persons,
     )
+
+
+def _added_later(version: Version, records: Records, persons: Mapping[str, str]) -> dict[Digest, str]:
+    """When and by whom an evaluation was added after the registration, by the digest of its record."""
+    added = {}
+    for stored in records.statements:
+        if stored.kind == "bias-evaluation" and (stored.log_index or 0) > version.log_index:
+            digest = EvaluationRecord.from_json(stored.statement.predicate).canonical_digest()
+            person = persons.get(stored.key_id) or f"key {stored.key_id[:12]}…"
+            other = "" if stored.key_id == version.key_id else ", whose key did not register it"
+            added[digest] = f"added {str(stored.appended_at)[:10]} by {person}{other}"
+    return added
 
 
 def render_report(registry: Registry, inputs: ReportInputs, verification: VerifyOutcome | None = None) -> bytes:
@@ -154,8 +181,13 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         merge=records.merge,
         evaluation=records.evaluation,
         evaluations=tuple(
-            ShownEvaluation(record, registry.store.read_bytes(record.items.sha256), stale)
-            for record, stale in inputs.evaluations
+            ShownEvaluation(
+                evaluation.record,
+                registry.store.read_bytes(evaluation.record.items.sha256),
+                evaluation.stale or None,
+                evaluation.added,
+            )
+            for evaluation in inputs.evaluations
         ),
         record=records.modification,
         base=records.base,

@@ -138,6 +138,7 @@ def _signatures(registry: Registry, said: VersionStatements) -> tuple[Evaluation
     return tuple(
         EvaluationSignature(
             statement=stored.digest,
+            evaluation=EvaluationRecord.from_json(stored.statement.predicate).canonical_digest(),
             key_id=stored.key_id,
             person=registry.trust.person_of(stored.key_id),
             at=stored.appended_at or registry.clock(),

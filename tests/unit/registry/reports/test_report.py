@@ -346,6 +346,28 @@ def test_a_later_evaluation_of_something_else_hides_nothing_on_the_first_page():
     assert "no comparison before and after is recorded" not in text
 
 
+def test_a_later_smaller_evaluation_stands_beside_the_earlier_one_and_names_who_added_it():
+    worse = a_comparison(conclusion="worse", conclusion_reason="more items became flagged than neutral")
+    few = a_comparison(n=10, flagged=1, fixed=0, overcorrected=0, introduced=0)
+    data = tuple(used.revised(rows_used=10) for used in an_evaluation().datasets)
+    later = ShownEvaluation(
+        an_evaluation(comparisons=(few,), datasets=data, losses=()),
+        added="added 2026-11-25 by sam, whose key did not register it",
+    )
+    text = first_page(a_view(evaluations=(later, ShownEvaluation(an_evaluation(comparisons=(worse,))))))
+    assert "house: 1 of 10 items flagged before" in text
+    assert "; added 2026-11-25 by sam, whose key did not register it." in text
+    assert "house: 31 of 240 items flagged before" in text
+    assert "house: more flagged items after than before" in text[text.index("What is wrong") :]
+
+
+def test_the_same_scored_again_is_told_once():
+    again = ShownEvaluation(an_evaluation(comparisons=(a_comparison(fixed=7),)), added="added 2026-11-25 by sam")
+    text = first_page(a_view(evaluations=(again, ShownEvaluation(an_evaluation()))))
+    assert "7 of these became neutral" in text
+    assert "6 of these became neutral" not in text
+
+
 def test_what_it_is_for_needs_a_decision_where_nobody_has_stated_it():
     text = first_page(a_view())
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
