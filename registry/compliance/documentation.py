@@ -50,6 +50,11 @@ def with_size(record: ModificationRecord) -> ModificationRecord:
     return record.revised(product=record.product.revised(params_total=_total(whole, record.change)))
 
 
+def parameter_range(parameters: float) -> str:
+    """The range of the Model Documentation Form that a number of parameters lies in: how everybody but the AI Office gets it."""
+    return _range_of(parameters, _SIZES, _LARGEST)
+
+
 def _total(whole: float, change: Change) -> Value:
     added, removed = _number(change.params_added), _number(change.params_removed)
     if added is None or removed is None:
@@ -100,8 +105,11 @@ def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str,
     number = _number(value)
     if number is None:
         return value if not value.known else unknown("not derived: the value is not a number")
-    text = next((text for limit, text in limits if number < limit), largest)
-    return derived(text, method=how)
+    return derived(_range_of(number, limits, largest), method=how)
+
+
+def _range_of(number: float, limits: tuple[tuple[float, str], ...], largest: str) -> str:
+    return next((text for limit, text in limits if number < limit), largest)
 
 
 def _order(flop: Value) -> Value:

@@ -2,16 +2,18 @@
 
 It names no local path: `base_model` is given only for a base from the Hub. It names no licence that nobody recorded for
 this result: the base's is said to be the base's. Everybody reads a card, so it holds no figure that the documentation form
-of the Code of Practice (Transparency, measure 1.1) keeps for authorities: no compute, no energy, no time of training. Text
-from outside is escaped, so that a name cannot become markup. Same inputs, same bytes.
+of the Code of Practice (Transparency, measure 1.1) keeps for authorities: no exact size, no number of training or held-out rows,
+no compute, no energy, no time of training. Text from outside is escaped, so that a name cannot become markup. Same inputs, same
+bytes.
 """
 
 import re
 from typing import TYPE_CHECKING, Literal
 
+from peft_registry.registry.compliance.documentation import parameter_range
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.exports.loading import hub_id, loading_code
-from peft_registry.registry.reports.text import number, share, size, value_text, visible, whole
+from peft_registry.registry.reports.text import number, share, value_text, visible
 from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord, Result
@@ -59,7 +61,7 @@ def model_card(
     front = _front_matter(name, manifest, base, evaluation=evaluation, record=record)
     parts = [
         f"# {_md(name)}",
-        f"{_introduction(manifest, run, base_name, base)}\n\n{_licences(record, base)}",
+        f"{_introduction(manifest, run, base_name, base)}\n\n{_size(record, base)}\n\n{_licences(record, base)}",
         _loading(manifest, base),
         _use(record),
         _measured(run, evaluation),
@@ -97,6 +99,7 @@ def merge_card(
         f"# {_md(name)}",
         f"A merge ({manifest.kind}): {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
         f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
+        f"{_size(record, base)}\n\n"
         f"{_licences(record, base)}\n\n"
         f"Licence flags of everything that went in: {_declared(merge.licence_flags)}",
         _loading(manifest, base, tuple(part.method for part in merge.ingredients)),
@@ -117,7 +120,7 @@ def _merge_lines(merge: MergeRecord) -> list[str]:
         f"- Formula: {_md(merge.formula)}",
         f"- Base as it was {'in 4 bits, dequantised' if merge.base_policy == 'dequantised' else 'registered'}; "
         f"sums in fp32, one rounding to {merge.dtype}; {lost} of the change's norm lost to it",
-        f"- {whole(merge.parameters_changed)} of {whole(merge.parameters_total)} parameters of the base have another value",
+        f"- {share(merge.parameters_changed / merge.parameters_total)} of the base's parameters have another value",
     ]
     if merge.why_bundled is not None:
         lines.append(f"- Not folded, and beside the weights: {_md(merge.why_bundled)}")
@@ -166,7 +169,7 @@ def base_card(*, name: str, record: BaseRecord) -> bytes:
         ("Config digest", f"`{identity.config}`"),
         ("Tokenizer digest", f"`{identity.tokenizer}`"),
         ("Architecture", _md(record.architecture)),
-        ("Parameters", whole(record.parameters_total)),
+        ("Parameters", parameter_range(record.parameters_total)),
         ("Origin", _md(source or record.origin.source)),
         *((label, _declared(getattr(record.facts, key))) for key, label in _BASE_FACTS),
     ]
@@ -262,11 +265,18 @@ def _hub_result(result: Result, evaluation: EvaluationRecord) -> "EvalResult":
 
 def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: BaseRecord) -> str:
     made = f"{manifest.method or run.method} on {_md(hub_id(base) or base_name)}"
-    trained = f"{whole(run.parameters_trainable)} of {whole(run.parameters_total)} parameters trained"
     return (
-        f"{manifest.kind.capitalize()}: {made}, {trained}.\n\n"
-        f"Weights digest of the base that it needs: `{base.identity.weights}`"
+        f"{manifest.kind.capitalize()}: {made}.\n\nWeights digest of the base that it needs: `{base.identity.weights}`"
     )
+
+
+def _size(record: RecordSections | None, base: BaseRecord) -> str:
+    """The range of the form: the exact number is for the AI Office alone."""
+    recorded = {} if record is None else {leaf.path: leaf.value for leaf in leaves(record)}
+    size = recorded.get("documentation.size_range")
+    if size is not None and size.known:
+        return f"Parameters, with those of the base: {size.value}."
+    return f"Parameters of the base: {parameter_range(base.parameters_total)}."
 
 
 def _licences(record: RecordSections | None, base: BaseRecord) -> str:
@@ -300,7 +310,10 @@ def _measured(run: RunRecord, evaluation: EvaluationRecord | None) -> str:
 
 
 def _compared(evaluation: EvaluationRecord) -> str:
-    lines = [f"- Loss on {_md(loss.dataset)} text: {loss_sentence(loss)}, nats per token" for loss in evaluation.losses]
+    lines = [
+        f"- Loss on {_md(loss.dataset)} text: {loss_sentence(loss, with_count=False)}, nats per token"
+        for loss in evaluation.losses
+    ]
     lines += [
         f"- {_md(comparison_sentence(comparison, evaluation))}"
         for comparison in evaluation.findings
@@ -311,11 +324,7 @@ def _compared(evaluation: EvaluationRecord) -> str:
 
 
 def _making(run: RunRecord) -> str:
-    lines = [
-        f"- Data {_md(data.name)}: {sum(selection.rows for selection in data.selections)} of {data.rows_total} rows used, "
-        f"{size(data.bytes)}, `{data.sha256}`"
-        for data in run.data
-    ]
+    lines = [f"- Data {_md(data.name)}, `{data.sha256}`" for data in run.data]
     share_trained = share(run.parameters_trainable / run.parameters_total)
     lines += [f"- {_trials(run)}"] if run.trials else []
     lines += [f"- Trainable share {share_trained}, seed {run.seed}"]

@@ -69,10 +69,11 @@ def comparison_sentence(comparison: Comparison, evaluation: EvaluationRecord) ->
     return " ".join(part for part in parts if part)
 
 
-def loss_sentence(loss: LossComparison) -> str:
-    """`2.412 → 1.871 (−0.541, 95 % −0.61 … −0.47, n = 20)`."""
+def loss_sentence(loss: LossComparison, *, with_count: bool = True) -> str:
+    """`2.412 → 1.871 (−0.541, 95 % −0.61 … −0.47, n = 20)`; without the count of rows for those who do not get it."""
     interval = f", {interval_text(loss.change_ci, signed)}" if loss.change_ci else ", no interval"
-    return f"{number(loss.before)} → {number(loss.after)} ({signed(loss.change)}{interval}, n = {loss.n})"
+    count = f", n = {loss.n}" if with_count else ""
+    return f"{number(loss.before)} → {number(loss.after)} ({signed(loss.change)}{interval}{count})"
 
 
 def interval_text(interval: Interval, write: Callable[[float], str] = number) -> str:

@@ -1,18 +1,22 @@
 """The model card: the Hub reads its front matter, and nothing from outside becomes markup or a path."""
 
+import re
+
 import pytest
 from huggingface_hub import ModelCard
 
+from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.exports.loading import hub_id, loading_code
 from peft_registry.registry.exports.model_card import base_card, merge_card, model_card
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.manifest import BaseReference
-from peft_registry.schemas.values import declared, imported, measured
+from peft_registry.schemas.values import declared, imported
 from tests.builders.records import (
     NOW,
     a_base_identity,
     a_base_record,
     a_data_identity,
+    a_digest,
     a_manifest,
     a_merge_modification,
     a_merge_record,
@@ -21,7 +25,6 @@ from tests.builders.records import (
     a_run_record,
     an_evaluation,
     some_base_facts,
-    some_compute,
 )
 
 
@@ -196,11 +199,85 @@ def test_a_merge_is_called_a_merge():
     assert "finetune" not in card
 
 
-def test_exact_compute_and_energy_are_not_sent_to_everybody_who_reads_the_card():
-    compute = some_compute(energy_kwh=measured(0.731, "kWh"), hardware_hours=measured(11.25, "h"))
-    card = a_card(run=a_run_record(compute=compute))
-    for kept_for_authorities in ("FLOP", "6·P·D", "kWh", "0.731", "nergy", "11.25"):
-        assert kept_for_authorities not in card
+ANSWERS = {
+    "asserted_by": "x",
+    "method": {"design_rationale": "rationale-of-design", "assumptions": "assumptions-made"},
+    "data": {
+        "*": {
+            "domain": "domain-of-data",
+            "geography": "geography-of-data",
+            "labelling": "labelled-so",
+            "unsuitability_measures": "unsuitable-removed",
+            "bias_examination": "bias-detected-so",
+        }
+    },
+    "content": {"obtained_and_selected": "obtained-so"},
+    "product": {"channels": ["channel-of-authorities"], "additional_assets": ["asset-beside"]},
+    "energy": {"training_kwh": 731.25, "method": "energy-metered-so", "boundary": "facility"},
+    "inference": {"benchmark_flop": 4.321e15, "task": "task-of-benchmark", "hardware": "hardware-of-benchmark"},
+}
+# Model Documentation Form: a field that downstream providers do not get, who gets it, and how it would read on a card.
+# What one recipient gets exactly and another coarsely stands in two rows.
+NOT_FOR_EVERYBODY = {
+    "total size, exact (AI Office)": ("134515008", "136957248", "2442240", "106000000"),
+    "channels, all (AI Office, national)": ("channel-of-authorities",),
+    "additional assets (AI Office, national)": ("asset-beside",),
+    "design specifications and rationale (AI Office, national)": ("rationale-of-design", "assumptions-made"),
+    "how data was obtained and selected (AI Office, national)": ("obtained-so", "labelled-so"),
+    "number of data points (AI Office; coarser national)": ("200", "180", "20of", "20rows", "n=20", "23700", "21400"),
+    "scope of the data (AI Office, national)": ("domain-of-data", "geography-of-data"),
+    "measures against unsuitable sources (AI Office, national)": ("unsuitable-removed",),
+    "measures to detect biases (AI Office, national)": ("bias-detected-so",),
+    "training time (AI Office; range national)": ("281", "0.078", "<1month", "2026-11-24T11:5"),
+    "amount of computation (AI Office; order national)": ("FLOP", "6·P·D", "1.2e13", "10^13", "1.727"),
+    "energy (AI Office, national)": ("731", "kWh", "MWh", "nergy"),
+    "inference (AI Office, national)": ("4.321", "task-of-benchmark", "hardware-of-benchmark"),
+}
+CARDS = {
+    "a fine-tune": lambda: a_card(record=a_modification_record(facts=ANSWERS)),
+    "a fine-tune that was not evaluated": lambda: a_card(record=a_modification_record(facts=ANSWERS), evaluation=None),
+    "a fine-tune without a record": lambda: a_card(record=None),
+    "a merge": lambda: a_card_of_a_merge(record=a_merge_modification(ancestors=ancestors(), facts=ANSWERS)),
+    "a merge without a record": lambda: a_card_of_a_merge(record=None),
+    "a base": lambda: base_card(name="small-llama", record=a_base_record()).decode(),
+}
+
+
+def ancestors():
+    return tuple(
+        Ancestor(
+            label=f"part-{at}:1",
+            manifest=a_digest(f"part {at} manifest"),
+            is_parent=True,
+            run=a_run_record(),
+            runs=frozenset({a_digest(f"part {at} manifest")}),
+        )
+        for at in (1, 2)
+    )
+
+
+def without_digests(card):
+    """Digits of a digest say nothing; spaces between groups of digits neither."""
+    return re.sub(r"[ \u202f]", "", re.sub(r"[0-9a-f]{12,64}", "", card))
+
+
+@pytest.mark.parametrize("field", NOT_FOR_EVERYBODY)
+@pytest.mark.parametrize("kind", CARDS)
+def test_what_the_documentation_form_keeps_for_authorities_is_not_on_the_card(kind, field):
+    card = without_digests(CARDS[kind]())
+    assert not [probe for probe in NOT_FOR_EVERYBODY[field] if probe in card]
+
+
+def test_the_fields_kept_for_authorities_are_in_the_record_that_the_card_is_made_from():
+    """Else the table above would find nothing because there is nothing."""
+    record = without_digests(str(a_modification_record(facts=ANSWERS).to_json()))
+    answered = [probe for probes in NOT_FOR_EVERYBODY.values() for probe in probes if "-" in probe and "T" not in probe]
+    assert not [probe for probe in [*answered, "134515008", "136957248", "23700", "731"] if probe not in record]
+
+
+@pytest.mark.parametrize("kind", CARDS)
+def test_the_size_is_the_range_that_everybody_gets(kind):
+    assert "1-500M" in CARDS[kind]()
 
 
 def test_the_front_matter_is_what_the_library_of_the_hub_would_write():
