@@ -287,6 +287,8 @@ def check_answers(
         for text in _not_taken_up(record, digest, answers[digest], earlier)
     ]
     wrong += _answered_by_nobody(record, stated, answers)
+    if before is not None or record.supersedes is None:
+        wrong += _signed_by_nobody(record, answers, earlier)
     wrong += _dropped(record, stated, earlier)
     return AnswersCheck(tuple(dict.fromkeys(wrong)), tuple(sorted(missing, key=str)))
 
@@ -419,6 +421,24 @@ def _answered_by_nobody(
         for path, value in stated.items():
             if digest in value.evidence and path not in answered:
                 yield f"{path}: nobody answered it in the statement {digest.short} that it names"
+
+
+def _signed_by_nobody(
+    record: ModificationRecord, answers: Mapping[Digest, AnswersPredicate], earlier: Mapping[str, Value]
+) -> Iterator[str]:
+    """Approvals, verdicts and holds that no person signed, whatever the record calls their source and names as evidence."""
+    rules = field_rules().by_path()
+    signed = {
+        (answer.path, digest)
+        for digest in record.correction.answers
+        if digest in answers
+        for answer in answers[digest].answers
+    }
+    for leaf in leaves(record):
+        if not leaf.value.known or not rules[leaf.rule].is_signed_by_people or earlier.get(leaf.path) == leaf.value:
+            continue
+        if not any((leaf.path, digest) in signed for digest in leaf.value.evidence):  # else it is held against them
+            yield f"{leaf.path}: nobody signed it"
 
 
 def _dropped(record: ModificationRecord, stated: Mapping[str, Value], earlier: Mapping[str, Value]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm, misfits
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.errors import InputRefused
@@ -32,8 +32,14 @@ def problems_of_declared(
         return
     stands = [{path: value for path, _, value in _envelopes(document, "", "")} for document in earlier]
     for path, rule_path, value in _envelopes(predicate, "", ""):
-        if value.get("source") == "declared" and not any(signed.get(path) == value for signed in stands):
-            yield from _problems_of(kind, path, rule_path, value)
+        if any(signed.get(path) == value for signed in stands):
+            continue
+        rule = field_rules().by_path().get(rule_path) if kind == "modification" else None
+        if rule is not None and rule.is_signed_by_people and value.get("source") != "unknown":
+            # what it calls its source, and what it names as evidence, is only the word of whoever wrote it
+            yield _needs_signature(path, rule)
+        elif value.get("source") == "declared":
+            yield from _problems_of(kind, path, rule, value)
 
 
 def sound_facts(facts: DeclaredFacts) -> DeclaredFacts:
@@ -58,38 +64,39 @@ def _sound(value: Value, form: AnswerForm) -> Value:
     return value if wrong is None else unknown(f"what was declared with the base does not fit the field: {wrong}")
 
 
-def _problems_of(kind: str, path: str, rule_path: str, value: dict[str, Any]) -> Iterator[InputRefused]:
+def _problems_of(kind: str, path: str, rule: FieldRule | None, value: dict[str, Any]) -> Iterator[InputRefused]:
     """Of one declared value. The JSON was walked and not the schema's class: it may be a record of any version."""
-    rules = field_rules()
     if kind == "base":
         key = path.removeprefix("facts.")
-        form = rules.base_forms().get(key)
+        form = field_rules().base_forms().get(key)
         if form is not None:
             yield from _misfits(key, form, value)
-    rule = rules.by_path().get(rule_path) if kind == "modification" else None
     if rule is None:
         return
     if rule.owner == "tool" and rule.act is None:
         yield FactNotDeclarable(path, "this tool records it itself")
     elif rule.act is not None and not value.get("evidence"):
         # with evidence it was taken from the signed statement that the evidence names
-        act = rules.acts[rule.act]
-        yield FactNeedsSignature(path, act.reason, act.instead)
+        yield _needs_signature(path, rule)
     else:
         yield from _misfits(path, rule, value)
 
 
+def _needs_signature(path: str, rule: FieldRule) -> FactNeedsSignature:
+    assert rule.act is not None, "the field takes facts"
+    act = field_rules().acts[rule.act]
+    return FactNeedsSignature(path, act.reason, act.instead)
+
+
 def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
-    rules = field_rules()
-    by_path = rules.by_path()
+    by_path = field_rules().by_path()
     for answer in predicate.get("answers", ()):
         path, area = str(answer.get("path")), answer.get("area")
         rule = by_path.get(FieldPath.parse(path).rule)
         if rule is None:
             yield FactNotDeclarable(path, "the record has no such field")
         elif rule.act is not None:
-            act = rules.acts[rule.act]
-            yield FactNeedsSignature(path, act.reason, act.instead)
+            yield _needs_signature(path, rule)
         elif rule.owner != area:
             yield FactNotDeclarable(path, f"it is for {rule.owner} to answer, and not for {area}")
         elif answer.get("unknown") is None:

@@ -34,6 +34,11 @@ class FieldRule(AnswerForm):
     fill: str
     answers: str
 
+    @property
+    def is_signed_by_people(self) -> bool:
+        """Whether only a person's signature states it: no fact can, and the tool neither measures nor derives it."""
+        return self.act is not None and self.fill == "H"
+
 
 class Act(Frozen):
     """What states a field that no fact can: why, and what to do instead."""

@@ -11,7 +11,7 @@ Of two that supersede the same record the one that was logged first holds. Every
 named with the reason. What is said of the artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -41,6 +41,16 @@ class RecordUnreadable(IntegrityBroken):
     label: str
     statement: Digest
     reason: str
+
+
+class RecordContradicted(IntegrityBroken):
+    reference = "modification-record-contradicted"
+    what = "the modification record that {label} was registered with says what nobody signed"
+    why = "{reasons!l}"
+    fix = "keep the home for whoever looks into it, and register the result again under another name"
+
+    label: str
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ def statements_of_version(
 
     Raises:
         RecordUnreadable: the record that it was registered with is not one.
+        RecordContradicted: that record states what only a person's signature does.
         VersionsDiffer: none of the statements registers it.
     """
     registrations = [_Registered.of(stored, statements) for stored in statements if stored.kind == "registration"]
@@ -233,6 +244,9 @@ def _history(
     first = _signed_record(named[-1])
     if isinstance(first, str):
         raise RecordUnreadable(registered.name, named[-1].digest, first)
+    objections = tuple(_first_objections(first))
+    if objections:
+        raise RecordContradicted(registered.name, objections)
     history = [first]
     for stored in later:
         # in the order of the log: of two that supersede one, the second finds another record before it
@@ -255,10 +269,10 @@ def _readable_history(
     may_say: MaySay,
     given: Mapping[Digest, _GivenAnswers],
 ) -> tuple[SignedRecord, ...]:
-    """The same of another version; a record of it that cannot be read is no reason to refuse this one."""
+    """The same of another version; a record of it that says nothing is no reason to refuse this one."""
     try:
         return _history(registered, statements, later, may_say, given)
-    except RecordUnreadable:
+    except (RecordUnreadable, RecordContradicted):
         return ()
 
 
@@ -275,6 +289,13 @@ def _signed_record(stored: StoredStatement) -> SignedRecord | str:
 
 def _is_after(stored: StoredStatement, registration: StoredStatement) -> bool:
     return (stored.log_index or 0) > (registration.log_index or 0)
+
+
+def _first_objections(first: SignedRecord) -> Iterator[str]:
+    """Why a record is not one that a version begins with: nothing was said before it that it could carry on."""
+    if first.record.supersedes is not None:
+        yield f"it supersedes {first.record.supersedes}, and a version begins with a record that supersedes none"
+    yield from check_answers(first.record, None, {}).wrong
 
 
 def _objection(link: SignedRecord, before: SignedRecord, name: str) -> str:

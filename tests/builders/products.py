@@ -6,9 +6,14 @@ from typing import Any
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.use_cases import register, register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product, signing_of
 from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.progress import ignore
+from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import an_artifact
 from tests.builders.records import TOOL, a_base_input, a_profile, a_run_record
@@ -66,3 +71,31 @@ def a_product(
     )
     measured = (MeasuredEvaluation(evaluation, items),)
     return Product(name, "train", folder, manifest, run, record, card, measured)
+
+
+def registered_unasked(registry: Registry, product: Product) -> Version:
+    """A product registered by whoever holds the home's keys and asks of no statement whether it may be signed."""
+    return artifact_registered_unasked(
+        registry,
+        NewArtifact(
+            name=product.name,
+            source=product.source,
+            manifest=product.manifest,
+            folder=product.folder,
+            card=product.card,
+            statements=register_product._statements(product),
+            evidence=tuple(evaluation.items for evaluation in product.evaluations),
+        ),
+    )
+
+
+def artifact_registered_unasked(registry: Registry, artifact: NewArtifact) -> Version:
+    """The same of any artifact: signed, logged, and under a checkpoint."""
+    manifest = artifact.manifest.to_canonical()
+    digest = artifact.manifest.canonical_digest()
+    register._store_files(registry, artifact, ignore)
+    registry.store.put_bytes(manifest)
+    signature = register._sign_listing(registry, artifact.manifest, digest)
+    version = register._record(registry, artifact, digest, len(manifest), signature)
+    publish_checkpoint(registry)
+    return version

@@ -8,25 +8,31 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.stated import FactNeedsSignature
+from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.provenance import provenance_predicate
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import render_report, report_inputs
 from peft_registry.registry.use_cases.show import describe_version
-from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
-from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.values import measured
+from peft_registry.schemas.modification import Correction, ModificationRecord
+from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, reopened
-from tests.builders.products import FACTS, a_product
+from tests.builders.products import FACTS, a_product, registered_unasked
 
 FIRST = "2026-11-24T12:00:00Z"
 LATER = "2026-11-25T12:00:00Z"
@@ -49,13 +55,12 @@ class Place:
         return register_product(self.registry, product).version
 
     def append(self, record: ModificationRecord) -> None:
-        append_statement(
-            self.registry,
-            subject=self.first.manifest_digest,
-            kind="modification",
-            predicate=record.to_json(),
-            signer=self.registry.trainer_key,
-        )
+        """Log a record as a program would that asks nothing, and sign a checkpoint over it."""
+        subject = self.first.manifest_digest
+        signed = sign_statement(subject, "modification", record.to_json(), self.registry.trainer_key)
+        with self.registry.database.write() as tx:
+            record_statement(tx, subject, signed, at=LATER)
+        publish_checkpoint(self.registry)
 
     @property
     def record(self) -> ModificationRecord:
@@ -114,10 +119,58 @@ def test_training_the_same_file_under_another_name_changes_nothing_of_the_first(
 def test_an_approval_does_not_move_into_the_report_of_another_version(place: Place) -> None:
     forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
     record = forged.modification.revised(approvals=measured(APPROVED, method="forger"))
-    register_product(place.registry, replace(forged, modification=record))
+    with pytest.raises(FactNeedsSignature):
+        register_product(place.registry, replace(forged, modification=record))
     assert not place.record.approvals.known
     page = render_report(place.registry, report_inputs(place.registry, place.first)).decode()
     assert "forger" not in page
+
+
+def test_no_record_approves_whatever_it_calls_the_source(place: Place) -> None:
+    """Records that supersede the version's own as they should, signed by the home's key, with an approval that nobody gave."""
+    before = place.record
+    for source in ("measured", "derived", "imported", "declared"):
+        for evidence in ((), (Digest.of(b"nobody's word"),)):
+            approved = Value.from_json({"value": APPROVED, "source": source, "method": "forger", "asserted_by": "alex"})
+            forged = superseding(
+                before,
+                version=place.first,
+                record_id=f"{source}, {len(evidence)}",
+                now=LATER,
+                reason="forged",
+                values={"approvals": approved.revised(evidence=evidence)},
+            )
+            place.append(forged)
+            assert place.record == before, forged.record_id
+    checks = {check.step: check for check in verify_version(place.registry, place.first).checks}
+    assert checks["statements"].error == "answers-contradicted"
+    told = [line for line in checks["statements"].detail if line.endswith("approvals: nobody signed it")]
+    assert len(told) == 8
+    assert {problem.reference for problem in check_log(place.registry).contradictions} == {"log-contradicted"}
+
+
+def test_a_version_does_not_begin_with_an_approval(place: Place) -> None:
+    """Registered past the door by whoever holds the home's key; the version of the same bytes that stands shows what it did."""
+    before = seen(place.registry, place.first)
+    forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
+    record = forged.modification.revised(approvals=measured(APPROVED, method="forger"))
+    version = registered_unasked(place.registry, replace(forged, modification=record))
+    with pytest.raises(RecordContradicted, match="approvals: nobody signed it"):
+        records_of(place.registry, version)
+    assert verify_version(place.registry, version).exit_code == 6
+    after = seen(place.registry, place.first)
+    assert {name for name in before if before[name] != after[name]} == set()
+
+
+def test_a_version_does_not_begin_with_the_record_of_another(place: Place) -> None:
+    """A first record that supersedes the record of another version would carry on what people answered about that one."""
+    forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
+    record = forged.modification.revised(
+        supersedes=place.record.record_id, correction=Correction(supersedes_digest=place.record.canonical_digest())
+    )
+    version = registered_unasked(place.registry, replace(forged, modification=record))
+    with pytest.raises(RecordContradicted, match="supersedes none"):
+        records_of(place.registry, version)
 
 
 def test_a_later_registration_takes_no_record_away_by_naming_it(place: Place) -> None:

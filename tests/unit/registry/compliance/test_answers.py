@@ -13,11 +13,14 @@ from peft_registry.registry.compliance.answers import (
     problems_of_answers,
     superseding_with_answers,
 )
+from peft_registry.registry.compliance.declared import problems_of_declared
+from peft_registry.registry.compliance.stated import FactNeedsSignature
+from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, Modifier
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.values import declared
+from peft_registry.schemas.values import declared, measured
 from tests.builders.records import (
     a_base_input,
     a_base_record,
@@ -117,6 +120,27 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
 )
 def test_what_is_no_answer_is_told_with_its_reason(answers: dict[str, Any], path: str, reason: str) -> None:
     assert problems(a_modification_record(), answers)[path].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "path", ["approvals", "high_risk.substantial", "high_risk.art5_screen", "retention.legal_hold"]
+)
+def test_what_only_a_signature_states_stands_where_it_stood_before_and_nowhere_else(path: str) -> None:
+    before = a_modification_record()
+    stated = with_values(before, {path: measured("no", evidence=(STATEMENT,))})
+    after = superseding(
+        before, version=a_version(), record_id="next", now=NOW, reason="none", values={path: measured("no")}
+    )
+    assert (
+        check_answers(after, before, {}).wrong
+        == check_answers(stated, None, {}).wrong
+        == (f"{path}: nobody signed it",)
+    )
+    carried = superseding(stated, version=a_version(), record_id="next", now=NOW, reason="none")
+    assert check_answers(carried, stated, {}).wrong == ()
+    assert list(problems_of_declared("modification", carried.to_json(), earlier=(stated.to_json(),))) == []
+    (problem,) = problems_of_declared("modification", after.to_json(), earlier=(stated.to_json(),))
+    assert isinstance(problem, FactNeedsSignature)
 
 
 def test_dates_out_of_order_are_no_answers() -> None:
