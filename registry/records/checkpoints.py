@@ -75,6 +75,7 @@ class NoCheckpoint(NotFound):
 
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the machines that write one log
+_LOOKED_AT = 64  # entries, from the newest down, of which one should say its time
 
 
 def publish_checkpoint(registry: Registry) -> int:
@@ -190,15 +191,35 @@ def pending_elsewhere(registry: Registry) -> int:
 
 
 def newest_entry_time(tx: catalog.Transaction) -> str | None:
-    """The time of the newest entry of the log that can be read, RFC 3339; None where there is none."""
+    """The time of the newest entry of the log that can be read, RFC 3339; None where there is none.
+
+    Behind the newest checkpoint somebody may have put bytes that are no entry, as many as they like: of those `_LOOKED_AT` are
+    read, and then the last entry that the checkpoint covers.
+    """
     store = SqlLogStore(tx)
-    for index in reversed(range(store.size())):
-        try:
-            return read_leaf(store.get_leaf(index)).at
-        except (MalformedJson, SnapshotMalformed):
-            # bytes that somebody put there and no checkpoint covers: the holder of the log key takes them out
-            continue
-    return None
+    size = store.size()
+    if size == 0:
+        return None
+    newest = _time_of(store.get_leaf(size - 1))
+    if newest is not None:
+        return newest
+    pending = (_time_of(leaf) for _, leaf in store.leaves_from(max(0, size - _LOOKED_AT)))
+    newest = next((at for at in pending if at is not None), None)
+    return newest if newest is not None else _newest_covered_time(tx, store)
+
+
+def _newest_covered_time(tx: catalog.Transaction, store: SqlLogStore) -> str | None:
+    text = catalog.latest_checkpoint(tx)
+    covered = 0 if text is None else min(note.read_unverified(text)[1], store.size())
+    return None if covered == 0 else _time_of(store.get_leaf(covered - 1))
+
+
+def _time_of(leaf: bytes) -> str | None:
+    """When an entry was made; None for bytes that are none: the holder of the log key takes them out."""
+    try:
+        return read_leaf(leaf).at
+    except (MalformedJson, SnapshotMalformed):
+        return None
 
 
 def log_ahead_of_clock(registry: Registry) -> str | None:

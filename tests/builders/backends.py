@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, CursorResult, create_engine, make_url, select, text
+from sqlalchemy import Connection, CursorResult, create_engine, event, make_url, select, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from peft_registry.registry.database.tables import METADATA
@@ -94,3 +95,18 @@ def contents(registry: Registry) -> dict[str, Any]:
         paths = (path for path in (registry.folder / part).rglob("*") if path.is_file())
         remembered |= {str(path.relative_to(registry.folder)): path.read_bytes() for path in paths}
     return remembered
+
+
+@contextmanager
+def counted_statements() -> Iterator[list[str]]:
+    """The SQL statements that any database executes while the block is open."""
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(f"{arguments[2]}")
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)

@@ -1,12 +1,8 @@
 """A home that `tests.bench.load` filled is a home like any other, and what a command does in it hardly grows with it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.references import version_named
@@ -15,6 +11,7 @@ from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.verify import verify_folder
 from tests.bench.load import BASE_NAME, Load, fill
+from tests.builders.backends import counted_statements
 from tests.builders.homes import add_a_base, an_artifact
 from tests.contracts.databases import address
 
@@ -59,21 +56,6 @@ def test_a_second_filling_continues_the_log_and_the_checkpoint_covers_both(tmp_p
     report = check_log(registry)
     registry.close()
     assert (report.exit_code, report.covered) == (0, second.entries)
-
-
-@contextmanager
-def counted_statements() -> Iterator[list[str]]:
-    """The SQL statements that any database executes while the block is open."""
-    statements: list[str] = []
-
-    def note(*arguments: object) -> None:
-        statements.append(f"{arguments[2]}")
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def work_in(home: Path, scratch: Path) -> dict[str, int]:

@@ -16,7 +16,13 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.roles import writer_role_sql
 from peft_registry.registry.database.tables import APPEND_ONLY
 from peft_registry.registry.homes.home import Registry, read_settings, write_settings
-from peft_registry.registry.records.checkpoints import PendingRejected, covered_size, publish_checkpoint
+from peft_registry.registry.records import checkpoints
+from peft_registry.registry.records.checkpoints import (
+    PendingRejected,
+    covered_size,
+    newest_entry_time,
+    publish_checkpoint,
+)
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency import merkle
 from peft_registry.registry.use_cases.check_log import check_log
@@ -32,9 +38,9 @@ from peft_registry.registry.use_cases.sign_log import (
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
+from peft_registry.schemas.log import Leaf, LogEvent
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
-from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
+from tests.builders.backends import BACKENDS, MadeHome, contents, counted_statements, make_on
 from tests.builders.homes import NOW, register_adapter
 from tests.builders.signing import a_p256_key
 
@@ -221,6 +227,47 @@ def test_publishing_stops_at_a_poisoned_entry_and_says_who_goes_on(keeper: Regis
     with pytest.raises(PendingRejected) as refused:
         publish_checkpoint(keeper)
     assert "registry log sign" in refused.value.fix
+
+
+def append_garbage(home: MadeHome, rows: int) -> None:
+    """As whoever can write the database does: rows that are no entries."""
+    with home.rows() as database:
+        first = database.run("SELECT max(seq) + 1 FROM log_events").scalar_one()
+        values = [{"seq": first + number, "leaf": b"\xff", "hash": b"\x00" * 32} for number in range(rows)]
+        database.connection.execute(
+            text("INSERT INTO log_events (seq, leaf, leaf_hash) VALUES (:seq, :leaf, :hash)"), values
+        )
+
+
+def test_to_date_an_entry_takes_as_much_work_behind_thousands_of_rows_of_garbage_as_behind_a_few(
+    home: MadeHome, keeper: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = checkpoints.read_leaf
+    leaves: list[bytes] = []
+
+    def counted(data: bytes) -> Leaf:
+        leaves.append(data)
+        return read(data)
+
+    monkeypatch.setattr(checkpoints, "read_leaf", counted)
+    work = []
+    for rows in (100, 3_000):
+        append_garbage(home, rows)
+        leaves.clear()
+        with keeper.database.read() as tx, counted_statements() as statements:
+            assert newest_entry_time(tx) == NOW
+        work.append((len(statements), len(leaves)))
+    assert work[0] == work[1]
+    assert work[0][1] <= 100, "of the first hundred rows not all are read"
+
+
+def test_an_entry_behind_a_few_rows_of_garbage_is_dated_by_the_last_that_can_be_read(home: MadeHome) -> None:
+    registry = home.opened()
+    an_entry_is_dated_in_the_future(registry)
+    append_garbage(home, 5)
+    with registry.database.read() as tx:
+        assert newest_entry_time(tx) == TOMORROW
+    registry.close()
 
 
 def test_entries_behind_one_that_was_dated_in_the_future_are_dated_anew(home: MadeHome, tmp_path: Path) -> None:
