@@ -1,24 +1,35 @@
 """log: the log that everything is entered in, shown, checked and proven."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 _CHECKPOINT_MAX_BYTES = 64 * 1024
+_BELOW_ZERO = re.compile("-[0-9]+")
+
+
+class OfEntries(TyperCommand):
+    """A command whose arguments are numbers of entries: one below 0 is refused as such, and is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer's context
+        ctx.ignore_unknown_options = any(_BELOW_ZERO.fullmatch(word) for word in args)
+        return super().parse_args(ctx, args)
 
 
 def add_to(app: typer.Typer) -> None:
     log = typer.Typer(help="The log of everything that was registered and said.", no_args_is_help=True)
     log.command("show")(log_show)
     log.command("check")(log_check)
-    log.command("prove")(log_prove)
+    log.command("prove", cls=OfEntries)(log_prove)
     log.command("checkpoint")(log_checkpoint)
     log.command("sign")(log_sign)
-    log.command("reject")(log_reject)
+    log.command("reject", cls=OfEntries)(log_reject)
     log.command("accept-restore")(log_accept_restore)
     app.add_typer(log, name="log")
 

@@ -39,7 +39,7 @@ class NotInLog(NotFound):
     reference = "not-in-log"
     what = "the log of size {size} has no proof for entry {index}"
     why = "entries are numbered from 0, and a checkpoint covers those before its size"
-    fix = "sign a new checkpoint that covers the entry, or check its number with `registry show`"
+    fix = "sign a new checkpoint that covers the entry, or look its number up with `registry log show`"
 
     index: int
     size: int

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.failures import AppendOnly, PrivilegeMissing
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
@@ -352,6 +353,27 @@ def test_nobody_but_the_holder_of_the_log_key_signs_or_rejects(home: MadeHome, t
         reject_entries(registry, (poisoned,), reason="a test")
     assert contents(registry) == before
     registry.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["prove", "-1"], "the log of size 10 has no proof for entry -1"),
+        (["reject", "-2", "--reason", "x"], "the log has no entry -2"),
+    ],
+)
+def test_a_number_below_zero_is_an_entry_that_is_not_there(
+    keeper: Registry, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["log", *words, "--home", str(keeper.folder)]) == 7
+    said = capsys.readouterr().err
+    assert f"error: {why}" in said
+    assert "why:" in said and "fix:" in said
+
+
+def test_a_misspelt_option_is_none_beside_an_entry(keeper: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["log", "prove", "1", "--hom", str(keeper.folder)]) == 2
+    assert "No such option: --hom" in capsys.readouterr().err
 
 
 def test_the_guards_of_the_past_stand_again_afterwards(keeper: Registry) -> None:
