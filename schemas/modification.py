@@ -12,6 +12,8 @@ not a legal test; no verdict in here is legal advice.
 
 from typing import Any, Literal
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import MODIFICATION_V1
@@ -503,6 +505,20 @@ class TrainingContent(Document):
     other_information: Value = ASKED
 
 
+class AllData(Document):
+    """The data of all files together, where the forms ask for one answer; it follows from `data`."""
+
+    n_points: Value = NOT_DERIVED
+    n_tokens: Value = NOT_DERIVED
+    modalities: Value = NOT_DERIVED
+    provenance: Value = NOT_DERIVED
+    licences: Value = NOT_DERIVED
+    languages: Value = NOT_DERIVED
+    personal_data: Value = NOT_DERIVED
+    special_categories: Value = NOT_DERIVED
+    synthetic_pct: Value = NOT_DERIVED
+
+
 class Documentation(Document):
     """Figures in the form that a recipient gets them; exact ones are for the AI Office only."""
 
@@ -521,7 +537,10 @@ class Correction(Document):
 
 
 class ModificationRecord(RecordSections):
-    """One modification event, whole. A correction is a new record that names this one in `supersedes`."""
+    """One modification event, whole. A correction is a new record that names this one in `supersedes`.
+
+    `all_data` is written only where it is there: records that were signed before it was known read back to their own bytes.
+    """
 
     schema_version: Literal["2"] = "2"
     correction: Correction = Correction()
@@ -530,7 +549,15 @@ class ModificationRecord(RecordSections):
     product: Product = Product()
     conformity: Conformity = Conformity()
     content: TrainingContent = TrainingContent()
+    all_data: AllData = AllData()
     documentation: Documentation = Documentation()
+
+    @model_serializer(mode="wrap")
+    def _without_absent_section(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if "all_data" not in self.model_fields_set:
+            del value["all_data"]
+        return value
 
 
 def modification_of(predicate_type: str, predicate: dict[str, Any]) -> ModificationRecordV1 | ModificationRecord:

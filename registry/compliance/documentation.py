@@ -6,6 +6,7 @@ Source: Model Documentation Form of the Code of Practice; template of the public
 import math
 from datetime import date
 
+from peft_registry.registry.compliance.all_data import all_data
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.modification import (
     Change,
@@ -72,6 +73,7 @@ def with_forms(record: ModificationRecord) -> ModificationRecord:
             energy_mwh=_megawatt_hours(record.energy.training_kwh),
         ),
         content=_content(record.content, record.data),
+        all_data=all_data(record.data),
     )
 
 

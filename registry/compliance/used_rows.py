@@ -12,7 +12,7 @@ from peft_registry.schemas.modification import DataUsed
 from peft_registry.schemas.values import Value, derived
 
 _HELD_OUT = frozenset({"validation", "test"})
-_AT_LEAST = "at least: "  # how a count begins whose rows nobody can tell apart
+AT_LEAST = "at least: "  # how a count begins whose rows nobody can tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def used_by_all(runs: Sequence[RunSelections], what: str, unit: str) -> Value:
     if what == "rows" and rows_of_file is not None:
         most = min(most, rows_of_file)
     how = f"the most that one run used, of {counts}; at most {most}: which rows several runs used is not recorded"
-    return derived(least, unit, method=f"{_AT_LEAST}{how}")
+    return derived(least, unit, method=f"{AT_LEAST}{how}")
 
 
 def mixed_roles(data: Iterable[DataUsed]) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def unknown_overlaps(data: Iterable[DataUsed]) -> tuple[str, ...]:
     return tuple(
         f"{section.name.value}: {listed_labels(list(_rows_by_run(section)))} used different selections of its rows"
         for section in data
-        if (section.n_points.method or "").startswith(_AT_LEAST)
+        if (section.n_points.method or "").startswith(AT_LEAST)
     )
 
 

@@ -85,6 +85,7 @@ _SECTIONS = {
     "upstream": "Terms of the base",
     "product": "Result as released",
     "content": "Training data as a whole",
+    "all_data": "All files of data together",
     "documentation": "Figures for recipients",
 }
 

@@ -52,7 +52,14 @@ FOLLOWS: dict[str, tuple[Any, set[str]]] = {
         {"documentation.energy_mwh", "energy.method", "energy.boundary", "energy.missing_info"},
     ),
     "compute.private_synthetic_flop": (2e25, {"compute.cumulative_flop", "gpai.sr_flag"} | VERDICT),
-    "data[].provenance_class": ("synthetic_private", {"compute.cumulative_flop", "gpai.sr_flag"} | VERDICT),
+    "data[].provenance_class": (
+        "synthetic_private",
+        {"compute.cumulative_flop", "gpai.sr_flag", "all_data.provenance", "all_data.synthetic_pct"} | VERDICT,
+    ),
+    "data[].licence": ("MIT", {"all_data.licences"}),
+    "data[].languages": (["en"], {"all_data.languages"}),
+    "data[].personal_data": ("no", {"all_data.personal_data"}),
+    "data[].special_categories": ("no", {"all_data.special_categories"}),
     "data[].acquired_to": ("2026-04-30", {"content.latest_acquisition"}),
 }
 

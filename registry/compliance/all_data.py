@@ -1,0 +1,125 @@
+"""The data of all files together, as the forms ask for it: what is ticked once for a model, and not for each file. Pure.
+
+Everything here follows from the rows of the files. What is not stated of one of them is never "no" of all: of a question with yes
+and no a single yes decides, and every other answer waits until each file has one. The reason names the files that wait.
+
+Source: Model Documentation Form, section data; template of the public summary, C(2025) 8311, fields 1.3 and 2.1-2.6.
+"""
+
+from collections.abc import Callable, Sequence
+
+from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.used_rows import AT_LEAST, listed_labels
+from peft_registry.schemas.modification import AllData, DataUsed
+from peft_registry.schemas.values import Value, derived, unknown
+
+_NOTHING = unknown("not derived: no data are recorded")
+_SYNTHETIC = ("synthetic_private", "synthetic_public")
+
+
+def all_data(data: Sequence[DataUsed]) -> AllData:
+    """What holds of the files together."""
+    if not data:
+        return AllData(**dict.fromkeys(AllData.model_fields, _NOTHING))
+    return AllData(
+        n_points=_sum(data, "n_points"),
+        n_tokens=_sum(data, "n_tokens"),
+        modalities=_union(data, "modality"),
+        provenance=_provenance(data),
+        licences=_union(data, "licence"),
+        languages=_union(data, "languages"),
+        personal_data=_any(data, "personal_data"),
+        special_categories=_any(data, "special_categories"),
+        synthetic_pct=_synthetic_share(data),
+    )
+
+
+def _sum(data: Sequence[DataUsed], name: str) -> Value:
+    """The sum over the files, which are told apart by digest; what is a lower bound of one is one of all."""
+    waiting = _waiting(data, name)
+    if waiting is not None:
+        return waiting
+    values = [_value(section, name) for section in data]
+    units = {value.unit for value in values}
+    if len(units) > 1:
+        return unknown("not derived: the files count in different units")
+    is_bound = any((value.method or "").startswith(AT_LEAST) for value in values)
+    how = f"{AT_LEAST if is_bound else ''}the sum over the files, each once: {_by_file(data, name, str)}"
+    return derived(sum(value.value for value in values), values[0].unit, method=how)
+
+
+def _union(data: Sequence[DataUsed], name: str) -> Value:
+    """What is stated of any of the files, once each."""
+    waiting = _waiting(data, name)
+    if waiting is not None:
+        return waiting
+    items = {str(item) for section in data for item in _items(_value(section, name))}
+    return derived(sorted(items), method=f"of any of the files: {_by_file(data, name, _quoted)}")
+
+
+def _any(data: Sequence[DataUsed], name: str) -> Value:
+    """`yes` where one file says so, `no` where each of them says so."""
+    files = [str(section.name.value) for section in data if is_yes(_value(section, name)) is True]
+    if files:
+        return derived("yes", method=f"stated of {listed_labels(files)}")
+    return _waiting(data, name) or derived("no", method="stated of each file")
+
+
+def _provenance(data: Sequence[DataUsed]) -> Value:
+    """For each class of the forms whether a file is of it; `no` is said only where the class of each file is stated."""
+    classes = {str(section.name.value): section.provenance_class for section in data}
+    stated = {str(value.value) for value in classes.values() if value.known}
+    if not stated:
+        return _waiting(data, "provenance_class") or _NOTHING
+    open_files = [name for name, value in classes.items() if not value.known]
+    other = "not stated" if open_files else "no"
+    kinds = field_rules().by_path()["data[].provenance_class"].values
+    method = f"from the class of each file; not stated of {listed_labels(open_files)}" if open_files else "of each file"
+    return derived({kind: "yes" if kind in stated else other for kind in kinds}, method=method)
+
+
+def _synthetic_share(data: Sequence[DataUsed]) -> Value:
+    """The share of tokens, else of rows, that are in synthetic files."""
+    waiting = _waiting(data, "provenance_class")
+    if waiting is not None:
+        return waiting
+    name = next((name for name in ("n_tokens", "n_points") if _sum(data, name).known), None)
+    if name is None:
+        return _sum(data, "n_tokens")
+    total = _sum(data, name)
+    synthetic = [section for section in data if section.provenance_class.value in _SYNTHETIC]
+    if not total.value:
+        return unknown("not derived: the files are empty")
+    share = 100 * sum(_value(section, name).value for section in synthetic) / total.value
+    bound = ", which are lower bounds" if (total.method or "").startswith(AT_LEAST) else ""
+    return derived(share, "%", method=f"{total.unit} of the synthetic files / those of all files{bound}")
+
+
+def _waiting(data: Sequence[DataUsed], name: str) -> Value | None:
+    """Why there is no answer of all files; None where each has one."""
+    open_sections = [section for section in data if not _value(section, name).known]
+    if not open_sections:
+        return None
+    reasons = [f"{section.name.value} ({_value(section, name).reason})" for section in open_sections]
+    stated = [section for section in data if _value(section, name).known]
+    known = f"; {_by_file(stated, name, _quoted)}" if stated else ""
+    return unknown(f"not derived: not known of {listed_labels(reasons)}{known}")
+
+
+def _by_file(data: Sequence[DataUsed], name: str, written: Callable[[object], str]) -> str:
+    return ", ".join(f"{section.name.value} {written(_value(section, name).value)}" for section in data)
+
+
+def _items(value: Value) -> list[object]:
+    return list(value.value) if isinstance(value.value, list) else [value.value]
+
+
+def _quoted(value: object) -> str:
+    return " + ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def _value(section: DataUsed, name: str) -> Value:
+    value = getattr(section, name)
+    assert isinstance(value, Value), name
+    return value
