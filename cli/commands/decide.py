@@ -21,7 +21,9 @@ def decide(
     ] = Path("gaps.yml"),
     key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Private key of whoever answers; default: the trainer key of the registry."),
+        typer.Option(
+            metavar="FILE", help="Private key of whoever answers; default: the key of the registry whose role may."
+        ),
     ] = None,
     key_passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
@@ -36,6 +38,7 @@ def decide(
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.answering_key import answering_key
     from peft_registry.registry.use_cases.decide import decide as sign_answers
     from peft_registry.registry.use_cases.decide import write_form
     from peft_registry.registry.use_cases.take_up_answers import complete_answers
@@ -46,7 +49,7 @@ def decide(
         if is_filled_in:
             # before any work: what cannot be signed need not be checked
             if key is None:
-                signer = registry.trainer_key
+                signer = answering_key(registry, form)
             else:
                 signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
             if not dry_run:

@@ -53,11 +53,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class AnswerProblem:
-    """What keeps an answer from being one, and what would."""
+    """What keeps an answer from being one, and what would; `place` is where inside it, empty for the whole."""
 
     path: str
     reason: str
     remedy: str
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,7 @@ def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
 
 def superseding_with_answers(
     before: RecordSections,
-    signed: SignedAnswers,
-    *,
+    *signed: SignedAnswers,
     version: Version,
     record_id: str,
     now: Timestamp,
@@ -203,21 +203,23 @@ def superseding_with_answers(
 
     Args:
         before: the record that is answered.
-        signed: answers to it.
+        signed: answers to it, in the order of the log; no two of them answer the same question.
         version: that the record is of.
         record_id: of the new record.
         now: when it is made.
         defaults: what is known elsewhere and the record does not state, by path. An answer stands in place of one.
     """
     values = dict(defaults or {})
-    values |= {answer.path: value_of_answer(answer, signed) for answer in signed.predicate.answers}
+    for answers in signed:
+        values |= {answer.path: value_of_answer(answer, answers) for answer in answers.predicate.answers}
+    who = dict.fromkeys(f"{answers.predicate.person}, as {answers.predicate.role}" for answers in signed)
     return superseding(
         before,
         version=version,
         record_id=record_id,
         now=now,
-        reason=f"answers of {signed.predicate.person}, as {signed.predicate.role}",
-        answers=(signed.statement,),
+        reason=f"answers of {'; '.join(who)}",
+        answers=tuple(answers.statement for answers in signed),
         values=values,
     )
 
@@ -327,7 +329,7 @@ def _problems_of(
         yield AnswerProblem(path, why, f"have it answered with a key of the role {' or '.join(AREA_ROLES[rule.owner])}")
     else:
         for misfit in misfits_of_fact(path, rule, value):
-            yield AnswerProblem(path, misfit.why, misfit.fix)
+            yield AnswerProblem(path, misfit.why, misfit.fix, misfit.path.removeprefix(path))
 
 
 def _problems_together(

@@ -45,7 +45,7 @@ class FactMalformed(InputRefused):
     remedy: str
 
 
-def misfits_of_fact(path: str, form: AnswerForm, value: Any) -> Iterator[InputRefused]:
+def misfits_of_fact(path: str, form: AnswerForm, value: Any) -> Iterator[FactMalformed]:
     """What is wrong with the form of a fact; nothing where a record may declare it.
 
     Args:

@@ -29,7 +29,7 @@ from peft_registry.registry.records.version_statements import (
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import key_status, public_keys
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
@@ -52,6 +52,15 @@ class StatementAltered(IntegrityBroken):
     reason: str
 
 
+class NoRecord(NotFound):
+    reference = "no-modification-record"
+    what = "{label} has no modification record"
+    why = "a base is registered as it is, and nothing was modified"
+    fix = "name a version that `registry train` or `registry merge` made"
+
+    label: str
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """What was signed about one version: the newest record of each kind, None where it has none.
@@ -71,6 +80,17 @@ class Records:
     card: bytes | None
     history: tuple[SignedRecord, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+
+
+def required_record(said: VersionStatements, version: Version) -> SignedRecord:
+    """The record of a version.
+
+    Raises:
+        NoRecord: it has none.
+    """
+    if said.record is None:
+        raise NoRecord(version.label)
+    return said.record
 
 
 def stored_manifest(registry: Registry, digest: Digest) -> Manifest:

@@ -4,12 +4,13 @@ The form holds the open questions alone. What is filled in is checked whole and 
 signed. The person's statement and the record that takes it up enter the log in one transaction: both or neither.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import cast, get_args
 
 from peft_registry.registry.compliance.answers import (
+    AnswerProblem,
     SignedAnswers,
     as_answers,
     collisions,
@@ -17,18 +18,15 @@ from peft_registry.registry.compliance.answers import (
     problems_of_answers,
 )
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.declared import problems_of_declared
-from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.signed_records import required_record, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
+from peft_registry.registry.records.waiting_answers import waiting_answers
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
-from peft_registry.registry.use_cases.statements import record_statement, sayable_at, sign_statement
-from peft_registry.registry.use_cases.supersede import NothingToSupersede
+from peft_registry.registry.use_cases.statements import Saying, SignedStatement, append_together, sayable_at
 from peft_registry.registry.use_cases.take_up_answers import known_at_home, record_with_answers
 from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate
 from peft_registry.schemas.document import Frozen
@@ -81,7 +79,7 @@ class WrittenForm(Frozen):
 
 
 class Decided(Frozen):
-    """What was answered, by whom, and the record that takes it up; None of both digests in a dry run."""
+    """What was answered, by whom, and the record that takes it up; a dry run has no statement and no new record."""
 
     version: str
     person: str
@@ -97,10 +95,10 @@ def write_form(registry: Registry, version: Version, file: Path) -> WrittenForm:
     """Write the open questions of a version's record to a new file.
 
     Raises:
-        NothingToSupersede: the version has no record.
+        NoRecord: the version has no record.
         NotWritable, DiskFull: the file cannot be written.
     """
-    current = _current(version_statements(registry, version), version)
+    current = required_record(version_statements(registry, version), version)
     questions = open_questions(current.record, known_at_home(registry, current.record))
     write_atomically(file, form_text(version, current, questions, file.name).encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
@@ -116,6 +114,8 @@ def write_form(registry: Registry, version: Version, file: Path) -> WrittenForm:
 def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, dry_run: bool = False) -> Decided:
     """Sign the answers of a form and record them; all of them, or nothing where one is none.
 
+    Answers of others that wait for a record are taken up by the same one.
+
     Args:
         registry: open, and writable unless nothing is to be signed.
         version: that the form is of.
@@ -124,6 +124,7 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
         dry_run: check everything, and sign nothing.
 
     Raises:
+        NoRecord: the version has no record.
         MalformedYaml, SecretRefused, FormRefused, FormUnanswered, FormOfAnother: it is not a form of this version.
         AnswerRefused, SeveralProblems: what is wrong in it, all at once.
         RecordMovedOn: another record superseded the one that it asks about.
@@ -137,8 +138,9 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     role = cast(AnsweringRole, key.role)  # one of them, as was asked before
     said = version_statements(registry, version)
     form = read_form(file)
-    current = _required_record(said, version, form)
-    raise_any(_problems(form, current, version, role=role, person=key.person, at=at))
+    current = _record_of_form(said, version, form)
+    waiting = waiting_answers(said, version)
+    raise_any(_problems(form, current, waiting, version, role=role, person=key.person, at=at))
     predicate = AnswersPredicate(
         record_id=current.record.record_id,
         record=current.digest,
@@ -150,48 +152,38 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     )
     require_no_secrets(predicate.to_json(), what=file.name)
     if dry_run:
-        record = record_with_answers(registry, current, SignedAnswers(form.digest, predicate, at), version)
+        tried = SignedAnswers(form.digest, predicate, at)
+        record = record_with_answers(registry, current, (*waiting, tried), version)
         return _decided(version, predicate, current, record, statement=None, record_id=None)
     registry.unlock()
-    recorded = _sign_both(registry, version, current, predicate, signer)
-    if recorded is None:
-        _required_record(version_statements(registry, version), version, form)
-        raise AssertionError("a record that is not the current one has moved on")
-    statement, record = recorded
-    publish_checkpoint(registry)
+    statement, record = _sign_both(registry, version, form, predicate, signer)
     return _decided(version, predicate, current, record, statement=statement, record_id=record.record_id)
 
 
 def _sign_both(
-    registry: Registry, version: Version, current: SignedRecord, predicate: AnswersPredicate, signer: Signer
-) -> tuple[Digest, ModificationRecord] | None:
-    """Log the answers and the record in one transaction; None where another record came first, and nothing is logged."""
-    answered = sign_statement(version.manifest_digest, "answers", predicate.to_json(), signer)
-    with registry.database.write() as tx:
-        newest = [
-            stored
-            for stored in catalog.statements_of(tx, subject=version.manifest_digest)
-            if stored.kind == "modification" and (stored.log_index or 0) > (current.statement.log_index or 0)
-        ]
-        if newest and _current(version_statements(registry, version), version).digest != current.digest:
-            return None
-        at = sayable_at(registry, tx, answered.key_id, (PREDICATE_TYPES["answers"],))
-        own = registry.trainer_key
-        sayable_at(registry, tx, own.public.key_id, (PREDICATE_TYPES["modification"],))
-        record = record_with_answers(registry, current, SignedAnswers(answered.digest, predicate, at), version)
-        raise_any(problems_of_declared("modification", record.to_json(), earlier=(current.record.to_json(),)))
-        recorded = sign_statement(version.manifest_digest, "modification", record.to_json(), own)
-        label = catalog.require_artifact(tx, manifest_digest=version.manifest_digest)
-        for signed in (answered, recorded):
-            record_statement(tx, version.manifest_digest, signed, at=at)
-            catalog.enqueue(
-                tx,
-                kind="statement",
-                subject=version.manifest_digest,
-                version_label=label,
-                payload={"statement": str(signed.digest)},
-            )
-    return answered.digest, record
+    registry: Registry, version: Version, form: FilledForm, predicate: AnswersPredicate, signer: Signer
+) -> tuple[Digest, ModificationRecord]:
+    """Log the answers and the record that takes them up in one transaction.
+
+    Raises:
+        RecordMovedOn: another record came first; nothing is logged.
+        KnownError: as `append_together`.
+    """
+    records: list[ModificationRecord] = []
+
+    def answers(_: tuple[SignedStatement, ...], __: str) -> Saying:
+        return Saying("answers", predicate.to_json(), signer)
+
+    def record(signed: tuple[SignedStatement, ...], at: str) -> Saying:
+        # read anew: nobody else writes while this transaction does
+        said = version_statements(registry, version)
+        current = _record_of_form(said, version, form)
+        answered = SignedAnswers(signed[0].digest, predicate, at)
+        records.append(record_with_answers(registry, current, (*waiting_answers(said, version), answered), version))
+        return Saying("modification", records[-1].to_json(), registry.trainer_key)
+
+    statements = append_together(registry, subject=version.manifest_digest, sayings=(answers, record))
+    return statements[0].digest, records[-1]
 
 
 def _decided(
@@ -215,20 +207,14 @@ def _decided(
     )
 
 
-def _current(said: VersionStatements, version: Version) -> SignedRecord:
-    if said.record is None:
-        raise NothingToSupersede(version.label)
-    return said.record
-
-
-def _required_record(said: VersionStatements, version: Version, form: FilledForm) -> SignedRecord:
+def _record_of_form(said: VersionStatements, version: Version, form: FilledForm) -> SignedRecord:
     """The record that a form is of, which is the current one.
 
     Raises:
         FormOfAnother: it is of no record of this version.
         RecordMovedOn: it is of one that was superseded.
     """
-    current = _current(said, version)
+    current = required_record(said, version)
     asked = str(form.header.get("record")), str(form.header.get("record_id"))
     link = next((link for link in said.history if (str(link.digest), link.record.record_id) == asked), None)
     if link is None or form.header.get("version") != version.label:
@@ -242,7 +228,14 @@ def _required_record(said: VersionStatements, version: Version, form: FilledForm
 
 
 def _problems(
-    form: FilledForm, current: SignedRecord, version: Version, *, role: AnsweringRole, person: str, at: str
+    form: FilledForm,
+    current: SignedRecord,
+    waiting: Sequence[SignedAnswers],
+    version: Version,
+    *,
+    role: AnsweringRole,
+    person: str,
+    at: str,
 ) -> Iterator[AnswerRefused]:
     asserted_by = form.header.get("asserted_by")
     if asserted_by is not None and asserted_by != person:
@@ -255,3 +248,7 @@ def _problems(
         )
     for problem in problems_of_answers(current.record, form.answers, role=role, version=version, at=at):
         yield answer_refused(form, problem)
+    for answers in waiting:
+        for path in (answer.path for answer in answers.predicate.answers if answer.path in form.answers):
+            who = f"{answers.predicate.person} has answered it, and no record has taken that up yet"
+            yield answer_refused(form, AnswerProblem(path, who, "take it out, and answer anew once a record has it"))

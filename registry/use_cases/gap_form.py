@@ -71,7 +71,17 @@ class FilledForm:
     lines: Mapping[Place, int]
 
     def line(self, *place: str) -> int:
+        """The line of a key, counted from 1."""
         return self.lines.get(place, 1)
+
+    def line_inside(self, path: str, place: str) -> int:
+        """The line of a part of an answer, `[0].tool`; that of the answer where the part has none of its own."""
+        own = ("answers", path)
+        for keys, line in self.lines.items():
+            inside = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys[len(own) :])
+            if keys[: len(own)] == own and inside == place:
+                return line
+        return self.line(*own)
 
 
 def read_form(file: Path) -> FilledForm:
@@ -103,9 +113,14 @@ def read_form(file: Path) -> FilledForm:
 
 
 def answer_refused(form: FilledForm, problem: AnswerProblem) -> AnswerRefused:
-    # the place inside an answer stands behind its path
-    path = next((path for path in form.answers if problem.path.startswith(path)), problem.path)
-    return AnswerRefused(form.name, form.line("answers", path), problem.path, problem.reason, problem.remedy)
+    """The refusal of an answer, with the line of what is wrong in it."""
+    return AnswerRefused(
+        form.name,
+        form.line_inside(problem.path, problem.place),
+        f"{problem.path}{problem.place}",
+        problem.reason,
+        problem.remedy,
+    )
 
 
 def form_text(version: Version, current: SignedRecord, questions: tuple[Question, ...], name: str) -> str:

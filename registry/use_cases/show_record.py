@@ -9,29 +9,21 @@ from peft_registry.registry.compliance.record_changes import ValueChange, change
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.signed_records import required_record, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
+from peft_registry.registry.records.waiting_answers import waiting_answers
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
+from peft_registry.schemas.version import Version
 
 _SHOWN_CHARACTERS = 160  # of a value in a line; JSON has it whole
-
-
-class NoRecord(NotFound):
-    reference = "no-modification-record"
-    what = "{label} has no modification record"
-    why = "a base is registered as it is, and nothing was modified"
-    fix = "name a version that `registry train` or `registry merge` made"
-
-    label: str
 
 
 class Signed(Frozen):
@@ -51,17 +43,20 @@ class Signed(Frozen):
 
 
 class AnswersShown(Frozen):
-    """Answers to questions of a record: who gave them and how many, and whether a record took them up."""
+    """Answers to questions of a record: who gave them and how many, and whether a record took them up, or the next one will."""
 
     signed: Signed
     person: str
     role: str
     paths: tuple[str, ...]
     taken_up: bool
+    waits: bool
 
     @property
     def text(self) -> str:
-        state = "" if self.taken_up else ", not taken up by a record"
+        state = "" if self.taken_up else ", no record takes them up: others answered first, or the record moved on"
+        if self.waits:
+            state = ", not taken up by a record yet"
         return f"{len(self.paths)} by {self.person} as {self.role} ({self.signed.text}){state}"
 
 
@@ -86,7 +81,8 @@ class RecordShown(Frozen):
     fields: str  # how many are filled, of how many
     open: tuple[Gap, ...]
     history: tuple[RecordLink, ...]
-    waiting: tuple[AnswersShown, ...]  # answers to the newest record that no record has taken up
+    waiting: tuple[AnswersShown, ...]  # answers to the newest record that the next one takes up
+    overtaken: tuple[AnswersShown, ...]  # answers that no record has taken up, and none will
     set_aside: tuple[str, ...]  # records that decide nothing, and why
     values: tuple[tuple[str, Value], ...]  # path and value, in the order of the schema
 
@@ -112,7 +108,7 @@ class RecordShown(Frozen):
         if current.supersedes is not None:
             lines.append(("supersedes", f"{current.supersedes}: {current.reason or 'no reason is given'}"))
         lines += [("answers", answers.text) for link in self.history for answers in link.answers]
-        lines += [("answers", answers.text) for answers in self.waiting]
+        lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
         lines.append(("fields", self.fields))
         lines += [("set aside", text) for text in self.set_aside]
         signers = self._signers()
@@ -134,7 +130,7 @@ class RecordShown(Frozen):
             for change in link.changes:
                 before, after = (_value_text(value, signers) for value in (change.before, change.after))
                 lines.append((change.path, f"{before} → {after}"))
-        lines += [("answers", answers.text) for answers in self.waiting]
+        lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
         lines += [("set aside", text) for text in self.set_aside]
         return tuple(lines)
 
@@ -153,18 +149,17 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
     """
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
-    if said.record is None:
-        raise NoRecord(version.label)
-    record = said.record.record
+    record = required_record(said, version).record
     count = completeness(record)
-    given = _answers_shown(registry, said)
+    given = _answers_shown(registry, said, version)
     return RecordShown(
         version=version.label,
-        record=said.record.statement.statement.predicate,
+        record=said.predicates["modification"],
         fields=count.sentence,
         open=count.open,
         history=_links(registry, said, given),
-        waiting=tuple(answers for answers in given.values() if not answers.taken_up),
+        waiting=tuple(answers for answers in given.values() if answers.waits),
+        overtaken=tuple(answers for answers in given.values() if not answers.taken_up and not answers.waits),
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
         values=tuple((leaf.path, leaf.value) for leaf in leaves(record)),
     )
@@ -192,7 +187,7 @@ def _link(
     )
 
 
-def _answers_shown(registry: Registry, said: VersionStatements) -> dict[Digest, AnswersShown]:
+def _answers_shown(registry: Registry, said: VersionStatements, version: Version) -> dict[Digest, AnswersShown]:
     """The answers about a version by statement, in the order of the log."""
     taken_up = {
         digest
@@ -200,6 +195,7 @@ def _answers_shown(registry: Registry, said: VersionStatements) -> dict[Digest, 
         if isinstance(link.record, ModificationRecord)
         for digest in link.record.correction.answers
     }
+    waiting = {answers.statement for answers in waiting_answers(said, version)}
     shown = {}
     for stored in said.statements:
         if stored.kind == "answers":
@@ -210,6 +206,7 @@ def _answers_shown(registry: Registry, said: VersionStatements) -> dict[Digest, 
                 role=predicate.role,
                 paths=tuple(answer.path for answer in predicate.answers),
                 taken_up=stored.digest in taken_up,
+                waits=stored.digest in waiting,
             )
     return shown
 

@@ -1,11 +1,11 @@
-"""`append_statement`: the one way in which something is said about an artifact that is registered already.
+"""`append_statement` and `append_together`: the one way in which something is said about an artifact that is registered already.
 
-Together with `register_version`, `set_alias` and `decide` it is all that writes. Each asks first whether the key may say it, then
-signs, appends the event to the log and enqueues the mirror in one transaction. The log forgets nothing: a statement that its signer
-may not make would leave its artifact broken for ever.
+Beside `register_version` and `set_alias` they are all that writes. Each asks first whether the key may say it, then signs, appends
+the event to the log and enqueues the mirror in one transaction. The log forgets nothing: a statement that its signer may not make
+would leave its artifact broken for ever.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,15 @@ class PredicateMalformed(InputRefused):
 
     kind: StatementKind
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What is to be said and by whose key, before it is signed."""
+
+    kind: StatementKind
+    predicate: dict[str, Any]
+    signer: Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,31 +154,76 @@ def append_statement(
         KnownError: as `sayable_at`.
     """
     registry.require_writable()
-    _require_form(kind, predicate)
-    require_declarable(registry, subject, kind, predicate)
-    require_no_secrets(predicate, what=f"the statement of kind {kind}")
-    types = (PREDICATE_TYPES[kind],)
+    saying = Saying(kind, predicate, signer)
     with registry.database.read() as tx:
-        at = sayable_at(registry, tx, signer.public.key_id, types)
-    key = registry.read_trust(at=at).key(signer.public.key_id)
-    another = answers_as_another(statement_about(subject, kind, predicate), key)
-    if another:
-        raise KeyLacksRole(signer.public.key_id, another)
+        require_sayable(registry, tx, subject, saying)
     version_named(registry, str(subject))
     signed = sign_statement(subject, kind, predicate, signer)
     for data in evidence:
         registry.store.put_bytes(data)  # young objects are no garbage, so no lease is needed for this long
     with registry.database.write() as tx:
         if catalog.statement(tx, signed.digest) is None:
-            version = catalog.require_artifact(tx, manifest_digest=subject)
+            at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES[kind],))
+            _record_and_mirror(tx, subject, signed, at=at)
             for data in evidence:
                 catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
-            record_statement(tx, subject, signed, at=sayable_at(registry, tx, signed.key_id, types))
-            catalog.enqueue(
-                tx, kind="statement", subject=subject, version_label=version, payload={"statement": str(signed.digest)}
-            )
     publish_checkpoint(registry)
     return signed
+
+
+def append_together(
+    registry: Registry, *, subject: Digest, sayings: Sequence[Callable[[tuple[SignedStatement, ...], str], Saying]]
+) -> tuple[SignedStatement, ...]:
+    """Sign and record several statements about a registered artifact in one transaction: all of them, or none.
+
+    Args:
+        registry: open and writable.
+        subject: the manifest digest of the artifact.
+        sayings: each makes a statement from those that are signed before it and the time of all their entries. What one raises is
+            raised, and nothing is recorded.
+
+    Raises:
+        KnownError: as `append_statement`.
+    """
+    registry.require_writable()
+    version_named(registry, str(subject))
+    signed: tuple[SignedStatement, ...] = ()
+    with registry.database.write() as tx:
+        at = entry_time(registry, tx)
+        for make in sayings:
+            saying = make(signed, at)
+            require_sayable(registry, tx, subject, saying)
+            signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
+        for statement in signed:
+            _record_and_mirror(tx, subject, statement, at=at)
+    publish_checkpoint(registry)
+    return signed
+
+
+def require_sayable(registry: Registry, tx: Transaction, subject: Digest, saying: Saying) -> None:
+    """Raise unless a statement has the form of its kind and its signer may make it now; nothing is signed yet.
+
+    Raises:
+        PredicateMalformed, FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems, SecretRefused, KnownError: as
+            `append_statement`.
+    """
+    _require_form(saying.kind, saying.predicate)
+    require_declarable(registry, subject, saying.kind, saying.predicate)
+    require_no_secrets(saying.predicate, what=f"the statement of kind {saying.kind}")
+    key_id = saying.signer.public.key_id
+    at = sayable_at(registry, tx, key_id, (PREDICATE_TYPES[saying.kind],))
+    key = registry.read_trust(at=at).key(key_id)
+    another = answers_as_another(statement_about(subject, saying.kind, saying.predicate), key)
+    if another:
+        raise KeyLacksRole(key_id, another)
+
+
+def _record_and_mirror(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> None:
+    version = catalog.require_artifact(tx, manifest_digest=subject)
+    record_statement(tx, subject, signed, at=at)
+    catalog.enqueue(
+        tx, kind="statement", subject=subject, version_label=version, payload={"statement": str(signed.digest)}
+    )
 
 
 def require_declarable(registry: Registry, subject: Digest, kind: StatementKind, predicate: dict[str, Any]) -> None:

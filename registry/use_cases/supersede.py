@@ -1,4 +1,4 @@
-"""`supersede_record`: the one way in which a version gets another modification record.
+"""`supersede_record`: another modification record of a version, from what is recorded of it; `decide` makes those from answers.
 
 The home's key signs it: a record is the tool's word, built from evidence that it names. What people say reaches it through the
 facts of a run or through signed answers, and never as a record of theirs.
@@ -10,24 +10,15 @@ from peft_registry.registry.compliance.answers import check_answers
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.signed_records import required_record, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.answers import AnswersPredicate
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, Taken
+from peft_registry.schemas.errors import IntegrityBroken, Taken
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.version import Version
-
-
-class NothingToSupersede(InputRefused):
-    reference = "nothing-to-supersede"
-    what = "{label} has no modification record that another could supersede"
-    why = "a base is registered as it is, and nothing was modified"
-    fix = "name a version that `registry train` or `registry merge` made"
-
-    label: str
 
 
 class RecordSuperseded(Taken):
@@ -61,15 +52,13 @@ def supersede_record(
         build: makes the new record from the one that holds now; None where there is nothing to say anew, and nothing is signed.
 
     Raises:
-        NothingToSupersede: the version has no record.
+        NoRecord: the version has no record.
         RecordNotAnswered: it rests on answers that nobody signed.
         RecordSuperseded: another record superseded the same one first; the new one is in the log and decides nothing.
         KnownError: as `append_statement`.
     """
     said = version_statements(registry, version)
-    before = said.record
-    if before is None:
-        raise NothingToSupersede(version.label)
+    before = required_record(said, version)
     record = build(before)
     if record is None:
         return None

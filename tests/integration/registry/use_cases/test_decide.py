@@ -11,6 +11,7 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.layout import key_files
 from peft_registry.registry.records import checkpoints
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.references import version_named
@@ -234,6 +235,82 @@ def test_answers_that_were_signed_without_a_record_are_taken_up_by_the_next(plac
     assert place.record.identity.name_or_trademark_on_result.value == "yes"
     assert complete_answers(place.registry, place.version) is None
     place.holds()
+
+
+def test_of_answers_that_wait_all_are_taken_up_in_the_order_of_the_log(place: Place) -> None:
+    officer = say(place, predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),)), OFFICER)
+    modules = Answer(path=ENGINEERS, area="engineer", unknown="the weights were not compared")
+    engineer = say(place, predicate(place, (modules,), person="sam", role="evaluator"), ENGINEER)
+    assert [answers.person for answers in describe_record(place.registry, "sums").waiting] == ["alex", "sam"]
+    assert complete_answers(place.registry, place.version) is not None
+    assert place.record.correction.answers == (officer, engineer)
+    assert place.record.correction.reason == "answers of alex, as officer; sam, as evaluator"
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
+    assert place.record.change.modules.evidence == (engineer,)
+    shown = describe_record(place.registry, "sums")
+    assert (shown.waiting, shown.overtaken) == ((), ())
+    place.holds()
+
+
+def test_of_two_who_answer_one_question_the_first_holds_and_the_second_is_not_said_to_wait(place: Place) -> None:
+    first = say(place, predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),)), OFFICER)
+    both = (
+        Answer(path=OFFICERS, area="legal", value="no"),
+        Answer(path="use.foreseeable_misuse", area="modifier", value="as a calculator"),
+    )
+    say(place, predicate(place, both, nonce="10"), OFFICER)
+    shown = describe_record(place.registry, "sums")
+    assert ([len(answers.paths) for answers in shown.waiting], len(shown.overtaken)) == ([1], 1)
+    assert complete_answers(place.registry, place.version) is not None
+    assert place.record.correction.answers == (first,)
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
+    assert complete_answers(place.registry, place.version) is None
+    shown = describe_record(place.registry, "sums")
+    assert (shown.waiting, len(shown.overtaken)) == ((), 1)
+    assert any("no record takes them up" in text for _, text in shown.lines())
+    place.holds()
+
+
+def test_answers_that_cannot_stand_beside_those_before_them_are_left_out(place: Place) -> None:
+    begun = Answer(path="data[0].acquired_from", area="data owner", value="2026-05-01")
+    ended = Answer(path="data[0].acquired_to", area="data owner", value="2026-04-01")
+    first = say(place, predicate(place, (begun,)), OFFICER)
+    say(place, predicate(place, (ended,), nonce="10"), OFFICER)
+    assert complete_answers(place.registry, place.version) is not None
+    assert place.record.correction.answers == (first,)
+    place.holds()
+
+
+def test_answers_that_wait_are_not_stranded_by_the_next_form(place: Place) -> None:
+    waiting = say(place, predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),)), OFFICER)
+    decided = decide(place.registry, place.version, place.form({ENGINEERS: {"unknown": "not compared"}}), ENGINEER)
+    assert place.record.correction.answers == (waiting, decided.statement)
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
+    place.holds()
+
+
+def test_a_form_does_not_contradict_answers_that_wait(place: Place) -> None:
+    say(place, predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),)), OFFICER)
+    with pytest.raises(AnswerRefused, match="alex has answered it"):
+        decide(place.registry, place.version, place.form({OFFICERS: "no"}), OFFICER)
+
+
+def test_a_problem_is_told_with_the_line_of_its_own_field_and_not_of_one_that_begins_alike(place: Place) -> None:
+    steps = [{"tool": "dedup"}, {"tool": "a\u202eb"}]
+    file = place.form({"product.licence": "MIT", "product.licence_type": "tbd"})
+    file.write_text(
+        file.read_text() + f"  data[0].curation_steps:\n    - {steps[0]}\n    - tool: {json.dumps(steps[1]['tool'])}\n"
+    )
+    text = file.read_text().replace("  data[0].curation_steps:\n\n", "", 1)
+    file.write_text(text)
+    lines = text.splitlines()
+    with pytest.raises(SeveralProblems) as refused:
+        decide(place.registry, place.version, file, OFFICER)
+    told = {problem.path: problem.line for problem in refused.value.problems if isinstance(problem, AnswerRefused)}
+    assert told == {
+        "product.licence_type": 1 + lines.index('  product.licence_type: "tbd"'),
+        "data[0].curation_steps[1].tool": len(lines),
+    }
 
 
 # --- attacks: whoever has the home's key, but not that of a person who may answer ---
@@ -488,3 +565,25 @@ def test_two_people_answer_by_the_command_and_all_three_records_are_printed(
     assert code == 7 and "has moved on since gaps.yml was written" in err
     assert command(place, capsys, "verify", "sums")[0] == 0
     assert command(place, capsys, "log", "check")[0] == 0
+
+
+def test_without_a_key_the_one_whose_role_may_answers_and_else_it_is_said_who_must(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the homes of these tests are copies of one registry: what this user saw of another copy is not of this one
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))
+    file = place.form({OFFICERS: "yes"})
+    before = place.logged()
+    code, out, err = command(place, capsys, "decide", "sums", "--form", str(file))
+    assert (code, out, place.logged()) == (2, "", before), err
+    assert "legal owe what it answers; a key of the role officer or approver answers" in err
+    assert "registry keys create officer --person NAME --out FOLDER" in err
+    assert "registry trust add FOLDER/officer.pub --person NAME --role officer" in err
+    private, public = key_files(place.registry.files.keys, "officer")
+    OFFICER.save(private, None)
+    public.write_bytes(OFFICER.public.pem)
+    code, out, _ = command(place, capsys, "decide", "sums", "--form", str(file))
+    assert code == 0 and "answers  1 by alex as officer, signed" in out
+    file = place.form({ENGINEERS: {"unknown": "the weights were not compared"}}, "more.yml")
+    code, out, err = command(place, capsys, "decide", "sums", "--form", str(file))
+    assert (code, out) == (2, "") and "keys of alex and lab-1 may" in err

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.records.signed_records import NoRecord
 from peft_registry.registry.use_cases.register_product import register_product
-from peft_registry.registry.use_cases.show_record import NoRecord, describe_record
+from peft_registry.registry.use_cases.show_record import describe_record
 from tests.builders.homes import a_home, add_a_base, name_once
 from tests.builders.products import FACTS, a_product
 

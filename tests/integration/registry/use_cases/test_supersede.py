@@ -12,7 +12,7 @@ from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.superseding import in_second_form, newly_declared, not_taken_up, superseding
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.signed_records import NoRecord, records_of
 from peft_registry.registry.records.version_statements import RecordUnreadable, SignedRecord, statements_of_version
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
@@ -23,7 +23,6 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import (
-    NothingToSupersede,
     RecordNotAnswered,
     RecordSuperseded,
     supersede_record,
@@ -312,7 +311,7 @@ def test_a_first_record_that_is_none_is_refused_in_words(place: Place) -> None:
 
 
 def test_a_base_has_no_record_to_supersede(place: Place) -> None:
-    with pytest.raises(NothingToSupersede):
+    with pytest.raises(NoRecord):
         supersede_record(place.registry, place.base.version, stating(place.base.version, "a base", "r"))
 
 
