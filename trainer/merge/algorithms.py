@@ -2,9 +2,13 @@
 
     linear      Δ = Σ wᵢ·Δᵢ
     ties        keep the largest part `density` of each Δᵢ by magnitude, elect the sign of Σ wᵢ·Δᵢ for each entry, and
-                average, weighted, those that agree with it (Yadav et al. 2023)
+                average, weighted by |wᵢ|, the sign(wᵢ)·Δᵢ that agree with it (Yadav et al. 2023)
     dare        keep each entry of Δᵢ with probability `density` and divide it by that, then linear (Yu et al. 2023)
     dare_ties   the random choice of dare, then the election and average of ties
+
+With a negative weight an adapter votes, and counts, against its difference: at −1 alone it is taken away. The paper has no
+weights. peft elects by Δᵢ instead of wᵢ·Δᵢ and divides by the number that agree, mergekit by Σ wᵢ, which turns the sign of a
+negative weight back; where all weights are 1, all three are one formula.
 
 The result is W + Δ. Entries are chosen per tensor. Dare's choice is seeded by run, adapter and tensor name, and sums are
 formed in the order of the adapters' digests: neither the order of the arguments nor the number of threads changes a bit.
@@ -20,11 +24,11 @@ from peft_registry.trainer.machine.seeding import seed_of
 
 FORMULAE: dict[Algorithm, str] = {
     "linear": "W' = W + Σ wᵢ·Δᵢ",
-    "ties": "W' = W + Σ_{i agrees} wᵢ·Tᵢ / Σ_{i agrees} wᵢ; Tᵢ the largest part of Δᵢ by magnitude (density), "
-    "i agrees where sign(Tᵢ) = sign(Σ wⱼ·Tⱼ)",
+    "ties": "W' = W + Σ_{i agrees} wᵢ·Tᵢ / Σ_{i agrees} |wᵢ|; Tᵢ the largest part of Δᵢ by magnitude (density), "
+    "i agrees where sign(wᵢ·Tᵢ) = sign(Σ wⱼ·Tⱼ)",
     "dare": "W' = W + Σ wᵢ·Mᵢ⊙Δᵢ/pᵢ; Mᵢ random with P(1) = pᵢ (density), seeded by run, adapter and tensor",
-    "dare_ties": "W' = W + Σ_{i agrees} wᵢ·Tᵢ / Σ_{i agrees} wᵢ; Tᵢ = Mᵢ⊙Δᵢ/pᵢ as in dare, "
-    "i agrees where sign(Tᵢ) = sign(Σ wⱼ·Tⱼ)",
+    "dare_ties": "W' = W + Σ_{i agrees} wᵢ·Tᵢ / Σ_{i agrees} |wᵢ|; Tᵢ = Mᵢ⊙Δᵢ/pᵢ as in dare, "
+    "i agrees where sign(wᵢ·Tᵢ) = sign(Σ wⱼ·Tⱼ)",
 }
 
 
@@ -92,7 +96,8 @@ def _elected_average(chosen: Sequence[tuple[Share, torch.Tensor]]) -> torch.Tens
     total = torch.zeros_like(elected)
     weights = torch.zeros_like(elected)
     for share, delta in chosen:
-        agrees = (delta.sign() == elected) & (delta != 0)
-        total.add_(delta * agrees, alpha=share.weight)
-        weights.add_(agrees.float(), alpha=share.weight)
-    return torch.where(weights.abs() > 1e-8, total / weights, torch.zeros_like(total))
+        vote = delta * share.weight
+        agrees = (vote.sign() == elected) & (vote != 0)
+        total.add_(vote * agrees)
+        weights.add_(agrees.float(), alpha=abs(share.weight))
+    return torch.where(weights > 0, total / weights, torch.zeros_like(total))

@@ -1,10 +1,13 @@
 """The two figures of a merge, measured on loaded models: fold error and distance. See `trainer/merge/drift.py`."""
 
 import gc
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from peft_registry.schemas.merge import BasePolicy, Divergence
 from peft_registry.schemas.progress import Observe, Said, ignore
@@ -18,6 +21,21 @@ from peft_registry.trainer.merge.bundle import with_side_part
 from peft_registry.trainer.merge.drift import ProbeAnswers, Probes, answers, divergence, gated, probes_of, with_adapters
 from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.ingredients import Prepared
+from peft_registry.trainer.merge.names import Placed, model_names
+from peft_registry.trainer.merge.second_computation import (
+    MergeNotReproduced,
+    Part,
+    Reproduced,
+    changed_by_peft,
+    drawn_tensors,
+    places_in_model,
+    put_into,
+    reproduce,
+    require_best_approximation,
+    tensors_of,
+    untouched_but_changed,
+)
+from peft_registry.trainer.merge.tensors import checkpoint_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,7 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
     Raises:
         BaseNotLoadable, BaseWeightsIncomplete: the merged folder does not load.
         QuantizationUnavailable: the model that was trained cannot be run here.
+        MergeNotReproduced, MergeNotComparable: what cannot run unmerged is not what its definition gives in fp64.
     """
     probes = probes_of(load_tokenizer(prepared.base.folder))
     dtype: Dtype = "fp32" if prepared.require_plan().dtype == "float32" else "bf16"
@@ -51,8 +70,11 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
         reference = run.answers(prepared.policy, "fp32")
         floor = None if dtype == "fp32" else divergence(reference, run.answers(prepared.policy, dtype), named=named)
     else:
-        named = "the same merge kept in fp32: these differences cannot run side by side"
-        reference = _kept_in_float32(run, scratch)
+        reference, reproduced = _computed_twice(run, merged, scratch)
+        drawn = f"{len(reproduced.values)} of {reproduced.touched} changed tensors"
+        named = f"{prepared.require_plan().algorithm} by its definition, computed a second time in fp64 for {drawn}"
+        left_out = f", {reproduced.undecided} at a threshold left out" if reproduced.undecided else ""
+        observe(Said("twice", f"{drawn} equal their definition in fp64: {reproduced.compared} entries{left_out}"))
         alone = [_of_folder(prepared.base.folder, probes, one) for one in ("fp32", dtype)]
         floor = None if dtype == "fp32" else divergence(*alone, named=named)
     fold_error = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
@@ -74,6 +96,7 @@ def measure_adapter(prepared: Prepared, result: Path, *, gate: bool, observe: Ob
     found = answers(with_adapters(model, [result], [1.0]), probes)
     one = divergence(reference, found, named="the base with its adapters side by side, in fp32")
     one = gated(one, dtype="fp32", floor=None) if gate else one
+    _require_exact_sum(prepared, result)
     observe(Said("fold", f"KL {one.kl:.3g} nats a token" + (f", allowed {one.limit:.3g}" if one.limit else ", stated")))
     return one
 
@@ -121,16 +144,23 @@ class _Unmerged:
 
     def answers(self, policy: BasePolicy, dtype: Dtype) -> ProbeAnswers:
         """Of the base that a policy names; `dtype` is that of its weights and products, adapters stay fp32."""
+        return self._of(self.base(policy, dtype))
+
+    def base(self, policy: BasePolicy, dtype: Dtype) -> Any:
+        """The base that a policy names, loaded anew."""
         model = load_base(self.prepared.base.folder, dtype=dtype, device="cpu")[0]
         if policy == "dequantised" and self.prepared.quantization is not None:
             for name, weight in dequantized_weights(self._quantized(self.prepared.quantization)).items():
                 parameter = model.get_parameter(name)
                 parameter.data = weight.to(parameter.dtype)
-        return self._of(model)
+        return model
 
     def folded(self, folder: Path, dtype: Dtype) -> ProbeAnswers:
         """Of a folder with folded weights, and what stays beside them."""
-        model = load_base(folder, dtype=dtype, device="cpu")[0]
+        return self.with_the_rest(load_base(folder, dtype=dtype, device="cpu")[0])
+
+    def with_the_rest(self, model: Any) -> ProbeAnswers:
+        """Of a model with folded weights, and what stays beside them."""
         alongside = self.prepared.runs_alongside
         if alongside is not None and alongside.side_part is not None:
             model = with_side_part(model, alongside.side_part)
@@ -168,10 +198,77 @@ def _parts(prepared: Prepared) -> list[tuple[Path, float]]:
     return [(one.mergeable, one.weight) for one in prepared.adapters if one.mergeable is not None]
 
 
-def _kept_in_float32(run: _Unmerged, scratch: Path) -> ProbeAnswers:
+def _computed_twice(run: _Unmerged, merged: Path, scratch: Path) -> tuple[ProbeAnswers, Reproduced]:
+    """The answers of the merge with its drawn tensors as their definition gives them, once what was written has been found equal.
+
+    Raises:
+        MergeNotReproduced, MergeNotComparable: it was not.
+    """
+    plan, policy = run.prepared.require_plan(), run.prepared.policy
+    names = model_names(plan.base, checkpoint_tensors(plan.base))
+    places = places_in_model(names, [job.name for job in plan.touched])
+    drawn = drawn_tensors([*places], {job.name: job.parameters for job in plan.touched}, places, seed=plan.seed)
+    written = _in_float32(run, merged, scratch)
+    state = written.state_dict()
+    parts = [
+        Part(one.mergeable, one.version.weights_digest.hex, one.weight, one.density)
+        for one in run.prepared.folded
+        if one.mergeable is not None
+    ]
+    start = run.base(policy, "fp32").state_dict()
+    touched = {place.parameter for place in places.values()}
+    if names.is_tied and names.head is not None and touched & {names.embedding, names.head}:
+        touched |= {names.embedding, names.head}
+    other = next(untouched_but_changed(start, state, frozenset(touched)), None)
+    if other is not None:
+        raise MergeNotReproduced(plan.algorithm, other, start[other].numel(), start[other].numel(), math.inf)
+    base = tensors_of(start, drawn)
+    del start
+    reproduced = reproduce(
+        plan.algorithm,
+        base=base,
+        changed=[(part, changed_by_peft(run.base(policy, "fp32"), part.folder, drawn)) for part in parts],
+        written=tensors_of(state, drawn),
+        touched=len(places),
+        seed=plan.seed,
+    )
+    put_into(state, drawn, reproduced.values)
+    return run.with_the_rest(written), reproduced
+
+
+def _in_float32(run: _Unmerged, merged: Path, scratch: Path) -> Any:
+    """The merged model as it was before its rounding; where nothing was rounded, what was written."""
+    plan = run.prepared.require_plan()
+    if all(job.dtype in ("F32", job.source.dtype) and job.dtype not in ("BF16", "F16") for job in plan.jobs()):
+        return load_base(merged, dtype="fp32", device="cpu")[0]
     scratch.mkdir()
-    write_model_folder(run.prepared.require_plan().in_float32(), scratch)
+    write_model_folder(plan.in_float32(), scratch)
     try:
-        return run.folded(scratch, "fp32")
+        return load_base(scratch, dtype="fp32", device="cpu")[0]
     finally:
         shutil.rmtree(scratch)
+
+
+def _require_exact_sum(prepared: Prepared, result: Path) -> None:
+    """Raise unless an adapter in place of several has the difference, in drawn modules, that those have together in fp64.
+
+    Raises:
+        MergeNotReproduced: it has another.
+    """
+    rank = prepared.request.rank if prepared.request.algorithm == "svd" else None
+    modules = sorted(read_adapter(result).config["target_modules"])
+    run = _Unmerged(prepared, Probes(()))
+    state = run.base("original", "fp32").state_dict()
+    places = {f"{module}.weight": Placed(f"{module}.weight") for module in modules}
+    sizes = {name: state[place.parameter].numel() for name, place in places.items()}
+    drawn = drawn_tensors([*places], sizes, places, seed=0)
+    base = tensors_of(state, drawn)
+    del state
+    sums = {name: np.zeros_like(values) for name, values in base.items()}
+    for one in prepared.adapters:
+        for name, values in changed_by_peft(run.base("original", "fp32"), one.folder, drawn).items():
+            sums[name] += one.weight * (values - base[name])
+    for name, values in changed_by_peft(run.base("original", "fp32"), result, drawn).items():
+        require_best_approximation(
+            sums[name], values - base[name], algorithm=prepared.request.algorithm, tensor=name, rank=rank
+        )

@@ -30,7 +30,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def by_mergekit(place: Path, method: str, out: Path, **parameters: Any) -> dict[str, torch.Tensor]:
+def by_mergekit(
+    place: Path,
+    method: str,
+    out: Path,
+    weights: tuple[float, ...] = WEIGHTS,
+    normalize: bool = True,
+    **parameters: Any,
+) -> dict[str, torch.Tensor]:
     try:
         from mergekit.config import MergeConfiguration
         from mergekit.merge import run_merge
@@ -39,9 +46,9 @@ def by_mergekit(place: Path, method: str, out: Path, **parameters: Any) -> dict[
         not_run("mergekit is not installed")
     models = [
         {"model": str(place / f"whole-{name}"), "parameters": {"weight": weight} | parameters}
-        for name, weight in zip(("a", "b"), WEIGHTS, strict=True)
+        for name, weight in zip(("a", "b"), weights, strict=True)
     ]
-    config = {"merge_method": method, "models": models, "dtype": "float32", "parameters": {"normalize": True}}
+    config = {"merge_method": method, "models": models, "dtype": "float32", "parameters": {"normalize": normalize}}
     config |= {} if method == "linear" else {"base_model": str(place / "base")}
     run_merge(MergeConfiguration.model_validate(config), str(out), MergeOptions(quiet=True))
     return load(out).state_dict()
@@ -65,3 +72,16 @@ def test_we_agree_with_mergekit(
         changed += bool(expected.norm() > 0)
         assert (change - expected).norm() <= 1e-5 * base[name].norm(), name
     assert changed == 14
+
+
+@pytest.mark.parametrize("weights", [(-0.5, -0.5), (0.5, -0.5), (0.0, 0.5)])
+def test_signs_are_elected_as_mergekit_elects_them(weights: tuple[float, float], place: Path, tmp_path: Path) -> None:
+    """mergekit's own average divides by Σ wᵢ and turns a negative weight back; its sum has the right signs. Of weights of one
+    size w the sum is w times as many as agree: once or twice our average."""
+    theirs = by_mergekit(place, "ties", tmp_path / "theirs", weights=weights, normalize=False, density=1.0)
+    merge(place / "base", place / "a", place / "b", into=tmp_path / "ours", weights=weights, algorithm="ties")
+    found, base = load(tmp_path / "ours").state_dict(), load(place / "base").state_dict()
+    for name, tensor in found.items():
+        change, summed = (tensor - base[name]).double(), (theirs[name] - base[name]).double()
+        off = torch.minimum((change * 0.5 - summed).abs(), (change * 1.0 - summed).abs())
+        assert float((off > 1e-5).double().mean()) <= 1e-3, name

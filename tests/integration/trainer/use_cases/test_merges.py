@@ -37,10 +37,11 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Said
 from peft_registry.schemas.values import declared, measured
-from peft_registry.trainer.merge import updates
+from peft_registry.trainer.merge import algorithms, stream, updates
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
 from peft_registry.trainer.merge.merge_preview import preview_of
 from peft_registry.trainer.merge.request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
+from peft_registry.trainer.merge.second_computation import MergeNotReproduced
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
 from peft_registry.trainer.use_cases.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge
 from tests.builders.homes import NOW, a_home
@@ -173,6 +174,63 @@ def test_every_algorithm_ends_in_a_recorded_version(algorithm: str, place: Place
     assert (record.method.seed.value == 3) == algorithm.startswith("dare")
     again = place.merge("scales", "a", algorithm=algorithm, densities=(0.5,), seed=3, name=f"by-{algorithm}")
     assert again.was_there
+
+
+def wrong_election(algorithm: Any, differences: Any, *, tensor: str, seed: int) -> Any:
+    """TIES as it is often written: who agrees is asked of Δ and not of w·Δ."""
+    kept = [(share, algorithms._chosen(algorithm, share, delta, tensor, seed)) for share, delta in differences]
+    elected = sum(share.weight * delta for share, delta in kept).sign()
+    agree = [(share, delta, (delta.sign() == elected).float() * (delta != 0)) for share, delta in kept]
+    total = sum(share.weight * delta * agrees for share, delta, agrees in agree)
+    weights = sum(share.weight * agrees for share, _, agrees in agree)
+    return torch.where(weights.abs() > 1e-8, total / weights, torch.zeros_like(total))
+
+
+def wrong_factor(algorithm: Any, differences: Any, *, tensor: str, seed: int) -> Any:
+    return 1.01 * algorithms.combine(algorithm, differences, tensor=tensor, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "engine", "weights"),
+    [
+        ("ties", wrong_election, (0.7, -0.3)),
+        ("dare_ties", wrong_election, (0.7, -0.3)),
+        ("ties", wrong_factor, (0.7, 0.3)),
+        ("dare", wrong_factor, (0.7, 0.3)),
+        ("linear", wrong_factor, (0.7, 0.3)),
+    ],
+)
+def test_a_broken_engine_does_not_pass_the_gate(
+    algorithm: str, engine: Any, weights: tuple[float, float], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "combine", engine)
+    choices = {} if algorithm == "linear" else {"densities": (0.5,)}
+    with pytest.raises(MergeNotReproduced, match=f"not what {algorithm} defines") as caught:
+        place.merge("a", "scales", algorithm=algorithm, weights=weights, name="broken", **choices)
+    assert caught.value.wrong > 0
+
+
+@pytest.mark.parametrize("algorithm", ["linear", "ties", "dare", "dare_ties"])
+def test_what_cannot_run_unmerged_is_computed_a_second_time_with_negative_weights_too(
+    algorithm: str, place: Place
+) -> None:
+    choices = {} if algorithm == "linear" else {"densities": (0.5,), "seed": 3}
+    found = place.merge("a", "scales", algorithm=algorithm, weights=(0.7, -0.3), name=f"twice-{algorithm}", **choices)
+    assert "computed a second time in fp64 for" in found.merge.fold_error.reference
+    assert found.merge.fold_error.kl <= 1e-6
+
+
+def test_a_tensor_that_no_adapter_touches_must_be_the_bases(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = stream._Engine._block
+
+    def block(self: Any, opened: Any, at: int, buffers: Any) -> None:
+        copied(self, opened, at, buffers)
+        if opened.job.is_copied and opened.job.name == "model.norm.weight":
+            self.outputs[opened.file].write(b"\x00\x00\x00\x40", self.outputs[opened.file].begin[opened.job.name])
+
+    monkeypatch.setattr(stream._Engine, "_block", block)
+    with pytest.raises(MergeNotReproduced, match=r"model\.norm\.weight"):
+        place.merge("a", "scales", algorithm="ties", densities=(0.5,), name="touched")
 
 
 def test_a_result_in_bf16_is_gated_by_what_bf16_itself_costs(place: Place) -> None:
