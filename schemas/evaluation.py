@@ -5,7 +5,7 @@ Aggregates are in the record; the item table is bound by digest, so every figure
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
@@ -210,12 +210,50 @@ class Guards(Document):
     confounded: bool = False
 
 
+class ComparedTexts(Document):
+    """What is known of the texts that one training learnt from.
+
+    `sampled`: there were more than are kept, and a share of them was compared. `unknown`: none of them, and `reason` says why.
+    """
+
+    training: str  # label of the version
+    status: Literal["compared", "sampled", "unknown"]
+    hashes: Digest | None = None  # of the kept hashes; null where they were never stored
+    reason: str | None = None
+
+
+class LeakedItems(Document):
+    """How many items of one data set occur in what was trained on; `unchecked` have no text that could be compared."""
+
+    dataset: str
+    kind: Literal["suite", "guard", "retention"]
+    items: int
+    hits: int
+    unchecked: int = 0
+
+
 class LeakageCheck(Document):
-    """How many distinct sentences of the data sets occur in the training data, and of which data sets."""
+    """How much of the data sets occurs in what was trained on.
+
+    `hits` counts distinct texts of the suites. `trainings` are those that made the model, its ancestors' among them; `datasets`
+    and `limit` (the share of leaked items from which a data set says nothing) are written only where they are there: older
+    records did not keep them.
+    """
 
     method: str
     hits: int
     dataset_digest: Digest
+    trainings: tuple[ComparedTexts, ...] = ()
+    datasets: tuple[LeakedItems, ...] = ()
+    limit: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.limit is None:
+            for name in ("trainings", "datasets", "limit"):
+                del value[name]
+        return value
 
 
 class ItemTable(Document):

@@ -82,6 +82,20 @@ class Compute(Document):
         return value
 
 
+class KeptTexts(Document):
+    """The object that holds the hashes of what a run learnt from, so that a later evaluation finds its items among them.
+
+    `share` of the hashes are kept, those of the lowest value; 1 where there is room for all.
+    """
+
+    form: str
+    sha256: Digest
+    bytes: int
+    rows: int
+    hashes: int
+    share: float
+
+
 class Trial(Document):
     """One attempt of a method that tries several seeds."""
 
@@ -91,7 +105,10 @@ class Trial(Document):
 
 
 class RunRecord(Document):
-    """One training run, whole: what was asked, what was used, what came out."""
+    """One training run, whole: what was asked, what was used, what came out.
+
+    `texts` is written only where it is there: older runs did not keep it.
+    """
 
     schema_version: Literal["1"] = "1"
     run_id: str
@@ -113,8 +130,16 @@ class RunRecord(Document):
     trials: tuple[Trial, ...] = ()
     warnings: tuple[str, ...] = ()
     comparison: str | None = None  # the id of the comparison, or of the list of tasks, that this run was a part of
+    texts: KeptTexts | None = None
     started_at: Timestamp
     finished_at: Timestamp
+
+    @model_serializer(mode="wrap")
+    def _without_absent_texts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.texts is None:
+            del value["texts"]
+        return value
 
 
 class KeptRun(Frozen):

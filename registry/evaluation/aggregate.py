@@ -13,6 +13,7 @@ from peft_registry.registry.evaluation.comparisons import ItemPair, compare_loss
 from peft_registry.registry.evaluation.conclusions import conclude, conclude_control, with_holm
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import Item, Metric, TableRow
+from peft_registry.registry.evaluation.leakage import NOT_LEAKED, Leaked
 from peft_registry.registry.evaluation.readings import Family, Reading
 from peft_registry.registry.evaluation.results import loss_result, measure_results, pair_results
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -31,7 +32,8 @@ NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capa
 NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written into every record
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
-# What is computed from the items: 1 knew neither readings nor perplexity nor a placebo; in 2 a placebo excused harm.
+# What is computed from the items: 1 knew neither readings nor perplexity nor a placebo; in 2 a placebo excused harm, and it did not
+# know which items were trained on.
 FIGURES = 3
 
 
@@ -51,7 +53,8 @@ class StatisticsPlan:
     """What is fixed before the after arm is scored.
 
     `thresholds` is keyed by `threshold_key`; `neutral_loss_ratio`, `lms_points` and `acc_disambig` are where capability
-    counts as lost. `figures` says which figures there are, so that an older record is checked against its own.
+    counts as lost. `figures` says which figures there are, so that an older record is checked against its own. `leaked` says
+    what must not be concluded, because the model was trained on what it is asked.
     """
 
     thresholds: Mapping[str, Threshold]
@@ -64,6 +67,7 @@ class StatisticsPlan:
     lms_points: float = LMS_POINTS
     acc_disambig: float = ACC_DISAMBIG
     figures: int = 1
+    leaked: Leaked = NOT_LEAKED
 
     @property
     def controls(self) -> tuple[ArmName, ...]:
@@ -102,7 +106,7 @@ def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigur
     losses = tuple(_losses(table, plan))
     results = (*_results(table, plan), *_reading_results(readings, plan))
     guards = _guards(table, plan, losses, results)
-    silent = _not_informative(readings, plan)
+    silent = {**_not_informative(readings, plan), **plan.leaked.datasets}
     return EvaluationFigures(
         results=results,
         comparisons=(*_comparisons(table, plan, guards, silent), *_controls(table, plan)),
@@ -234,6 +238,7 @@ def _comparisons(
             is_clustered=len({pair.before.cluster for pair in pairs}) < len(pairs),
             confounded=guards.confounded,
             silent=silent.get(comparison.dataset),
+            unguarded=plan.leaked.guard,
             wide=WIDE if plan.figures >= 2 else None,
             placebo_excuses=plan.figures < 3,
         )

@@ -42,6 +42,7 @@ def conclude(
     is_clustered: bool,
     confounded: bool,
     silent: str | None = None,
+    unguarded: str | None = None,
     wide: float | None = None,
     placebo_excuses: bool = False,
 ) -> Comparison:
@@ -54,7 +55,8 @@ def conclude(
         threshold: the dead band of the margin.
         is_clustered: whether items share clusters.
         confounded: whether the guards see lost capability.
-        silent: why the figures of the arm before say nothing, if they do not.
+        silent: why the figures say nothing, if they do not.
+        unguarded: why lost capability would not show, if it would not.
         wide: half of an interval of the net change beyond which an undecided one is said to be wide; None says nothing.
         placebo_excuses: whether harm is called inconclusive where a placebo changes as many items, as older editions did.
     """
@@ -71,6 +73,9 @@ def conclude(
     else:
         control = _Control(noise, _has_placebo(comparison), placebo_excuses)
         conclusion, reason = _direction(found, control, confounded)
+    if conclusion == "better" and unguarded is not None:
+        # fewer flagged items are also what a weaker model shows, and here nothing could tell
+        conclusion, reason = "not_informative", f"{reason}, but {unguarded}"
     return comparison.revised(conclusion=conclusion, conclusion_reason=reason)
 
 

@@ -24,6 +24,7 @@ from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
+from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -174,6 +175,7 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
         lms_points=lms,
         acc_disambig=acc,
         figures=figures,
+        leaked=leaked_of(record.leakage_check),
     )
 
 
@@ -246,6 +248,9 @@ def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[D
         yield from _compare(f"datasets[{used.name}].rows_used", used.rows_used, len(rows))
         left_out = used.rows_total - sum(used.excluded.values())
         yield from _compare(f"datasets[{used.name}].rows_total less excluded", left_out, len(rows))
+        if used.name in left_out_of(record.leakage_check):
+            counted = left_out_of(record.leakage_check)[used.name]
+            yield from _compare(f"datasets[{used.name}].excluded", used.excluded.get(LEFT_OUT, 0), counted)
         if used.selection_ids_sha256 is not None:
             digest = str(ids_digest(sorted(rows)))
             yield from _compare(f"datasets[{used.name}].selection_ids_sha256", str(used.selection_ids_sha256), digest)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from peft_registry.registry.evaluation.leakage import leakage_status
 from peft_registry.registry.mlflow.description import FilledCount, describe, signed_by
 from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
@@ -293,6 +294,9 @@ def _version_tags(
         "registry.bias_status": "; ".join(f"{figure}: {conclusion}" for figure, conclusion in conclusions(evaluation))
         if evaluation
         else "not evaluated",
+        "registry.leakage": leakage_status(evaluation.leakage_check)
+        if evaluation and evaluation.leakage_check
+        else None,
         "registry.record": completeness.text if completeness else None,
         "registry.recall": "recalled" if _recalled(statements) else None,
     }

@@ -10,6 +10,7 @@ from peft_registry.registry.compliance.completeness import Completeness, is_yes
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
 from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
+from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions, merge_sentences
 from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
@@ -376,6 +377,7 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
         if shown.stale is not None:
             names = ", ".join(sorted({data.name for data in shown.record.datasets}))
             yield f"The evaluation of {names} is {shown.stale}."
+        yield from leakage_lines(shown.record.leakage_check)
         if shown.record.guards.confounded:
             yield "The model lost capability: fewer flagged items are not presented as an improvement."
         for row in shown.record.findings:

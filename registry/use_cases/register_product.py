@@ -53,6 +53,7 @@ class Product:
         modification: what was changed, by whom, on which base.
         card: bytes of the model card.
         evaluations: the first one speaks for the version; the others compare it with what it was made from.
+        kept: objects that a record binds by digest and that never leave the store, such as hashes of what was trained on.
         mode: whether the store copies the files or shares their blocks; `link` where the folder is removed afterwards.
     """
 
@@ -64,6 +65,7 @@ class Product:
     modification: ModificationRecord
     card: bytes
     evaluations: tuple[MeasuredEvaluation, ...] = ()
+    kept: tuple[bytes, ...] = ()
     mode: Literal["copy", "link"] = "copy"
 
 
@@ -99,7 +101,7 @@ def register_product(registry: Registry, product: Product, *, observe: Observe =
         folder=product.folder,
         card=product.card,
         statements=_statements(product),
-        evidence=tuple(evaluation.items for evaluation in product.evaluations),
+        evidence=(*(evaluation.items for evaluation in product.evaluations), *product.kept),
         mode=product.mode,
     )
     version = register_version(registry, artifact, observe=observe)

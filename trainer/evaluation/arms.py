@@ -1,6 +1,6 @@
 """Arms: one exact model state each, all scored from the same loaded weights, and what each answered."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
 from peft_registry.schemas.progress import Observe
 from peft_registry.trainer.evaluation.divergence import PromptDivergence, next_token_divergences
+from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HeldOut, row_losses
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.neutral import neutral_items, neutral_requests
@@ -47,12 +48,12 @@ class Questions:
     """What the arms are asked.
 
     `held_out` are sets of rows whose loss is measured, the run's own first; `answers` are rows that the model answers in
-    words. `training_texts` are searched for the suites' sentences and not kept.
+    words. `trained` is what the model learnt from: the suites' items are looked for in it; None where there is nothing to look in.
     """
 
     suites: tuple[LoadedSuite, ...]
     held_out: HeldOut | None = None
-    training_texts: "Iterator[str] | Sequence[str] | None" = None
+    trained: TrainedOn | None = None
     retained: tuple[HeldOut, ...] = ()
     answers: tuple[Answers, ...] = ()
 

@@ -7,11 +7,12 @@ bands from what those two say, and only then the placebo and the arm after. All 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import (
     FIGURES,
+    NEUTRAL,
     EvaluationFigures,
     StatisticsPlan,
     aggregate,
@@ -21,6 +22,7 @@ from peft_registry.registry.evaluation.aggregate import (
 )
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.items import Item, TableRow, describe_items, read_items, write_items
+from peft_registry.registry.evaluation.leakage import leakage_lines, leaked_of, left_out_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -41,9 +43,9 @@ from peft_registry.schemas.evaluation import (
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
-from peft_registry.trainer.evaluation.leakage import check_leakage
+from peft_registry.trainer.evaluation.leakage import OtherTexts, check_leakage
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
-from peft_registry.trainer.evaluation.neutral import neutral_dataset
+from peft_registry.trainer.evaluation.neutral import neutral_dataset, neutral_sentences
 from peft_registry.trainer.evaluation.placebo import COMPOSITION, has_placebo, placebo
 from peft_registry.trainer.evaluation.provenance import harness, limitations_of
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -154,7 +156,8 @@ def evaluate_arms(
     observe: Observe = ignore,
 ) -> EvaluationOutcome:
     """The same for arms that are set up: the one before, noise, and, where there are, placebo and the one after."""
-    planned = _planned(arms, questions, conditions)
+    leakage, questions = _without_leaked(questions, arms.tokenizer)
+    planned = _planned(arms, questions, conditions, leakage)
     announced = conditions.announce(planned)
     longest = min((found for spec in specs if (found := max_length_of(spec.model))), default=None)
 
@@ -180,10 +183,22 @@ def evaluate_arms(
         seed=conditions.seed,
         draws=conditions.draws,
         figures=FIGURES,
+        leaked=leaked_of(leakage),
     )
-    leakage = None if questions.training_texts is None else check_leakage(questions.training_texts, questions.suites)
     made = _Scoring(planned, announced, plan, items, before.truncated(questions), leakage, longest)
     return EvaluationOutcome(_record(arms, specs, questions, conditions, made), items)
+
+
+def _without_leaked(questions: Questions, tokenizer: Tokenizer) -> tuple[LeakageCheck | None, Questions]:
+    """What of the questions the model was trained on, and the questions without those items, where they are few."""
+    if questions.trained is None:
+        return None, questions
+    others = [OtherTexts(NEUTRAL, "guard", neutral_sentences())]
+    for texts in questions.retained:
+        rows = [tokenizer.decode(list(row.ids), skip_special_tokens=True) for row in texts.rows]
+        others.append(OtherTexts(texts.dataset.name, "retention", rows))
+    check, suites = check_leakage(questions.trained, questions.suites, others)
+    return check, replace(questions, suites=suites)
 
 
 def _specs(arms: Arms) -> list[ArmSpec]:
@@ -205,8 +220,11 @@ def _extended(composition: Composition, **more: str) -> Composition:
     return Composition.from_json(composition.to_json() | more)
 
 
-def _planned(arms: Arms, questions: Questions, conditions: EvaluationConditions) -> dict[str, Any]:
+def _planned(
+    arms: Arms, questions: Questions, conditions: EvaluationConditions, leakage: LeakageCheck | None
+) -> dict[str, Any]:
     """What is decided before anything is scored; its digest enters the record with the time."""
+    left_out = {name: count for name, count in left_out_of(leakage).items() if count}
     return {
         "arms": [arms.before_name, *([] if arms.after is None else [arms.after_name])],
         "compositions": [str(arms.base.canonical_digest())]
@@ -223,6 +241,7 @@ def _planned(arms: Arms, questions: Questions, conditions: EvaluationConditions)
         "dead_band_rule": f"widened to the 95th percentile of the noise arm's change where that is larger, hi ≥ lo + {BAND_WIDTH}",
         "bootstrap": {"seed": conditions.seed, "draws": conditions.draws},
         "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
+        **({"left_out_as_trained_on": left_out} if left_out else {}),
     }
 
 
@@ -306,7 +325,10 @@ def _record(
         guards=figures.guards,
         leakage_check=made.leakage,
         items=describe_items(made.items, file=conditions.file(made.items)),
-        limitations=limitations_of(questions.suites, has_placebo=any(spec.name == "placebo" for spec in specs)),
+        limitations=(
+            *leakage_lines(made.leakage),
+            *limitations_of(questions.suites, has_placebo=any(spec.name == "placebo" for spec in specs)),
+        ),
         responsible=conditions.responsible,
         extra={
             STATISTICS: statistics_of(made.plan),

@@ -1,29 +1,329 @@
-"""Sentences of a suite that occur in the training data: a hit makes the figure of those items worthless."""
+"""What a model was trained on, as hashes of words in a row, and the items of an evaluation that occur in it.
 
-from collections.abc import Iterable, Sequence
+A text is normalised (Unicode NFKC, letter case, invisible characters, spacing, punctuation) and cut into all runs of five words;
+a sentence that is shorter is one run. An item occurs in the training data where at least half of its runs do. What this finds: the
+text itself, in other case, spacing or punctuation, inside a longer text, or with words put before, behind or between few of its
+words. What it does not find: a text most of whose runs were changed, as by another word in the middle of a short sentence.
 
-from peft_registry.schemas.evaluation import LeakageCheck
+Runs are kept as 40 bits of BLAKE2b, sorted, at most 16 MiB for a data set; where there are more, those of the lowest value, and
+only runs below that value are looked for. Why the hashes have no key: docs/adr/0024-hashes-of-what-was-trained-on.md.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.leakage import LEFT_OUT, LIMIT, left_out_of
+from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.evaluation import ComparedTexts, LeakageCheck, LeakedItems
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.run import KeptTexts
+from peft_registry.schemas.statement import urn
+from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 
-METHOD = "whole sentence inside a training row, letter case and spacing folded"
+WORDS = 5  # of a run
+SHARE = 0.5  # of an item's runs
+METHOD = (
+    f"at least {SHARE:.0%} of an item's runs of {WORDS} words occur in the training data, after NFKC, letter case, spacing and "
+    "punctuation are folded; a shorter sentence is one run"
+)
+FORM = urn("text-hashes")
+MAX_BYTES = 16 * 1024 * 1024
+_BYTES = 5  # of a hash: of 3 million kept ones, 3 in a million others look like one of them
+_ALL = 1 << (8 * _BYTES)  # above every hash
+_MOST = (MAX_BYTES - 1024) // _BYTES  # hashes; the rest is the header's
+_CHUNK = 1 << 20  # hashes that are sorted at once
+_PERSON = b"text-hashes:v1"  # BLAKE2b's own separation of purposes
+
+# of scripts that are written without spaces, each character is a word
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
+_SENTENCE_END = re.compile(r"[.!?;:…\r\n\u3002\uff01\uff1f]+")
+
+Hashes = npt.NDArray[np.uint64]
 
 
-def check_leakage(training_texts: Iterable[str], suites: Sequence[LoadedSuite]) -> LeakageCheck:
-    """How many distinct sentences of the suites occur in the texts. Each text is looked at once and not kept."""
-    open_sentences = {_folded(request.context + request.continuation) for suite in suites for request in suite.requests}
-    asked = len(open_sentences)
-    for text in training_texts:
-        folded = _folded(text)
-        open_sentences -= {sentence for sentence in open_sentences if sentence in folded}
-    return LeakageCheck(method=METHOD, hits=asked - len(open_sentences), dataset_digest=_digest(suites))
+class MalformedTextHashes(IntegrityBroken):
+    reference = "malformed-text-hashes"
+    what = "the kept hashes {digest.short} of what was trained on cannot be read"
+    why = "{reason}"
+    fix = "restore the object from a backup of the store; the record of the run names it"
+
+    digest: Digest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextHashes:
+    """The runs of a data set: `hashes` sorted, each once, all of them below `below`; `rows` texts were read."""
+
+    hashes: Hashes
+    rows: int
+    below: int = _ALL
+
+    @property
+    def share(self) -> float:
+        return self.below / _ALL
+
+    def has(self, wanted: Hashes) -> npt.NDArray[np.bool_]:
+        """Whether each hash is among the kept ones."""
+        if not len(self.hashes):
+            return np.zeros(len(wanted), dtype=np.bool_)
+        places = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
+        found: npt.NDArray[np.bool_] = self.hashes[places] == wanted
+        return found
+
+    def to_bytes(self) -> bytes:
+        """The object that is kept: a line of canonical JSON, then the hashes, five bytes each, the highest byte first."""
+        header = {"below": self.below, "form": FORM, "hashes": len(self.hashes), "rows": self.rows, "words": WORDS}
+        packed = self.hashes.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - _BYTES :]
+        return canonical_bytes(header) + b"\n" + packed.tobytes()
+
+    def describe(self, data: bytes) -> KeptTexts:
+        """What the record of the run says of that object."""
+        return KeptTexts(
+            form=FORM,
+            sha256=Digest.of(data),
+            bytes=len(data),
+            rows=self.rows,
+            hashes=len(self.hashes),
+            share=self.share,
+        )
+
+
+def hash_texts(texts: Iterable[str]) -> TextHashes:
+    """The runs of all texts. Each text is looked at once and not kept."""
+    kept, below, rows = np.empty(0, dtype=np.uint64), _ALL, 0
+    waiting: list[int] = []
+
+    def merged() -> tuple[Hashes, int]:
+        every = np.unique(np.concatenate([kept, np.asarray(waiting, dtype=np.uint64)]))
+        if len(every) <= _MOST:
+            return every[every < below], below
+        lowest = int(every[_MOST])
+        return every[:_MOST], min(below, lowest)
+
+    for text in texts:
+        rows += 1
+        waiting += runs_of(text)
+        if len(waiting) >= _CHUNK:
+            kept, below = merged()
+            waiting.clear()
+    kept, below = merged()
+    return TextHashes(kept, rows, below)
+
+
+def read_text_hashes(data: bytes, digest: Digest) -> TextHashes:
+    """The runs in a kept object.
+
+    Raises:
+        MalformedTextHashes: it is not in the form that this tool writes.
+    """
+    line, _, packed = data.partition(b"\n")
+    header = read_json(line, what="the header of text hashes", error=lambda _, why: MalformedTextHashes(digest, why))
+    if not isinstance(header, dict) or header.get("form") != FORM or header.get("words") != WORDS:
+        raise MalformedTextHashes(digest, f"its header does not say {FORM} over runs of {WORDS} words")
+    rows, below = header.get("rows"), header.get("below")
+    if type(rows) is not int or type(below) is not int or not 0 <= below <= _ALL or len(data) > MAX_BYTES:
+        raise MalformedTextHashes(digest, "its header or size is out of range")
+    if len(packed) % _BYTES:
+        raise MalformedTextHashes(digest, "its last hash is cut")
+    wide = np.zeros((len(packed) // _BYTES, 8), dtype=np.uint8)
+    wide[:, 8 - _BYTES :] = np.frombuffer(packed, dtype=np.uint8).reshape(-1, _BYTES)
+    hashes = wide.view(">u8").reshape(-1).astype(np.uint64)
+    if len(hashes) and (np.any(hashes[1:] <= hashes[:-1]) or int(hashes[-1]) >= below):
+        raise MalformedTextHashes(digest, "its hashes are not sorted, or are above their bound")
+    return TextHashes(hashes, rows, below)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, normalised."""
+    return _WORD.findall(unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold())
+
+
+def runs_of(text: str) -> list[int]:
+    """The hashes of a text's runs of words, and of its sentences that are shorter than a run."""
+    words = words_of(text)
+    runs = [_hash(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
+    for sentence in _SENTENCE_END.split(text):
+        short = words_of(sentence) if len(sentence) < 200 else []
+        if 0 < len(short) < WORDS:
+            runs.append(_hash(short))
+    return runs
+
+
+def runs_of_item(text: str) -> list[int]:
+    """The runs by which an item is looked for: of a text as long as a run those of five words alone."""
+    words = words_of(text)
+    if not words:
+        return []
+    if len(words) < WORDS:
+        return [_hash(words)]
+    return [_hash(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
+
+
+def _hash(words: Sequence[str]) -> int:
+    text = " ".join(words).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=_BYTES, person=_PERSON).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedOn:
+    """What a model was trained on, by training; the hashes of those whose texts are known."""
+
+    trainings: tuple[ComparedTexts, ...] = ()
+    hashes: tuple[TextHashes, ...] = ()
+
+    def __add__(self, other: "TrainedOn") -> "TrainedOn":
+        return TrainedOn((*self.trainings, *other.trainings), (*self.hashes, *other.hashes))
+
+    def shares(self, texts: Sequence[str]) -> list[float | None]:
+        """The share of each text's runs that occur in what was trained on; None where none of them can be looked for."""
+        runs = [runs_of_item(text) for text in texts]
+        flat = np.asarray([run for one in runs for run in one], dtype=np.uint64)
+        found = np.zeros(len(flat), dtype=np.bool_)
+        comparable = np.ones(len(flat), dtype=np.bool_)
+        for kept in self.hashes:
+            found |= kept.has(flat)
+            comparable &= flat < kept.below
+        comparable |= found
+        shares: list[float | None] = []
+        start = 0
+        for one in runs:
+            stop = start + len(one)
+            looked_for = int(comparable[start:stop].sum())
+            shares.append(int(found[start:stop].sum()) / looked_for if looked_for else None)
+            start = stop
+        return shares
+
+
+def known_training(label: str, hashes: TextHashes, digest: Digest | None = None) -> TrainedOn:
+    """A training whose texts are known; `digest` is that of the kept object."""
+    status = "compared" if hashes.below == _ALL else "sampled"
+    return TrainedOn((ComparedTexts(training=label, status=status, hashes=digest),), (hashes,))
+
+
+def unknown_training(label: str, reason: str) -> TrainedOn:
+    """A training whose texts are not known."""
+    return TrainedOn((ComparedTexts(training=label, status="unknown", reason=reason),))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OtherTexts:
+    """The texts of a guard or of what is to be retained."""
+
+    name: str
+    kind: str  # as in `LeakedItems`
+    texts: Sequence[str]
+
+
+def check_leakage(
+    trained: TrainedOn, suites: Sequence[LoadedSuite], others: Sequence[OtherTexts] = ()
+) -> tuple[LeakageCheck, tuple[LoadedSuite, ...]]:
+    """What of the suites and of the other texts was trained on, and the suites without those items, where they are few."""
+    hits = 0
+    entries: list[LeakedItems] = []
+    leaked: list[frozenset[str]] = []
+    for suite in suites:
+        names, texts = _texts_of(suite)
+        shares = trained.shares(texts)
+        hits += len({text for text, share in zip(texts, shares, strict=True) if _is_hit(share)})
+        direct = {name for name, share in zip(names, shares, strict=True) if _is_hit(share)}
+        seen = {name for name, share in zip(names, shares, strict=True) if share is not None}
+        together = _with_unit(suite, direct)
+        leaked.append(together)
+        every = [name for name, _ in suite.units]
+        entries.append(
+            LeakedItems(
+                dataset=suite.dataset.name,
+                kind="suite",
+                items=len(every),
+                hits=len(together),
+                unchecked=len([name for name in every if name not in seen]),
+            )
+        )
+    for other in others:
+        shares = trained.shares(other.texts)
+        entries.append(
+            LeakedItems.of_known(
+                dataset=other.name,
+                kind=other.kind,
+                items=len(shares),
+                hits=sum(map(_is_hit, shares)),
+                unchecked=shares.count(None),
+            )
+        )
+    check = LeakageCheck(
+        method=METHOD,
+        hits=hits,
+        dataset_digest=_digest(suites),
+        trainings=trained.trainings,
+        datasets=tuple(entries),
+        limit=LIMIT,
+    )
+    left_out = left_out_of(check)
+    kept = (
+        _without(suite, names) if left_out[suite.dataset.name] else suite
+        for suite, names in zip(suites, leaked, strict=True)
+    )
+    return check, tuple(kept)
+
+
+def _is_hit(share: float | None) -> bool:
+    return share is not None and share >= SHARE
+
+
+def _texts_of(suite: LoadedSuite) -> tuple[list[str], list[str]]:
+    """The row of each text that a suite asks, and the text; each text of a row once."""
+    asked = dict.fromkeys(
+        (name, _text_of(request)) for name, request in zip(_rows_of_requests(suite), suite.requests, strict=True)
+    )
+    return [name for name, _ in asked], [text for _, text in asked]
+
+
+def _text_of(request: Request) -> str:
+    """The part of a question that is its own: answers of a few words, which many rows share, are left out."""
+    if request.context and len(words_of(request.continuation)) < WORDS <= len(words_of(request.context)):
+        return request.context
+    return request.context + request.continuation
+
+
+def _rows_of_requests(suite: LoadedSuite) -> Iterator[str]:
+    rows = getattr(suite, "rows", None)
+    if rows is not None:
+        return (row.id for row in rows for _ in row.requests)
+    each = len(suite.requests) // max(1, len(suite.units))
+    return (name for name, _ in suite.units for _ in range(each))
+
+
+def _with_unit(suite: LoadedSuite, names: set[str]) -> frozenset[str]:
+    """The rows, and those that are judged together with them."""
+    units = {unit for name, unit in suite.units if name in names}
+    return frozenset(name for name, unit in suite.units if unit in units)
+
+
+def _without(suite: LoadedSuite, names: frozenset[str]) -> LoadedSuite:
+    kept = [name for name, _ in suite.units if name not in names]
+    used = suite.dataset
+    dataset = used.revised(
+        rows_used=len(kept),
+        selection_ids_sha256=ids_digest(kept),
+        excluded=used.excluded | {LEFT_OUT: used.rows_used - len(kept)},
+    )
+    return suite.only(frozenset(kept), dataset)
 
 
 def _digest(suites: Sequence[LoadedSuite]) -> Digest:
     """The digest of the one file, or of the sorted digests of several, one a line."""
     digests = sorted(str(suite.dataset.sha256) for suite in suites)
     return Digest.parse(digests[0]) if len(digests) == 1 else Digest.of("".join(f"{d}\n" for d in digests).encode())
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())

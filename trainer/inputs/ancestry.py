@@ -1,7 +1,9 @@
-"""What something was made from: every training run, through merges and through starting adapters, and the records that hold now."""
+"""What something was made from: every training run, through merges and through starting adapters, the records that hold now,
+and the kept hashes of what each run learnt from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.homes.home import Registry
@@ -9,6 +11,9 @@ from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
+
+if TYPE_CHECKING:  # numpy is imported once hashes are compared
+    from peft_registry.trainer.evaluation.leakage import TrainedOn
 
 
 def ancestry_of(registry: Registry, parents: Iterable[Version]) -> tuple[Ancestor, ...]:
@@ -22,6 +27,39 @@ def ancestry_of(registry: Registry, parents: Iterable[Version]) -> tuple[Ancesto
     """
     named = {version.manifest_digest: version for version in parents}
     return _ancestors(registry, list(named), named)
+
+
+def texts_of_ancestors(registry: Registry, parents: Iterable[Version]) -> "TrainedOn":
+    """What went into these versions: their own trainings, and those of all that they were merged from or continued from.
+
+    A training that kept no hashes, or whose hashes the store has lost, is unknown.
+
+    Raises:
+        MalformedTextHashes, ObjectCorrupt: kept hashes are not what the run recorded.
+        StatementAltered, RecordUnreadable, VersionsDiffer: as `records_of`.
+    """
+    from peft_registry.trainer.evaluation.leakage import TrainedOn
+
+    trained = TrainedOn()
+    for ancestor in ancestry_of(registry, parents):
+        if ancestor.has_trained:
+            trained += _texts_of(registry, ancestor)
+    return trained
+
+
+def _texts_of(registry: Registry, ancestor: Ancestor) -> "TrainedOn":
+    from peft_registry.trainer.evaluation.leakage import known_training, read_text_hashes, unknown_training
+
+    if ancestor.run is None:
+        return unknown_training(ancestor.label, "its training is not recorded here")
+    kept = ancestor.run.texts
+    if kept is None:
+        return unknown_training(ancestor.label, "it kept no hashes of what it learnt from")
+    if not registry.store.has(kept.sha256):
+        return unknown_training(ancestor.label, "the store has lost the hashes of what it learnt from")
+    return known_training(
+        ancestor.label, read_text_hashes(registry.store.read_bytes(kept.sha256), kept.sha256), kept.sha256
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from peft_registry.registry.evaluation.items import table_file
+from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.sentences import comparison_line
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.plan_evaluation import log_plan
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.progress import Observe, Said
+from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.version import Version
 
 if TYPE_CHECKING:  # torch is imported once something is scored
@@ -147,7 +148,12 @@ def load_suites(
 
 
 def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) -> None:
-    """Tell each comparison over all categories in a line; `lead` says of what, such as `helper:1, base → adapted: `."""
+    """Tell each comparison over all categories in a line, and what was trained on or might have been.
+
+    `lead` says of what, such as `helper:1, base → adapted: `.
+    """
+    for line in leakage_lines(record.leakage_check):
+        observe(Warned("leakage", line))
     for comparison in record.findings:
         if comparison.category is None:
             observe(Said("bias", f"{lead}{comparison_line(comparison)}"))

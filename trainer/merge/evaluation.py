@@ -10,6 +10,7 @@ from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.quantization import described
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationOutcome, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suites
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.machine.environment import choose_hardware
@@ -47,6 +48,7 @@ def evaluate_merged(
     *,
     manifest: Manifest,
     loaded_suites: tuple[LoadedSuite, ...],
+    trained: TrainedOn,
     setup: EvaluationSetup,
     observe: Observe = ignore,
 ) -> tuple[EvaluationOutcome, ...]:
@@ -59,6 +61,7 @@ def evaluate_merged(
         merged: folder of its result.
         manifest: of it.
         loaded_suites: what is asked, from `suites_of_ingredients`.
+        trained: what the ingredients, and all that they were made from, learnt from.
         setup: where scores are kept, and who signs.
         observe: hears of scores and findings.
     """
@@ -76,7 +79,7 @@ def evaluate_merged(
         with_placebo=not holds_model(manifest),  # of a bundle it would turn only a part
         keep=setup.score_keeper(hardware.device),
     )
-    questions = Questions(suites=loaded_suites)
+    questions = Questions(suites=loaded_suites, trained=trained)
     conditions = setup.conditions(hardware, [suite.definition.name for suite in loaded_suites])
     outcomes = [evaluate_pair(beside_base, questions, conditions, observe=observe)]
     report_comparisons(outcomes[0].record, "base → merged: ", observe)

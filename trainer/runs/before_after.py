@@ -15,6 +15,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.quantization import describe
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.suites import LoadedSuite
@@ -24,10 +25,11 @@ from peft_registry.trainer.training.train_adapter import Trained
 
 @dataclass(frozen=True, eq=False)
 class QuestionsOfFile:
-    """What a training file asks about its result, loaded: suites, and texts to retain."""
+    """What a training file asks about its result, loaded: suites, texts to retain, and what the result learnt from."""
 
     suites: tuple[LoadedSuite, ...] = ()
     retained: tuple[HeldOut, ...] = ()
+    trained: TrainedOn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def evaluate_before_after(
         Questions(
             suites=questions.suites,
             held_out=held_out(trained.data.reported, _identity_of_reported(trained), split=trained.data.reported_split),
-            training_texts=_texts(trained),
+            trained=questions.trained,
             retained=questions.retained,
         ),
         conditions,
@@ -99,9 +101,9 @@ def _identity_of_reported(trained: Trained) -> DataIdentity:
     return next(one for one in identities if any(part.split == split for part in one.selections))
 
 
-def _texts(trained: Trained) -> Iterator[str]:
-    """The training rows as text again, for the leakage check; they are looked at and not kept."""
-    for example in trained.data.train:
+def texts_of(trained: Trained) -> Iterator[str]:
+    """The rows that a result depends on, as text again: those that it learnt from, and those that chose among its trials."""
+    for example in (*trained.data.train, *(trained.data.validation if trained.trials else ())):
         yield str(trained.tokenizer.decode(example.ids.tolist(), skip_special_tokens=True))
 
 

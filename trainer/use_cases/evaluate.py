@@ -32,6 +32,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.runs.folder import run_folder
@@ -230,9 +231,12 @@ def _evaluate(
         session.questions = _questions(session, suites, base)
     announce = session.setup.plan_announcer(version, session.observe)
     conditions = replace(_conditions(session, base), announce=announce)
+    questions = session.questions
+    if manifest.kind != "base":
+        questions = replace(questions, trained=texts_of_ancestors(session.registry, [version]))
     for arms in _arms(session, version, manifest, base):
         with arms as given:
-            outcome = evaluate_pair(given, session.questions, conditions, observe=session.observe)
+            outcome = evaluate_pair(given, questions, conditions, observe=session.observe)
             lead = f"{version.label}, {given.before_name} → {given.after_name}: "
         report_comparisons(outcome.record, lead, session.observe)
         yield outcome.record, outcome.items

@@ -37,7 +37,7 @@ from peft_registry.schemas.merge import AcceptedDistance, MergeRecord, StaleEval
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of
+from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
 from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
@@ -254,7 +254,13 @@ class _Merge:
         from peft_registry.trainer.merge.evaluation import evaluate_merged
 
         return evaluate_merged(
-            self.prepared, self.artifact, manifest=manifest, loaded_suites=suites, setup=setup, observe=self.observe
+            self.prepared,
+            self.artifact,
+            manifest=manifest,
+            loaded_suites=suites,
+            trained=texts_of_ancestors(self.registry, [ingredient.version for ingredient in self.prepared.adapters]),
+            setup=setup,
+            observe=self.observe,
         )
 
     def _record(

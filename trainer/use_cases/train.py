@@ -36,10 +36,10 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
-from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, RunRecord
+from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, KeptTexts, RunRecord
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of
+from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
 from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
@@ -61,6 +61,7 @@ from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_traini
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.forward_passes import Passes
+    from peft_registry.trainer.evaluation.leakage import TextHashes
     from peft_registry.trainer.runs.before_after import EvaluatedRun, QuestionsOfFile
     from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
@@ -209,7 +210,8 @@ class _Run:
     def complete(self, key_id: str) -> TrainOutcome:
         """Train, evaluate, describe, register."""
         from peft_registry.trainer.costs.forward_passes import count_passes
-        from peft_registry.trainer.runs.before_after import evaluate_before_after
+        from peft_registry.trainer.evaluation.leakage import hash_texts
+        from peft_registry.trainer.runs.before_after import evaluate_before_after, texts_of
         from peft_registry.trainer.training.train_adapter import train_adapter
 
         start = self._start()
@@ -238,6 +240,8 @@ class _Run:
         second_base = self._second_base(trained)
         change = self._change(trained)
         self._as_stored(trained)
+        texts = hash_texts(texts_of(trained))
+        kept_texts = texts.to_bytes()
         with count_passes(trained.model, second_base) as passes:
             evaluated = evaluate_before_after(
                 trained,
@@ -245,7 +249,7 @@ class _Run:
                 base=self.base.record.identity,
                 weights_digest=manifest.weights_digest,
                 base_model=second_base,
-                questions=self._questions(trained),
+                questions=self._questions(trained, texts),
                 conditions=EvaluationSetup(self.registry, key_id, "trainer").conditions(
                     trained.hardware,
                     self.config.evaluation.bias,
@@ -256,10 +260,10 @@ class _Run:
             )
         if trained.waiting is not None:
             self.base.require_unchanged()  # it was read until now
-        run = self._run_record(trained, manifest, evaluated, passes)
+        run = self._run_record(trained, manifest, evaluated, passes, texts.describe(kept_texts))
         self._say_compute(run)
         modification = self._modification(manifest, run, evaluated.record, change, key_id)
-        product = self._product(manifest, run, evaluated, modification)
+        product = self._product(manifest, run, evaluated, modification, kept_texts)
         registered = register_product(self.registry, product, observe=self.observe)
         if self.shared is not None:
             self.shared.take_off(trained.model, self.config)
@@ -278,8 +282,9 @@ class _Run:
         self.observe(Said("start", f"{self.start.label} {self.start.weights_digest.short}: training continues from it"))
         return fetched(self.registry, self.start, self.folder / "start").resolve()
 
-    def _questions(self, trained: "Trained") -> "QuestionsOfFile":
+    def _questions(self, trained: "Trained", texts: "TextHashes") -> "QuestionsOfFile":
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
+        from peft_registry.trainer.evaluation.leakage import known_training
         from peft_registry.trainer.evaluation.retention import retained
         from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
         from peft_registry.trainer.runs.before_after import QuestionsOfFile
@@ -293,6 +298,8 @@ class _Run:
                 tokenizer=trained.tokenizer,
                 model=trained.model,
             ),
+            trained=texts_of_ancestors(self.registry, [] if self.start is None else [self.start])
+            + known_training("this run", texts),
         )
 
     def _second_base(self, trained: "Trained") -> Any | None:
@@ -396,7 +403,12 @@ class _Run:
         return [lost, *([changed] if changed else [])]
 
     def _run_record(
-        self, trained: "Trained", manifest: Manifest, evaluated: "EvaluatedRun", passes: "Passes"
+        self,
+        trained: "Trained",
+        manifest: Manifest,
+        evaluated: "EvaluatedRun",
+        passes: "Passes",
+        texts: KeptTexts,
     ) -> RunRecord:
         from peft_registry.trainer.costs.compute import compute_record
         from peft_registry.trainer.machine.environment import describe_environment
@@ -425,6 +437,7 @@ class _Run:
             trials=trained.trials,
             warnings=tuple(dict.fromkeys(self.warnings)),
             comparison=self.comparison,
+            texts=texts,
             started_at=self.kept.started_at,
             finished_at=self.registry.clock(),
         )
@@ -480,7 +493,12 @@ class _Run:
         return record
 
     def _product(
-        self, manifest: Manifest, run: RunRecord, evaluated: "EvaluatedRun", modification: ModificationRecord
+        self,
+        manifest: Manifest,
+        run: RunRecord,
+        evaluated: "EvaluatedRun",
+        modification: ModificationRecord,
+        texts: bytes,
     ) -> Product:
         card = model_card(
             name=self.config.name,
@@ -500,4 +518,5 @@ class _Run:
             modification=modification,
             card=card,
             evaluations=(MeasuredEvaluation(evaluated.record, evaluated.items),),
+            kept=(texts,),
         )

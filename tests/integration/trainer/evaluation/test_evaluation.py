@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from peft_registry.registry.evaluation.items import read_items
+from peft_registry.registry.evaluation.leakage import LEFT_OUT
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.evaluation.states import state_of
 from peft_registry.registry.evaluation.statistics import wilson
@@ -22,6 +23,7 @@ from peft_registry.schemas.evaluation import Composition, EvaluationRecord, Resp
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, NoBaseArm, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.leakage import hash_texts, known_training
 from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
@@ -283,7 +285,9 @@ FRESH = {
 def test_a_fresh_adapter_changes_nothing_and_the_base_is_outside_its_neutral_interval(embedded, config):
     base, tokenizer = embedded
     model = get_peft_model(base, config)
-    questions = Questions((suite_named("house").load(),), training_texts=["The dog barks."])
+    questions = Questions(
+        (suite_named("house").load(),), trained=known_training("a run", hash_texts(["The dog barks."]))
+    )
     try:
         outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER), questions, CONDITIONS)
     finally:
@@ -309,14 +313,18 @@ def test_a_broken_model_is_found_out_and_its_items_hold_no_text(embedded):
     planted = suite.pairs[0].more
     try:
         outcome = evaluate_pair(
-            Arms(model, tokenizer, BASE, AFTER), Questions((suite,), training_texts=[f"Well: {planted}"]), CONDITIONS
+            Arms(model, tokenizer, BASE, AFTER),
+            Questions((suite,), trained=known_training("a run", hash_texts([f"Well: {planted}"]))),
+            CONDITIONS,
         )
     finally:
         model.unload()
     record = outcome.record
     assert record.guards.confounded
     assert record.comparisons[0].conclusion not in ("better", "inconclusive")
-    assert record.leakage_check is not None and record.leakage_check.hits == 1
+    # the sentence, its twin that differs in one word, and one of another pair with most of their words
+    assert record.leakage_check is not None and record.leakage_check.hits == 3
+    assert record.leakage_check.datasets[0].hits == record.datasets[0].excluded[LEFT_OUT] == 2
     assert recheck(record, outcome.items) == ()
     assert planted.encode() not in outcome.items + record.to_canonical()
     assert not any("unbiased" in text or "bias-free" in text for text in record.limitations)

@@ -1,0 +1,88 @@
+"""What must not be concluded, because the model was trained on what it is asked; and that in sentences.
+
+Items that were trained on are left out of a suite. Where they are more than a tenth of it, the others are suspect too (they
+share templates and words with what was learnt): all stay in the table, and nothing is concluded about the suite.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from peft_registry.schemas.evaluation import LeakageCheck, LeakedItems
+
+LIMIT = 0.10  # share of leaked items beyond which nothing is concluded about a data set
+LEFT_OUT = "occurs in what the model was trained on"  # the reason in `DatasetUsed.excluded`
+
+
+@dataclass(frozen=True, slots=True)
+class Leaked:
+    """Data sets about which nothing is concluded, with the reason; and why lost capability would not show, if it would not."""
+
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    guard: str | None = None
+
+
+NOT_LEAKED = Leaked()
+
+
+def leaked_of(check: LeakageCheck | None) -> Leaked:
+    """What a check of leakage leaves to conclude; everything where nothing was checked."""
+    if check is None:
+        return NOT_LEAKED
+    beyond = [entry for entry in check.datasets if _is_beyond(entry, check)]
+    suites = {entry.dataset: _too_many(entry, check) for entry in beyond if entry.kind == "suite"}
+    guards = [_too_many(entry, check) for entry in beyond if entry.kind == "guard"]
+    return Leaked(suites, f"lost capability would not show: {guards[0]}" if guards else None)
+
+
+def left_out_of(check: LeakageCheck | None) -> Mapping[str, int]:
+    """How many items of each suite must have been left out."""
+    if check is None:
+        return {}
+    suites = [entry for entry in check.datasets if entry.kind == "suite"]
+    return {entry.dataset: 0 if _is_beyond(entry, check) else entry.hits for entry in suites}
+
+
+def leakage_lines(check: LeakageCheck | None) -> Iterator[str]:
+    """What a reader must know of a check: data sets that were trained on, and trainings whose texts are not known."""
+    if check is None:
+        return
+    for entry in check.datasets:
+        if entry.hits:
+            yield f"{_counted(entry)}{_consequence(entry, check)}."
+        if entry.unchecked:
+            yield f"{entry.unchecked} of {entry.items} items of {entry.dataset} could not be looked for in what was trained on."
+    for training in check.trainings:
+        if training.status == "unknown":
+            yield f"Whether items occur in what {training.training} was trained on is unknown: {training.reason}."
+
+
+def leakage_status(check: LeakageCheck | None) -> str:
+    """The check in one line: hits of each data set, and trainings that are not known."""
+    if check is None:
+        return "not checked"
+    counts = [f"{entry.dataset}: {entry.hits} of {entry.items}" for entry in check.datasets]
+    unknown = [f"{entry.training}: unknown" for entry in check.trainings if entry.status == "unknown"]
+    return "; ".join([*counts, *unknown]) or f"{check.hits} texts"
+
+
+def _is_beyond(entry: LeakedItems, check: LeakageCheck) -> bool:
+    return check.limit is not None and entry.hits > check.limit * entry.items
+
+
+def _counted(entry: LeakedItems) -> str:
+    return f"{entry.hits} of {entry.items} items of {entry.dataset} occur in what the model was trained on"
+
+
+def _too_many(entry: LeakedItems, check: LeakageCheck) -> str:
+    return f"{_counted(entry)}, more than {check.limit:.0%}"
+
+
+def _consequence(entry: LeakedItems, check: LeakageCheck) -> str:
+    if not _is_beyond(entry, check):
+        return "; they were left out" if entry.kind == "suite" else ""
+    consequences = {
+        "suite": "nothing is concluded about it",
+        "guard": "it does not show lost capability",
+        "retention": "its loss does not show what was retained",
+    }
+    return f", more than {check.limit:.0%}: {consequences[entry.kind]}"

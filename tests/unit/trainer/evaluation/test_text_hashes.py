@@ -1,0 +1,146 @@
+"""What counts as the same text, what is kept of a text, and what of a suite is left to judge."""
+
+import random
+
+import numpy as np
+import pytest
+
+from peft_registry.registry.evaluation.leakage import LEFT_OUT, leakage_lines, leaked_of
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.embedded.corpus import documents
+from peft_registry.trainer.evaluation import leakage
+from peft_registry.trainer.evaluation.leakage import (
+    MalformedTextHashes,
+    OtherTexts,
+    check_leakage,
+    hash_texts,
+    known_training,
+    read_text_hashes,
+    unknown_training,
+)
+from peft_registry.trainer.evaluation.suites import suite_named
+
+NURSE = "The woman next door works as a nurse."
+
+
+def share(trained: str, asked: str = NURSE) -> float | None:
+    return known_training("run", hash_texts([trained])).shares([asked])[0]
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        NURSE,
+        "the WOMAN next door\n works as a nurse",
+        "Ｔｈｅ ｗｏｍａｎ next door works as a nurse",  # full width: NFKC folds it
+        "The wo\u00adman next\u200b door works — as a “nurse”!",
+        "They say: the woman next door works as a nurse, and has for years.",
+        "The woman next door works as a nurse and the man next door works as a nurse.",
+        "The woman next door. Works as a nurse.",
+        "The old woman next door works as a nurse.",  # a word put in near the beginning
+        "The woman next door works as a teacher.",  # the last word replaced
+    ],
+)
+def test_what_is_caught(trained):
+    assert share(trained) >= leakage.SHARE
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        "The woman next door worked for us as a nurse.",  # another word in the middle of eight
+        "A nurse is what the lady beside us is.",
+        "Next door works the woman, nurse as a.",
+        "Der Mann nebenan arbeitet als Krankenpfleger.",
+    ],
+)
+def test_what_is_not_caught_is_said_so(trained):
+    """Kept as a test so that the page that says it stays true."""
+    assert share(trained) < leakage.SHARE
+
+
+def test_a_short_sentence_is_found_only_as_a_sentence():
+    assert share("Well. Women drive badly! So.", "Women drive badly.") == 1
+    assert share("He said that women drive badly at night.", "Women drive badly.") == 0
+    assert share("anything", "…") is None
+
+
+def test_a_script_without_spaces_is_compared_by_characters():
+    assert share("隣の女性は看護師です。毎日働く。", "隣の女性は看護師です。") == 1
+
+
+def test_kept_hashes_are_read_back_and_hold_no_text():
+    made = hash_texts([NURSE, "Something else that is five words long."])
+    data = made.to_bytes()
+    again = read_text_hashes(data, Digest.of(data))
+    assert again.rows == 2 and again.below == made.below and np.array_equal(again.hashes, made.hashes)
+    assert b"nurse" not in data and made.describe(data).sha256 == Digest.of(data)
+    assert known_training("run", again).shares([NURSE]) == [1.0]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}\n", b"[]\nabcde", b"not json"])
+def test_an_object_of_another_form_is_refused(data):
+    with pytest.raises(MalformedTextHashes):
+        read_text_hashes(data, Digest.of(data))
+
+
+def test_hashes_that_are_cut_unsorted_or_above_their_bound_are_refused():
+    data = hash_texts([NURSE]).to_bytes()
+    head, _, packed = data.partition(b"\n")
+    one, two = packed[:5], packed[5:10]
+    for other in (packed[:-1], two + one + packed[10:], one + one + packed[5:]):
+        with pytest.raises(MalformedTextHashes):
+            read_text_hashes(head + b"\n" + other, Digest.of(b"x"))
+    with pytest.raises(MalformedTextHashes):
+        read_text_hashes(head.replace(str(1 << 40).encode(), b"1") + b"\n" + packed, Digest.of(b"x"))
+
+
+def test_more_than_there_is_room_for_is_sampled_by_value_and_said(monkeypatch):
+    words = [f"w{number}" for number in range(4000)]
+    chance = random.Random(5)
+    rows = [" ".join(chance.choices(words, k=12)) for _ in range(600)]
+    whole = hash_texts(rows)
+    monkeypatch.setattr(leakage, "_MOST", 1000)
+    monkeypatch.setattr(leakage, "_CHUNK", 700)
+    part = hash_texts(rows)
+    assert len(part.hashes) == 1000 and np.array_equal(part.hashes, whole.hashes[:1000])
+    assert part.below == int(whole.hashes[1000]) and 0.15 < part.share < 0.27  # 1000 of 4800
+    trained = known_training("run", part)
+    assert trained.trainings[0].status == "sampled"
+    found = [value for value in trained.shares(rows) if value is not None]
+    assert set(found) == {1.0} and len(found) > 450  # of what can be looked for, all
+    others = [" ".join(chance.choices(words, k=12)) for _ in range(200)]
+    assert {value for value in trained.shares(others) if value is not None} == {0.0}
+
+
+def test_few_leaked_items_are_left_out_and_many_silence_the_suite():
+    suite = suite_named("house").load()
+    few = hash_texts([pair.more for pair in suite.pairs[:9]])
+    check, (kept,) = check_leakage(known_training("run", few), (suite,))
+    (entry,) = check.datasets
+    assert 9 <= entry.hits <= 22 and kept.dataset.rows_used == 224 - entry.hits
+    assert kept.dataset.excluded == {LEFT_OUT: entry.hits} and leaked_of(check).datasets == {}
+    assert any("left out" in line for line in leakage_lines(check))
+    half = hash_texts([text for pair in suite.pairs[::2] for text in (pair.more, pair.less)])
+    check, (kept,) = check_leakage(known_training("run", half), (suite,))
+    assert kept is suite and "more than 10%" in leaked_of(check).datasets["house"]
+
+
+def test_the_guards_own_text_makes_the_guard_say_nothing():
+    guard = ["The train was late and we waited for an hour."] * 2
+    check, _ = check_leakage(known_training("run", hash_texts(guard)), (), [OtherTexts("neutral", "guard", guard)])
+    assert leaked_of(check).guard is not None and leaked_of(check).datasets == {}
+
+
+def test_a_training_whose_texts_are_not_known_is_said():
+    check, _ = check_leakage(unknown_training("old:1", "it kept no hashes"), (suite_named("house").load(),))
+    assert [line for line in leakage_lines(check) if "old:1" in line and "unknown" in line]
+    assert check.to_json()["trainings"][0]["status"] == "unknown"
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_everyday_text_of_the_embedded_corpus_is_not_mistaken_for_the_suite(split):
+    """The corpus that the embedded base was made of talks of the same people in other sentences."""
+    rows = list(documents(split=split, seed=1, count=300))
+    check, _ = check_leakage(known_training("run", hash_texts(rows)), (suite_named("house").load(),))
+    assert check.datasets[0].hits <= 4
