@@ -124,7 +124,8 @@ def test_a_lora_trained_towards_neutral_text_moves_house_outside_noise_and_place
     beyond = beyond_control(evaluated.record)
     assert beyond["control"] == "placebo"
     assert 0 < beyond["low"] < beyond["fix_rate_difference"] < beyond["high"]
-    assert after.conclusion != "better"  # its text lost more than its preferences, and the guard says so
+    assert after.conclusion == "not_informative"  # it was trained on the suite
+    assert "224 of 224 items of house" in after.conclusion_reason
     assert evaluated.record.guards.confounded
     trained = stored_evaluations(home, evaluated.version)[0].record
     assert trained.leakage_check is not None and trained.leakage_check.hits > 300
@@ -194,12 +195,15 @@ def test_a_kept_score_that_somebody_changed_is_scored_again_and_said(home, evalu
     said = []
     (again,) = evaluate_references(home, ["neutral:1"], EvaluationRequest(suites=("house",)), observe=said.append)
     assert again.record.items.rows == evaluated.record.items.rows
-    assert {one.reference for one in said if isinstance(one, Warned)} == {"scores-without-mark"}
+    assert {one.reference for one in said if isinstance(one, Warned)} == {
+        "leakage",  # these adapters were trained on the suite
+        "scores-without-mark",
+    }
     before, after = (whole(one.record, "adapted") for one in (evaluated, again))
     assert after.transition_matrix == before.transition_matrix
     said.clear()
     evaluate_references(home, ["neutral:1"], EvaluationRequest(suites=("house",)), observe=said.append)
-    assert not [one for one in said if isinstance(one, Warned)]
+    assert {one.reference for one in said if isinstance(one, Warned)} == {"leakage"}
 
 
 def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_path):
