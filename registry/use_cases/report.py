@@ -14,7 +14,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
-from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
@@ -108,7 +108,26 @@ def make_report(
         IntegrityBroken: what is recorded is not what was signed.
     """
     inputs = report_inputs(registry, version, as_of=as_of)
-    return render_report(registry, inputs, verify_version(registry, version, trust_problem=trust_problem))
+    outcome = verify_version(registry, version, trust_problem=trust_problem)
+    return render_report(registry, inputs, _with_own_count(registry, inputs, outcome))
+
+
+def _with_own_count(registry: Registry, inputs: ReportInputs, outcome: VerifyOutcome) -> VerifyOutcome:
+    """The checks, with how many of the statements that were checked are about this version.
+
+    They are checked for the artifact, and equal bytes may be registered as other versions, of which the page shows nothing.
+    """
+    own = len(inputs.records.statements)
+    if own == len(signed_statements(registry, inputs.version.manifest_digest)):
+        return outcome
+    label = inputs.version.label
+    checks = tuple(
+        check.revised(text=f"{own} about {label}; with those of other versions of equal bytes {check.text}")
+        if check.step == "statements" and check.status in ("ok", "changed")
+        else check
+        for check in outcome.checks
+    )
+    return outcome.revised(checks=checks)
 
 
 def report_inputs(

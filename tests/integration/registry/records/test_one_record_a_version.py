@@ -1,5 +1,6 @@
 """Equal bytes under another name are another version: nothing that is said with it changes what the first one shows."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.register_product import register_product
-from peft_registry.registry.use_cases.report import render_report, report_inputs
+from peft_registry.registry.use_cases.report import make_report, render_report, report_inputs
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
@@ -288,3 +289,13 @@ def test_two_records_that_name_each_other_decide_nothing(place: Place) -> None:
 def test_a_registered_name_is_found_by_its_number_and_shows_the_same(place: Place) -> None:
     place.register("other")
     assert version_named(place.registry, "sums") == place.first
+
+
+def test_the_report_counts_the_statements_of_its_version_alone(place: Place) -> None:
+    alone = make_report(place.registry, place.first).decode()
+    counted = re.search(r"<td>([0-9]+) bound to this manifest", alone)
+    assert counted is not None
+    place.register("other")
+    beside = make_report(place.registry, place.first).decode()
+    assert f"<td>{counted[1]} about {place.first.label}; with those of other versions of equal bytes " in beside
+    assert beside.count('<th scope="row">registration</th>') == 1
