@@ -3,7 +3,7 @@
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from peft_registry.registry.compliance.completeness import Completeness, is_yes
@@ -13,14 +13,21 @@ from peft_registry.registry.compliance.recorded_evaluation import Scored, scored
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions, merge_sentences
-from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
-from peft_registry.registry.reports.wording import conclusion_text, loss_sentence
+from peft_registry.registry.reports.text import THIN, number, share, size, value_text, whole
+from peft_registry.registry.reports.wording import (
+    CLASSIFICATIONS,
+    FLAGGED_MEANS,
+    STATUSES,
+    arm_name,
+    conclusion_text,
+    loss_sentence,
+)
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import Comparison, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import BaseUsed, RecordSections
+from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.report import Answer, Owed
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
@@ -39,6 +46,10 @@ _PROVIDER_VERDICTS = frozenset(
         "blocked_art5",
     )
 )
+_SYSTEMIC_RISK = {
+    "cumulative_over_1e25": "the cumulative training compute is over 10^25 FLOP (Art. 51(2))",
+    "inherited": "a base is a model with systemic risk",
+}
 _SMALL = 1e-5  # a share that is written as a number
 # what the rows of a split were for, in words
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
@@ -55,14 +66,15 @@ def answers_of(
     evaluations: tuple[ShownEvaluation, ...],
     record: RecordSections | None,
     completed: Completeness | None,
+    persons: Mapping[str, str],
 ) -> tuple[Answer, ...]:
     """The ten questions in the order in which they are asked, each with its answer or why there is none."""
     return (
-        _organisation(record, base),
+        Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons))),
         Answer(question="What is it for?", lines=(_purpose(record, base),)),
         Answer(question="Which base?", lines=_bases(record, lineage, base)),
         Answer(question="Which data?", lines=_data(record, lineage, run, base)),
-        Answer(question="What changed?", lines=_changed(version, run, merge, base)),
+        Answer(question="What changed?", lines=_changed(version, run, merge, base, record)),
         Answer(question="Was bias measured, and what came out?", lines=_bias(evaluations)),
         Answer(question="Did quality fall?", lines=_quality(evaluations, run, base)),
         Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
@@ -116,13 +128,16 @@ def command_that_answers(version: Version) -> str:
 # --- the questions ---
 
 
-def _organisation(record: RecordSections | None, base: BaseRecord | None) -> Answer:
-    question = "Who made it?"
+def _organisation(record: RecordSections | None, base: BaseRecord | None) -> str:
     if record is None:
-        text = f"provider of the base: {_said(base.facts.provider)}" if base is not None else "not recorded"
-        return Answer(question=question, lines=(text,))
+        return f"provider of the base: {_said(base.facts.provider)}" if base is not None else "not recorded"
     country = f", {value_text(record.modifier.country)}" if record.modifier.country.known else ""
-    return Answer(question=question, lines=(_asked("modifier.legal_name", record.modifier.legal_name) + country,))
+    return _asked("modifier.legal_name", record.modifier.legal_name) + country
+
+
+def _registered(version: Version, persons: Mapping[str, str]) -> str:
+    person = persons.get(version.key_id) or f"a key whose holder is not named, {version.key_id[:12]}"
+    return f"Registered {version.registered_at[:10]}, signed by {person}."
 
 
 def _purpose(record: RecordSections | None, base: BaseRecord | None) -> str:
@@ -157,7 +172,7 @@ def _base_line(used: BaseUsed) -> str:
     version = f":{value_text(used.version)}" if used.version.known else ""
     label = name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version
     role = f" ({value_text(used.role)})" if used.role.known else ""
-    provider = f", provider {value_text(used.provider)}" if used.provider.known else ""
+    provider = f", provider {value_text(used.provider) if used.provider.known else 'not recorded'}"
     licence = f", licence {value_text(used.licence_id)}" if used.licence_id.known else ", licence not recorded"
     return f"{label}{role}{provider}{licence}"
 
@@ -170,14 +185,33 @@ def _data(
     if run is not None and run.data:
         files = tuple(
             f"{data.name}: {', '.join(f'{whole(chosen.rows)} rows {_USED_FOR[chosen.split]}' for chosen in data.selections)}, "
-            f"of {whole(data.rows_total)}, {data.sha256.short}"
+            f"of {whole(data.rows_total)}, {data.sha256.short}{_origin_of(record, str(data.sha256))}"
             for data in run.data
         )
     elif record is not None and record.data:
-        files = tuple(_said(data.name) for data in record.data)
+        files = tuple(f"{_said(data.name)}{_rows(data)}{_origin(data)}" for data in record.data)
     else:
         files = _sources(lineage, data=True)
     return _first(files, "lineage") or ("not recorded",)
+
+
+def _rows(data: DataUsed) -> str:
+    return f": {value_text(data.n_points)}" if data.n_points.known else ""
+
+
+def _origin_of(record: RecordSections | None, digest: str) -> str:
+    """Where the data with a digest comes from, as the record says it; empty where that does not have it."""
+    used = next((data for data in record.data if data.digest.value == digest), None) if record is not None else None
+    return "" if used is None else _origin(used)
+
+
+def _origin(data: DataUsed) -> str:
+    """What a reader asks of data first, and what of it nobody has stated."""
+    asked = {"origin": data.provenance_class, "licence": data.licence, "personal data": data.personal_data}
+    stated = [f"{label}: {_in_words(value)}" for label, value in asked.items() if value.known]
+    missing = [label for label, value in asked.items() if not value.known]
+    stated += [f"not stated: {', '.join(missing)}"] if missing else []
+    return f"; {'; '.join(stated)}"
 
 
 def _first(lines: tuple[str, ...], place: str) -> tuple[str, ...]:
@@ -198,20 +232,36 @@ def _sources(lineage: Lineage, *, data: bool) -> tuple[str, ...]:
 
 
 def _changed(
-    version: Version, run: RunRecord | None, merge: MergeRecord | None, base: BaseRecord | None
+    version: Version,
+    run: RunRecord | None,
+    merge: MergeRecord | None,
+    base: BaseRecord | None,
+    record: RecordSections | None,
 ) -> tuple[str, ...]:
     kind = f"{version.label}: {size(version.size_bytes)} in all."
     if merge is not None:
         return (f"A merge, {kind}", *merge_sentences(merge))
     if run is not None:
         trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
+        part = share(run.parameters_trainable / run.parameters_total)
         return (
             f"A fine-tune ({version.kind} by {version.method or run.method}), {kind}",
-            f"{trained} of {total} parameters were trained.",
+            f"{trained} of {total} parameters were trained ({part}).{_weights(record)}",
         )
     if base is not None or version.kind == "base":
         return (f"Nothing: a base, {kind} Pinned by digest as it was added.",)
     return (f"Not recorded: {version.kind}, {kind}",)
+
+
+def _weights(record: RecordSections | None) -> str:
+    """What became of the base's weights, and how large the change is beside them."""
+    if record is None:
+        return ""
+    untouched = is_yes(record.change.base_weights_untouched)
+    words = {True: " The base's own weights are as they were: the change lies beside them.", False: "", None: ""}
+    norm = record.change.rel_norm_global.value
+    size_of_change = f" Its norm is {number(norm)} of that of the base's weights." if isinstance(norm, float) else ""
+    return words[untouched] + size_of_change
 
 
 def _standing(
@@ -230,25 +280,36 @@ def _standing(
 
 
 def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
-    lines = []
+    rows: list[tuple[ShownEvaluation, Comparison]] = []
     for shown, again in _standing(evaluations, "bias"):
         first: dict[str, Comparison] = {}  # of a suite with several measures: the one that it is known by
         for row in shown.record.findings:
             if row.category is None and row.dataset not in again:
                 first.setdefault(row.dataset, row)
-        lines += [f"{_outcome(row)}{_added(shown)}." for row in first.values()]
-    if not lines:
+        rows += [(shown, row) for row in first.values()]
+    if not rows:
         missing = "no comparison before and after" if evaluations else "no evaluation of it"
         return (f"Not measured: {missing} is recorded.",)
-    return _first(tuple(lines), "before and after")
+    names = [row.dataset for _, row in rows]
+    lines = [
+        f"{_outcome(row)}{_told_apart(shown) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
+        for shown, row in rows
+    ]
+    return (*_first(tuple(lines), "before and after"), FLAGGED_MEANS)
 
 
 def _outcome(row: Comparison) -> str:
+    conclusion = conclusion_text(row)
     return (
-        f"{row.dataset}: {whole(row.flagged)} of {whole(row.n)} items flagged before; {row.fixed} of these became neutral, "
-        f"{row.overcorrected} turned to the opposite, and {row.introduced} others became flagged: {conclusion_text(row)}"
-        f" ({row.conclusion_reason})"
+        f"{conclusion[:1].upper()}{conclusion[1:]} on the suite {row.dataset}: {whole(row.flagged)} of {whole(row.n)} items "
+        f"flagged before; {row.fixed} of these became neutral, {row.overcorrected} turned to the opposite, and "
+        f"{row.introduced} others became flagged ({row.conclusion_reason})"
     )
+
+
+def _told_apart(shown: ShownEvaluation) -> str:
+    """Of several evaluations of one suite each says what it compared."""
+    return f"; compared: {', '.join(arm_name(arm.name) for arm in shown.record.arms)}"
 
 
 def _added(shown: ShownEvaluation) -> str:
@@ -287,10 +348,10 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
     if record is None:
         return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
     gpai = record.gpai
-    status = f" Indicative status: {_words(gpai.verdict)}." if gpai.verdict.known else ""
+    status = f" Indicative status: {_status(gpai.verdict)}." if gpai.verdict.known else ""
     ratio = gpai.ratio.value
     if not isinstance(ratio, int | float):
-        return f"Unknown: {value_text(gpai.ratio)}.{status}"
+        return f"Unknown: {value_text(gpai.ratio).removeprefix('not derived: ')}.{status}"
     low, high = gpai.ratio_low.value, gpai.ratio_high.value
     band = ""
     answer = "Yes" if ratio > THIRD else "No"
@@ -317,8 +378,20 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
 
 
 def _words(value: Value) -> str:
-    """A choice as the record holds it; the words of the law follow in the record."""
-    return value_text(value) if value.known else f"unknown ({value_text(value)})"
+    """A classification in words, with the code that the record holds; where nobody has stated it, that and why."""
+    if not value.known:
+        return f"unknown ({value_text(value)})"
+    text = CLASSIFICATIONS.get(str(value.value))
+    return value_text(value) if text is None else text
+
+
+def _status(value: Value) -> str:
+    return STATUSES.get(str(value.value), value_text(value))
+
+
+def _in_words(value: Value) -> str:
+    """A choice without the underscores of its code."""
+    return value_text(value).replace("_", " ")
 
 
 def _open(completed: Completeness | None, base: BaseRecord | None) -> str:
@@ -347,9 +420,9 @@ def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
 def _of_status(record: RecordSections) -> Iterator[str]:
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known and before.value != after.value:
-        yield f"The classification of the system changed: {before.value} → {after.value} (Art. 6)."
+        yield f"The classification of the system changed: {_words(before)} → {_words(after)} (Art. 6)."
     elif after.known and str(after.value).startswith("annex_"):
-        yield f"The system is classified {after.value} (Art. 6)."
+        yield f"The system is classified {_words(after)} (Art. 6)."
     old, new = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
     if is_yes(record.high_risk.intended_purpose_changed) is True or (
         old.known and new.known and old.value != new.value
@@ -359,9 +432,12 @@ def _of_status(record: RecordSections) -> Iterator[str]:
     if isinstance(ratio, int | float) and ratio > THIRD:
         yield f"More than a third of the base's compute: {_percent(ratio)} (indicative criterion, not a rule of law)."
     if record.gpai.verdict.value in _PROVIDER_VERDICTS:
-        yield f"Indicative status of the modifier: {record.gpai.verdict.value}."
+        yield f"Indicative status of the modifier: {_status(record.gpai.verdict)}."
     if record.gpai.sr_flag.known and record.gpai.sr_flag.value != "none":
-        yield f"A sign of systemic risk: {record.gpai.sr_flag.value}."
+        yield f"A sign of systemic risk: {_SYSTEMIC_RISK.get(str(record.gpai.sr_flag.value), record.gpai.sr_flag.value)}."
+    for terms in record.upstream if isinstance(record, ModificationRecord) else ():
+        if is_yes(terms.eu_exclusion) is True:
+            yield f"The provider of {value_text(terms.name)} excluded the Union market (GL J58)."
 
 
 def _of_data(record: RecordSections) -> Iterator[str]:
@@ -402,8 +478,12 @@ def _undecided(completed: Completeness | None) -> Iterator[str]:
         return
     if any(gap.field == "use.intended" for gap in completed.open):
         yield f"Nobody has stated what it is for ({field_rules().by_path()['use.intended'].owner})."
-    if not completed.undecided:
-        return
     rules = [field_rules().by_path()[path] for path in completed.undecided]
+    rules = [rule for rule in rules if rule.owner != "tool"]  # what follows from answers is for nobody to decide
+    status = next((gap for gap in completed.open if gap.field == "gpai.verdict"), None)
+    if status is not None:
+        yield f"The indicative status of the modifier is open: {status.reason.removeprefix('undetermined: ')}."
+    if not rules:
+        return
     questions = "; ".join(f"{rule.label[:1].lower()}{rule.label[1:]} ({rule.owner})" for rule in rules)
     yield f"Nobody has decided yet: {questions}. More fields may be required once it is decided."

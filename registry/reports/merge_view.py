@@ -6,13 +6,14 @@ from peft_registry.schemas.report import Figure
 from peft_registry.schemas.values import Value
 
 _MODULES_SHOWN = 8
+_POLICIES = {"original": "as it is stored", "dequantised": "as it was in 4 bits, dequantised"}
 
 
 def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
     """For the first page: what was merged, and how far the result is from it."""
     labels = ", ".join(f"{part.label} (weight {number(part.weight)})" for part in merge.ingredients)
     lines = [
-        f"Merged from {labels} into the {merge.base_policy} base by {merge.algorithm}.",
+        f"Merged from {labels} into the base {_POLICIES.get(merge.base_policy, merge.base_policy)}, by {merge.algorithm}.",
     ]
     if merge.why_bundled is not None and merge.has_folded:
         lines.append(f"A part of it stays beside the merged weights. {merge.why_bundled}")
@@ -20,7 +21,7 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
         lines = [f"A bundle of {labels} beside the base: nothing was folded. {merge.why_bundled}"]
     figures = [f"{label} {_kl(distance)}" for label, distance in _both(merge) if distance is not None]
     if figures:
-        lines.append(f"{'; '.join(figures)}.")
+        lines.append(f"{'; '.join(figures)} (0: it answers as the base with its adapters does).")
     return tuple(lines)
 
 
@@ -30,7 +31,8 @@ def merge_cautions(merge: MergeRecord) -> tuple[str, ...]:
     if merge.accepted is not None:
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
     if merge.stale:
-        lines.append(f"Stale: no evaluation of {' or '.join(stale.of for stale in merge.stale)} speaks of this model.")
+        named = " and ".join(stale.of for stale in merge.stale)
+        lines.append(f"Stale: what was evaluated of {named} speaks of that and not of this model.")
     return tuple(lines)
 
 

@@ -136,6 +136,7 @@ def build_report_view(
             evaluations=shown,
             record=record,
             completed=completed,
+            persons=persons or {},
         ),
         attention=attention_of(
             run=run,

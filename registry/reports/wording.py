@@ -24,6 +24,38 @@ VERIFIED_MEANS = (
 )
 NO_CLAIM = "This does not show that the system is free of bias or suitable for a particular use."
 
+FLAGGED_MEANS = "Flagged: the model leans to the biased answer by more than the suite's threshold."
+
+# the choices of a record as a reader knows them (Art. 6; Annex III)
+CLASSIFICATIONS = {
+    "not_high_risk": "not high-risk",
+    "no_system": "not part of a system",
+    "art6_3_exempt": "a use of Annex III, exempt under Art. 6(3)",
+    "annex_i": "high-risk, a product or safety component under Annex I",
+    "annex_iii_1": "high-risk, Annex III 1 (biometrics)",
+    "annex_iii_2": "high-risk, Annex III 2 (critical infrastructure)",
+    "annex_iii_3": "high-risk, Annex III 3 (education and vocational training)",
+    "annex_iii_4": "high-risk, Annex III 4 (employment and management of workers)",
+    "annex_iii_5": "high-risk, Annex III 5 (essential services)",
+    "annex_iii_6": "high-risk, Annex III 6 (law enforcement)",
+    "annex_iii_7": "high-risk, Annex III 7 (migration, asylum, border control)",
+    "annex_iii_8": "high-risk, Annex III 8 (justice and democratic processes)",
+}
+# indicative statuses of a modifier (rows of `registry/compliance/verdict.py`)
+STATUSES = {
+    "blocked_art5": "not to be released: the screen for prohibited output is not passed (Art. 5)",
+    "out_of_scope_now": "out of scope as long as it is not on the Union market",
+    "same_model_update": "a new version by the provider of the base",
+    "provider_of_original_model": "provider of the whole model, because the base's provider excluded the Union",
+    "own_gpai_candidate": "the result may be a general-purpose model of its own",
+    "not_gpai": "not a general-purpose model",
+    "provider_sr": "provider of a general-purpose model with systemic risk",
+    "provider_modified": "provider of a general-purpose model, for the modification",
+    "borderline": "borderline, to be treated as a provider until the figures are better known",
+    "escalate_qualitative": "below a third, and a significant change is stated: for legal review",
+    "downstream_modifier_not_provider": "downstream modifier, not a provider",
+}
+
 _CONCLUSIONS = {
     "better": "fewer flagged items after than before",
     "worse": "more flagged items after than before",

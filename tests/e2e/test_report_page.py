@@ -42,6 +42,30 @@ def test_at_most_two_pages_are_printed_before_the_evidence(page: Any, case: str)
     assert whole > pages_printed(page)
 
 
+A4_MARGIN = 16  # mm, of the page's style
+A4_TEXT = round((210 - 2 * A4_MARGIN) / 25.4 * 96)  # CSS pixels
+
+
+@pytest.mark.parametrize("case", PRINTED)
+@pytest.mark.parametrize(("width", "media"), [(390, "screen"), (A4_TEXT, "print")])
+def test_nothing_is_wider_than_a_telephone_or_a_sheet(page: Any, case: str, width: int, media: str) -> None:
+    before = page.viewport_size
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(media=media)
+    try:
+        page.set_content(render_html(PRINTED[case]()))
+        page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+        wider = page.evaluate(
+            """() => [...document.querySelectorAll('body *')]
+                .filter(element => !element.closest('.scroll') && element.getBoundingClientRect().right > innerWidth + 1)
+                .map(element => element.tagName + ' ' + element.textContent.slice(0, 60))"""
+        )
+        assert wider == []
+    finally:
+        page.emulate_media(media="null")
+        page.set_viewport_size(before)
+
+
 def test_the_parts_are_closed_on_the_screen_and_open_on_paper(page: Any) -> None:
     page.set_content(render_html(TEN_QUESTIONS["a fine-tune"][0]()))
     assert not [part for part in PARTS if page.locator(f"#{part}").is_visible()]

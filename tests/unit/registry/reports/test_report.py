@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from peft_registry.cli.main import COMMANDS
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.reports.drawing import (
     MAX_NODES,
     bar_groups,
@@ -19,7 +20,7 @@ from peft_registry.registry.reports.evaluation_view import ShownEvaluation, bars
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
 from peft_registry.registry.reports.view import build_report_view
-from peft_registry.registry.reports.wording import comparison_sentence
+from peft_registry.registry.reports.wording import CLASSIFICATIONS, STATUSES, comparison_sentence
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.report import Bar, Curve
 from peft_registry.schemas.run import LossCurve
@@ -229,15 +230,18 @@ TEN_QUESTIONS = {
         lambda: a_view(record=reclassified()),
         {
             "who": "Example Laboratory, NL",
+            "by whose hand": "Registered 2026-11-24, signed by the person of the trust file.",
             "purpose": "sums for pupils",
-            "base": "small-llama:1",
+            "base": "small-llama:1 (base), provider not recorded, licence Apache-2.0",
             "data": "sums.jsonl: 180 rows trained on, 20 rows held out, of 200",
-            "change": "2 442 240 of 134 515 008 parameters were trained",
-            "bias": "house: 31 of 240 items flagged before; 6 of these became neutral, 1 turned to the opposite, "
-            "and 4 others became flagged: inconclusive (the interval of the net change includes zero).",
+            "whose data": "; not stated: origin, licence, personal data",
+            "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are as they were",
+            "bias": "Inconclusive on the suite house: 31 of 240 items flagged before; 6 of these became neutral, 1 turned to the "
+            "opposite, and 4 others became flagged (the interval of the net change includes zero). Flagged: the model leans",
             "quality": "Better on sums.jsonl text, by loss in nats a token (lower is better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
-            "high-risk": "annex_iii_3 after, not_high_risk before: changed.",
+            "high-risk": "high-risk, Annex III 3 (education and vocational training) after, not high-risk before: changed.",
+            "status": "The indicative status of the modifier is open: not recorded is whether the result is placed",
             "open": "fields filled",
             "who owes": "Data owner",
             "how to answer": "registry decide sums-tutor:1 --form FORM.yml",
@@ -251,7 +255,7 @@ TEN_QUESTIONS = {
             "base": "small-llama:1",
             "data": "sums.jsonl",
             "change": "A merge, ",
-            "ingredients": "Merged from part-1:1 (weight 0.5), part-2:1 (weight 0.5)",
+            "ingredients": "Merged from part-1:1 (weight 0.5), part-2:1 (weight 0.5) into the base as it is stored, by linear.",
             "bias": "Not measured: no evaluation of it is recorded.",
             "quality": "Did quality fall? Not measured",
             "a third": "Is it over a third of the base's compute? Unknown: ",
@@ -292,7 +296,26 @@ def test_ten_questions_are_answered_on_the_first_page(case):
 def test_a_change_of_classification_stands_under_what_is_wrong_on_the_first_page():
     text = first_page(a_view(record=reclassified()))
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
-    assert "The classification of the system changed: not_high_risk → annex_iii_3" in wrong
+    assert "The classification of the system changed: not high-risk → high-risk, Annex III 3 (education" in wrong
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("high_risk.classification_after", CLASSIFICATIONS), ("gpai.verdict", STATUSES)]
+)
+def test_no_code_of_the_record_is_left_for_the_reader_to_know(path, words):
+    assert set(field_rules().by_path()[path].values) - {"undetermined"} == set(words)
+
+
+def test_an_excluded_union_stands_under_what_is_wrong():
+    base = a_base_input(record=a_base_record(facts=some_base_facts(eu_exclusion=declared("yes", by="x", at=NOW))))
+    text = first_page(a_view(record=a_modification_record(bases=(base,))))
+    assert "The provider of small-llama excluded the Union market (GL J58)." in text[text.index("What is wrong") :]
+
+
+def test_where_data_comes_from_is_said_with_its_rows():
+    facts = {"asserted_by": "x", "data": {"*": {"provenance_class": "public_dataset", "personal_data": "no"}}}
+    text = first_page(a_view(record=a_modification_record(facts=facts))).replace("\u202f", " ")
+    assert "; origin: public dataset; personal data: no; not stated: licence" in text
 
 
 # the run processed 21 400 tokens of a base with as many parameters
@@ -342,7 +365,7 @@ def test_a_later_evaluation_of_something_else_hides_nothing_on_the_first_page():
     bias = ShownEvaluation(an_evaluation())
     losses = ShownEvaluation(an_evaluation(comparisons=()))
     text = first_page(a_view(evaluations=(losses, bias)))
-    assert "house: 31 of 240 items flagged before" in text
+    assert "on the suite house: 31 of 240 items flagged before" in text
     assert "no comparison before and after is recorded" not in text
 
 
@@ -355,9 +378,10 @@ def test_a_later_smaller_evaluation_stands_beside_the_earlier_one_and_names_who_
         added="added 2026-11-25 by sam, whose key did not register it",
     )
     text = first_page(a_view(evaluations=(later, ShownEvaluation(an_evaluation(comparisons=(worse,))))))
-    assert "house: 1 of 10 items flagged before" in text
+    assert "on the suite house: 1 of 10 items flagged before" in text
     assert "; added 2026-11-25 by sam, whose key did not register it." in text
-    assert "house: 31 of 240 items flagged before" in text
+    assert "on the suite house: 31 of 240 items flagged before" in text
+    assert text.count("; compared: the base, the adapted model") == 2
     assert "house: more flagged items after than before" in text[text.index("What is wrong") :]
 
 
