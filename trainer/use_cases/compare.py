@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.database.catalog import VersionFilter, list_versions
+from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.items import Item, read_items
@@ -22,11 +22,12 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity
 from peft_registry.schemas.dataset import DataIdentity
-from peft_registry.schemas.errors import InputRefused, RunFailed
+from peft_registry.schemas.errors import InputRefused, NotFound, RunFailed
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.values import Value, derived, unknown
@@ -38,8 +39,6 @@ from peft_registry.trainer.methods import METHODS, available_methods
 from peft_registry.trainer.methods.learning_rates import best_rate
 from peft_registry.trainer.use_cases.compare_arm import Arm, run_arm
 from peft_registry.trainer.use_cases.train_plan import require_effect
-
-_LIMIT = 1000  # versions of one method on one base that are looked at for arms that are there
 
 
 class UnknownMethod(InputRefused):
@@ -285,17 +284,32 @@ class _Bench:
 
 
 def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -> Version | None:
-    """The version that this very file gave before: same configuration, base, start and data."""
+    """The version that this very file gave before: same configuration, base, start and data, by what was signed of each.
+
+    Raises:
+        VersionsDiffer: a row of a version of that name is not what was signed or logged.
+    """
     loaded, _ = pinned(registry, loaded, base)
     wanted = canonical_digest(config_identity(loaded.config))
-    where = VersionFilter(name=loaded.config.name, method=loaded.config.method, base=base.manifest_digest)
-    with registry.database.read() as tx:
-        page = list_versions(tx, where=where, limit=_LIMIT)
-    for version in reversed(page.versions):
+    for version in reversed(_versions_of(registry, loaded.config.name)):
         run = records_of(registry, version).run
-        if run is not None and run.config_sha256 == wanted and same_data(loaded, run.data):
+        if run is None or run.base.manifest != base.manifest_digest:
+            continue
+        if run.config_sha256 == wanted and same_data(loaded, run.data):
             return version
     return None
+
+
+def _versions_of(registry: Registry, name: str) -> tuple[Version, ...]:
+    """The versions of a name by number, each as it was signed and logged; its row alone decides nothing."""
+    with registry.database.read() as tx:
+        versions = catalog.versions_of(tx, name)
+    if not versions:
+        try:
+            version_named(registry, name)  # says so where the log has some
+        except NotFound:
+            return ()
+    return signed_versions(registry, versions)
 
 
 def same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.database.catalog import VersionFilter, list_versions
+from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
 from peft_registry.registry.records.bases import base_record
-from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.signed_records import records_of, stored_manifest
 from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
+from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
@@ -41,7 +42,7 @@ _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
-_RUNS_LOOKED_AT = 50
+_VERSIONS_LOOKED_AT = 1000  # for a run whose speed is known, the newest first
 
 
 class UnknownArchitecture(InputRefused):
@@ -91,7 +92,13 @@ def estimate_run(
         )
         folder = without_weights.folder
         work = _workload(loaded, folder, base_record(registry, base).context_length, observe)
-        return _estimate(loaded, _read_config(folder / CONFIG_FILE), work, question, rate=_rate(registry, base, loaded))
+        return _estimate(
+            loaded,
+            _read_config(folder / CONFIG_FILE),
+            work,
+            question,
+            rate=recorded_speed(registry, base, loaded.config),
+        )
 
 
 def _estimate(
@@ -246,13 +253,23 @@ def _resident_bytes() -> int:
 # --- time and cost ---
 
 
-def _rate(registry: Registry, base: Version, loaded: LoadedConfig) -> Value | None:
-    """Tokens a second of the newest registered run of this method on this base, if there is one."""
-    where = VersionFilter(method=loaded.config.method, base=base.manifest_digest)
+def recorded_speed(registry: Registry, base: Version, config: TrainingFile) -> Value | None:
+    """Tokens a second of the newest registered run of this method on this base, if there is one, by what was signed.
+
+    Which versions are of the method and on the base their signed manifests say, and not their rows.
+
+    Raises:
+        VersionsDiffer: a row of the version that it would rest on is not what was signed or logged.
+    """
     with registry.database.read() as tx:
-        page = list_versions(tx, where=where, limit=_RUNS_LOOKED_AT)
-    newest = sorted(page.versions, key=lambda one: one.log_index, reverse=True)
+        newest = catalog.newest_versions(tx, limit=_VERSIONS_LOOKED_AT)
     for version in newest:
+        manifest = stored_manifest(registry, version.manifest_digest)
+        if manifest.method != config.method or manifest.base is None:
+            continue
+        if manifest.base.manifest != base.manifest_digest:
+            continue
+        signed_versions(registry, (version,))  # or raises: its row is not what was signed
         run = records_of(registry, version).run
         if run is not None and run.compute.tokens.known and run.compute.wall_seconds.value:
             speed = run.compute.tokens.value / run.compute.wall_seconds.value

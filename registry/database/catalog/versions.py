@@ -136,6 +136,11 @@ def versions_of(tx: Transaction, name: str) -> tuple[Version, ...]:
     return read_versions(tx, select_versions().where(versions.c.name == name).order_by(versions.c.number))
 
 
+def newest_versions(tx: Transaction, *, limit: int) -> tuple[Version, ...]:
+    """At most `limit` versions, those that were registered last first."""
+    return read_versions(tx, select_versions().order_by(versions.c.log_index.desc()).limit(limit))
+
+
 def count_versions(tx: Transaction, name: str) -> int:
     """How many versions of a name can be listed: those whose artifact is described here."""
     described = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
