@@ -190,6 +190,36 @@ def test_exactly_a_third_is_not_over():
     assert one_third_ratio(1.0000001, 3.0).ratio > THIRD
 
 
+def test_a_record_of_exactly_a_third_is_borderline_and_not_over():
+    """GL J63: strictly more than a third; with the tolerance of J123 the figures do not say on which side it is."""
+    record = a_modification_record()
+    own = record.compute.conservative_flop.value
+    base = with_base(
+        training_compute_flop=imported(3 * own, "FLOP", method="model card"),
+        eu_exclusion=declared("no", by="x", at=NOW),
+    )
+    gpai = a_modification_record(bases=base, facts=ANSWERS).gpai
+    assert gpai.ratio.value == THIRD
+    assert own == pytest.approx(gpai.threshold_flop.value, rel=1e-15)
+    assert gpai.verdict.value == "borderline"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "status"),
+    [
+        (0.17, "downstream_modifier_not_provider"),
+        (0.181, "borderline"),
+        (0.618, "borderline"),
+        (0.63, "provider_modified"),
+    ],
+)
+def test_the_band_of_a_record_is_between_0_18_and_0_62(ratio, status):
+    own = a_modification_record().compute.conservative_flop.value
+    compute = imported(own / ratio, "FLOP", method="model card")
+    base = with_base(training_compute_flop=compute, eu_exclusion=declared("no", by="x", at=NOW))
+    assert a_modification_record(bases=base, facts=ANSWERS).gpai.verdict.value == status
+
+
 def test_the_printed_compute_of_a_merge_is_the_sum_of_its_printed_rows():
     record = a_merge_modification()
     rows = record.compute.inputs.value["ingredients"]
