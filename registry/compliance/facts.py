@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.contradictions import incomplete_facts, out_of_order
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
@@ -109,9 +110,10 @@ def problems_of_facts(
     for fact in _facts(facts):
         if isinstance(fact, _Fact):
             sources = [Value.from_json(section[key]) for _, section, key in _targets(record.to_json(), fact)]
-            fixed = next((value for value in sources if _stands(value)), None)
+            fixed = next((value for value in sources if _stands_against(value, fact)), None)
             if fixed is not None and fact.rule.owner != "tool" and not fact.rule.act:
-                yield FactNotDeclarable(fact.path, f"it was {fixed.source}: {fixed.method or 'by this tool'}")
+                whose = fixed.method or (f"by {fixed.asserted_by}" if fixed.asserted_by else "by this tool")
+                yield FactNotDeclarable(fact.path, f"it was {fixed.source}: {whose}")
 
 
 def overtaken_facts(record: ModificationRecord, facts: dict[str, Any]) -> tuple[str, ...]:
@@ -121,7 +123,7 @@ def overtaken_facts(record: ModificationRecord, facts: dict[str, Any]) -> tuple[
         fact.path
         for fact in _facts(facts)
         if isinstance(fact, _Fact)
-        and any(_stands(Value.from_json(section[key])) for _, section, key in _targets(document, fact))
+        and any(_stands_against(Value.from_json(section[key]), fact) for _, section, key in _targets(document, fact))
     )
 
 
@@ -147,6 +149,17 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _stands(value: Value) -> bool:
     """Whether no fact takes the place of a value: the tool's own, or one that a signed statement holds already."""
     return value.source in ("measured", "derived") or (value.source == "declared" and bool(value.evidence))
+
+
+def _stands_against(value: Value, fact: _Fact) -> bool:
+    """Whether a value that no fact takes the place of says something else than a fact does."""
+    if not _stands(value):
+        return False
+    is_open = isinstance(fact.value, dict) and "unknown" in fact.value
+    is_sound = next(misfits_of_fact(fact.path, fact.rule, fact.value), None) is None
+    if value.source != "declared" or is_open or not is_sound:
+        return True
+    return bool(as_recorded(fact.rule, fact.value) != value.value)
 
 
 # --- what the file states ---

@@ -152,7 +152,7 @@ def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
 
 def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:
     """An adapter of the merge. It stands on the same base, and is under that base's terms."""
-    facts = sound_facts(base.record.facts)
+    facts = sound_facts(base.facts)
     quantisation = part.quantisation
     return BaseUsed(
         name=measured(part.label, method="its version in this registry"),

@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.base_terms import (
 )
 from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSigner
-from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Manifest
@@ -23,7 +23,10 @@ from peft_registry.schemas.values import Timestamp, Value, derived, imported, me
 
 
 class BaseInput(Frozen):
-    """A model that went in: the name it has in this registry, its record and, where known, its files."""
+    """A model that went in: the name it has in this registry, its record and, where known, its files.
+
+    `statement` holds its record: whoever stated a fact about it did so there.
+    """
 
     name: str
     record: BaseRecord
@@ -33,6 +36,19 @@ class BaseInput(Frozen):
     files: tuple[FileEntry, ...] = ()
     added_at: Timestamp | None = None
     parent_records: tuple[str, ...] = ()
+    statement: Digest | None = None
+
+    @property
+    def facts(self) -> DeclaredFacts:
+        """What is declared about it, each with the statement that holds it."""
+        facts = self.record.facts
+        if self.statement is None:
+            return facts
+        known = {key: getattr(facts, key) for key in DeclaredFacts.model_fields if getattr(facts, key).known}
+        evidence = (self.statement,)
+        return facts.revised(
+            **{key: value.revised(evidence=(*value.evidence, *evidence)) for key, value in known.items()}
+        )
 
 
 class Signing(Frozen):
@@ -86,14 +102,15 @@ def upstream_terms(base: BaseInput) -> UpstreamTerms:
     """What a base's terms and figures mean for whoever builds on it."""
     return UpstreamTerms(
         name=measured(base.name, method="name in this registry"),
-        eu_exclusion=eu_exclusion_of(base.record.facts),
+        eu_exclusion=eu_exclusion_of(base.facts),
         gpai_indication=gpai_indication(base.record),
     )
 
 
 def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
     """One model that went in; `quantisation` is how it was held in memory, any JSON value."""
-    record, facts = base.record, sound_facts(base.record.facts)
+    record = base.record
+    facts = sound_facts(base.facts)
     quantisation = quantisation if base.role == "base" else None
     source_url = facts.source_url
     if not source_url.known:

@@ -5,6 +5,7 @@ from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import NotChecked
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -29,8 +30,18 @@ def base_record(registry: Registry, version: Version) -> BaseRecord:
     return record
 
 
+def base_statement(registry: Registry, version: Version) -> Digest | None:
+    """The statement that holds what is recorded about a base; None where nobody has recorded any."""
+    newest = _newest(registry, version.manifest_digest)
+    return None if newest is None else newest.digest
+
+
 def newest_base_record(registry: Registry, manifest: Digest) -> BaseRecord | None:
     """The newest record about a manifest as a base; None where nobody has recorded any."""
-    base_statements = (stored for stored in reversed(signed_statements(registry, manifest)) if stored.kind == "base")
-    newest = next(base_statements, None)
+    newest = _newest(registry, manifest)
     return None if newest is None else BaseRecord.from_json(newest.statement.predicate)
+
+
+def _newest(registry: Registry, manifest: Digest) -> StoredStatement | None:
+    base_statements = (stored for stored in reversed(signed_statements(registry, manifest)) if stored.kind == "base")
+    return next(base_statements, None)

@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.registry.compliance.recorded_result import BaseInput, base_section
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.bases import base_record, base_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import stored_manifest
 from peft_registry.registry.use_cases.pull_base import CheckedFolder, checked_folder
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, FileEntry
+from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.progress import Observe, Said
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import describe
@@ -35,6 +38,7 @@ class CheckedBase:
     record: BaseRecord
     files: tuple[FileEntry, ...]
     checked: CheckedFolder
+    statement: Digest | None  # that holds its record
 
     @property
     def folder(self) -> Path:
@@ -49,6 +53,23 @@ class CheckedBase:
             quantisation=None if block is None else describe(block),
         )
 
+    def as_input(self, *, parent_records: tuple[str, ...] = ()) -> BaseInput:
+        """The base as the modification record describes it.
+
+        Args:
+            parent_records: manifests of what training continued from.
+        """
+        return BaseInput(
+            name=self.version.name,
+            record=self.record,
+            number=self.version.number,
+            manifest=self.version.manifest_digest,
+            files=self.files,
+            added_at=self.version.registered_at,
+            parent_records=parent_records,
+            statement=self.statement,
+        )
+
     def require_unchanged(self) -> None:
         """Raise unless the files that were loaded are those that were compared.
 
@@ -56,6 +77,18 @@ class CheckedBase:
             BaseChanged: a file was changed, replaced or removed.
         """
         self.checked.require_unchanged()
+
+
+def recorded_base(registry: Registry, version: Version) -> BaseUsed:
+    """A base as the modification record will have it, as far as that is known without a byte of it."""
+    return base_section(
+        BaseInput(
+            name=version.name,
+            record=base_record(registry, version),
+            added_at=version.registered_at,
+            statement=base_statement(registry, version),
+        )
+    )
 
 
 def base_named(registry: Registry, reference: str) -> Version:
@@ -88,4 +121,4 @@ def checked_base(registry: Registry, version: Version, scratch: Path, observe: O
             f"{version.label} {record.identity.weights.short}  {record.parameters_total / 1e6:.1f} M  {licence}  digest checked",
         )
     )
-    return CheckedBase(version, record, files, checked)
+    return CheckedBase(version, record, files, checked, base_statement(registry, version))

@@ -77,15 +77,7 @@ class Prepared:
     @property
     def base_input(self) -> BaseInput:
         """The base as the modification record describes it."""
-        version = self.base.version
-        return BaseInput(
-            name=version.name,
-            record=self.base.record,
-            number=version.number,
-            manifest=version.manifest_digest,
-            files=self.base.files,
-            added_at=version.registered_at,
-        )
+        return self.base.as_input()
 
     @property
     def base_reference(self) -> BaseReference:

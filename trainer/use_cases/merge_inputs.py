@@ -10,11 +10,10 @@ from typing import Any
 
 from peft_registry.registry.compliance.base_terms import licence_flags_of
 from peft_registry.registry.compliance.inheritance import inherited_data
-from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, modifier_section
+from peft_registry.registry.compliance.recorded_result import modifier_section
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
-from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
@@ -31,7 +30,7 @@ from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.inputs.ancestry import ancestry_of
-from peft_registry.trainer.inputs.base import checked_base
+from peft_registry.trainer.inputs.base import checked_base, recorded_base
 from peft_registry.trainer.inputs.facts_file import read_checked_facts
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared, quantization_of
@@ -155,8 +154,7 @@ def _recorded_parts(registry: Registry, request: MergeRequest) -> tuple[BaseUsed
     """The base and the adapters as the record of the merge will have them, as far as that is known without a byte of them."""
     versions = tuple(_adapter_named(registry, one) for one in request.references)
     base = _base_of(registry, versions, request.base)
-    section = base_section(BaseInput(name=base.name, record=base_record(registry, base), added_at=base.registered_at))
-    return (section, *(BaseUsed(name=measured(version.label)) for version in versions))
+    return (recorded_base(registry, base), *(BaseUsed(name=measured(version.label)) for version in versions))
 
 
 def _names_of_data(registry: Registry, request: MergeRequest) -> tuple[str, ...]:

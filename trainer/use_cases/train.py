@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.facts import with_each_named
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
-from peft_registry.registry.compliance.recorded_result import BaseInput
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import FILE
 from peft_registry.registry.exports.model_card import model_card
@@ -457,13 +456,7 @@ class _Run:
         change: ChangeFigures,
         key_id: str,
     ) -> ModificationRecord:
-        base = BaseInput(
-            name=self.base.version.name,
-            record=self.base.record,
-            number=self.base.version.number,
-            manifest=self.base.version.manifest_digest,
-            files=self.base.files,
-            added_at=self.base.version.registered_at,
+        base = self.base.as_input(
             parent_records=() if self.start is None else (str(self.start.manifest_digest),),
         )
         facts = self.plan.facts

@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.inheritance import inherited_data
-from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, modifier_section
+from peft_registry.registry.compliance.recorded_result import modifier_section
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
-from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.modification import BaseUsed, DataUsed
+from peft_registry.schemas.modification import DataUsed
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import ancestry_of
-from peft_registry.trainer.inputs.base import base_named
+from peft_registry.trainer.inputs.base import base_named, recorded_base
 from peft_registry.trainer.inputs.facts_file import read_checked_facts
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
@@ -116,7 +115,7 @@ def plan_training(
         lambda: read_checked_facts(
             None if config.facts is None else loaded.resolve(config.facts),
             at=registry.clock(),
-            bases=None if base is None else [_recorded(registry, base)],
+            bases=None if base is None else [recorded_base(registry, base)],
             data=_data_names(registry, loaded, start) if needs_names else None,
             modifier=None if profile is None else modifier_section(profile),
         )
@@ -158,11 +157,6 @@ def require_effect(overrides: tuple[str, ...], methods: Sequence[str]) -> None:
         readers = tuple(method for method, blocks in METHOD_BLOCKS.items() if block in blocks)
         if readers and not set(readers) & set(methods):
             raise OverrideWithoutEffect(text, block, readers, tuple(methods))
-
-
-def _recorded(registry: Registry, base: Version) -> BaseUsed:
-    """The base as the record will have it, as far as that is known without a byte of it."""
-    return base_section(BaseInput(name=base.name, record=base_record(registry, base), added_at=base.registered_at))
 
 
 def _data_names(registry: Registry, loaded: LoadedConfig, start: Version | None) -> frozenset[str] | None:

@@ -10,10 +10,12 @@ import yaml
 from peft import LoraConfig
 
 from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.stated import FactNotDeclarable
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bases import base_statement
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.records.signed_records import records_of, signed_statements, version_statements
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
@@ -21,12 +23,14 @@ from peft_registry.registry.use_cases.supersede import supersede_record
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Warned
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
+from peft_registry.trainer.use_cases.merge_inputs import checked_facts_of_merge
 from tests.builders.homes import NOW, a_home
 from tests.builders.merge import register_adapter, register_trained, write_adapter
 from tests.builders.records import a_data_identity, a_digest, a_run_record
@@ -97,6 +101,10 @@ def merged(place: Place) -> MergeOutcome:
     return place.merge("a", "b", name="both")
 
 
+def base_of(place: Place) -> Digest:
+    return version_named(place.registry, "embedded").manifest_digest
+
+
 def by_name(record: ModificationRecord) -> dict[str, Any]:
     return {str(section.name.value): section for section in record.data}
 
@@ -126,6 +134,30 @@ def test_facts_that_contradict_each_other_are_questions_with_their_owner(merged:
     owners = {gap.field: gap.owner for gap in completeness(merged.modification).open}
     assert owners["data[0].licence"] == "data owner"
     assert owners["data[0].personal_data"] == "data owner"
+
+
+def test_what_is_declared_of_the_base_reaches_the_record_with_its_person_and_the_statement_that_holds_it(
+    place: Place, merged: MergeOutcome
+) -> None:
+    compute = merged.modification.base[0].training_compute_flop
+    signed = base_statement(place.registry, version_named(place.registry, "embedded"))
+    assert signed is not None
+    assert (compute.value, compute.asserted_by, compute.evidence) == (BASE_FLOP, "its provider", (signed,))
+    assert {stored.digest for stored in signed_statements(place.registry, base_of(place))} >= {signed}
+
+
+def test_a_fact_of_a_merge_overrules_nothing_that_is_signed_of_its_base_and_may_say_the_same(
+    place: Place, tmp_path: Path
+) -> None:
+    def stated(flop: float) -> MergeRequest:
+        path = tmp_path / f"{flop:g}.yml"
+        base = {"embedded": {"training_compute_flop": flop, "is_gpai": "yes"}}
+        path.write_text(yaml.safe_dump({"asserted_by": "a lawyer", "base": base}))
+        return MergeRequest(("a", "b"), name="stated", facts=path)
+
+    with pytest.raises(FactNotDeclarable, match="declared: by its provider"):
+        checked_facts_of_merge(place.registry, stated(BASE_FLOP / 2))
+    assert checked_facts_of_merge(place.registry, stated(BASE_FLOP)) is not None
 
 
 def test_two_adapters_of_one_base_of_6e24_count_the_base_once(merged: MergeOutcome) -> None:
