@@ -323,6 +323,9 @@ def _list(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     if not isinstance(value, list):
         yield Misfit("", "it takes several answers", "write a list")
         return
+    if not value and (form.items is None or form.items.type != "choice"):  # none of several answers is one
+        yield Misfit("", "it is empty, and nothing is answered by that", f"say what holds instead, or {_UNKNOWN}")
+        return
     for number, item in enumerate(value):
         for misfit in _CHECKS[form.items.type](form.items, item) if form.items else _any_entry(item):
             yield Misfit(f"[{number}]{misfit.place}", misfit.reason, misfit.remedy)

@@ -6,14 +6,24 @@ two records with equal inputs have equal derived values, whatever stood there be
 stands. Nothing is decided from absence: what an answer is missing for stays `unknown` with the question.
 """
 
+from typing import Any
+
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, with_derived_terms
-from peft_registry.registry.compliance.completeness import is_yes, makes_media
+from peft_registry.registry.compliance.completeness import disqualifying_flags, is_yes, makes_media
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdict import FALLBACK_FLOP, Answers, gpai_verdict
-from peft_registry.schemas.modification import ASKED, NOT_DERIVED, BaseUsed, Gpai, ModificationRecord, UpstreamTerms
+from peft_registry.schemas.modification import (
+    ASKED,
+    NOT_DERIVED,
+    BaseUsed,
+    Gpai,
+    ModificationRecord,
+    OpenSourceExemption,
+    UpstreamTerms,
+)
 from peft_registry.schemas.values import Value, derived, unknown
 
 SYSTEMIC_RISK_FLOP = 1e25  # Art. 51(2): cumulative training compute greater than this is presumed high-impact
@@ -122,11 +132,12 @@ def _at_least(record: ModificationRecord) -> float:
 
 def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     own, base = _number(record.compute.conservative_flop), _positive(original)
-    figures: dict[str, Value] = {
+    figures: dict[str, Any] = {
         "original_flop": original,
         "ratio_scope": _scope(record),
         "same_provider": _same_provider(record),
         "sr_flag": _systemic_risk(record),
+        "open_source_exemption": _exemption(record),
     }
     answers = _answers(record.revised(gpai=record.gpai.revised(**figures)), base)
     figures["verdict"] = gpai_verdict(answers)
@@ -234,6 +245,22 @@ def _no_ratio(original: Value, answers: Answers) -> dict[str, Value]:
         figures["threshold_kind"] = derived(kind, method=how)
         figures["threshold_flop"] = derived(FALLBACK_FLOP[kind], "FLOP", method="a third of the fixed value, GL J64")
     return figures
+
+
+def _exemption(record: ModificationRecord) -> OpenSourceExemption:
+    """The conditions of the open-source exemption, with what the licences of the bases decide; what people stated stands."""
+    exemption = record.gpai.open_source_exemption
+    stated = exemption.licence_ok
+    if stated.evidence or stated.source not in (
+        "unknown",
+        "derived",
+    ):  # an answer under a signature, unknown or not, stands
+        return exemption
+    flags = disqualifying_flags(record)
+    if flags:
+        how = f"the licence of a base, which holds for what is made from it: {', '.join(flags)}, GL J83"
+        return exemption.revised(licence_ok=derived("no", method=how))
+    return exemption.revised(licence_ok=ASKED) if stated.known else exemption
 
 
 def _systemic_risk(record: ModificationRecord) -> Value:

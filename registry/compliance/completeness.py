@@ -16,6 +16,8 @@ from peft_registry.schemas.report import Gap
 from peft_registry.schemas.values import Value
 
 _ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
+# of a licence with one of these a model is not free and open-source; other restrictions of use may stand, GL J80-84
+_NOT_OPEN = frozenset(("non_commercial", "no_derivatives", "no_redistribution", "user_threshold", "eu_exclusion"))
 _PROVIDER_VERDICTS = (
     "provider_of_original_model",
     "own_gpai_candidate",
@@ -56,6 +58,29 @@ class Completeness(Frozen):
         return f"{text}, {len(self.open)} open ({owners})"
 
 
+class SectionCount(Frozen):
+    """Filled and open fields of one section of a record, of those that it has to have."""
+
+    section: str
+    filled: int
+    required: int
+    open: int
+
+
+def counts_of_sections(record: RecordSections) -> tuple[SectionCount, ...]:
+    """The counts of each section that has a required field, in the order of the schema; all data files are one section."""
+    filled: Counter[str] = Counter()
+    required: Counter[str] = Counter()
+    for leaf in required_leaves(record, conditions_of(record)):
+        section = re.split(r"[.\[]", leaf.path, maxsplit=1)[0]
+        required[section] += 1
+        filled[section] += leaf.value.known
+    return tuple(
+        SectionCount(section=section, filled=filled[section], required=count, open=count - filled[section])
+        for section, count in required.items()
+    )
+
+
 def completeness(record: RecordSections, conditions: Conditions | None = None) -> Completeness:
     """Count the fields that are required under `conditions` (those of the record when not given)."""
     conditions = conditions or conditions_of(record)
@@ -91,6 +116,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "integrated": record.high_risk.system_ref.known,
         "sr": _has_systemic_risk(record),
         "non_eu": record.modifier.country.known and record.modifier.country.value not in field_rules().eu_members,
+        "not_exempt": not is_exempt(record),
         "adapter": method in _ADAPTERS,
         "lowrank": method in ("lora", "qlora", "dora"),
         "prompt": method in ("prompt_tuning", "prefix_tuning"),
@@ -120,6 +146,30 @@ def makes_media(record: RecordSections) -> bool:
     modalities = record.use.modalities.value
     output = modalities.get("output", ()) if isinstance(modalities, dict) else modalities
     return any(word in str(output or "") for word in ("image", "audio", "video"))
+
+
+def disqualifying_flags(record: RecordSections) -> tuple[str, ...]:
+    """The licence flags of the bases with which nothing that is made from them is free and open-source (GL J83)."""
+    listed = [base.licence_flags.value for base in record.base if isinstance(base.licence_flags.value, list)]
+    return tuple(sorted({str(flag) for flags in listed for flag in flags} & _NOT_OPEN))
+
+
+def is_exempt(record: RecordSections) -> bool:
+    """Whether every condition of the exemption is stated to hold, and nothing recorded speaks against it (Arts. 53(2), 54(6)).
+
+    It ends Art. 53(1)(a), (b) and Art. 54. The copyright policy and the public summary, (c) and (d), stay.
+    """
+    stated = record.gpai.open_source_exemption
+    conditions = (
+        stated.claimed,
+        stated.licence_ok,
+        stated.no_monetisation,
+        stated.weights_public,
+        stated.architecture_public,
+        stated.usage_public,
+    )
+    holds = all(is_yes(condition) for condition in conditions)
+    return holds and not disqualifying_flags(record) and not _has_systemic_risk(record)
 
 
 def _has_systemic_risk(record: RecordSections) -> bool:

@@ -53,13 +53,13 @@ def out_of_order(
         stated: paths of the values that are being stated.
         named: a path as its author writes it.
     """
-    known = tuple(leaves(record))
+    known = tuple(_with_members(record))
     today = Leaf(TODAY, TODAY, measured(record.record_created_at[:10]))
     for order in field_rules().orders:
         earlier_dates = [leaf for leaf in known if leaf.rule == order.earlier]
         later_dates = [leaf for leaf in (*known, today) if leaf.rule == order.later]
         for earlier, later in product(earlier_dates, later_dates):
-            is_stated = earlier.path in stated or later.path in stated
+            is_stated = _is_stated(earlier.path, stated) or _is_stated(later.path, stated)
             is_beside = FieldPath.parse(earlier.path).is_beside(FieldPath.parse(later.path))
             if is_stated and is_beside and _is_after(earlier, later):
                 yield FactsOutOfOrder(
@@ -75,7 +75,7 @@ def incomplete_facts(
     record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
 ) -> Iterator[FactIncomplete]:
     """What was stated now and says something only together with what is not known; as `out_of_order`."""
-    known = {leaf.path: leaf.value.known for leaf in leaves(record)}
+    known = {leaf.path: leaf.value.known for leaf in _with_members(record)}
     by_rule = {need.fact: need for need in field_rules().needs}
     for leaf in leaves(record):
         need = by_rule.get(leaf.rule)
@@ -85,6 +85,21 @@ def incomplete_facts(
         missing = [named(path) for path in needed if not known.get(path, False)]
         if missing:
             yield FactIncomplete(named(leaf.path), missing, need.because)
+
+
+def _with_members(record: ModificationRecord) -> Iterator[Leaf]:
+    """Every value of a record, and after an object each of its members, which has a date or says something of its own."""
+    for leaf in leaves(record):
+        yield leaf
+        members = leaf.value.value if isinstance(leaf.value.value, dict) else {}
+        for key, member in members.items():
+            if member is not None:
+                yield Leaf(f"{leaf.path}.{key}", f"{leaf.rule}.{key}", leaf.value.revised(value=member))
+
+
+def _is_stated(path: str, stated: Collection[str]) -> bool:
+    """Whether a value is among the stated ones, or the object is that it is a member of."""
+    return path in stated or path.rpartition(".")[0] in stated
 
 
 def _is_after(earlier: Leaf, later: Leaf) -> bool:

@@ -6,6 +6,7 @@ The data file carries its rule-set version, the date of the law it follows and i
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -71,6 +72,25 @@ class RuleSource(Frozen):
     weight: str
 
 
+class Application(Frozen):
+    """Since when rules apply: `what` names them here, `subject` in a sentence; `source` is the short name of a document.
+
+    These days have moved before, so they are data with the day on which they were looked up.
+    """
+
+    what: str
+    subject: str
+    since: date
+    clause: str
+    source: str
+    retrieved: date
+
+    @property
+    def sentence(self) -> str:
+        """`the high-risk rules for systems of Annex III apply from 2027-12-02 (Art. 113(c)(i))`."""
+        return f"{self.subject} apply from {self.since} ({self.clause})"
+
+
 class FieldRules(Frozen):
     """The whole data file."""
 
@@ -78,6 +98,7 @@ class FieldRules(Frozen):
     law_as_of: str
     notice: str
     sources: tuple[RuleSource, ...]
+    applications: tuple[Application, ...]
     conditions: dict[str, str]
     reasons: dict[str, str]
     eu_members: tuple[str, ...]
@@ -91,6 +112,10 @@ class FieldRules(Frozen):
     def by_path(self) -> dict[str, FieldRule]:
         """Each rule under its path, in the order of the file."""
         return {rule.path: rule for rule in self.fields}
+
+    def application(self, what: str) -> Application:
+        """Since when the rules of that name apply."""
+        return next(application for application in self.applications if application.what == what)
 
     def base_forms(self) -> dict[str, AnswerForm]:
         """The form of each fact about a base: that of a field of the record, or one of its own."""

@@ -39,6 +39,7 @@ def fields_page(rules: FieldRules) -> str:
         "\n`a+b` means both; several words, any of them; none, never asked for.\n\n",
         *_never_facts(rules),
         *_dates_in_order(rules),
+        *_applications(rules),
         "## Sources\n\n",
         *(f"- **{source.short}** ({source.weight}): {source.title}\n" for source in rules.sources),
     ]
@@ -57,6 +58,14 @@ def _never_facts(rules: FieldRules) -> list[str]:
 def _dates_in_order(rules: FieldRules) -> list[str]:
     orders = [f"| `{order.earlier}` | `{order.later}` | {order.because} |\n" for order in rules.orders]
     return ["## Dates in order\n\n| Not after | this | Because |\n| --- | --- | --- |\n", *orders, "\n"]
+
+
+def _applications(rules: FieldRules) -> list[str]:
+    rows = [
+        f"| {rule.since} | {rule.subject} | {rule.clause} | {rule.source}, looked up {rule.retrieved} |\n"
+        for rule in sorted(rules.applications, key=lambda application: application.since)
+    ]
+    return ["## Since when rules apply\n\n| Day | What | Clause | Source |\n| --- | --- | --- | --- |\n", *rows, "\n"]
 
 
 def _section(rule: FieldRule) -> str:

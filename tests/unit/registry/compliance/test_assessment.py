@@ -32,7 +32,10 @@ VERDICT = {"gpai.verdict"}  # with the digest of the answers that it rests on
 # what somebody may answer: another answer than the record has, and every value that follows from it
 FOLLOWS: dict[str, tuple[Any, set[str]]] = {
     "modifier.role_claimed": ("original_provider", {"gpai.same_provider"} | VERDICT),
-    "base[].licence_flags": (["eu_exclusion"], {"upstream[0].eu_exclusion"} | VERDICT),
+    "base[].licence_flags": (
+        ["eu_exclusion"],
+        {"upstream[0].eu_exclusion", "gpai.open_source_exemption.licence_ok"} | VERDICT,
+    ),
     "upstream[].eu_exclusion": ("yes", VERDICT),
     "base[].is_gpai": ("no", VERDICT),
     "base[].has_systemic_risk": ("yes", {"gpai.sr_flag"} | VERDICT),
