@@ -3,10 +3,11 @@
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from peft_registry.registry.compliance.completeness import Completeness, is_yes
+from peft_registry.registry.compliance.completeness import Completeness, disqualifying_flags, is_exempt, is_yes
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
 from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
@@ -54,6 +55,15 @@ _SMALL = 1e-5  # a share that is written as a number
 # what the rows of a split were for, in words
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
 _OF_A_BASE = "not asked of a base: nothing was changed"
+# the guidelines are numbered twice, and a paragraph means nothing without its edition
+_CRITERION = (
+    "a third is the indicative criterion of the Commission's guidelines, which are not binding "
+    "(paragraph 63 as printed in July 2025, 60 in November 2025)"
+)
+_SAME_PROVIDER = (
+    "Not applied: the modifier is the provider of the base or acts for it, and the result counts as the same model "
+    "(guidelines, paragraph 23 as printed in July 2025, 22 in November 2025)"
+)
 
 
 def answers_of(
@@ -349,6 +359,8 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
         return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
     gpai = record.gpai
     status = f" Indicative status: {_status(gpai.verdict)}." if gpai.verdict.known else ""
+    if is_yes(gpai.same_provider) is True:
+        return f"{_SAME_PROVIDER}.{status}"
     ratio = gpai.ratio.value
     if not isinstance(ratio, int | float):
         return f"Unknown: {value_text(gpai.ratio).removeprefix('not derived: ')}.{status}"
@@ -358,7 +370,7 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
     if isinstance(low, int | float) and isinstance(high, int | float):
         band = f" ({_percent(low)} … {_percent(high)} with ±30 % on the compute of either)"
         answer = "Borderline" if low <= THIRD < high else answer
-    return f"{answer}: {_percent(ratio)} of it{band}; a third is the indicative criterion of the Commission's guidelines.{status}"
+    return f"{answer}: {_percent(ratio)} of it{band}; {_CRITERION}.{status}"
 
 
 def _percent(ratio: float) -> str:
@@ -420,24 +432,54 @@ def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
 def _of_status(record: RecordSections) -> Iterator[str]:
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known and before.value != after.value:
-        yield f"The classification of the system changed: {_words(before)} → {_words(after)} (Art. 6)."
+        yield f"The classification of the system changed: {_words(before)} → {_words(after)} (Art. 6).{_since(after)}"
     elif after.known and str(after.value).startswith("annex_"):
-        yield f"The system is classified {_words(after)} (Art. 6)."
+        yield f"The system is classified {_words(after)} (Art. 6).{_since(after)}"
     old, new = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
     if is_yes(record.high_risk.intended_purpose_changed) is True or (
         old.known and new.known and old.value != new.value
     ):
         yield f"The intended purpose changed: {_said(old)} → {_said(new)}."
     ratio = record.gpai.ratio.value
-    if isinstance(ratio, int | float) and ratio > THIRD:
+    if isinstance(ratio, int | float) and ratio > THIRD and is_yes(record.gpai.same_provider) is not True:
         yield f"More than a third of the base's compute: {_percent(ratio)} (indicative criterion, not a rule of law)."
     if record.gpai.verdict.value in _PROVIDER_VERDICTS:
-        yield f"Indicative status of the modifier: {_status(record.gpai.verdict)}."
+        prohibited = record.gpai.verdict.value == "blocked_art5"
+        since = f" {_sentence('prohibited_media')}" if prohibited else ""
+        yield f"Indicative status of the modifier: {_status(record.gpai.verdict)}.{since}"
     if record.gpai.sr_flag.known and record.gpai.sr_flag.value != "none":
         yield f"A sign of systemic risk: {_SYSTEMIC_RISK.get(str(record.gpai.sr_flag.value), record.gpai.sr_flag.value)}."
     for terms in record.upstream if isinstance(record, ModificationRecord) else ():
         if is_yes(terms.eu_exclusion) is True:
             yield f"The provider of {value_text(terms.name)} excluded the Union market (GL J58)."
+    if is_yes(record.gpai.open_source_exemption.claimed) is True:
+        yield _exemption(record)
+
+
+def _exemption(record: RecordSections) -> str:
+    flags = disqualifying_flags(record)
+    if flags:
+        return f"The open-source exemption is claimed, and the licence of a base does not allow it: {', '.join(flags)} (GL J83)."
+    holds = (
+        "holds by what is stated"
+        if is_exempt(record)
+        else "is claimed, and not all of its conditions are stated to hold"
+    )
+    return (
+        f"The open-source exemption {holds}; the copyright policy and the public summary of training content, "
+        "Art. 53(1)(c) and (d), are owed with it as without."
+    )
+
+
+def _since(classification: Value) -> str:
+    """Since when the rules of a class apply; nothing for a class that they do not reach."""
+    annex = re.match(r"annex_i(ii)?", str(classification.value))
+    return "" if annex is None else f" {_sentence(annex[0])}"
+
+
+def _sentence(what: str) -> str:
+    text = field_rules().application(what).sentence
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _of_data(record: RecordSections) -> Iterator[str]:

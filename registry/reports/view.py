@@ -219,6 +219,15 @@ def _whole_text(value: Value) -> str:
     return ", ".join(map(str, value.value)) if isinstance(value.value, list) else value_text(value)
 
 
+def _scans_text(value: Value) -> str:
+    """Every scan, and of each that did not run why: cut off after the first, they would all read as passed."""
+    if not isinstance(value.value, list):
+        return value_text(value)
+    ran = [f"{row['scan']} (found {row['found']})" for row in value.value if row["ran"] == "yes"]
+    not_run = [f"{row['scan']} ({row['why']})" for row in value.value if row["ran"] != "yes"]
+    return f"ran: {', '.join(ran) or 'none'}; did not run: {', '.join(not_run) or 'none'}"
+
+
 def _training(run: RunRecord | None) -> tuple[Figure, ...]:
     if run is None:
         return ()
@@ -274,7 +283,7 @@ def _field_rows(record: RecordSections | None) -> tuple[FieldRow, ...]:
         FieldRow(
             section=_section(leaf.path, record),
             field=rules[leaf.rule].label,
-            text=value_text(leaf.value),
+            text=_scans_text(leaf.value) if leaf.path == "security.scans" else value_text(leaf.value),
             source=leaf.value.source,
             method=_how(leaf.value),
             answers=rules[leaf.rule].answers,
