@@ -107,7 +107,7 @@ def evaluation_section(
         metrics=_listed([_figure(result) | which for result in evaluation.results], _harness(evaluation), evidence),
         delta=derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
         bias=_listed(bias, "paired comparison of the same items", evidence),
-        limitations=_listed(list(evaluation.limitations), "stated by the evaluation", evidence),
+        limitations=_limitations(evaluation, evidence),
         plan_digest=measured(plan["sha256"], method=plan["where"]) if "sha256" in plan else _NO_PLAN,
         plan_created_at=measured(plan["created_at"]) if "created_at" in plan else _NO_PLAN,
         **_signature(signer, evaluation),
@@ -157,6 +157,7 @@ def _with_evaluation(before: Evaluation, evaluation: EvaluationRecord) -> Evalua
     added = evaluation_section(evaluation, None)
     replaced = _Replaced.by(evaluation, before)
     joined = {name: _joined(getattr(before, name), getattr(added, name), replaced) for name in _JOINED}
+    joined["limitations"] = _with_groups(joined["limitations"], joined["metrics"])
     runs = joined["runs"].value or []
     return before.revised(
         **joined,
@@ -221,6 +222,30 @@ def _still_speaks(row: Any, replaced: _Replaced) -> bool:  # a row of a recorded
     if isinstance(row, dict):
         return row.get("status") != STALE and not replaced.holds(row)
     return bool(row != NOT_REPEATED)
+
+
+def _limitations(evaluation: EvaluationRecord, evidence: tuple[Digest, ...]) -> Value | None:
+    """What the evaluation says of its limits, and which of its data sets have no figure for any group."""
+    suites = dict.fromkeys(result.dataset for result in evaluation.results)
+    grouped = {result.dataset for result in evaluation.results if result.category is not None}
+    whole_only = [_no_groups(suite) for suite in suites if suite not in grouped]
+    how = "stated by the evaluation" + (", and seen in its figures" if whole_only else "")
+    return _listed([*evaluation.limitations, *whole_only], how, evidence)
+
+
+def _no_groups(suite: str) -> str:
+    """An overall figure does not answer what the law asks of groups."""
+    return f"{suite}: figures for all items together, and none for a group (Annex IV 3, Art. 13(3)(b)(v))"
+
+
+def _with_groups(limitations: Value, metrics: Value) -> Value:
+    """The limitations without those that say of a data set that it has no figure of a group, where it now has one."""
+    grouped = {row.get("suite") for row in metrics.value or [] if row.get("slice") is not None}
+    answered = {_no_groups(str(suite)) for suite in grouped}
+    kept = [row for row in limitations.value or [] if row not in answered]
+    if len(kept) == len(limitations.value or []):
+        return limitations
+    return limitations.revised(value=kept) if kept else unknown("the evaluations state none")
 
 
 def _of_all_plans(before: Value, added: Value, runs: Sequence[dict[str, Any]], key: str) -> Value:

@@ -174,7 +174,9 @@ def security_section(manifest: Manifest, signing: Signing | None, scans: Value |
 
 
 def scans_value(scans: tuple[Scan, ...], tool_version: str) -> Value | None:
-    """The scans as a value; None where none is told of."""
+    """The scans as a value; None where none is told of, and unknown where none ran."""
+    if scans and not any(scan.ran for scan in scans):
+        return unknown("; ".join(f"{scan.name}: not run, {scan.why}" for scan in scans))
     rows = []
     for scan in scans:
         row: dict[str, Any] = {"scan": scan.name, "what": scan.what}

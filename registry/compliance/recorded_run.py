@@ -201,6 +201,8 @@ def _flop_row(ancestor: TrainedRun) -> dict[str, Any]:
 
 def flop_sum(rows: list[dict[str, Any]], key: str, how: str) -> Value:
     """The sum of one figure, unknown where that of a run is; `how` says with `{}` for the figure what is summed."""
+    if not rows:  # and not 0: what trained without a record has computed as well
+        return unknown("not derived: no training run is recorded")
     missing = [row["ingredient"] for row in rows if row[key] is None]
     if missing:
         return unknown(f"not derived: the compute of {', '.join(missing)} is not recorded")
