@@ -1,7 +1,7 @@
 """The page of the forms: which fields of the modification record answer which row, from the rules that the tool carries."""
 
 from docs.tables import table
-from peft_registry.registry.compliance.form_rows import FormRow, LegalForm, forms
+from peft_registry.registry.compliance.form_rows import FormRow, LegalForm, Recipient, forms
 
 _INTRODUCTION = """\
 # Rows of the annexes and forms
@@ -28,6 +28,10 @@ def _section(form: LegalForm) -> list[str]:
 
 def _cells(row: FormRow, *, with_recipients: bool) -> list[str]:
     fields = ", ".join(f"`{path}`" for path in row.fields) or f"none: {row.outside}"
-    named = forms().recipients
-    recipients = ", ".join(named[one] for one in row.recipients) or "everybody"
+    recipients = ", ".join(_names(row.recipients)) or "everybody"
+    recipients += "".join(f"; `{path}`: {', '.join(_names(alone))} alone" for path, alone in row.only.items())
     return [row.row, row.content, fields, *([recipients] if with_recipients else [])]
+
+
+def _names(recipients: tuple[Recipient, ...]) -> list[str]:
+    return [forms().recipients[recipient] for recipient in recipients]

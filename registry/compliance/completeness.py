@@ -72,7 +72,8 @@ def counts_of_sections(record: RecordSections) -> tuple[SectionCount, ...]:
     filled: Counter[str] = Counter()
     required: Counter[str] = Counter()
     for leaf in required_leaves(record, conditions_of(record)):
-        section = re.split(r"[.\[]", leaf.path, maxsplit=1)[0]
+        path = FieldPath.parse(leaf.path)
+        section = path.section or path.field.partition(".")[0]
         required[section] += 1
         filled[section] += leaf.value.known
     return tuple(

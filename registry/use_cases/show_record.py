@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.form_rows import FormCount, counts_of_forms
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
@@ -79,6 +80,10 @@ class RecordShown(Frozen):
     version: str
     record: dict[str, Any]  # as signed
     fields: str  # how many are filled, of how many
+    filled: int
+    required: int
+    sections: tuple[SectionCount, ...]
+    forms: tuple[FormCount, ...]
     open: tuple[Gap, ...]
     history: tuple[RecordLink, ...]
     waiting: tuple[AnswersShown, ...]  # answers to the newest record that the next one takes up
@@ -110,6 +115,7 @@ class RecordShown(Frozen):
         lines += [("answers", answers.text) for link in self.history for answers in link.answers]
         lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
         lines.append(("fields", self.fields))
+        lines += [("form", form.text) for form in self.forms]
         lines += [("set aside", text) for text in self.set_aside]
         signers = self._signers()
         lines += [(path, _value_text(value, signers)) for path, value in self.values if value.known]
@@ -156,6 +162,10 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
         version=version.label,
         record=said.predicates["modification"],
         fields=count.sentence,
+        filled=count.filled,
+        required=count.total,
+        sections=counts_of_sections(record),
+        forms=counts_of_forms(record),
         open=count.open,
         history=_links(registry, said, given),
         waiting=tuple(answers for answers in given.values() if answers.waits),
