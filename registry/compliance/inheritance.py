@@ -90,7 +90,9 @@ class Ancestor(Frozen):
 def trained_runs(ancestors: Iterable[Ancestor]) -> tuple[TrainedRun, ...]:
     """The trainings among the ancestors."""
     trainings = [ancestor for ancestor in ancestors if ancestor.has_trained]
-    return tuple(TrainedRun(label=one.label, manifest=one.manifest, run=one.run) for one in trainings)
+    return tuple(
+        TrainedRun(label=training.label, manifest=training.manifest, run=training.run) for training in trainings
+    )
 
 
 def inherited_data(ancestors: Iterable[Ancestor], own: Sequence[DataUsed] = ()) -> tuple[DataUsed, ...]:
@@ -150,7 +152,7 @@ def inherited_purposes(ancestors: Iterable[Ancestor]) -> dict[str, Value]:
     fields = {}
     for name in _PURPOSES:
         stated = [_Stated(parent, Use() if parent.record is None else parent.record.use, name) for parent in parents]
-        if any(one.value.known for one in stated):
+        if _known(stated):
             fields[name] = _equal(stated) or _partly(stated)
     return fields
 
@@ -162,18 +164,17 @@ def inherited_licence(ancestors: Iterable[Ancestor], base: BaseUsed) -> dict[str
     """
     parents = [ancestor for ancestor in _in_order(ancestors) if ancestor.is_parent]
     stated = [_Stated(parent, _product(parent), "licence") for parent in parents]
-    if not any(one.value.known for one in stated):
+    if not _known(stated):
         return {}
     terms = {f"the base {base.name.value}": base.licence_id}
-    terms |= {one.ancestor.label: one.value for one in stated}
+    terms |= {licence.label: licence.value for licence in stated}
     known = {label: value for label, value in terms.items() if value.known}
-    if len(known) == len(terms) and len({_compared(value.value) for value in known.values()}) == 1:
-        how = (
-            f"the licence of the base and of {listed_labels([one.ancestor.label for one in stated])}, which is the same"
-        )
+    is_same = len({_compared(value.value) for value in known.values()}) == 1
+    if is_same and len(known) == len(terms):
+        how = f"the licence of the base and of {_labels(stated)}, which is the same"
         return {"licence": derived(stated[0].value.value, method=how, evidence=_statements(stated))}
-    told = [f"{label} {_quoted(value.value) if value.known else f'({value.reason})'}" for label, value in terms.items()]
-    return {"licence": unknown(f"what went in has not one licence: {', '.join(told)}")}
+    each = [f"{label} {_text_or_reason(value)}" for label, value in terms.items()]
+    return {"licence": unknown(f"what went in has not one licence: {', '.join(each)}")}
 
 
 def _product(ancestor: Ancestor) -> Product:
@@ -189,8 +190,18 @@ class _Stated:
     """A section of the record of an ancestor, and the field in it that is looked at."""
 
     ancestor: Ancestor
-    section: Any  # DataUsed, or a section in it, or Use
+    section: DataUsed | Article4a | Use | Product
     name: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.ancestor.label
+
+    @property
+    def data(self) -> DataUsed:
+        """The section, where it is that of a file."""
+        assert isinstance(self.section, DataUsed)
+        return self.section
 
     @property
     def value(self) -> Value:
@@ -291,8 +302,8 @@ def _says_the_same(own: DataUsed | Article4a, combined: DataUsed | Article4a, na
 
 
 def _art4a(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> Article4a:
-    inner_uses = [_Stated(use.ancestor, use.section.art4a) for use in uses]
-    inner_answers = [_Stated(answer.ancestor, answer.section.art4a) for answer in answers]
+    inner_uses = [_Stated(use.ancestor, use.data.art4a) for use in uses]
+    inner_answers = [_Stated(answer.ancestor, answer.data.art4a) for answer in answers]
     return Article4a(**{name: _field(name, inner_uses, inner_answers) for name in Article4a.model_fields})
 
 
@@ -321,13 +332,14 @@ def _is_taken_over(stated: _Stated, uses: Sequence[_Stated]) -> bool:
 
 
 def _agreed(stated: Sequence[_Stated], *, yes_if_any: bool) -> Value:
-    known = [one for one in stated if one.value.known]
-    in_question = next((one.value for one in stated if (one.value.reason or "").startswith(_DIFFER)), None)
-    if in_question is not None:  # of a continued run and what it continued from; what the run stated stands only there
-        return in_question
+    known = _known(stated)
+    contradicted = [value.value for value in stated if (value.value.reason or "").startswith(_DIFFER)]
+    if contradicted:
+        # between a continued run and what it continued from: only the reason still says what the run stated
+        return contradicted[0]
     if not known:
         return _asked(stated)
-    if len({_compared(one.value.value) for one in known}) > 1:
+    if not _are_the_same(known):
         return _differ(known)
     if yes_if_any and len(known) < len(stated) and known[0].value.value != "yes":
         return _partly(stated)
@@ -340,53 +352,68 @@ def _is_own(answer: _Stated, uses: Sequence[_Stated]) -> bool:
         return False
     if any(use.ancestor.manifest == answer.ancestor.manifest for use in uses) and not answer.value.evidence:
         return False  # a fact of the run about its own file, stated beside what the others state of it
-    of_runs = {digest for one in uses for digest in (*one.statements, *one.ancestor.earlier_statements)}
+    of_runs = {digest for use in uses for digest in (*use.statements, *use.ancestor.earlier_statements)}
     return not of_runs & set(answer.value.evidence)
 
 
 def _equal(stated: Sequence[_Stated]) -> Value | None:
     """What all of them state; None where one does not, or they differ."""
-    if any(not one.value.known for one in stated) or len({_compared(one.value.value) for one in stated}) > 1:
+    if len(_known(stated)) < len(stated) or not _are_the_same(stated):
         return None
     return _carried(stated)
 
 
 def _carried(stated: Sequence[_Stated]) -> Value:
     """The value that all of them state, with its own source and author, and where it is recorded."""
-    strongest = min(stated, key=lambda one: _STRENGTH.index(one.value.source)).value
-    recorded = f"as recorded of {listed_labels([one.ancestor.label for one in stated])}"
-    evidence = dict.fromkeys((*strongest.evidence, *(digest for one in stated for digest in one.statements)))
-    return strongest.revised(
-        method=recorded if strongest.method is None else f"{strongest.method}, {recorded}", evidence=tuple(evidence)
-    )
+    strongest = min(stated, key=lambda value: _STRENGTH.index(value.value.source)).value
+    recorded = f"as recorded of {_labels(stated)}"
+    method = recorded if strongest.method is None else f"{strongest.method}, {recorded}"
+    evidence = dict.fromkeys((*strongest.evidence, *_statements(stated)))
+    return strongest.revised(method=method, evidence=tuple(evidence))
+
+
+def _known(stated: Sequence[_Stated]) -> list[_Stated]:
+    return [value for value in stated if value.value.known]
+
+
+def _are_the_same(known: Sequence[_Stated]) -> bool:
+    return len({_compared(value.value.value) for value in known}) == 1
+
+
+def _labels(stated: Sequence[_Stated]) -> str:
+    return listed_labels([value.label for value in stated])
 
 
 # --- where there is no answer ---
 
 
 def _asked(stated: Sequence[_Stated]) -> Value:
-    reasons = list(dict.fromkeys(str(one.value.reason) for one in stated))
-    return unknown(reasons[0]) if len(reasons) == 1 else unknown(_unknown_of(stated))
+    reasons = list(dict.fromkeys(str(value.value.reason) for value in stated))
+    return unknown(reasons[0] if len(reasons) == 1 else _open_labels(stated))
 
 
 def _differ(known: Sequence[_Stated]) -> Value:
-    return unknown(f"{_DIFFER}{_said(known)}")
+    return unknown(f"{_DIFFER}{_answers_by_label(known)}")
 
 
 def _partly(stated: Sequence[_Stated]) -> Value:
     """Some of them state something, and not all the same."""
-    known = [one for one in stated if one.value.known]
-    if len(known) == len(stated) or len({_compared(one.value.value) for one in known}) > 1:
+    known = _known(stated)
+    if len(known) == len(stated) or not _are_the_same(known):
         return _differ(known)
-    return unknown(f"not known of {_unknown_of(stated)}; {_said(known)}")
+    return unknown(f"not known of {_open_labels(stated)}; {_answers_by_label(known)}")
 
 
-def _said(known: Sequence[_Stated]) -> str:
-    return ", ".join(f"{one.ancestor.label} says {_quoted(one.value.value)}" for one in known)
+def _answers_by_label(known: Sequence[_Stated]) -> str:
+    return ", ".join(f"{value.label} says {_quoted(value.value.value)}" for value in known)
 
 
-def _unknown_of(stated: Sequence[_Stated]) -> str:
-    return ", ".join(f"{one.ancestor.label} ({one.value.reason})" for one in stated if not one.value.known)
+def _open_labels(stated: Sequence[_Stated]) -> str:
+    return ", ".join(f"{value.label} ({value.value.reason})" for value in stated if not value.value.known)
+
+
+def _text_or_reason(value: Value) -> str:
+    return _quoted(value.value) if value.known else f"({value.reason})"
 
 
 def _quoted(value: Any) -> str:  # any JSON value
@@ -411,7 +438,7 @@ def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUs
     for made_from in ordered:
         for section in (section for section in made_from.recorded_data if section.name.value == name):
             answers = {key: _Stated(made_from, section, key) for key in fields}
-            fields |= {key: _carried([one]) for key, one in answers.items() if one.value.source == "declared"}
+            fields |= {key: _carried([answer]) for key, answer in answers.items() if answer.value.source == "declared"}
     return DataUsed(name=derived(name, method="it has no record of its data"), **fields)
 
 
@@ -419,9 +446,10 @@ def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUs
 
 
 def _name(uses: Sequence[_Stated]) -> Value:
-    names = sorted({str(one.section.name.value) for one in uses})
+    stated = [use.field("name") for use in uses]
+    names = sorted({str(name.value.value) for name in stated})
     if len(names) == 1:
-        return _carried([one.field("name") for one in uses])
+        return _carried(stated)
     return derived(", ".join(names), method="one file, which the runs had under several names")
 
 
@@ -447,11 +475,11 @@ def _counted(uses: Sequence[_Stated], name: str, what: str) -> Value:
 
 def _selections(use: _Stated, count: Value, what: str) -> RunSelections:
     """The selections of one run; of a record that lists none, its count as one selection that is like no other."""
-    listed = use.section.splits.value
+    listed = use.data.splits.value
     rows_of_file = None
     if use.ancestor.run is not None:
         files = {str(data.sha256): data.rows_total for data in use.ancestor.run.data}
-        rows_of_file = files.get(str(use.section.digest.value))
+        rows_of_file = files.get(str(use.data.digest.value))
     if not isinstance(listed, list) or not all(isinstance(row, dict) and "rows_sha256" in row for row in listed):
         listed = [{what: count.value, "rows_sha256": use.ancestor.label}]
         rows_of_file = None
@@ -459,26 +487,28 @@ def _selections(use: _Stated, count: Value, what: str) -> RunSelections:
 
 
 def _not_of_all(stated: Sequence[_Stated]) -> Value:
-    known = [value for value in stated if value.value.known]
-    return unknown(f"not known of {_unknown_of(stated)}; {_said(known)}") if known else _asked(stated)
+    known = _known(stated)
+    if not known:
+        return _asked(stated)
+    return unknown(f"not known of {_open_labels(stated)}; {_answers_by_label(known)}")
 
 
 def _listed_by_run(known: Sequence[_Stated]) -> Value:
-    rows = [{"of": one.ancestor.label, **row} for one in known for row in one.value.value]
+    rows = [{"of": selections.label, **row} for selections in known for row in selections.value.value]
     return derived(rows, method="the rows that each run used", evidence=_statements(known))
 
 
 def _summed(known: Sequence[_Stated]) -> Value:
-    total = sum(one.value.value for one in known)
+    total = sum(count.value.value for count in known)
     return derived(total, method=f"passes of all runs: {_figures(known)}", evidence=_statements(known))
 
 
 def _figures(known: Sequence[_Stated]) -> str:
-    return ", ".join(f"{one.ancestor.label} {one.value.value:g}" for one in known)
+    return ", ".join(f"{count.label} {count.value.value:g}" for count in known)
 
 
 def _statements(stated: Iterable[_Stated]) -> tuple[Digest, ...]:
-    return tuple(dict.fromkeys(digest for one in stated for digest in one.statements))
+    return tuple(dict.fromkeys(digest for value in stated for digest in value.statements))
 
 
 # --- names ---
@@ -499,6 +529,6 @@ def _told_apart(
 
 
 def _name_with_users(section: DataUsed, uses: Sequence[_Stated]) -> Value:
-    users = listed_labels([one.ancestor.label for one in uses])
+    users = _labels(uses)
     how = "several files have this name, and are told apart by the runs that used them"
     return derived(f"{section.name.value} of {users}", method=how)

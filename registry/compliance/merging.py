@@ -143,25 +143,27 @@ def build_merge_modification(
 
 def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
     """How the base was held while the adapters were trained and while it was folded into; None where it never was in 4 bits."""
-    settings = next((one.quantisation for one in merge.ingredients if one.quantisation), None)
-    if settings is None:
+    settings = [part.quantisation for part in merge.ingredients if part.quantisation]
+    if not settings:
         return None
-    folded = "through 4 bits and back" if merge.base_policy == "dequantised" else "as it is stored, not quantised"
-    return {"while training": settings, "for the merge": folded}
+    folded = "as it is stored, not quantised"
+    if merge.base_policy == "dequantised":
+        folded = "through 4 bits and back"
+    return {"while training": settings[0], "for the merge": folded}
 
 
 def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:
     """An adapter of the merge. It stands on the same base, and is under that base's terms."""
     facts = sound_facts(base.facts)
-    quantisation = part.quantisation
+    quantised_view = unknown("its base was not quantised while it was trained")
+    if part.quantisation:
+        quantised_view = measured({"quantization": part.quantisation}, method="its base while it was trained")
     return BaseUsed(
         name=measured(part.label, method="its version in this registry"),
         version=measured(part.label.rpartition(":")[2], method="version number", evidence=(part.manifest,)),
         role=derived("ingredient", method="its part in the merge"),
         tensor_digest=measured(str(part.weights_digest), method="digest over the adapter's tensors"),
-        quantised_view=measured({"quantization": quantisation}, method="its base while it was trained")
-        if quantisation
-        else unknown("its base was not quantised while it was trained"),
+        quantised_view=quantised_view,
         file_digests=measured([str(part.manifest)], method="its manifest lists and signs each file"),
         provider=derived("this registry", method="it was registered here"),
         source_url=derived(f"registry://sha256/{part.manifest.hex}", method="its manifest digest"),
@@ -182,26 +184,34 @@ def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput) -> B
 
 
 def _method(merge: MergeRecord) -> Method:
-    bake = len(merge.ingredients) == 1 and merge.algorithm == "linear"
-    settings: dict[str, Any] = {"algorithm": merge.algorithm, "formula": merge.formula, "seed": merge.seed}
-    settings |= {"weights": [part.weight for part in merge.ingredients]}
-    settings |= {"densities": [part.density for part in merge.ingredients], "base_policy": merge.base_policy}
+    is_baked_in = len(merge.ingredients) == 1 and merge.algorithm == "linear"
+    kind = "adapter_bake_in" if is_baked_in else _KINDS[merge.algorithm]
+    seed = unknown("nothing in this merge is random")
+    if merge.seed is not None:
+        seed = measured(merge.seed, method="of the random choice, with adapter and tensor name")
+    settings: dict[str, Any] = {
+        "algorithm": merge.algorithm,
+        "formula": merge.formula,
+        "seed": merge.seed,
+        "weights": [part.weight for part in merge.ingredients],
+        "densities": [part.density for part in merge.ingredients],
+        "base_policy": merge.base_policy,
+    }
     return Method(
-        kind=measured(
-            "adapter_bake_in" if bake else _KINDS[merge.algorithm], method="the merge that made the artifact"
-        ),
+        kind=measured(kind, method="the merge that made the artifact"),
         objective=derived("none: weights are combined, nothing is trained", method="the merge"),
-        seed=measured(merge.seed, method="of the random choice, with adapter and tensor name")
-        if merge.seed is not None
-        else unknown("nothing in this merge is random"),
+        seed=seed,
         hyperparameters=measured(settings, method="the merge plan", evidence=(merge.plan_sha256,)),
     )
 
 
 def _merge(merge: MergeRecord) -> Merge:
-    ingredients = [{"ingredient": part.label, "manifest": str(part.manifest)} for part in merge.ingredients]
-    weights = [row | {"weight": part.weight} for row, part in zip(ingredients, merge.ingredients, strict=True)]
-    densities = [row | {"density": part.density} for row, part in zip(ingredients, merge.ingredients, strict=True)]
+    weights: list[dict[str, Any]] = []
+    densities: list[dict[str, Any]] = []
+    for part in merge.ingredients:
+        ingredient = {"ingredient": part.label, "manifest": str(part.manifest)}
+        weights.append(ingredient | {"weight": part.weight})
+        densities.append(ingredient | {"density": part.density})
     policy = f"; base {merge.base_policy}"
     if merge.accepted is not None:
         policy += f"; distance accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}"
@@ -220,11 +230,12 @@ def _merge(merge: MergeRecord) -> Merge:
 def _change(merge: MergeRecord, manifest: Manifest) -> Change:
     modules = [module.model_dump(mode="json", exclude_none=True) for module in merge.modules]
     how = "every tensor of the result compared with the base's while it was written"
-    lost = (
-        "" if merge.lost_share is None else f"; rounding took {100 * merge.lost_share:.3g} % of the norm that was meant"
-    )
+    lost = ""
+    if merge.lost_share is not None:
+        lost = f"; rounding took {100 * merge.lost_share:.3g} % of the norm that was meant"
     share = 100 * merge.parameters_changed / merge.parameters_total
     norm = unknown(f"not measured: the result is {manifest.kind}, and the base's weights are not in it")
+    untouched = "no" if merge.has_folded else "yes"
     if merge.relative_norm is not None:
         norm = measured(merge.relative_norm, method=f"‖W' − W‖_F / ‖W‖_F over the whole base{lost}")
     return Change(
@@ -236,9 +247,7 @@ def _change(merge: MergeRecord, manifest: Manifest) -> Change:
         rel_norm_global=norm,
         modules=measured(modules, method=f"{how}; evidence of size, not a test of significance"),
         relative_to=measured(str(merge.base.identity.weights), method="weights digest of the base"),
-        base_weights_untouched=measured(
-            "no" if merge.has_folded else "yes", method="whether the result holds tensors of the base"
-        ),
+        base_weights_untouched=measured(untouched, method="whether the result holds tensors of the base"),
         artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
     )
 
@@ -267,9 +276,11 @@ def _compute(trained: tuple[TrainedRun, ...], merge: MergeRecord) -> Compute:
 
 def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer: EvaluationSigner | None) -> Evaluation:
     section = evaluation_section(evaluation, None, signer)
-    both = (("fold error", merge.fold_error), ("distance from the trained model", merge.distance))
-    figures = [_figure(name, distance) for name, distance in both if distance is not None]
-    figures += [_figure(f"distance, base {policy}", distance) for policy, distance in sorted(merge.compared.items())]
+    figures = [] if merge.fold_error is None else [_figure("fold error", merge.fold_error)]
+    if merge.distance is not None:
+        figures.append(_figure("distance from the trained model", merge.distance))
+    for policy, distance in sorted(merge.compared.items()):
+        figures.append(_figure(f"distance, base {policy}", distance))
     rows = [*(section.metrics.value or []), *figures]
     metrics = unknown(f"nothing was folded: {merge.why_bundled}")
     if rows:
@@ -286,10 +297,11 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer:
 
 def _where_open(section: _Section, inherited: dict[str, Value]) -> _Section:
     """The section with what is inherited where nobody has answered."""
-    return section.revised(**{name: value for name, value in inherited.items() if getattr(section, name) == ASKED})
+    open_fields = {name: value for name, value in inherited.items() if getattr(section, name) == ASKED}
+    return section.revised(**open_fields)
 
 
 def _figure(name: str, distance: Divergence) -> dict[str, Any]:
-    return {"metric": name, "unit": "nats per token (KL)", "value": distance.kl} | {
-        key: value for key, value in distance.to_json().items() if key != "kl" and value is not None
-    }
+    figure = {"metric": name, "unit": "nats per token (KL)", "value": distance.kl}
+    details = {key: value for key, value in distance.to_json().items() if key != "kl" and value is not None}
+    return figure | details

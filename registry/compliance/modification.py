@@ -145,9 +145,16 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: t
     if figures.base_untouched:  # nothing of the base is in the result, so nothing of it changed or went
         figures = figures.revised(changed=figures.changed or 0, removed=figures.removed or 0)
     whole = bases[0].record.parameters_total if bases else run.parameters_total
-    share = None if figures.changed is None else 100 * figures.changed / whole
+    share = None
+    if figures.changed is not None:
+        value = 100 * figures.changed / whole
+        share = derived(value, "%", method="parameters changed / all parameters of the base")
     modules = [module.model_dump(mode="json", exclude_none=True) for module in figures.modules]
-    norm = modules_value = None if figures.norm_unknown is None else unknown(figures.norm_unknown)
+    norm = None
+    modules_value = None
+    if figures.norm_unknown is not None:
+        norm = unknown(figures.norm_unknown)
+        modules_value = norm
     if figures.relative_norm is not None:
         norm = measured(figures.relative_norm, method=figures.norm_method)
     if modules:
@@ -163,9 +170,7 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: t
         params_changed=count(figures.changed),
         params_added=count(figures.added),
         params_removed=count(figures.removed),
-        pct_of_base=None
-        if share is None
-        else derived(share, "%", method="parameters changed / all parameters of the base"),
+        pct_of_base=share,
         rel_norm_global=norm,
         modules=modules_value,
         base_weights_untouched=untouched,

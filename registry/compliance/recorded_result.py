@@ -180,8 +180,10 @@ def scans_value(scans: tuple[Scan, ...], tool_version: str) -> Value | None:
     rows = []
     for scan in scans:
         row: dict[str, Any] = {"scan": scan.name, "what": scan.what}
-        row |= {"ran": "yes", "files": scan.files, "found": "nothing"} if scan.ran else {"ran": "no", "why": scan.why}
-        rows.append(row)
+        outcome: dict[str, Any] = {"ran": "no", "why": scan.why}
+        if scan.ran:
+            outcome = {"ran": "yes", "files": scan.files, "found": "nothing"}
+        rows.append(row | outcome)
     how = f"peft-registry {tool_version}, over the files of the result before it was registered"
     return measured(rows, method=how) if rows else None
 

@@ -91,9 +91,11 @@ def prompt_section(run: RunRecord) -> Prompt:
 def code_section(environment: Environment) -> Code:
     """Which software ran."""
     software = {"python": environment.python, "platform": environment.platform, "libraries": environment.libraries}
-    commit = environment.code_commit
+    commit = unknown(f"a release was run: {environment.code_version}")
+    if environment.code_commit:
+        commit = measured(environment.code_commit)
     return Code(
-        commit=measured(commit) if commit else unknown(f"a release was run: {environment.code_version}"),
+        commit=commit,
         environment_digest=derived(
             str(canonical_digest(software)), method="SHA-256 of the canonical JSON of Python, platform and libraries"
         ),
@@ -235,8 +237,12 @@ def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -
 
 def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
     tokens = [selection.tokens for selection in data.selections]
-    counted = sum(count for count in tokens if count is not None) if tokens and None not in tokens else None
+    known = [count for count in tokens if count is not None]
+    n_tokens = None
+    if tokens and len(known) == len(tokens):
+        n_tokens = measured(sum(known), "tokens", method="the base's tokenizer")
     epochs = _from_config(_block(run, "training"), "num_train_epochs")
+    is_trained_on = any(selection.split == "train" for selection in data.selections)
     return DataUsed.of_known(
         name=measured(data.name),
         digest=measured(str(data.sha256), method="SHA-256 of the file"),
@@ -245,8 +251,8 @@ def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
         n_points=measured(sum(selection.rows for selection in data.selections), "rows", method="rows that were used"),
         unit=measured("row", method="one row of the file is one data point"),
         bytes=measured(data.bytes, "bytes"),
-        n_tokens=None if counted is None else measured(counted, "tokens", method="the base's tokenizer"),
-        epochs=epochs if any(selection.split == "train" for selection in data.selections) else None,
+        n_tokens=n_tokens,
+        epochs=epochs if is_trained_on else None,
     )
 
 

@@ -97,7 +97,7 @@ class MergeOutcome:
             "fold_error_limit": fold.limit if fold else None,
             "fold_error_floor": fold.floor if fold else None,
             "distance": distance.kl if distance else None,
-            "distances": {policy: one.kl for policy, one in self.merge.compared.items()},
+            "distances": {policy: divergence.kl for policy, divergence in self.merge.compared.items()},
             "lost_to_rounding": self.merge.lost_share,
             "why_bundled": self.merge.why_bundled,
             "accepted": self.merge.accepted.to_json() if self.merge.accepted else None,
@@ -228,7 +228,7 @@ class _Merge:
 
     def _manifest(self, result: "MergeResult") -> Manifest:
         prepared = self.prepared
-        adapters = sorted(one.version.manifest_digest for one in prepared.adapters)
+        adapters = sorted(adapter.version.manifest_digest for adapter in prepared.adapters)
         return manifest_of_folder(
             self.artifact,
             kind=result.kind,
@@ -338,10 +338,10 @@ class _Merge:
 def _stale(manifest: Manifest, prepared: Prepared) -> tuple[StaleEvaluation, ...]:
     """The evaluations of the ingredients: none of them speaks of the result."""
     served = composition_of(manifest, prepared.base.record.identity)
-    found = []
-    for one in prepared.adapters:
-        evaluation = one.records.evaluation
+    stale = []
+    for adapter in prepared.adapters:
+        evaluation = adapter.records.evaluation
         why = None if evaluation is None else staleness(evaluation, served)
         if evaluation is not None and why is not None:
-            found.append(StaleEvaluation(of=one.version.label, record=evaluation.canonical_digest(), why=str(why)))
-    return tuple(found)
+            stale.append(StaleEvaluation(of=adapter.version.label, record=evaluation.canonical_digest(), why=str(why)))
+    return tuple(stale)

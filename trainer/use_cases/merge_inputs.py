@@ -95,18 +95,19 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     from peft_registry.trainer.merge.concatenate import NotConcatenable
     from peft_registry.trainer.merge.prepare import plan_of
 
-    versions = tuple(_adapter_named(registry, one) for one in request.references)
+    versions = tuple(_adapter_named(registry, reference) for reference in request.references)
     _refuse_twice(versions)
     if request.name is not None:
         require_name(registry, request.name, is_base=False)
     base_version = _base_of(registry, versions, request.base)
     base = checked_base(registry, base_version, folder, observe)
     adapters = _verified(registry, versions, request, folder)
-    for one in adapters:
-        part = "" if len(adapters) == 1 else f"  weight {one.weight:g}"
-        observe(Said("adapter", f"{one.version.label} {one.version.weights_digest.short}  verified{part}"))
-    kept = [one for one in adapters if one.side_part is not None]
-    folded = [one for one in adapters if one.mergeable is not None]
+    for adapter in adapters:
+        part = "" if len(adapters) == 1 else f"  weight {adapter.weight:g}"
+        version = adapter.version
+        observe(Said("adapter", f"{version.label} {version.weights_digest.short}  verified{part}"))
+    kept = [adapter for adapter in adapters if adapter.side_part is not None]
+    folded = [adapter for adapter in adapters if adapter.mergeable is not None]
     if len(kept) > 1:
         raise SeveralSideParts([part.version.label for part in kept], str(kept[0].reason))
     if kept and request.stays_adapter:
@@ -152,7 +153,7 @@ def checked_facts_of_merge(registry: Registry, request: MergeRequest) -> dict[st
 
 def _recorded_parts(registry: Registry, request: MergeRequest) -> tuple[BaseUsed, ...]:
     """The base and the adapters as the record of the merge will have them, as far as that is known without a byte of them."""
-    versions = tuple(_adapter_named(registry, one) for one in request.references)
+    versions = tuple(_adapter_named(registry, reference) for reference in request.references)
     base = _base_of(registry, versions, request.base)
     return (recorded_base(registry, base), *(BaseUsed(name=measured(version.label)) for version in versions))
 
@@ -207,8 +208,8 @@ def _require_same_base(registry: Registry, adapter: Version, base: Version) -> N
     with registry.database.read() as tx:
         above = ancestors_of(tx, base.manifest_digest)
         # also a merge that was added again as a base
-        for one in catalog.versions_with_weights(tx, base.weights_digest):
-            above += ancestors_of(tx, one.manifest_digest)
+        for same_weights in catalog.versions_with_weights(tx, base.weights_digest):
+            above += ancestors_of(tx, same_weights.manifest_digest)
     if adapter.manifest_digest in above:
         raise AlreadyFoldedIn(adapter.label, f"it is among what {base.label} was made from")
     raise OtherBase(adapter.label, _weights(adapter), base.label, base.weights_digest)
@@ -268,8 +269,8 @@ def _policy(request: MergeRequest, quantization: Quantization | None, observe: O
         raise MergeOptionRefused(
             "--base-policy dequantised", "no adapter of this merge was trained on a base in 4 bits", "leave it out"
         )
-    given = {"--compare-bases": request.compare_bases, "--accept-distance": request.accept_distance}
-    for option in (option for option, value in given.items() if value):
+    options = {"--compare-bases": request.compare_bases, "--accept-distance": request.accept_distance}
+    for option in (option for option, value in options.items() if value):
         observe(
             Warned("option-without-effect", f"{option} changes nothing: no adapter was trained on a base in 4 bits")
         )
@@ -280,8 +281,8 @@ def _licence_flags(base: BaseRecord, adapters: Sequence[Ingredient]) -> Value:
     """The union over everything that went in; unknown as soon as one part is."""
     flags: set[str] = set()
     values = [licence_flags_of(base.facts)]
-    for one in adapters:
-        record = one.records.modification
+    for adapter in adapters:
+        record = adapter.records.modification
         values += [] if record is None else [used.licence_flags for used in record.base]
     for value in values:
         if not value.known:
