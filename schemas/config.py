@@ -104,8 +104,9 @@ class LoraBlock(Block):
 class LoraProBlock(Block):
     """LoRA-Pro (Wang et al. 2024): how its optimizer follows the full gradient; ranks and targets are those of `lora`.
 
-    `efficient` corrects the gradients of A and B and needs LoRA's memory; `full` keeps Adam's moments of the equivalent
-    gradient: 8 bytes for every weight of an adapted matrix, and full fine-tuning's learning rate.
+    `efficient`, the default, corrects the gradients of A and B and needs LoRA's memory; `full`, which is what the code of its
+    authors does, keeps Adam's moments of the equivalent gradient: 8 bytes for every weight of an adapted matrix, and full
+    fine-tuning's learning rate. What was measured of one says nothing of the other.
     """
 
     form: Literal["efficient", "full"] = "efficient"

@@ -288,10 +288,16 @@ def taken_off(config: TrainingFile, model: Any) -> Any:
     return model.unload() if own is None else own(model)
 
 
+_LORA_PRO = {
+    "efficient": "LoRA-Pro (efficient form, not that of its authors' code): AdamW over corrected gradients of A and B",
+    "full": "LoRA-Pro (full form, as in its authors' code): AdamW's moments of the equivalent gradient of each adapted matrix",
+}
+
+
 def optimizer_name(config: TrainingFile) -> str:
     """What moved the parameters, for records."""
     if config.method == "lora_pro":
-        return f"LoRA-Pro ({config.lora_pro.form} form) over AdamW"
+        return _LORA_PRO[config.lora_pro.form]
     if config.method == "hybrid":
         return f"AdamW, learning rate of the prompt {config.hybrid.prompt_learning_rate:g}"
     ratio = config.lora.loraplus_lr_ratio

@@ -9,7 +9,13 @@ import pytest
 from peft_registry.registry.compliance.completeness import _ADAPTERS
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.recorded_run import _KINDS
-from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, GOALS, METHOD_BLOCKS, METHOD_NAMES
+from peft_registry.schemas.config import (
+    DEFAULT_LEARNING_RATES,
+    GOALS,
+    METHOD_BLOCKS,
+    METHOD_NAMES,
+    LoraProBlock,
+)
 from peft_registry.schemas.config_aliases import parse_training_file
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.methods import (
@@ -21,6 +27,7 @@ from peft_registry.trainer.methods import (
     available_methods,
     check_available,
     implementation,
+    optimizer_name,
     parse_goals,
 )
 from tests.builders.training import a_training_file
@@ -119,3 +126,14 @@ def test_the_table_and_a_refusal_need_no_torch():
         "assert 'torch' not in sys.modules and 'peft' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_lora_pro_says_that_its_default_is_not_the_form_of_its_authors_code():
+    row = METHODS["lora_pro"]
+    assert "efficient" in row.summary and "authors' code is the full form" in row.summary
+    (form,) = (default for default in row.defaults if default.key == "form")
+    assert form.value == LoraProBlock().form == "efficient" and "authors' code is the full form" in form.source
+    names = {
+        form: optimizer_name(a_training_file("lora_pro", lora_pro={"form": form})) for form in ("efficient", "full")
+    }
+    assert "not that of its authors' code" in names["efficient"] and "as in its authors' code" in names["full"]
