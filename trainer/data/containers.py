@@ -123,14 +123,15 @@ class DataRow:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a whole data set is: digest and number of its bytes, number of rows, columns of the first row, and the names of
-    the classes of a column where a parquet file states them."""
+    """What a whole data set is: digest and number of its bytes, number of rows, columns of the first row and those that hold a
+    list there, and the names of the classes of a column where a parquet file states them."""
 
     sha256: Digest
     size: int
     rows: int
     columns: tuple[str, ...]
     classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    lists: tuple[str, ...] = ()
 
 
 def container_of(path: Path) -> Container:
@@ -155,16 +156,18 @@ def inspect_file(*paths: Path) -> FileFacts:
     """
     digest = _Hashing()
     columns: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     count = 0
     for path in paths:
         for row in _rows(path, digest):
             if not count:
                 columns = tuple(row.values)
+                lists = tuple(column for column, value in row.values.items() if isinstance(value, list))
             count += 1
     if not count:
         raise EmptyData(paths[0].name)
     classes = _classes(paths[0]) if container_of(paths[0]) == "parquet" else ()
-    return FileFacts(Digest(digest.sha256.hexdigest()), digest.size, count, columns, classes)
+    return FileFacts(Digest(digest.sha256.hexdigest()), digest.size, count, columns, classes, lists)
 
 
 def read_rows(*paths: Path, facts: FileFacts) -> Iterator[DataRow]:

@@ -36,19 +36,23 @@ class WrongColumnType(InputRefused):
     expected: str
 
 
-def conversation(name: str, line: int, column: str, value: Any, *, sharegpt: bool) -> list[Turn]:
+def conversation(
+    name: str, line: int, column: str, value: Any, *, sharegpt: bool, ends_with_answer: bool = True
+) -> list[Turn]:
     """The turns of one row's value.
 
     Args:
         name, line, column: where it stands, for errors.
         value: a list of {role, content}, or with `sharegpt` of {from, value}.
         sharegpt: which of the two.
+        ends_with_answer: whether the assistant must have the last word; a prompt may end with anybody's.
 
     Raises:
-        WrongColumnType: it is no conversation that ends with the assistant's words.
+        WrongColumnType: it is no such conversation.
     """
     keys = ("from", "value") if sharegpt else ("role", "content")
-    expected = f"a list of {{{keys[0]}, {keys[1]}}} objects that ends with the assistant's words"
+    ending = " that ends with the assistant's words" if ends_with_answer else ""
+    expected = f"a list of {{{keys[0]}, {keys[1]}}} objects{ending}"
 
     def refused(found: str) -> WrongColumnType:
         return WrongColumnType(name, line, column, found=found, expected=expected)
@@ -65,7 +69,7 @@ def conversation(name: str, line: int, column: str, value: Any, *, sharegpt: boo
         if has_lone_surrogate(content):
             raise WrongColumnType(name, line, column, found="half a surrogate pair", expected="Unicode text")
         turns.append({"role": role, "content": content} | ({"weight": 0} if one.get("weight") == 0 else {}))
-    if turns[-1]["role"] != "assistant":
+    if ends_with_answer and turns[-1]["role"] != "assistant":
         raise refused("a conversation without a final answer")
     return turns
 

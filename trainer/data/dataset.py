@@ -345,6 +345,7 @@ class _Reader:
             name=located.name,
             columns=facts.columns,
             classes=facts.classes,
+            lists=facts.lists,
             chat_template=template if isinstance(template, str) else None,
         )
         return _Part(split, rule, located, facts, reading, self.max_length, container_of(located.paths[0]))

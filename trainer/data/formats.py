@@ -17,7 +17,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.suggestions import closest
 from peft_registry.trainer.data.containers import DataRow
-from peft_registry.trainer.data.conversations import WrongColumnType, conversation, has_lone_surrogate, kind_of
+from peft_registry.trainer.data.conversations import Turn, WrongColumnType, conversation, has_lone_surrogate, kind_of
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 _OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
@@ -35,7 +35,8 @@ class Format:
 
 # in the order in which they are recognised
 FORMATS: dict[RowFormat, Format] = {
-    "prompt_completion": Format(("prompt", "completion"), (), "completion", "{prompt}\n{completion}"),
+    # nothing stands between them, as in TRL: who wants a separator writes a template, and the record has it
+    "prompt_completion": Format(("prompt", "completion"), (), "completion", "{prompt}{completion}"),
     "alpaca": Format(
         ("instruction", "output"),
         ("input", "system"),
@@ -174,6 +175,7 @@ class RowReading:
     detected: bool
     shape: Format
     labels: tuple[str, ...] = ()
+    is_conversation: bool = False  # rows hold turns, which the tokenizer's chat template renders
 
     @property
     def template_digest(self) -> Digest:
@@ -197,8 +199,11 @@ class RowReading:
         return found
 
     def _checked(self, line: int, column: str, meaning: str, value: Any) -> Any:
-        if meaning == self.shape.answer and self.row_format in CONVERSATIONS:
-            return conversation(self.name, line, column, value, sharegpt=meaning == "conversations")
+        if self.is_conversation and meaning != "system":
+            is_last = meaning == self.shape.answer
+            return conversation(
+                self.name, line, column, value, sharegpt=meaning == "conversations", ends_with_answer=is_last
+            )
         if self.row_format == "classification" and meaning == "label":
             value = self._label(line, column, value)
         elif self.row_format == "columns" and isinstance(value, bool | int | float):
@@ -230,6 +235,7 @@ def choose_reading(
     columns: Sequence[str],
     chat_template: str | None,
     classes: Sequence[tuple[str, tuple[str, ...]]] = (),
+    lists: Sequence[str] = (),
 ) -> RowReading:
     """How to read a file with these columns: what the training file says, else what the columns say.
 
@@ -239,9 +245,10 @@ def choose_reading(
         columns: of its first row.
         chat_template: the text that renders messages, None when the tokenizer has none.
         classes: (column, names) that the file states itself.
+        lists: columns that hold a list in its first row: prompts and completions are then turns of a conversation.
 
     Raises:
-        FormatNotRecognised, LabelColumnUnused, AbsentColumn, UnknownMeaning, TemplateRefused.
+        FormatNotRecognised, LabelColumnUnused, AbsentColumn, UnknownMeaning, TemplateRefused, NoChatTemplate.
     """
     row_format = source.format or _detect(name, columns, source.columns)
     if source.format is None and row_format == "text":
@@ -260,7 +267,10 @@ def choose_reading(
         if meaning in shape.required or meaning in source.columns:
             raise AbsentColumn(name, column, columns)
         del chosen[meaning]
-    template = _template(source, row_format, shape, chat_template)
+    is_conversation = row_format in CONVERSATIONS or (
+        row_format == "prompt_completion" and chosen["completion"] in lists
+    )
+    template = _template(source, row_format, shape, chat_template, is_conversation=is_conversation)
     labels = source.labels or dict(classes).get(chosen.get("label", ""), ())
     return RowReading(
         name,
@@ -270,6 +280,7 @@ def choose_reading(
         detected=source.format is None,
         shape=shape,
         labels=labels if row_format == "classification" else (),
+        is_conversation=is_conversation,
     )
 
 
@@ -279,11 +290,20 @@ def render(reading: RowReading, values: dict[str, Any]) -> tuple[str, str]:
     Raises:
         AssertionError: the row is a conversation; those need a tokenizer.
     """
-    assert reading.row_format not in CONVERSATIONS, "conversations are rendered by the tokenizer"
+    assert not reading.is_conversation, "conversations are rendered by the tokenizer"
     texts: dict[str, str] = values
     before, _, after = reading.template.partition("{" + reading.shape.answer + "}")
     completion = texts[reading.shape.answer] + _filled(after, texts)
     return _filled(before, texts), completion
+
+
+def turns_of(reading: RowReading, values: dict[str, Any]) -> list[Turn]:
+    """The turns of one row of a conversation, a prompt's before those of its completion."""
+    turns: list[Turn] = values[reading.shape.answer]
+    if reading.row_format == "prompt_completion":
+        return [*values["prompt"], *turns]
+    system: list[Turn] = [{"role": "system", "content": values["system"]}] if values.get("system") else []
+    return [*system, *turns]
 
 
 def row_line(values: dict[str, Any]) -> bytes:
@@ -323,8 +343,10 @@ def _shape_of_template(source: TrainSource) -> Format:
     return Format(tuple(word for word in used if word not in optional), optional, used[-1], source.template or "")
 
 
-def _template(source: TrainSource, row_format: RowFormat, shape: Format, chat_template: str | None) -> str:
-    if row_format in CONVERSATIONS:
+def _template(
+    source: TrainSource, row_format: RowFormat, shape: Format, chat_template: str | None, *, is_conversation: bool
+) -> str:
+    if is_conversation:
         if source.template is not None:
             raise TemplateRefused("conversations are rendered with the tokenizer's chat template")
         if chat_template is None:

@@ -13,7 +13,7 @@ from typing import Any
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.data.containers import DataRow, FileFacts, container_of, read_rows
 from peft_registry.trainer.data.dataset import Located
-from peft_registry.trainer.data.formats import CONVERSATIONS, RowReading, row_line
+from peft_registry.trainer.data.formats import RowReading, row_line, turns_of
 from peft_registry.trainer.data.tokenize import IGNORED, Example, tokenize_row
 
 
@@ -184,8 +184,8 @@ def _compare(seen: Seen, marks: _Marks) -> list[str]:
 
 def _marks(reading: RowReading, values: dict[str, Any]) -> _Marks:
     answer = reading.shape.answer
-    if reading.row_format in CONVERSATIONS:
-        turns = values[answer]
+    if reading.is_conversation:
+        turns = turns_of(reading, values)
         prompt: Any = [[turn["role"], _level(turn["content"])] for turn in turns[:-1]]
         whole = [*prompt, _level(turns[-1]["content"])]
     else:

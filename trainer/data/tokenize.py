@@ -1,10 +1,10 @@
 """From text to token ids and labels: only the completion, and the end-of-text token after it, carries loss.
 
-Prompt and completion are tokenised apart and joined, so that the border between them is a border between tokens.
-The prompt gets the special tokens that the tokenizer puts in front (BOS); an end-of-text token that it would put
-behind the prompt is taken away.
+Prompt and completion are read as one text, as TRL does; what is learnt begins where its tokens leave those of the prompt
+alone. The special tokens that the tokenizer puts in front (BOS) stand in front of both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
 from peft_registry.trainer.data.conversations import Turn, is_learnt
-from peft_registry.trainer.data.formats import CONVERSATIONS, RowReading, render
+from peft_registry.trainer.data.formats import RowReading, render, turns_of
 
 IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropyLoss ignore_index)
 
@@ -48,36 +48,67 @@ def tokenize_row(
     Raises:
         ChatTemplateRefused: the template fails on this conversation, or does not extend its own prompt.
     """
-    if reading.row_format in CONVERSATIONS:
-        turns = values[reading.shape.answer]
-        system = [{"role": "system", "content": values["system"]}] if values.get("system") else []
-        pieces, untaught = _conversation(reading, [*system, *turns], line, tokenizer)
-    else:
-        prompt, completion = render(reading, values)
-        pieces, untaught = [(_prompt_ids(prompt, tokenizer), False), (_plain_ids(completion, tokenizer), True)], 0
+    if reading.row_format == "prompt_completion" and reading.is_conversation:
+        return _example(*_prompt_and_answer(reading, values, line, tokenizer), max_length)
+    if not reading.is_conversation:
+        return _example(*_joined(*render(reading, values), tokenizer), max_length)
+    pieces, untaught = _conversation(reading, turns_of(reading, values), line, tokenizer)
     end, (last, learnt) = tokenizer.eos_token_id, pieces[-1]
     if end is not None and end not in last[-2:]:
         pieces[-1] = ([*last, end], learnt)
-    ids = np.asarray([token for piece, _ in pieces for token in piece][:max_length], dtype=np.int32)
-    carries = np.asarray([learnt for piece, learnt in pieces for _ in piece][:max_length], dtype=bool)
-    return Example(ids, np.where(carries, ids, np.int32(IGNORED)), untaught)
+    ids = [token for piece, _ in pieces for token in piece]
+    return _example(ids, [learnt for piece, learnt in pieces for _ in piece], max_length, untaught)
+
+
+def _example(ids: Sequence[int], carries: Sequence[bool], max_length: int, untaught: int = 0) -> Example:
+    cut = np.asarray(ids[:max_length], dtype=np.int32)
+    mask = np.asarray(carries[:max_length], dtype=bool)
+    return Example(cut, np.where(mask, cut, np.int32(IGNORED)), untaught)
+
+
+def _joined(prompt: str, completion: str, tokenizer: Any) -> tuple[list[int], list[bool]]:
+    """The tokens of a prompt with its completion behind it, and which of them are learnt.
+
+    They are read as one text: what a tokenizer puts in front of a text, or does to its first word, must not stand between
+    them. The completion begins where the tokens leave those of the prompt alone; where a token lies across the border, that is
+    before the prompt's end.
+    """
+    alone: list[int] = tokenizer(prompt)["input_ids"] if prompt else _in_front(tokenizer)
+    ids: list[int] = tokenizer(prompt + completion)["input_ids"]
+    end = tokenizer.eos_token_id
+    if end is not None and end not in ids[-2:]:
+        ids = [*ids, end]
+    start = _common(alone, ids)
+    return ids, [place >= start for place in range(len(ids))]
+
+
+def _in_front(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before every text, without what it would put behind."""
+    ids: list[int] = tokenizer("")["input_ids"]
+    return [token for token in ids if token == tokenizer.bos_token_id]
+
+
+def _prompt_and_answer(
+    reading: RowReading, values: dict[str, Any], line: int, tokenizer: Any
+) -> tuple[list[int], list[bool]]:
+    """The tokens of a conversation, of which all behind the rendered prompt are learnt; nothing is added to what is rendered."""
+    subject = f"line {line} of {reading.name}"
+    prompt = render_chat(tokenizer, values["prompt"], announce=True, subject=subject)
+    whole = render_chat(tokenizer, turns_of(reading, values), announce=False, subject=subject)
+    alone, ids = _plain_ids(prompt, tokenizer), _plain_ids(whole, tokenizer)
+    start = _common(alone, ids)
+    return ids, [place >= start for place in range(len(ids))]
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two sequences begin with in common."""
+    pairs = zip(first, second, strict=False)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
 
 
 def _plain_ids(text: str, tokenizer: Any) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
-
-
-def _prompt_ids(text: str, tokenizer: Any) -> list[int]:
-    ids: list[int] = tokenizer(text)["input_ids"]
-    plain = tokenizer(text, add_special_tokens=False)["input_ids"]
-    end = tokenizer.eos_token_id
-    # a tokenizer that ends every text with EOS would teach that the answer follows the end
-    return (
-        ids[:-1]
-        if ids and ids[-1] == end and (not plain or plain[-1] != end) and end != tokenizer.bos_token_id
-        else ids
-    )
 
 
 def _conversation(

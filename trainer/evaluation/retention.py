@@ -56,7 +56,14 @@ def check_retained(sources: Sequence[RetentionSource], *, locate: Locate) -> Non
             located = locate(source, "test")
             facts = inspect_file(*located.paths)
             # no model is loaded yet, and its template decides nothing about columns: any will do
-            choose_reading(source, name=located.name, columns=facts.columns, classes=facts.classes, chat_template="")
+            choose_reading(
+                source,
+                name=located.name,
+                columns=facts.columns,
+                classes=facts.classes,
+                lists=facts.lists,
+                chat_template="",
+            )
 
 
 def retained(

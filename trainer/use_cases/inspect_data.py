@@ -123,6 +123,7 @@ def _opened(
         name=located.name,
         columns=facts.columns,
         classes=facts.classes,
+        lists=facts.lists,
         chat_template=template if isinstance(template, str) else None,
     )
     return located, facts, reading

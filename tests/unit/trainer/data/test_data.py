@@ -95,9 +95,48 @@ def test_only_the_completion_and_the_end_carry_loss(tmp_path):
     write_rows(tmp_path / "rows.jsonl", [{"prompt": "ab", "completion": "cd"}] * 2)
     example = load(tmp_path).train[0]
     tokenizer = a_tokenizer()
-    assert tokenizer.decode(example.ids.tolist()) == "ab\ncd</s>"
-    assert example.labels.tolist() == [IGNORED] * 3 + example.ids.tolist()[3:]
+    assert tokenizer.decode(example.ids.tolist()) == "abcd</s>"
+    assert example.labels.tolist() == [IGNORED] * 2 + example.ids.tolist()[2:]
     assert example.supervised == 3
+
+
+def test_a_separator_stands_there_where_the_file_says_so(tmp_path):
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": "ab", "completion": "cd"}] * 2)
+    data = load(tmp_path, template="{prompt}\n{completion}")
+    assert a_tokenizer().decode(data.train[0].ids.tolist()) == "ab\ncd</s>"
+    assert data.identities[0].template_sha256 == Digest.of(b"{prompt}\n{completion}")
+
+
+def test_prompts_and_completions_may_be_turns(tmp_path):
+    turns = {"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "yes"}]}
+    write_rows(tmp_path / "rows.jsonl", [turns] * 2)
+    data = load(tmp_path, chat_template=CHAT)
+    example, tokenizer = data.train[0], a_tokenizer()
+    assert tokenizer.decode(example.ids.tolist()).startswith("<user>hi</s>\n<assistant>yes</s>")
+    assert tokenizer.decode([token for token in example.labels.tolist() if token != IGNORED]).startswith("yes</s>")
+    assert data.identities[0].template_sha256 == Digest.of(CHAT.encode())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "hi", "completion": [{"role": "assistant", "content": "yes"}]},
+        {"prompt": [{"role": "user", "content": "hi"}], "completion": "yes"},
+        {"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "user", "content": "no"}]},
+        {"prompt": [], "completion": [{"role": "assistant", "content": "yes"}]},
+    ],
+)
+def test_a_prompt_and_a_completion_of_two_kinds_are_refused_with_line_and_column(tmp_path, row):
+    write_rows(tmp_path / "rows.jsonl", [row] * 2)
+    with pytest.raises(WrongColumnType, match="line 1"):
+        load(tmp_path, chat_template=CHAT)
+
+
+def test_turns_without_a_chat_template_are_refused(tmp_path):
+    turns = {"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "yes"}]}
+    write_rows(tmp_path / "rows.jsonl", [turns] * 2)
+    with pytest.raises(NoChatTemplate):
+        load(tmp_path)
 
 
 def test_every_token_of_plain_text_but_the_first_carries_loss(tmp_path):
@@ -133,7 +172,7 @@ def test_braces_in_a_row_are_not_placeholders(tmp_path):
     rows = [{"prompt": "{completion} [[x]]", "completion": "{prompt}"}] * 2
     write_rows(tmp_path / "rows.jsonl", rows)
     example = load(tmp_path).train[0]
-    assert a_tokenizer().decode(example.ids.tolist()) == "{completion} [[x]]\n{prompt}</s>"
+    assert a_tokenizer().decode(example.ids.tolist()) == "{completion} [[x]]{prompt}</s>"
 
 
 def test_a_template_of_ones_own_is_used_and_digested(tmp_path):

@@ -194,16 +194,16 @@ def test_tokens_and_those_that_carry_loss_are_counted_and_shown(tmp_path):
     from peft_registry.trainer.data.formats import choose_reading
     from peft_registry.trainer.data.inspection import inspect_part
 
-    path = write_rows(tmp_path / "rows.jsonl", [row("ab", "cd"), row("abcdef", "x")])
+    path = write_rows(tmp_path / "rows.jsonl", [row("ab", "cd"), row("abcdefg", "x")])
     facts = inspect_file(path)
     reading = choose_reading(TrainSource(path="x"), name="rows.jsonl", columns=facts.columns, chat_template=None)
     located = Located("rows.jsonl", (path,))
     part, _ = inspect_part(located, facts, reading, tokenizer=a_tokenizer(), max_length=7, show=1)
     lengths = part.lengths
     assert lengths is not None
-    # "ab\n" + "cd</s>" is 6 tokens of which 3 carry loss; "abcdef\n" + "x</s>" is 9, cut to 7, of which none does
+    # "ab" + "cd</s>" is 5 tokens of which 3 carry loss; "abcdefg" + "x</s>" is 9, cut to 7, of which none does
     assert (lengths.tokens, lengths.supervised, lengths.longest, lengths.cut, lengths.nothing_to_learn) == (
-        13,
+        12,
         3,
         9,
         1,
