@@ -209,7 +209,7 @@ def test_tokens_and_those_that_carry_loss_are_counted_and_shown(tmp_path):
         1,
         1,
     )
-    assert [(piece.text, piece.learnt) for piece in part.shown[0].pieces] == [("ab\n", False), ("cd</s>", True)]
+    assert [(piece.text, piece.learnt) for piece in part.shown[0].pieces] == [("ab", False), ("cd</s>", True)]
 
 
 def labelled_csv(folder: Path, header: str, **options: Any) -> LoadedData:

@@ -134,6 +134,7 @@ def test_lora_pro_says_that_its_default_is_not_the_form_of_its_authors_code():
     (form,) = (default for default in row.defaults if default.key == "form")
     assert form.value == LoraProBlock().form == "efficient" and "authors' code is the full form" in form.source
     names = {
-        form: optimizer_name(a_training_file("lora_pro", lora_pro={"form": form})) for form in ("efficient", "full")
+        form: optimizer_name(a_training_file(method="lora_pro", lora_pro={"form": form}))
+        for form in ("efficient", "full")
     }
     assert "not that of its authors' code" in names["efficient"] and "as in its authors' code" in names["full"]
