@@ -8,7 +8,7 @@ stands. Nothing is decided from absence: what an answer is missing for stays `un
 
 from typing import Any
 
-from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, with_derived_terms
+from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, licence_of_merge, with_derived_terms
 from peft_registry.registry.compliance.completeness import disqualifying_flags, is_yes, makes_media
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
@@ -35,6 +35,9 @@ _BAND_METHOD = f"the ratio with ±{TOLERANCE_PCT:g} % on both figures, GL J123"
 def with_assessment(record: ModificationRecord) -> ModificationRecord:
     """The record with what its figures and answers imply, and with nothing that others implied."""
     record = with_size(record.revised(upstream=_terms(record)))
+    if record.identity.kind.value == "merge":
+        licence = licence_of_merge(record.product.licence, record.base)
+        record = record.revised(product=record.product.revised(licence=licence))
     original = original_flop(record)
     own = "6·P·D of this modification"
     if record.identity.kind.value == "merge":

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.gpai import dense_flop
+from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.manifest import FileEntry
-from peft_registry.schemas.modification import NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
+from peft_registry.schemas.modification import ASKED, NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
 EU_EXCLUSION = "eu_exclusion"
 GPAI_FLOP = 1e23  # GL J17: indicative, together with the generation of language, images or video
+_NOT_ONE_LICENCE = "what went in has not one licence: "
 _NEITHER = "what is stated is neither yes nor no: "
 # what a model generates that GL J17 names
 _GENERATED = ("text", "image", "video")
@@ -81,6 +83,37 @@ def _derived_indication(recorded: Value, base: BaseUsed, modalities: Value) -> V
     return _side(
         parameters, base.training_compute_flop, base.training_tokens, f"it generates {' and '.join(generated)}"
     )
+
+
+def licence_of_merge(recorded: Value, bases: Iterable[BaseUsed]) -> Value:
+    """The licence of a merge: as somebody stated it, else the one that the base and every ingredient have.
+
+    Unknown, with what each of them has, where they have not one; asked where no ingredient has a licence of its own: then that of
+    the base says nothing of the result.
+    """
+    is_inherited = recorded.source == "derived" or (recorded.reason or "").startswith(_NOT_ONE_LICENCE)
+    if recorded != ASKED and not is_inherited:
+        return recorded
+    parts = tuple(bases)
+    ingredients = sorted((used for used in parts if used.role.value == "ingredient"), key=_named)
+    terms = {f"the base {_named(used)}": used.licence_id for used in parts if used.role.value == "base"}
+    # earlier versions of this tool wrote the base's licence to every ingredient, which says nothing of the ingredient
+    copies = [licence for licence in terms.values() if not licence.evidence]
+    if not any(used.licence_id.known and used.licence_id not in copies for used in ingredients):
+        return ASKED
+    terms |= {_named(used): used.licence_id for used in ingredients}
+    licences = {" ".join(str(value.value).split()) for value in terms.values()}
+    if all(value.known for value in terms.values()) and len(licences) == 1:
+        named = listed_labels([_named(used) for used in ingredients])
+        evidence = dict.fromkeys(digest for used in ingredients for digest in used.licence_id.evidence)
+        how = f"the licence of the base and of {named}, which is the same"
+        return derived(licences.pop(), method=how, evidence=tuple(evidence))
+    told = [f"{name} {value.value if value.known else f'({value.reason})'}" for name, value in terms.items()]
+    return unknown(f"{_NOT_ONE_LICENCE}{', '.join(told)}")
+
+
+def _named(used: BaseUsed) -> str:
+    return str(used.name.value)
 
 
 def licence_text_digest(files: Iterable[FileEntry]) -> Value:

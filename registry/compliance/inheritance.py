@@ -23,7 +23,6 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
     ASKED,
     Article4a,
-    BaseUsed,
     DataUsed,
     Evaluation,
     ModificationRecord,
@@ -157,24 +156,16 @@ def inherited_purposes(ancestors: Iterable[Ancestor]) -> dict[str, Value]:
     return fields
 
 
-def inherited_licence(ancestors: Iterable[Ancestor], base: BaseUsed) -> dict[str, Value]:
-    """The licence of the result, where the base and every parent state the same one; a question where they do not.
-
-    Nothing where no parent has a licence of its own: then that of the base says nothing of the result.
-    """
-    parents = [ancestor for ancestor in _in_order(ancestors) if ancestor.is_parent]
-    stated = [_Stated(parent, _product(parent), "licence") for parent in parents]
-    if not _known(stated):
-        return {}
-    terms = {f"the base {base.name.value}": base.licence_id}
-    terms |= {licence.label: licence.value for licence in stated}
-    known = {label: value for label, value in terms.items() if value.known}
-    is_same = len({_compared(value.value) for value in known.values()}) == 1
-    if is_same and len(known) == len(terms):
-        how = f"the licence of the base and of {_labels(stated)}, which is the same"
-        return {"licence": derived(stated[0].value.value, method=how, evidence=_statements(stated))}
-    each = [f"{label} {_text_or_reason(value)}" for label, value in terms.items()]
-    return {"licence": unknown(f"what went in has not one licence: {', '.join(each)}")}
+def own_licence(ancestors: Iterable[Ancestor], manifest: Digest) -> Value:
+    """The licence of an ingredient as its own record states it; that of its base is not taken for it."""
+    ancestor = next((ancestor for ancestor in ancestors if ancestor.manifest == manifest), None)
+    if ancestor is None:
+        return unknown("nothing is recorded of its licence, and that of its base is not taken for it")
+    stated = _Stated(ancestor, _product(ancestor), "licence")
+    if not stated.value.known:
+        return unknown(str(stated.value.reason))
+    how = f"the licence of the result in the record of {ancestor.label}"
+    return derived(stated.value.value, method=how, evidence=_statements([stated]))
 
 
 def _product(ancestor: Ancestor) -> Product:
@@ -410,10 +401,6 @@ def _answers_by_label(known: Sequence[_Stated]) -> str:
 
 def _open_labels(stated: Sequence[_Stated]) -> str:
     return ", ".join(f"{value.label} ({value.value.reason})" for value in stated if not value.value.known)
-
-
-def _text_or_reason(value: Value) -> str:
-    return _quoted(value.value) if value.known else f"({value.reason})"
 
 
 def _quoted(value: Any) -> str:  # any JSON value

@@ -6,7 +6,7 @@ everything which went in besides the base, each training run once, however many 
 Data and purposes are those of everything that went in (`inheritance.py`).
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 from peft_registry.registry.compliance import recorded_run
 from peft_registry.registry.compliance.assessment import with_assessment
@@ -18,8 +18,8 @@ from peft_registry.registry.compliance.inheritance import (
     Ancestor,
     data_gaps,
     inherited_data,
-    inherited_licence,
     inherited_purposes,
+    own_licence,
     with_limits_of_data,
 )
 from peft_registry.registry.compliance.recorded_evaluation import (
@@ -55,13 +55,10 @@ from peft_registry.schemas.modification import (
     Merge,
     Method,
     ModificationRecord,
-    Product,
     Use,
 )
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import Timestamp, Value, derived, measured, unknown
-
-_Section = TypeVar("_Section", Use, Product)
 
 _KINDS = {
     "linear": "merge_linear",
@@ -115,7 +112,7 @@ def build_merge_modification(
         modifier=modifier_section(profile),
         base=(
             base_section(base, _quantised_view(merge)),
-            *(_ingredient(part, merge, base) for part in merge.ingredients),
+            *(_ingredient(part, merge, base, own_licence(ancestors, part.manifest)) for part in merge.ingredients),
         ),
         method=_method(merge),
         merge=_merge(merge),
@@ -133,12 +130,8 @@ def build_merge_modification(
     )
     if facts:
         record = with_facts(record, facts, at=now)
-    # after the facts: what the result is for, and its licence, are for whoever merges to say
-    record = record.revised(
-        use=_where_open(record.use, inherited_purposes(ancestors)),
-        product=_where_open(record.product, inherited_licence(ancestors, record.base[0])),
-    )
-    return with_assessment(record)
+    # after the facts: what the result is for is for whoever merges to say
+    return with_assessment(record.revised(use=_where_open(record.use, inherited_purposes(ancestors))))
 
 
 def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
@@ -152,8 +145,8 @@ def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
     return {"while training": settings[0], "for the merge": folded}
 
 
-def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput) -> BaseUsed:
-    """An adapter of the merge. It stands on the same base, and is under that base's terms."""
+def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput, licence: Value) -> BaseUsed:
+    """An adapter of the merge. It stands on the same base and is under that base's terms; its licence is its own."""
     facts = sound_facts(base.facts)
     quantised_view = unknown("its base was not quantised while it was trained")
     if part.quantisation:
@@ -168,7 +161,7 @@ def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput) -> B
         provider=derived("this registry", method="it was registered here"),
         source_url=derived(f"registry://sha256/{part.manifest.hex}", method="its manifest digest"),
         retrieved_at=derived(merge.started_at, method="read from this registry for the merge"),
-        licence_id=facts.licence,
+        licence_id=licence,
         licence_flags=merge.licence_flags,
         is_gpai=facts.is_gpai,
         has_systemic_risk=facts.has_systemic_risk,
@@ -295,7 +288,7 @@ def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer:
     )
 
 
-def _where_open(section: _Section, inherited: dict[str, Value]) -> _Section:
+def _where_open(section: Use, inherited: dict[str, Value]) -> Use:
     """The section with what is inherited where nobody has answered."""
     open_fields = {name: value for name, value in inherited.items() if getattr(section, name) == ASKED}
     return section.revised(**open_fields)

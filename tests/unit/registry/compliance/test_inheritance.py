@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
 from peft_registry.registry.compliance.facts import overtaken_facts, with_facts
 from peft_registry.registry.compliance.inheritance import Ancestor
+from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared
@@ -15,6 +17,7 @@ from tests.builders.records import (
     a_data_identity,
     a_digest,
     a_merge_modification,
+    a_merge_record,
     a_modification_record,
     a_run_record,
 )
@@ -56,7 +59,14 @@ def a_run_ancestor(
 
 
 def merged(*ancestors: Ancestor, **over: Any) -> ModificationRecord:
-    return a_merge_modification(ancestors=ancestors, **over)
+    """The record of a merge of those that are parents."""
+    parts = tuple(
+        a_merge_record().ingredients[0].revised(label=ancestor.label, manifest=ancestor.manifest)
+        for ancestor in ancestors
+        if ancestor.is_parent
+    )
+    fields = {"merge": a_merge_record(ingredients=parts)} if parts else {}
+    return a_merge_modification(ancestors=ancestors, **(fields | over))
 
 
 def a_file(name: str, **over: Any) -> DataIdentity:
@@ -381,6 +391,36 @@ def test_the_result_has_a_licence_only_where_all_that_went_in_has_the_same() -> 
     not_of_the_base = merged(of_licence("a:1", "MIT"), of_licence("b:1", "MIT")).product.licence
     assert not_of_the_base.reason == f"what went in has not one licence: {base}, a:1 MIT, b:1 MIT"
     assert merged(of_licence("a:1", None), of_licence("b:1", None)).product.licence.reason == "nobody has answered it"
+
+
+def test_an_ingredient_has_its_own_licence_and_never_that_of_its_base() -> None:
+    record = merged(of_licence("a:1", "MIT"), of_licence("b:1", None))
+    base, first, second = (used.licence_id for used in record.base)
+    assert (base.value, first.value, first.evidence) == ("Apache-2.0", "MIT", (a_digest("statement of a:1"),))
+    assert (second.value, second.reason) == (None, "nobody has answered it")
+    assert {gap.field for gap in completeness(record).open} & {"base[1].licence_id", "base[2].licence_id"} == {
+        "base[2].licence_id"
+    }
+    assert "not taken for it" in str(a_merge_modification().base[1].licence_id.reason)
+
+
+def test_the_licence_that_an_earlier_version_copied_from_the_base_is_none_of_the_merge() -> None:
+    record = merged(of_licence("a:1", None), of_licence("b:1", None))
+    copied = record.base[0].licence_id
+    older = with_values(record, {"base[1].licence_id": copied, "base[2].licence_id": copied})
+    assert not with_assessment(older).product.licence.known
+
+
+def test_a_licence_that_is_answered_later_reaches_that_of_the_merge() -> None:
+    record = merged(of_licence("a:1", "Apache-2.0"), of_licence("b:1", None))
+    answer = declared("Apache-2.0", by="a lawyer", at=NOW)
+    after = with_assessment(with_values(record, {"base[2].licence_id": answer}))
+    assert (after.product.licence.value, after.product.licence.source) == ("Apache-2.0", "derived")
+    other = declared("MIT", by="a lawyer", at=NOW)
+    again = with_assessment(with_values(after, {"base[0].licence_id": other}))
+    assert "the base small-llama MIT" in str(again.product.licence.reason)
+    stated = with_assessment(with_values(again, {"product.licence": other}))
+    assert stated.product.licence == other
 
 
 def test_whoever_merges_says_what_the_result_is_for_and_under_which_licence() -> None:
