@@ -199,6 +199,23 @@ def test_recomputed_activations_cost_one_more_forward_pass_without_the_head(fini
     assert compute_record(again, base).recompute_flop.value == pytest.approx(expected)
 
 
+def test_6pd_is_of_all_parameters_and_every_epoch_without_what_was_recomputed(tmp_path, finished, base):
+    write_rows(tmp_path / "rows.jsonl", colour_rows(8))
+    config = a_training_file(training__num_train_epochs=3.0)
+    data = load_data(config.data, folder=tmp_path, tokenizer=a_tokenizer(), max_length=64, seed=1)
+    model = implementation("lora").prepare(a_model(), config, seed=1)
+    result = train(model, Batches(data.train, 4, 256, 1), config.training)
+    thrice = compute_record(replace(finished, config=config, model=model, result=result), base)
+    once = compute_record(finished, base)
+    assert thrice.dense_inputs is not None
+    assert thrice.dense_inputs.parameters == base.parameters_total != finished.parameters[0]
+    assert thrice.dense_inputs.positions == 3 * finished.result.tokens
+    assert thrice.conservative_flop.value == 3 * once.conservative_flop.value
+    recomputed = compute_record(replace(finished, result=replace(finished.result, recomputed=True)), base)
+    assert recomputed.conservative_flop == once.conservative_flop
+    assert recomputed.param_update_flop == once.param_update_flop
+
+
 def test_hours_are_those_of_all_processes(finished, base):
     two = replace(finished, result=replace(finished.result, processes=2))
     one_hours = compute_record(finished, base).hardware_hours.value
