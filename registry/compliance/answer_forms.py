@@ -85,6 +85,7 @@ class AnswerForm(Frozen):
         whole: whether a number is a count.
         about_words: how many words the law's form asks for.
         no_answers: what reads like an answer to this field and is none, lower case.
+        none_is_answer: whether a list may be empty; whoever states it says so: `none`, or `[]`.
         items: of each entry of a list; None: a text, a number or an object.
         members: of the keys of an object; empty: any.
     """
@@ -97,6 +98,7 @@ class AnswerForm(Frozen):
     whole: bool = False
     about_words: int | None = None
     no_answers: tuple[str, ...] = ()
+    none_is_answer: bool = False
     items: "AnswerForm | None" = None
     members: dict[str, "AnswerForm"] = Field(default_factory=dict)
 
@@ -105,8 +107,10 @@ class AnswerForm(Frozen):
         """For a table: the type, with its answers or bounds."""
         if self.type == "choice":
             return ", ".join(self.values)
-        if self.type == "list" and self.items is not None and self.items.type == "choice":
-            return f"list of {', '.join(self.items.values)}"
+        if self.type == "list":
+            entries = self.items
+            named = None if entries is None else ", ".join(entries.values) or entries.type
+            return ("list" if named is None else f"list of {named}") + ("; or none" if self.none_is_answer else "")
         bounds = [
             f"{word} {bound:g}"
             for word, bound in (("from", self.minimum), ("above", self.above), ("to", self.maximum))
@@ -139,12 +143,23 @@ def misfits(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     yield from _CHECKS[form.type](form, value)
 
 
+def is_blank(value: Any) -> bool:
+    """Whether a JSON value says nothing: no value, blank text, a list or an object in which nothing says anything."""
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, dict | list):
+        return all(is_blank(item) for item in (value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
 def as_recorded(form: AnswerForm, value: Any) -> Any:  # any JSON value
     """A value that fits, as records write it: a licence in SPDX's own spelling, true and false as yes and no."""
     if form.type == "licence":
         return canonical_licence(value)
     if isinstance(value, bool) and form.type == "choice":
         return "yes" if value else "no"
+    if form.type == "list" and _says_none(form, value):
+        return []
     if form.type == "list" and form.items is not None:
         return [as_recorded(form.items, item) for item in value]
     if form.type == "object":
@@ -319,11 +334,17 @@ def _choice(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     yield Misfit("", f"{_quoted(value)} is none of its answers", _meant(closest(said, form.values), f"answer {words}"))
 
 
+def _says_none(form: AnswerForm, value: Any) -> bool:
+    return form.none_is_answer and (value == [] or (isinstance(value, str) and value.strip().lower() == "none"))
+
+
 def _list(form: AnswerForm, value: Any) -> Iterator[Misfit]:
-    if not isinstance(value, list):
-        yield Misfit("", "it takes several answers", "write a list")
+    if _says_none(form, value):
         return
-    if not value and (form.items is None or form.items.type != "choice"):  # none of several answers is one
+    if not isinstance(value, list):
+        yield Misfit("", "it takes several answers", "write a list" + (", or none" if form.none_is_answer else ""))
+        return
+    if not value:
         yield Misfit("", "it is empty, and nothing is answered by that", f"say what holds instead, or {_UNKNOWN}")
         return
     for number, item in enumerate(value):
@@ -335,8 +356,8 @@ def _any_entry(item: Any) -> Iterator[Misfit]:
     """An entry of a list without a form of its own: a text, a number or an object."""
     if isinstance(item, str):
         yield from _text(AnswerForm(type="text"), item)
-    elif item is None or item in ({}, []):
-        yield Misfit("", "it is empty", "write a text, or take the entry out")
+    elif is_blank(item):
+        yield Misfit("", "it is empty", "write what it says, or take the entry out")
 
 
 def _object(form: AnswerForm, value: Any) -> Iterator[Misfit]:
@@ -356,6 +377,8 @@ def _object(form: AnswerForm, value: Any) -> Iterator[Misfit]:
             member = form.members[key]
             for misfit in _CHECKS[member.type](member, item):
                 yield Misfit(f".{key}{misfit.place}", misfit.reason, misfit.remedy)
+        elif is_blank(item):
+            yield Misfit(f".{key}", "it is empty", "write what it says, or take the key out")
 
 
 def _country(_: AnswerForm, value: Any) -> Iterator[Misfit]:

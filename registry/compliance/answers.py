@@ -15,8 +15,8 @@ from typing import Any, get_args
 from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
-from peft_registry.registry.compliance.completeness import conditions_of, required_leaves
-from peft_registry.registry.compliance.contradictions import incomplete_facts, out_of_order
+from peft_registry.registry.compliance.completeness import conditions_of, gap_of, is_filled, required_leaves
+from peft_registry.registry.compliance.contradictions import contradictions, problem_paths
 from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
@@ -94,9 +94,9 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
     """
     rules = field_rules().by_path()
     questions = [
-        Question(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), leaf.value.reason or "")
+        Question(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), gap_of(leaf).reason)
         for leaf in required_leaves(record, conditions_of(record))
-        if not leaf.value.known and _takes_answers(rules[leaf.rule]) and leaf.path not in (defaults or {})
+        if not is_filled(leaf) and _takes_answers(rules[leaf.rule]) and leaf.path not in (defaults or {})
     ]
     order = get_args(Area)
     return tuple(sorted(questions, key=lambda question: order.index(question.area)))
@@ -347,11 +347,10 @@ def _problems_together(
     )
     signed = SignedAnswers(_NOBODY, predicate, at)
     trial = superseding_with_answers(record, signed, version=version, record_id="tried", now=at)
-    for disorder in out_of_order(trial, answers, named=str):
-        path = disorder.earlier if disorder.earlier in answers else disorder.later
-        yield AnswerProblem(path, f"{disorder.what}: {disorder.why}", disorder.fix)
-    for half in incomplete_facts(trial, answers, named=str):
-        yield AnswerProblem(half.path, f"{half.what}: {half.why}", half.fix)
+    for problem in contradictions(trial, answers):
+        # the refusal stands at what was answered now
+        path = next((path for path in problem_paths(problem) if path in answers), "")
+        yield AnswerProblem(path, f"{problem.what}: {problem.why}", problem.fix)
     stated = {leaf.path: leaf.value for leaf in leaves(trial)}
     for answer in predicate.answers:
         value = stated[answer.path]

@@ -7,6 +7,7 @@ asks its own question and is listed as undecided: more may be required once it i
 from collections import Counter
 from typing import get_args
 
+from peft_registry.registry.compliance.answer_forms import is_blank
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
@@ -75,7 +76,7 @@ def counts_of_sections(record: RecordSections) -> tuple[SectionCount, ...]:
         path = FieldPath.parse(leaf.path)
         section = path.section or path.field.partition(".")[0]
         required[section] += 1
-        filled[section] += leaf.value.known
+        filled[section] += is_filled(leaf)
     return tuple(
         SectionCount(section=section, filled=filled[section], required=count, open=count - filled[section])
         for section, count in required.items()
@@ -86,10 +87,18 @@ def completeness(record: RecordSections, conditions: Conditions | None = None) -
     """Count the fields that are required under `conditions` (those of the record when not given)."""
     conditions = conditions or conditions_of(record)
     required = required_leaves(record, conditions)
-    gaps = tuple(gap_of(leaf) for leaf in required if not leaf.value.known)
+    gaps = tuple(gap_of(leaf) for leaf in required if not is_filled(leaf))
     return Completeness(
         filled=len(required) - len(gaps), total=len(required), open=gaps, undecided=conditions.undecided
     )
+
+
+def is_filled(leaf: Leaf) -> bool:
+    """Whether a value says something: blank text and empty lists do not, unless the field says that none is an answer."""
+    if not leaf.value.known:
+        return False
+    rule = field_rules().by_path().get(leaf.rule)
+    return (rule is not None and rule.none_is_answer) or not is_blank(leaf.value.value)
 
 
 def required_leaves(record: RecordSections, conditions: Conditions) -> tuple[Leaf, ...]:
@@ -114,7 +123,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "pv": record.gpai.verdict.value in _PROVIDER_VERDICTS,
         "hr": classified.startswith("annex_"),
         "annex_iii": classified.startswith("annex_iii") or classified == "art6_3_exempt",
-        "integrated": record.high_risk.system_ref.known,
+        "integrated": _is_in_a_system(record),
         "sr": _has_systemic_risk(record),
         "non_eu": record.modifier.country.known and record.modifier.country.value not in field_rules().eu_members,
         "not_exempt": not is_exempt(record),
@@ -123,7 +132,9 @@ def conditions_of(record: RecordSections) -> Conditions:
         "prompt": method in ("prompt_tuning", "prefix_tuning"),
         "quantised": method == "qlora" or any(base.quantised_view.known for base in record.base),
         "media": makes_media(record),
-        "fallback": str(record.gpai.threshold_kind.value or "").startswith("fallback"),
+        # asked for before the threshold stands in: it does only once an estimate was tried, GL J64
+        "fallback": str(record.gpai.threshold_kind.value or "").startswith("fallback")
+        or not record.gpai.original_flop.known,
         "predetermined": is_yes(record.high_risk.foreseen_in_initial_assessment) is True,
         "art25": record.high_risk.article25_case.value in ("a", "b", "c", "manufacturer"),
         "metered": energy_known,
@@ -173,6 +184,12 @@ def is_exempt(record: RecordSections) -> bool:
     return holds and not disqualifying_flags(record) and not _has_systemic_risk(record)
 
 
+def _is_in_a_system(record: RecordSections) -> bool:
+    """Whether a system is named, or classified: then it has a name."""
+    classified = (record.high_risk.classification_before.value, record.high_risk.classification_after.value)
+    return record.high_risk.system_ref.known or any(text not in (None, "no_system") for text in classified)
+
+
 def _has_systemic_risk(record: RecordSections) -> bool:
     stated = any(is_yes(base.has_systemic_risk) is True for base in record.base)
     return stated or record.gpai.verdict.value == "provider_sr"
@@ -212,5 +229,5 @@ def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
 def gap_of(leaf: Leaf) -> Gap:
     """What an open field asks for, of whom, and why it is open."""
     rule = field_rules().by_path()[leaf.rule]
-    reason = leaf.value.reason or ""
+    reason = leaf.value.reason or "what is recorded is empty"
     return Gap(field=leaf.path, owner=rule.owner, reason=reason, answers=rule.answers, label=rule.label)

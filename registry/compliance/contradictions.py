@@ -1,4 +1,5 @@
-"""What cannot be together in one record: dates out of order, a value that says nothing without another. Pure.
+"""What cannot be together in one record: dates out of order, a value that says nothing without another, an answer that another
+value denies. Pure.
 
 Which dates and which values is data (`rules/modification_fields.json`).
 """
@@ -41,6 +42,67 @@ class FactIncomplete(InputRefused):
     path: str
     missing: Sequence[str]
     because: str
+
+
+class FactContradicted(InputRefused):
+    reference = "fact-contradicted"
+    what = "{path!q} is {value}, and {against!q} is {held}"
+    why = "{because}"
+    fix = "correct the one that is wrong"
+
+    path: str
+    value: str
+    against: str
+    held: str
+    because: str
+
+
+def contradictions(
+    record: ModificationRecord, stated: Collection[str] | None = None, *, named: Callable[[str], str] = str
+) -> Iterator[FactsOutOfOrder | FactIncomplete | FactContradicted]:
+    """Everything in a record that cannot be together.
+
+    Args:
+        record: with all that is known.
+        stated: paths of the values that are being stated, of which each contradiction has one; None: of any.
+        named: a path as its author writes it.
+    """
+    now = {leaf.path for leaf in leaves(record)} if stated is None else stated
+    yield from out_of_order(record, now, named=named)
+    yield from incomplete_facts(record, now, named=named)
+    yield from contradicted(record, now, named=named)
+
+
+def problem_paths(problem: FactsOutOfOrder | FactIncomplete | FactContradicted) -> Iterator[str]:
+    """The paths of the values that are told of, as they were named; of a member of an object that of the object too."""
+    paths: tuple[str, ...]
+    match problem:
+        case FactsOutOfOrder():
+            paths = (problem.earlier, problem.later)
+        case FactContradicted():
+            paths = (problem.path, problem.against)
+        case _:
+            paths = (problem.path, *problem.missing)
+    for path in paths:
+        yield path
+        yield path.rpartition(".")[0]
+
+
+def contradicted(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactContradicted]:
+    """The answers of a record that another value of it denies; as `out_of_order`."""
+    known = [leaf for leaf in leaves(record) if leaf.value.known]
+    for conflict in field_rules().conflicts:
+        answers = [leaf for leaf in known if leaf.rule == conflict.answer and leaf.value.value == conflict.value]
+        others = [leaf for leaf in known if leaf.rule == conflict.against]
+        for answer, other in product(answers, others):
+            value = other.value.value
+            held = [text for text in conflict.holds if text in (value if isinstance(value, list) else [value])]
+            if held and (answer.path in stated or other.path in stated):
+                yield FactContradicted(
+                    named(answer.path), conflict.value, named(other.path), ", ".join(held), conflict.because
+                )
 
 
 def out_of_order(

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from peft_registry.registry.compliance.answer_forms import as_recorded
-from peft_registry.registry.compliance.contradictions import incomplete_facts, out_of_order
+from peft_registry.registry.compliance.contradictions import contradictions
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.registry.compliance.stated import (
@@ -66,8 +66,8 @@ def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timesta
     What was measured or derived stands: `overtaken_facts` names the facts that it stands against.
 
     Raises:
-        FactUnknown, FactNotDeclarable, FactNeedsSignature, FactMalformed, FactsOutOfOrder, FactIncomplete: the only fact that
-            is wrong.
+        FactUnknown, FactNotDeclarable, FactNeedsSignature, FactMalformed, FactsOutOfOrder, FactIncomplete, FactContradicted: the
+            only fact that is wrong.
         SeveralProblems: all that are.
     """
     raise_any(_problems(record, facts, at=at))
@@ -251,8 +251,7 @@ def _problems(record: ModificationRecord, facts: dict[str, Any], *, at: Timestam
     def named(path: str) -> str:
         return FieldPath.parse(path).named(names)
 
-    yield from out_of_order(laid, stated, named=named)
-    yield from incomplete_facts(laid, stated, named=named)
+    yield from contradictions(laid, stated, named=named)
 
 
 def _problems_of(fact: _Fact) -> Iterator[InputRefused]:

@@ -64,6 +64,16 @@ class Need(Frozen):
     because: str
 
 
+class Conflict(Frozen):
+    """An answer that cannot be true beside a value of another field: one of those listed, or a list that holds one."""
+
+    answer: str
+    value: str
+    against: str
+    holds: tuple[str, ...]
+    because: str
+
+
 class RuleSource(Frozen):
     """A document that the rules follow, and what weight it has."""
 
@@ -105,6 +115,7 @@ class FieldRules(Frozen):
     acts: dict[str, Act]
     orders: tuple[Order, ...]
     needs: tuple[Need, ...]
+    conflicts: tuple[Conflict, ...]
     base_facts: dict[str, str | AnswerForm]
     profile: dict[str, str]
     fields: tuple[FieldRule, ...]

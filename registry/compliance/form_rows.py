@@ -5,15 +5,16 @@ A row is filled, open with who owes what and why, not asked of this record, or o
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Literal
 
 from pydantic import Field
 
-from peft_registry.registry.compliance.completeness import conditions_of, gap_of, required_leaves
-from peft_registry.registry.compliance.fields import Leaf, leaves
+from peft_registry.registry.compliance.answer_forms import is_blank
+from peft_registry.registry.compliance.completeness import conditions_of, gap_of, is_filled, required_leaves
+from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
@@ -25,14 +26,25 @@ State = Literal["filled", "open", "not asked", "outside"]
 
 
 class FormRow(Frozen):
-    """One row of a form. `fields` are paths of the record; `outside` says why none is, where this tool leaves the row alone.
+    """One row of a form.
 
-    `recipients`: who gets it; none where the form does not say. `only`: who alone gets a field that not all of them get.
+    Attributes:
+        row: its number or name.
+        content: what it asks for.
+        fields: paths of the record that answer it; `data[].crawler.period` is a member of an object.
+        parts: whether the row needs all of its fields, or one of them answers it.
+        where_asked: of the fields, those that count only where the record asks for them: a representative of a modifier outside the
+            Union, a crawler of data that was crawled.
+        recipients: who gets it; none where the form does not say.
+        only: who alone gets a field that not all of them get.
+        outside: why no field answers it, where this tool leaves the row alone.
     """
 
     row: str
     content: str
     fields: tuple[str, ...]
+    parts: Literal["all", "any"] = "any"
+    where_asked: tuple[str, ...] = ()
     recipients: tuple[Recipient, ...] = ()
     only: dict[str, tuple[Recipient, ...]] = Field(default_factory=dict)
     outside: str | None = None
@@ -124,17 +136,59 @@ def counts_of_forms(record: RecordSections) -> tuple[FormCount, ...]:
     return tuple(counts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A value, or a member of an object, that a row asks for."""
+
+    leaf: Leaf
+    member: str  # empty for the whole value
+    counts: bool
+
+    @property
+    def is_filled(self) -> bool:
+        if not self.member:
+            return is_filled(self.leaf)
+        value = self.leaf.value.value
+        return isinstance(value, dict) and not is_blank(value.get(self.member))
+
+    @property
+    def gap(self) -> Gap:
+        gap = gap_of(self.leaf)
+        if not self.member or not self.leaf.value.known:
+            return gap
+        return Gap(
+            field=f"{gap.field}.{self.member}",
+            owner=gap.owner,
+            reason="it is not stated",
+            answers=gap.answers,
+            label=gap.label,
+        )
+
+
 def _answered(row: FormRow, by_rule: dict[str, list[Leaf]], required: set[str]) -> AnsweredRow:
     if row.outside is not None:
         return AnsweredRow(row=row, state="outside")
-    values = list(_values(row, by_rule))
-    gaps = tuple(gap_of(leaf) for leaf in values if leaf.path in required and not leaf.value.known)
-    if gaps:
-        return AnsweredRow(row=row, state="open", gaps=gaps)
-    is_filled = any(path in _PLAIN for path in row.fields) or any(leaf.value.known for leaf in values)
-    return AnsweredRow(row=row, state="filled" if is_filled else "not asked")
+    parts = {field: _parts(field, row, by_rule, required) for field in row.fields}
+    missing = [part for field in parts.values() for part in field if part.leaf.path in required and not part.is_filled]
+    if missing:
+        gaps = {part.gap.field: part.gap for part in missing}
+        return AnsweredRow(row=row, state="open", gaps=tuple(gaps.values()))
+    if any(path in _PLAIN for path in row.fields):
+        return AnsweredRow(row=row, state="filled")
+    if row.parts == "all":
+        wanted = [field for field in row.fields if field not in row.where_asked]
+        counted = [part for field in parts.values() for part in field if part.counts]
+        filled = all(parts[field] for field in wanted) and all(part.is_filled for part in counted)
+    else:
+        filled = any(part.is_filled for field in parts.values() for part in field)
+    return AnsweredRow(row=row, state="filled" if filled else "not asked")
 
 
-def _values(row: FormRow, by_rule: dict[str, list[Leaf]]) -> Iterator[Leaf]:
-    for path in row.fields:
-        yield from by_rule.get(path, ())
+def _parts(field: str, row: FormRow, by_rule: dict[str, list[Leaf]], required: set[str]) -> list[_Part]:
+    head, _, member = field.rpartition(".")
+    parent = field_rules().by_path().get(head)
+    rule, member = (head, member) if parent is not None and member in parent.members else (field, "")
+    return [
+        _Part(leaf, member, counts=field not in row.where_asked or leaf.path in required)
+        for leaf in by_rule.get(rule, ())
+    ]

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
+from peft_registry.registry.compliance.contradictions import contradictions
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.form_rows import FormCount, counts_of_forms
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
+from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
@@ -89,6 +91,7 @@ class RecordShown(Frozen):
     waiting: tuple[AnswersShown, ...]  # answers to the newest record that the next one takes up
     overtaken: tuple[AnswersShown, ...]  # answers that no record has taken up, and none will
     set_aside: tuple[str, ...]  # records that decide nothing, and why
+    contradictions: tuple[str, ...]  # what in the record cannot be together
     values: tuple[tuple[str, Value], ...]  # path and value, in the order of the schema
 
     @property
@@ -117,6 +120,7 @@ class RecordShown(Frozen):
         lines.append(("fields", self.fields))
         lines += [("form", form.text) for form in self.forms]
         lines += [("set aside", text) for text in self.set_aside]
+        lines += [("contradicts", text) for text in self.contradictions]
         signers = self._signers()
         lines += [(path, _value_text(value, signers)) for path, value in self.values if value.known]
         by_owner = sorted(self.open, key=lambda gap: gap.owner)
@@ -171,6 +175,7 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
         waiting=tuple(answers for answers in given.values() if answers.waits),
         overtaken=tuple(answers for answers in given.values() if not answers.taken_up and not answers.waits),
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
+        contradictions=tuple(f"{found.what}: {found.why}" for found in contradictions(in_second_form(record))),
         values=tuple((leaf.path, leaf.value) for leaf in leaves(record)),
     )
 

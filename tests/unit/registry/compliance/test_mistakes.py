@@ -14,6 +14,7 @@ import pytest
 from peft_registry.registry.compliance.answers import problems_of_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
+from peft_registry.registry.compliance.contradictions import FactContradicted
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules, leaves
@@ -23,11 +24,12 @@ from peft_registry.registry.compliance.record_changes import changes_between
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.recorded_result import Scan, scans_value
 from peft_registry.registry.compliance.recorded_run import TrainedRun
-from peft_registry.registry.compliance.superseding import newly_declared, superseding
+from peft_registry.registry.compliance.superseding import newly_declared, superseding, with_values
 from peft_registry.registry.exports.model_card import merge_card, model_card
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import ASKED, BaseUsed, ModificationRecord
 from peft_registry.schemas.report import ReportView
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
@@ -386,7 +388,13 @@ def test_a_licence_with_such_terms_is_no_open_source_licence(flag):
     assert record.gpai.open_source_exemption.licence_ok.value == "no"
     assert "GL J83" in (record.gpai.open_source_exemption.licence_ok.method or "")
     assert f"the licence of a base does not allow it: {flag}" in page(a_view(record))
-    against = a_record(bases=(base,), facts={"gpai": {"open_source_exemption": OPEN_SOURCE}})
+    with pytest.raises((FactContradicted, SeveralProblems), match="does not permit"):
+        a_record(bases=(base,), facts={"gpai": {"open_source_exemption": OPEN_SOURCE}})
+    # an older version took it: what is signed stands, and the page says what is against it
+    stated = {
+        f"gpai.open_source_exemption.{name}": declared(value, by="alex", at=NOW) for name, value in OPEN_SOURCE.items()
+    }
+    against = with_assessment(with_values(record, stated))
     assert against.gpai.open_source_exemption.licence_ok.source == "declared", "what a person states is not overwritten"
     assert f"does not allow it: {flag}" in page(a_view(against))
     harmless = a_base(licence_flags=imported(["share_alike", "use_restrictions"], method="its licence"))

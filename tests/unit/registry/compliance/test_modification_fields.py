@@ -66,6 +66,11 @@ def test_the_reference_page_is_what_the_rules_say():
     )
 
 
+def test_the_compliance_map_and_the_rules_follow_the_law_of_one_day():
+    text = (ROOT / "docs/compliance/README.md").read_text(encoding="utf-8")
+    assert re.findall(r"[Ll]aw as of ([0-9-]+)", text) == [RULES.law_as_of]
+
+
 def test_every_link_of_the_compliance_map_leads_to_a_file():
     page = ROOT / "docs/compliance/README.md"
     links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
