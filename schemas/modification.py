@@ -559,6 +559,11 @@ class ModificationRecord(RecordSections):
             del value["all_data"]
         return value
 
+    @property
+    def supersedes_another(self) -> bool:
+        """Whether it names a record that it stands in place of, by its id or by its digest."""
+        return self.supersedes is not None or self.correction.supersedes_digest is not None
+
 
 def modification_of(predicate_type: str, predicate: dict[str, Any]) -> ModificationRecordV1 | ModificationRecord:
     """The record that a statement of this type holds.

@@ -77,13 +77,6 @@ class AnswersCheck:
     wrong: tuple[str, ...]
     missing: tuple[Digest, ...]
 
-    @property
-    def lacking(self) -> tuple[str, ...]:
-        """What is missing, for somebody who has everything that was logged."""
-        return tuple(
-            f"nobody whose role may signed the answers {digest.short} that it names" for digest in self.missing
-        )
-
 
 def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None = None) -> tuple[Question, ...]:
     """What a record has to have, people can answer and nobody has; by owner, and then in the order of the schema.
@@ -274,7 +267,7 @@ def check_answers(
     missing = {digest for digest in named if digest not in answers}
     wrong: list[str] = []
     # the first record of a merge takes over what is signed of other versions, and names their statements
-    for path, value in stated.items() if record.supersedes is not None else ():
+    for path, value in stated.items() if record.supersedes_another else ():
         if value.evidence and value.source in ("declared", "unknown"):
             if any(digest in named for digest in value.evidence):
                 continue  # held against its statement below
@@ -289,7 +282,7 @@ def check_answers(
         for text in _not_taken_up(record, digest, answers[digest], earlier)
     ]
     wrong += _answered_by_nobody(record, stated, answers)
-    if before is not None or record.supersedes is None:
+    if before is not None or not record.supersedes_another:
         wrong += _signed_by_nobody(record, answers, earlier)
     wrong += _dropped(record, stated, earlier)
     return AnswersCheck(tuple(dict.fromkeys(wrong)), tuple(sorted(missing, key=str)))

@@ -20,8 +20,8 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.intake.json import MalformedJson
-from peft_registry.registry.records.answers_in_order import AnswersSoFar
 from peft_registry.registry.records.entries import read_statement, require_signed, statement_of_entry
+from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     SnapshotMalformed,
@@ -388,7 +388,7 @@ class _Changes:
         self._changed: dict[bytes, Document] = {}
         self._said: dict[Digest, list[snapshot.Said]] = {}
         self._covered: dict[Digest, tuple[StoredStatement, ...]] = {}  # by artifact
-        self._answered: dict[Digest, AnswersSoFar] = {}  # likewise
+        self._answered: dict[Digest, RecordChecks] = {}  # likewise
 
     @cached_property
     def _trust(self) -> TrustPolicy:
@@ -492,9 +492,9 @@ class _Changes:
         if contradictions:
             raise PendingRejected(index, "; ".join(contradictions))
 
-    def _answered_before(self, manifest: Digest) -> AnswersSoFar:
+    def _answered_before(self, manifest: Digest) -> RecordChecks:
         """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""
-        answered = AnswersSoFar()
+        answered = RecordChecks()
         for stored in self._covered_about(manifest):
             if self._before is None or stored.kind not in ("answers", "modification"):
                 continue

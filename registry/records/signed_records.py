@@ -5,11 +5,14 @@ Equal bytes under another name are another version, with records of its own (`ve
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.provenance import merge_of, run_of
+from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
@@ -36,9 +39,8 @@ from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
-from peft_registry.schemas.policy import TrustedKey
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import CardPredicate, Statement, StoredStatement
+from peft_registry.schemas.statement import CardPredicate, StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -156,6 +158,23 @@ def version_statements(registry: Registry, version: Version) -> VersionStatement
     return statements_of_version(version, statements, may_say=_may_say(registry))
 
 
+def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
+    """The records about an artifact and the answers to them that count, as far as they were logged: what a next record is held to.
+
+    Raises:
+        StatementAltered: a statement about it is not what was signed.
+    """
+    checks = RecordChecks()
+    may_say = _may_say(registry)
+    for stored in signed_statements(registry, subject):
+        try:
+            if stored.kind == "modification" or may_say(stored):
+                checks.take(stored.digest, stored.statement)
+        except ValidationError:  # it holds no record that another could supersede
+            continue
+    return checks
+
+
 def _may_say(registry: Registry) -> MaySay:
     """Whether whoever signed a statement may say so, by the home's trust; without one verification says that nothing is checked."""
     try:
@@ -174,21 +193,6 @@ def _may_say(registry: Registry) -> MaySay:
         return status.state == "ok" and not answers_as_another(stored.statement, trust.key(stored.key_id))
 
     return may_say
-
-
-def answers_as_another(statement: Statement, key: TrustedKey | None) -> str:
-    """In whose place answers are given that are not the key's own: its role and person; empty for none, and for other statements.
-
-    A key keeps the person and the role that it was listed for, so that today's trust file judges answers of any time.
-    """
-    if statement.kind != "answers":
-        return ""
-    role, person = statement.predicate.get("role"), statement.predicate.get("person")
-    if key is None or role != key.role:
-        return f"it answers as {role}, which is not the role of its key"
-    if person != key.person:
-        return f"it answers in the name of {person}, and its key is listed for {key.person}"
-    return ""
 
 
 def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:

@@ -18,18 +18,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.answers import check_answers
+from peft_registry.registry.records.record_checks import RecordCheck, RecordChecks
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, StoredStatement
 from peft_registry.schemas.version import Version
 
 MaySay = Callable[[StoredStatement], bool]
 """Whether the key that signed a statement has a role that may, at the time of its entry."""
+
+_Checked = Mapping[Digest, RecordCheck | str]
+"""Of each modification record, by its statement: how it stands, or why it cannot be read."""
 
 
 class RecordUnreadable(IntegrityBroken):
@@ -134,9 +137,9 @@ def statements_of_version(
     later = tuple(
         stored for stored in statements if stored.kind == "modification" and stored.digest not in accompanying
     )
-    given = _given_answers(statements, may_say)
-    history = _history(own, statements, later, may_say, given)
-    elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say, given)]
+    checked = _checked(statements, may_say)
+    history = _history(own, statements, later, may_say, checked)
+    elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say, checked)]
     in_history = {link.statement.digest for link in history}
     of_others = {digest for entry in others for digest in entry.brought}
     of_others |= {link.statement.digest for link in elsewhere}
@@ -144,17 +147,19 @@ def statements_of_version(
     other_records = {link.digest for link in elsewhere} - {link.digest for link in history}
     other_names = {entry.name for entry in others}
     of_others |= {
-        stored.digest for stored in statements if _speaks_elsewhere(stored, version, other_records, other_names)
+        stored.digest
+        for stored in statements
+        if _speaks_elsewhere(stored, version, checked, other_records, other_names)
     }
     return VersionStatements(
         statements=tuple(stored for stored in statements if stored.digest not in of_others),
         history=history,
         set_aside=tuple(
-            SetAside(stored, _why_aside(stored, version, history, may_say, given))
+            SetAside(stored, _why_aside(stored, version, history, may_say, checked))
             for stored in later
             if stored.digest not in in_history | of_others
         ),
-        answers=frozenset(given),
+        answers=frozenset(stored.digest for stored in statements if stored.kind == "answers" and may_say(stored)),
         accompanied_by=own.accompanied_by,
     )
 
@@ -214,20 +219,21 @@ class _Registered:
         return cls(stored, registration.name, named, frozenset(brought))
 
 
-@dataclass(frozen=True, slots=True)
-class _GivenAnswers:
-    """Answers that count, and where in the log they stand."""
-
-    index: int
-    predicate: AnswersPredicate
-
-
-def _given_answers(statements: Sequence[StoredStatement], may_say: MaySay) -> dict[Digest, _GivenAnswers]:
-    return {
-        stored.digest: _GivenAnswers(stored.log_index or 0, AnswersPredicate.from_json(stored.statement.predicate))
-        for stored in statements
-        if stored.kind == "answers" and may_say(stored)
-    }
+def _checked(statements: Sequence[StoredStatement], may_say: MaySay) -> _Checked:
+    """Each record held against what was said before it, by its statement; of one that cannot be read, why."""
+    checks = RecordChecks()
+    checked: dict[Digest, RecordCheck | str] = {}
+    for stored in statements:
+        if stored.kind == "answers" and not may_say(stored):
+            continue
+        try:
+            check = checks.take(stored.digest, stored.statement)
+        except ValidationError as error:
+            checked[stored.digest] = first_problem(error)
+        else:
+            if check is not None:
+                checked[stored.digest] = check
+    return checked
 
 
 def _history(
@@ -235,29 +241,26 @@ def _history(
     statements: Sequence[StoredStatement],
     later: Iterable[StoredStatement],
     may_say: MaySay,
-    given: Mapping[Digest, _GivenAnswers],
+    checked: _Checked,
 ) -> tuple[SignedRecord, ...]:
     """The record that a registration names, and those that supersede it, in the order of the log."""
     named = [stored for stored in statements if stored.kind == "modification" and stored.digest in registered.brought]
     if not named:
         return ()
-    first = _signed_record(named[-1])
+    first = checked[named[-1].digest]
     if isinstance(first, str):
         raise RecordUnreadable(registered.name, named[-1].digest, first)
     objections = tuple(_first_objections(first))
     if objections:
         raise RecordContradicted(registered.name, objections)
-    history = [first]
+    history = [_signed(named[-1], first)]
     for stored in later:
         # in the order of the log: of two that supersede one, the second finds another record before it
-        if _is_after(stored, registered.stored):
-            link = _signed_record(stored)
-            if (
-                isinstance(link, SignedRecord)
-                and not _objection(link, history[-1], registered.name)
-                and not _answers_objection(link, history[-1], given)
-                and may_say(stored)
-            ):
+        check = checked[stored.digest]
+        if isinstance(check, RecordCheck) and _is_after(stored, registered.stored):
+            link = _signed(stored, check)
+            is_next = not _objection(link, history[-1], registered.name)
+            if is_next and not (check.wrong or check.lacking) and may_say(stored):
                 history.append(link)
     return tuple(history)
 
@@ -267,35 +270,29 @@ def _readable_history(
     statements: Sequence[StoredStatement],
     later: Iterable[StoredStatement],
     may_say: MaySay,
-    given: Mapping[Digest, _GivenAnswers],
+    checked: _Checked,
 ) -> tuple[SignedRecord, ...]:
     """The same of another version; a record of it that says nothing is no reason to refuse this one."""
     try:
-        return _history(registered, statements, later, may_say, given)
+        return _history(registered, statements, later, may_say, checked)
     except (RecordUnreadable, RecordContradicted):
         return ()
 
 
-def _signed_record(stored: StoredStatement) -> SignedRecord | str:
-    """The record of a statement, or why there is none."""
-    statement = stored.statement
-    try:
-        record = modification_of(statement.predicate_type, statement.predicate)
-    except ValidationError as error:
-        return first_problem(error)
-    # not of the predicate as JSON gives it: there the double 10^18 is an integer, which has no canonical form
-    return SignedRecord(stored, record, record.canonical_digest())
+def _signed(stored: StoredStatement, check: RecordCheck) -> SignedRecord:
+    # not the digest of the predicate as JSON gives it: there the double 10^18 is an integer, which has no canonical form
+    return SignedRecord(stored, check.record, check.record.canonical_digest())
 
 
 def _is_after(stored: StoredStatement, registration: StoredStatement) -> bool:
     return (stored.log_index or 0) > (registration.log_index or 0)
 
 
-def _first_objections(first: SignedRecord) -> Iterator[str]:
+def _first_objections(first: RecordCheck) -> Iterator[str]:
     """Why a record is not one that a version begins with: nothing was said before it that it could carry on."""
-    if first.record.supersedes is not None:
+    if isinstance(first.record, ModificationRecord) and first.record.supersedes_another:
         yield f"it supersedes {first.record.supersedes}, and a version begins with a record that supersedes none"
-    yield from check_answers(first.record, None, {}).wrong
+    yield from first.wrong
 
 
 def _objection(link: SignedRecord, before: SignedRecord, name: str) -> str:
@@ -314,39 +311,35 @@ def _objection(link: SignedRecord, before: SignedRecord, name: str) -> str:
     return ""
 
 
-def _answers_objection(link: SignedRecord, before: SignedRecord, given: Mapping[Digest, _GivenAnswers]) -> str:
-    """Why what a record says that people answered is not what they signed before it; empty where it is."""
-    index = link.statement.log_index or 0
-    earlier = {digest: answers.predicate for digest, answers in given.items() if answers.index < index}
-    check = check_answers(link.record, before.record, earlier)
-    return next(iter((*check.wrong, *check.lacking)), "")
-
-
 def _why_aside(
     stored: StoredStatement,
     version: Version,
     history: tuple[SignedRecord, ...],
     may_say: MaySay,
-    given: Mapping[Digest, _GivenAnswers],
+    checked: _Checked,
 ) -> str:
-    record = _signed_record(stored)
-    if isinstance(record, str):
-        return f"it is not a modification record: {record}"
+    check = checked[stored.digest]
+    if isinstance(check, str):
+        return f"it is not a modification record: {check}"
     if not history:
         return f"{version.label} was registered without a record"
+    link = _signed(stored, check)
     for before, after in pairwise(history):
-        if not _objection(record, before, version.name):
+        if not _objection(link, before, version.name):
             return f"{before.record.record_id} was superseded before, by {after.record.record_id}"
-    objection = _objection(record, history[-1], version.name)
+    objection = _objection(link, history[-1], version.name)
     if not objection and not may_say(stored):
         return "the role of the key that signed it may not say so"
-    return (
-        objection or _answers_objection(record, history[-1], given) or "it was logged before the version was registered"
-    )
+    said = (objection, *check.wrong, *check.lacking, "it was logged before the version was registered")
+    return next(reason for reason in said if reason)
 
 
 def _speaks_elsewhere(
-    stored: StoredStatement, version: Version, other_records: set[Digest], other_names: set[str]
+    stored: StoredStatement,
+    version: Version,
+    checked: _Checked,
+    other_records: set[Digest],
+    other_names: set[str],
 ) -> bool:
     """Whether a statement that accompanied no registration speaks of another version of the artifact."""
     predicate = stored.statement.predicate
@@ -358,10 +351,10 @@ def _speaks_elsewhere(
         case "answers":
             return AnswersPredicate.from_json(predicate).record in other_records
         case "modification":
-            record = _signed_record(stored)
-            if isinstance(record, str):
+            check = checked[stored.digest]
+            if isinstance(check, str):
                 return False
-            name = record.record.identity.result_name.value
+            name = check.record.identity.result_name.value
             return name != version.name and name in other_names
         case _:
             return False

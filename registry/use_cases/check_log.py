@@ -23,8 +23,8 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.answers_in_order import AnswersSoFar
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
+from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
 from peft_registry.registry.signing.oms import parse_bundle
 from peft_registry.registry.signing.trust import public_keys
@@ -152,7 +152,7 @@ class _Replay:
     listings: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact, by its registrations
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
-    answered: AnswersSoFar = field(default_factory=AnswersSoFar)
+    records: RecordChecks = field(default_factory=RecordChecks)
     statements: int = 0
     contradictions: list[Contradiction] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -247,7 +247,7 @@ class _Replay:
     def _compare_answers(self, place: str, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
         """A record says what people answered before it, and answers are given in the role of their key."""
         try:
-            for text in self.answered.follow(event.statement, statement, trust.key(event.key)):
+            for text in self.records.follow(event.statement, statement, trust.key(event.key)):
                 self.contradict(place, text)
         except ValidationError as error:
             self.contradict(place, f"its statement is malformed: {first_problem(error)}")

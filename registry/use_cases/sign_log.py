@@ -9,7 +9,7 @@ log that was signed stays append-only. What was taken out is kept in the home, a
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -38,6 +38,7 @@ from peft_registry.registry.transparency import merkle
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound, Taken
 from peft_registry.schemas.log import Event
+from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 
@@ -142,9 +143,9 @@ def sign_log(registry: Registry) -> SignedLog:
 def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str) -> Rejection:
     """Take pending entries out of the log, with what depends on them; the entries behind them move up.
 
-    A registration depends on the statements that it names, a record on the answers that it takes up, a move on the version that it
-    points to, and a statement on an artifact that is registered. An entry that moves up and was dated later than now, because it
-    stood behind one that was, is dated now.
+    A registration depends on the statements that it names, a record on the answers that it takes up and on the record that it
+    supersedes, a move on the version that it points to, and a statement on an artifact that is registered. An entry that moves up
+    and was dated later than now, because it stood behind one that was, is dated now.
 
     Raises:
         LogKeyElsewhere: somebody else holds the log key.
@@ -239,11 +240,32 @@ class _Read:
     @property
     def answers(self) -> frozenset[str]:
         """The digests of the answers that a record takes up; of one that is malformed, as far as it names them."""
-        if self.statement is None or self.statement.kind != "modification":
-            return frozenset()
-        correction = self.statement.predicate.get("correction")
-        named = correction.get("answers") if isinstance(correction, dict) else None
+        named = self._correction.get("answers")
         return frozenset(f"{digest}" for digest in named) if isinstance(named, list) else frozenset()
+
+    @property
+    def superseded(self) -> str | None:
+        """The digest of the record that a record supersedes; None where it names none."""
+        named = self._correction.get("supersedes_digest")
+        return named if isinstance(named, str) else None
+
+    @property
+    def record_digest(self) -> str | None:
+        """The digest of a record by which another names it; None for another kind, and for one that is malformed."""
+        if self.statement is None or self.statement.kind != "modification":
+            return None
+        try:
+            record = modification_of(self.statement.predicate_type, self.statement.predicate)
+        except ValidationError:
+            return None
+        return f"{record.canonical_digest()}"
+
+    @property
+    def _correction(self) -> dict[str, Any]:  # any JSON values
+        if self.statement is None or self.statement.kind != "modification":
+            return {}
+        correction = self.statement.predicate.get("correction")
+        return correction if isinstance(correction, dict) else {}
 
     def _predicate(self, kind: str, form: type[_Form]) -> _Form | None:
         if self.event is None or self.statement is None or self.event.kind != kind:
@@ -292,6 +314,8 @@ def _falls(tx: catalog.Transaction, one: _Read, read: dict[int, _Read], rejected
     if registration is not None:
         return not gone.isdisjoint(registration.accompanied_by)
     if not one.answers.isdisjoint(f"{digest}" for digest in gone):
+        return True
+    if one.superseded is not None and one.superseded in {read[index].record_digest for index in rejected}:
         return True
     subject = one.event.subject
     registered = {version.name for version in catalog.version_by_digest(tx, subject) if version.log_index < covered}

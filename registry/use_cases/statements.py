@@ -19,14 +19,15 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
 from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.record_checks import answers_as_another
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import answers_as_another, signed_statements
+from peft_registry.registry.records.signed_records import record_checks, signed_statements
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
-from peft_registry.schemas.errors import InputRefused, raise_any
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_any
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import event_about
@@ -61,6 +62,15 @@ class PredicateMalformed(InputRefused):
 
     kind: StatementKind
     reason: str
+
+
+class RecordNotAnswered(IntegrityBroken):
+    reference = "record-not-answered"
+    what = "a modification record says something else than people answered"
+    why = "{reasons!l}"
+    fix = "have it answered with `registry decide`; nothing was signed or recorded"
+
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,7 @@ def append_statement(
     Raises:
         PredicateMalformed: the predicate is not what its kind says.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: it declares what no person can.
+        RecordNotAnswered: a record says what nobody signed, or supersedes a record that is not there.
         SecretRefused: a text in it looks like a secret.
         NotFound: no artifact with this manifest digest is registered.
         VersionsDiffer, PathRejected, LogForked, LogTruncated: a row says that it is, and the log does not.
@@ -157,6 +168,7 @@ def append_statement(
     saying = Saying(kind, predicate, signer)
     with registry.database.read() as tx:
         require_sayable(registry, tx, subject, saying)
+    _require_answered(registry, subject, saying)
     version_named(registry, str(subject))
     signed = sign_statement(subject, kind, predicate, signer)
     for data in evidence:
@@ -188,12 +200,15 @@ def append_together(
     registry.require_writable()
     version_named(registry, str(subject))
     signed: tuple[SignedStatement, ...] = ()
+    said: list[tuple[Digest, Saying]] = []
     with registry.database.write() as tx:
         at = entry_time(registry, tx)
         for make in sayings:
             saying = make(signed, at)
             require_sayable(registry, tx, subject, saying)
+            _require_answered(registry, subject, saying, together=said)
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
+            said.append((signed[-1].digest, saying))
         for statement in signed:
             _record_and_mirror(tx, subject, statement, at=at)
     publish_checkpoint(registry)
@@ -238,6 +253,23 @@ def require_declarable(registry: Registry, subject: Digest, kind: StatementKind,
         said = signed_statements(registry, subject)
         earlier = [stored.statement.predicate for stored in said if stored.kind == kind]
         raise_any(problems_of_declared(kind, predicate, earlier=earlier))
+
+
+def _require_answered(
+    registry: Registry, subject: Digest, saying: Saying, *, together: Sequence[tuple[Digest, Saying]] = ()
+) -> None:
+    """Raise unless a record says what people answered; once in the log it would leave its artifact broken for ever.
+
+    `together` are signed already, by their digests, and enter the log right before it.
+    """
+    if saying.kind != "modification":
+        return
+    checks = record_checks(registry, subject)
+    for digest, earlier in together:
+        checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate))
+    check = checks.check(subject, ModificationRecord.from_json(saying.predicate))
+    if check.wrong or check.lacking:
+        raise RecordNotAnswered((*check.wrong, *check.lacking))
 
 
 def _require_form(kind: StatementKind, predicate: dict[str, Any]) -> None:

@@ -6,15 +6,13 @@ facts of a run or through signed answers, and never as a record of theirs.
 
 from collections.abc import Callable, Sequence
 
-from peft_registry.registry.compliance.answers import check_answers
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import required_record, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.use_cases.statements import append_statement
-from peft_registry.schemas.answers import AnswersPredicate
-from peft_registry.schemas.errors import IntegrityBroken, Taken
+from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
@@ -32,15 +30,6 @@ class RecordSuperseded(Taken):
     current: str
 
 
-class RecordNotAnswered(IntegrityBroken):
-    reference = "record-not-answered"
-    what = "a modification record says something else than people answered"
-    why = "{reasons!l}"
-    fix = "have it answered with `registry decide`; nothing was signed or recorded"
-
-    reasons: tuple[str, ...]
-
-
 def supersede_record(
     registry: Registry, version: Version, build: Callable[[SignedRecord], ModificationRecord | None]
 ) -> SignedRecord | None:
@@ -53,16 +42,13 @@ def supersede_record(
 
     Raises:
         NoRecord: the version has no record.
-        RecordNotAnswered: it rests on answers that nobody signed.
         RecordSuperseded: another record superseded the same one first; the new one is in the log and decides nothing.
         KnownError: as `append_statement`.
     """
-    said = version_statements(registry, version)
-    before = required_record(said, version)
+    before = required_record(version_statements(registry, version), version)
     record = build(before)
     if record is None:
         return None
-    _require_answered(record, before, said)
     signed = append_statement(
         registry,
         subject=version.manifest_digest,
@@ -75,18 +61,6 @@ def supersede_record(
     if current.statement.digest != signed.digest:
         raise RecordSuperseded(version.label, before.record.record_id, current.record.record_id)
     return current
-
-
-def _require_answered(record: ModificationRecord, before: SignedRecord, said: VersionStatements) -> None:
-    """Raise unless the record says what people answered; once in the log it would leave its artifact broken for ever."""
-    given = {
-        stored.digest: AnswersPredicate.from_json(stored.statement.predicate)
-        for stored in said.statements
-        if stored.digest in said.answers
-    }
-    check = check_answers(record, before.record, given)
-    if check.wrong or check.missing:
-        raise RecordNotAnswered((*check.wrong, *check.lacking))
 
 
 def supersede_with_evaluations(

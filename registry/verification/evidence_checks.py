@@ -8,11 +8,10 @@ expired by now could otherwise add a registration of its own beside the logged o
 
 from collections.abc import Iterator, Mapping
 
-from peft_registry.registry.compliance.answers import check_answers
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
-from peft_registry.registry.records.signed_records import answers_as_another
+from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import KeyLacksRole, ProvenTime, key_status, public_keys, require_ok
@@ -43,15 +42,13 @@ from peft_registry.registry.verification.findings import (
 )
 from peft_registry.registry.verification.presented import SMALL_MAX_BYTES
 from peft_registry.registry.verification.recorded_rows import row_contradictions
-from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
-from peft_registry.schemas.modification import ModificationRecord, modification_of
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import KEYS_FOLDER, PREDICATE_TYPES, CardPredicate, logged_kind
+from peft_registry.schemas.statement import KEYS_FOLDER, PREDICATE_TYPES, CardPredicate, Statement, logged_kind
 
 TABLE_MAX_BYTES = 1 << 30  # of an item table; the largest suite gives some ten million bytes
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
@@ -154,34 +151,41 @@ def _wrong_figures(figures: FiguresCheck) -> Result | None:
 
 
 def _wrong_answers(findings: Findings) -> Result | None:
-    """Records that do not say what people answered, or rest on answers that are not here; None where there are none."""
-    answers = {
-        digest: AnswersPredicate.from_json(statement.predicate)
-        for statement, digest in findings.statements
-        if statement.kind == "answers"
-    }
-    records = {
-        digest: modification_of(statement.predicate_type, statement.predicate)
-        for statement, digest in findings.statements
-        if statement.kind == "modification"
-    }
-    by_content = {record.canonical_digest(): record for record in records.values()}
+    """Records that say what nobody signed, or rest on statements that are not here; None where there are none."""
+    listed = frozenset[Digest]() if findings.listed is None else findings.listed.digests
+    # a record before it may be one of them; without a list nothing shows that it was ever logged
+    may_be_withheld = findings.listed is None or any(
+        entry.kind == "modification" for entry in _withheld(findings.listed, findings)
+    )
+    checks = RecordChecks()
     wrong: list[str] = []
     withheld: list[str] = []
-    listed = frozenset[Digest]() if findings.listed is None else findings.listed.digests
-    for statement, record in records.items():
-        superseded = record.correction.supersedes_digest if isinstance(record, ModificationRecord) else None
-        before = None if superseded is None else by_content.get(superseded)
-        check = check_answers(record, before, answers)
-        wrong += [f"modification {statement.short}, {text}" for text in check.wrong]
-        for digest, text in zip(check.missing, check.lacking, strict=True):
-            line = f"modification {statement.short}, {text}"
-            (withheld if digest in listed else wrong).append(line)
+    for statement, digest in _in_log_order(findings):
+        check = checks.take(digest, statement)
+        if check is None:
+            continue
+        about = f"modification {digest.short}, "
+        lines = [about + text for text in (*check.wrong, *check.lacking)]
+        if check.is_without_earlier:
+            # what it may carry on stands in the record before it
+            (withheld if may_be_withheld else wrong).extend(lines)
+        elif check.missing and not check.wrong and listed.issuperset(check.missing):
+            withheld += lines
+        else:
+            wrong += lines
     if wrong:
         return failed("a record says something else than people answered", "answers-contradicted", wrong)
     if withheld:
-        return unchecked("a record rests on answers that are withheld", "statements-withheld", withheld)
+        return unchecked("a record rests on statements that are withheld", "statements-withheld", withheld)
     return None
+
+
+def _in_log_order(findings: Findings) -> list[tuple[Statement, Digest]]:
+    """The statements as the log has them; without a list in the order of their lines, which anybody may change."""
+    if findings.listed is None:
+        return findings.statements
+    position = {entry.digest: place for place, entry in enumerate(findings.listed.stated.statements)}
+    return sorted(findings.statements, key=lambda said: position[said[1]])
 
 
 def _evaluations(findings: Findings) -> tuple[tuple[Digest, EvaluationRecord], ...]:

@@ -3,16 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records import checkpoints
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases import register, register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product, signing_of
+from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import ignore
+from peft_registry.schemas.statement import StatementKind
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import an_artifact
@@ -97,5 +104,23 @@ def artifact_registered_unasked(registry: Registry, artifact: NewArtifact) -> Ve
     registry.store.put_bytes(manifest)
     signature = register._sign_listing(registry, artifact.manifest, digest)
     version = register._record(registry, artifact, digest, len(manifest), signature)
-    publish_checkpoint(registry)
+    sign_unasked(registry)
     return version
+
+
+def log_unasked(
+    registry: Registry, subject: Digest, kind: StatementKind, said: dict[str, Any], *, signer: Signer, at: str
+) -> Digest:
+    """Log a statement as a program would that asks nothing, under a checkpoint that was signed likewise."""
+    signed = sign_statement(subject, kind, said, signer)
+    with registry.database.write() as tx:
+        record_statement(tx, subject, signed, at=at)
+    sign_unasked(registry)
+    return signed.digest
+
+
+def sign_unasked(registry: Registry) -> None:
+    """Sign a checkpoint over whatever the records in the log say, as an earlier release would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints._Changes, "_require_answered", lambda *_: None)
+        publish_checkpoint(registry)

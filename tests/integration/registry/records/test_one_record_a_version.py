@@ -13,7 +13,6 @@ from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.draining import projection_of
-from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.provenance import provenance_predicate
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
@@ -25,7 +24,7 @@ from peft_registry.registry.use_cases.register import NewArtifact, NewStatement,
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report, render_report, report_inputs
 from peft_registry.registry.use_cases.show import describe_version
-from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
@@ -33,7 +32,7 @@ from peft_registry.schemas.modification import Correction, ModificationRecord
 from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, reopened
-from tests.builders.products import FACTS, a_product, registered_unasked
+from tests.builders.products import FACTS, a_product, log_unasked, registered_unasked
 
 FIRST = "2026-11-24T12:00:00Z"
 LATER = "2026-11-25T12:00:00Z"
@@ -56,12 +55,15 @@ class Place:
         return register_product(self.registry, product).version
 
     def append(self, record: ModificationRecord) -> None:
-        """Log a record as a program would that asks nothing, and sign a checkpoint over it."""
-        subject = self.first.manifest_digest
-        signed = sign_statement(subject, "modification", record.to_json(), self.registry.trainer_key)
-        with self.registry.database.write() as tx:
-            record_statement(tx, subject, signed, at=LATER)
-        publish_checkpoint(self.registry)
+        """Log a record as a program would that asks nothing."""
+        log_unasked(
+            self.registry,
+            self.first.manifest_digest,
+            "modification",
+            record.to_json(),
+            signer=self.registry.trainer_key,
+            at=LATER,
+        )
 
     @property
     def record(self) -> ModificationRecord:

@@ -21,9 +21,8 @@ from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
-from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.statements import RecordNotAnswered, append_statement
 from peft_registry.registry.use_cases.supersede import (
-    RecordNotAnswered,
     RecordSuperseded,
     supersede_record,
     supersede_with_evaluations,
@@ -40,7 +39,7 @@ from peft_registry.schemas.values import declared, derived, measured
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
-from tests.builders.products import FACTS, a_product
+from tests.builders.products import FACTS, a_product, log_unasked
 from tests.compat.kept_home import THEN, copy_kept, stopped_clock
 
 
@@ -278,13 +277,12 @@ def test_a_record_that_is_not_bound_to_the_one_before_it_is_set_aside_with_the_r
     place: Place, change: Any, reason: str
 ) -> None:
     first = records_of(place.registry, place.version).history[0]
-    append_statement(
-        place.registry,
-        subject=place.version.manifest_digest,
-        kind="modification",
-        predicate=change(stating(place.version, "forged", "forged")(first)).to_json(),
-        signer=place.registry.trainer_key,
-    )
+    forged = change(stating(place.version, "forged", "forged")(first)).to_json()
+    subject, signer = place.version.manifest_digest, place.registry.trainer_key
+    if change in (of_another_digest, of_another_id):  # what another name or artifact has is not there
+        with pytest.raises(RecordNotAnswered):
+            append_statement(place.registry, subject=subject, kind="modification", predicate=forged, signer=signer)
+    log_unasked(place.registry, subject, "modification", forged, signer=signer, at=NOW)
     assert place.history == ("run-1",)
     assert [aside.reason for aside in records_of(place.registry, place.version).set_aside] == [reason]
 

@@ -1,0 +1,112 @@
+"""Modification records held against what was said of their artifact before, statement by statement in the order of the log. Pure.
+
+A record that supersedes another is judged by that one and by the answers that people signed in between; a first record by itself.
+So do the reader of a version, `registry log sign` before a checkpoint is signed, `registry log check`, and `registry verify`.
+"""
+
+from dataclasses import dataclass, field
+
+from peft_registry.registry.compliance.answers import check_answers
+from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
+from peft_registry.schemas.policy import TrustedKey
+from peft_registry.schemas.statement import Statement
+
+
+def answers_as_another(statement: Statement, key: TrustedKey | None) -> str:
+    """In whose place answers are given that are not the key's own: its role and person; empty for none, and for other statements.
+
+    A key keeps the person and the role that it was listed for, so that today's trust file judges answers of any time.
+    """
+    if statement.kind != "answers":
+        return ""
+    role, person = statement.predicate.get("role"), statement.predicate.get("person")
+    if key is None or role != key.role:
+        return f"it answers as {role}, which is not the role of its key"
+    if person != key.person:
+        return f"it answers in the name of {person}, and its key is listed for {key.person}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCheck:
+    """A record held against what was said before it.
+
+    Attributes:
+        record: of either form.
+        wrong: what it says and nobody signed, a line each.
+        missing: statements of answers that it rests on and that were not given before, or not by somebody who may.
+        is_without_earlier: it supersedes a record that was not said before, so that nothing tells what it may carry on.
+    """
+
+    record: RecordSections
+    wrong: tuple[str, ...]
+    missing: tuple[Digest, ...]
+    is_without_earlier: bool
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What it rests on and was not said before, a line each."""
+        lines = [f"no record {self.record.supersedes} that it supersedes"] if self.is_without_earlier else []
+        lines += [f"nobody whose role may signed the answers {digest.short} that it names" for digest in self.missing]
+        return tuple(lines)
+
+
+@dataclass(slots=True)
+class RecordChecks:
+    """The records and the answers that count so far, of any number of artifacts."""
+
+    _answers: dict[Digest, AnswersPredicate] = field(default_factory=dict)
+    # by artifact: as they were said, and by the digest of their canonical bytes once that is asked
+    _records: dict[Digest, list[RecordSections]] = field(default_factory=dict)
+    _by_digest: dict[Digest, dict[Digest, RecordSections]] = field(default_factory=dict)
+
+    def follow(self, digest: Digest, statement: Statement, key: TrustedKey | None) -> tuple[str, ...]:
+        """Take up a statement whose signer may make it; returns what in it nobody signed before it, a line each.
+
+        Args:
+            digest: of the statement.
+            statement: of any kind; only answers and modification records are held against anything.
+            key: the signer's, as the trust file lists it.
+
+        Raises:
+            ValidationError: it is not what its kind says.
+        """
+        another = answers_as_another(statement, key)
+        if another:
+            return (another,)
+        check = self.take(digest, statement)
+        return () if check is None else (*check.wrong, *check.lacking)
+
+    def take(self, digest: Digest, statement: Statement) -> RecordCheck | None:
+        """Take up a statement that counts; what the check gives where it holds a record.
+
+        Raises:
+            ValidationError: it is not what its kind says.
+        """
+        if statement.kind == "answers":
+            self._answers[digest] = AnswersPredicate.from_json(statement.predicate)
+        if statement.kind != "modification":
+            return None
+        record = modification_of(statement.predicate_type, statement.predicate)
+        check = self.check(statement.subject_digest, record)
+        self._records.setdefault(statement.subject_digest, []).append(record)
+        return check
+
+    def check(self, subject: Digest, record: RecordSections) -> RecordCheck:
+        """How a record about an artifact would stand if it were said next."""
+        before = self._superseded_by(subject, record)
+        check = check_answers(record, before, self._answers)
+        names_another = isinstance(record, ModificationRecord) and record.supersedes_another
+        return RecordCheck(record, check.wrong, check.missing, is_without_earlier=names_another and before is None)
+
+    def _superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:
+        """The record that another names both by its id and by its digest; None where none was said before it."""
+        if not isinstance(record, ModificationRecord) or record.correction.supersedes_digest is None:
+            return None
+        # nearly no record is superseded: a digest takes as long as reading the record
+        by_digest = self._by_digest.setdefault(subject, {})
+        by_digest |= {before.canonical_digest(): before for before in self._records.pop(subject, ())}
+        before = by_digest.get(record.correction.supersedes_digest)
+        return before if before is not None and before.record_id == record.supersedes else None
