@@ -54,7 +54,9 @@ def declared_base_facts(facts: dict[str, Any], *, at: Timestamp) -> DeclaredFact
         problems += [] if nobody is None else [nobody]
     stated = {key: value for key, value in facts.items() if key != ASSERTED_BY}
     rules = field_rules()
-    forms, acts = rules.base_forms(), {rule.path: rule.act for rule in rules.fields if "." not in rule.path}
+    forms = rules.base_forms()
+    # a field of the record beside its sections, such as an approval, is none of a base
+    acts = {rule.path: rule.act for rule in rules.fields if "." not in rule.path}
     for key, value in stated.items():
         if key in forms:
             problems += misfits_of_fact(key, forms[key], value)
