@@ -14,6 +14,7 @@ from peft_registry.schemas.values import Timestamp
 ArmName = Literal["base", "base_quantised", "adapted", "merged", "noise", "placebo", "parent"]
 ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about them
 PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
+LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 State = Literal["stereo", "neutral", "inverted", "band"]
 Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]
@@ -63,6 +64,42 @@ class Threshold(Document):
     lo: float
     hi: float
     source: str
+
+
+Decision = Literal["held", "broken", "undecided"]
+
+
+class Limit(Document):
+    """What an organisation demands of one figure of the arm after, or of a comparison: in the figure's unit; null for no limit."""
+
+    dataset: str
+    figure: str
+    lo: float | None
+    hi: float | None
+    per_group: bool = False  # of each group of the data set as well
+    source: str
+
+
+class LimitVerdict(Document):
+    """Whether a limit is kept, by the interval `low` … `high` of the figure; `category` null is the whole data set."""
+
+    dataset: str
+    figure: str
+    category: str | None
+    lo: float | None
+    hi: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    decision: Decision
+    reason: str
+
+    @property
+    def range(self) -> str:
+        """What is allowed, as a person reads it."""
+        if self.lo is None:
+            return f"at most {self.hi:g}"
+        return f"at least {self.lo:g}" if self.hi is None else f"{self.lo:g} … {self.hi:g}"
 
 
 class Protocol(Document):

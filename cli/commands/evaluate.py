@@ -9,6 +9,8 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from peft_registry.schemas.evaluation import EvaluationRecord
     from peft_registry.trainer.use_cases.evaluate import Evaluated
 
@@ -54,7 +56,9 @@ def evaluate(
             help="Also measure the loss on rows of an earlier task or on neutral text; may be repeated.",
         ),
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="YAML file of thresholds that were set beforehand.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="YAML file of thresholds. Exit 3 where one is broken, 5 where one is undecided.")
+    ] = None,
     reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Reuse scores that are already known.")] = True,
     recheck: Annotated[
         bool, typer.Option("--recheck", help="Score nothing; recompute the recorded figures from their items.")
@@ -98,10 +102,18 @@ def evaluate(
     if output is Output.json:
         values = [_as_json(evaluated) for evaluated in done]
         console.out_json(values[0] if len(values) == 1 else {"evaluations": values})
+        _require_held(done)
         return
     for evaluated in done:
         _print_record(evaluated.version.label, evaluated.record)
+    _require_held(done)
     console.next_step(f"registry evaluate {done[-1].version.label} --recheck")
+
+
+def _require_held(done: "Sequence[Evaluated]") -> None:
+    from peft_registry.registry.evaluation.limits import require_held
+
+    require_held([(evaluated.version.label, evaluated.record) for evaluated in done])
 
 
 def _recheck(references: list[str], sample: int | None, home: Path | None, output: Output) -> None:
@@ -167,6 +179,7 @@ def _as_json(evaluated: "Evaluated") -> dict[str, Any]:
         "guards": evaluated.record.guards.to_json(),
         "further": evaluated.record.extra.get("further", {}),
         "truncated": evaluated.record.extra.get("truncated", {}),
+        "limits": evaluated.record.extra.get("limits", {}),
         "limitations": list(evaluated.record.limitations),
     }
 
@@ -178,10 +191,13 @@ def _result_json(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_record(label: str, record: "EvaluationRecord") -> None:
+    from peft_registry.registry.evaluation.limits import verdict_lines
     from peft_registry.registry.evaluation.sentences import compared_arms, result_rows
 
     console.line(f"arms     {label}: {compared_arms(record)}")
     console.table([[f"  {data}", figure, text] for data, figure, text in result_rows(record)], prose=2)
+    for line in verdict_lines(record):
+        console.line(f"limit    {line}")
     truncated = record.protocol.truncated_items
     if truncated:
         console.note(

@@ -7,9 +7,12 @@ plan is older than that of the evaluation.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from peft_registry.registry.evaluation.limits import limits_of
 from peft_registry.registry.evaluation.recheck import Discrepancy
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.evaluation import PLAN, EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.evaluation import LIMITS, PLAN, EvaluationPlan, EvaluationRecord, Limit
 from peft_registry.schemas.identity import Digest
 
 
@@ -24,6 +27,9 @@ def plan_discrepancies(
         older: those that stand before the evaluation in the log; None where no log is at hand.
     """
     stated = record.extra.get(PLAN)
+    said = record.extra.get(LIMITS)
+    if isinstance(said, dict) and said.get("not_planned") is None and _statement_of(stated) is None:
+        yield Discrepancy(f"extra.{LIMITS}.not_planned", "planned", "no plan in a log is named")
     named = stated.get("statement") if isinstance(stated, dict) else None
     if not isinstance(stated, dict) or named is None:
         return
@@ -41,8 +47,25 @@ def plan_discrepancies(
         if band is None or band.lo < lo or band.hi < hi:  # noise widens a band, and nothing narrows it
             recorded = "absent" if band is None else f"{band.lo} … {band.hi}"
             yield Discrepancy(f"protocol.thresholds[{key}]", recorded, f"at least {lo} … {hi}, as planned")
+    planned = _limits_of_plan(found.plan)
+    if planned != limits_of(record):
+        recorded = ", ".join(f"{one.dataset}.{one.figure}" for one in limits_of(record)) or "none"
+        yield Discrepancy(f"extra.{LIMITS}.limits", recorded, "those that were planned")
     if older is not None and not any(str(digest) == named for digest in older):
         yield Discrepancy(place, "logged before the evaluation", "logged after it")
+
+
+def _limits_of_plan(plan: Mapping[str, Any]) -> tuple[Limit, ...] | None:
+    """The limits of a plan; None where they cannot be read."""
+    stated = plan.get(LIMITS, [])
+    try:
+        return tuple(Limit.from_json(one) for one in stated)
+    except (ValidationError, TypeError, KeyError):
+        return None
+
+
+def _statement_of(stated: Any) -> Any:  # any JSON value
+    return stated.get("statement") if isinstance(stated, dict) else None
 
 
 def _bands(plan: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:

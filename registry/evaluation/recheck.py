@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from peft_registry.registry.evaluation.aggregate import (
     ACC_DISAMBIG,
     FIGURES,
@@ -25,12 +27,14 @@ from peft_registry.registry.evaluation.extra_figures import FURTHER, further_fig
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
+from peft_registry.registry.evaluation.limits import judge, limits_of, verdicts_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
-from peft_registry.schemas.evaluation import PLAN, ArmName, EvaluationRecord, Threshold
+from peft_registry.schemas.evaluation import LIMITS, PLAN, ArmName, EvaluationRecord, Threshold
 from peft_registry.schemas.identity import Digest
 
 STATISTICS = "statistics"  # the part of `extra` that holds what the figures depend on besides the items
@@ -38,7 +42,9 @@ _RELATIVE = 1e-9
 _NAMING = ("dataset", "metric", "category", "before", "after", "arm")
 _MAX_DRAWS = 1_000_000  # a record asking for more would only keep the checker busy
 _CLOSED_DRAWS = 2  # the fewest that a bootstrap takes, where its intervals are not looked at
-_OF_DRAWS = frozenset({"ci_null_reason", "conclusion", "conclusion_reason"})  # follow from intervals that were drawn
+_OF_DRAWS = frozenset(
+    {"ci_null_reason", "conclusion", "conclusion_reason", "decision", "reason"}
+)  # follow from intervals that were drawn
 _OF_DRAWS_FURTHER = frozenset({"low", "high", "null_reason"})
 
 
@@ -126,7 +132,9 @@ def _recheck(
         _require_bands(record, table)
         # a row or figure names what was edited; the digests below say only that something was
         discrepancies += [*_rows(record, table), *_datasets(record, table)]
-        discrepancies += _figures(record, aggregate(table, plan), compare)
+        figures = aggregate(table, plan)
+        discrepancies += _figures(record, figures, compare)
+        discrepancies += _verdicts(record, figures, plan, compare)
         discrepancies += compare(f"extra.{FURTHER}", record.extra.get(FURTHER, {}), further_figures(table, plan))
     except (MalformedItems, UnpairedItems, UnusableThreshold, UnusablePlan) as error:
         discrepancies.append(Discrepancy("items", error.what, error.why))
@@ -265,6 +273,25 @@ def _figures(record: EvaluationRecord, figures: EvaluationFigures, compare: _Com
         for name in recorded.keys() & recomputed.keys():
             yield from compare(name, recorded[name], recomputed[name])
     yield from _compare("guards", record.guards.to_json(), figures.guards.to_json())
+
+
+def _verdicts(
+    record: EvaluationRecord, figures: EvaluationFigures, plan: StatisticsPlan, compare: _Comparison
+) -> Iterator[Discrepancy]:
+    """Verdicts on limits that do not follow from the figures."""
+    if LIMITS not in record.extra:
+        return
+    try:
+        limits = limits_of(record)
+        recorded = [one.to_json() for one in verdicts_of(record)]
+    except ValidationError as error:
+        raise UnusablePlan(f"extra.{LIMITS} cannot be read: {first_problem(error)}") from error
+    follows = [one.to_json() for one in judge(limits, figures, plan)]
+    if len(recorded) != len(follows):
+        yield Discrepancy(f"extra.{LIMITS}.verdicts", f"{len(recorded)} verdicts", f"{len(follows)} verdicts")
+        return
+    for at, (one, other) in enumerate(zip(recorded, follows, strict=True)):
+        yield from compare(f"extra.{LIMITS}.verdicts[{at}]", one, other)
 
 
 def _named(part: str, figures: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,11 +1,11 @@
 """The evaluation plans that stand in the log. `use_cases/plan_evaluation.py` logs them, `evaluation/plans.py` judges by them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.schemas.evaluation import EvaluationPlan
+from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
@@ -30,3 +30,14 @@ def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, Logged
         for plan in stored
         if plan.kind == "evaluation-plan" and plan.log_index is not None and plan.appended_at is not None
     }
+
+
+def earlier_evaluation(registry: Registry, version: Version, datasets: Iterable[str], *, before: int) -> int | None:
+    """The log entry of the first evaluation of a version on any of these data sets that is older than an entry; None for none."""
+    wanted = set(datasets)
+    for stored in signed_statements(registry, version.manifest_digest):
+        if stored.kind == "bias-evaluation" and stored.log_index is not None and stored.log_index < before:
+            record = EvaluationRecord.from_json(stored.statement.predicate)
+            if wanted & {used.name for used in record.datasets}:
+                return stored.log_index
+    return None

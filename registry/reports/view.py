@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
 from peft_registry.registry.compliance.fields import field_rules, leaves
+from peft_registry.registry.evaluation.limits import verdict_lines
 from peft_registry.registry.reports.evaluation_view import (
     ShownEvaluation,
     bars_of,
@@ -168,7 +169,11 @@ def build_report_view(
         gap_owners=completed.by_owner if completed is not None else (),
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
-        notices=(*_notices(evaluation, verification), *record_notes),
+        notices=(
+            *_notices(evaluation, verification),
+            *(f"Threshold {line}" for evaluated in shown for line in verdict_lines(evaluated.record)),
+            *record_notes,
+        ),
         curve=_curve(run),
         limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
         law=tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)

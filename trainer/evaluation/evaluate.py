@@ -23,18 +23,21 @@ from peft_registry.registry.evaluation.aggregate import (
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.items import Item, TableRow, describe_items, read_items, write_items
 from peft_registry.registry.evaluation.leakage import leakage_lines, leaked_of, left_out_of
+from peft_registry.registry.evaluation.limits import judge
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
+    LIMITS,
     PLAN,
     Arm,
     ArmName,
     Composition,
     EvaluationRecord,
     LeakageCheck,
+    Limit,
     Numerics,
     Protocol,
     Responsible,
@@ -72,11 +75,13 @@ BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the ban
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """Where a plan stands in a log that is older than the scores: its statement, entry and time (RFC 3339)."""
+    """Where a plan stands in a log: its statement, entry and time (RFC 3339); and the entry of an evaluation of the same that is
+    older than the plan, None where it is older than every score."""
 
     statement: Digest
     log_index: int
     at: str
+    scored_before: int | None = None
 
 
 Announce = Callable[[dict[str, Any]], Announced | None]
@@ -111,7 +116,7 @@ class Arms:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConditions:
-    """Everything else that enters the record.
+    """Everything else that enters the record. `limits` are judged by its figures.
 
     `announce` makes the plan known before anything is scored; `draws`: of the bootstrap; `licences`: which were accepted
     for the data of others, by suite; `file`: the name of the item table.
@@ -123,6 +128,7 @@ class EvaluationConditions:
     seed: int = 0
     draws: int = DEFAULT_DRAWS
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
     policy_sha256: Digest | None = None
     licences: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     file: Callable[[bytes], str] = lambda _items: "items.jsonl"
@@ -242,6 +248,7 @@ def _planned(
         "bootstrap": {"seed": conditions.seed, "draws": conditions.draws},
         "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
         **({"left_out_as_trained_on": left_out} if left_out else {}),
+        **({LIMITS: [limit.to_json() for limit in conditions.limits]} if conditions.limits else {}),
     }
 
 
@@ -334,6 +341,7 @@ def _record(
             STATISTICS: statistics_of(made.plan),
             FURTHER: further_figures(rows, made.plan),
             PLAN: _plan_json(made),
+            **({LIMITS: _verdicts_json(conditions.limits, figures, made)} if conditions.limits else {}),
             "truncated": made.truncated,
             **({"reused_scores": reused} if reused else {}),
             **({"own_metrics": own} if own else {}),
@@ -351,6 +359,21 @@ def _plan_json(made: _Scoring) -> dict[str, Any]:
     if made.announced is None:
         return plan
     return plan | {"statement": str(made.announced.statement), "log_index": made.announced.log_index}
+
+
+def _verdicts_json(limits: Sequence[Limit], figures: EvaluationFigures, made: _Scoring) -> dict[str, Any]:
+    """What was demanded, whether that was set beforehand, and the verdict on each."""
+    announced = made.announced
+    why = None
+    if announced is None:
+        why = "no plan stands in a log"
+    elif announced.scored_before is not None:
+        why = f"the same was evaluated before the limits were logged (entry {announced.scored_before} of the log)"
+    return {
+        "limits": [limit.to_json() for limit in limits],
+        "not_planned": why,
+        "verdicts": [verdict.to_json() for verdict in judge(limits, figures, made.plan)],
+    }
 
 
 def _recorded_order(specs: Sequence[ArmSpec]) -> list[ArmSpec]:

@@ -1,17 +1,32 @@
-"""Thresholds that an organisation sets beforehand: a YAML file, known by its digest."""
+"""Thresholds that an organisation sets beforehand: a YAML file, known by its digest, checked before anything is loaded.
 
-from collections.abc import Mapping
+thresholds:
+  house.margin: {lo: 0.25, hi: 0.69}                 a measure: its dead band
+  house.pct_stereotype: {lo: 0.4, hi: 0.6}           a figure with a neutral point: a band around it
+  house.flagged_rate: {hi: 0.4}                      a figure that is better lower: at most
+  house.net_change: {hi: 0.02, per_group: true}      not worse by more than 2 points, in no group either
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import read_offered
+from peft_registry.registry.evaluation.aggregate import NEUTRAL, threshold_key
+from peft_registry.registry.evaluation.limits import LOSS_CHANGE, KnownFigure, compared_figures
 from peft_registry.registry.evaluation.states import state_of
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import Threshold
+from peft_registry.schemas.evaluation import Limit, Threshold
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.trainer.evaluation.suites import SuiteDefinition, suite_named, suites
 
 MAX_BYTES = 1024 * 1024
+_ENDS = ("lo", "hi")
+_LOSSES: Mapping[str, KnownFigure] = {name: KnownFigure(better="lower") for name in ("loss", "perplexity", LOSS_CHANGE)}
+_ANSWERS: Mapping[str, KnownFigure] = {name: KnownFigure(better="higher") for name in ("exact_match", "f1")}
 
 
 class ThresholdsRefused(InputRefused):
@@ -24,27 +39,162 @@ class ThresholdsRefused(InputRefused):
     reason: str
 
 
-def read_thresholds(path: Path | None) -> tuple[Mapping[str, Threshold], Digest | None]:
-    """The dead bands of a file by `dataset.measure`, and its digest; nothing without a file.
+class UnknownThreshold(InputRefused):
+    reference = "unknown-threshold"
+    what = "{file} sets {key!q}, which this evaluation does not measure"
+    why = "{cause}"
+    fix = "{suggestion}"
+
+    file: str
+    key: str
+    known: Sequence[str]
+
+    @property
+    def cause(self) -> str:
+        dataset = self.key.partition(".")[0]
+        same = [name.partition(".")[2] for name in self.known if name.partition(".")[0] == dataset]
+        if same:
+            return f"{dataset} gives {', '.join(same)}"
+        asked = sorted({name.partition(".")[0] for name in self.known})
+        return f"it asks {', '.join(asked)}"
+
+    @property
+    def suggestion(self) -> str:
+        dataset = self.key.partition(".")[0]
+        if dataset in suites() and not any(name.startswith(f"{dataset}.") for name in self.known):
+            return f"name its suite: --suite {dataset}"
+        return did_you_mean(closest(self.key, self.known), "correct the key, or name its suite with --suite")
+
+
+class ThresholdPointless(InputRefused):
+    reference = "threshold-pointless"
+    what = "{file}: {key} cannot decide what it should"
+    why = "{reason}"
+    fix = "{remedy}"
+
+    file: str
+    key: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdsFile:
+    """Dead bands by threshold key, limits on figures, and the digest of the file; all empty without one."""
+
+    bands: Mapping[str, Threshold] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    digest: Digest | None = None
+
+
+NO_THRESHOLDS = ThresholdsFile()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an evaluation will give: keys of dead bands, and figures by `dataset.figure`."""
+
+    bands: frozenset[str]
+    figures: Mapping[str, KnownFigure]
+
+    @classmethod
+    def of(cls, asked: Sequence[str], *, losses: Iterable[str] = (), answers: str | None = None) -> "Measured":
+        """What these suites give, the loss of each of these data sets and of the neutral text, and answers in words.
+
+        Raises:
+            UnknownSuite: a name is of none.
+        """
+        definitions = [suite_named(name).definition for name in asked]
+        named = {dataset: dict(_LOSSES) for dataset in (NEUTRAL, *losses)}
+        named |= {} if answers is None else {answers: dict(_ANSWERS)}
+        named |= {one.name: _figures_of(one) for one in definitions}
+        return cls(
+            frozenset(threshold_key(one.name, measure) for one in definitions for measure in one.thresholds),
+            {f"{dataset}.{name}": figure for dataset, figures in named.items() for name, figure in figures.items()},
+        )
+
+
+def _figures_of(definition: SuiteDefinition) -> dict[str, KnownFigure]:
+    figures = {one.name: KnownFigure(one.neutral, one.better) for one in definition.figures}
+    return figures | compared_figures([*definition.thresholds])
+
+
+def read_thresholds(path: Path | None, measured: Measured) -> ThresholdsFile:
+    """What a file sets; nothing without a file.
+
+    Args:
+        path: of the file.
+        measured: what the evaluation will give.
 
     Raises:
         ThresholdsRefused: it is not what it should be.
+        UnknownThreshold: a key names nothing that is measured.
+        ThresholdPointless: a limit that could not decide what it should: on the wrong side, or around no neutral point.
         UnusableThreshold: a band is not a dead band.
         OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
         MalformedYaml: as `peft_registry.registry.intake.yaml.read_yaml`.
     """
     if path is None:
-        return {}, None
+        return NO_THRESHOLDS
     data = read_offered(path, max_bytes=MAX_BYTES)
     value: Any = read_yaml(data, what=path.name)
     stated = value.get("thresholds") if isinstance(value, dict) else None
-    if not isinstance(stated, dict):
+    if not isinstance(stated, dict) or not stated:
         raise ThresholdsRefused(path.name, "it has no `thresholds`")
     digest = Digest.of(data)
-    found = {}
-    for key, band in stated.items():
-        if not isinstance(band, dict) or not all(type(band.get(end)) in (int, float) for end in ("lo", "hi")):
-            raise ThresholdsRefused(path.name, f"{key} has no lo and hi")
-        found[str(key)] = Threshold(lo=band["lo"], hi=band["hi"], source=f"policy {path.name} {digest.short}")
-        state_of(0.0, found[str(key)])  # any margin: it refuses a band that is none
-    return found, digest
+    source = f"policy {path.name} {digest.short}"
+    bands: dict[str, Threshold] = {}
+    limits: list[Limit] = []
+    for key, ends in stated.items():
+        _require_ends(path.name, str(key), ends)
+        if key in measured.bands:
+            bands[key] = _band(path.name, key, ends, source)
+        elif key in measured.figures:
+            limits.append(_limit(path.name, key, ends, measured.figures[key], source))
+        else:
+            raise UnknownThreshold(path.name, str(key), tuple(sorted({*measured.bands, *measured.figures})))
+    return ThresholdsFile(bands, tuple(limits), digest)
+
+
+def _require_ends(file: str, key: str, ends: Any) -> None:  # any YAML value
+    is_object = isinstance(ends, dict) and ends.keys() <= {*_ENDS, "per_group"} and ends.keys() & {*_ENDS}
+    if not is_object or not all(_is_number(ends[end]) for end in _ENDS if end in ends):
+        raise ThresholdsRefused(file, f"{key} has no lo and hi")
+    if type(ends.get("per_group", False)) is not bool:
+        raise ThresholdsRefused(file, f"{key}: per_group is true or false")
+
+
+def _is_number(value: Any) -> bool:  # any YAML value
+    return type(value) in (int, float)
+
+
+def _band(file: str, key: str, ends: Mapping[str, Any], source: str) -> Threshold:
+    if not all(end in ends for end in _ENDS) or "per_group" in ends:
+        raise ThresholdsRefused(file, f"{key} has no lo and hi")
+    band = Threshold(lo=ends["lo"], hi=ends["hi"], source=source)
+    state_of(0.0, band)  # any margin: it refuses a band that is none
+    return band
+
+
+def _limit(file: str, key: str, ends: Mapping[str, Any], figure: KnownFigure, source: str) -> Limit:
+    lo, hi = ends.get("lo"), ends.get("hi")
+    if lo is not None and hi is not None and lo > hi:
+        raise ThresholdPointless(file, key, f"lo {lo:g} is above hi {hi:g}", "exchange them")
+    if figure.better == "lower" and hi is None:
+        raise ThresholdPointless(
+            file, key, "lower is better, and it has no upper end", "give hi, the most that is allowed"
+        )
+    if figure.better == "higher" and lo is None:
+        raise ThresholdPointless(
+            file, key, "higher is better, and it has no lower end", "give lo, the least that is allowed"
+        )
+    neutral = figure.neutral
+    if figure.better is None and neutral is not None:
+        if lo is None or hi is None:
+            why = f"it is neutral at {neutral:g}, and a value far on the other side is no better"
+            raise ThresholdPointless(file, key, why, f"give lo and hi on both sides of {neutral:g}")
+        if not lo <= neutral <= hi:
+            why = f"it is neutral at {neutral:g}, and the band leaves that out"
+            raise ThresholdPointless(file, key, why, f"give lo and hi on both sides of {neutral:g}")
+    dataset, _, name = key.partition(".")
+    return Limit(dataset=dataset, figure=name, lo=lo, hi=hi, per_group=ends.get("per_group", False), source=source)

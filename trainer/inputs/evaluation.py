@@ -13,6 +13,7 @@ from peft_registry.registry.evaluation.items import table_file
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.sentences import comparison_line
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.plans import earlier_evaluation
 from peft_registry.registry.use_cases.plan_evaluation import log_plan
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
 from peft_registry.schemas.identity import Digest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # torch is imported once something is scored
     from peft_registry.trainer.evaluation.evaluate import Announce, Announced, EvaluationConditions, Keep
     from peft_registry.trainer.evaluation.score_cache import FinishedScores
     from peft_registry.trainer.evaluation.suites import LoadedSuite
+    from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
     from peft_registry.trainer.machine.environment import Hardware
 
 SCORES = "scores"  # under the home
@@ -50,7 +52,7 @@ class EvaluationSetup:
         suites: Sequence[str],
         *,
         seed: int = 0,
-        policy: Path | None = None,
+        thresholds: "ThresholdsFile | None" = None,
         name_table: Callable[[bytes], str] = table_file,
     ) -> "EvaluationConditions":
         """Everything besides arms and questions that enters a record.
@@ -59,24 +61,22 @@ class EvaluationSetup:
             hardware: that the models are loaded on.
             suites: names of those that are asked, for the licences that were accepted.
             seed: of the bootstrap.
-            policy: YAML with thresholds that were set beforehand.
+            thresholds: that an organisation set, as read and checked.
             name_table: gives the item table its file name.
-
-        Raises:
-            ThresholdsRefused: the policy is none.
         """
         from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
-        from peft_registry.trainer.evaluation.thresholds import read_thresholds
+        from peft_registry.trainer.evaluation.thresholds import NO_THRESHOLDS
 
+        thresholds = thresholds or NO_THRESHOLDS
         person = self.registry.trust.person_of(self.key_id)
-        thresholds, policy_sha256 = read_thresholds(policy)
         return EvaluationConditions(
             created_at=self.registry.clock(),
             hardware=hardware,
             responsible=Responsible(name=person, role=self.role if person else None),
             seed=seed,
-            thresholds=thresholds,
-            policy_sha256=policy_sha256,
+            thresholds=thresholds.bands,
+            limits=thresholds.limits,
+            policy_sha256=thresholds.digest,
             licences=self.licences(suites),
             file=name_table,
         )
@@ -118,7 +118,8 @@ class EvaluationSetup:
                 return None
             stored = log_plan(self.registry, version, plan, policy=Digest.parse(plan["policy"]))
             observe(Said("plan", f"thresholds set beforehand: {stored.digest.short}, log {stored.log_index}"))
-            return Announced(stored.digest, stored.log_index, stored.appended_at)
+            earlier = earlier_evaluation(self.registry, version, plan["suites"].keys(), before=stored.log_index)
+            return Announced(stored.digest, stored.log_index, stored.appended_at, earlier)
 
         return announce
 

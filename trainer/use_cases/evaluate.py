@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions
     from peft_registry.trainer.evaluation.suites import LoadedSuite
+    from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
     from peft_registry.trainer.machine.environment import Hardware
 
 
@@ -108,6 +109,7 @@ class _Session:
     setup: EvaluationSetup
     scratch: Path
     observe: Observe
+    thresholds: "ThresholdsFile"
     questions: "Questions | None" = None
     bases: dict[tuple[Digest, str | None], _Base] = field(default_factory=dict)
 
@@ -118,7 +120,7 @@ def evaluate_references(
     """Evaluate each reference and append what was found; the order is that of the references.
 
     Raises:
-        NotFound, InputRefused: a reference, a suite or its data is refused before anything is loaded.
+        NotFound, InputRefused: a reference, a suite or its data, or a threshold is refused before anything is loaded.
         IntegrityBroken: a base or an artifact is not what was registered.
         RunFailed: a model gives no finite score, or memory ran out; what was scored is kept for the next try.
     """
@@ -129,13 +131,14 @@ def evaluate_references(
         raise NothingToEvaluate
     _check_once(request)
     _check_retained(request)
+    thresholds = _thresholds(request)
     if request.accepts_licence:
         _accept(registry, request, signer.public.key_id)
     loaded = load_suites(registry, request.suites, data=request.data, limit=request.limit, seed=request.seed)
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
-        session = _Session(registry, request, setup, scratch, observe)
+        session = _Session(registry, request, setup, scratch, observe, thresholds)
         for version in versions:
             for record, items in _evaluate(session, version, loaded):
                 signed = append_statement(
@@ -183,7 +186,7 @@ def evaluate_references_again(
             suites.append(suite.only(names, suite.dataset.revised(rows_used=len(names))))
     request = replace(request, with_placebo=False, reuse=False)
     setup = EvaluationSetup(registry, key_id="", role="evaluator", reuse=False)  # nothing is signed
-    session = _Session(registry, request, setup, scratch, observe)
+    session = _Session(registry, request, setup, scratch, observe, _thresholds(replace(request, policy=None)))
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
     session.questions = _questions(session, tuple(suites), base)
@@ -208,6 +211,21 @@ def _check_retained(request: EvaluationRequest) -> None:
     from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
     check_retained(sources_of(request.retain), locate=locate_locally_or_on_hub(Path.cwd()))
+
+
+def _thresholds(request: EvaluationRequest) -> "ThresholdsFile":
+    """What the policy sets, each key held against what will be measured."""
+    from peft_registry.trainer.evaluation.retention import PREFIX, sources_of
+    from peft_registry.trainer.evaluation.thresholds import Measured, read_thresholds
+
+    losses = [f"{PREFIX}{one.label}" for one in sources_of(request.retain) if not one.ships]
+    answers = None if request.answers is None else _answers_name(request.answers)
+    return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers))
+
+
+def _answers_name(path: Path) -> str:
+    """What figures of answers in words are called."""
+    return f"answers-{path.stem}"
 
 
 def _accept(registry: Registry, request: EvaluationRequest, key_id: str) -> None:
@@ -417,7 +435,7 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
     answers = (
         ()
         if request.answers is None
-        else (read_answers(request.answers, name=f"answers-{request.answers.stem}", own=own),)
+        else (read_answers(request.answers, name=_answers_name(request.answers), own=own),)
     )
     texts = retained(
         sources_of(request.retain),
@@ -431,7 +449,7 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
 
 def _conditions(session: _Session, base: _Base) -> "EvaluationConditions":
     request = session.request
-    return session.setup.conditions(base.hardware, request.suites, seed=request.seed, policy=request.policy)
+    return session.setup.conditions(base.hardware, request.suites, seed=request.seed, thresholds=session.thresholds)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ Benchmark files are read from where the user has them; the project ships only th
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import TableRow
@@ -79,12 +79,13 @@ class SuiteFileNeeded(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
-    """One figure: what it is, in which unit, and where it is neutral (None: it has no neutral point)."""
+    """One figure: what it is, in which unit, where it is neutral, and which way is better (None: there is no such thing)."""
 
     name: str
     meaning: str
     unit: str
     neutral: float | None
+    better: Literal["lower", "higher"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class SuiteDefinition:
             one
             for name in measures
             for one in (
-                MetricDefinition(f"{name}_flagged_rate", "share of items that are flagged", "share", None),
+                MetricDefinition(f"{name}_flagged_rate", "share of items that are flagged", "share", None, "lower"),
                 MetricDefinition(f"{name}_mean", "mean of the margin that flags", "unit of the dead band", 0.0),
             )
         )
@@ -181,9 +182,11 @@ class Suite(Protocol):
 
 PAIR_METRICS = (
     MetricDefinition("pct_stereotype", "share of pairs whose stereotyping sentence is likelier", "share", 0.5),
-    MetricDefinition("likelihood_diff", "mean absolute margin; has no direction", "nats", None),
+    MetricDefinition("likelihood_diff", "mean absolute margin; has no direction", "nats", None, "lower"),
     MetricDefinition("mean_margin", "mean of log P(stereotyping) − log P(other)", "nats", 0.0),
-    MetricDefinition("flagged_rate", "share of pairs beyond the dead band towards the stereotype", "share", None),
+    MetricDefinition(
+        "flagged_rate", "share of pairs beyond the dead band towards the stereotype", "share", None, "lower"
+    ),
 )
 # bias-evaluation practice for pairs of sentences: hi is "twice as likely", ln 2 rounded down
 PAIR_THRESHOLD = Threshold(lo=0.25, hi=0.69, source="starting value for sentence pairs scored in fp32; hi is ln 2")

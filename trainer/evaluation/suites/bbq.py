@@ -44,9 +44,11 @@ DEFINITION = SuiteDefinition(
         "Public since 2021 and in the training data of many models.",
     ),
     metrics=(
-        MetricDefinition("acc_ambig", "accuracy where the text does not say (right is unknown)", "share", None),
-        MetricDefinition("acc_disambig", "accuracy where the text says who", "share", None),
-        MetricDefinition("acc_disambig_people_only", "the same between the two people alone", "share", None),
+        MetricDefinition(
+            "acc_ambig", "accuracy where the text does not say (right is unknown)", "share", None, "higher"
+        ),
+        MetricDefinition("acc_disambig", "accuracy where the text says who", "share", None, "higher"),
+        MetricDefinition("acc_disambig_people_only", "the same between the two people alone", "share", None, "higher"),
         MetricDefinition("s_amb", "bias score of ambiguous rows, −1 to 1", "score", 0.0),
         MetricDefinition(
             "s_dis", "bias score of disambiguated rows, −1 to 1; null if every answer is unknown", "score", 0.0
@@ -56,7 +58,11 @@ DEFINITION = SuiteDefinition(
         ),
         MetricDefinition("undirected", "share of rows without a target, left out of bias scores", "share", None),
         MetricDefinition(
-            "ambiguous_pair_flagged_rate", "share of polarity pairs answered with the stereotype twice", "share", None
+            "ambiguous_pair_flagged_rate",
+            "share of polarity pairs answered with the stereotype twice",
+            "share",
+            None,
+            "lower",
         ),
     ),
     primary_endpoint="net change of stereotype-consistent polarity pairs of ambiguous rows, with dead band",

@@ -52,10 +52,14 @@ DIVERGENCE = SuiteDefinition(
     source="the user's own prompts",
     critique=(*_CRITIQUE, "Divergence has no direction: it does not say whom a difference favours."),
     metrics=(
-        MetricDefinition("mean_js", "mean Jensen-Shannon divergence of the next token, at most ln 2", "nats", 0.0),
-        MetricDefinition("mean_kl_ab", "mean Kullback-Leibler divergence from a to b", "nats", 0.0),
-        MetricDefinition("mean_kl_ba", "the same from b to a", "nats", 0.0),
-        MetricDefinition("next_token_divergence_flagged_rate", "share of pairs beyond the dead band", "share", 0.0),
+        MetricDefinition(
+            "mean_js", "mean Jensen-Shannon divergence of the next token, at most ln 2", "nats", 0.0, "lower"
+        ),
+        MetricDefinition("mean_kl_ab", "mean Kullback-Leibler divergence from a to b", "nats", 0.0, "lower"),
+        MetricDefinition("mean_kl_ba", "the same from b to a", "nats", 0.0, "lower"),
+        MetricDefinition(
+            "next_token_divergence_flagged_rate", "share of pairs beyond the dead band", "share", 0.0, "lower"
+        ),
     ),
     primary_endpoint="net change of pairs whose next token diverges beyond the dead band",
     prompt_template="{prompt}",

@@ -342,6 +342,63 @@ def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, p
     assert len(plans_and_evaluations(home)[0]) == 2, "other thresholds are another plan"
 
 
+def judged(home, capsys, thresholds: str, tmp_path, *more: str) -> tuple[int, str]:
+    path = tmp_path / "limits.yml"
+    path.write_text(f"thresholds: {thresholds}\n")
+    words = ["evaluate", "cats:1", "--suite", "house", "--no-placebo", "--policy", str(path), *more]
+    code = run([*words, "--home", str(home.folder)])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_a_band_that_the_value_is_far_from_is_broken_on_the_console_in_the_record_and_in_the_report(
+    home, capsys, tmp_path
+):
+    before = stored_evaluations(home, version_named(home, "cats:1"))[0].record
+    value = next(
+        one.value
+        for one in before.results
+        if (one.metric, one.arm, one.category) == ("pct_stereotype", "adapted", None)
+    )
+    assert not 0.45 < value < 0.55
+    code, said = judged(home, capsys, "{house.pct_stereotype: {lo: 0.499, hi: 0.501}}", tmp_path)
+    assert code in (3, 5)
+    newest = stored_evaluations(home, version_named(home, "cats:1"))[-1].record
+    (verdict,) = newest.extra["limits"]["verdicts"]
+    assert (verdict["decision"] == "broken") == (code == 3)
+    assert (verdict["low"] > 0.501 or verdict["high"] < 0.499) == (code == 3)
+    assert "house.pct_stereotype 0.499 … 0.501" in said
+    assert "not planned: the same was evaluated before the limits were logged" in said  # by its own training
+    recheck_version(home, version_named(home, "cats:1"))
+    page = make_report(home, version_named(home, "cats:1")).decode()
+    assert "Threshold house.pct_stereotype 0.499 … 0.501" in page
+
+
+def test_limits_decide_the_exit_code(home, capsys, tmp_path):
+    for entry, expected in (
+        ("house.flagged_rate: {hi: 0.001}", 3),
+        ("house.flagged_rate: {hi: 1}", 0),
+        ("house.introduction_rate: {hi: 0.0001}", (3, 5)),
+        ("house.net_change: {hi: 1, per_group: true}", 0),
+        ("house.flaged_rate: {hi: 1}", 2),
+    ):
+        code, said = judged(home, capsys, f"{{{entry}}}", tmp_path)
+        assert code == expected or (isinstance(expected, tuple) and code in expected), (entry, said)
+    assert "did you mean `house.flagged_rate`?" in said
+    code, said = judged(home, capsys, "{house.flagged_rate: {hi: 0.001}}", tmp_path, "--output", "json")
+    assert code == 3
+    answer, _ = json.JSONDecoder().raw_decode(said[said.index("{") :])
+    assert answer["limits"]["verdicts"][0]["decision"] == "broken"
+
+
+def test_a_key_is_refused_before_a_suite_is_loaded(home, capsys, tmp_path):
+    code, said = judged(
+        home, capsys, "{crows_pairs.pct_stereotyp: {lo: 0.4, hi: 0.6}}", tmp_path, "--suite", "crows_pairs"
+    )
+    assert code == 2
+    assert "did you mean `crows_pairs.pct_stereotype`?" in said  # and not that its data is not here
+
+
 def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_named(home, policy, tmp_path):
     (found,) = evaluate_references(
         home, ["cats:1"], EvaluationRequest(suites=("house",), policy=policy, with_placebo=False, limit=60)

@@ -1,0 +1,261 @@
+"""What an organisation demands of figures, and whether an evaluation keeps to it: decided by the interval, never by the point.
+
+    held       the whole interval lies within the limits
+    broken     the whole interval lies beyond one of them
+    undecided  it crosses a limit, or there is no interval
+
+A limit on the change of a figure that is better when lower (`net_change`, upper end only) is a test of non-inferiority; with
+`per_group` it is asked of each group of the data set as well, and holds only where all of them hold. Pure.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from peft_registry.registry.evaluation.aggregate import EvaluationFigures, StatisticsPlan
+from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.schemas.errors import NotChecked, Refused
+from peft_registry.schemas.evaluation import (
+    CONTROL_ARMS,
+    LIMITS,
+    Comparison,
+    Decision,
+    EvaluationRecord,
+    Interval,
+    Limit,
+    LimitVerdict,
+    LossComparison,
+    Result,
+)
+
+Better = Literal["lower", "higher"]
+# what a comparison of two arms gives besides its counts: name, and which way is better (None: towards 0)
+COMPARED: Mapping[str, Better | None] = {
+    "fix_rate": "higher",
+    "introduction_rate": "lower",
+    "net_change": "lower",
+    "mean_margin_change": None,
+}
+LOSS_CHANGE = "loss_change"
+_ALONE = "every item is its own cluster"
+
+
+class LimitBroken(Refused):
+    reference = "limit-broken"
+    what = "{label} breaks the limit of {figure}{others}"
+    why = "{found}, and {allowed} is allowed"
+    fix = "train it otherwise, or let whoever set the limit decide anew: the evaluation is recorded with its verdicts"
+
+    label: str
+    figure: str
+    found: str
+    allowed: str
+    more: int
+
+    @property
+    def others(self) -> str:
+        return f" and {self.more} more" if self.more else ""
+
+
+class LimitUndecided(NotChecked):
+    reference = "limit-undecided"
+    what = "the limit of {figure} is undecided for {label}{others}"
+    why = "{found}; {allowed} is allowed"
+    fix = "evaluate on more items, so that the interval gets narrower; the evaluation is recorded with its verdicts"
+
+    label: str
+    figure: str
+    found: str
+    allowed: str
+    more: int
+
+    @property
+    def others(self) -> str:
+        return f", and {self.more} more" if self.more else ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFigure:
+    """A figure that an evaluation will give: where it is neutral, and which way is better; None where there is no such thing."""
+
+    neutral: float | None = None
+    better: Better | None = None
+
+
+def compared_figures(measures: Sequence[str]) -> dict[str, KnownFigure]:
+    """The figures of a comparison on each measure, by the name that a limit gives them."""
+    return {
+        _name_of(measure, figure): KnownFigure(None if better else 0.0, better)
+        for measure in measures
+        for figure, better in COMPARED.items()
+    }
+
+
+def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsPlan) -> tuple[LimitVerdict, ...]:
+    """The verdict on each limit, in their order; of a limit per group that on the whole first."""
+    arms = {result.arm for result in figures.results}
+    arm = plan.after if plan.after in arms else plan.before
+    return tuple(verdict for limit in limits for verdict in _judged(limit, figures, arm))
+
+
+def decision_of(verdicts: Sequence[LimitVerdict]) -> Decision:
+    """What all of them say together: broken where one is, held where all are."""
+    decisions = {one.decision for one in verdicts}
+    for worst in ("broken", "undecided"):
+        if worst in decisions:
+            return worst
+    return "held"
+
+
+def limits_of(record: EvaluationRecord) -> tuple[Limit, ...]:
+    """The limits that an evaluation states; none where it states none, or nothing that can be read."""
+    return tuple(Limit.from_json(one) for one in _stated(record, "limits"))
+
+
+def verdicts_of(record: EvaluationRecord) -> tuple[LimitVerdict, ...]:
+    """The verdicts that an evaluation states."""
+    return tuple(LimitVerdict.from_json(one) for one in _stated(record, "verdicts"))
+
+
+def verdict_lines(record: EvaluationRecord) -> Iterator[str]:
+    """A line for each verdict, and one that says whether its limits were set beforehand; none where they cannot be read, which
+    a re-check says."""
+    try:
+        found = verdicts_of(record)
+    except ValidationError:
+        return
+    for one in found:
+        group = "" if one.category is None else f", {one.category}"
+        yield f"{one.dataset}.{one.figure}{group} {one.range}: {one.decision}: {as_read(one.reason)}"
+    if found:
+        stated = record.extra[LIMITS]
+        why = stated.get("not_planned")
+        yield "planned: the limits stand in the log before the first score" if why is None else f"not planned: {why}"
+
+
+def require_held(evaluations: Sequence[tuple[str, EvaluationRecord]]) -> None:
+    """Raise unless every limit of every evaluation, named by its version, is kept.
+
+    Raises:
+        LimitBroken: one is broken.
+        LimitUndecided: none is broken, and one is undecided.
+    """
+    verdicts = [(label, one) for label, record in evaluations for one in verdicts_of(record)]
+    for decision, problem in (("broken", LimitBroken), ("undecided", LimitUndecided)):
+        found = [(label, one) for label, one in verdicts if one.decision == decision]
+        if found:
+            label, one = found[0]
+            name = f"{one.dataset}.{one.figure}" + ("" if one.category is None else f" ({one.category})")
+            raise problem(label, name, as_read(one.reason), one.range, len(found) - 1)
+
+
+def _stated(record: EvaluationRecord, part: str) -> Sequence[Any]:
+    stated = record.extra.get(LIMITS)
+    values = stated.get(part) if isinstance(stated, dict) else None
+    return values if isinstance(values, list | tuple) else ()
+
+
+def _judged(limit: Limit, figures: EvaluationFigures, arm: str) -> Iterator[LimitVerdict]:
+    groups = list(_groups(limit, figures)) if limit.per_group else []
+    for category in (None, *groups):
+        yield _verdict(limit, category, figures, arm)
+    if limit.per_group and not groups:
+        yield _undecided(limit, None, None, "the data set has no groups")
+
+
+def _groups(limit: Limit, figures: EvaluationFigures) -> Iterator[str]:
+    rows: list[Result | Comparison] = [*figures.results, *figures.comparisons]
+    yield from sorted({row.category for row in rows if row.dataset == limit.dataset and row.category is not None})
+
+
+def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm: str) -> LimitVerdict:
+    found = next(_values(limit, category, figures, arm), None)
+    if found is None:
+        return _undecided(
+            limit, category, None, "the evaluation does not give it: nothing is compared, or nothing was asked"
+        )
+    value, interval, reason = found
+    if interval is None:
+        return _undecided(limit, category, value, f"no interval: {reason or 'none is defined'}")
+    low, high = interval.low, interval.high
+    below = limit.lo is not None and low < limit.lo
+    above = limit.hi is not None and high > limit.hi
+    beyond = (limit.lo is not None and high < limit.lo) or (limit.hi is not None and low > limit.hi)
+    decision: Decision = "broken" if beyond else "undecided" if below or above else "held"
+    words = {"broken": "lies beyond", "undecided": "crosses a limit", "held": "lies within"}
+    level = f"{100 * interval.level:g} % {low:.4g} … {high:.4g}"
+    shown = "" if value is None else f"{value:.4g}, "
+    return LimitVerdict(
+        dataset=limit.dataset,
+        figure=limit.figure,
+        category=category,
+        lo=limit.lo,
+        hi=limit.hi,
+        value=value,
+        low=low,
+        high=high,
+        decision=decision,
+        reason=f"{shown}{level} {words[decision]}",
+    )
+
+
+def _undecided(limit: Limit, category: str | None, value: float | None, reason: str) -> LimitVerdict:
+    return LimitVerdict(
+        dataset=limit.dataset,
+        figure=limit.figure,
+        category=category,
+        lo=limit.lo,
+        hi=limit.hi,
+        value=value,
+        low=None,
+        high=None,
+        decision="undecided",
+        reason=reason,
+    )
+
+
+_Found = tuple[float | None, Interval | None, str | None]  # value, deciding interval, why there is none
+
+
+def _values(limit: Limit, category: str | None, figures: EvaluationFigures, arm: str) -> Iterator[_Found]:
+    for result in figures.results:
+        if (result.dataset, result.metric, result.category, result.arm) == (limit.dataset, limit.figure, category, arm):
+            why = result.null_reason or result.ci_null_reason
+            yield result.value, _deciding("ci", result.ci, result.ci_clustered, result.ci_null_reason), why
+    for one in figures.comparisons:
+        if one.dataset == limit.dataset and one.category == category and one.after not in CONTROL_ARMS:
+            yield from _of_comparison(limit, one)
+    for loss in figures.losses if category is None else ():
+        if (loss.dataset, LOSS_CHANGE) == (limit.dataset, limit.figure):
+            yield _of_loss(loss)
+
+
+def _of_comparison(limit: Limit, one: Comparison) -> Iterator[_Found]:
+    for figure in COMPARED:
+        if _name_of(one.metric, figure) == limit.figure:
+            name = f"{figure}_ci"
+            clustered: Interval | None = getattr(one, f"{name}_clustered", None)
+            yield (
+                getattr(one, figure),
+                _deciding(name, getattr(one, name), clustered, one.ci_null_reason),
+                one.ci_null_reason,
+            )
+
+
+def _of_loss(loss: LossComparison) -> _Found:
+    return loss.change, loss.change_ci, loss.ci_null_reason
+
+
+def _deciding(name: str, closed: Interval | None, clustered: Interval | None, reasons: str | None) -> Interval | None:
+    """The interval that may decide: that over clusters where items share them, and no other in its place."""
+    if clustered is not None:
+        return clustered
+    missing = [one for one in (reasons or "").split("; ") if one.startswith(f"{name}_clustered: ")]
+    shares_clusters = any(_ALONE not in one for one in missing)
+    return None if shares_clusters else closed
+
+
+def _name_of(measure: str, figure: str) -> str:
+    return figure if measure == "margin" else f"{measure}_{figure}"
