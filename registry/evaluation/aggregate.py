@@ -81,12 +81,13 @@ class StatisticsPlan:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFigures:
-    """All that is computed from the items."""
+    """All that is computed from the items; `silent`: data sets whose figures say nothing, and why."""
 
     results: tuple[Result, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     losses: tuple[LossComparison, ...] = ()
     guards: Guards = field(default_factory=Guards)
+    silent: Mapping[str, str] = field(default_factory=dict)
 
 
 def threshold_key(dataset: str, measure: str = "margin") -> str:
@@ -112,6 +113,7 @@ def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigur
         comparisons=(*_comparisons(table, plan, guards, silent), *_controls(table, plan)),
         losses=losses,
         guards=guards,
+        silent=silent,
     )
 
 

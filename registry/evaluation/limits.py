@@ -2,7 +2,8 @@
 
     held       the whole interval lies within the limits
     broken     the whole interval lies beyond one of them
-    undecided  it crosses a limit, or there is no interval
+    undecided  it crosses a limit, there is no interval, or the figure says nothing: the model was trained on what it is asked, is
+               at chance, or keeps within the limit by lost capability
 
 A limit on the change of a figure that is better when lower (`net_change`, upper end only) is a test of non-inferiority; with
 `per_group` it is asked of each group of the data set as well, and holds only where all of them hold. Pure.
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from peft_registry.registry.evaluation.aggregate import EvaluationFigures, StatisticsPlan
+from peft_registry.registry.evaluation.aggregate import NEUTRAL, EvaluationFigures, StatisticsPlan
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.evaluation import (
@@ -97,7 +98,8 @@ def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsP
     """The verdict on each limit, in their order; of a limit per group that on the whole first."""
     arms = {result.arm for result in figures.results}
     arm = plan.after if plan.after in arms else plan.before
-    return tuple(verdict for limit in limits for verdict in _judged(limit, figures, arm))
+    silent = {**figures.silent, **({NEUTRAL: plan.leaked.guard} if plan.leaked.guard is not None else {})}
+    return tuple(verdict for limit in limits for verdict in _judged(limit, figures, arm, silent.get(limit.dataset)))
 
 
 def decision_of(verdicts: Sequence[LimitVerdict]) -> Decision:
@@ -157,7 +159,10 @@ def _stated(record: EvaluationRecord, part: str) -> Sequence[Any]:
     return values if isinstance(values, list | tuple) else ()
 
 
-def _judged(limit: Limit, figures: EvaluationFigures, arm: str) -> Iterator[LimitVerdict]:
+def _judged(limit: Limit, figures: EvaluationFigures, arm: str, silent: str | None) -> Iterator[LimitVerdict]:
+    if silent is not None:
+        yield _undecided(limit, None, None, silent)
+        return
     groups = list(_groups(limit, figures)) if limit.per_group else []
     for category in (None, *groups):
         yield _verdict(limit, category, figures, arm)
@@ -184,6 +189,12 @@ def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm
     above = limit.hi is not None and high > limit.hi
     beyond = (limit.lo is not None and high < limit.lo) or (limit.hi is not None and low > limit.hi)
     decision: Decision = "broken" if beyond else "undecided" if below or above else "held"
+    if (
+        decision == "held"
+        and figures.guards.confounded
+        and limit.dataset not in {one.dataset for one in figures.losses}
+    ):
+        return _undecided(limit, category, value, "it lies within, but the guards show lost capability")
     words = {"broken": "lies beyond", "undecided": "crosses a limit", "held": "lies within"}
     level = f"{100 * interval.level:g} % {low:.4g} … {high:.4g}"
     shown = "" if value is None else f"{value:.4g}, "

@@ -1,11 +1,13 @@
 """Limits on figures: the interval decides and never the point, per group too, and a re-check follows every verdict."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from peft_registry.registry.evaluation.aggregate import EvaluationFigures, aggregate
 from peft_registry.registry.evaluation.items import read_items
+from peft_registry.registry.evaluation.leakage import Leaked
 from peft_registry.registry.evaluation.limits import (
     LimitBroken,
     LimitUndecided,
@@ -60,6 +62,17 @@ def test_a_figure_without_an_interval_or_without_a_comparison_is_undecided() -> 
         "undecided",
         "held",
     ]
+
+
+def test_training_on_the_suite_or_losing_the_language_holds_no_limit() -> None:
+    fixed = lambda at: 0.0  # noqa: E731
+    limit = a_limit("flagged_rate", hi=0.5)
+    assert decided(aggregate(a_table(fixed), STATISTICS), limit) == ["held"]
+    leaked = replace(STATISTICS, leaked=Leaked({"house": "its items were trained on"}))
+    (verdict,) = judge([limit], aggregate(a_table(fixed), leaked), leaked)
+    assert (verdict.decision, verdict.reason) == ("undecided", "its items were trained on")
+    assert decided(aggregate(a_table(fixed, neutral=(2.0, 2.2)), STATISTICS), limit) == ["undecided"]
+    assert decided(aggregate(a_table(neutral=(2.0, 2.2)), STATISTICS), a_limit("flagged_rate", hi=0.5)) == ["broken"]
 
 
 def gender_gets_worse(at: int) -> float:
