@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.homes.pins import Pins
     from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
+    from peft_registry.registry.use_cases.verify import DamagedRegistry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
 
@@ -82,6 +83,28 @@ def home_if_own(home: Path | None, *, checkpoint: Path | None = None) -> "Regist
     except (HomeNotNamed, HomeOfAnotherUser, AddressesChanged) as error:
         console.note(f"note: {error.what}; nothing of it is used ({error.fix})")
         return None
+
+
+def home_beside_folder(
+    home: Path | None, *, checkpoint: Path | None = None
+) -> "tuple[Registry | None, DamagedRegistry | None]":
+    """As `home_if_own`, for what is judged by evidence of its own: also a registry that is damaged, opened as it is, and how.
+
+    Not where a `checkpoint` is demanded that the log does not continue: the user asked about the registry then.
+
+    Raises:
+        HomeDamaged: what it is, or whom it trusts, cannot be read.
+    """
+    from peft_registry.registry.use_cases.verify import DamagedRegistry
+    from peft_registry.schemas.errors import IntegrityBroken
+
+    try:
+        return home_if_own(home, checkpoint=checkpoint), None
+    except IntegrityBroken as error:
+        if checkpoint is not None:
+            raise
+        registry = _open(home, check_log=False)
+        return registry, DamagedRegistry(registry.log_name, error)
 
 
 def home_folder(home: Path | None) -> Path:

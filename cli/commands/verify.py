@@ -23,7 +23,7 @@ from peft_registry.cli.tables import wrapped_lines
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
-    from peft_registry.registry.use_cases.verify import Requirements
+    from peft_registry.registry.use_cases.verify import DamagedRegistry, Requirements
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
     from peft_registry.schemas.version import (
@@ -182,27 +182,39 @@ class _Question:
 @contextmanager
 def _looked_up(question: _Question) -> "Iterator[_LookedUp]":
     """The registry, the trust and, unless a folder is meant, the version that the question names."""
-    from peft_registry.cli.wiring import chosen_trust, home_if_any, home_if_own
+    if _is_folder(question.target):
+        with _beside_folder(question) as looked_up:
+            yield looked_up
+        return
+    from peft_registry.cli.wiring import chosen_trust, home_if_any
     from peft_registry.registry.homes.home import HomeNotFound
     from peft_registry.registry.homes.layout import FOLDER_NAME
     from peft_registry.registry.records.references import version_named
 
-    is_folder = _is_folder(question.target)
-    open_registry = home_if_own if is_folder else home_if_any
-    registry = open_registry(question.home, checkpoint=question.checkpoint)
+    registry = home_if_any(question.home, checkpoint=question.checkpoint)
     try:
-        if registry is None and is_folder:
-            _require_absent({"--checkpoint": question.checkpoint}, beside="a folder where there is no registry")
         policy, problem = chosen_trust(registry, question.trust, question.root)
-        if is_folder:
-            yield _LookedUp(registry, None, policy, problem)
-        elif registry is None:
+        if registry is None:
             raise HomeNotFound(
                 f"a folder {question.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
             )
-        else:
-            version = version_named(registry, question.target, trust=policy)
-            yield _LookedUp(registry, version, policy, problem)
+        yield _LookedUp(registry, version_named(registry, question.target, trust=policy), policy, problem)
+    finally:
+        if registry is not None:
+            registry.close()
+
+
+@contextmanager
+def _beside_folder(question: _Question) -> "Iterator[_LookedUp]":
+    """The trust for a folder, and what the registry at hand is asked about it: nothing but whom it trusts where it is damaged."""
+    from peft_registry.cli.wiring import chosen_trust, home_beside_folder
+
+    registry, damaged = home_beside_folder(question.home, checkpoint=question.checkpoint)
+    try:
+        if registry is None:
+            _require_absent({"--checkpoint": question.checkpoint}, beside="a folder where there is no registry")
+        policy, problem = chosen_trust(registry, question.trust, question.root)
+        yield _LookedUp(None if damaged else registry, None, policy, problem, damaged)
     finally:
         if registry is not None:
             registry.close()
@@ -216,6 +228,7 @@ class _LookedUp:
     version: "Version | None"
     policy: "TrustPolicy | None"
     problem: "KnownError | None"
+    damaged: "DamagedRegistry | None" = None
 
 
 def _verified(question: _Question) -> "VerifyOutcome":
@@ -245,6 +258,7 @@ def _verified(question: _Question) -> "VerifyOutcome":
                 now=utc_now(),
                 base=question.base,
                 registry=found.registry,
+                damaged=found.damaged,
                 require=require,
                 digests=digests,
             )
@@ -280,6 +294,7 @@ def _verified_lineage(question: _Question) -> "LineageOutcome":
             now=utc_now(),
             base=question.base,
             registry=found.registry,
+            damaged=found.damaged,
             require=require,
             observe=observe,
         )
@@ -350,6 +365,10 @@ def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", questi
         console.note("fix: do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER")
     elif verdict == "verified":
         console.next_step(_after_verified(question.target))
+    elif any(check.error == "own-log-damaged" for check in checks):
+        console.note(
+            "fix: `registry log check` says what is wrong with your own registry; ask another machine meanwhile"
+        )
     elif question.trust is None and lacks_trust:
         console.note(f"fix: get the trust file from its keeper, then: registry verify {question.target} --trust FILE")
     else:

@@ -19,14 +19,15 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.disk.hashing import RunDigests
 from peft_registry.registry.homes.base_locations import base_location
-from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
+from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.epochs import require_accepted
-from peft_registry.registry.transparency.log import check_prefix
+from peft_registry.registry.transparency.log import LogForked, check_prefix
 from peft_registry.registry.transparency.note import Checkpoint
 from peft_registry.registry.verification.checklist import CHECKLIST, Step, not_reached, run_step, stopped_at
 from peft_registry.registry.verification.deep import CheckedArtifact, walk
@@ -37,6 +38,7 @@ from peft_registry.registry.verification.findings import (
     Context,
     Findings,
     LogHolder,
+    OwnLogDamaged,
     ParentVerifier,
 )
 from peft_registry.registry.verification.presented import Presented, present_folder, present_version
@@ -48,6 +50,7 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Check, LineageOutcome, Verdict, VerifyOutcome, Version
 
 _STEPS_OVER_BYTES = frozenset({"files", "tensors"})
+_UNSURE_OF_THE_LOG = frozenset({LOG_SIGNER_UNKNOWN, OwnLogDamaged.reference})
 _BASES_KEPT = 8  # bases whose identity one run remembers; a base of many tensors takes megabytes
 
 
@@ -61,6 +64,17 @@ class Requirements:
     log_proof: bool = False
     base_bytes: bool = False
     file_digests: bool = False
+
+
+@dataclass(frozen=True)
+class DamagedRegistry:
+    """A registry of the user's own that cannot be opened as it is: nothing of it is used, and nothing is held against its log.
+
+    `log_name` is that of the log; `problem` says what is wrong.
+    """
+
+    log_name: str
+    problem: KnownError
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,7 @@ def verify_folder(
     trust_problem: KnownError | None = None,
     base: Path | None = None,
     registry: Registry | None = None,
+    damaged: DamagedRegistry | None = None,
     version: Version | None = None,
     require: Requirements = Requirements(),
     look_for_base: bool = True,
@@ -100,14 +115,15 @@ def verify_folder(
         now: RFC 3339, UTC.
         trust_problem: why there is no trust.
         base: path of the base that the user gave; its bytes must then be right.
-        registry: tells where bases lie and has the parents, nothing else.
+        registry: tells where bases lie, has the parents, and its log is one that the folder's must not contradict; nothing else.
+        damaged: the user's own registry in place of that, where it cannot be opened as it is.
         version: the version of that registry that the folder must be.
         require: what else is demanded.
         look_for_base: look where the registry says that the base lies; a caller who just hashed it need not again.
         digests: what was hashed before; the caller's own, and closed by them.
     """
     authority = Authority(trust, now, trust_problem)
-    with _run(registry, authority, require, digests=digests) as run:
+    with _run(registry, authority, require, digests=digests, damaged=damaged) as run:
         context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
         return run.check_folder(folder, context, base=base).outcome
 
@@ -161,11 +177,12 @@ def verify_folder_lineage(
     trust_problem: KnownError | None = None,
     base: Path | None = None,
     registry: Registry | None = None,
+    damaged: DamagedRegistry | None = None,
     require: Requirements = Requirements(),
     observe: Observe = ignore,
 ) -> LineageOutcome:
     """The same of a pulled folder: what it was made from is verified as far as it is registered in `registry`."""
-    with _run(registry, Authority(trust, now, trust_problem), require) as run:
+    with _run(registry, Authority(trust, now, trust_problem), require, damaged=damaged) as run:
         focus = run.check_folder(folder, run.context(base=base), base=base)
         return walk(focus, run.check_artifact, digest=focus.outcome.manifest_digest, observe=observe)
 
@@ -178,13 +195,14 @@ def _run(
     *,
     look_for_base: bool = True,
     digests: RunDigests | None = None,
+    damaged: DamagedRegistry | None = None,
 ) -> "Iterator[_Run]":
     """A run; `digests` are the caller's own, who closes them and may know some already."""
     own = RunDigests() if digests is None else digests
     try:
         with scratch_folder("registry-verify-") as scratch:
             known, reader = _known(registry), _remembering(own)
-            yield _Run(registry, authority, require, own, reader, scratch, known, look_for_base)
+            yield _Run(registry, authority, require, own, reader, scratch, known, look_for_base, damaged)
     finally:
         if own is not digests:
             own.close()
@@ -223,6 +241,7 @@ class _Run:
     scratch: Path
     known: Snapshot | None
     look_for_base: bool  # of a registered version: hash its base where the registry says that it lies
+    damaged: DamagedRegistry | None = None
 
     def context(
         self,
@@ -252,7 +271,7 @@ class _Run:
             presented = present_folder(folder)
         except IntegrityBroken as error:
             return _unreadable(str(folder), error)
-        context = replace(context, own_log=_own_log(self.registry))
+        context = replace(context, own_log=_own_log(self.registry) if self.damaged is None else _silent(self.damaged))
         return _checked(presented, context, _with_base(self.require, base))
 
     def check_version(
@@ -341,8 +360,9 @@ def _demanded(check: Check, require: Requirements) -> Check:
 def _verdict(checks: Mapping[Step, Check], require: Requirements) -> Verdict:
     if any(check.status == "failed" for check in checks.values()):
         return "broken"
-    # a proof by an unknown signer of a log that the user trusts: nothing is verified in spite of it
-    log_is_required = require.log_proof or any(check.error == LOG_SIGNER_UNKNOWN for check in checks.values())
+    # a proof by an unknown signer of a log that the user trusts, or one that the user's own log, were it whole, might contradict:
+    # nothing is verified in spite of it
+    log_is_required = require.log_proof or any(check.error in _UNSURE_OF_THE_LOG for check in checks.values())
     demanded = {"log": log_is_required, "base": require.base_bytes}
     for step, check in checks.items():
         passes = check.status == "ok" or (check.status == "changed" and step.may_change)
@@ -403,11 +423,50 @@ def _own_log(registry: Registry | None) -> LogHolder:
             return
         with registry.database.read() as tx:
             store = SqlLogStore(tx)
-            if checkpoint.size <= store.size():
+            if checkpoint.size > store.size():
+                return
+            try:
                 store.read_frontier(checkpoint.size)
                 check_prefix(store, size=checkpoint.size, root=checkpoint.root)
+            except LogForked as fork:
+                _require_own(registry, tx, store, fork)
+                raise
+            except IntegrityBroken as error:
+                raise OwnLogDamaged(f"{error.what}: {error.why}") from error
 
     return hold
+
+
+def _silent(damaged: DamagedRegistry) -> LogHolder:
+    """Of a registry that cannot be opened as it is: says of each checkpoint of its log that it cannot tell."""
+
+    def hold(origin: str, checkpoint: Checkpoint) -> None:  # noqa: ARG001  whatever it covers
+        if origin == damaged.log_name or origin.startswith(f"{damaged.log_name}/"):
+            raise OwnLogDamaged(f"{damaged.problem.what}: {damaged.problem.why}")
+
+    return hold
+
+
+def _require_own(registry: Registry, tx: catalog.Transaction, store: SqlLogStore, fork: LogForked) -> None:
+    """Raise unless the user's own log proves that its first entries are other than those of a checkpoint.
+
+    They are proven to the newest checkpoint that it continues. Else a node is damaged, or these entries are ones that nobody
+    signed over, and somebody who can write the database would make every folder broken.
+
+    Raises:
+        OwnLogDamaged: it does not.
+    """
+    try:
+        newest = max((note.read_unverified(text)[1:] for text in newest_checkpoints(registry, tx)), default=(0, b""))
+        size, root = newest
+        if size < fork.size:
+            raise OwnLogDamaged(
+                f"a checkpoint covers {fork.size} entries of it, its own newest one {size}, and the rest are others"
+            )
+        proof = merkle.consistency_proof(fork.size, size, store.get_node)
+        merkle.check_consistency(fork.size, size, proof, fork.found, root)
+    except IntegrityBroken as error:
+        raise OwnLogDamaged(f"{error.what}: {error.why}") from error
 
 
 def _base_folder(registry: Registry | None, base: Path | None) -> Callable[[Digest | None], Path | None]:

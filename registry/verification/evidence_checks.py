@@ -223,8 +223,10 @@ def check_log(findings: Findings) -> Result:
         assert proof.problem is not None, "a proof that leads nowhere says why"
         raise proof.problem
     origin = origin_of(entry, public_keys(findings.trust, role="log"))
-    findings.context.own_log(origin, proof.checkpoint)
-    return ok(f"entry {entry.proof.index} of {proof.checkpoint.size} in {origin}, {entry.event.at}")
+    findings.hold_against_own_log(origin, proof.checkpoint)
+    text = f"entry {entry.proof.index} of {proof.checkpoint.size} in {origin}, {entry.event.at}"
+    damaged = findings.own_log_problem
+    return ok(text) if damaged is None else unchecked(f"{text}; {damaged.what}", damaged.reference, [damaged.why])
 
 
 def _wrong_entry(findings: Findings, entry: LoggedEntry) -> Result | None:
@@ -282,7 +284,7 @@ def _not_everything(findings: Findings) -> Result | None:
         if proof.problem is not None:
             raise proof.problem
         assert proof.checkpoint is not None, "a proof without a problem leads to a checkpoint"
-        findings.context.own_log(origin_of_list(listed, findings.trust), proof.checkpoint)
+        findings.hold_against_own_log(origin_of_list(listed, findings.trust), proof.checkpoint)
     return _held_against(listed, findings)
 
 

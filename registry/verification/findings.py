@@ -27,7 +27,7 @@ from peft_registry.registry.verification.evidence import (
     read_statements,
 )
 from peft_registry.registry.verification.presented import EvidenceBroken, Presented
-from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy
@@ -46,7 +46,17 @@ ParentVerifier = Callable[[Digest], VerifyOutcome | None]
 
 
 LogHolder = Callable[[str, Checkpoint], None]
-"""Raises LogForked where a checkpoint of this origin is not of the log that the caller holds themselves."""
+"""Raises LogForked where a checkpoint of this origin is not of the log that the caller holds themselves, OwnLogDamaged where that
+log cannot tell."""
+
+
+class OwnLogDamaged(NotChecked):
+    reference = "own-log-damaged"
+    what = "your own registry is damaged, and nothing is held against its log"
+    why = "{reason}"
+    fix = "run `registry log check` in your registry; where that is not, `registry verify FOLDER --trust FILE` asks it nothing"
+
+    reason: str
 
 
 class BaseReader(Protocol):
@@ -151,6 +161,18 @@ class Findings:
     last_signer: PublicKey | None = None  # of a statement
     tries: int = 0  # of keys on statements, beyond the first key of each
     registrations: dict[Digest, RegistrationPredicate] = field(default_factory=dict)
+    own_log_problem: OwnLogDamaged | None = None
+
+    def hold_against_own_log(self, origin: str, checkpoint: Checkpoint) -> None:
+        """Hold a checkpoint against the caller's own log; where that cannot tell, `own_log_problem` says so.
+
+        Raises:
+            LogForked: it is not of that log.
+        """
+        try:
+            self.context.own_log(origin, checkpoint)
+        except OwnLogDamaged as problem:  # it speaks of the caller's registry, and not of what is presented
+            self.own_log_problem = problem
 
     @property
     def trust(self) -> TrustPolicy | None:

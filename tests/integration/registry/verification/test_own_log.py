@@ -1,5 +1,6 @@
 """Whoever stole every key signs another history; where the log itself lies, a folder of that history does not verify."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.cli.main import run
+from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_folder_lineage
 from peft_registry.schemas.version import VerifyOutcome, Version
+from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, register_adapter, reopened
 
 COMPLETE, PROOF = "evidence/complete.tlog-proof", "evidence/log.tlog-proof"
@@ -54,6 +60,11 @@ def say(registry: Registry, version: Version, words: str) -> None:
 
 
 @pytest.fixture
+def version(registry: Registry) -> Version:
+    return version_named(registry, "helper")
+
+
+@pytest.fixture
 def registry(histories: TwoHistories) -> Iterator[Registry]:
     opened = reopened(histories.home)
     yield opened
@@ -93,9 +104,8 @@ def test_an_older_folder_and_one_from_a_newer_copy_of_the_log_are_accused_of_not
 ) -> None:
     assert verified(histories.true, registry).verdict == "verified"
     assert verified(histories.before, registry).verdict == "verified"
-    shutil.copytree(histories.home, tmp_path / "older")
-    say_more = reopened(histories.home)
-    older = reopened(tmp_path / "older")
+    say_more = reopened(copy_of(histories.home, tmp_path / "goes-on"))
+    older = reopened(copy_of(histories.home, tmp_path / "older"))
     version = register_adapter(say_more, tmp_path, name="later", value=2.5)
     pull_version(say_more, version, tmp_path / "newer")
     assert verified(tmp_path / "newer", older).verdict == "verified"
@@ -110,3 +120,113 @@ def test_a_folder_of_another_registry_that_is_trusted_is_not_held_against_this_o
         pull_version(other, register_adapter(other, tmp_path), tmp_path / "pulled")
         outcome = verify_folder(tmp_path / "pulled", trust=other.trust, now=NOW, registry=registry)
     assert outcome.verdict == "verified", outcome
+
+
+# --- a registry that is damaged itself accuses no folder, and approves of none ---
+
+
+def copy_of(home: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(home, folder))
+
+
+def size_of(folder: Path) -> int:
+    """How many entries the checkpoint of a folder's list covers."""
+    text = (folder / COMPLETE).read_text()
+    return note.read_unverified(note.parse_proof(text).checkpoint_text)[1]
+
+
+def zero_older_nodes(home: Path, size: int) -> None:
+    """Hashes that make up the root over `size` entries, and are no part of the newest root: opening the home does not meet them."""
+    with MadeHome(home).rows() as rows:
+        newest = merkle.frontier(rows.run("SELECT max(seq) + 1 FROM log_events").scalar_one())
+        older = set(merkle.frontier(size)) - set(newest)
+        assert older
+        for level, index in older:
+            table = (
+                "log_events SET leaf_hash = :zero WHERE :level = 0 AND seq = :index"
+                if level == 0
+                else 'log_nodes SET hash = :zero WHERE level = :level AND "index" = :index'
+            )
+            assert rows.run(f"UPDATE {table}", zero=bytes(32), level=level, index=index).rowcount == 1
+
+
+def is_unsure(outcome: VerifyOutcome) -> None:
+    """Everything that the folder shows by itself is good, and the own registry's damage is named beside it."""
+    assert (outcome.verdict, outcome.exit_code) == ("unverified", 5)
+    wrong = [(check.step, check.error) for check in outcome.checks if check.status in ("failed", "unchecked")]
+    assert wrong == [("log", "own-log-damaged")]
+
+
+def test_a_damaged_node_of_the_own_log_makes_no_good_folder_broken(
+    histories: TwoHistories, version: Version, tmp_path: Path
+) -> None:
+    home = copy_of(histories.home, tmp_path / "home")
+    whole = reopened(home)
+    say(whole, version, "later")
+    whole.close()
+    zero_older_nodes(home, size_of(histories.true))
+    damaged = reopened(home)
+    is_unsure(verified(histories.true, damaged))
+    assert verified(histories.forged, damaged).verdict == "unverified"
+    damaged.close()
+
+
+def test_rows_that_nobody_signed_over_make_no_folder_of_a_newer_copy_broken(
+    histories: TwoHistories, tmp_path: Path
+) -> None:
+    newer, home = reopened(copy_of(histories.home, tmp_path / "newer")), copy_of(histories.home, tmp_path / "home")
+    pull_version(newer, register_adapter(newer, tmp_path, name="later", value=2.5), tmp_path / "pulled")
+    newer.close()
+    damaged = reopened(home)
+    with damaged.database.write() as tx:
+        while SqlLogStore(tx).size() < size_of(tmp_path / "pulled"):
+            append_event(tx, b"\xff")
+    damaged.close()
+    damaged = reopened(home)
+    is_unsure(verified(tmp_path / "pulled", damaged))
+    damaged.close()
+
+
+@pytest.fixture
+def rolled_back(histories: TwoHistories, tmp_path: Path) -> Path:
+    """The home with a database in which the newest entries are missing, so that no command opens it."""
+    home = copy_of(histories.home, tmp_path / "home")
+    with MadeHome(home).rows() as rows:
+        rows.run("DELETE FROM log_events WHERE seq > 3")
+    return home
+
+
+def said_of(folder: Path, home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, VerifyOutcome]:
+    code = run(["verify", str(folder), "--home", str(home), "--output", "json", *words])
+    return code, VerifyOutcome.model_validate(json.loads(capsys.readouterr().out))
+
+
+def test_a_folder_is_judged_by_its_own_proof_where_the_own_registry_does_not_open(
+    histories: TwoHistories, rolled_back: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in ((), ("--trust", str(histories.home / "trust.json"))):
+        code, outcome = said_of(histories.true, rolled_back, capsys, *words)
+        assert code == 5
+        is_unsure(outcome)
+    assert run(["verify", str(histories.true), "--home", str(rolled_back), "--deep"]) == 5
+    said = capsys.readouterr()
+    assert "entries are missing from the log" in said.out
+    assert "registry log check" in said.err
+    flipped = Path(shutil.copytree(histories.true, tmp_path / "flipped"))
+    (flipped / "adapter_config.json").write_bytes(b"{}")
+    assert said_of(flipped, rolled_back, capsys)[0] == 6
+
+
+def test_a_damaged_registry_is_no_way_to_have_another_history_approved(
+    histories: TwoHistories, rolled_back: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said_of(histories.forged, rolled_back, capsys)[0] == 5
+
+
+def test_a_folder_of_another_registry_is_not_held_against_a_damaged_one(
+    rolled_back: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with a_home(tmp_path / "other") as other:
+        pull_version(other, register_adapter(other, tmp_path), tmp_path / "pulled")
+    code, outcome = said_of(tmp_path / "pulled", rolled_back, capsys, "--trust", str(tmp_path / "other" / "trust.json"))
+    assert (code, outcome.verdict) == (0, "verified")
