@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
-from peft_registry.registry.homes.home import Registry, open_home, read_settings, write_settings
+from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.records.references import version_named
@@ -160,10 +161,10 @@ def restore_database(home: MadeHome, backup: MadeHome) -> None:
             if (backup.folder / name).exists():
                 shutil.copy(backup.folder / name, home.folder / name)
         return
-    place = home.folder.with_name(f"{home.folder.name}-restored-{len(list(home.folder.parent.iterdir()))}")
-    again = read_settings(backup.copy(place).folder)
-    settings = read_settings(home.folder)
-    write_settings(home.folder, settings.model_copy(update={"database": again.database}))
+    # under its own name: a home that names another database than before is refused for that alone
+    own, source = (make_url(read_settings(place.folder).database or "").database for place in (home, backup))
+    home.server.run(f"DROP DATABASE {own} WITH (FORCE)")
+    home.server.new_database(f"{own}", template=source)
 
 
 def without_checkpoints(home: MadeHome) -> None:
