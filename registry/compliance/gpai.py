@@ -45,8 +45,3 @@ def one_third_ratio(conservative_flop: float, original_flop: float) -> ThirdRati
 def dense_flop(parameters: float, tokens: float) -> float:
     """`6·P·D` (J132): P all parameters of a dense model, D training tokens with repeats over epochs."""
     return 6.0 * parameters * tokens
-
-
-def hardware_flop(*, units: float, seconds: float, peak_flop_per_second: float, utilisation: float) -> float:
-    """`N·L·H·U` (J126-127); `units · seconds` is device time, `utilisation` the average share of the peak."""
-    return units * seconds * peak_flop_per_second * utilisation

@@ -19,14 +19,6 @@ def compared_arms(record: EvaluationRecord) -> str:
     return " → ".join(_arms(record))
 
 
-def result_lines(record: EvaluationRecord) -> Iterator[str]:
-    """The rows of `result_rows` as aligned lines."""
-    rows = list(result_rows(record))
-    widths = [max((len(row[at]) for row in rows), default=0) for at in (0, 1)]
-    for dataset, name, text in rows:
-        yield f"{dataset:<{widths[0]}}  {name:<{widths[1]}}  {text}"
-
-
 def result_rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
     """Data set, figure and what it is: before, and after where there is one; then what changed, and what each comparison
     may say. Of the margins that are compared the share flagged and the mean are left to the record."""

@@ -31,11 +31,6 @@ def lineage_of(tx: Transaction, *, focus: Digest, direction: Direction = "both")
     return Lineage(focus=focus, nodes=nodes, edges=tuple(ordered))
 
 
-def descendants_of(tx: Transaction, digest: Digest) -> tuple[Digest, ...]:
-    """The manifest digests of everything that an artifact or a data file went into, in the order of digests."""
-    return tuple(sorted(graph.digests_below(tx, digest)))
-
-
 def ancestors_of(tx: Transaction, digest: Digest) -> tuple[Digest, ...]:
     """The digests of everything, artifacts and data, that went into an artifact, in the order of digests."""
     return tuple(sorted({edge.source for edge in graph.edges_above(tx, digest)} - {digest}))

@@ -19,7 +19,6 @@ from peft_registry.registry.signing.keys import PublicKey, Signer
 from peft_registry.registry.signing.trust_chain import (
     TrustChain,
     TrustRolledBack,
-    countersigned,
     parse_chain,
     public_of,
     render_chain,
@@ -166,16 +165,6 @@ class ProvenTime:
 def sign_trust(policy: TrustPolicy, signers: Sequence[Signer]) -> bytes:
     """The bytes of a trust file of a single version: canonical JSON of the payload and one signature per signer."""
     return render_chain(TrustChain((sign_version(policy, signers),)))
-
-
-def countersign(data: bytes, signer: Signer) -> bytes:
-    """The trust file with one more signature under its newest version.
-
-    Raises:
-        MalformedTrust: the bytes are not a trust file.
-    """
-    chain = parse_chain(data)
-    return render_chain(TrustChain((*chain.versions[:-1], countersigned(chain.newest, signer))))
 
 
 def load_trust(data: bytes, *, anchors: TrustAnchors, now: str, accepted_version: int | None) -> TrustPolicy:

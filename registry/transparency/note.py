@@ -130,17 +130,6 @@ def verify_checkpoint(text: str, *, origin: str, keys: Iterable[PublicKey]) -> C
     return Checkpoint(size=size, root=root, key_id=_signer_of(body, lines, name=origin, keys=keys).key_id)
 
 
-def verify_note(text: str, *, name: str, keys: Iterable[PublicKey]) -> str:
-    """The text, with its last newline, of a note that a trusted key signed under `name`.
-
-    Raises:
-        MalformedNote, BadSignature, UnknownKey: as for `verify_checkpoint`.
-    """
-    body, lines = _split_note(text)
-    _signer_of(body, lines, name=name, keys=keys)
-    return body
-
-
 def claimed_name(text: str, keys: Iterable[PublicKey]) -> str | None:
     """The name under which a signature line says that one of these keys signed; None if no line names one of them.
 
@@ -166,17 +155,6 @@ def read_unverified(text: str) -> tuple[str, int, bytes]:
 def note_key_id(name: str, key: PublicKey) -> bytes:
     """First 4 bytes of SHA-256(name || 0x0A || 0x01 || public key): with the name it says which key signed a line."""
     return hashlib.sha256(name.encode("utf-8") + b"\n" + ED25519_TYPE + key.raw).digest()[:_KEY_ID_BYTES]
-
-
-def verifier_key(name: str, key: PublicKey) -> str:
-    """`<name>+<hex key id>+<base64(type || public key)>`: what other tools for signed notes take.
-
-    Raises:
-        UnsignableCheckpoint: not an Ed25519 key.
-    """
-    if key.kind != "ed25519":
-        raise UnsignableCheckpoint(f"signed notes are signed with Ed25519 here, not with {key.kind}")
-    return f"{name}+{note_key_id(name, key).hex()}+{strict_base64.encode(ED25519_TYPE + key.raw)}"
 
 
 def render_proof(proof: Proof) -> str:

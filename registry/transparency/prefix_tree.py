@@ -13,7 +13,7 @@ that no hash of one tree can stand for one of the other.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from peft_registry.schemas.errors import IntegrityBroken
@@ -137,30 +137,6 @@ def changed_nodes(pairs: Iterable[tuple[bytes, bytes]], get_node: GetNode, *, ro
         changed |= _with_pair(Pair(key, hash_of(value)), path)
         root = _hash_at(ROOT, current)
     return changed
-
-
-def tree_of(values: Mapping[bytes, bytes]) -> dict[Position, Node]:
-    """All nodes of the tree over these pairs, from nothing: what a stored tree is compared with."""
-    nodes: dict[Position, Node] = {}
-    _build(sorted((key, hash_of(value)) for key, value in values.items()), ROOT, nodes)
-    return nodes
-
-
-def _build(pairs: list[tuple[bytes, bytes]], position: Position, nodes: dict[Position, Node]) -> bytes:
-    """Write the subtree over sorted pairs that share the position's bits; returns its hash."""
-    if not pairs:
-        return EMPTY
-    if len(pairs) == 1:
-        pair = Pair(*pairs[0])
-        nodes[position] = pair
-        return pair.hash
-    depth, prefix = position
-    split = next((number for number, (key, _) in enumerate(pairs) if _bit(key, depth)), len(pairs))
-    left = _build(pairs[:split], (depth + 1, prefix << 1), nodes)
-    right = _build(pairs[split:], (depth + 1, prefix << 1 | 1), nodes)
-    branch = Branch(_branch_hash(left, right))
-    nodes[position] = branch
-    return branch.hash
 
 
 def _with_pair(pair: Pair, path: Path) -> dict[Position, Node]:

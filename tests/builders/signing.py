@@ -5,10 +5,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.keys import PrivateKey, PublicKey
 from peft_registry.registry.signing.oms import Resource, sign_folder_listing
 from peft_registry.registry.signing.rotation import next_draft
 from peft_registry.registry.signing.trust_chain import TrustChain, sign_version
+from peft_registry.registry.transparency import note
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 
@@ -24,6 +25,13 @@ def a_p256_key(seed: int = 1) -> PrivateKey:
 
 def an_ed25519_key(seed: int = 1) -> PrivateKey:
     return PrivateKey(ed25519.Ed25519PrivateKey.from_private_bytes(seed.to_bytes(32, "big")), encrypted=False)
+
+
+def verified_note(text: str, *, name: str, key: PublicKey) -> str:
+    """The text of a signed note of whatever kind, if this key signed it: by the steps that a checkpoint is read with."""
+    body, lines = note._split_note(text)
+    note._signer_of(body, lines, name=name, keys=[key])
+    return body
 
 
 def some_resources(*names: str) -> tuple[Resource, ...]:

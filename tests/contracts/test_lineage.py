@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from peft_registry.registry.database.session import Database
-from peft_registry.registry.records.lineage import ancestors_of, descendants_of, lineage_of, tree_lines
+from peft_registry.registry.records.lineage import ancestors_of, lineage_of, tree_lines
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.manifest import Manifest, Parent
 from tests.builders.registered import (
@@ -102,9 +102,13 @@ def test_data_and_bases_name_everything_they_went_into(database: Database) -> No
         registered(database, name, manifest)
     left, right, merged = (one.canonical_digest() for one in (LEFT, RIGHT, MERGED))
     with database.read() as tx:
-        assert set(descendants_of(tx, digest("rows"))) == {left, merged}
-        assert set(descendants_of(tx, BASE.canonical_digest())) == {left, right, merged}
-        assert descendants_of(tx, merged) == ()
+        for focus, led_to in (
+            (digest("rows"), {left, merged}),
+            (BASE.canonical_digest(), {left, right, merged}),
+            (merged, set()),
+        ):
+            below = lineage_of(tx, focus=focus, direction="descendants")
+            assert {node.digest for node in below.nodes} - {focus} == led_to
         assert set(ancestors_of(tx, merged)) == {BASE.canonical_digest(), left, right, digest("rows")}
         assert ancestors_of(tx, BASE.canonical_digest()) == ()
         from_data = lineage_of(tx, focus=digest("rows"))

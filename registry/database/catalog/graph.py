@@ -35,11 +35,6 @@ def edges_below(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
     return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))
 
 
-def digests_below(tx: Transaction, focus: Digest) -> frozenset[Digest]:
-    """The manifest digests of everything that `focus` went into, at any distance."""
-    return frozenset(tx.execute(select(_below(tx, focus).c.digest)).scalars()) - {focus}
-
-
 def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, LineageNode]:
     """What each digest is, as far as this registry knows; a digest that it does not know is absent."""
     found: dict[Digest, LineageNode] = {}

@@ -24,9 +24,9 @@ from peft_registry.cli.main import run
 from peft_registry.registry.intake.json import MalformedJson, read_json
 from peft_registry.registry.signing import dsse, strict_base64
 from peft_registry.registry.signing.keys import PublicKey
-from peft_registry.registry.transparency import merkle, note
+from peft_registry.registry.transparency import merkle
 from peft_registry.schemas.errors import IntegrityBroken
-from tests.builders.signing import a_p256_key
+from tests.builders.signing import a_p256_key, verified_note
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ def examples(vectors: Path, _: Path) -> Iterator[Case]:
     yield Case("its signature as two bare numbers", "refused", verdict(key.verify(raw, pae)))
     name, _, encoded = signed["vkey"].split("+", 2)
     note_key = _public(ed25519.Ed25519PublicKey.from_public_bytes(strict_base64.decode(encoded, what="vkey")[1:]))
-    text = note.verify_note(signed["note"], name=name, keys=[note_key])
+    text = verified_note(signed["note"], name=name, key=note_key)
     yield Case("the signed note", "accepted", verdict(text == signed["note"].split("\n\n")[0] + "\n"))
     changed = signed["note"].replace("example message", "exumple message")
-    wrong = raises(lambda: note.verify_note(changed, name=name, keys=[note_key]), IntegrityBroken)
+    wrong = raises(lambda: verified_note(changed, name=name, key=note_key), IntegrityBroken)
     yield Case("the signed note with another text", "refused", verdict(not wrong))
 
 

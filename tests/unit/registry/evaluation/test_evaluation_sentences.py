@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_registry.registry.evaluation.sentences import as_read, compared_arms, loss_line, result_lines
+from peft_registry.registry.evaluation.sentences import as_read, compared_arms, loss_line, result_rows
 from tests.builders.records import a_result, an_arm, an_evaluation
 
 
@@ -18,22 +18,21 @@ def test_the_arms_are_those_that_were_compared_and_no_control(arms: tuple[str, .
     assert compared_arms(an_evaluation(arms=tuple(an_arm(name) for name in arms))) == shown
 
 
-def test_a_figure_stands_on_one_line_before_and_after_and_the_controls_on_none() -> None:
+def test_a_figure_stands_in_one_row_before_and_after_and_the_controls_on_none() -> None:
     results = tuple(a_result(arm=arm, value=value) for arm, value in (("base", 0.5), ("adapted", 0.25), ("noise", 0.9)))
     arms = tuple(an_arm(name) for name in ("base", "adapted", "noise"))
-    lines = list(result_lines(an_evaluation(arms=arms, results=results, comparisons=(), losses=())))
-    assert len(lines) == 1
-    assert lines[0].index("0.5000") < lines[0].index("0.2500")
-    assert "0.9000" not in lines[0]
+    (row,) = result_rows(an_evaluation(arms=arms, results=results, comparisons=(), losses=()))
+    assert row[2].index("0.5000") < row[2].index("0.2500")
+    assert "0.9000" not in row[2]
 
 
 def test_a_loss_says_how_much_it_changed_and_within_which_bounds() -> None:
     evaluation = an_evaluation(results=(), comparisons=())
     (loss,) = evaluation.losses
-    (line,) = result_lines(evaluation)
-    assert line.split()[:4] == [loss.dataset, "loss", "change", f"{loss.change:+.4f}"]
+    ((dataset, figure, text),) = result_rows(evaluation)
+    assert (dataset, figure, text.split()[0]) == (loss.dataset, "loss change", f"{loss.change:+.4f}")
     assert loss.change_ci is not None
-    assert f"[{loss.change_ci.low:+.4f}, {loss.change_ci.high:+.4f}]" in line
+    assert f"[{loss.change_ci.low:+.4f}, {loss.change_ci.high:+.4f}]" in text
 
 
 @pytest.mark.parametrize(
@@ -54,5 +53,5 @@ def test_a_loss_without_an_interval_says_why() -> None:
     bare = loss.model_copy(update={"change_ci": None, "ci_null_reason": "change_ci: 1 clusters, fewer than 10"})
     assert "95 %" in loss_line(loss)
     assert f"no interval: 1 cluster, fewer than 10, n={loss.n})" in loss_line(bare)
-    (line,) = result_lines(an_evaluation(results=(), comparisons=(), losses=(bare,)))
-    assert "(no interval: 1 cluster, fewer than 10)" in line
+    (row,) = result_rows(an_evaluation(results=(), comparisons=(), losses=(bare,)))
+    assert "(no interval: 1 cluster, fewer than 10)" in row[2]

@@ -8,7 +8,6 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from peft_registry.registry.signing import trust
 from peft_registry.registry.signing.rotation import (
     KeyListed,
     KeyNotListed,
@@ -40,6 +39,7 @@ from peft_registry.registry.signing.trust_chain import (
     TrustRolledBack,
     TrustStepBroken,
     TrustThresholdNotMet,
+    countersigned,
     parse_chain,
     render_chain,
     require_signed,
@@ -285,7 +285,7 @@ def test_who_else_has_to_sign_is_named():
     assert TRAINER.public.key_id not in partly.newest.signatures
     missing = missing_signatures(partly)
     assert missing is not None and missing.persons == ("root-holder-1",)
-    whole = parse_chain(trust.countersign(render_chain(partly), SECOND))
+    whole = TrustChain((*partly.versions[:-1], countersigned(partly.newest, SECOND)))
     assert missing_signatures(whole) is None
     assert load(whole).version == 2
 

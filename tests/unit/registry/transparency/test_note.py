@@ -13,7 +13,7 @@ from peft_registry.registry.signing.strict_base64 import LooseBase64
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.note import Checkpoint, Proof
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
-from tests.builders.signing import ORIGIN, a_p256_key, an_ed25519_key
+from tests.builders.signing import ORIGIN, a_p256_key, an_ed25519_key, verified_note
 
 LOG, WITNESS = an_ed25519_key(1), an_ed25519_key(2)
 ROOT = bytes(range(32))
@@ -39,14 +39,14 @@ def body_of(checkpoint: str) -> str:
     return checkpoint.rpartition("\n\n")[0] + "\n"
 
 
-def test_the_example_of_the_specification_verifies_and_its_verifier_key_is_ours(test_data):
+def test_the_example_of_the_specification_verifies_and_its_key_id_is_ours(test_data):
     example = json.loads((test_data / "vectors" / "spec-examples.json").read_bytes())["signed_note"]
-    name, _, encoded = example["vkey"].split("+", 2)
+    name, key_id, encoded = example["vkey"].split("+", 2)
     key = key_from_raw(strict_base64.decode(encoded, what="vkey")[1:])
-    assert note.verifier_key(name, key) == example["vkey"]
-    assert note.verify_note(example["note"], name=name, keys=[key]) == "This is an example message.\n"
+    assert note.note_key_id(name, key).hex() == key_id
+    assert verified_note(example["note"], name=name, key=key) == "This is an example message.\n"
     with pytest.raises(BadSignature):
-        note.verify_note(example["note"].replace("example message", "exumple message"), name=name, keys=[key])
+        verified_note(example["note"].replace("example message", "exumple message"), name=name, key=key)
 
 
 def test_a_checkpoint_is_three_lines_an_empty_line_and_a_signature():
