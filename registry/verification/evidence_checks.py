@@ -8,7 +8,6 @@ expired by now could otherwise add a registration of its own beside the logged o
 
 from collections.abc import Iterator, Mapping
 
-from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
@@ -22,7 +21,6 @@ from peft_registry.registry.transparency.completeness import (
     origin_of_list,
 )
 from peft_registry.registry.transparency.entries import LoggedEntry, origin_of
-from peft_registry.registry.verification.evaluations import FiguresCheck, check_figures
 from peft_registry.registry.verification.evidence import (
     COMPLETE_PATH,
     PROOF_PATH,
@@ -121,8 +119,7 @@ def check_statements(findings: Findings) -> Result:
     if wrong is not None:
         return wrong
     _check_item_tables(findings)
-    figures = check_figures(findings.presented, _evaluations(findings))
-    wrong = _wrong_figures(figures)
+    wrong, figure_notes = _check_figures(findings)
     if wrong is not None:
         return wrong
     card_change = _card_change(findings)
@@ -132,7 +129,7 @@ def check_statements(findings: Findings) -> Result:
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
     withheld = () if findings.listed is None else _withheld(findings.listed, findings)
     notes = (f"withheld: {entry.kind} {entry.digest}" for entry in withheld)
-    return ok(text, (*notes, *_stale_evaluations(findings), *figures.notes))
+    return ok(text, (*notes, *_stale_evaluations(findings), *figure_notes))
 
 
 def _otherwise_in_catalog(findings: Findings) -> Result | None:
@@ -142,12 +139,22 @@ def _otherwise_in_catalog(findings: Findings) -> Result | None:
     return failed("the catalogue says something else than what was signed", "catalog-contradicted", contradictions)
 
 
-def _wrong_figures(figures: FiguresCheck) -> Result | None:
+def _check_figures(findings: Findings) -> tuple[Result | None, tuple[str, ...]]:
+    """What is wrong with the figures of evaluations, None for nothing, and what is to be said of them."""
+    evaluations = _evaluations(findings)
+    if not evaluations:
+        return None, ()
+    # numpy, and all that computes figures: most artifacts that are verified have none
+    from peft_registry.registry.evaluation.recheck import EvaluationAltered
+    from peft_registry.registry.verification.evaluations import check_figures
+
+    figures = check_figures(findings.presented, evaluations)
     if figures.contradictions:
-        return failed("figures are not what their items give", EvaluationAltered.reference, figures.contradictions)
+        wrong = failed("figures are not what their items give", EvaluationAltered.reference, figures.contradictions)
+        return wrong, figures.notes
     if figures.unknown:
-        return unchecked("figures cannot be recomputed", "later-figures", figures.unknown)
-    return None
+        return unchecked("figures cannot be recomputed", "later-figures", figures.unknown), figures.notes
+    return None, figures.notes
 
 
 def _wrong_answers(findings: Findings) -> Result | None:

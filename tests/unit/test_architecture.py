@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.homes.home import utc_now
+from peft_registry.registry.use_cases.pull import pull_version
+from tests.builders.homes import a_home, register_adapter
 from tests.processes.interpreter import ROOT, modules_after, packages
 
 SOURCE = ("schemas", "registry", "trainer", "cli")
@@ -171,6 +174,21 @@ def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
         )
     )
     assert not loaded & (SLOW_TO_IMPORT - {"numpy"})
+
+
+def test_verifying_what_has_no_evaluation_loads_nothing_that_computes_figures_or_writes(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home", now=utc_now()) as registry:
+        pull_version(registry, register_adapter(registry, tmp_path), tmp_path / "pulled")
+    words = ["verify", str(tmp_path / "pulled"), "--trust", str(tmp_path / "home" / "trust.json")]
+    loaded = modules_after(f"from peft_registry.cli.main import run\nassert run({words}) == 0", cwd=tmp_path)
+    assert not packages(loaded) & {*SLOW_TO_IMPORT, "numpy", "alembic", "psycopg", "fsspec", "jinja2"}
+    rooms = {".".join(name.split(".")[1:3]) for name in loaded if name.startswith("peft_registry.registry.")}
+    assert not rooms & {"registry.mlflow", "registry.reports", "registry.exports"}
+    assert not {name for name in loaded if name.startswith("peft_registry.registry.evaluation.")} - {
+        "peft_registry.registry.evaluation.staleness"
+    }
+    use_cases = {name for name in loaded if name.startswith("peft_registry.registry.use_cases.")}
+    assert use_cases == {"peft_registry.registry.use_cases.verify"}
 
 
 # --- names ---
