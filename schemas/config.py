@@ -68,9 +68,10 @@ class LoraBlock(Block):
     """LoRA (Hu et al. 2021): W' = W + s·B·A with s = alpha/r, or alpha/√r with `use_rslora`.
 
     `rank_pattern` and `alpha_pattern` map a module name, or a regular expression over names, to its own r and alpha.
-    `init: pissa` starts from the principal components of each weight (Meng et al. 2024). `loraplus_lr_ratio` is the
-    learning rate of B over that of A (LoRA+, Hayou et al. 2024); null for the same. `qlora`, `lora_pro` and `hybrid` read
-    this block too.
+    `target_parameters` are weights that are no layers, such as the experts of a mixture that are one tensor, by the end of their
+    name: `mlp.experts.gate_up_proj`. `init: pissa` starts from the principal components of each weight (Meng et al. 2024).
+    `loraplus_lr_ratio` is the learning rate of B over that of A (LoRA+, Hayou et al. 2024); null for the same. `qlora`,
+    `lora_pro` and `hybrid` read this block too.
     """
 
     r: int = Field(default=8, ge=1)
@@ -78,6 +79,7 @@ class LoraBlock(Block):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     exclude_modules: tuple[str, ...] = ()
+    target_parameters: tuple[str, ...] = ()
     rank_pattern: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     use_rslora: bool = False
@@ -495,4 +497,7 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     unused = set(BLOCK_NAMES) - set(METHOD_BLOCKS.get(config.method, ()))
     if config.continue_from is None:
         unused.add("continue_from")
-    return config.model_dump(mode="json", exclude=unused)
+    found = config.model_dump(mode="json", exclude=unused)
+    if "lora" in found and not config.lora.target_parameters:
+        del found["lora"]["target_parameters"]  # no file and no record of an earlier release has it
+    return found

@@ -96,6 +96,21 @@ class KeptTexts(Document):
     share: float
 
 
+class Coverage(Document):
+    """The weights of one kind of matrix in the base, and how many of them lie in matrices that LoRA adapts."""
+
+    kind: str  # attention, mlp, experts, shared experts, router or others
+    weights: int
+    adapted: int
+
+
+def coverage_sentence(coverage: tuple[Coverage, ...]) -> str:
+    """`11 % of the weights of all matrices: attention 100 %, experts 0 %, router 0 %`; embeddings and head are not counted."""
+    whole, adapted = sum(entry.weights for entry in coverage), sum(entry.adapted for entry in coverage)
+    kinds = ", ".join(f"{entry.kind} {entry.adapted / entry.weights:.0%}" for entry in coverage if entry.weights)
+    return f"{adapted / whole:.0%} of the weights of all matrices: {kinds}" if whole else "no matrix"
+
+
 class Trial(Document):
     """One attempt of a method that tries several seeds."""
 
@@ -107,7 +122,7 @@ class Trial(Document):
 class RunRecord(Document):
     """One training run, whole: what was asked, what was used, what came out.
 
-    `texts` is written only where it is there: older runs did not keep it.
+    `texts` and `coverage` are written only where they are there: older runs did not keep them, and only LoRA has a coverage.
     """
 
     schema_version: Literal["1"] = "1"
@@ -131,14 +146,16 @@ class RunRecord(Document):
     warnings: tuple[str, ...] = ()
     comparison: str | None = None  # the id of the comparison, or of the list of tasks, that this run was a part of
     texts: KeptTexts | None = None
+    coverage: tuple[Coverage, ...] | None = None
     started_at: Timestamp
     finished_at: Timestamp
 
     @model_serializer(mode="wrap")
-    def _without_absent_texts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        if self.texts is None:
-            del value["texts"]
+        for name in ("texts", "coverage"):
+            if value[name] is None:
+                del value[name]
         return value
 
 

@@ -95,6 +95,7 @@ def show_estimate(result: "Estimate", output: Output) -> None:
         console.out_json(result.to_json())
         return
     from peft_registry.registry.reports.text import plain_size
+    from peft_registry.schemas.run import coverage_sentence
     from peft_registry.trainer.costs.fit import count_text
 
     shape = result.shape
@@ -103,6 +104,8 @@ def show_estimate(result: "Estimate", output: Output) -> None:
     console.line(
         f"run      {result.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}"
     )
+    if trace.coverage:
+        console.line(f"adapts   {coverage_sentence(trace.coverage)}")
     console.line(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {result.shape_source}")
     console.line(f"device   {result.device} {result.dtype}")
     console.out()

@@ -32,7 +32,7 @@ from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Curve, FieldRow, Figure, ReportView, StatementRow
-from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import VerifyOutcome, Version
@@ -252,6 +252,18 @@ def _training(run: RunRecord | None) -> tuple[Figure, ...]:
         figure("Held-out loss before", run.loss_before),
         figure("Held-out loss after", run.loss_after),
         figure("Change of the held-out loss", run.loss_change),
+        *(
+            (
+                Figure(
+                    label="Adapted",
+                    text=coverage_sentence(run.coverage),
+                    source="measured",
+                    method="counted before the run",
+                ),
+            )
+            if run.coverage
+            else ()
+        ),
         Figure(label="Seed", text=str(run.seed), source="measured", method="the training file"),
         Figure(label="Training file", text=str(run.config_sha256), source="measured", method="SHA-256, canonical"),
         Figure(label="Device", text=f"{environment.device}, {environment.dtype}", source="measured", method=""),

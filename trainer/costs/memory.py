@@ -22,9 +22,11 @@ from torch.utils._pytree import tree_leaves
 
 from peft_registry.schemas.config import QuantizationBlock, TrainingFile
 from peft_registry.schemas.errors import NotChecked
+from peft_registry.schemas.run import Coverage
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.methods import METHODS, implementation
+from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.loop import training_mode
 from peft_registry.trainer.training.optimizers import optimizer_for
 
@@ -96,6 +98,7 @@ class Trace:
     moments: tuple[Moment, ...]
     in_blocks: int
     total: int
+    coverage: tuple[Coverage, ...] = ()  # of LoRA
 
 
 def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Dtype) -> Trace:
@@ -135,6 +138,7 @@ def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: 
         moments=(*step, scoring),
         in_blocks=twin.in_blocks,
         total=twin.all_parameters,
+        coverage=twin.coverage,
     )
 
 
@@ -189,6 +193,7 @@ class _Twin:
             blocks = set(getattr(model, "_no_split_modules", None) or ())
             model = implementation(config.method).prepare(model, config, seed=0)
             self.all_parameters = sum(one.numel() for one in model.parameters())
+            self.coverage = coverage_of(model)
         _make_fake(model)
         self.model = model
         self.quantized = 0 if config.quantization is None else _quantize(model, config.quantization)

@@ -30,7 +30,14 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, save_adapter, suppress_warnings, wrapped
-from peft_registry.trainer.methods.targets import LINEAR, require_modules, require_targets, routers
+from peft_registry.trainer.methods.targets import (
+    LINEAR,
+    TargetsNotFound,
+    is_target,
+    require_modules,
+    require_targets,
+    routers,
+)
 
 _KEY = "lora.target_modules"
 _START = "start"  # the name of the frozen adapter that subtracts PiSSA's starting point
@@ -51,6 +58,16 @@ class PatternUnmatched(InputRefused):
     def suggestion(self) -> str:
         nearest = closest(self.pattern, self.names)
         return did_you_mean(nearest, "name some of those, or add the layer to lora.target_modules")
+
+
+class ParametersRefused(InputRefused):
+    reference = "parameters-refused"
+    what = "lora.target_parameters with {key} {value!r} cannot be used"
+    why = "an update of a tensor that holds many experts has neither dropout nor magnitudes in peft"
+    fix = "take {key} out of the file"
+
+    key: str
+    value: object
 
 
 class PissaOnExperts(InputRefused):
@@ -74,6 +91,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         embeddings = () if block.init == "pissa" else (torch.nn.Embedding,)
         require_targets(model, block.target_modules, key=_KEY, kinds=(*LINEAR, *embeddings))
     require_modules(model, block.exclude_modules, key="lora.exclude_modules", kinds=(*LINEAR, torch.nn.Embedding))
+    _require_parameters(model, block)
     torch.manual_seed(seed_of(seed, "adapter"))
     ours = peft_config(model, block)
     adapted = wrapped(model, ours)
@@ -81,6 +99,29 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     if block.init == "pissa":
         _start_at_principal_components(adapted, ours)
     return adapted
+
+
+def _require_parameters(model: Any, block: LoraBlock) -> None:
+    """Raise unless each of `target_parameters` ends the name of a weight of three dimensions, and nothing forbids adapting it."""
+    if not block.target_parameters:
+        return
+    names = [name for name, parameter in model.named_parameters() if parameter.dim() == 3 and not name.endswith("bias")]
+    for target in block.target_parameters:
+        if not any(is_target(name, target) for name in names):
+            raise TargetsNotFound(
+                "lora.target_parameters",
+                list(block.target_parameters),
+                tuple(sorted({_expert(name) for name in names})),
+            )
+    obstacles = {"lora.dropout": block.dropout, "lora.use_dora": block.use_dora}
+    for key, value in obstacles.items():
+        if value:
+            raise ParametersRefused(key, value)
+
+
+def _expert(name: str) -> str:
+    """The end of a parameter's name that all layers share."""
+    return re.split(r"\.\d+\.", name)[-1]
 
 
 def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
@@ -138,6 +179,8 @@ def peft_config(model: Any, block: LoraBlock) -> LoraConfig:
     )
     if block.target_modules == "all-linear":
         _without_fused_routers(model, found)
+    if block.target_parameters:
+        found.target_parameters = sorted({*(found.target_parameters or ()), *block.target_parameters})
     return found
 
 

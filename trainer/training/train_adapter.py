@@ -6,7 +6,7 @@ Base weights that stay frozen are loaded once; evaluation of both arms uses the 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
@@ -14,7 +14,7 @@ from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
-from peft_registry.schemas.run import Trial
+from peft_registry.schemas.run import Trial, coverage_sentence
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.data.collate import Batches, padding_id
@@ -23,6 +23,7 @@ from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.methods import METHODS, count_trainable, implementation
+from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.checkpoints import Checkpoints
 from peft_registry.trainer.training.loop import TrainResult
 from peft_registry.trainer.training.trials import Setting, train_all_seeds
@@ -126,7 +127,7 @@ def train_adapter(
         batches=_batches(config, data, tokenizer),
         device=hardware.device,
         autocast=hardware.dtype == "bf16" and dtype == "fp32",
-        said=lambda model: _say_method(config, *count_trainable(model), hardware, observe),
+        said=lambda model: _say_model(config, model, hardware, observe),
         checkpoints=checkpoints,
         processes=processes,
         start=start,
@@ -144,6 +145,30 @@ def train_adapter(
         trials=attempts.trials,
         waiting=waiting,
     )
+
+
+def _say_model(config: TrainingFile, model: Any, hardware: Hardware, observe: Observe) -> None:
+    _say_method(config, *count_trainable(model), hardware, observe)
+    coverage = coverage_of(model)
+    if coverage:
+        observe(Said("coverage", coverage_sentence(coverage)))
+    for text in coverage_warnings(config, model):
+        observe(Warned("coverage", text))
+
+
+def coverage_warnings(config: TrainingFile, model: Any) -> tuple[str, ...]:
+    """What a file that says `all-linear` leaves untouched of a mixture of experts, in words."""
+    if "lora" not in METHOD_BLOCKS[config.method] or config.lora.target_modules != "all-linear":
+        return ()
+    coverage = coverage_of(model)
+    experts = [entry for entry in coverage if entry.kind in ("experts", "shared experts")]
+    if all(entry.adapted for entry in experts):
+        return ()
+    text = (
+        f"all-linear adapts {coverage_sentence(coverage)}; experts whose weights are one tensor are no linear layers: name them in "
+        "lora.target_parameters"
+    )
+    return (text,)
 
 
 def _read_data(

@@ -211,7 +211,7 @@ class _Run:
         from peft_registry.trainer.costs.forward_passes import count_passes
         from peft_registry.trainer.evaluation.leakage import hash_texts
         from peft_registry.trainer.runs.before_after import evaluate_before_after, texts_of
-        from peft_registry.trainer.training.train_adapter import train_adapter
+        from peft_registry.trainer.training.train_adapter import coverage_warnings, train_adapter
 
         start = self._start()
         keeper = self._keeper(start)
@@ -229,7 +229,11 @@ class _Run:
             start=start,
             load=None if self.shared is None else self.shared.load,
         )
-        self.warnings += [*trained.data.warnings, *self._resumption(trained)]
+        self.warnings += [
+            *trained.data.warnings,
+            *coverage_warnings(self.config, trained.model),
+            *self._resumption(trained),
+        ]
         for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):
             self.observe(Warned(reference, text))
             self.warnings.append(text)
@@ -411,6 +415,7 @@ class _Run:
     ) -> RunRecord:
         from peft_registry.trainer.costs.compute import compute_record
         from peft_registry.trainer.machine.environment import describe_environment
+        from peft_registry.trainer.methods.coverage import coverage_of
 
         losses = evaluated.loss
         trainable, total = trained.parameters
@@ -437,6 +442,7 @@ class _Run:
             warnings=tuple(dict.fromkeys(self.warnings)),
             comparison=self.comparison,
             texts=texts,
+            coverage=coverage_of(trained.model) or None,
             started_at=self.kept.started_at,
             finished_at=self.registry.clock(),
         )
