@@ -65,10 +65,11 @@ def _matrices(model: Any) -> Iterator[tuple[str, torch.Tensor, int]]:
         for own, parameter in module.named_parameters(recurse=False):
             if parameter.dim() < 2 or own.endswith("bias") or own.startswith("lora_"):
                 continue
-            linear = getattr(module, "in_features", None), getattr(module, "out_features", None)
-            # a quantized layer's tensor is packed: its features say how many weights it stands for
-            is_packed = own == "weight" and all(isinstance(size, int) for size in linear)
-            yield clean, parameter, linear[0] * linear[1] if is_packed else parameter.numel()
+            weights = parameter.numel()
+            if own == "weight" and isinstance(module, torch.nn.Linear):
+                # a quantized layer's tensor is packed: its features say how many weights it stands for
+                weights = module.in_features * module.out_features
+            yield clean, parameter, weights
 
 
 def _is_around(module: Any, left_out: set[int]) -> bool:
