@@ -30,7 +30,7 @@ from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
-from peft_registry.schemas.modification import modification_of
+from peft_registry.schemas.modification import Identity, modification_of
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, StatementKind
 from peft_registry.schemas.values import timestamp
@@ -90,7 +90,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
 
     Raises:
         ModificationRecordMissing: a fine-tune, merge or import came without one.
-        ModificationRecordWrong: a merge came with a record that is not about it, or as something that it is not.
+        ModificationRecordWrong: it came with a record about something else, or a merge came as something that it is not.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: a statement declares what no person can.
         SecretRefused: a path, a card or a statement looks like it holds a secret.
@@ -155,21 +155,26 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
     records = [one.predicate for one in artifact.statements if one.kind == "modification"]
     if not records:
         raise ModificationRecordMissing("merge" if is_merge else artifact.source)
-    if not is_merge:
-        return
-    if artifact.source != "merge":
+    if is_merge and artifact.source != "merge":
         raise ModificationRecordWrong(f"its parents say that it is a merge, and it is offered as {artifact.source}")
     for predicate in records:
         try:
-            identity = modification_of(PREDICATE_TYPES["modification"], predicate).identity
+            record = modification_of(PREDICATE_TYPES["modification"], predicate)
         except ValidationError as error:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
-        if identity.kind.value != "merge" or identity.result_manifest.value != str(digest):
-            raise ModificationRecordWrong("the record is not about this merge: its kind or its manifest is another")
-        if identity.result_name.value != artifact.name:
-            raise ModificationRecordWrong(
-                f"the record names its result {identity.result_name.value or 'nowhere'}, and not {artifact.name}"
-            )
+        _require_own(artifact, digest, record.identity, is_merge=is_merge)
+
+
+def _require_own(artifact: NewArtifact, digest: Digest, identity: Identity, *, is_merge: bool) -> None:
+    """Raise unless a record is about the artifact; only that of a merge has to say so."""
+    if is_merge and (identity.kind.value != "merge" or not identity.result_manifest.known):
+        raise ModificationRecordWrong("the record is not about this merge: its kind or its manifest is another")
+    if identity.result_manifest.known and identity.result_manifest.value != str(digest):
+        raise ModificationRecordWrong("the record is about another artifact: its manifest is another")
+    if identity.result_name.value != artifact.name and (is_merge or identity.result_name.known):
+        raise ModificationRecordWrong(
+            f"the record names its result {identity.result_name.value or 'nowhere'}, and not {artifact.name}"
+        )
 
 
 def _require_no_secrets(artifact: NewArtifact) -> None:

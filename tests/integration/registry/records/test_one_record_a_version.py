@@ -20,7 +20,12 @@ from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import (
+    ModificationRecordWrong,
+    NewArtifact,
+    NewStatement,
+    register_version,
+)
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report, render_report, report_inputs
 from peft_registry.registry.use_cases.show import describe_version
@@ -32,7 +37,7 @@ from peft_registry.schemas.modification import Correction, ModificationRecord
 from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, reopened
-from tests.builders.products import FACTS, a_product, log_unasked, registered_unasked
+from tests.builders.products import FACTS, a_product, artifact_registered_unasked, log_unasked, registered_unasked
 
 FIRST = "2026-11-24T12:00:00Z"
 LATER = "2026-11-25T12:00:00Z"
@@ -194,10 +199,24 @@ def test_a_later_registration_takes_no_record_away_by_naming_it(place: Place) ->
             NewStatement("modification", corrected.to_json()),
         ),
     )
-    register_version(place.registry, artifact)
+    with pytest.raises(ModificationRecordWrong):
+        register_version(place.registry, artifact)
+    artifact_registered_unasked(place.registry, artifact)
     assert place.record == corrected
     after = seen(place.registry, place.first)
     assert {name for name in before if before[name] != after[name]} == set()
+
+
+def test_a_training_is_not_registered_with_the_record_of_another_name_or_artifact(place: Place) -> None:
+    training = a_product(place.registry, place.folder / "new", place.base, name="new", run_id="run of new", value=0.75)
+    identity = training.modification.identity
+    another = training.modification.revised(
+        identity=identity.revised(result_manifest=place.record.identity.result_manifest)
+    )
+    for wrong in (replace(training, name="newer"), replace(training, modification=another)):
+        with pytest.raises(ModificationRecordWrong):
+            register_product(place.registry, wrong)
+    assert register_product(place.registry, training).version.label == "new:1"
 
 
 def test_the_second_version_shows_its_own_record_run_and_card(place: Place) -> None:
