@@ -5,6 +5,7 @@ The rows are read as training rows are, from a file or a data set of the Hub and
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from peft_registry.schemas.config import RetentionSource
 from peft_registry.schemas.dataset import Split
@@ -13,9 +14,10 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.data.containers import inspect_file
 from peft_registry.trainer.data.dataset import Locate, load_rows
 from peft_registry.trainer.data.formats import choose_reading
-from peft_registry.trainer.evaluation.losses import HeldOut, held_out
-from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
-from peft_registry.trainer.evaluation.scoring import max_length_of
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.evaluation.losses import HeldOut
+    from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 
 PREFIX = "retention-"
 UNLIMITED = 1 << 20  # tokens, for a model that states no length
@@ -70,15 +72,18 @@ def retained(
     sources: Sequence[RetentionSource],
     *,
     locate: Locate,
-    tokenizer: Tokenizer,
-    model: CausalModel,  # rows are cut to what it reads
+    tokenizer: "Tokenizer",
+    model: "CausalModel",  # rows are cut to what it reads
     observe: Observe = ignore,
-) -> tuple[HeldOut, ...]:
+) -> "tuple[HeldOut, ...]":
     """The rows of each named text, whose loss is measured under `retention-<name>`; `neutral` is measured anyway.
 
     Raises:
         InputRefused, NotFound: as for training data; each kind of bad data has a reference of its own.
     """
+    from peft_registry.trainer.evaluation.losses import held_out
+    from peft_registry.trainer.evaluation.scoring import max_length_of
+
     longest = max_length_of(model) or UNLIMITED
     found = []
     for source in sources:

@@ -1,6 +1,7 @@
 """Going on with a run that was stopped: only with the configuration, the base and the data that it had."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import TrainingBlock, TrainingFile, config_identity
@@ -11,7 +12,9 @@ from peft_registry.schemas.progress import Observe, Warned
 from peft_registry.schemas.run import KeptRun
 from peft_registry.trainer.machine.environment import library_versions
 from peft_registry.trainer.runs.folder import TRAINING, change_state, kept_runs
-from peft_registry.trainer.training.checkpoints import Checkpoints
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.training.checkpoints import Checkpoints
 
 _ANEW = "undo the change and resume again, or start anew with `registry train CONFIG`"
 
@@ -125,8 +128,10 @@ class Keeper:
                 raise DataChanged(self._kept.run_id if self._kept else "", now.name)
         change_state(self._folder, data=identities)
 
-    def checkpoints(self, training: TrainingBlock) -> Checkpoints:
+    def checkpoints(self, training: TrainingBlock) -> "Checkpoints":
         """Where the state goes and how often the file wants it kept; each time is noted."""
+        from peft_registry.trainer.training.checkpoints import Checkpoints
+
         return Checkpoints(
             self._folder / TRAINING,
             every_steps=training.save_steps,

@@ -45,7 +45,6 @@ from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.inputs.training_file import LoadedConfig
-from peft_registry.trainer.machine.processes import Processes
 from peft_registry.trainer.methods import changes_loaded_base, optimizer_name
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
 from peft_registry.trainer.runs.launch import Job, Launch, RegisteredElsewhere, run_workers
@@ -210,6 +209,7 @@ class _Run:
         """Train, evaluate, describe, register."""
         from peft_registry.trainer.costs.forward_passes import count_passes
         from peft_registry.trainer.evaluation.leakage import hash_texts
+        from peft_registry.trainer.machine.processes import Processes
         from peft_registry.trainer.runs.before_after import evaluate_before_after, texts_of
         from peft_registry.trainer.training.train_adapter import coverage_warnings, train_adapter
 
