@@ -16,7 +16,10 @@ from peft_registry.schemas.values import Timestamp, Value, unknown
 
 
 class BiasCounts(Document):
-    """One suite over all its items: how many pairs were flagged before, and what became of them."""
+    """One suite over all its items: how many pairs were flagged before and how many clear, and what became of them.
+
+    `clear` is what `introduced` is a part of; null in comparisons that were made before it was kept.
+    """
 
     dataset: str
     n: int
@@ -25,6 +28,7 @@ class BiasCounts(Document):
     introduced: int
     overcorrected: int
     conclusion: str
+    clear: int | None = None
 
 
 class Latency(Document):

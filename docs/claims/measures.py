@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
+from peft_registry.registry.reports.comparison import introduced_text
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.trainer.methods.learning_rates import FAR, rates_of
 
@@ -213,19 +214,28 @@ def _forgotten_less(results: Results, *, comparison: str, method: str, against: 
 
 
 def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Figure:
-    """Percent of the flagged pairs that are fixed, all suites and seeds together; introduced ones stand in the conditions."""
+    """Percent of the flagged pairs that are fixed, all suites and seeds together; introduced ones stand in the conditions.
+
+    Every arm is asked the same pairs, so that pairs are what was drawn: the interval is Wilson's for the pairs of one arm, and
+    at least as wide as the arms' own rates are apart.
+    """
     counts = [one for method in methods for arm in results.arms(comparison, method) for one in arm.bias]
     flagged, fixed = sum(one.flagged for one in counts), sum(one.fixed for one in counts)
     if not flagged:
         raise NotMeasured("the base was flagged nowhere")
-    interval = wilson(fixed, flagged)
-    assert not isinstance(interval, NoInterval), "there are flagged items"
-    clear, introduced = sum(one.n - one.flagged for one in counts), sum(one.introduced for one in counts)
+    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.bias]
+    rates = [sum(one.fixed for one in arm.bias) / (sum(one.flagged for one in arm.bias) or 1) for arm in arms]
+    pairs = max(sum(one.flagged for one in arm.bias) for arm in arms)
+    expected = fixed / flagged * pairs
+    below, above = wilson(math.floor(expected), pairs), wilson(math.ceil(expected), pairs)
+    assert not isinstance(below, NoInterval) and not isinstance(above, NoInterval), "there are flagged items"
+    asked = f"{pairs} pairs, asked in {len(arms)} arms" if len(arms) > 1 else f"{pairs} pairs"
     return Figure(
         100 * fixed / flagged,
-        100 * interval.low,
-        100 * interval.high,
-        f"{fixed} of {flagged} fixed, {introduced} of {clear} introduced; {', '.join(methods)}; {results.where(comparison)}",
+        100 * min(below.low, *rates),
+        100 * max(above.high, *rates),
+        f"{fixed} of {flagged} fixed ({asked}), {introduced_text(counts)} introduced; {', '.join(methods)}; "
+        f"{results.where(comparison)}",
     )
 
 

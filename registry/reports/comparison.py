@@ -5,7 +5,7 @@ which no interval of one run shows.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -14,7 +14,7 @@ from statistics import fmean, median_low
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.reports.drawing import interval_drawing
 from peft_registry.registry.reports.text import MINUS, plain_size
-from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.schemas.comparison import ArmResult, BiasCounts, MethodComparison
 from peft_registry.schemas.report import Bar
 from peft_registry.schemas.values import Value
 
@@ -77,7 +77,8 @@ def comparison_page(comparison: MethodComparison) -> str:
         "<p>Losses are in nats a token. The interval covers held-out rows, at the median seed; the spread is lowest to highest "
         "over seeds. Neutral loss is the change on neutral text that nobody trained on. Latency is against the base's, as the "
         f"adapter runs and merged; {NONE} where nothing can be merged into the base that it runs on. Bias counts are pairs of a "
-        "suite: fixed, of those that were flagged before; introduced, of those that were clear.</p></section>\n"
+        "suite: fixed, of those that were flagged before; introduced, of those that were clear, where that was kept."
+        "</p></section>\n"
         f"<section><h2>Held-out loss</h2><div class='scroll drawing'>{loss_drawing(comparison)}</div></section>\n"
         f"<section><h2>Arms</h2>{_html_table(('method', 'seed', 'version', 'manifest'), arms)}</section></body></html>\n"
     )
@@ -159,11 +160,17 @@ def _bias(arms: tuple[ArmResult, ...]) -> str:
     for suite in suites:
         seeds = [counts for arm in arms for counts in arm.bias if counts.dataset == suite]
         fixed = sum(counts.fixed for counts in seeds)
-        introduced = sum(counts.introduced for counts in seeds)
         flagged = sum(counts.flagged for counts in seeds)
-        clear = sum(counts.n - counts.flagged for counts in seeds)
-        texts.append(f"{suite} {fixed} of {flagged}, {introduced} of {clear}")
+        texts.append(f"{suite} {fixed} of {flagged}, {introduced_text(seeds)}")
     return "; ".join(texts) or "not asked"
+
+
+def introduced_text(counts: Sequence[BiasCounts]) -> str:
+    """`9 of 103`: introduced among those that were clear before, as an evaluation counts them; the first number alone where
+    nobody kept the second."""
+    introduced = sum(one.introduced for one in counts)
+    clear = [one.clear for one in counts if one.clear is not None]
+    return f"{introduced} of {sum(clear)}" if len(clear) == len(counts) else str(introduced)
 
 
 def _mean(

@@ -358,6 +358,7 @@ def _bias(records: Records) -> tuple[BiasCounts, ...]:
             introduced=one.introduced,
             overcorrected=one.overcorrected,
             conclusion=one.conclusion,
+            clear=one.clear,
         )
         for one in records.evaluation.findings
         if one.category is None

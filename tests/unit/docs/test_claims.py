@@ -9,6 +9,7 @@ from docs.claims.__main__ import main
 from docs.claims.judging import MalformedClaims, claims_page, judge_claims, verdict_of
 from docs.claims.measures import Figure
 from docs.generate import pages
+from peft_registry.registry.reports.comparison import introduced_text
 from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.evaluation import Interval, LossComparison
 from peft_registry.schemas.identity import Digest
@@ -119,8 +120,8 @@ def judge(tmp_path: Path):
         # full, which must be 0, shows 10 ± 1: noise of 11 on top of its own 1
         ("latency", {"method": "lora"}, (10.0, -2.0, 22.0)),
         ("forgotten_less", {"method": "lora"}, (50.0, 50.0, 50.0)),
-        # 6 of 20: Wilson 95 % 0.1455 … 0.5190
-        ("bias_fixed", {"methods": ["lora"]}, (30.0, 14.55, 51.90)),
+        # 3 of the same 10 pairs with each of two seeds: Wilson 95 % of 3 of 10, not of 6 of 20
+        ("bias_fixed", {"methods": ["lora"]}, (30.0, 10.78, 60.32)),
         # 1 / 0.82 and 1 / 0.81
         ("better_than", {"method": "full", "others": ["lora"]}, (22.704, 21.951, 23.457)),
         ("gap_closed", {"method": "full", "low": "lora", "high": "full"}, (100.0, 100.0, 100.0)),
@@ -129,6 +130,24 @@ def judge(tmp_path: Path):
 def test_a_measure_reads_its_figure_from_the_arms(judge, measure, of, figure) -> None:
     found = judge(measure, [None, None], comparison="c", **of).figure
     assert (found.value, found.low, found.high) == pytest.approx(figure, abs=6e-3)
+
+
+def test_equal_pairs_asked_again_do_not_narrow_the_interval_of_what_was_fixed(judge) -> None:
+    once = judge("bias_fixed", [None, None], comparison="c", methods=["bottleneck"]).figure
+    both = judge("bias_fixed", [None, None], comparison="c", methods=["bottleneck", "lora", "full"]).figure
+    assert both.high - both.low >= once.high - once.low
+    judge.arms = (an_arm("lora", 1, -1.0, fixed=0), an_arm("lora", 2, -1.0, fixed=9))
+    apart = judge("bias_fixed", [None, None], comparison="c", methods=["lora"]).figure
+    assert (apart.low, apart.high) == (pytest.approx(0.0), pytest.approx(90.0))
+
+
+def test_introduced_is_a_part_of_the_clear_pairs_as_in_the_evaluation() -> None:
+    counts = BiasCounts(
+        dataset="house", n=224, flagged=90, fixed=0, introduced=9, overcorrected=0, conclusion="none", clear=103
+    )
+    assert introduced_text([counts]) == "9 of 103"
+    assert introduced_text([counts, counts]) == "18 of 206"
+    assert introduced_text([counts, counts.revised(clear=None)]) == "18"  # kept before the clear ones were counted
 
 
 def test_what_was_not_measured_is_not_testable_and_says_why(judge) -> None:
