@@ -19,7 +19,7 @@ from peft_registry.schemas.values import Value
 _ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
 # of a licence with one of these a model is not free and open-source; other restrictions of use may stand, GL J80-84
 _NOT_OPEN = frozenset(("non_commercial", "no_derivatives", "no_redistribution", "user_threshold", "eu_exclusion"))
-_PROVIDER_VERDICTS = (
+PROVIDER_VERDICTS = (
     "provider_of_original_model",
     "own_gpai_candidate",
     "provider_sr",
@@ -120,7 +120,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "eu": is_yes(record.gpai.placed_on_eu_market) is True,
         "gp": any(answer is not False for answer in gpai_answers),
         "not_gpai": bool(gpai_answers) and all(answer is False for answer in gpai_answers),
-        "pv": record.gpai.verdict.value in _PROVIDER_VERDICTS,
+        "pv": record.gpai.verdict.value in PROVIDER_VERDICTS,
         "hr": classified.startswith("annex_"),
         "annex_iii": classified.startswith("annex_iii") or classified == "art6_3_exempt",
         "integrated": _is_in_a_system(record),

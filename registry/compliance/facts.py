@@ -34,6 +34,7 @@ from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value, measured, unknown
 
 EACH = "*"
+FACTS_NAMED = 5  # in one sentence; the rest is counted
 
 
 class FactUnknown(InputRefused):

@@ -7,7 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from peft_registry.registry.compliance.completeness import Completeness, disqualifying_flags, is_exempt, is_yes
+from peft_registry.registry.compliance.completeness import (
+    PROVIDER_VERDICTS,
+    Completeness,
+    disqualifying_flags,
+    is_exempt,
+    is_yes,
+)
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
 from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
@@ -37,16 +43,8 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 _LINES = 6  # of one list on the first page, so that it stays one; the rest stands in the evidence
 _OF_THE_TOOL = {"tool": "asked of nobody, this version does not find them out: "}
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
-_PROVIDER_VERDICTS = frozenset(
-    (
-        "provider_of_original_model",
-        "own_gpai_candidate",
-        "provider_sr",
-        "provider_modified",
-        "borderline",
-        "blocked_art5",
-    )
-)
+# a provider has duties, and whoever is blocked must not place it at all
+_WITH_DUTIES = frozenset((*PROVIDER_VERDICTS, "blocked_art5"))
 _SYSTEMIC_RISK = {
     "cumulative_over_1e25": "the cumulative training compute is over 10^25 FLOP (Art. 51(2))",
     "inherited": "a base is a model with systemic risk",
@@ -443,7 +441,7 @@ def _of_status(record: RecordSections) -> Iterator[str]:
     ratio = record.gpai.ratio.value
     if isinstance(ratio, int | float) and ratio > THIRD and is_yes(record.gpai.same_provider) is not True:
         yield f"More than a third of the base's compute: {_percent(ratio)} (indicative criterion, not a rule of law)."
-    if record.gpai.verdict.value in _PROVIDER_VERDICTS:
+    if record.gpai.verdict.value in _WITH_DUTIES:
         prohibited = record.gpai.verdict.value == "blocked_art5"
         since = f" {_sentence('prohibited_media')}" if prohibited else ""
         yield f"Indicative status of the modifier: {_status(record.gpai.verdict)}.{since}"

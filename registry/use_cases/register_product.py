@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from peft_registry.registry.compliance.facts import FACTS_NAMED
 from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.superseding import newly_declared, not_taken_up, superseding
 from peft_registry.registry.database import catalog
@@ -28,7 +29,6 @@ from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 
-FACTS_NAMED = 5  # of those that a repeated run adds to a record; the rest is counted
 REPEATED_RUN = "facts declared on a repeated run"
 
 

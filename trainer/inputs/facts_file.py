@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.compliance.facts import overtaken_facts, problems_of_facts
+from peft_registry.registry.compliance.facts import FACTS_NAMED, overtaken_facts, problems_of_facts
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.errors import InputRefused, listed, raise_any
@@ -13,7 +13,6 @@ from peft_registry.schemas.progress import Observe, Warned
 from peft_registry.schemas.values import Timestamp
 
 MAX_BYTES = 1 << 20
-FACTS_NAMED = 5  # in a warning
 
 
 class FactsNotAMapping(InputRefused):
