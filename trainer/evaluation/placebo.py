@@ -25,7 +25,6 @@ from typing import Any
 import torch
 
 from peft_registry.trainer.evaluation.models import CausalModel
-from peft_registry.trainer.machine.seeding import seed_of
 
 SEED = 20261125
 COMPOSITION = "differences from the neutral values turned at random, norms kept"  # what the arm's composition says
@@ -90,7 +89,8 @@ def placebo(model: CausalModel, *, seed: int = SEED) -> Iterator[None]:  # a pef
 
 def turned(tensors: Mapping[str, torch.Tensor], turns: Turns, *, seed: int) -> dict[str, torch.Tensor]:
     """The tensors of an adapter, each turned at random around its neutral value."""
-    return {name: _turned(tensor, turns[name], seed_of(seed, name)) for name, tensor in tensors.items()}
+    generator = torch.Generator().manual_seed(seed)
+    return {name: _turned(tensors[name], turns[name], generator) for name in sorted(tensors)}
 
 
 def turns_of(part: Any) -> Turns:  # a peft model
@@ -104,11 +104,10 @@ def _parts(model: Any) -> tuple[Any, ...]:  # peft models
     return getattr(model, "adapter_parts", (model,))  # a hybrid has two
 
 
-def _turned(tensor: torch.Tensor, turn: Turn | None, seed: int) -> torch.Tensor:
+def _turned(tensor: torch.Tensor, turn: Turn | None, generator: torch.Generator) -> torch.Tensor:
     if turn is None or not tensor.numel():
         return tensor.clone()
     assert turn.neutral is not None, "only a model that has a placebo is turned"
-    generator = torch.Generator().manual_seed(seed)
     size = tensor.shape[turn.axis]
     width = size // turn.blocks
     order = torch.cat([width * block + torch.randperm(width, generator=generator) for block in range(turn.blocks)])
