@@ -48,12 +48,12 @@ def decide(
         is_filled_in = form.exists()
         if is_filled_in:
             # before any work: what cannot be signed need not be checked
+            if not dry_run:
+                registry.unlock()
             if key is None:
                 signer = answering_key(registry, form)
             else:
                 signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
-            if not dry_run:
-                registry.unlock()
         if not dry_run and not registry.read_only:
             completed = complete_answers(registry, version)
             if completed is not None:
