@@ -98,8 +98,13 @@ def newly_declared(new: RecordSections, recorded: RecordSections) -> dict[str, V
     """What people declared in a new record and the recorded one does not state, by the path in the recorded one.
 
     What the recorded one measured or derived is not declared anew, nor what somebody answered under a signature: a fact has none.
+    Nor what another person declared: each corrects what they said themselves.
     """
-    return {path: value for path, value, before in _differing(new, recorded) if before is not None and _is_open(before)}
+    return {
+        path: value
+        for path, value, before in _differing(new, recorded)
+        if before is not None and _may_replace(value, before)
+    }
 
 
 def not_taken_up(new: RecordSections, recorded: RecordSections) -> tuple[str, ...]:
@@ -118,9 +123,11 @@ def _differing(new: RecordSections, recorded: RecordSections) -> Iterator[tuple[
                 yield path, leaf.value, before
 
 
-def _is_open(before: Value) -> bool:
-    """Whether a declaration may stand in place of a value."""
-    return before.source not in _OF_THE_TOOL and not (before.source == "declared" and before.evidence)
+def _may_replace(declared: Value, before: Value) -> bool:
+    """Whether a declaration may stand in place of a recorded value."""
+    if before.source == "declared":
+        return not before.evidence and before.asserted_by == declared.asserted_by
+    return before.source not in _OF_THE_TOOL
 
 
 def _same_place(path: str, new: RecordSections, recorded: RecordSections) -> str:

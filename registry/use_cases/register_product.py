@@ -155,7 +155,8 @@ def _append_measured(registry: Registry, product: Product, version: Version) -> 
 def _record_new_facts(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
     """What people declared now and the record of the equal result does not say: a record that supersedes it says it.
 
-    What the record measured, or somebody answered under a signature, stands; such a fact is named and not dropped in silence.
+    What the record measured, somebody answered under a signature or somebody else declared stands; such a fact is named and not
+    dropped in silence.
     """
 
     def build(before: SignedRecord) -> ModificationRecord | None:
@@ -183,7 +184,8 @@ def _record_new_facts(registry: Registry, product: Product, version: Version, ob
         observe(
             Warned(
                 "facts-not-recorded",
-                f"the record of {version.label} says otherwise, as measured or as somebody answered and signed: {_named(left)}",
+                f"the record of {version.label} says otherwise, as measured, as somebody answered and signed or as somebody else "
+                f"declared: {_named(left)}",
             )
         )
 

@@ -68,6 +68,9 @@ class Place:
         return heard
 
 
+STEWARD = FACTS["asserted_by"]
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     with a_home(tmp_path / "home") as registry:
@@ -96,11 +99,11 @@ def stating(version: Version, text: str, record_id: str) -> Any:
 def test_facts_of_a_repeated_run_are_recorded_by_a_record_that_supersedes(place: Place) -> None:
     first = place.record
     heard = place.repeat(
-        {"asserted_by": "sam", "use": {"intended": "sums and products"}, "data": {"*": {"domain": "school"}}}
+        {"asserted_by": STEWARD, "use": {"intended": "sums and products"}, "data": {"*": {"domain": "school"}}}
     )
     record = place.record
     assert record.use.intended.value == "sums and products"
-    assert record.use.intended.asserted_by == "sam"
+    assert record.use.intended.asserted_by == STEWARD
     assert record.use.out_of_scope == first.use.out_of_scope
     assert record.data[0].domain.value == "school"
     assert (record.supersedes, record.correction.supersedes_digest) == ("run-1", first.canonical_digest())
@@ -110,8 +113,22 @@ def test_facts_of_a_repeated_run_are_recorded_by_a_record_that_supersedes(place:
     assert not [event for event in heard if isinstance(event, Warned)]
 
 
+def test_a_fact_does_not_replace_what_another_person_declared(place: Place) -> None:
+    """Who runs a training again answers what nobody answered; what others said stands, and is named."""
+    first = place.record
+    heard = place.repeat(
+        {"asserted_by": "sam", "use": {"intended": "anything at all"}, "data": {"*": {"domain": "school"}}}
+    )
+    assert place.record.use.intended == first.use.intended
+    assert place.record.data[0].domain.asserted_by == "sam"
+    (warned,) = (event for event in heard if isinstance(event, Warned))
+    assert warned.reference == "facts-not-recorded"
+    assert "somebody else declared" in warned.text
+    assert warned.text.endswith(": use.intended")
+
+
 def test_what_supersedes_is_shown_verified_and_pulled(place: Place) -> None:
-    place.repeat({"asserted_by": "sam", "use": {"intended": "sums and products"}})
+    place.repeat({"asserted_by": STEWARD, "use": {"intended": "sums and products"}})
     assert verify_version(place.registry, place.version).verdict == "verified"
     assert pull_version(place.registry, place.version, place.folder / "pulled").verdict == "verified"
     assert "sums and products" in make_report(place.registry, place.version).decode()
