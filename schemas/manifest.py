@@ -95,6 +95,11 @@ class Manifest(Document):
 
     model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
 
+    @property
+    def made_from(self) -> frozenset[Digest]:
+        """The artifacts that it was made from besides bases: merged into it, or continued."""
+        return frozenset(parent.manifest for parent in self.parents if parent.role != "base")
+
     @model_validator(mode="after")
     def _sorted_and_unique(self) -> Self:
         paths = [entry.path for entry in self.files]

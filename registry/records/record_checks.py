@@ -4,11 +4,21 @@ A record that supersedes another is judged by that one and by the answers that p
 So do the reader of a version, `registry log sign` before a checkpoint is signed, `registry log check`, and `registry verify`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from peft_registry.registry.compliance.answers import check_answers
+from peft_registry.registry.compliance.inherited_values import (
+    InheritedCheck,
+    RecordedBefore,
+    RecordFinder,
+    check_inherited,
+    rests_on_others,
+)
 from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
 from peft_registry.schemas.policy import TrustedKey
 from peft_registry.schemas.statement import Statement
@@ -61,6 +71,8 @@ class RecordChecks:
     # by artifact: as they were said, and by the digest of their canonical bytes once that is asked
     _records: dict[Digest, list[RecordSections]] = field(default_factory=dict)
     _by_digest: dict[Digest, dict[Digest, RecordSections]] = field(default_factory=dict)
+    _by_statement: dict[Digest, RecordedBefore] = field(default_factory=dict)
+    _resting: dict[Digest, list[tuple[Digest, RecordSections]]] = field(default_factory=dict)  # by artifact
 
     def follow(self, digest: Digest, statement: Statement, key: TrustedKey | None) -> tuple[str, ...]:
         """Take up a statement whose signer may make it; returns what in it nobody signed before it, a line each.
@@ -87,12 +99,33 @@ class RecordChecks:
         """
         if statement.kind == "answers":
             self._answers[digest] = AnswersPredicate.from_json(statement.predicate)
+        if statement.kind == "base":
+            base = BaseRecord.from_json(statement.predicate)
+            self._by_statement[digest] = RecordedBefore(statement.subject_digest, base)
         if statement.kind != "modification":
             return None
         record = modification_of(statement.predicate_type, statement.predicate)
-        check = self.check(statement.subject_digest, record)
-        self._records.setdefault(statement.subject_digest, []).append(record)
+        subject = statement.subject_digest
+        check = self.check(subject, record)
+        self._records.setdefault(subject, []).append(record)
+        self._by_statement[digest] = RecordedBefore(subject, record)
+        if rests_on_others(record):
+            self._resting.setdefault(subject, []).append((digest, record))
         return check
+
+    def record_in(self, statement: Digest) -> RecordedBefore | None:
+        """The record, of a modification or of a base, that a statement holds which was taken up; None for any other."""
+        return self._by_statement.get(statement)
+
+    def inherited(
+        self, subject: Digest, manifest: Manifest, recorded: RecordFinder
+    ) -> Iterator[tuple[Digest, InheritedCheck]]:
+        """The first records of an artifact that take something over from what it was made from, and whether that is recorded there.
+
+        By the statements that hold them; `manifest` and `recorded` are those of `check_inherited`.
+        """
+        for statement, record in self._resting.get(subject, ()):
+            yield statement, check_inherited(record, manifest, recorded)
 
     def check(self, subject: Digest, record: RecordSections) -> RecordCheck:
         """How a record about an artifact would stand if it were said next."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.inherited_values import RecordedBefore, check_inherited, rests_on_others
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
@@ -23,6 +24,7 @@ from peft_registry.registry.records.snapshots import (
 )
 from peft_registry.registry.records.version_statements import (
     MaySay,
+    RecordContradicted,
     SetAside,
     SignedRecord,
     VersionStatements,
@@ -38,7 +40,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.modification import RecordSections, modification_of
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -152,10 +154,11 @@ def version_statements(registry: Registry, version: Version) -> VersionStatement
     Raises:
         StatementAltered: a statement about it is not what was signed.
         RecordUnreadable: the record that it was registered with is not one.
+        RecordContradicted: that record says what nobody signed.
         VersionsDiffer: nobody registered it.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    return statements_of_version(version, statements, may_say=_may_say(registry))
+    return _of_version(registry, version, statements)
 
 
 def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
@@ -173,6 +176,43 @@ def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
         except ValidationError:  # it holds no record that another could supersede
             continue
     return checks
+
+
+def record_in(registry: Registry, statement: Digest) -> RecordedBefore | None:
+    """The modification record that a logged statement holds, of whatever artifact; None where none was logged, or it holds none.
+
+    Raises:
+        StatementAltered: the row is another text than was logged.
+        SnapshotMalformed, ProofRejected: the log is not what was signed.
+    """
+    with registry.database.read() as tx:
+        stored = catalog.statement(tx, statement)
+        if stored is None or stored.kind not in ("modification", "base"):
+            return None
+        _require_as_logged(tx, snapshot_if_trusted(registry, tx), stored)
+    envelope = dsse.Envelope.parse(stored.envelope, what=f"statement {stored.digest.short}")
+    if Digest.of(envelope.payload) != statement:
+        raise StatementAltered(stored, f"its text hashes to {Digest.of(envelope.payload)}")
+    said = stored.statement
+    try:
+        if stored.kind == "base":
+            return RecordedBefore(said.subject_digest, BaseRecord.from_json(said.predicate))
+        record = modification_of(said.predicate_type, said.predicate)
+    except ValidationError:  # whoever reads the version that it was said of says so
+        return None
+    return RecordedBefore(stored.statement.subject_digest, record)
+
+
+def _of_version(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> VersionStatements:
+    """What speaks of a version, if its first record says of others what is recorded of them."""
+    said = statements_of_version(version, statements, may_say=_may_say(registry))
+    first = said.history[0].record if said.history else None
+    if first is not None and rests_on_others(first):
+        manifest = stored_manifest(registry, version.manifest_digest)
+        check = check_inherited(first, manifest, lambda digest: record_in(registry, digest))
+        if check.wrong or check.unseen:
+            raise RecordContradicted(version.label, (*check.wrong, *check.unseen))
+    return said
 
 
 def _may_say(registry: Registry) -> MaySay:
@@ -224,10 +264,11 @@ def records_of(registry: Registry, version: Version) -> Records:
     Raises:
         StatementAltered: a statement about it is not what was signed.
         RecordUnreadable: the modification record that it was registered with is not one.
+        RecordContradicted: that record says what nobody signed.
         VersionsDiffer: nobody registered it, or its card is not one that was signed.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    said = statements_of_version(version, statements, may_say=_may_say(registry))
+    said = _of_version(registry, version, statements)
     newest = said.predicates
     evaluation = newest.get("bias-evaluation")
     base = newest.get("base")

@@ -446,6 +446,9 @@ class _Replay:
         except NotChecked as error:  # the store lost its manifest, which accuses nobody
             self.leave_unchecked(place, error)
             return
+        for statement, inherited in self.records.inherited(digest, manifest, self.records.record_in):
+            for text in (*inherited.wrong, *inherited.unseen):
+                self.contradict(place, f"modification {statement.short}, {text}")
         for label, row in zip(labels, versions, strict=True):
             for contradiction in version_contradictions(row, manifest):
                 self.contradict(label, contradiction)

@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.inherited_values import check_inherited
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.signed_records import record_in
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import (
@@ -90,7 +92,8 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
 
     Raises:
         ModificationRecordMissing: a fine-tune, merge or import came without one.
-        ModificationRecordWrong: it came with a record about something else, or a merge came as something that it is not.
+        ModificationRecordWrong: it came with a record that is not about it, or that says of what it was made from what is not
+            recorded there; or a merge came as something that it is not.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: a statement declares what no person can.
         SecretRefused: a path, a card or a statement looks like it holds a secret.
@@ -105,7 +108,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     check_name(artifact.name)
     manifest_bytes = artifact.manifest.to_canonical()
     digest = Digest.of(manifest_bytes)
-    _require_modification(artifact, digest)
+    _require_modification(registry, artifact, digest)
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
@@ -144,7 +147,7 @@ def require_name(registry: Registry, name: str, *, is_base: bool) -> None:
         catalog.require_kind(tx, name, is_base=is_base)
 
 
-def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
+def _require_modification(registry: Registry, artifact: NewArtifact, digest: Digest) -> None:
     """Raise unless the artifact brings the modification record that it needs; a merge is recognized by its parents,
     whatever the caller calls it."""
     manifest = artifact.manifest
@@ -163,6 +166,9 @@ def _require_modification(artifact: NewArtifact, digest: Digest) -> None:
         except ValidationError as error:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
         _require_own(artifact, digest, record.identity, is_merge=is_merge)
+        check = check_inherited(record, manifest, lambda digest: record_in(registry, digest))
+        for reason in (*check.wrong, *check.unseen):
+            raise ModificationRecordWrong(reason)
 
 
 def _require_own(artifact: NewArtifact, digest: Digest, identity: Identity, *, is_merge: bool) -> None:

@@ -8,6 +8,7 @@ expired by now could otherwise add a registration of its own beside the logged o
 
 from collections.abc import Iterator, Mapping
 
+from peft_registry.registry.compliance.inherited_values import InheritedCheck
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
@@ -129,7 +130,7 @@ def check_statements(findings: Findings) -> Result:
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
     withheld = () if findings.listed is None else _withheld(findings.listed, findings)
     notes = (f"withheld: {entry.kind} {entry.digest}" for entry in withheld)
-    return ok(text, (*notes, *_stale_evaluations(findings), *figure_notes))
+    return ok(text, (*notes, *_inherited_unseen(findings), *_stale_evaluations(findings), *figure_notes))
 
 
 def _otherwise_in_catalog(findings: Findings) -> Result | None:
@@ -180,11 +181,31 @@ def _wrong_answers(findings: Findings) -> Result | None:
             withheld += lines
         else:
             wrong += lines
+    for digest, inherited in _inherited(findings, checks):
+        # of a registered version, what it was made from is registered too
+        unseen = inherited.unseen if findings.context.claimed is not None else ()
+        wrong += [f"modification {digest.short}, {text}" for text in (*inherited.wrong, *unseen)]
     if wrong:
         return failed("a record says something else than people answered", "answers-contradicted", wrong)
     if withheld:
         return unchecked("a record rests on statements that are withheld", "statements-withheld", withheld)
     return None
+
+
+def _inherited(findings: Findings, checks: RecordChecks) -> Iterator[tuple[Digest, InheritedCheck]]:
+    assert findings.manifest_digest is not None, "statements are checked after the manifest"
+    return checks.inherited(findings.manifest_digest, findings.need_manifest(), findings.context.record_in)
+
+
+def _inherited_unseen(findings: Findings) -> Iterator[str]:
+    """What a record takes over from the records of others that are not here. Shown, and never part of the verdict."""
+    checks = RecordChecks()
+    for statement, digest in findings.statements:
+        checks.take(digest, statement)
+    for digest, inherited in _inherited(findings, checks):
+        # what it says of its bases is left out: their records lie beside them
+        lines = (text for text in inherited.unseen if not text.startswith(("base[", "upstream[")))
+        yield from (f"not held against its source: modification {digest.short}, {text}" for text in lines)
 
 
 def _in_log_order(findings: Findings) -> list[tuple[Statement, Digest]]:

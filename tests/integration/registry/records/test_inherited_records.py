@@ -1,0 +1,181 @@
+"""What the first record of a version takes over from others is recorded of them: at the door, in home and log, in a folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.version_statements import RecordContradicted
+from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import (
+    ModificationRecordWrong,
+    NewArtifact,
+    NewStatement,
+    register_version,
+)
+from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import BaseReference, Parent
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.values import Value
+from peft_registry.trainer.inputs.ancestry import ancestry_of
+from tests.builders.backends import MadeHome
+from tests.builders.homes import NOW, a_home, add_a_base, base_files
+from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
+from tests.builders.records import a_base_input, a_merge_modification
+
+CARD = b"---\nlibrary_name: transformers\n---\n# merged\n"
+
+
+@dataclass
+class Place:
+    folder: Path
+    registry: Registry
+
+    def merge(self, **values: Value) -> NewArtifact:
+        """A merge of both adapters, ready to be registered, with these values in its record (`__` for a dot)."""
+        registry = self.registry
+        parents = [version_named(registry, name) for name in ("a", "b")]
+        base = version_named(registry, "tiny")
+        folder = base_files(self.folder / "merged", seed=1)
+        recorded = records_of(registry, base).base
+        assert recorded is not None
+        manifest = manifest_of_folder(
+            folder,
+            kind="model",
+            layout="model",
+            method=None,
+            base=BaseReference(identity=recorded.identity, manifest=base.manifest_digest),
+            parents=(
+                Parent(role="base", manifest=base.manifest_digest),
+                *(Parent(role="adapter", manifest=parent.manifest_digest) for parent in parents),
+            ),
+        )
+        record: ModificationRecord = a_merge_modification(
+            name="merged",
+            manifest=manifest,
+            ancestors=ancestry_of(registry, parents),
+            base=a_base_input(name="tiny", record=recorded, manifest=base.manifest_digest),
+        )
+        record = with_values(record, {path.replace("__", "."): value for path, value in values.items()})
+        return NewArtifact(
+            name="merged",
+            source="merge",
+            manifest=manifest,
+            folder=folder,
+            card=CARD,
+            statements=(
+                NewStatement("modification", record.to_json()),
+                NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
+            ),
+        )
+
+    def train(self) -> Product:
+        """A training on the base, ready to be registered."""
+        base = version_named(self.registry, "tiny")
+        recorded = records_of(self.registry, base).base
+        assert recorded is not None
+        added = AddedBase(base, recorded, self.folder / "base")
+        return a_product(self.registry, self.folder / "new", added, name="new", value=0.75)
+
+    def intended(self) -> Value:
+        """What the parents are for, as the merge takes it over."""
+        record = ModificationRecord.from_json(self.merge().statements[0].predicate)
+        assert len(record.use.intended.evidence) == 2
+        return record.use.intended
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    with a_home(folder / "home") as registry:
+        base = add_a_base(registry, folder / "base", mode="copy")
+        for value, name in enumerate(("a", "b")):
+            product = a_product(
+                registry, folder / name, base, name=name, run_id=f"run of {name}", facts=FACTS, value=value / 4
+            )
+            register_product(registry, product)
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Iterator[Place]:
+    registry = MadeHome(made / "home").copy(tmp_path / "home").opened()
+    yield Place(tmp_path, registry)
+    registry.close()
+
+
+def test_a_merge_that_says_what_is_recorded_of_its_parents_verifies_everywhere(place: Place) -> None:
+    version = register_version(place.registry, place.merge())
+    record = records_of(place.registry, version).modification
+    assert record is not None
+    assert record.use.intended.value == "sums of two numbers"
+    assert verify_version(place.registry, version).verdict == "verified"
+    assert check_log(place.registry).contradictions == ()
+    pulled = place.folder / "pulled"
+    pull_version(place.registry, version, pulled)
+    outcome = verify_folder(pulled, trust=place.registry.trust, now=NOW)
+    assert outcome.verdict == "verified"
+    (statements,) = [check for check in outcome.checks if check.step == "statements"]
+    assert any("not held against its source" in line for line in statements.detail)
+    beside = verify_folder(pulled, trust=place.registry.trust, now=NOW, registry=place.registry)
+    assert not any("not held against" in line for check in beside.checks for line in check.detail)
+
+
+@pytest.mark.parametrize("change", ["another value", "another person", "evidence of nothing"])
+def test_a_merge_does_not_say_in_the_name_of_its_parents_what_they_never_said(place: Place, change: str) -> None:
+    true = place.intended()
+    forged = {
+        "another value": true.revised(value="screening of applicants"),
+        "another person": true.revised(asserted_by="the regulator"),
+        "evidence of nothing": true.revised(evidence=(Digest.of(b"nothing"),)),
+    }[change]
+    artifact = place.merge(use__intended=forged)
+    with pytest.raises(ModificationRecordWrong, match=r"use\.intended: no record that it names says so"):
+        register_version(place.registry, artifact)
+    version = artifact_registered_unasked(place.registry, artifact)
+    with pytest.raises(RecordContradicted, match=r"use\.intended"):
+        records_of(place.registry, version)
+    assert verify_version(place.registry, version).exit_code == 6
+    assert any("use.intended" in wrong.text for wrong in check_log(place.registry).contradictions)
+
+
+def test_a_training_begins_with_no_answer_that_somebody_is_said_to_have_signed(place: Place) -> None:
+    product = place.train()
+    officers = Value(
+        value="yes", source="declared", asserted_by="alex", asserted_at=NOW, evidence=(Digest.of(b"nothing"),)
+    )
+    record = with_values(product.modification, {"identity.name_or_trademark_on_result": officers})
+    forged = replace(product, modification=record)
+    with pytest.raises(ModificationRecordWrong, match="it was made from nothing of which anybody could have said it"):
+        register_product(place.registry, forged)
+    version = registered_unasked(place.registry, forged)
+    with pytest.raises(RecordContradicted, match="name_or_trademark_on_result"):
+        records_of(place.registry, version)
+    assert verify_version(place.registry, version).exit_code == 6
+    assert any("name_or_trademark_on_result" in wrong.text for wrong in check_log(place.registry).contradictions)
+
+
+def test_a_training_is_not_registered_with_the_record_of_another(place: Place) -> None:
+    product = place.train()
+    for wrong in (replace(product, name="newer"), replace(product, modification=_of_a(place))):
+        with pytest.raises(ModificationRecordWrong):
+            register_product(place.registry, wrong)
+
+
+def _of_a(place: Place) -> ModificationRecord:
+    record = records_of(place.registry, version_named(place.registry, "a")).modification
+    assert isinstance(record, ModificationRecord)
+    return record.revised(
+        identity=record.identity.revised(result_name=record.identity.result_name.revised(value="new"))
+    )
