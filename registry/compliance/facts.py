@@ -156,10 +156,10 @@ def _stands_against(value: Value, fact: _Fact) -> bool:
     """Whether a value that no fact takes the place of says something else than a fact does."""
     if not _stands(value):
         return False
-    is_open = isinstance(fact.value, dict) and "unknown" in fact.value
-    is_sound = next(misfits_of_fact(fact.path, fact.rule, fact.value), None) is None
-    if value.source != "declared" or is_open or not is_sound:
+    if value.source != "declared" or (isinstance(fact.value, dict) and "unknown" in fact.value):
         return True
+    if any(misfits_of_fact(fact.path, fact.rule, fact.value)):  # it says nothing, and that is told
+        return False
     return bool(as_recorded(fact.rule, fact.value) != value.value)
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.log_store import SqlLogStore, append_event
+from peft_registry.registry.database.log_store import LogDamaged, SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.intake.json import MalformedJson
@@ -195,6 +195,9 @@ def newest_entry_time(tx: catalog.Transaction) -> str | None:
 
     Behind the newest checkpoint somebody may have put bytes that are no entry, as many as they like: of those `_LOOKED_AT` are
     read, and then the last entry that the checkpoint covers.
+
+    Raises:
+        LogDamaged: below the newest entry one is missing.
     """
     store = SqlLogStore(tx)
     size = store.size()
@@ -203,9 +206,17 @@ def newest_entry_time(tx: catalog.Transaction) -> str | None:
     newest = _time_of(store.get_leaf(size - 1))
     if newest is not None:
         return newest
-    pending = (_time_of(leaf) for _, leaf in store.leaves_from(max(0, size - _LOOKED_AT)))
-    newest = next((at for at in pending if at is not None), None)
-    return newest if newest is not None else _newest_covered_time(tx, store)
+    expected = size - 1
+    for index, leaf in store.leaves_from(max(0, size - _LOOKED_AT)):
+        if index != expected:
+            break
+        newest = _time_of(leaf)
+        if newest is not None:
+            return newest
+        expected -= 1
+    if expected >= max(0, size - _LOOKED_AT):
+        raise LogDamaged(0, expected)
+    return _newest_covered_time(tx, store)
 
 
 def _newest_covered_time(tx: catalog.Transaction, store: SqlLogStore) -> str | None:
