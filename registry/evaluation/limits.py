@@ -64,7 +64,7 @@ class LimitUndecided(NotChecked):
     reference = "limit-undecided"
     what = "the limit of {figure} is undecided for {label}{others}"
     why = "{found}; {allowed} is allowed"
-    fix = "evaluate on more items, so that the interval gets narrower; the evaluation is recorded with its verdicts"
+    fix = "evaluate on more items where the interval crosses the limit, else mend what says that it cannot be read; it is recorded"
 
     label: str
     figure: str

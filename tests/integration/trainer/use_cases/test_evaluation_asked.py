@@ -64,7 +64,7 @@ base: tiny
 method: lora
 lora: {r: 8, alpha: 16, target_modules: all-linear}
 data:
-  train: {path: rows.jsonl, format: prompt_completion}
+  train: {path: rows.jsonl, format: prompt_completion, template: "{prompt}\\n{completion}"}
   validation: {fraction: 0.2}
 training: {learning_rate: 1e-2, num_train_epochs: 2, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32}
 evaluation:
@@ -342,10 +342,10 @@ def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, p
     assert len(plans_and_evaluations(home)[0]) == 2, "other thresholds are another plan"
 
 
-def judged(home, capsys, thresholds: str, tmp_path, *more: str) -> tuple[int, str]:
+def judged(home, capsys, thresholds: str, tmp_path, *more: str, model: str = "cats:1") -> tuple[int, str]:
     path = tmp_path / "limits.yml"
     path.write_text(f"thresholds: {thresholds}\n")
-    words = ["evaluate", "cats:1", "--suite", "house", "--no-placebo", "--policy", str(path), *more]
+    words = ["evaluate", model, "--suite", "house", "--no-placebo", "--policy", str(path), *more]
     code = run([*words, "--home", str(home.folder)])
     said = capsys.readouterr()
     return code, said.out + said.err
@@ -375,15 +375,18 @@ def test_a_band_that_the_value_is_far_from_is_broken_on_the_console_in_the_recor
 
 
 def test_limits_decide_the_exit_code(home, capsys, tmp_path):
-    for entry, expected in (
-        ("house.flagged_rate: {hi: 0.001}", 3),
-        ("house.flagged_rate: {hi: 1}", 0),
-        ("house.introduction_rate: {hi: 0.0001}", (3, 5)),
-        ("house.net_change: {hi: 1, per_group: true}", 0),
-        ("house.flaged_rate: {hi: 1}", 2),
+    """The adapter lost some of the language, and so keeps within no limit of bias; its base does."""
+    for model, entry, expected in (
+        ("tiny:1", "house.flagged_rate: {hi: 1}", (0,)),
+        ("tiny:1", "house.flagged_rate: {hi: 1, per_group: true}", (0,)),
+        ("cats:1", "house.flagged_rate: {hi: 0.001}", (3,)),
+        ("cats:1", "house.flagged_rate: {hi: 1}", (5,)),
+        ("cats:1", "house.introduction_rate: {hi: 0.0001}", (3, 5)),
+        ("cats:1", "house.net_change: {hi: 1, per_group: true}", (5,)),
+        ("cats:1", "house.flaged_rate: {hi: 1}", (2,)),
     ):
-        code, said = judged(home, capsys, f"{{{entry}}}", tmp_path)
-        assert code == expected or (isinstance(expected, tuple) and code in expected), (entry, said)
+        code, said = judged(home, capsys, f"{{{entry}}}", tmp_path, model=model)
+        assert code in expected, (entry, said)
     assert "did you mean `house.flagged_rate`?" in said
     code, said = judged(home, capsys, "{house.flagged_rate: {hi: 0.001}}", tmp_path, "--output", "json")
     assert code == 3
