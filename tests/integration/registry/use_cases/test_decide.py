@@ -313,6 +313,59 @@ def test_a_problem_is_told_with_the_line_of_its_own_field_and_not_of_one_that_be
     }
 
 
+MISUSE, PLACED = "use.foreseeable_misuse", "gpai.placing_date"
+
+
+@pytest.mark.parametrize(
+    ("path", "written", "says"),
+    [
+        (MISUSE, '"a\\u001b[2Jb"', "U+001B"),
+        (MISUSE, '"a\\u202eb"', "U+202E"),
+        (MISUSE, "a" * 200_000, "characters"),
+        (MISUSE, ".nan", "not a finite number"),
+        (PLACED, "tomorrow", "not a day of the calendar"),
+        (PLACED, "2026-13-45", "not a day of the calendar"),
+    ],
+    ids=["ESC", "bidi", "200 kB", "NaN", "tomorrow", "month 13"],
+)
+def test_a_hostile_answer_is_refused_with_its_line(place: Place, path: str, written: str, says: str) -> None:
+    file = place.form({})
+    kept = [line for line in file.read_text("utf-8").splitlines() if line != f"  {path}:"]
+    file.write_text("\n".join([*kept, f"  {path}: {written}"]) + "\n", "utf-8")
+    before = place.logged()
+    with pytest.raises(KnownError) as refused:
+        decide(place.registry, place.version, file, OFFICER)
+    assert refused.value.exit_code == 2
+    assert f"line {len(kept) + 1}" in f"{refused.value.what}; {refused.value.why}"
+    assert says in refused.value.why
+    assert not {"\x1b", "\u202e"} & set(f"{refused.value.what}{refused.value.why}{refused.value.fix}")
+    assert place.logged() == before
+
+
+@pytest.mark.parametrize("spoilt", [lambda text: text + f"  {MISUSE}: twice\n", lambda text: text + "#" * 10_000_000])
+def test_a_form_with_a_key_twice_or_of_10_mb_is_refused_and_nothing_is_logged(place: Place, spoilt: Any) -> None:
+    file = place.form({MISUSE: "once"})
+    file.write_text(spoilt(file.read_text("utf-8")), "utf-8")
+    before = place.logged()
+    with pytest.raises(KnownError) as refused:
+        decide(place.registry, place.version, file, OFFICER)
+    assert refused.value.exit_code == 2
+    assert place.logged() == before
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "=cmd()|'/c calc'!A0", "![x](http://b)\n# heading"])
+def test_what_would_run_or_steer_elsewhere_is_inert_where_an_answer_is_printed(place: Place, text: str) -> None:
+    decide(place.registry, place.version, place.form({MISUSE: text}), OFFICER)
+    assert place.record.use.foreseeable_misuse.value == text
+    page = make_report(place.registry, place.version).decode()
+    assert "<script>alert" not in page
+    pulled = pull_version(place.registry, place.version, place.folder / "pulled")
+    assert pulled.verdict == "verified"
+    card = (place.folder / "pulled" / "README.md").read_text("utf-8")
+    assert "<script>" not in card and "![x]" not in card
+    place.holds()
+
+
 # --- attacks: whoever has the home's key, but not that of a person who may answer ---
 
 
