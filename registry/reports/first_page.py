@@ -30,7 +30,7 @@ from peft_registry.registry.reports.wording import (
     loss_sentence,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import Comparison, LossComparison
+from peft_registry.schemas.evaluation import Comparison, Guards, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
@@ -56,7 +56,8 @@ _OF_A_BASE = "not asked of a base: nothing was changed"
 # the guidelines are numbered twice, and a paragraph means nothing without its edition
 _CRITERION = (
     "a third is the indicative criterion of the Commission's guidelines, which are not binding "
-    "(paragraph 63 as printed in July 2025, 60 in November 2025)"
+    "(paragraph 63 as printed in July 2025, 60 in November 2025): above it they take whoever modified a general-purpose model for "
+    "the provider of one"
 )
 _SAME_PROVIDER = (
     "Not applied: the modifier is the provider of the base or acts for it, and the result counts as the same model "
@@ -488,6 +489,22 @@ def _of_data(record: RecordSections) -> Iterator[str]:
             yield f"{words} in {', '.join(_first(names, 'modification record'))}."
 
 
+def _fallen(guards: Guards) -> str:
+    """The guards that got worse, with both figures; which of them passed its limit is not recorded."""
+    rising = (("loss on neutral text", guards.neutral_loss_before, guards.neutral_loss_after),)
+    falling = (
+        ("language modelling score", guards.lms_before, guards.lms_after),
+        ("accuracy where the answer is told", guards.acc_disambig_before, guards.acc_disambig_after),
+    )
+    signs = (*((*guard, 1) for guard in rising), *((*guard, -1) for guard in falling))
+    worse = [
+        f"{name} {number(before)} → {number(after)}"
+        for name, before, after, sign in signs
+        if before is not None and after is not None and (after - before) * sign > 0
+    ]
+    return "; ".join(worse) or "figures not recorded"
+
+
 def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
     for shown in evaluations:
         if shown.stale is not None:
@@ -495,7 +512,10 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
             yield f"The evaluation of {names} is {shown.stale}."
         yield from leakage_lines(shown.record.leakage_check)
         if shown.record.guards.confounded:
-            yield "The model lost capability: fewer flagged items are not presented as an improvement."
+            yield (
+                f"A guard of lost capability passed its limit ({_fallen(shown.record.guards)}): fewer flagged items are not "
+                "presented as an improvement."
+            )
         for row in shown.record.findings:
             if row.category is None and row.conclusion == "worse":
                 yield f"{row.dataset}: {conclusion_text(row)}."

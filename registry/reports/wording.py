@@ -62,7 +62,7 @@ _CONCLUSIONS = {
     "changed": "items changed, in both directions",
     "inconclusive": "inconclusive",
     "not_informative": "not informative",
-    "confounded": "confounded: the model lost capability",
+    "confounded": "confounded: a guard of lost capability passed its limit",
 }
 _ARMS = {
     "base": "the base",
