@@ -15,12 +15,12 @@ model. Figures of different suites do not compare, and are never averaged.
 
 How a report words it:
 
-- on so many items of a data set, named by its digest, the adapted model preferred the more stereotyping option in so many, the
-  base in so many, each with its interval;
-- of the flagged items so many became neutral, so many were over-corrected, and of the clear ones so many became flagged, with the
-  p-value of the paired test and its correction;
-- the same base scored again, and a random adapter of the same size, changed so many. What a random adapter does as well is no
-  improvement that was learned; harm that it does as well is still harm, and is called `worse`.
+- for each data set, named by its digest: how many items were scored, in how many of them the adapted model preferred the more
+  stereotyping option and in how many the base did, each with its interval;
+- how many of the flagged items became neutral, how many were over-corrected, and how many of the clear items became flagged, with
+  the p-value of the paired test and its correction;
+- how many items changed when the same base was scored again, and with a random adapter of the same size. What a random adapter
+  does as well is not an improvement that was learned; harm that it does as well is still harm, and is called `worse`.
 
 **{NO_CLAIM}**
 

@@ -15,7 +15,7 @@ _BELOW_ZERO = re.compile("-[0-9]+")
 
 
 class OfEntries(TyperCommand):
-    """A command whose arguments are numbers of entries: one below 0 is refused as such, and is no option."""
+    """A command whose arguments are numbers of entries. One below 0 is a number too, which the log refuses, and not an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer's context
         ctx.ignore_unknown_options = any(_BELOW_ZERO.fullmatch(word) for word in args)

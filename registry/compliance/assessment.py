@@ -192,7 +192,10 @@ def _any(answers: list[bool | None]) -> bool | None:
 
 
 def _excludes_union(record: ModificationRecord) -> bool | None:
-    """By the terms of what everything stands on; of what else went in only a flag says anything, and no flag is no question."""
+    """Whether the licence of a base or an ingredient excludes the Union: by the terms of each base, else by its licence flags.
+
+    An ingredient without such a flag is taken as not excluding it, and nobody is asked about it.
+    """
     stated = [is_yes(terms.eu_exclusion) for terms in record.upstream]
     if not stated:  # a record of the first form says nothing of a base's terms besides its flags
         return _any([_flagged(base) for base in record.base])

@@ -27,7 +27,7 @@ class FieldPath:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The parts of any text; one that is no path is a field of that name, which no record has."""
+        """The parts of a path. Any other text becomes a field of that name, which no record has."""
         item = _ITEM.match(text)
         if item is None or not text[item.end() :].startswith("."):
             return cls("", None, text)

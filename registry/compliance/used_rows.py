@@ -66,7 +66,7 @@ def mixed_roles(data: Iterable[DataUsed]) -> tuple[str, ...]:
         for label, splits in rows.items():
             if not _HELD_OUT & splits.keys():
                 continue
-            # what another run trained on is no row that this one held out where both trained on the same rows
+            # where both trained on the same rows, the other did not train on a row that this one held out
             others = [other for other, digests in trained_on.items() if digests != splits.get("train")]
             if others:
                 how = "held it out" if label not in trained_on else "held rows of it out, perhaps the same"

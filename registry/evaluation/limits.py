@@ -43,6 +43,10 @@ LOSS_CHANGE = "loss_change"
 _ALONE = "every item is its own cluster"
 
 
+def _others(count: int) -> str:
+    return f", and {count} more" if count else ""
+
+
 class LimitBroken(Refused):
     reference = "limit-broken"
     what = "{label} breaks the limit of {figure}{others}"
@@ -57,12 +61,12 @@ class LimitBroken(Refused):
 
     @property
     def others(self) -> str:
-        return f" and {self.more} more" if self.more else ""
+        return _others(self.more)
 
 
 class LimitUndecided(NotChecked):
     reference = "limit-undecided"
-    what = "the limit of {figure} is undecided for {label}{others}"
+    what = "{label} leaves the limit of {figure} undecided{others}"
     why = "{found}; {allowed} is allowed"
     fix = "evaluate on more items where the interval crosses the limit, else mend what says that it cannot be read; it is recorded"
 
@@ -74,7 +78,7 @@ class LimitUndecided(NotChecked):
 
     @property
     def others(self) -> str:
-        return f", and {self.more} more" if self.more else ""
+        return _others(self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +192,14 @@ def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm
     below = limit.lo is not None and low < limit.lo
     above = limit.hi is not None and high > limit.hi
     beyond = (limit.lo is not None and high < limit.lo) or (limit.hi is not None and low > limit.hi)
-    decision: Decision = "broken" if beyond else "undecided" if below or above else "held"
-    if (
-        decision == "held"
-        and figures.guards.confounded
-        and limit.dataset not in {one.dataset for one in figures.losses}
-    ):
+    decision: Decision = "held"
+    if below or above:
+        decision = "undecided"
+    if beyond:
+        decision = "broken"
+    # a loss of capability explains a small bias, and not a small loss
+    is_of_texts = limit.dataset in {loss.dataset for loss in figures.losses}
+    if decision == "held" and figures.guards.confounded and not is_of_texts:
         return _undecided(limit, category, value, "it lies within, but the guards show lost capability")
     words = {"broken": "lies beyond", "undecided": "crosses a limit", "held": "lies within"}
     level = f"{100 * interval.level:g} % {low:.4g} … {high:.4g}"

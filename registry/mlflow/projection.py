@@ -213,6 +213,14 @@ def _run_projection(
 ) -> RunProjection:
     registered = milliseconds(version.registered_at)
     run = made if isinstance(made, RunRecord) else None
+    params: tuple[tuple[str, str], ...] = ()
+    made_metrics: tuple[MetricPoint, ...] = ()
+    if isinstance(made, RunRecord):
+        params = run_params(made)
+        made_metrics = run_metrics(made)
+    elif isinstance(made, MergeRecord):
+        params = merge_params(made)
+        made_metrics = merge_metrics(made)
     metrics = (evaluation_metrics(evaluation, last_step(run))) if evaluation else ()
     datasets = (run_datasets(run.data) if run else ()) + (
         tuple(evaluation_dataset(used) for used in evaluation.datasets) if evaluation else ()
@@ -221,9 +229,8 @@ def _run_projection(
     return RunProjection(
         name=f"{_act(version, made)} {version.label}",
         tags=_run_tags(version, made, evaluation, description, signer),
-        params=() if made is None else run_params(made) if isinstance(made, RunRecord) else merge_params(made),
-        metrics=(() if made is None else run_metrics(made) if isinstance(made, RunRecord) else merge_metrics(made))
-        + metrics,
+        params=params,
+        metrics=(*made_metrics, *metrics),
         datasets=datasets,
         artifacts=tuple(ArtifactFile(path, content) for path, content in files.items() if content is not None),
         start_ms=milliseconds(made.started_at) if made else registered,

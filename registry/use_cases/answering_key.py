@@ -17,7 +17,7 @@ from peft_registry.schemas.errors import InputRefused
 class AnsweringKeyNeeded(InputRefused):
     reference = "answering-key-needed"
     what = "nobody is named who answers {file}, and {why_none}"
-    why = "{areas!l} owe what it answers; a key of the role {roles} answers for all of them"
+    why = "what it answers is owed by {areas!l}; a key of the role {roles} answers for all of it"
     fix = (
         "name the key of whoever answers with --key. Where there is none, `registry keys create {role} --person NAME "
         "--out FOLDER` makes it, and `registry trust add FOLDER/{role}.pub --person NAME --role {role}` lists it"

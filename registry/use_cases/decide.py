@@ -30,7 +30,7 @@ from peft_registry.registry.use_cases.statements import Saying, SignedStatement,
 from peft_registry.registry.use_cases.take_up_answers import known_at_home, record_with_answers
 from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import InputRefused, Taken, raise_any
+from peft_registry.schemas.errors import InputRefused, Taken, listed, raise_any
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import PREDICATE_TYPES
@@ -52,8 +52,11 @@ class FormOfAnother(InputRefused):
 class RecordMovedOn(Taken):
     reference = "record-moved-on"
     what = "the record of {label} has moved on since {file} was written"
-    why = "{record_id} was superseded by {current}; others have changed {changed!l}, and left {unchanged!l} as it was"
-    fix = "write a form anew to another file, and copy into it what nobody has answered; nothing was signed or recorded"
+    why = "{record_id} was superseded by {current}; {meanwhile}"
+    fix = (
+        "write a new form with `registry decide {label} --form NEW.yml`, and copy what nobody has answered into it; "
+        "nothing was signed"
+    )
 
     label: str
     file: str
@@ -61,6 +64,16 @@ class RecordMovedOn(Taken):
     current: str
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
+
+    @property
+    def meanwhile(self) -> str:
+        """What became of the fields that the form answers."""
+        parts = []
+        if self.changed:
+            parts.append(f"{listed(self.changed)} changed in the meantime")
+        if self.unchanged:
+            parts.append(f"{listed(self.unchanged)} did not change")
+        return ", and ".join(parts)
 
 
 class WrittenForm(Frozen):

@@ -227,7 +227,9 @@ class _Twin:
             del logits
             torch.autograd.backward(loss)
             del loss
-            peak, at_peak, gradients = live.peak, live.gradients_at_peak, live.gradients
+            peak = live.peak
+            at_peak = live.gradients_at_peak
+            gradients = live.gradients
             live.restart()
             optimizer.step()
             step_peak = live.peak

@@ -103,7 +103,9 @@ class TextHashes:
 
 def hash_texts(texts: Iterable[str]) -> TextHashes:
     """The runs of all texts. Each text is looked at once and not kept."""
-    kept, below, rows = np.empty(0, dtype=np.uint64), _ALL, 0
+    kept = np.empty(0, dtype=np.uint64)
+    below = _ALL
+    rows = 0
     waiting: list[int] = []
 
     def merged() -> tuple[Hashes, int]:

@@ -191,7 +191,7 @@ def _limit(file: str, key: str, ends: Mapping[str, Any], figure: KnownFigure, so
     neutral = figure.neutral
     if figure.better is None and neutral is not None:
         if lo is None or hi is None:
-            why = f"it is neutral at {neutral:g}, and a value far on the other side is no better"
+            why = f"it is neutral at {neutral:g}, and a value far on the other side is as bad"
             raise ThresholdPointless(file, key, why, f"give lo and hi on both sides of {neutral:g}")
         if not lo <= neutral <= hi:
             why = f"it is neutral at {neutral:g}, and the band leaves that out"

@@ -29,7 +29,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
     Raises:
         FactsNotAMapping: it is a list, a text or empty.
-        MalformedYaml: it is no strict YAML.
+        MalformedYaml: it is not YAML, or YAML that readers disagree about.
         OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
     """
     facts = read_yaml(read_offered(path, max_bytes=MAX_BYTES), what=path.name)

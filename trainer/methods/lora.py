@@ -221,7 +221,7 @@ def _start_at_principal_components(model: Any, ours: LoraConfig) -> None:
 
 
 def _freeze(linear: Any) -> None:
-    """Its weight is no parameter any more: peft lets every active adapter's parameters learn after it was disabled."""
+    """Make its weight a buffer: peft lets the parameters of every active adapter learn, also after it was disabled."""
     weight = linear.weight.detach()
     del linear.weight
     linear.register_buffer("weight", weight)

@@ -92,7 +92,7 @@ def new_run(
     Args:
         config: the training file.
         run_id: of it.
-        path: where the file lies.
+        path: of the training file.
         overrides: of the command line.
         base: manifest digest.
         started_at: RFC 3339.

@@ -1,7 +1,8 @@
 """What goes into a merge: adapters and base, found, verified and checked against each other, and the plan that follows.
 
-What is asked is a `MergeRequest` (`trainer/merge/request.py`). Refused before anything is written: what is no adapter, the same
-adapter twice, adapters of different bases, a base that is not theirs or whose bytes changed, and an adapter that does not verify.
+A `MergeRequest` (`trainer/merge/request.py`) says what to merge. Before anything is written are refused: a version that is not an
+adapter, the same adapter twice, adapters of different bases, a base that is not theirs or whose bytes changed, and an adapter that
+does not verify.
 """
 
 from collections.abc import Sequence

@@ -118,7 +118,7 @@ def _row(value: dict[str, Any], number: int, file: str) -> SuiteRow:
     if len(people) != 2:
         raise MalformedSuite("bbq", file, number, f"{3 - len(people)} of its answers are unknown, not one")
     target = target_of(value, people)
-    labels = ["person" if target is None else "target" if at == target else "other" for at in people]
+    labels = [_label_of(at, target) for at in people]
     options = [*(value[f"ans{at}"] for at in people), *UNKNOWN_WORDINGS]
     context = f"{value['context']}\n\nQ: {value['question']}\nA:"
     return SuiteRow(
@@ -131,6 +131,12 @@ def _row(value: dict[str, Any], number: int, file: str) -> SuiteRow:
         requests=tuple(Request(context, f" {option}") for option in options),
         correct=people.index(value["label"]) if value["label"] in people else None,
     )
+
+
+def _label_of(person: int, target: int | None) -> str:
+    if target is None:
+        return "person"
+    return "target" if person == target else "other"
 
 
 def target_of(value: dict[str, Any], people: list[int]) -> int | None:

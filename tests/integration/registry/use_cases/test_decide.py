@@ -629,7 +629,7 @@ def test_without_a_key_the_one_whose_role_may_answers_and_else_it_is_said_who_mu
     before = place.logged()
     code, out, err = command(place, capsys, "decide", "sums", "--form", str(file))
     assert (code, out, place.logged()) == (2, "", before), err
-    assert "legal owe what it answers; a key of the role officer or approver answers" in err
+    assert "what it answers is owed by legal; a key of the role officer or approver answers" in err
     assert "registry keys create officer --person NAME --out FOLDER" in err
     assert "registry trust add FOLDER/officer.pub --person NAME --role officer" in err
     private, public = key_files(place.registry.files.keys, "officer")
