@@ -4,6 +4,8 @@ A record that supersedes another is judged by that one and by the answers that p
 So do the reader of a version, `registry log sign` before a checkpoint is signed, `registry log check`, and `registry verify`.
 """
 
+import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -63,16 +65,35 @@ class RecordCheck:
         return tuple(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class _PackedRecord:
+    """A modification record that few ask for again: packed, because as objects it takes 350 kB, and a log has one a version."""
+
+    subject: Digest
+    predicate_type: str
+    packed: bytes
+
+    @classmethod
+    def of(cls, statement: Statement) -> "_PackedRecord":
+        packed = zlib.compress(json.dumps(statement.predicate).encode(), level=1)
+        return cls(statement.subject_digest, statement.predicate_type, packed)
+
+    def unpacked(self) -> RecordSections:
+        return modification_of(self.predicate_type, json.loads(zlib.decompress(self.packed)))
+
+
 @dataclass(slots=True)
 class RecordChecks:
     """The records and the answers that count so far, of any number of artifacts."""
 
     _answers: dict[Digest, AnswersPredicate] = field(default_factory=dict)
-    # by artifact: as they were said, and by the digest of their canonical bytes once that is asked
-    _records: dict[Digest, list[RecordSections]] = field(default_factory=dict)
-    _by_digest: dict[Digest, dict[Digest, RecordSections]] = field(default_factory=dict)
-    _by_statement: dict[Digest, RecordedBefore] = field(default_factory=dict)
-    _resting: dict[Digest, list[tuple[Digest, RecordSections]]] = field(default_factory=dict)  # by artifact
+    _bases: dict[Digest, RecordedBefore] = field(default_factory=dict)  # by statement, as are the records
+    _records: dict[Digest, _PackedRecord] = field(default_factory=dict)
+    # by artifact, the statements: as they were said, by the digest of the record in them once that is asked, and of those
+    # that take something over
+    _said: dict[Digest, list[Digest]] = field(default_factory=dict)
+    _by_record: dict[Digest, dict[Digest, Digest]] = field(default_factory=dict)
+    _resting: dict[Digest, list[Digest]] = field(default_factory=dict)
 
     def follow(self, digest: Digest, statement: Statement, key: TrustedKey | None) -> tuple[str, ...]:
         """Take up a statement whose signer may make it; returns what in it nobody signed before it, a line each.
@@ -101,21 +122,22 @@ class RecordChecks:
             self._answers[digest] = AnswersPredicate.from_json(statement.predicate)
         if statement.kind == "base":
             base = BaseRecord.from_json(statement.predicate)
-            self._by_statement[digest] = RecordedBefore(statement.subject_digest, base)
+            self._bases[digest] = RecordedBefore(statement.subject_digest, base)
         if statement.kind != "modification":
             return None
         record = modification_of(statement.predicate_type, statement.predicate)
         subject = statement.subject_digest
         check = self.check(subject, record)
-        self._records.setdefault(subject, []).append(record)
-        self._by_statement[digest] = RecordedBefore(subject, record)
+        self._records[digest] = _PackedRecord.of(statement)
+        self._said.setdefault(subject, []).append(digest)
         if rests_on_others(record):
-            self._resting.setdefault(subject, []).append((digest, record))
+            self._resting.setdefault(subject, []).append(digest)
         return check
 
     def record_in(self, statement: Digest) -> RecordedBefore | None:
         """The record, of a modification or of a base, that a statement holds which was taken up; None for any other."""
-        return self._by_statement.get(statement)
+        packed = self._records.get(statement)
+        return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.unpacked())
 
     def inherited(
         self, subject: Digest, manifest: Manifest, recorded: RecordFinder
@@ -124,8 +146,8 @@ class RecordChecks:
 
         By the statements that hold them; `manifest` and `recorded` are those of `check_inherited`.
         """
-        for statement, record in self._resting.get(subject, ()):
-            yield statement, check_inherited(record, manifest, recorded)
+        for statement in self._resting.get(subject, ()):
+            yield statement, check_inherited(self._records[statement].unpacked(), manifest, recorded)
 
     def check(self, subject: Digest, record: RecordSections) -> RecordCheck:
         """How a record about an artifact would stand if it were said next."""
@@ -139,7 +161,9 @@ class RecordChecks:
         if not isinstance(record, ModificationRecord) or record.correction.supersedes_digest is None:
             return None
         # nearly no record is superseded: a digest takes as long as reading the record
-        by_digest = self._by_digest.setdefault(subject, {})
-        by_digest |= {before.canonical_digest(): before for before in self._records.pop(subject, ())}
-        before = by_digest.get(record.correction.supersedes_digest)
+        by_record = self._by_record.setdefault(subject, {})
+        for statement in self._said.pop(subject, ()):
+            by_record[self._records[statement].unpacked().canonical_digest()] = statement
+        named = by_record.get(record.correction.supersedes_digest)
+        before = None if named is None else self._records[named].unpacked()
         return before if before is not None and before.record_id == record.supersedes else None
