@@ -56,6 +56,16 @@ class Value(Document):
     def known(self) -> bool:
         return self.source != "unknown"
 
+    @property
+    def is_from_tool(self) -> bool:
+        """This tool stands behind it: what somebody declares takes the place of no such value."""
+        return self.source in ("measured", "derived")
+
+    @property
+    def rests_on_statement(self) -> bool:
+        """It is somebody's word, that of nobody knowing among them, and the statement that says it is named as evidence."""
+        return self.source in ("declared", "unknown") and bool(self.evidence)
+
 
 def as_doubles(value: Any) -> Any:  # any JSON value
     """The value with integers from 2^53 on as floats.

@@ -32,7 +32,6 @@ from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value
 from peft_registry.schemas.version import Version
 
-_OF_THE_TOOL = ("measured", "derived")
 _NOBODY = Digest.of(b"answers that are only tried")
 
 
@@ -268,7 +267,7 @@ def check_answers(
     wrong: list[str] = []
     # the first record of a merge takes over what is signed of other versions, and names their statements
     for path, value in stated.items() if record.supersedes_another else ():
-        if value.evidence and value.source in ("declared", "unknown"):
+        if value.rests_on_statement:
             if any(digest in named for digest in value.evidence):
                 continue  # held against its statement below
             if before is None:
@@ -314,7 +313,7 @@ def _problems_of(
         yield AnswerProblem(path, act.reason, act.instead)
     elif rule.owner == "tool":
         yield AnswerProblem(path, "this tool records it itself", "take it out of the form")
-    elif recorded.source in _OF_THE_TOOL:
+    elif recorded.is_from_tool:
         why = f"it was {recorded.source}: {recorded.method or 'by this tool'}"
         yield AnswerProblem(path, why, "take it out of the form")
     elif role not in AREA_ROLES[rule.owner]:
@@ -385,7 +384,7 @@ def _is_the_tools(
 
     What a record calls measured or derived is only its word: whoever holds the home's key could contradict an answer by it.
     """
-    if value.source not in _OF_THE_TOOL:
+    if not value.is_from_tool:
         return False
     if earlier.get(path) == value:
         return True

@@ -149,7 +149,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _stands(value: Value) -> bool:
     """Whether no fact takes the place of a value: the tool's own, or one that a signed statement holds already."""
-    return value.source in ("measured", "derived") or (value.source == "declared" and bool(value.evidence))
+    return value.is_from_tool or (value.source == "declared" and bool(value.evidence))
 
 
 def _stands_against(value: Value, fact: _Fact) -> bool:

@@ -79,7 +79,7 @@ def check_inherited(record: RecordSections, manifest: Manifest, recorded: Record
 
 
 def _taken_over(record: RecordSections) -> Iterator[Leaf]:
-    return (leaf for leaf in leaves(record) if leaf.value.evidence and leaf.value.source in ("declared", "unknown"))
+    return (leaf for leaf in leaves(record) if leaf.value.rests_on_statement)
 
 
 def _stated_there(leaf: Leaf, record: RecordSections, before: RecordedBefore, manifest: Manifest) -> Iterator[Value]:

@@ -15,9 +15,6 @@ from peft_registry.schemas.modification import Correction, Identity, Modificatio
 from peft_registry.schemas.values import Timestamp, Value, measured
 from peft_registry.schemas.version import Version
 
-_OF_THE_TOOL = ("measured", "derived")
-"""Sources that no declaration replaces."""
-
 
 def superseding(
     before: RecordSections,
@@ -127,7 +124,7 @@ def _may_replace(declared: Value, before: Value) -> bool:
     """Whether a declaration may stand in place of a recorded value."""
     if before.source == "declared":
         return not before.evidence and before.asserted_by == declared.asserted_by
-    return before.source not in _OF_THE_TOOL
+    return not before.is_from_tool
 
 
 def _same_place(path: str, new: RecordSections, recorded: RecordSections) -> str:
