@@ -1,6 +1,6 @@
 """Energy of a training: from a sensor, else from the device hours and the power that somebody declares; never from nowhere."""
 
-from peft_registry.schemas.modification import NOT_MEASURED, Compute, DeclaredPower, Energy
+from peft_registry.schemas.modification import NOT_DERIVED, NOT_MEASURED, Compute, DeclaredPower, Energy
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
@@ -10,6 +10,7 @@ _OUTSIDE_COUNTERS = "memory boards, storage, fans and power supplies of the mach
 
 _WHY_UNKNOWN = "why the energy is unknown"
 _NO_FIGURE = "no sensor measured it, and nobody has stated it or the power of a device"
+_NOTHING_MISSING = unknown("nothing is missing: the energy is declared")
 
 
 def energy_section(run: RunRecord) -> Energy:
@@ -58,17 +59,21 @@ def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Ene
 
 def _without_estimate(energy: Energy) -> Energy:
     """The section without an earlier estimate and what was derived with it: what it rested on may have been corrected since."""
-    followed = {"method": NOT_MEASURED, "boundary": NOT_MEASURED}
+    without = {"method": NOT_MEASURED, "boundary": NOT_MEASURED}
     if energy.training_kwh.source == "derived":
-        followed |= {"training_kwh": unknown(_NO_FIGURE), "missing_info": derived(_NO_FIGURE, method=_WHY_UNKNOWN)}
+        without["training_kwh"] = unknown(_NO_FIGURE)
+        without["missing_info"] = derived(_NO_FIGURE, method=_WHY_UNKNOWN)
     elif energy.training_kwh.source == "declared":
         # why there was no measurement reads beside a declared figure as if the figure were missing
-        followed |= {"missing_info": unknown("nothing is missing: the energy is declared")}
+        without["missing_info"] = _NOTHING_MISSING
     else:
         return energy
-    return energy.revised(
-        **{name: value for name, value in followed.items() if getattr(energy, name).source == "derived"}
-    )
+    return energy.revised(**{name: value for name, value in without.items() if _is_of_nobody(getattr(energy, name))})
+
+
+def _is_of_nobody(value: Value) -> bool:
+    """Whether a value was derived, or waits to be: what somebody measured or stated stands."""
+    return value.source == "derived" or value == NOT_DERIVED
 
 
 def _boundary(energy: Energy, *, has_pue: bool) -> Value:

@@ -31,7 +31,7 @@ from peft_registry.registry.compliance.stated import (
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Modifier, UpstreamTerms
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, Value, measured, unknown
+from peft_registry.schemas.values import Timestamp, Value, measured
 
 EACH = "*"
 FACTS_NAMED = 5  # in one sentence; the rest is counted
@@ -72,10 +72,7 @@ def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timesta
         SeveralProblems: all that are.
     """
     raise_any(_problems(record, facts, at=at))
-    document, stated = _laid(record, facts, at=at)
-    if "energy.training_kwh" in stated and document["energy"]["training_kwh"]["source"] == "declared":
-        # the run said why it could not measure; beside a declared figure that reads as if the figure were missing
-        document["energy"]["missing_info"] = unknown("nothing is missing: the energy is declared").to_json()
+    document, _ = _laid(record, facts, at=at)
     return type(record).from_json(document)
 
 

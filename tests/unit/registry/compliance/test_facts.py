@@ -21,6 +21,7 @@ from peft_registry.schemas.values import declared, imported, measured
 from tests.builders.records import (
     NOW,
     a_base_record,
+    a_merge_modification,
     a_modification_record,
     a_run_record,
     some_base_facts,
@@ -437,6 +438,14 @@ def test_a_declared_energy_does_not_stand_beside_the_word_that_there_is_no_senso
     assert record.energy.training_kwh.value == 3.0
     assert not record.energy.missing_info.known
     assert "is declared" in record.energy.missing_info.reason
+
+
+def test_a_declared_energy_of_a_merge_misses_what_its_author_says_and_else_nothing():
+    energy = {"training_kwh": 3.0, "method": "wattmeter at the socket, read by hand", "boundary": "node"}
+    stated = energy | {"missing_info": "the cooling of the room"}
+    merged = a_merge_modification(facts={"asserted_by": "x", "energy": stated})
+    assert merged.energy.missing_info.value == "the cooling of the room"
+    assert "is declared" in a_merge_modification(facts={"asserted_by": "x", "energy": energy}).energy.missing_info.reason
 
 
 # --- the facts of a base ---
