@@ -21,7 +21,7 @@ from peft_registry.registry.compliance.declared import problem_of_value, sound_f
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
-from peft_registry.registry.compliance.stated import misfits_of_fact
+from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
 from peft_registry.registry.compliance.superseding import in_second_form, superseding, with_values
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.base_model import DeclaredFacts
@@ -176,7 +176,7 @@ def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
     signed = []
     for path, value in answers.items():
         rule = rules[FieldPath.parse(path).rule]
-        if isinstance(value, dict) and set(value) == {"unknown"}:
+        if says_unknown(value):
             signed.append(Answer(path=path, area=_area(rule), unknown=str(value["unknown"])))
         else:
             signed.append(Answer(path=path, area=_area(rule), value=as_recorded(rule, value)))

@@ -10,7 +10,7 @@ from typing import Any
 from peft_registry.registry.compliance.answer_forms import AnswerForm, misfits
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
-from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
+from peft_registry.registry.compliance.stated import FactNeedsSignature, FactNotDeclarable, malformed
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.values import Value, unknown
@@ -70,7 +70,7 @@ def _problems_of(kind: str, path: str, rule: FieldRule | None, value: dict[str, 
         key = path.removeprefix("facts.")
         form = field_rules().base_forms().get(key)
         if form is not None:
-            yield from _misfits(key, form, value)
+            yield from malformed(key, form, value.get("value"))
     if rule is None:
         return
     if rule.owner == "tool" and rule.act is None:
@@ -79,7 +79,7 @@ def _problems_of(kind: str, path: str, rule: FieldRule | None, value: dict[str, 
         # with evidence it was taken from the signed statement that the evidence names
         yield _needs_signature(path, rule)
     else:
-        yield from _misfits(path, rule, value)
+        yield from malformed(path, rule, value.get("value"))
 
 
 def _needs_signature(path: str, rule: FieldRule) -> FactNeedsSignature:
@@ -91,7 +91,8 @@ def _needs_signature(path: str, rule: FieldRule) -> FactNeedsSignature:
 def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
     by_path = field_rules().by_path()
     for answer in predicate.get("answers", ()):
-        path, area = str(answer.get("path")), answer.get("area")
+        path = str(answer.get("path"))
+        area = answer.get("area")
         rule = by_path.get(FieldPath.parse(path).rule)
         if rule is None:
             yield FactNotDeclarable(path, "the record has no such field")
@@ -100,7 +101,7 @@ def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
         elif rule.owner != area:
             yield FactNotDeclarable(path, f"it is for {rule.owner} to answer, and not for {area}")
         elif answer.get("unknown") is None:
-            yield from _misfits(path, rule, answer)
+            yield from malformed(path, rule, answer.get("value"))
 
 
 def _envelopes(node: Any, path: str, rule: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -112,8 +113,3 @@ def _envelopes(node: Any, path: str, rule: str) -> Iterator[tuple[str, str, dict
     elif isinstance(node, list):
         for number, item in enumerate(node):
             yield from _envelopes(item, f"{path}[{number}]", f"{rule}[]")
-
-
-def _misfits(path: str, form: AnswerForm, envelope: dict[str, Any]) -> Iterator[InputRefused]:
-    for misfit in misfits(form, envelope.get("value")):
-        yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)

@@ -26,6 +26,7 @@ from peft_registry.registry.compliance.stated import (
     FactNotDeclarable,
     author_problem,
     misfits_of_fact,
+    says_unknown,
     stated_value,
 )
 from peft_registry.schemas.errors import InputRefused, raise_any
@@ -153,7 +154,7 @@ def _stands_against(value: Value, fact: _Fact) -> bool:
     """Whether a value that no fact takes the place of says something else than a fact does."""
     if not _stands(value):
         return False
-    if value.source != "declared" or (isinstance(fact.value, dict) and "unknown" in fact.value):
+    if value.source != "declared" or says_unknown(fact.value):
         return True
     if any(misfits_of_fact(fact.path, fact.rule, fact.value)):  # it says nothing, and that is told
         return False

@@ -9,8 +9,7 @@ from peft_registry.schemas.values import Timestamp, Value, declared, unknown
 
 ASSERTED_BY = "asserted_by"
 MAX_AUTHOR = 200  # characters of a name and a role
-_PERSON = AnswerForm(type="text")
-_REASON = AnswerForm(type="text")
+_TEXT = AnswerForm(type="text")  # of a name, and of a reason
 
 
 class FactNotDeclarable(InputRefused):
@@ -57,20 +56,34 @@ def misfits_of_fact(path: str, form: AnswerForm, value: Any) -> Iterator[FactMal
         yield FactMalformed(path, "it is empty", "state a value, or {unknown: the reason}")
         return
     if isinstance(value, dict) and "unknown" in value:
-        if set(value) != {"unknown"}:
-            yield FactMalformed(path, "it is unknown and known at once", "state a value, or {unknown: the reason}")
-            return
-        form, value = _REASON, value["unknown"]
-        if value is None:
-            yield FactMalformed(path, "it is unknown without a reason", "write {unknown: the reason}")
-            return
+        yield from _misfits_of_unknown(path, value)
+    else:
+        yield from malformed(path, form, value)
+
+
+def malformed(path: str, form: AnswerForm, value: Any) -> Iterator[FactMalformed]:
+    """What keeps a value, any JSON, from having a form; each refusal stands at the part that is wrong."""
     for misfit in misfits(form, value):
         yield FactMalformed(f"{path}{misfit.place}", misfit.reason, misfit.remedy)
 
 
+def says_unknown(value: Any) -> bool:
+    """Whether an answer, any JSON value, is that nobody knows: `{unknown: the reason}`, and nothing beside it."""
+    return isinstance(value, dict) and set(value) == {"unknown"}
+
+
+def _misfits_of_unknown(path: str, answer: Mapping[str, Any]) -> Iterator[FactMalformed]:
+    if not says_unknown(answer):
+        yield FactMalformed(path, "it is unknown and known at once", "state a value, or {unknown: the reason}")
+    elif answer["unknown"] is None:
+        yield FactMalformed(path, "it is unknown without a reason", "write {unknown: the reason}")
+    else:
+        yield from malformed(path, _TEXT, answer["unknown"])
+
+
 def stated_value(form: AnswerForm, value: Any, *, by: str, at: Timestamp) -> Value:
-    """The envelope of a fact whose form is right."""
-    if isinstance(value, dict) and set(value) == {"unknown"}:
+    """The envelope of a fact, any JSON value, that has its form; `by` is whoever states it, `at` when."""
+    if says_unknown(value):
         return unknown(f"{value['unknown']} (stated by {by})")
     return declared(as_recorded(form, value), by=by, at=at)
 
@@ -84,4 +97,4 @@ def author_problem(facts: Mapping[str, Any]) -> InputRefused | None:
         return FactMalformed(
             ASSERTED_BY, f"it is longer than a line of {MAX_AUTHOR} characters", "write a name and a role"
         )
-    return next(misfits_of_fact(ASSERTED_BY, _PERSON, by), None)
+    return next(misfits_of_fact(ASSERTED_BY, _TEXT, by), None)

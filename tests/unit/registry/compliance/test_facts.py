@@ -445,7 +445,9 @@ def test_a_declared_energy_of_a_merge_misses_what_its_author_says_and_else_nothi
     stated = energy | {"missing_info": "the cooling of the room"}
     merged = a_merge_modification(facts={"asserted_by": "x", "energy": stated})
     assert merged.energy.missing_info.value == "the cooling of the room"
-    assert "is declared" in a_merge_modification(facts={"asserted_by": "x", "energy": energy}).energy.missing_info.reason
+    assert (
+        "is declared" in a_merge_modification(facts={"asserted_by": "x", "energy": energy}).energy.missing_info.reason
+    )
 
 
 # --- the facts of a base ---
