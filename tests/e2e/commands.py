@@ -111,10 +111,11 @@ class Running:
 class WarmCommand:
     """Forks one command after the other from a process that has the heavy packages loaded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, before: Sequence[str] = ()) -> None:
+        """`before` is put in front of the command line that starts the warm process."""
         self._folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from tests.e2e.commands import serve; serve()"],
+            [*before, sys.executable, "-c", "from tests.e2e.commands import serve; serve()"],
             cwd=ROOT,
             env=environment(folder),
             stdin=subprocess.PIPE,

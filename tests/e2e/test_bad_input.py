@@ -452,16 +452,19 @@ def read_only(story: Story, tmp_path: Path) -> Iterator[Path]:
         path.chmod(path.stat().st_mode | 0o200)
 
 
-def as_a_user(*arguments: object, cwd: Path) -> Done:
-    """Run a command without the rights that let root write everywhere."""
-    if os.getuid() != 0:
-        return registry(*arguments, cwd=cwd)
-    if shutil.which(UNPRIVILEGED[0]) is None:
+@pytest.fixture
+def as_a_user(tmp_path: Path) -> Iterator[WarmCommand]:
+    """Runs commands without the rights that let root write everywhere."""
+    if os.getuid() == 0 and shutil.which(UNPRIVILEGED[0]) is None:
         not_run("setpriv is not installed, and root may write into a read-only home")
-    return registry(*arguments, cwd=cwd, before=UNPRIVILEGED)
+    command = WarmCommand(tmp_path, before=UNPRIVILEGED if os.getuid() == 0 else ())
+    yield command
+    command.close()
 
 
-def test_a_read_only_home_can_be_read_and_verified_and_refuses_to_be_written(read_only: Path, tmp_path: Path) -> None:
+def test_a_read_only_home_can_be_read_and_verified_and_refuses_to_be_written(
+    as_a_user: WarmCommand, read_only: Path, tmp_path: Path
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in (read_only / ".registry").rglob("*")}
     refused(as_a_user(*TRAIN, cwd=read_only), 8, "the folder is read-only for this user")
     refused(as_a_user("base", "add", "embedded", "--name", "other", cwd=read_only), 8, "read-only")

@@ -62,7 +62,7 @@ method: {method}
 data:
   train: {{path: neutral.jsonl, format: prompt_completion, template: "{{prompt}}\\n{{completion}}"}}
   validation: {{fraction: 0.05}}
-training: {{learning_rate: {rate}, num_train_epochs: 10, per_device_train_batch_size: 32, max_length: 64, seed: 7}}
+training: {{learning_rate: {rate}, num_train_epochs: 4, per_device_train_batch_size: 32, max_length: 64, seed: 7}}
 evaluation: {{bias: [house], quality: [loss]}}
 """
 

@@ -376,17 +376,13 @@ def test_a_band_that_the_value_is_far_from_is_broken_on_the_console_in_the_recor
 
 def test_limits_decide_the_exit_code(home, capsys, tmp_path):
     """The adapter lost some of the language, and so keeps within no limit of bias; its base does."""
-    for model, entry, expected in (
-        ("tiny:1", "house.flagged_rate: {hi: 1}", (0,)),
-        ("tiny:1", "house.flagged_rate: {hi: 1, per_group: true}", (0,)),
-        ("cats:1", "house.flagged_rate: {hi: 0.001}", (3,)),
-        ("cats:1", "house.flagged_rate: {hi: 1}", (5,)),
-        ("cats:1", "house.introduction_rate: {hi: 0.0001}", (3, 5)),
-        ("cats:1", "house.net_change: {hi: 1, per_group: true}", (5,)),
-        ("cats:1", "house.flaged_rate: {hi: 1}", (2,)),
+    for model, entries, expected in (
+        ("tiny:1", "house.flagged_rate: {hi: 1, per_group: true}", 0),
+        ("cats:1", "house.flagged_rate: {hi: 1}, house.net_change: {hi: 1, per_group: true}", 5),
+        ("cats:1", "house.flaged_rate: {hi: 1}", 2),
     ):
-        code, said = judged(home, capsys, f"{{{entry}}}", tmp_path, model=model)
-        assert code in expected, (entry, said)
+        code, said = judged(home, capsys, f"{{{entries}}}", tmp_path, model=model)
+        assert code == expected, (entries, said)
     assert "did you mean `house.flagged_rate`?" in said
     code, said = judged(home, capsys, "{house.flagged_rate: {hi: 0.001}}", tmp_path, "--output", "json")
     assert code == 3
