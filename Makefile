@@ -30,9 +30,9 @@ test-all: test
 	@sh .ci/install "$(VENV)" peers
 	$(PYTEST) -m "($(OUTSIDE)) and not full and not gpu"
 
-## full      and the oracles, whole fault matrices and benches
+## full      and the oracles, whole fault matrices and benches; its folders are larger than memory should hold
 full: test-all
-	$(PYTEST) -m "full and not gpu"
+	TMPDIR=$${TMPDIR:-/tmp} $(PYTEST) -m "full and not gpu"
 	$(MAKE) bench
 
 ## bench     ratios against the peers, in one run
