@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
 
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  a mount of Linux, whose files never reach a disk
+IN_MEMORY = Path("/dev/shm")
 IN_MEMORY_BYTES = 8 * 2**30
 
 

@@ -15,7 +15,7 @@ import pytest
 from peft_registry.trainer.embedded import embedded_base
 from tests.builders.homes import copied_workplace
 from tests.conftest import not_run
-from tests.e2e.commands import UNPRIVILEGED, Done, WarmCommand, registry
+from tests.e2e.commands import UNPRIVILEGED, Done, WarmCommand
 from tests.e2e.conftest import Story
 
 TRAIN = ("train", "example/train.yml", "training.num_train_epochs=1", "evaluation.bias=[]", "--no-mirror")
