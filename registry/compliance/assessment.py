@@ -6,13 +6,14 @@ two records with equal inputs have equal derived values, whatever stood there be
 stands. Nothing is decided from absence: what an answer is missing for stays `unknown` with the question.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, licence_of_merge, with_derived_terms
 from peft_registry.registry.compliance.completeness import disqualifying_flags, is_yes, makes_media
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
+from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdict import FALLBACK_FLOP, Answers, gpai_verdict
 from peft_registry.schemas.modification import (
@@ -27,6 +28,18 @@ from peft_registry.schemas.modification import (
 from peft_registry.schemas.values import Value, derived, unknown
 
 SYSTEMIC_RISK_FLOP = 1e25  # Art. 51(2): cumulative training compute greater than this is presumed high-impact
+_Scope = Literal["step", "sum_same_actor", "merge_wide"]
+_OWN_COMPUTE: dict[_Scope, str] = {
+    "step": "6·P·D of this modification",
+    "sum_same_actor": "6·P·D of this run and of every run that it went on from",
+    "merge_wide": "6·P·D of every training run that went in, each once",
+}
+"""What the compute of a record is the sum of."""
+_WHY_SCOPE: dict[_Scope, str] = {
+    "step": "this modification alone",
+    "sum_same_actor": "this run and every run that it went on from",
+    "merge_wide": "compute of everything that was merged besides the base; that of the merge alone decides nothing",
+}
 _RATIO_METHOD = "compute of the modification / training compute of the base, GL J63"
 _RATIO_FIGURES = ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_kind", "threshold_flop")
 _BAND_METHOD = f"the ratio with ±{TOLERANCE_PCT:g} % on both figures, GL J123"
@@ -38,15 +51,9 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
     if record.identity.kind.value == "merge":
         licence = licence_of_merge(record.product.licence, record.base)
         record = record.revised(product=record.product.revised(licence=licence))
-    original = original_flop(record)
-    own = "6·P·D of this modification"
-    if record.identity.kind.value == "merge":
-        own = "6·P·D of every training run that went in, each once"
-    elif "went_on_from" in (record.compute.inputs.value or {}):
-        own = "6·P·D of this run and of every run that it went on from"
-    compute = record.compute.revised(cumulative_flop=_cumulative(record, own))
+    compute = record.compute.revised(cumulative_flop=_cumulative(record))
     record = record.revised(compute=compute, energy=with_estimate(record.energy, record.power, compute))
-    record = record.revised(gpai=_gpai(record, original))
+    record = record.revised(gpai=_gpai(record, original_flop(record)))
     return with_forms(record.revised(retention=with_dates(record.retention, record.gpai)))
 
 
@@ -100,7 +107,7 @@ def _number(value: Value) -> float | None:
     return float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
 
 
-def _cumulative(record: ModificationRecord, own_method: str) -> Value:
+def _cumulative(record: ModificationRecord) -> Value:
     own = _number(record.compute.conservative_flop)
     known = _known_flop(record)
     if own is None or not known or len(known) < len(_bases(record)):
@@ -113,7 +120,7 @@ def _cumulative(record: ModificationRecord, own_method: str) -> Value:
     return derived(
         sum(known) + own + (synthetic or 0.0),
         "FLOP",
-        method=f"training compute of {which} + {own_method}{generated}, GL J119-121",
+        method=f"training compute of {which} + {_OWN_COMPUTE[_scope(record)]}{generated}, GL J119-121",
         uncertainty_pct=TOLERANCE_PCT,
     )
 
@@ -137,7 +144,7 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     own, base = _number(record.compute.conservative_flop), _positive(original)
     figures: dict[str, Any] = {
         "original_flop": original,
-        "ratio_scope": _scope(record),
+        "ratio_scope": derived(_scope(record), method=_WHY_SCOPE[_scope(record)]),
         "same_provider": _same_provider(record),
         "sr_flag": _systemic_risk(record),
         "open_source_exemption": _exemption(record),
@@ -152,7 +159,8 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
 
 def _same_provider(record: ModificationRecord) -> Value:
     """As somebody answered it, else from the role that the modifier claims."""
-    stated, role = record.gpai.same_provider, record.modifier.role_claimed
+    stated = record.gpai.same_provider
+    role = record.modifier.role_claimed
     if stated.known and stated.source != "derived":
         return stated
     if role.known:
@@ -163,7 +171,8 @@ def _same_provider(record: ModificationRecord) -> Value:
 
 def _answers(record: ModificationRecord, original: float | None) -> Answers:
     """What the record answers of the questions that decide the status."""
-    gpai, changes = record.gpai, record.gpai.qualitative_change
+    gpai = record.gpai
+    changes = gpai.qualitative_change
     significant = [
         None if not change.known else change.value == "significant"
         for change in (changes.generality, changes.capabilities, changes.systemic_risk)
@@ -216,15 +225,10 @@ def _is_cleared(screen: Value) -> bool | None:
     return all(str(one).startswith("cleared") for one in found)
 
 
-def _scope(record: ModificationRecord) -> Value:
+def _scope(record: ModificationRecord) -> _Scope:
     if record.identity.kind.value == "merge":
-        return derived(
-            "merge_wide",
-            method="compute of everything that was merged besides the base; that of the merge alone decides nothing",
-        )
-    if "went_on_from" in (record.compute.inputs.value or {}):
-        return derived("sum_same_actor", method="this run and every run that it went on from")
-    return derived("step", method="this modification alone")
+        return "merge_wide"
+    return "sum_same_actor" if counts_earlier_runs(record.compute) else "step"
 
 
 def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[str, Value]:
@@ -257,10 +261,8 @@ def _exemption(record: ModificationRecord) -> OpenSourceExemption:
     """The conditions of the open-source exemption, with what the licences of the bases decide; what people stated stands."""
     exemption = record.gpai.open_source_exemption
     stated = exemption.licence_ok
-    if stated.evidence or stated.source not in (
-        "unknown",
-        "derived",
-    ):  # an answer under a signature, unknown or not, stands
+    # an answer under a signature stands, also that nobody knows
+    if stated.evidence or stated.source not in ("unknown", "derived"):
         return exemption
     flags = disqualifying_flags(record)
     if flags:

@@ -36,6 +36,8 @@ _KINDS = {
 }
 _BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "fp16": 2}
 _DAYS_A_MONTH = 365.25 / 12
+# the key, in the inputs of the figures, of the runs that a run continued from; signed records hold it
+_EARLIER_RUNS = "went_on_from"
 
 
 class TrainedRun(Frozen):
@@ -140,7 +142,7 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: 
             | {
                 "step_flop": step["conservative_flop"],
                 "step_param_update_flop": step["param_update_flop"],
-                "went_on_from": rows,
+                _EARLIER_RUNS: rows,
             },
             method=f"{inputs.method}; the figures of each run, which are added up, from its run record",
         )
@@ -163,6 +165,11 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: 
         hardware_days=_scaled(used.hardware_hours, 1 / 24, "days", "device hours / 24"),
         nca_range=_months(days),
     )
+
+
+def counts_earlier_runs(compute: Compute) -> bool:
+    """Whether the figures are of a run and of those that it continued from."""
+    return _EARLIER_RUNS in (compute.inputs.value or {})
 
 
 def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
