@@ -129,8 +129,8 @@ def _terms_of(record: RecordSections, position: int, facts: DeclaredFacts) -> di
     terms = record.upstream if isinstance(record, ModificationRecord) else ()
     name = record.base[position].name.value
     stated = {
-        f"upstream[{at}].eu_exclusion": eu_exclusion_of(facts)
-        for at, term in enumerate(terms)
+        f"upstream[{place}].eu_exclusion": eu_exclusion_of(facts)
+        for place, term in enumerate(terms)
         if term.name.value == name and facts.eu_exclusion.known
     }
     return stated | {f"base[{position}].licence_flags": licence_flags_of(facts)}

@@ -109,7 +109,8 @@ def required_leaves(record: RecordSections, conditions: Conditions) -> tuple[Lea
 
 def conditions_of(record: RecordSections) -> Conditions:
     """The conditions that the record's own values meet."""
-    kind, method = record.identity.kind.value, record.method.kind.value
+    kind = record.identity.kind.value
+    method = record.method.kind.value
     gpai_answers = [is_yes(base.is_gpai) for base in record.base]
     classified = str(record.high_risk.classification_after.value or "")
     energy_known = record.energy.training_kwh.known
@@ -216,14 +217,14 @@ def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
         return frozenset()
     data = record.data[item[1]]
     origin = str(data.provenance_class.value or "")
-    found = {
+    conditions = {
         "ft": True,  # data that were inherited were trained on as well
         "personal": is_yes(data.personal_data) is True,
         "special": is_yes(data.special_categories) is True,
         "synthetic": origin.startswith("synthetic"),
         "crawl": origin == "web_crawl",
     }
-    return frozenset(name for name, holds in found.items() if holds)
+    return frozenset(name for name, holds in conditions.items() if holds)
 
 
 def gap_of(leaf: Leaf) -> Gap:

@@ -288,7 +288,8 @@ def _with_earlier_uses(
 
 
 def _says_the_same(own: DataUsed | Article4a, combined: DataUsed | Article4a, name: str) -> bool:
-    value, other = getattr(own, name), getattr(combined, name)
+    value = getattr(own, name)
+    other = getattr(combined, name)
     return bool(value.known and other.known) and _compared(value.value) == _compared(other.value)
 
 
@@ -392,7 +393,11 @@ def _partly(stated: Sequence[_Stated]) -> Value:
     known = _known(stated)
     if len(known) == len(stated) or not _are_the_same(known):
         return _differ(known)
-    return unknown(f"not known of {_open_labels(stated)}; {_answers_by_label(known)}")
+    return _known_of_some(stated)
+
+
+def _known_of_some(stated: Sequence[_Stated]) -> Value:
+    return unknown(f"not known of {_open_labels(stated)}; {_answers_by_label(_known(stated))}")
 
 
 def _answers_by_label(known: Sequence[_Stated]) -> str:
@@ -444,9 +449,9 @@ def _by_run(uses: Sequence[_Stated], name: str, combine: Callable[[Sequence[_Sta
     stated = [use.field(name) for use in uses]
     if not all(value.value.known for value in stated):
         return _not_of_all(stated)
-    if name != "epochs" and len({_compared(value.value.value) for value in stated}) == 1:
-        return _carried(stated)
-    return _carried(stated) if len(stated) == 1 else combine(stated)
+    # passes of several runs add up, however equal they are; of equal selections one says all
+    is_one_answer = name != "epochs" and _are_the_same(stated)
+    return _carried(stated) if is_one_answer or len(stated) == 1 else combine(stated)
 
 
 def _counted(uses: Sequence[_Stated], name: str, what: str) -> Value:
@@ -474,10 +479,7 @@ def _selections(use: _Stated, count: Value, what: str) -> RunSelections:
 
 
 def _not_of_all(stated: Sequence[_Stated]) -> Value:
-    known = _known(stated)
-    if not known:
-        return _asked(stated)
-    return unknown(f"not known of {_open_labels(stated)}; {_answers_by_label(known)}")
+    return _known_of_some(stated) if _known(stated) else _asked(stated)
 
 
 def _listed_by_run(known: Sequence[_Stated]) -> Value:

@@ -185,11 +185,13 @@ class _Replaced(Frozen):
         replaced = set()
         for row in recorded:
             pair = _pair(row)
-            figures = [name for name in ("metrics", "bias", "delta") if _has_rows(getattr(before, name), pair)]
+            kinds = [name for name in ("metrics", "bias", "delta") if _has_rows(getattr(before, name), pair)]
             is_named = "evaluation" in row
-            if figures and (is_named or unnamed.count(row.get("suite")) == 1):
-                recorded_figures = {_scored(row, name) for name in figures}
-                replaced |= {pair} if recorded_figures <= (again if is_named else any_items) else set()
+            if not kinds or not (is_named or unnamed.count(row.get("suite")) == 1):
+                continue
+            figures = {_scored(row, kind) for kind in kinds}
+            if figures <= (again if is_named else any_items):
+                replaced.add(pair)
         return cls(rows=frozenset(replaced))
 
     def holds(self, row: dict[str, Any]) -> bool:
@@ -329,10 +331,16 @@ def _harness(evaluation: EvaluationRecord) -> str:
 
 def _runs(evaluation: EvaluationRecord) -> list[dict[str, Any]]:
     arms = [{"name": arm.name, "composition": str(arm.composition_digest)} for arm in evaluation.arms]
+    of_each: dict[str, Any] = {
+        "arms": arms,
+        "seeds": dict(evaluation.seeds),
+        "finished_at": evaluation.created_at,
+        "evaluation": str(evaluation.canonical_digest()),
+    }
     plan = _plan(evaluation)
-    made = {"seeds": dict(evaluation.seeds), "finished_at": evaluation.created_at}
-    made |= {"evaluation": str(evaluation.canonical_digest())} | ({"plan": plan} if plan else {})
-    return [_rows_used(data) | {"arms": arms} | made for data in evaluation.datasets]
+    if plan:
+        of_each["plan"] = plan
+    return [_rows_used(data) | of_each for data in evaluation.datasets]
 
 
 def _rows_used(data: DatasetUsed) -> dict[str, Any]:
@@ -361,7 +369,8 @@ def _figure(result: Result) -> dict[str, Any]:
         "value": result.value,
         "n": result.n,
     }
-    figure |= {"null_reason": result.null_reason} if result.value is None else {}
+    if result.value is None:
+        figure["null_reason"] = result.null_reason
     return figure | _interval(result.ci)
 
 

@@ -132,15 +132,15 @@ def _same_place(path: str, new: RecordSections, recorded: RecordSections) -> str
     place = FieldPath.parse(path)
     if place.position is None:
         return path
-    digest = _digest_of(new, place.section, place.position)
+    wanted = _identity_of_item(new, place.section, place.position)
     for position in range(len(getattr(recorded, place.section, ()))):  # the first form has no `upstream`
-        if digest is not None and _digest_of(recorded, place.section, position) == digest:
+        if wanted is not None and _identity_of_item(recorded, place.section, position) == wanted:
             return str(place.at(position))
     return path
 
 
-def _digest_of(
-    record: RecordSections, section: str, position: int
-) -> Any:  # the JSON value of a digest, of terms the name of their base; None where unknown
+def _identity_of_item(record: RecordSections, section: str, position: int) -> Any:
+    """What tells an item from others: its digest, of terms the name of their base, each as JSON; None where it is not known."""
     known_by = {"base": "tensor_digest", "data": "digest", "upstream": "name"}
-    return getattr(getattr(record, section)[position], known_by[section]).value
+    item = getattr(record, section)[position]
+    return getattr(item, known_by[section]).value

@@ -51,6 +51,8 @@ class Answers(Frozen):
 
 
 _Row = tuple[str, str] | None  # of the table, and the status that it gives
+# the row of compute over each kind of threshold: where a base has systemic risk, and where none has
+_ROWS_OVER = {"relative": ("G7", "G9"), "fallback_sr": ("G8", "G8"), "fallback_gpai": ("G10", "G10")}
 
 
 def _prohibited(answers: Answers) -> _Row:
@@ -78,22 +80,25 @@ def _no_gpai(answers: Answers) -> _Row:
 def _over(answers: Answers) -> _Row:
     """A band that holds the threshold is borderline on both sides: the figures do not say on which one it is."""
     own = answers.own_flop
-    original = answers.original_flop
     kind = answers.threshold_kind
     if own is None or kind is None:
         return None
-    if original is not None:
-        third = one_third_ratio(own, original)
-        straddles, is_over = third.straddles, third.ratio > THIRD
+    if answers.original_flop is not None:
+        third = one_third_ratio(own, answers.original_flop)
+        straddles = third.straddles
+        is_over = third.ratio > THIRD
     else:
-        limit, part = FALLBACK_FLOP[kind], TOLERANCE_PCT / 100
-        straddles, is_over = own * (1 - part) <= limit < own * (1 + part), own > limit
+        # a fixed threshold is not an estimate, so that the band is that of one figure
+        limit = FALLBACK_FLOP[kind]
+        tolerance = TOLERANCE_PCT / 100
+        straddles = own * (1 - tolerance) <= limit < own * (1 + tolerance)
+        is_over = own > limit
     if straddles:
         return "G11", "borderline"
-    rows = {"relative": ("G7", "G9"), "fallback_sr": ("G8", "G8"), "fallback_gpai": ("G10", "G10")}[kind]
     if not is_over:
         return None
-    return (rows[0], "provider_sr") if answers.has_systemic_risk else (rows[1], "provider_modified")
+    row_of_systemic_risk, row_without = _ROWS_OVER[kind]
+    return (row_of_systemic_risk, "provider_sr") if answers.has_systemic_risk else (row_without, "provider_modified")
 
 
 def _below(answers: Answers) -> _Row:
@@ -130,9 +135,9 @@ def gpai_verdict(answers: Answers) -> Value:
         if any(getattr(answers, need) is None for need in needs):
             missing = [text for need, text in _QUESTIONS.items() if getattr(answers, need) is None]
             return unknown(f"undetermined: not recorded is {'; '.join(missing)}")
-        found = row(answers)
-        if found is not None:
-            return _indicative(*found, answers)
+        decided = row(answers)
+        if decided is not None:
+            return _indicative(*decided, answers)
     raise AssertionError("the last row of the table always holds")
 
 
