@@ -80,7 +80,7 @@ class Effects(Document):
 
 
 class Identity(Document):
-    """What happened, to which artifact, by whose hand."""
+    """Action, artifact, actor."""
 
     kind: Value = NOT_MEASURED
     result_name: Value = NOT_MEASURED

@@ -125,7 +125,11 @@ class FieldRules(Frozen):
         return {rule.path: rule for rule in self.fields}
 
     def application(self, what: str) -> Application:
-        """Since when the rules of that name apply."""
+        """Since when the rules of that name apply.
+
+        Raises:
+            StopIteration: the data file has none of that name.
+        """
         return next(application for application in self.applications if application.what == what)
 
     def base_forms(self) -> dict[str, AnswerForm]:

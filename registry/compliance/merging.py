@@ -101,7 +101,7 @@ def build_merge_modification(
         facts: the JSON value of a facts file, if there is one.
 
     Raises:
-        FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
+        KnownError: as `with_facts`, where the facts file states what it cannot.
     """
     changed = _change(merge, manifest)
     data = inherited_data(ancestors)

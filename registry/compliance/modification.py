@@ -91,7 +91,7 @@ def build_modification_record(
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
 
     Raises:
-        FactUnknown, FactNotDeclarable, FactMalformed: the facts file states what it cannot.
+        KnownError: as `with_facts`, where the facts file states what it cannot.
     """
     first = bases[0].record if bases else None
     own_data = recorded_run.data_sections(run)

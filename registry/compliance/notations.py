@@ -16,7 +16,7 @@ from peft_registry.schemas.values import RFC3339, timestamp
 EARLIEST = date(1900, 1, 1)  # nothing that a model was made from or with is older
 MONTH = re.compile(r"(0[1-9]|1[0-2])/([0-9]{4})")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
-LICENCE_CHARACTERS = 200
+LICENCE_CHARACTERS = 200  # of an SPDX expression; a longer text is refused before it is parsed
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SCHEMES = frozenset({"https", "http", "ftp", "s3", "gs", "hf"})
 _MAIL = re.compile(r"[^\s@<>\"',;:()\[\]\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?\.[A-Za-z]{2,63}")
@@ -50,14 +50,17 @@ def days_of(value: Any) -> tuple[date, date] | None:
     if not isinstance(value, str):
         return None
     if MONTH.fullmatch(value):
-        month, year = int(value[:2]), int(value[3:])
+        month = int(value[:2])
+        year = int(value[3:])
         following = date(year + month // 12, month % 12 + 1, 1) if year < date.max.year else date.max
         return date(year, month, 1), following - timedelta(days=1)
+    is_day_or_time = len(value) == len("2026-11-24") or re.match(RFC3339, value)
     day = calendar_day(value[:10])
-    return None if day is None or not (len(value) == len("2026-11-24") or re.match(RFC3339, value)) else (day, day)
+    return (day, day) if day is not None and is_day_or_time else None
 
 
 def calendar_day(value: Any) -> date | None:
+    """The day that a value, any JSON, writes as YYYY-MM-DD; None where it writes none that the calendar has."""
     if not isinstance(value, str) or not _DAY.fullmatch(value):
         return None
     try:
@@ -78,6 +81,7 @@ def day_meant(value: Any) -> str | None:
 
 
 def time_meant(value: Any) -> str | None:
+    """The time in UTC that another way of writing it means; None where it names no zone, or is no time."""
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
@@ -91,6 +95,7 @@ def is_mail(text: str) -> bool:
 
 
 def is_address(text: str) -> bool:
+    """Whether a text is a URL that people may follow: of a scheme that fetches data, with a host, and without a password."""
     try:
         parts = urlsplit(text)
         host = parts.hostname or ""
@@ -101,10 +106,16 @@ def is_address(text: str) -> bool:
 
 
 def canonical_licence(text: str) -> str:
+    """An SPDX licence expression in the spelling of its list; `NONE` says that no licence was given.
+
+    Raises:
+        InvalidLicenseExpression: it is none (packaging's error).
+    """
     return _NO_LICENCE if text == _NO_LICENCE else str(canonicalize_license_expression(text))
 
 
 def licence_remedy(text: str) -> str:
+    """What to write in place of a text that is not an SPDX licence expression."""
     said = "-".join(text.strip().split()).lower().removeprefix("the-").removesuffix("-license").removesuffix("-licence")
     by_lower = {licence.lower(): licence for licence in _COMMON_LICENCES}
     meant = closest(said, by_lower)

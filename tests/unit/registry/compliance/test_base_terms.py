@@ -59,9 +59,7 @@ def test_an_exclusion_alone_does_not_make_the_other_flags_known():
     ids=["stated", "a flag", "read for flags", "nobody has read it", "neither yes nor no"],
 )
 def test_absence_of_a_statement_on_the_union_is_not_a_no(facts, answer):
-    found = eu_exclusion_of(some_base_facts(**facts))
-    assert found.value == answer
-    assert found.known or found.reason
+    assert eu_exclusion_of(some_base_facts(**facts)).value == answer
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "LICENCE.md", "License.txt", "COPYING", "LICENSE-APACHE"])

@@ -383,7 +383,7 @@ def test_one_more_answer_is_one_more_filled_field():
 
 def test_a_second_data_file_asks_its_own_questions():
     one = a_run_record()
-    two = a_run_record(data=(one.data[0], one.data[0].model_copy(update={"name": "more.jsonl"})))
+    two = a_run_record(data=(one.data[0], one.data[0].revised(name="more.jsonl")))
     fields = [gap.field for gap in completeness(a_modification_record(run=two)).open]
     assert "data[0].labelling" in fields
     assert "data[1].labelling" in fields
@@ -415,7 +415,7 @@ def test_an_answer_can_make_more_fields_required(facts, condition, field):
 
 def test_personal_data_asks_for_the_legal_basis_of_that_file_only():
     run = a_run_record()
-    run = a_run_record(data=(run.data[0], run.data[0].model_copy(update={"name": "more.jsonl"})))
+    run = a_run_record(data=(run.data[0], run.data[0].revised(name="more.jsonl")))
     facts = {"asserted_by": "a data owner", "data": {"more.jsonl": {"personal_data": "yes"}}}
     fields = [gap.field for gap in completeness(a_modification_record(run=run, facts=facts)).open]
     assert "data[1].legal_basis" in fields
