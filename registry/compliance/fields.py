@@ -12,11 +12,12 @@ from importlib import resources
 from typing import Literal
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm
+from peft_registry.schemas.answers import Area
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
 
-Owner = Literal["modifier", "data owner", "legal", "engineer", "tool"]
+Owner = Literal[Area, "tool"]
 
 
 class FieldRule(AnswerForm):
