@@ -28,11 +28,11 @@ from peft_registry.registry.compliance.recorded_result import (
     file_digests,
     identity_section,
     modifier_section,
-    retention_section,
     scans_value,
     security_section,
     upstream_terms,
 )
+from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest

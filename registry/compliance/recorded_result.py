@@ -1,4 +1,4 @@
-"""The sections of a modification record that hold of any registered result: identity, modifier, bases, security, retention.
+"""The sections of a modification record that hold of any registered result: identity, modifier, bases, security.
 
 Pure: nothing is read. What is not in the inputs stays `unknown` with its reason.
 """
@@ -17,7 +17,7 @@ from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Manifest
-from peft_registry.schemas.modification import BaseUsed, Identity, Modifier, Retention, Security, UpstreamTerms
+from peft_registry.schemas.modification import BaseUsed, Identity, Modifier, Security, UpstreamTerms
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.values import Timestamp, Value, derived, imported, measured, unknown
 
@@ -186,12 +186,3 @@ def scans_value(scans: tuple[Scan, ...], tool_version: str) -> Value | None:
         rows.append(row | outcome)
     how = f"peft-registry {tool_version}, over the files of the result before it was registered"
     return measured(rows, method=how) if rows else None
-
-
-def retention_section() -> Retention:
-    """How long the documentation is kept."""
-    basis = derived(
-        "10 years from placing on the market; not placed, kept without end",
-        method="Art. 18 (high-risk systems), Art. 54(3)(b) (representatives), CoP measure 1.1; used for every record",
-    )
-    return Retention(basis=basis)

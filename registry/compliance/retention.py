@@ -10,6 +10,15 @@ YEARS = 10
 _METHOD = f"{YEARS} calendar years after placing, Art. 18, Art. 54(3)(b), CoP measure 1.1; used for every record"
 
 
+def retention_section() -> Retention:
+    """How long the documentation is kept; the days follow from the placing (`with_dates`)."""
+    basis = derived(
+        f"{YEARS} years from placing on the market; not placed, kept without end",
+        method="Art. 18 (high-risk systems), Art. 54(3)(b) (representatives), CoP measure 1.1; used for every record",
+    )
+    return Retention(basis=basis)
+
+
 def with_dates(retention: Retention, gpai: Gpai) -> Retention:
     """The section with its first and last day; without a day of placing neither is known, and it is kept without end.
 
