@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.dataset import CounterfactualData
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.log import LogEvent, LogEventV2
@@ -28,6 +29,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "card": CardPredicate,
     "base": BaseRecord,
     "run": RunRecord,
+    "counterfactual-data": CounterfactualData,
     "evaluation-plan": EvaluationPlan,
     "evaluation": EvaluationRecord,
     "modification": ModificationRecord,

@@ -43,3 +43,31 @@ class DataIdentity(Document):
         if self.revision is None:
             del value["revision"]
         return value
+
+
+class SwapListUsed(Document):
+    """A list of words by which rows were swapped; `sha256` is that of all that decides a swap on its axis."""
+
+    axis: str
+    sha256: Digest
+    swapped: int  # rows that got a counterpart
+    dropped: dict[str, int]  # rows that got none, by reason
+
+
+class CounterfactualData(Document):
+    """Where counterfactual rows came from: which bytes, which rows of them by which lists, and how many were dropped and why.
+
+    Every row that has a counterpart is written, followed by its counterparts, each once; nothing else is.
+    """
+
+    schema_version: Literal["1"] = "1"
+    input_name: str
+    input_sha256: Digest
+    input_format: str
+    input_rows: int
+    lists: tuple[SwapListUsed, ...]
+    kept_rows: int  # of the input, with a counterpart on one axis at least
+    repeated_rows: int  # left out because the very row had been written before
+    output_name: str
+    output_sha256: Digest
+    output_rows: int

@@ -1,5 +1,6 @@
-"""data: what is in a data set, before anything is trained on it."""
+"""data: what is in a data set, before anything is trained on it; and counterparts of its rows."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,12 +9,14 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 if TYPE_CHECKING:
+    from peft_registry.schemas.dataset import CounterfactualData
     from peft_registry.trainer.data.inspection import Leak, Part
 
 
 def add_to(app: typer.Typer) -> None:
-    data = typer.Typer(help="Inspect training data.", no_args_is_help=True)
+    data = typer.Typer(help="Inspect training data, and write counterfactual rows.", no_args_is_help=True)
     data.command("inspect")(data_inspect)
+    data.command("counterfactual")(data_counterfactual)
     app.add_typer(data, name="data")
 
 
@@ -64,6 +67,51 @@ def data_inspect(
     if target.base is None:
         console.note("--base REF counts tokens, and --labels N shows them")
     console.next_step(f"registry train {file if file.endswith(TRAINING_FILES) else 'CONFIG.yml'}")
+
+
+def data_counterfactual(
+    file: Annotated[Path, typer.Argument(help="A data file of any format that train reads.", show_default=False)],
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS", help="gender, race, religion or nationality; several by repeating the option."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A new .jsonl file; default: FILE-counterfactual.jsonl in this folder."),
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="Format of the rows; default: recognised from the columns.")
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Write rows and their counterfactuals. Swapped by pinned word lists; a row that is not surely a sentence is dropped."""
+    from peft_registry.schemas.config import ROW_FORMATS
+    from peft_registry.trainer.use_cases.counterfactual_data import write_counterfactual
+
+    if data_format is not None and data_format not in ROW_FORMATS:
+        raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")
+    target = out if out is not None else Path(f"{file.stem}-counterfactual.jsonl")
+    found = write_counterfactual(file, target, tuple(axis or ()), row_format=data_format)
+    if output is Output.json:
+        console.out_json(found.to_json())
+        return
+    _show_counterfactual(target, found)
+    console.next_step(f"registry data inspect {console.printable(str(target))}")
+
+
+def _show_counterfactual(target: Path, found: "CounterfactualData") -> None:
+    console.line(
+        f"written    {console.printable(str(target))}  {found.output_rows} rows  {found.output_sha256.short}", indent=11
+    )
+    console.line(
+        f"kept       {found.kept_rows} of {found.input_rows} rows, each with its counterparts; "
+        f"{found.repeated_rows} were written before",
+        indent=11,
+    )
+    for one in found.lists:
+        console.line(f"{one.axis:<11}{one.swapped} rows swapped by the list {one.sha256.short}", indent=11)
+        for reason, count in one.dropped.items():
+            console.line(f"dropped    {count}: {reason}", indent=11)
 
 
 def _show(part: "Part") -> None:
