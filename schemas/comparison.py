@@ -4,9 +4,9 @@ The document is a projection: every arm names its version, whose signed records 
 is computed from such documents.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import Document
@@ -15,10 +15,23 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp, Value, unknown
 
 
+class AxisCounts(Document):
+    """The items of one category of a suite: how many were flagged before and how many clear, and what became of them."""
+
+    axis: str
+    n: int
+    flagged: int
+    clear: int
+    fixed: int
+    introduced: int
+    overcorrected: int
+
+
 class BiasCounts(Document):
     """One suite over all its items: how many pairs were flagged before and how many clear, and what became of them.
 
-    `clear` is what `introduced` is a part of; null in comparisons that were made before it was kept.
+    `fixed` became neutral, `overcorrected` now prefer the other option. `clear` is what `introduced` is a part of; null in
+    comparisons that were made before it was kept. `axes` is written only where there are categories.
     """
 
     dataset: str
@@ -29,6 +42,14 @@ class BiasCounts(Document):
     overcorrected: int
     conclusion: str
     clear: int | None = None
+    axes: tuple[AxisCounts, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_absent_axes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if not self.axes:
+            del value["axes"]
+        return value
 
 
 class Latency(Document):

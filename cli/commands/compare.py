@@ -102,7 +102,7 @@ def _write_page(path: Path, comparison: "MethodComparison") -> None:
 
 
 def _show_comparison(comparison: "MethodComparison", output: Output) -> None:
-    from peft_registry.registry.reports.comparison import two_tables
+    from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, two_tables
 
     if output is Output.json:
         console.out_json(comparison.to_json())
@@ -111,3 +111,7 @@ def _show_comparison(comparison: "MethodComparison", output: Output) -> None:
     for headings, rows in two_tables(comparison):
         console.out()
         console.table([headings, *rows])
+    moved = bias_rows(comparison)
+    if moved:
+        console.out()
+        console.table([BIAS_HEADINGS, *moved])

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap, wilson
+from peft_registry.registry.evaluation.over_seeds import share_over_seeds
+from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap
 from peft_registry.registry.reports.comparison import introduced_text
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.trainer.methods.learning_rates import FAR, rates_of
@@ -219,23 +220,21 @@ def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Fig
     Every arm is asked the same pairs, so that pairs are what was drawn: the interval is Wilson's for the pairs of one arm, and
     at least as wide as the arms' own rates are apart.
     """
-    counts = [one for method in methods for arm in results.arms(comparison, method) for one in arm.bias]
-    flagged, fixed = sum(one.flagged for one in counts), sum(one.fixed for one in counts)
-    if not flagged:
-        raise NotMeasured("the base was flagged nowhere")
     arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.bias]
-    rates = [sum(one.fixed for one in arm.bias) / (sum(one.flagged for one in arm.bias) or 1) for arm in arms]
-    pairs = max(sum(one.flagged for one in arm.bias) for arm in arms)
-    expected = fixed / flagged * pairs
-    below, above = wilson(math.floor(expected), pairs), wilson(math.ceil(expected), pairs)
-    assert not isinstance(below, NoInterval) and not isinstance(above, NoInterval), "there are flagged items"
+    counts = [one for arm in arms for one in arm.bias]
+    by_arm = [(sum(one.fixed for one in arm.bias), sum(one.flagged for one in arm.bias)) for arm in arms]
+    share = share_over_seeds(by_arm)
+    if share is None:
+        raise NotMeasured("the base was flagged nowhere")
+    pairs = max(flagged for _, flagged in by_arm)
     asked = f"{pairs} pairs, asked in {len(arms)} arms" if len(arms) > 1 else f"{pairs} pairs"
     return Figure(
-        100 * fixed / flagged,
-        100 * min(below.low, *rates),
-        100 * max(above.high, *rates),
-        f"{fixed} of {flagged} fixed ({asked}), {introduced_text(counts)} introduced; {', '.join(methods)}; "
-        f"{results.where(comparison)}",
+        100 * share.value,
+        100 * share.low,
+        100 * share.high,
+        f"{sum(one.fixed for one in counts)} of {sum(one.flagged for one in counts)} fixed ({asked}), "
+        f"{sum(one.overcorrected for one in counts)} over-corrected, {introduced_text(counts)} introduced; "
+        f"{', '.join(methods)}; {results.where(comparison)}",
     )
 
 

@@ -11,16 +11,21 @@ from html import escape
 from importlib import resources
 from statistics import fmean, median_low
 
+from peft_registry.registry.evaluation.over_seeds import share_over_seeds
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.reports.drawing import interval_drawing
 from peft_registry.registry.reports.text import MINUS, plain_size
-from peft_registry.schemas.comparison import ArmResult, BiasCounts, MethodComparison
+from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, MethodComparison
 from peft_registry.schemas.report import Bar
 from peft_registry.schemas.values import Value
 
 HEADINGS = (
     *("method", "trained", "learning rate", "peak memory", "time", "cost", "latency", "merged"),
     *("loss change", "over seeds", "neutral loss", "bias fixed, introduced"),
+)
+BIAS_HEADINGS = (
+    *("method, axis", "suite", "pairs", "flagged before"),
+    *("to neutral", "over-corrected", "introduced", "neutral loss"),
 )
 NONE = "–"
 COSTS = 8  # so many of them say what a method takes; the others, what it does
@@ -46,6 +51,56 @@ def two_tables(comparison: MethodComparison) -> tuple[tuple[tuple[str, ...], lis
         (HEADINGS[:COSTS], [row[:COSTS] for row in rows]),
         ((HEADINGS[0], *HEADINGS[COSTS:]), [[row[0], *row[COSTS:]] for row in rows]),
     )
+
+
+def bias_rows(comparison: MethodComparison) -> list[list[str]]:
+    """The rows under `BIAS_HEADINGS`: of each method and suite all pairs and then each axis, over the method's seeds.
+
+    A number of pairs is that of each seed, lowest to highest; of all pairs of a suite the share stands beside it with its
+    interval over pairs and seeds. Pairs of one axis are few, and get no interval.
+    """
+    return [row for method in comparison.methods for row in _bias_rows(method, comparison.of(method))]
+
+
+def _bias_rows(method: str, arms: Sequence[ArmResult]) -> list[list[str]]:
+    rows = []
+    neutral = _mean(arms, lambda arm: arm.neutral_loss_change, _signed)
+    for suite in dict.fromkeys(counts.dataset for arm in arms for counts in arm.bias):
+        seeds = [counts for arm in arms for counts in arm.bias if counts.dataset == suite]
+        rows.append([method, suite, *_bias_cells(seeds, with_share=True), neutral])
+        for axis in dict.fromkeys(one.axis for counts in seeds for one in counts.axes):
+            parts = [one for counts in seeds for one in counts.axes if one.axis == axis]
+            rows.append([f"{method}, {axis}", suite, *_bias_cells(parts, with_share=False), ""])
+    return rows
+
+
+def _bias_cells(seeds: Sequence[BiasCounts | AxisCounts], *, with_share: bool) -> list[str]:
+    flagged = [one.flagged for one in seeds]
+    clear = [one.clear for one in seeds if one.clear is not None]
+    return [
+        _lowest_to_highest([one.n for one in seeds]),
+        _lowest_to_highest(flagged),
+        _part([one.fixed for one in seeds], flagged, with_share=with_share),
+        _part([one.overcorrected for one in seeds], flagged, with_share=with_share),
+        _part([one.introduced for one in seeds], clear if len(clear) == len(seeds) else None, with_share=with_share),
+    ]
+
+
+def _part(parts: Sequence[int], wholes: Sequence[int] | None, *, with_share: bool) -> str:
+    """`8 … 11 of 90, 10.4 % (5.6 … 18.3)`; the number alone where nobody kept what it is a part of."""
+    text = _lowest_to_highest(parts)
+    if wholes is None:
+        return text
+    text += f" of {_lowest_to_highest(wholes)}"
+    share = share_over_seeds(list(zip(parts, wholes, strict=True))) if with_share else None
+    if share is None:
+        return text
+    return f"{text}, {100 * share.value:.1f} % ({100 * share.low:.1f} … {100 * share.high:.1f})"
+
+
+def _lowest_to_highest(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} … {high}"
 
 
 def table_rows(comparison: MethodComparison) -> list[list[str]]:
@@ -79,8 +134,22 @@ def comparison_page(comparison: MethodComparison) -> str:
         f"adapter runs and merged; {NONE} where nothing can be merged into the base that it runs on. Bias counts are pairs of a "
         "suite: fixed, of those that were flagged before; introduced, of those that were clear, where that was kept."
         "</p></section>\n"
+        f"{_bias_section(comparison)}"
         f"<section><h2>Held-out loss</h2><div class='scroll drawing'>{loss_drawing(comparison)}</div></section>\n"
         f"<section><h2>Arms</h2>{_html_table(('method', 'seed', 'version', 'manifest'), arms)}</section></body></html>\n"
+    )
+
+
+def _bias_section(comparison: MethodComparison) -> str:
+    rows = bias_rows(comparison)
+    if not rows:
+        return ""
+    return (
+        f"<section><h2>Bias</h2>{_html_table(BIAS_HEADINGS, rows)}"
+        "<p>Of the pairs that were flagged before: to neutral, and over-corrected, which is to prefer the other option as "
+        "strongly. Introduced: flagged now, of those that were clear. Numbers are those of each seed, lowest to highest; the "
+        "share has its 95 % interval over pairs and seeds. Neutral loss rises where a model becomes worse at everything, "
+        "which also moves pairs to neutral.</p></section>\n"
     )
 
 

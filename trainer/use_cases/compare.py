@@ -24,11 +24,11 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
+from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import InputRefused, NotFound, RunFailed
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
@@ -359,10 +359,29 @@ def _bias(records: Records) -> tuple[BiasCounts, ...]:
             overcorrected=one.overcorrected,
             conclusion=one.conclusion,
             clear=one.clear,
+            axes=_axes(records.evaluation, one),
         )
         for one in records.evaluation.findings
         if one.category is None
     )
+
+
+def _axes(evaluation: EvaluationRecord, whole: Comparison) -> tuple[AxisCounts, ...]:
+    """The categories of a suite that say something of their own, by name; of a suite with one of them, none."""
+    parts = [
+        AxisCounts(
+            axis=one.category,
+            n=one.n,
+            flagged=one.flagged,
+            clear=one.clear,
+            fixed=one.fixed,
+            introduced=one.introduced,
+            overcorrected=one.overcorrected,
+        )
+        for one in evaluation.findings
+        if one.category is not None and (one.dataset, one.metric) == (whole.dataset, whole.metric)
+    ]
+    return tuple(sorted(parts, key=lambda one: one.axis)) if len(parts) > 1 else ()
 
 
 def _first_records(registry: Registry, results: tuple[ArmResult, ...]) -> Records:

@@ -129,7 +129,14 @@ def test_the_figures_of_an_arm_are_those_of_its_signed_records(compared: Compare
         assert len(arm.row_gains) == arm.quality.n
         assert gains / tokens == pytest.approx(round(gains / tokens), abs=1e-3)  # nats over nats a token: how many
         assert arm.cost.value == pytest.approx(2 * arm.wall_seconds.value / 3600, abs=1e-5)
-        assert [one.dataset for one in arm.bias] == ["house"]
+        (house,) = arm.bias
+        by_axis = {one.category: one for one in records.evaluation.findings if one.dataset == "house"}
+        assert {one.axis for one in house.axes} == by_axis.keys() - {None}
+        assert len(house.axes) > 1
+        for one in house.axes:
+            signed = by_axis[one.axis]
+            for name in ("n", "flagged", "clear", "fixed", "introduced", "overcorrected"):
+                assert getattr(one, name) == getattr(signed, name), name
 
 
 def test_arms_that_choose_nothing_on_held_out_rows_are_measured_on_the_same_ones(compared: Compared) -> None:
