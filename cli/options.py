@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,19 @@ class Output(StrEnum):
 
     text = "text"
     json = "json"
+
+
+class SuiteHalf(StrEnum):
+    """Which half of a suite; `whole` for both."""
+
+    whole = "whole"
+    development = "development"
+    test = "test"
+
+    @property
+    def half(self) -> Literal["development", "test"] | None:
+        """None for the whole suite."""
+        return None if self is SuiteHalf.whole else self.value  # type: ignore[return-value]  # the two other members
 
 
 HomeOption = Annotated[

@@ -16,6 +16,7 @@ ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about the
 PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
+Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`
 State = Literal["stereo", "neutral", "inverted", "band"]
 Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]
 
@@ -43,7 +44,10 @@ class Arm(Document):
 
 
 class DatasetUsed(Document):
-    """A suite's data, pinned by digest. `excluded` counts rows by reason; none is dropped in silence."""
+    """A suite's data, pinned by digest. `excluded` counts rows by reason; none is dropped in silence.
+
+    `half` is written only where half of a suite was asked; without it the whole suite was.
+    """
 
     name: str
     version: str
@@ -56,6 +60,14 @@ class DatasetUsed(Document):
     selection_ids_sha256: Digest | None = None
     excluded: dict[str, int] = Field(default_factory=dict)
     mapping_sha256: Digest | None = None
+    half: Half | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_half(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.half is None:
+            del value["half"]
+        return value
 
 
 class Threshold(Document):

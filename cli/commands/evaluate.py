@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, SuiteHalf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,9 @@ def evaluate(
         int | None,
         typer.Option("--limit", "--rows", help="Approximate number of rows, chosen by --seed, for a quick look."),
     ] = None,
+    half: Annotated[
+        SuiteHalf, typer.Option(help="Half of each suite: one to develop on, one to test on; clusters are not parted.")
+    ] = SuiteHalf.whole,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the selection and of the bootstrap.")] = 0,
     placebo: Annotated[
         bool, typer.Option("--placebo/--no-placebo", help="Also evaluate a random adapter of the same size.")
@@ -86,6 +89,7 @@ def evaluate(
         suites=tuple(suite or ()),
         data=data,
         accepts_licence=accept_licence,
+        half=half.half,
         limit=limit,
         seed=seed,
         with_placebo=placebo,
@@ -195,6 +199,9 @@ def _print_record(label: str, record: "EvaluationRecord") -> None:
     from peft_registry.registry.evaluation.sentences import compared_arms, result_rows
 
     console.line(f"arms     {label}: {compared_arms(record)}")
+    for used in record.datasets:
+        if used.half is not None:
+            console.line(f"half     {used.name}: {used.selection}")
     console.table([[f"  {data}", figure, text] for data, figure, text in result_rows(record)], prose=2)
     for line in verdict_lines(record):
         console.line(f"limit    {line}")

@@ -1,11 +1,12 @@
 """suites: the data that bias is measured on."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli.options import HomeOption, Output, OutputOption, SuiteHalf
 
 
 def add_to(app: typer.Typer) -> None:
@@ -13,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     suites.command("list")(suites_list)
     suites.command("add")(suites_add)
     suites.command("show")(suites_show)
+    suites.command("ids")(suites_ids)
     app.add_typer(suites, name="suites")
 
 
@@ -113,6 +115,29 @@ def suites_add(
         return
     console.line(f"pinned   {pin.name}  {pin.sha256}  {pin.rows} rows  {pin.licence}")
     console.next_step(f"registry evaluate NAME:NUMBER --suite {pin.name}")
+
+
+def suites_ids(
+    name: Annotated[str, typer.Argument(help="Name of a suite; see `registry suites list`.")],
+    half: Annotated[SuiteHalf, typer.Option(help="Half of the suite; train on the development half alone.")] = (
+        SuiteHalf.development
+    ),
+    data: Annotated[Path | None, typer.Option(help="Its data, where it is neither shipped nor pinned.")] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """List the ids of a suite's rows that are in one of its halves."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.trainer.inputs.evaluation import load_suites
+
+    with opened(home) as registry:
+        (suite,) = load_suites(registry, [name], data=data, half=half.half)
+    ids = [one for one, _ in suite.units]
+    if output is Output.json:
+        console.out_json({"suite": name, "half": half.value, "sha256": str(suite.dataset.sha256), "ids": ids})
+        return
+    for one in ids:
+        console.line(one)
 
 
 def _definition_json(definition: Any) -> dict[str, Any]:  # peft_registry.trainer.evaluation.suites.SuiteDefinition

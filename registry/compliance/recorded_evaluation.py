@@ -350,6 +350,8 @@ def _rows_used(data: DatasetUsed) -> dict[str, Any]:
         "data_sha256": str(data.sha256),
         "rows_used": data.rows_used,
     }
+    if data.half is not None:
+        used["half"] = data.half
     ids = data.selection_ids_sha256
     return used if ids is None else used | {"selection_ids_sha256": str(ids)}
 

@@ -25,6 +25,7 @@ from peft_registry.registry.evaluation.aggregate import (
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.families import FAMILIES
+from peft_registry.registry.evaluation.halves import outside_half
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge, limits_of, verdicts_of
@@ -247,8 +248,9 @@ def _require_bands(record: EvaluationRecord, table: Iterable[TableRow]) -> None:
 
 
 def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[Discrepancy]:
+    rows_of_table = tuple(table)
     ids: dict[str, set[str]] = {}
-    for item in table:
+    for item in rows_of_table:
         ids.setdefault(item.dataset, set()).add(item.id)
     yield from _compare("datasets", sorted(used.name for used in record.datasets), sorted(ids))
     for used in record.datasets:
@@ -259,6 +261,9 @@ def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[D
         if used.name in left_out_of(record.leakage_check):
             counted = left_out_of(record.leakage_check)[used.name]
             yield from _compare(f"datasets[{used.name}].excluded", used.excluded.get(LEFT_OUT, 0), counted)
+        elsewhere = sorted(set(outside_half(used, rows_of_table)))
+        if elsewhere:
+            yield Discrepancy(f"datasets[{used.name}].half", str(used.half), f"{elsewhere[0]} is in the other half")
         if used.selection_ids_sha256 is not None:
             digest = str(ids_digest(sorted(rows)))
             yield from _compare(f"datasets[{used.name}].selection_ids_sha256", str(used.selection_ids_sha256), digest)

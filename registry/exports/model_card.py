@@ -257,6 +257,7 @@ def _hub_result(result: Result, evaluation: EvaluationRecord) -> "EvalResult":
         dataset_type=_line(result.dataset),
         dataset_name=_line(result.dataset),
         dataset_revision=None if data is None else str(data.sha256),
+        dataset_split=None if data is None else data.half,
         metric_type=_line(result.metric),
         metric_value=result.value,
         metric_name=_line(result.metric),

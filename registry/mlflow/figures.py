@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
 from peft_registry.schemas.merge import MergeRecord
@@ -152,9 +153,10 @@ def run_datasets(data: Iterable[DataIdentity]) -> tuple[DatasetUse, ...]:
 
 
 def evaluation_dataset(used: DatasetUsed) -> DatasetUse:
-    """A suite's data as a data set with the context `evaluation`."""
+    """A suite's data, or a half of it, as a data set with the context `evaluation`."""
+    half = "" if used.half is None else f" ({half_text(used.half)})"
     return DatasetUse(
-        name=cut(f"{used.name} {used.version}", MAX_DATASET_NAME),
+        name=cut(f"{used.name} {used.version}{half}", MAX_DATASET_NAME),
         digest=used.sha256.hex[:MAX_DATASET_DIGEST],
         context="evaluation",
         source=_json({"file": without_paths(used.file), "file_sha256": str(used.sha256), "licence": used.licence}),

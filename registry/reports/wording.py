@@ -6,6 +6,7 @@ fewer than 100 items.
 
 from collections.abc import Callable
 
+from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.reports.text import number, share, signed
 from peft_registry.schemas.evaluation import (
     ITEMS_FOR_A_CLAIM,
@@ -116,9 +117,10 @@ def interval_text(interval: Interval, write: Callable[[float], str] = number) ->
 def _data_name(name: str, data: DatasetUsed | None) -> str:
     if data is None:
         return name
+    part = "" if data.half is None else f", {half_text(data.half)}"
     if data.sha256.short in data.version:  # the file's digest is all the version there is
-        return f"{name}, {data.version}"
-    return f"{name} version {data.version} ({data.sha256.short})"
+        return f"{name}, {data.version}{part}"
+    return f"{name} version {data.version} ({data.sha256.short}){part}"
 
 
 # what is compared by its margin is counted by the margin's sign

@@ -239,6 +239,7 @@ def _planned(
             suite.dataset.name: {
                 "sha256": str(suite.dataset.sha256),
                 "selection": suite.dataset.selection,
+                **({} if suite.dataset.half is None else {"half": suite.dataset.half}),
                 "primary_endpoint": suite.definition.primary_endpoint,
                 "thresholds": {name: band.to_json() for name, band in _starting(suite, conditions).items()},
             }

@@ -15,7 +15,7 @@ from peft_registry.registry.evaluation.sentences import comparison_line
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.plans import earlier_evaluation
 from peft_registry.registry.use_cases.plan_evaluation import log_plan
-from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Responsible
+from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Half, Responsible
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.version import Version
@@ -125,7 +125,13 @@ class EvaluationSetup:
 
 
 def load_suites(
-    registry: Registry, names: Sequence[str], *, data: Path | None = None, limit: int | None = None, seed: int = 0
+    registry: Registry,
+    names: Sequence[str],
+    *,
+    data: Path | None = None,
+    half: Half | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> "tuple[LoadedSuite, ...]":
     """The suites as they are pinned or shipped, or from a file or folder that is given beside them.
 
@@ -133,19 +139,21 @@ def load_suites(
         registry: holds the pins.
         names: of suites.
         data: for the suites that take any; None: as pinned or shipped.
+        half: of each suite; None: the whole.
         limit: the maximum number of rows of each, drawn with `seed`; None: all.
         seed: of the draw.
 
     Raises:
         UnknownSuite, SuiteFileNeeded, LicenceNotAccepted, OtherSuiteFile: as `load_suite`.
         DataWithoutUse: `data` is given, and no suite takes any.
+        EmptyHalf: a suite has too few clusters to have that half.
     """
-    from peft_registry.trainer.evaluation.suites.selection import limited
+    from peft_registry.trainer.evaluation.suites.selection import halved, limited
     from peft_registry.trainer.inputs.suites import load_suite, suites_for_data
 
     takers = frozenset[str]() if data is None else suites_for_data(registry, names)
     loaded = [load_suite(registry, name, data if name in takers else None) for name in names]
-    return tuple(limited(suite, limit, seed=seed) for suite in loaded)
+    return tuple(limited(halved(suite, half), limit, seed=seed) for suite in loaded)
 
 
 def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) -> None:

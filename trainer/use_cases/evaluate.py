@@ -27,7 +27,7 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import ArmName, Composition, EvaluationRecord
+from peft_registry.schemas.evaluation import ArmName, Composition, EvaluationRecord, Half
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
@@ -69,6 +69,7 @@ class EvaluationRequest:
     suites: tuple[str, ...] = ()
     data: Path | None = None
     accepts_licence: bool = False
+    half: Half | None = None  # of each suite; None: the whole
     limit: int | None = None
     seed: int = 0
     with_placebo: bool = True
@@ -134,7 +135,9 @@ def evaluate_references(
     thresholds = _thresholds(request)
     if request.accepts_licence:
         _accept(registry, request, signer.public.key_id)
-    loaded = load_suites(registry, request.suites, data=request.data, limit=request.limit, seed=request.seed)
+    loaded = load_suites(
+        registry, request.suites, data=request.data, half=request.half, limit=request.limit, seed=request.seed
+    )
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)

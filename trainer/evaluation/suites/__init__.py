@@ -150,6 +150,10 @@ class LoadedSuite(Protocol):
     def units(self) -> tuple[tuple[str, str], ...]:
         """(id, what it is judged together with) of each row: a selection never parts what belongs together."""
 
+    @property
+    def clusters(self) -> Mapping[str, str]:
+        """What each row, by its id, is resampled together with: a half of the suite never parts them."""
+
     def only(self, ids: frozenset[str], dataset: DatasetUsed) -> Self:
         """The suite with some of its rows, described so."""
 

@@ -125,6 +125,10 @@ class DivergenceSuite:
     def units(self) -> tuple[tuple[str, str], ...]:
         return tuple((row.id, row.unit) for row in self.rows)
 
+    @property
+    def clusters(self) -> dict[str, str]:
+        return {row.id: row.cluster for row in self.rows}
+
     def only(self, ids: frozenset[str], dataset: DatasetUsed) -> "DivergenceSuite":
         return replace(self, dataset=dataset, rows=tuple(row for row in self.rows if row.id in ids))
 

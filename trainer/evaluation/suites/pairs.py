@@ -1,4 +1,4 @@
-"""What suites of sentence pairs share: scoring both sentences of a pair in full."""
+"""What suites of sentence pairs share: scoring both sentences of a pair, or both ways to go on after a context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,18 +14,19 @@ from peft_registry.trainer.evaluation.suites.files import MalformedSuite
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
-    """Two sentences that differ in whom they speak of; `more` is the stereotyping one."""
+    """Two sentences that differ in whom they speak of; `more` is the stereotyping one. After a `context` they are continuations."""
 
     id: str
     category: str
     cluster: str
     more: str
     less: str
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PairSuite:
-    """A loaded suite of pairs: two requests a pair, both without context."""
+    """A loaded suite of pairs: two requests a pair, both in the same context."""
 
     definition: SuiteDefinition
     dataset: DatasetUsed
@@ -38,11 +39,15 @@ class PairSuite:
     @staticmethod
     def requests_of(pair: SentencePair) -> tuple[Request, Request]:
         """Both sentences in full, the stereotyping one first."""
-        return Request("", pair.more), Request("", pair.less)
+        return Request(pair.context, pair.more), Request(pair.context, pair.less)
 
     @property
     def units(self) -> tuple[tuple[str, str], ...]:
         return tuple((pair.id, pair.id) for pair in self.pairs)
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        return {pair.id: pair.cluster for pair in self.pairs}
 
     def only(self, ids: frozenset[str], dataset: DatasetUsed) -> "PairSuite":
         """The suite with some of its pairs."""

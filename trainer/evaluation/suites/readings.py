@@ -46,6 +46,10 @@ class ReadingSuite:
         """(id, what it is judged together with) of each row."""
         return tuple((row.id, row.unit) for row in self.rows)
 
+    @property
+    def clusters(self) -> dict[str, str]:
+        return {row.id: row.cluster for row in self.rows}
+
     def only(self, ids: frozenset[str], dataset: DatasetUsed) -> "ReadingSuite":
         """The suite with some of its rows."""
         return replace(self, dataset=dataset, rows=tuple(row for row in self.rows if row.id in ids))

@@ -1,9 +1,12 @@
-"""Some rows of a suite, chosen by a seed: for a quick look. What belongs together is chosen together, and the record says so."""
+"""Some rows of a suite: one of its halves, or a few by a seed for a quick look. What belongs together is chosen together, and the
+record says what was chosen."""
 
 import random
 
 from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.halves import OTHER_HALF, half_of, half_text
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import Half
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
@@ -14,6 +17,40 @@ class LimitRefused(InputRefused):
     fix = "give --limit a number from 1 on, or leave it out for all rows"
 
     limit: int
+
+
+class EmptyHalf(InputRefused):
+    reference = "empty-half"
+    what = "{half} of {suite} has no rows"
+    why = "its {clusters} clusters are not parted, and all of them are in the other half"
+    fix = "evaluate the whole suite: leave --half out"
+
+    suite: str
+    half: str
+    clusters: int
+
+
+def halved(suite: LoadedSuite, half: Half | None) -> LoadedSuite:
+    """One half of the suite, whole clusters; the suite itself without one.
+
+    Raises:
+        EmptyHalf: there is nothing in it.
+    """
+    if half is None:
+        return suite
+    used = suite.dataset
+    clusters = suite.clusters
+    chosen = [name for name, _ in suite.units if half_of(used.name, clusters[name]) == half]
+    if not chosen:
+        raise EmptyHalf(used.name, half_text(half), len(set(clusters.values())))
+    dataset = used.revised(
+        rows_used=len(chosen),
+        selection=f"{half_text(half)}, {len(chosen)} of {used.rows_used} rows, whole clusters by digest",
+        selection_ids_sha256=ids_digest(chosen),
+        excluded=used.excluded | ({OTHER_HALF: rest} if (rest := used.rows_used - len(chosen)) else {}),
+        half=half,
+    )
+    return suite.only(frozenset(chosen), dataset)
 
 
 def limited(suite: LoadedSuite, limit: int | None, *, seed: int) -> LoadedSuite:
@@ -39,9 +76,10 @@ def limited(suite: LoadedSuite, limit: int | None, *, seed: int) -> LoadedSuite:
     used = suite.dataset
     if len(chosen) == used.rows_used:
         return suite
+    of_half = "" if used.half is None else f" of {half_text(used.half)}"
     dataset = used.revised(
         rows_used=len(chosen),
-        selection=f"{len(chosen)} of {used.rows_used} rows, whole units, shuffled with seed {seed}",
+        selection=f"{len(chosen)} of {used.rows_used} rows{of_half}, whole units, shuffled with seed {seed}",
         selection_ids_sha256=ids_digest(chosen),
         excluded=used.excluded | {"not selected": used.rows_used - len(chosen)},
     )

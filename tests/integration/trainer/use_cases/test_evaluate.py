@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.evaluations import recheck_version, stored_evaluations
@@ -169,6 +170,26 @@ def test_a_base_alone_is_one_arm(home):
     assert {one.arm for one in found.record.results} == {"base", "noise"}
     assert found.record.findings == ()
     assert stored_evaluations(home, found.version)[0].stale is None
+
+
+def test_half_of_a_suite_is_asked_and_named_wherever_it_is_told(home, capsys):
+    folder = str(home.folder)
+    ids = {}
+    for half in ("development", "test"):
+        assert run(["suites", "ids", "house", "--half", half, "--home", folder]) == 0
+        ids[half] = capsys.readouterr().out.split()
+    assert len(ids["development"]) + len(ids["test"]) == 224
+    assert not set(ids["development"]) & set(ids["test"])
+    assert run(["evaluate", "tiny", "--suite", "house", "--half", "test", "--home", folder]) == 0
+    told = capsys.readouterr()
+    assert f"the test half, {len(ids['test'])} of 224 rows" in told.out
+    newest = stored_evaluations(home, version_named(home, "tiny"))[-1]
+    house = newest.record.datasets[0]
+    assert (house.half, house.rows_used) == ("test", len(ids["test"]))
+    assert newest.record.extra["plan"]["plan"]["suites"]["house"]["half"] == "test"
+    assert {row.id for row in read_items(newest.items) if row.dataset == "house"} == set(ids["test"])
+    assert run(["evaluate", "tiny", "--recheck", "--home", folder]) == 0
+    assert run(["evaluate", "tiny", "--suite", "house", "--half", "other", "--home", folder]) == 2
 
 
 def test_the_base_is_scored_once_for_everything_made_from_it(home, monkeypatch, evaluated):
