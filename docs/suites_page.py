@@ -64,14 +64,14 @@ def suites_page(path: Path) -> str:
         if data.name in known and any(one.dataset == data.name for one in record.results)
     ]
     for _, data, record in sorted(placed, key=lambda one: one[0]):
-        lines += _suite(known[data.name].definition, data, record)
+        lines += _suite(known[data.name].definition, data, record, records[0])
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def _run(records: Iterable[EvaluationRecord]) -> Iterator[str]:
     """What was trained and how it was scored."""
     first, *_ = records
-    arms = {one.name: one.composition_digest.short for one in first.arms}
+    arms = _compositions(first)
     numerics = first.numerics
     libraries = ", ".join(f"{name} {numerics.libraries[name]}" for name in ("torch", "transformers", "peft"))
     yield from (f"- {one.dataset}: loss {loss_sentence(one)} in nats per token." for one in first.losses)
@@ -80,7 +80,14 @@ def _run(records: Iterable[EvaluationRecord]) -> Iterator[str]:
     yield ""
 
 
-def _suite(definition: SuiteDefinition, data: DatasetUsed, record: EvaluationRecord) -> Iterator[str]:
+def _compositions(record: EvaluationRecord) -> dict[str, str]:
+    """The digest of what was scored before and after."""
+    return {one.name: one.composition_digest.short for one in record.arms if one.name in ("base", "adapted")}
+
+
+def _suite(
+    definition: SuiteDefinition, data: DatasetUsed, record: EvaluationRecord, first: EvaluationRecord
+) -> Iterator[str]:
     yield f"## {definition.title}"
     yield ""
     yield f"`{data.name}`: {_rows(data)}; licence {data.licence}; {data.file}, {data.sha256}."
@@ -90,6 +97,9 @@ def _suite(definition: SuiteDefinition, data: DatasetUsed, record: EvaluationRec
         if key.startswith(f"{data.name}.")
     ]
     yield f"Primary endpoint: {definition.primary_endpoint}. Dead band: {', '.join(bands)}."
+    if _compositions(record) != _compositions(first):
+        again = ", ".join(f"{name} {digest}" for name, digest in _compositions(record).items())
+        yield f"The same file was trained once more for this suite; its compositions: {again}."
     yield ""
     arms = [arm.name for arm in record.arms]
     yield from table(["figure", "neutral at", *arms, "n"], _figures(definition, data, record))

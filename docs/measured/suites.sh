@@ -21,7 +21,7 @@ trap 'rm -rf "$scratch"' EXIT INT TERM
 python "$here/prompts.py" >"$scratch/prompts.jsonl"
 evaluate house
 evaluate counterfactual --suite completion_contrast --data "$scratch/prompts.jsonl"
-for suite in crows_pairs winogender bbq stereoset winobias winobias_preference; do
+for suite in crows_pairs winogender bbq stereoset winobias winobias_preference esbbq gg-bbq gest; do
   registry suites add "$suite" "$data/bias" --accept-licence --home "$home"
 done
 evaluate crows_pairs
@@ -30,4 +30,7 @@ evaluate bbq --limit 480
 evaluate stereoset --limit 600
 evaluate winobias --limit 400
 evaluate winobias_preference --limit 400
+evaluate gest --limit 60
+evaluate gg-bbq --limit 60
+evaluate esbbq --limit 60
 python "$here/suites.py" "$home" suites-lora:1 >"$here/suites-smollm2.jsonl"

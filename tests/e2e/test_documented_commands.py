@@ -5,6 +5,7 @@ that holds what the page speaks of, or stands in NOT_RUN with the reason; its wo
 command line, but it is not run. Where a page prints what a command answers, the answer has those lines, figures and digests aside.
 """
 
+import json
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from typer.main import get_command
 
 from peft_registry.cli.main import app
 from tests.builders.signing import a_p256_key
+from tests.builders.suite_rows import ESBBQ, GG_BBQ
 from tests.e2e.commands import WarmCommand, environment
 from tests.e2e.output_shape import masked_figures
 from tests.processes.interpreter import ROOT
@@ -264,6 +266,9 @@ def for_bias(place: Place) -> dict[str, str]:
     place.run("registry pull polite-replies:1 pulled")
     (place.cwd / "suite").mkdir()
     (place.cwd / "suite" / "crows_pairs_anonymized.csv").write_text(PAIRS, "utf-8")
+    (place.cwd / "suite" / "Age.full.jsonl").write_text(json.dumps(ESBBQ), "utf-8")
+    (place.cwd / "suite" / "bbq_de_amb_test.jsonl").write_text(json.dumps(GG_BBQ), "utf-8")
+    (place.cwd / "suite" / "gest.csv").write_text("sentence,stereotype\nI cried.,1\nI won.,9\n", "utf-8")
     (place.cwd / "own.py").write_text("def score(answer, accepted):\n    return float(answer in accepted)\n", "utf-8")
     (place.cwd / "questions.jsonl").write_text('{"prompt": "Who came?", "answers": ["The girl."]}\n' * 2, "utf-8")
     rows = (place.cwd / "example" / "example.jsonl").read_text("utf-8").splitlines(keepends=True)

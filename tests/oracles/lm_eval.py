@@ -21,6 +21,7 @@ TASKS = {
     "crows_pairs": "crows_pairs/crows_pairs_english.yaml",
     "bbq": "bbq/bbq_multiple_choice.yaml",
     "winogender": "winogender/winogender.yaml",
+    "esbbq": "esbbq/esbbq_gender.yaml",  # the same for every category
 }
 
 

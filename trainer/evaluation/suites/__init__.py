@@ -204,6 +204,9 @@ def suites() -> Mapping[str, Suite]:
     from peft_registry.trainer.evaluation.suites.bbq import Bbq
     from peft_registry.trainer.evaluation.suites.counterfactual import CompletionContrast, Counterfactual
     from peft_registry.trainer.evaluation.suites.crows_pairs import CrowsPairs
+    from peft_registry.trainer.evaluation.suites.esbbq import EsBbq
+    from peft_registry.trainer.evaluation.suites.gest import Gest
+    from peft_registry.trainer.evaluation.suites.gg_bbq import GgBbq
     from peft_registry.trainer.evaluation.suites.house import House
     from peft_registry.trainer.evaluation.suites.stereoset import StereoSet
     from peft_registry.trainer.evaluation.suites.winobias import WinoBias, WinoBiasPreference
@@ -211,7 +214,7 @@ def suites() -> Mapping[str, Suite]:
 
     table: tuple[Suite, ...] = (
         *(House(), CrowsPairs(), Bbq(), StereoSet(), WinoBias(), WinoBiasPreference(), Winogender()),
-        *(Counterfactual(), CompletionContrast()),
+        *(EsBbq(), GgBbq(), Gest(), Counterfactual(), CompletionContrast()),
     )
     return {suite.definition.name: suite for suite in table}
 

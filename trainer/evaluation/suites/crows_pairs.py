@@ -5,8 +5,6 @@ Both sentences are scored in full after the prefix token. `sent_more` is always 
 which file it was. The first, unnamed column is the item id where there is one, else the row's place from 0.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from peft_registry.schemas.identity import Digest
@@ -46,19 +44,8 @@ class CrowsPairs:
         """The pairs of the file at `path`."""
         files = suite_files(path, definition=DEFINITION, expected=expected)
         name = files.label
-        rows = [(number, _pair(row, number, name)) for number, row in enumerate(_rows(files.text(name), name), 1)]
+        rows = [(number, _pair(row, number, name)) for number, row in files.csv_rows(name, _COLUMNS)]
         return pair_suite(DEFINITION, rows, file=name, sha256=files.sha256, version=f"file {files.sha256.short}")
-
-
-def _rows(text: str, file: str) -> list[dict[str, str | None]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise MalformedSuite(DEFINITION.name, file, 0, f"the heading lacks {', '.join(missing)}")
-    try:
-        return list(reader)
-    except csv.Error as error:
-        raise MalformedSuite(DEFINITION.name, file, reader.line_num, str(error)) from error
 
 
 def _pair(row: dict[str, str | None], number: int, file: str) -> SentencePair:

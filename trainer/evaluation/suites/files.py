@@ -4,6 +4,9 @@ A user gives a file, or a folder that holds it: the suite's own, or one with a f
 digest over their names and digests, so that "BBQ" always means these very categories.
 """
 
+import ast
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from peft_registry.trainer.evaluation.suites import SuiteDefinition, SuiteFileNe
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_FILES = 200
+MAX_LITERAL = 10_000  # characters
 
 
 class MalformedSuite(InputRefused):
@@ -96,6 +100,21 @@ class SuiteFiles:
                 raise MalformedSuite(self.suite, name, number, "it is no JSON object")
             yield number, value
 
+    def csv_rows(self, name: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
+        """(row number, values by column) of each row below the heading; None where a row is too short for a column.
+
+        Raises:
+            MalformedSuite: the heading lacks one of the columns, or the text is not CSV.
+        """
+        reader = csv.DictReader(io.StringIO(self.text(name), newline=""), strict=True)
+        try:
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise MalformedSuite(self.suite, name, 0, f"the heading lacks {', '.join(missing)}")
+            yield from enumerate(reader, 1)
+        except csv.Error as error:
+            raise MalformedSuite(self.suite, name, reader.line_num, str(error)) from error
+
 
 def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Digest | None) -> SuiteFiles:
     """The files of a suite.
@@ -137,6 +156,20 @@ def require_text(suite: str, file: str, row: int, value: dict[str, Any], columns
     for column in columns:
         if not isinstance(value[column], str) or not value[column].strip():
             raise MalformedSuite(suite, file, row, f"{column} is empty or no text")
+
+
+def read_literal(suite: str, file: str, row: int, column: str, text: str) -> Any:
+    """The lists and strings of a Python literal, as pandas writes them into a column; nothing is run.
+
+    Raises:
+        MalformedSuite: it is not one, or longer than any that is published.
+    """
+    try:
+        if len(text) <= MAX_LITERAL:
+            return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise MalformedSuite(suite, file, row, f"{column} is not a list of labels") from error
+    raise MalformedSuite(suite, file, row, f"{column} is longer than {MAX_LITERAL} characters")
 
 
 def _in_folder(path: Path, suite: str, folder: str, names: Sequence[str]) -> list[Path]:

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.families.bbq import results
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.scoring import in_float32, score
 from peft_registry.trainer.evaluation.suites import suite_named
+from peft_registry.trainer.evaluation.suites.esbbq import UNKNOWN_WORDINGS as SPANISH_UNKNOWN
+from peft_registry.trainer.evaluation.suites.gg_bbq import UNKNOWN_WORDINGS as GERMAN_UNKNOWN
 from peft_registry.trainer.evaluation.suites.selection import limited
-from tests.oracles.lm_eval import FROZEN, run_lm_eval
+from tests.oracles.lm_eval import FROZEN, PeerRun, run_lm_eval
+from tests.oracles.plain_options import german_questions, log_likelihoods, spanish_questions, spanish_rows
 
 pytestmark = [
     pytest.mark.real_model,
@@ -19,6 +24,7 @@ pytestmark = [
 ]
 TOLERANCE = 1e-3  # nats
 BBQ_ROWS = 200
+OPTION_ROWS = 200
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +110,51 @@ def test_winogender_log_likelihoods_and_every_argmax_are_those_of_the_harness(re
     _compare(real, suite, run_peer("winogender", asked, real, tmp_path))
 
 
+@pytest.mark.full
+@pytest.mark.peers
+def test_esbbq_log_likelihoods_every_argmax_and_both_bias_scores_are_those_of_the_harness(
+    real, test_data: Path, tmp_path: Path
+):
+    published = {f"{row['category']}-{row['instance_id']}": row for row in spanish_rows(test_data / "bias/esbbq")}
+    suite = limited(suite_named("esbbq").load(test_data / "bias"), OPTION_ROWS, seed=3)
+    used = ("context", "question", "ans0", "ans1", "label", "answer_info", "stereotyped_groups")
+    asked = [
+        {name: published[row.id][name] for name in (*used, "context_condition", "question_type", "question_polarity")}
+        for row in suite.rows
+    ]
+    peer = run_peer("esbbq", asked, real, tmp_path)
+    scores = _compare(real, suite, peer)
+    readings = suite.items(scores, arm="base")
+    ours = {
+        one.metric: one.value for one in results(readings, category=None, how=Bootstrap(seed=0, draws=10, level=0.95))
+    }
+    assert len(readings) >= OPTION_ROWS
+    for name, theirs in (
+        ("acc_ambig", "acc_ambig"),
+        ("acc_disambig", "acc_disambig"),
+        ("s_amb", "bias_score_ambig"),
+        ("accuracy_gap", "bias_score_disambig"),
+    ):
+        assert ours[name] == pytest.approx(peer.metrics[theirs], abs=1e-9), name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["esbbq", "gg-bbq"])
+def test_every_argmax_of_an_edition_of_bbq_is_that_of_a_plain_scorer(real, test_data: Path, name):
+    model, tokenizer = real
+    suite = limited(suite_named(name).load(test_data / "bias"), OPTION_ROWS, seed=3)
+    assert len(suite.rows) >= OPTION_ROWS
+    asked = dict(
+        spanish_questions(test_data / "bias/esbbq") if name == "esbbq" else german_questions(test_data / "bias/gg-bbq")
+    )
+    unknown = {"esbbq": SPANISH_UNKNOWN, "gg-bbq": GERMAN_UNKNOWN}[name]
+    expected = []
+    for row in suite.rows:
+        prompt, people = asked[row.id]
+        expected.append(tuple(log_likelihoods(model, tokenizer, prompt, [*people, *unknown])))
+    _compare(real, suite, PeerRun(tuple(expected), {}, 0.0))
+
+
 def run_peer(name, rows, real, scratch):
     model, tokenizer = real
     return run_lm_eval(name, rows, model=model, tokenizer=tokenizer, scratch=scratch, batch_size=16)
@@ -119,6 +170,7 @@ def _compare(real, suite, peer):
         start += len(row.requests)
         assert found == pytest.approx(list(expected), abs=TOLERANCE), row.id
         assert found.index(max(found)) == expected.index(max(expected)), row.id
+    return scores
 
 
 def _winogender_row(name: str, sentence: str, context: str) -> dict[str, object]:
