@@ -1,6 +1,5 @@
 """Loading a base from its folder of safetensors. Remote code is never run."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from peft_registry.trainer.bases.quantization import keep_gradients, loading_arg
 from peft_registry.trainer.machine.environment import Dtype
 
 _MAX_NAMED = 3  # tensors named in one error
-# what peft and our own layers put into the names of the parameters that they wrap
-_WRAPPERS = re.compile(r"(?<=\.)(?:base_layer|original_module)\.")
 
 
 class BaseWeightsIncomplete(InputRefused):
@@ -95,33 +92,11 @@ def load_base(
     return (model if extra else model.to(device)).eval(), load_tokenizer(folder)
 
 
-def widen_as_stored(model: Any, folder: Path) -> None:
-    """Give the frozen weights of a trained model the values of their files again, in fp32, where loading narrowed them.
-
-    What is said of an adapter is said of it on its base as that is stored. Quantised, offloaded and trained weights stay.
-
-    Args:
-        model: made of the base in `folder`, perhaps wrapped by peft.
-        folder: of the base, checked by the caller before and after.
-    """
-    import torch
-
-    narrow = {
-        name: one
-        for name, one in model.named_parameters()
-        if one.dtype == torch.bfloat16 and not one.requires_grad and not one.is_meta
-    }
-    if not narrow or not any(
-        tensor.dtype == "F32" for file in folder.glob("*.safetensors") for tensor in read_header(file.resolve()).tensors
-    ):
-        return
-    stored = load_base(folder, dtype="fp32", device=str(next(iter(narrow.values())).device))[0]
-    exact = dict(stored.named_parameters())
-    for name, one in narrow.items():
-        parts = _WRAPPERS.sub("", name).split(".")
-        known = next((found for at in range(len(parts)) if (found := ".".join(parts[at:])) in exact), None)
-        if known is not None and exact[known].shape == one.shape:
-            one.data = exact[known].data
+def held_dtype(folder: Path) -> Dtype:
+    """The narrowest number format that holds every weight of a base as its files do: bf16 where they hold nothing else."""
+    spans = [span for file in folder.glob("*.safetensors") for span in read_header(file.resolve()).tensors]
+    floating = {span.dtype for span in spans} & {"F64", "F32", "F16", "BF16"}
+    return "bf16" if floating == {"BF16"} else "fp32"
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -11,7 +11,7 @@ their dequantised weight for each product, as bitsandbytes does.
 import logging
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,7 +23,9 @@ from torch.utils._pytree import tree_leaves
 from peft_registry.schemas.config import QuantizationBlock, TrainingFile
 from peft_registry.schemas.errors import NotChecked
 from peft_registry.schemas.run import Coverage
+from peft_registry.trainer.bases.stored_weights import AS_LOADED
 from peft_registry.trainer.evaluation.scoring import token_budget_of
+from peft_registry.trainer.evaluation.wide_layers import wide_layers
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.methods import METHODS, implementation
 from peft_registry.trainer.methods.coverage import coverage_of
@@ -246,17 +248,27 @@ class _Twin:
         )
 
     def scoring(self, *, second_base: bool) -> Moment:
-        """Both arms are scored in fp32, a batch of the scorer's own size, every position through the output head."""
-        floating = [one for one in self._tensors if one.is_floating_point()]
-        for tensor in floating:
+        """Both arms are scored in fp32, a batch of the scorer's own size, every position through the output head.
+
+        Weights are held as in training and are wide one at a time; what is offloaded is fetched wide, a block at a time.
+        """
+        quantized = [module.weight for module in self.model.modules() if isinstance(module, QuantizedTwin)]
+        for tensor in quantized:  # what a product makes of one is fp32
             tensor.data = tensor.data.float()
+        self.model.eval()
+        stack = ExitStack()
+        held = frozenset[int]()
+        if self.config.offload is None:
+            held = stack.enter_context(wide_layers(self.model, AS_LOADED))
+        for tensor in self._tensors:
+            if tensor.is_floating_point() and id(tensor) not in held:
+                tensor.data = tensor.data.float()
         weights = _held(self._tensors, self.model)
         live = _Live()
         live.know(self._tensors)
-        self.model.eval()
         budget = token_budget_of(self.model)
         tokens = min(_SCORED_TOKENS, budget)
-        with torch.no_grad(), live:
+        with stack, torch.no_grad(), live:
             logits = _logits(self.model, Shape(budget // tokens, tokens, budget // tokens * tokens)).float()
             (logits - logits.amax(dim=1, keepdim=True)).exp()  # what logsumexp makes inside its one operation
         return Moment("score", weights=weights * (2 if second_base else 1), transients=live.peak)

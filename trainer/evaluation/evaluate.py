@@ -45,6 +45,7 @@ from peft_registry.schemas.evaluation import (
 )
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Warned, ignore
+from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
 from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
 from peft_registry.trainer.evaluation.leakage import OtherTexts, check_leakage
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
@@ -100,7 +101,8 @@ class EvaluationOutcome:
 class Arms:
     """The two models that are compared, by composition. `base_model` None: the model with its adapter disabled.
 
-    `after` None: the base alone is evaluated. `keep` gives each arm the scores that are known of it.
+    `after` None: the base alone is evaluated. `keep` gives each arm the scores that are known of it. `stored`: where the digits
+    stand that loading dropped.
     """
 
     model: CausalModel
@@ -112,6 +114,7 @@ class Arms:
     after_name: ArmName = "adapted"
     with_placebo: bool = False
     keep: Keep = lambda _name, _composition: NOTHING
+    stored: StoredWeights = AS_LOADED
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def evaluate_pair(
     models = {id(spec.model): spec.model for spec in specs}
     with ExitStack() as stack:
         for model in models.values():
-            stack.enter_context(in_float32(model))
+            stack.enter_context(in_float32(model, arms.stored))
         return evaluate_arms(arms, specs, questions, conditions, observe=observe)
 
 

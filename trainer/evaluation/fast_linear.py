@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TypeGuard
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from peft_registry.trainer.evaluation.models import CausalModel
 
-_MIN_WEIGHTS = 1 << 16  # of a layer; a smaller product is over before oneDNN has begun
+MIN_WEIGHTS = 1 << 16  # of a layer; a smaller product is over before oneDNN has begun
 
 
 @contextmanager
@@ -41,7 +42,16 @@ def _is_large(module: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
     if type(module) is not torch.nn.Linear or "forward" in vars(module):
         return False
     weight = module.weight
-    return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.numel() >= _MIN_WEIGHTS
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.numel() >= MIN_WEIGHTS
+
+
+def linear_product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """x·Wᵀ + b without gradients, in fp32 by the faster library where that is one."""
+    takes = weight.dtype == inputs.dtype == torch.float32 and weight.device.type == "cpu"
+    takes = takes and not isinstance(inputs, FakeTensor)  # oneDNN's operator cannot be counted without its numbers
+    if takes and inputs.numel() and weight.numel() >= MIN_WEIGHTS and _is_faster():
+        return _multiply(inputs, weight, bias)
+    return torch.nn.functional.linear(inputs, weight, bias)
 
 
 def _product_of(layer: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:

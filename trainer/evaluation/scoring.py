@@ -1,6 +1,7 @@
 """Log-likelihoods of texts and of token sequences under a causal language model: the one scorer of every suite.
 
-- Computed in fp32 whatever the weights are stored in: changing the number format alone moves items across the neutral line.
+- Computed in fp32 whatever the weights are held in: changing the number format alone moves items across the neutral line. The
+  weights stay as they are held, and each is widened when its layer computes, so that scoring takes no more memory than training.
 - What several rows begin with is computed once where the model allows it (`routes`), in batches sorted by length within a
   budget of padded tokens; the order of the answers is that of the questions.
 - What was scored before, under the same composition and protocol, is not scored again (`finished`): an interrupted evaluation
@@ -13,7 +14,7 @@ The conventions are those of lm-evaluation-harness 0.4, so that numbers compare 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -21,12 +22,14 @@ import torch
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.bases.quantization import computing_in_float32
+from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
 from peft_registry.trainer.evaluation.fast_linear import fast_linear
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.prefix_trees import TokenRow
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring_backends import Route, route_for, run_route, virtual_tokens
+from peft_registry.trainer.evaluation.wide_layers import NARROW, gives_numbers, wide_layers
 
 MAX_TOKEN_BUDGET = 8192  # padded tokens in a batch
 LOGITS_BUDGET = 1 << 25  # scored positions × vocabulary in a batch: 128 MiB of fp32 logits
@@ -148,35 +151,63 @@ def log_likelihoods(
 
 
 @contextmanager
-def in_float32(model: CausalModel) -> Iterator[None]:
-    """Weights in fp32 and dropout off inside the block; afterwards number formats and modes are as before.
+def in_float32(model: CausalModel, stored: StoredWeights = AS_LOADED) -> Iterator[None]:
+    """Every product in fp32 and dropout off inside the block; afterwards number formats and modes are as before.
 
-    Widening bf16 or fp16 and narrowing again is exact. Quantized (integer) weights stay as they are; what they stand for is
-    multiplied in fp32, large layers by the faster library (`fast_linear`).
+    Large weights stay as they are held, and are widened while their layer computes (`wide_layers`); the rest is widened here.
+    Widening bf16 or fp16 and narrowing again is exact. Where `stored` knows the digits that loading dropped, those count.
+    Quantized (integer) weights stay as they are; what they stand for is multiplied in fp32, large layers by the faster library
+    (`fast_linear`).
     """
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with ExitStack() as stack:
+            tried = ExitStack()
+            held = tried.enter_context(wide_layers(model, stored))
+            tried.enter_context(_widened(model, stored, held))
+            stack.enter_context(tried)
+            tried.enter_context(computing_in_float32(model))
+            if held and not gives_numbers(model):
+                tried.close()  # a weight is looked at outside of its layer: here all of them are wide at once
+                stack.enter_context(_widened(model, stored, frozenset()))
+                stack.enter_context(computing_in_float32(model))
+            stack.enter_context(fast_linear(model))
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _widened(model: CausalModel, stored: StoredWeights, held: frozenset[int]) -> Iterator[None]:
+    """All weights in fp32 inside, but for those that are `held` and widened when they are needed."""
     # by place: a weight that is offloaded is another object after each use
     formats = [
         (store, name, one.dtype)
         for module in model.modules()
         for store in (module._parameters, module._buffers)
         for name, one in store.items()
-        if one is not None and one.dtype in (torch.bfloat16, torch.float16)
+        if one is not None and one.dtype in NARROW and id(one) not in held
     ]
-    training = [module for module in model.modules() if module.training]
     for store, name, _ in formats:
-        _widen_or_narrow(store, name, torch.float32)
-    model.eval()
+        _widen(store, name, stored)
     try:
-        with computing_in_float32(model), fast_linear(model):
-            yield
+        yield
     finally:
         for store, name, dtype in formats:
-            _widen_or_narrow(store, name, dtype)
-        for module in training:
-            module.training = True
+            _cast(store, name, dtype)
 
 
-def _widen_or_narrow(store: dict[str, Any], name: str, dtype: torch.dtype) -> None:
+def _widen(store: dict[str, Any], name: str, stored: StoredWeights) -> None:
+    known = stored.of(store[name])
+    if known is None or store[name].dtype not in NARROW:  # a tied weight is met twice
+        _cast(store, name, torch.float32)
+    else:
+        store[name].data = known.whole().to(store[name].device)
+
+
+def _cast(store: dict[str, Any], name: str, dtype: torch.dtype) -> None:
     tensor = store[name]
     if tensor.is_meta:  # offloaded, and perhaps put back in inference mode, where nothing may be changed afterwards
         empty = torch.empty(tensor.shape, dtype=dtype, device="meta")

@@ -14,6 +14,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.quantization import describe
+from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
@@ -53,6 +54,7 @@ def evaluate_before_after(
     questions: QuestionsOfFile,
     conditions: EvaluationConditions,
     base_model: Any | None = None,
+    stored: StoredWeights = AS_LOADED,
     observe: Observe = ignore,
 ) -> EvaluatedRun:
     """Score both arms from the same loaded weights.
@@ -65,6 +67,7 @@ def evaluate_before_after(
         questions: what the file asks about the result.
         conditions: of the record; the hardware is the run's.
         base_model: the base, where the trained model has no adapter to disable.
+        stored: where the digits of the base stand that loading dropped.
         observe: hears of progress and of the result in a line each.
     """
     before = base_composition(base, None if config.quantization is None else describe(config.quantization))
@@ -75,6 +78,7 @@ def evaluate_before_after(
             base=before,
             after=before.revised(adapters=(weights_digest,)),
             base_model=base_model,
+            stored=stored,
         ),
         Questions(
             suites=questions.suites,

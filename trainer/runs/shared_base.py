@@ -49,9 +49,7 @@ class SharedBase:
         there, self._free = self._free, None
         if there is None or there.asked != asked:
             if self.loads:
-                self._observe(
-                    Said("base", "loaded anew: the one before was trained, widened to score it, or is offloaded")
-                )
+                self._observe(Said("base", "loaded anew: the one before was trained, or is offloaded"))
             del there
             model, tokenizer = load_base(folder, **how)
             self.loads += 1

@@ -268,7 +268,7 @@ def _evaluate(
 
 def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
     """The base of a version, checked and loaded once for all references that share it."""
-    from peft_registry.trainer.bases.loading import load_base
+    from peft_registry.trainer.bases.loading import held_dtype, load_base
     from peft_registry.trainer.machine.environment import choose_hardware
 
     needed = None if manifest.base is None else manifest.base.manifest
@@ -283,7 +283,9 @@ def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
         checked = checked_base(session.registry, named, scratch, session.observe)
         hardware = choose_hardware("auto")
         block = _quantisation(session.registry, version) if quantisation else None
-        model, tokenizer = load_base(checked.folder, dtype="fp32", device=hardware.device, quantization=block)
+        # what quantising starts from decides its result, and stays fp32; any other base takes no more room than its files do
+        dtype = "fp32" if block is not None else held_dtype(checked.folder)
+        model, tokenizer = load_base(checked.folder, dtype=dtype, device=hardware.device, quantization=block)
         checked.require_unchanged()
         session.bases[key] = _Base(checked, model, tokenizer, hardware)
     return session.bases[key]
@@ -376,11 +378,12 @@ def _beside_parent(
 
 
 def _loaded_again(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Any:
-    from peft_registry.trainer.bases.loading import load_base
+    from peft_registry.trainer.bases.loading import held_dtype, load_base
 
     quantised = manifest.base is not None and manifest.base.quantisation is not None
     block = _quantisation(session.registry, version) if quantised else None
-    return load_base(base.checked.folder, dtype="fp32", device=base.hardware.device, quantization=block)[0]
+    dtype = "fp32" if quantised else held_dtype(base.checked.folder)
+    return load_base(base.checked.folder, dtype=dtype, device=base.hardware.device, quantization=block)[0]
 
 
 @contextmanager

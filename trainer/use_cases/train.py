@@ -58,6 +58,7 @@ from peft_registry.trainer.runs.resume import (
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 
 if TYPE_CHECKING:
+    from peft_registry.trainer.bases.stored_weights import StoredWeights
     from peft_registry.trainer.costs.forward_passes import Passes
     from peft_registry.trainer.evaluation.leakage import TextHashes
     from peft_registry.trainer.runs.before_after import EvaluatedRun, QuestionsOfFile
@@ -242,7 +243,7 @@ class _Run:
         manifest = self._manifest(trained)
         second_base = self._second_base(trained)
         change = self._change(trained)
-        self._as_stored(trained)
+        stored = self._stored(trained)
         texts = hash_texts(texts_of(trained))
         kept_texts = texts.to_bytes()
         with count_passes(trained.model, second_base) as passes:
@@ -252,6 +253,7 @@ class _Run:
                 base=self.base.record.identity,
                 weights_digest=manifest.weights_digest,
                 base_model=second_base,
+                stored=stored,
                 questions=self._questions(trained, texts),
                 conditions=EvaluationSetup(self.registry, key_id, "trainer").conditions(
                     trained.hardware,
@@ -261,7 +263,7 @@ class _Run:
                 ),
                 observe=self.observe,
             )
-        if trained.waiting is not None:
+        if trained.waiting is not None or stored.tensors:
             self.base.require_unchanged()  # it was read until now
         run = self._run_record(trained, manifest, evaluated, passes, texts.describe(kept_texts))
         self._say_compute(run)
@@ -315,13 +317,15 @@ class _Run:
         self.base.require_unchanged()
         return model
 
-    def _as_stored(self, trained: "Trained") -> None:
+    def _stored(self, trained: "Trained") -> "StoredWeights":
         """Evaluations speak of the base as it is stored, whatever it was narrowed to for training."""
-        from peft_registry.trainer.bases.loading import widen_as_stored
+        from peft_registry.trainer.bases.stored_weights import AS_LOADED, stored_weights
 
-        if self.config.quantization is None:
-            widen_as_stored(trained.model, self.base.folder)
-            self.base.require_unchanged()
+        if self.config.quantization is not None:
+            return AS_LOADED
+        stored = stored_weights(trained.model, self.base.folder)
+        self.base.require_unchanged()
+        return stored
 
     def _change(self, trained: "Trained") -> ChangeFigures:
         """What the files that were just written change in the base as it is stored."""

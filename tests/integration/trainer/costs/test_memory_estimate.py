@@ -73,6 +73,18 @@ def test_a_bf16_base_takes_half_and_its_adapter_stays_fp32() -> None:
     assert (trace.floor, trace.floor_bits) == (2 * PARAMETERS, 16)
 
 
+def test_a_bf16_base_is_scored_as_it_is_held_with_one_matrix_wide_at_a_time() -> None:
+    config = a_training_file(training__dtype="bf16")
+    large = a_model(hidden_size=512, intermediate_size=1024, vocab_size=2048).config
+    trace = trace_of(large, config, Shape(1, 8, 7), "bf16")
+    score = moments(trace)["score"]
+    assert score.weights == pytest.approx(2 * trace.parameters + 4 * trace.trainable, rel=1e-2)
+    assert score.transients > 4 * 2048 * 512  # the head, wide
+    away = a_training_file(training__dtype="bf16", offload={"to": "disk"}, training__gradient_checkpointing=True)
+    fetched = moments(trace_of(large, away, Shape(1, 8, 7), "bf16"))["score"]
+    assert fetched.weights == pytest.approx(4 * trace.parameters + 4 * trace.trainable, rel=1e-2)  # before blocks wait
+
+
 def test_activations_grow_with_the_tokens_and_transients_with_the_supervised_positions() -> None:
     short, long = (moments(traced(Shape(1, tokens, 8)))["backward"] for tokens in (16, 32))
     assert long.activations == pytest.approx(2 * short.activations, rel=0.05)
