@@ -123,7 +123,12 @@ def show_estimate(result: "Estimate", output: Output) -> None:
     for label, fit in (("fit", result.fit), ("claim", result.claim)):
         if fit is not None:
             console.line(f"{label:<8} {_verdict(fit)}")
-    for label, value in (("tokens", result.tokens), ("time", result.hours), ("cost", result.cost)):
+    for label, value in (
+        ("tokens", result.tokens),
+        ("time", result.hours),
+        ("scoring", result.scoring_hours),
+        ("cost", result.cost),
+    ):
         console.line(f"{label:<8} {_text(value)}")
 
 

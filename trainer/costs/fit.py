@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # SmolLM2 and on a random model a fifth of its size; test_memory_estimate.py holds them to measured peaks.
 _KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 MAPPED = "mapped file"
+_VALUES = ("tokens", "tokens_per_second", "scored", "scoring_hours", "hours", "cost")
 Verdict = Literal["fits", "only with offload", "cannot"]
 
 
@@ -101,6 +102,8 @@ class Estimate:
     claim: Fit | None
     tokens: Value
     tokens_per_second: Value
+    scored: Value
+    scoring_hours: Value
     hours: Value
     cost: Value
 
@@ -125,7 +128,7 @@ class Estimate:
             "limits": {"vram": self.question.vram, "ram": self.question.ram},
             "fit": None if self.fit is None else asdict(self.fit),
             "claim": None if self.claim is None else asdict(self.claim),
-            **{name: getattr(self, name).to_json() for name in ("tokens", "tokens_per_second", "hours", "cost")},
+            **{name: getattr(self, name).to_json() for name in _VALUES},
         }
 
 

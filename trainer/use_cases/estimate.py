@@ -29,19 +29,24 @@ from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.costs.fit import NO_QUESTION, Column, Estimate, Question, columns_of, fits, judge_claim
+from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
 from peft_registry.trainer.methods import METHODS, check_available, implementation
 from peft_registry.trainer.use_cases.train_plan import plan_training
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from peft_registry.trainer.costs.memory import Shape, Trace
+    from peft_registry.trainer.data.tokenize import Example
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
+_SUITE_ARMS, _ROW_ARMS = 3, 2
 _VERSIONS_LOOKED_AT = 1000  # for a run whose speed is known, the newest first
 
 
@@ -91,7 +96,7 @@ def estimate_run(
             registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
         )
         folder = without_weights.folder
-        work = _workload(loaded, folder, base_record(registry, base).context_length, observe)
+        work = _workload(registry, loaded, folder, base_record(registry, base).context_length, observe)
         return _estimate(
             loaded,
             _read_config(folder / CONFIG_FILE),
@@ -131,6 +136,7 @@ def _estimate(
     trace, columns = traced(config)
     speed = _speed(question, rate)
     hours, cost = _hours_and_cost(work.tokens, speed, question.price)
+    scoring = _scoring_hours(work.scored, speed)
     return Estimate(
         method=config.method,
         device=hardware.device,
@@ -144,6 +150,8 @@ def _estimate(
         claim=None if question.claim is None else judge_claim(question.claim, trace),
         tokens=work.tokens,
         tokens_per_second=speed,
+        scored=work.scored,
+        scoring_hours=scoring,
         hours=hours,
         cost=cost,
     )
@@ -165,6 +173,7 @@ class _Workload:
     shape: "Shape"
     source: str
     tokens: Value
+    scored: Value
     tokenizer_bytes: int = 0
 
 
@@ -193,10 +202,13 @@ def _assumed(config: TrainingFile) -> _Workload:
         Shape(rows, tokens, rows * (tokens - 1)),
         "assumed: every row fills training.max_length and every token carries loss",
         unknown("without a tokenizer nobody can count the tokens of the data"),
+        unknown("without a tokenizer nobody can count the tokens of the suites"),
     )
 
 
-def _workload(loaded: LoadedConfig, folder: Path, context_length: int | None, observe: Observe) -> _Workload:
+def _workload(
+    registry: Registry, loaded: LoadedConfig, folder: Path, context_length: int | None, observe: Observe
+) -> _Workload:
     """The data as the run would read them: the largest batch, and the tokens of all epochs."""
     from peft_registry.trainer.bases.loading import load_tokenizer
     from peft_registry.trainer.costs.memory import Shape
@@ -230,8 +242,22 @@ def _workload(loaded: LoadedConfig, folder: Path, context_length: int | None, ob
         Shape(rows, tokens, max(one[3] for one in shapes)),
         "measured: the largest batch of the first epoch",
         derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs × seeds tried"),
+        _scored_tokens(registry, config, tokenizer, data.reported),
         tokenizer_bytes(folder),
     )
+
+
+def _scored_tokens(registry: Registry, config: TrainingFile, tokenizer: Any, held_out: "Sequence[Example]") -> Value:
+    """What the run's evaluation reads: what several texts begin with is counted for each, though it is computed once."""
+    suites = load_suites(registry, config.evaluation.bias)
+    requests = [request for suite in suites for request in getattr(suite, "requests", ())]
+    texts = [request.context + request.continuation for request in requests]
+    suite_tokens = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts)
+    rows = sum(len(example.ids) for example in held_out)
+    method = (
+        f"tokens of the suites × {_SUITE_ARMS} arms (base, base again, adapted), and of the held-out rows × {_ROW_ARMS}"
+    )
+    return derived(_SUITE_ARMS * suite_tokens + _ROW_ARMS * rows, "tokens", method=method)
 
 
 def tokenizer_bytes(folder: Path) -> int:
@@ -285,12 +311,21 @@ def _speed(question: Question, rate: Value | None) -> Value:
     return rate or unknown("not given, and no run of this method on this base is registered")
 
 
+def _scoring_hours(scored: Value, speed: Value) -> Value:
+    """A forward pass alone: the backward pass of training, which is left out, costs at least as much."""
+    for one in (scored, speed):
+        if not one.known:
+            return unknown(one.reason or "")
+    method = f"scored tokens ÷ (2 × tokens a second ({speed.source})) ÷ 3600; a GPU whose fp32 is slower than its bf16 takes longer"
+    return derived(round(scored.value / (2 * speed.value) / 3600, 4), "h", method=method)
+
+
 def _hours_and_cost(tokens: Value, speed: Value, price: float | None) -> tuple[Value, Value]:
     for one in (tokens, speed):
         if not one.known:
             return unknown(one.reason or ""), unknown(one.reason or "")
     hours = tokens.value / speed.value / 3600
-    method = f"tokens ÷ tokens a second ({speed.source}) ÷ 3600; loading and evaluation are not in it"
+    method = f"tokens ÷ tokens a second ({speed.source}) ÷ 3600; loading and scoring are not in it"
     time = derived(round(hours, 4), "h", method=method)
     if price is None:
         return time, unknown("no price was given")
