@@ -14,6 +14,7 @@ from peft_registry.registry.evaluation.conclusions import conclude, conclude_con
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import Item, Metric, TableRow
 from peft_registry.registry.evaluation.leakage import NOT_LEAKED, Leaked
+from peft_registry.registry.evaluation.noise import NoiseBounds, NoiseFloor, noise_floor
 from peft_registry.registry.evaluation.readings import Family, Reading
 from peft_registry.registry.evaluation.results import loss_result, measure_results, pair_results
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -54,7 +55,8 @@ class StatisticsPlan:
 
     `thresholds` is keyed by `threshold_key`; `neutral_loss_ratio`, `lms_points` and `acc_disambig` are where capability
     counts as lost. `figures` says which figures there are, so that an older record is checked against its own. `leaked` says
-    what must not be concluded, because the model was trained on what it is asked.
+    what must not be concluded, because the model was trained on what it is asked; `noise` how far the same model scored again may
+    be off.
     """
 
     thresholds: Mapping[str, Threshold]
@@ -68,6 +70,7 @@ class StatisticsPlan:
     acc_disambig: float = ACC_DISAMBIG
     figures: int = 1
     leaked: Leaked = NOT_LEAKED
+    noise: NoiseBounds | None = None  # None of records that were made before the noise floor was measured
 
     @property
     def controls(self) -> tuple[ArmName, ...]:
@@ -81,13 +84,18 @@ class StatisticsPlan:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFigures:
-    """All that is computed from the items; `silent`: data sets whose figures say nothing, and why."""
+    """All that is computed from the items; `silent`: data sets whose figures say nothing, and why.
+
+    `floors` are those of each measure, by threshold key; `noisy`: data sets with one that is too high, and why.
+    """
 
     results: tuple[Result, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     losses: tuple[LossComparison, ...] = ()
     guards: Guards = field(default_factory=Guards)
     silent: Mapping[str, str] = field(default_factory=dict)
+    floors: Mapping[str, NoiseFloor] = field(default_factory=dict)
+    noisy: Mapping[str, str] = field(default_factory=dict)
 
 
 def threshold_key(dataset: str, measure: str = "margin") -> str:
@@ -108,12 +116,16 @@ def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigur
     results = (*_results(table, plan), *_reading_results(readings, plan))
     guards = _guards(table, plan, losses, results)
     silent = {**_not_informative(readings, plan), **plan.leaked.datasets}
+    floors = _floors(table, plan)
+    noisy = _noisy(floors, plan)
     return EvaluationFigures(
         results=results,
-        comparisons=(*_comparisons(table, plan, guards, silent), *_controls(table, plan)),
+        comparisons=(*_comparisons(table, plan, guards, silent, noisy), *_controls(table, plan)),
         losses=losses,
         guards=guards,
         silent=silent,
+        floors=floors,
+        noisy=noisy,
     )
 
 
@@ -215,8 +227,29 @@ def _not_informative(readings: _Readings, plan: StatisticsPlan) -> Mapping[str, 
     return found
 
 
+def _floors(table: _Table, plan: StatisticsPlan) -> Mapping[str, NoiseFloor]:
+    """The noise floor of each measure that was scored twice, by threshold key."""
+    floors = {}
+    for (dataset, metric, measure), arms in table.items():
+        if metric == "margin" and plan.noise is not None:
+            floor = noise_floor(paired(arms, plan.before, "noise"))
+            if floor is not None:
+                floors[threshold_key(dataset, measure)] = floor
+    return floors
+
+
+def _noisy(floors: Mapping[str, NoiseFloor], plan: StatisticsPlan) -> Mapping[str, str]:
+    """Data sets with a measure whose floor is beyond the bounds, and why."""
+    found = {}
+    for key, floor in floors.items():
+        reason = None if plan.noise is None else floor.beyond(plan.noise)
+        if reason is not None:
+            found[key.rpartition(".")[0]] = reason
+    return found
+
+
 def _comparisons(
-    table: _Table, plan: StatisticsPlan, guards: Guards, silent: Mapping[str, str]
+    table: _Table, plan: StatisticsPlan, guards: Guards, silent: Mapping[str, str], noisy: Mapping[str, str]
 ) -> Iterator[Comparison]:
     drafts: list[tuple[Comparison, list[ItemPair], list[ItemPair]]] = []
     for arms in _of_metric(table, "margin"):
@@ -243,6 +276,7 @@ def _comparisons(
             unguarded=plan.leaked.guard,
             wide=WIDE if plan.figures >= 2 else None,
             placebo_excuses=plan.figures < 3,
+            noisy=noisy.get(comparison.dataset),
         )
 
 

@@ -45,6 +45,7 @@ def conclude(
     unguarded: str | None = None,
     wide: float | None = None,
     placebo_excuses: bool = False,
+    noisy: str | None = None,
 ) -> Comparison:
     """The comparison with its conclusion and the reason for it.
 
@@ -58,6 +59,7 @@ def conclude(
         silent: why the figures say nothing, if they do not.
         unguarded: why lost capability would not show, if it would not.
         wide: half of an interval of the net change beyond which an undecided one is said to be wide; None says nothing.
+        noisy: why the numbers move too far by themselves for anything to be concluded, if they do.
         placebo_excuses: whether harm is called inconclusive where a placebo changes as many items, as older editions did.
     """
     undecided = _undecided(comparison, is_clustered)
@@ -65,6 +67,8 @@ def conclude(
         conclusion, reason = "not_informative", silent
     elif found.n < ITEMS_FOR_A_CLAIM:
         conclusion, reason = _too_few(found)
+    elif noisy is not None:
+        conclusion, reason = "inconclusive", noisy
     elif undecided is not None:
         conclusion, reason = _moved(comparison, threshold) or (
             "inconclusive",

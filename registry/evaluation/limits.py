@@ -102,7 +102,11 @@ def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsP
     """The verdict on each limit, in their order; of a limit per group that on the whole first."""
     arms = {result.arm for result in figures.results}
     arm = plan.after if plan.after in arms else plan.before
-    silent = {**figures.silent, **({NEUTRAL: plan.leaked.guard} if plan.leaked.guard is not None else {})}
+    silent = {
+        **figures.noisy,
+        **figures.silent,
+        **({NEUTRAL: plan.leaked.guard} if plan.leaked.guard is not None else {}),
+    }
     return tuple(verdict for limit in limits for verdict in _judged(limit, figures, arm, silent.get(limit.dataset)))
 
 

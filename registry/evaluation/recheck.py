@@ -29,6 +29,7 @@ from peft_registry.registry.evaluation.halves import outside_half
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge, limits_of, verdicts_of
+from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -136,6 +137,8 @@ def _recheck(
         figures = aggregate(table, plan)
         discrepancies += _figures(record, figures, compare)
         discrepancies += _verdicts(record, figures, plan, compare)
+        if plan.noise is not None:
+            discrepancies += compare(f"extra.{NOISE}", record.extra.get(NOISE, {}), floors_json(figures.floors))
         discrepancies += compare(f"extra.{FURTHER}", record.extra.get(FURTHER, {}), further_figures(table, plan))
     except (MalformedItems, UnpairedItems, UnusableThreshold, UnusablePlan) as error:
         discrepancies.append(Discrepancy("items", error.what, error.why))
@@ -185,6 +188,7 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
         acc_disambig=acc,
         figures=figures,
         leaked=leaked_of(record.leakage_check),
+        noise=_noise_bounds(stated),
     )
 
 
@@ -197,9 +201,26 @@ def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
         "level": plan.level,
         "neutral_loss_ratio": plan.neutral_loss_ratio,
     }
+    if plan.noise is not None:
+        stated["noise_bounds"] = plan.noise.to_json()
     if plan.figures >= 2:
         stated |= {"figures": plan.figures, "lms_points": plan.lms_points, "acc_disambig": plan.acc_disambig}
     return stated
+
+
+def _noise_bounds(stated: Mapping[str, Any]) -> NoiseBounds | None:  # any JSON values
+    """How far the same model scored again may be off; None where the record does not say.
+
+    Raises:
+        UnusablePlan: a bound is not a number.
+    """
+    bounds = stated.get("noise_bounds")
+    if bounds is None:
+        return None
+    values = [bounds.get(name) for name in ("flips", "p95")] if isinstance(bounds, Mapping) else [None]
+    if any(type(value) not in (int, float) for value in values):
+        raise UnusablePlan("a bound of the noise floor is not a number")
+    return NoiseBounds(*values)
 
 
 def _digests(record: EvaluationRecord) -> Iterator[Discrepancy]:

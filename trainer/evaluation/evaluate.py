@@ -5,6 +5,7 @@ bands from what those two say, and only then the placebo and the arm after. All 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from peft_registry.registry.evaluation.extra_figures import FURTHER, further_fig
 from peft_registry.registry.evaluation.items import Item, TableRow, describe_items, read_items, write_items
 from peft_registry.registry.evaluation.leakage import leakage_lines, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge
+from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -71,6 +73,8 @@ _WITHOUT_MARK = (
     "{count} kept scores of the arm {arm} were scored again: they do not carry the mark of this home's key, so that another "
     "key or an older version kept them, or somebody changed them"
 )
+FORMATS = "number_formats"  # the part of `extra` that says what is computed in which
+COMPUTED = {"products": "float32", "softmax": "float32", "sums_of_a_text": "float64"}  # weights are widened exactly
 BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the band of a log-likelihood
 
 
@@ -102,7 +106,7 @@ class Arms:
     """The two models that are compared, by composition. `base_model` None: the model with its adapter disabled.
 
     `after` None: the base alone is evaluated. `keep` gives each arm the scores that are known of it. `stored`: where the digits
-    stand that loading dropped.
+    stand that loading dropped. `held`: the number format of most weights, for the record.
     """
 
     model: CausalModel
@@ -115,6 +119,7 @@ class Arms:
     with_placebo: bool = False
     keep: Keep = lambda _name, _composition: NOTHING
     stored: StoredWeights = AS_LOADED
+    held: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +153,21 @@ def evaluate_pair(
         ScoreNotFinite: a model gives NaN or infinity.
         NoPrefixToken: the tokenizer has no token to put before a text.
     """
+    arms = replace(arms, held=_held_format(arms.model))
     specs = _specs(arms)
     models = {id(spec.model): spec.model for spec in specs}
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(in_float32(model, arms.stored))
         return evaluate_arms(arms, specs, questions, conditions, observe=observe)
+
+
+def _held_format(model: CausalModel) -> str:
+    """The number format that most bytes of a model's weights have, as torch calls it."""
+    sizes: Counter[str] = Counter()
+    for one in model.parameters():
+        sizes[str(one.dtype).removeprefix("torch.")] += one.numel() * one.element_size()
+    return max(sizes, key=lambda name: sizes[name])
 
 
 def evaluate_arms(
@@ -193,6 +207,7 @@ def evaluate_arms(
         draws=conditions.draws,
         figures=FIGURES,
         leaked=leaked_of(leakage),
+        noise=NoiseBounds(),
     )
     made = _Scoring(planned, announced, plan, items, before.truncated(questions), leakage, longest)
     return EvaluationOutcome(_record(arms, specs, questions, conditions, made), items)
@@ -344,8 +359,10 @@ def _record(
         extra={
             STATISTICS: statistics_of(made.plan),
             FURTHER: further_figures(rows, made.plan),
+            NOISE: floors_json(figures.floors),
             PLAN: _plan_json(made),
             **({LIMITS: _verdicts_json(conditions.limits, figures, made)} if conditions.limits else {}),
+            **({} if arms.held is None else {FORMATS: {"weights_held": arms.held} | COMPUTED}),
             "truncated": made.truncated,
             **({"reused_scores": reused} if reused else {}),
             **({"own_metrics": own} if own else {}),
