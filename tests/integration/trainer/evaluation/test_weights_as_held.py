@@ -26,8 +26,13 @@ REQUESTS = [
     Request("the cat", " ran up a hill"),
     Request("", "a dog ran, and a cat sat"),
 ]
-LARGE = {"hidden_size": 256, "intermediate_size": 512, "initializer_range": 0.05}  # its matrices are over 2^16 weights
-MATRICES = 2 * (256 * 256 + 2 * 256 * 128 + 256 * 256 + 3 * 256 * 512) + 300 * 256
+LARGE = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_key_value_heads": 4,
+    "initializer_range": 0.05,
+}  # its matrices are over 2^16 weights
+MATRICES = 2 * (4 * 256 * 256 + 3 * 256 * 512) + 300 * 256
 
 
 @pytest.fixture
@@ -89,12 +94,12 @@ def test_a_bf16_base_is_scored_to_the_bits_of_its_fp32_copy_and_no_such_copy_is_
 def test_an_adapter_on_a_bf16_base_is_scored_to_the_bits_of_its_fp32_copy(model: Any, dora: bool) -> None:
     narrow(model)
     config = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], use_dora=dora, init_lora_weights=False)
-    torch.manual_seed(1)
-    expected = scores(get_peft_model(wide_copy(model), config))
-    torch.manual_seed(1)
+    wide = get_peft_model(wide_copy(model), config)
     adapted = get_peft_model(model, config)
+    wide.load_state_dict({name: tensor.float() for name, tensor in adapted.state_dict().items()})
+    expected = scores(wide)
     with parameter_bytes(adapted) as most:
-        assert scores(adapted) == pytest.approx(expected, abs=1e-5)
+        assert scores(adapted) == (pytest.approx(expected, abs=1e-4) if dora else expected)
     if not dora:
         assert most[torch.float32] < 0.1 * 4 * MATRICES
 
@@ -139,7 +144,7 @@ def test_a_base_that_waits_on_disk_is_scored_layer_by_layer_to_the_bits_of_the_w
     with parameter_bytes(away) as most:
         found = scores(away)
     assert found == pytest.approx(scores(whole), abs=1e-5)
-    block = 4 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 512)
+    block = 4 * (4 * 256 * 256 + 3 * 256 * 512)
     ends = 4 * 2 * 300 * 256
     assert most[torch.float32] < ends + 1.1 * block  # of two blocks never both
 
