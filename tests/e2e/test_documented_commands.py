@@ -269,6 +269,8 @@ def for_bias(place: Place) -> dict[str, str]:
     (place.cwd / "suite" / "Age.full.jsonl").write_text(json.dumps(ESBBQ), "utf-8")
     (place.cwd / "suite" / "bbq_de_amb_test.jsonl").write_text(json.dumps(GG_BBQ), "utf-8")
     (place.cwd / "suite" / "gest.csv").write_text("sentence,stereotype\nI cried.,1\nI won.,9\n", "utf-8")
+    passages = [f"The river is {at} metres wide at this place." for at in range(12)]
+    (place.cwd / "passages.txt").write_text("\n".join(passages), "utf-8")
     (place.cwd / "own.py").write_text("def score(answer, accepted):\n    return float(answer in accepted)\n", "utf-8")
     (place.cwd / "questions.jsonl").write_text('{"prompt": "Who came?", "answers": ["The girl."]}\n' * 2, "utf-8")
     rows = (place.cwd / "example" / "example.jsonl").read_text("utf-8").splitlines(keepends=True)

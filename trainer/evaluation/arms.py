@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from peft_registry.registry.evaluation.aggregate import threshold_key
 from peft_registry.registry.evaluation.items import Item, TableRow
@@ -13,7 +13,7 @@ from peft_registry.trainer.evaluation.divergence import PromptDivergence, next_t
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HeldOut, row_losses
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
-from peft_registry.trainer.evaluation.neutral import neutral_items, neutral_requests
+from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
 from peft_registry.trainer.evaluation.quality import Answers, measure_rows
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -49,6 +49,7 @@ class Questions:
 
     `held_out` are sets of rows whose loss is measured, the run's own first; `answers` are rows that the model answers in
     words. `trained` is what the model learnt from: the suites' items are looked for in it; None where there is nothing to look in.
+    `guard` is the text whose loss shows lost capability.
     """
 
     suites: tuple[LoadedSuite, ...]
@@ -56,6 +57,7 @@ class Questions:
     trained: TrainedOn | None = None
     retained: tuple[HeldOut, ...] = ()
     answers: tuple[Answers, ...] = ()
+    guard: GuardText = field(default_factory=shipped_guard)
 
     @property
     def losses(self) -> tuple[HeldOut, ...]:
@@ -90,7 +92,7 @@ class Scored:
         ]
 
     def rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[TableRow]:
-        neutral = neutral_items(self.neutral, self.arm) if self.neutral else ()
+        neutral = questions.guard.items(self.neutral, self.arm) if self.neutral else ()
         return [*self.suite_rows(questions, thresholds), *neutral, *self.losses, *self.measured]
 
 
@@ -135,7 +137,7 @@ def score_arm(
         suites = tuple(map(answer, questions.suites))
         if is_control:
             return Scored(spec.name, suites, (), (), ())
-        neutral = ask(neutral_requests(), "neutral")
+        neutral = ask(questions.guard.requests, "neutral")
         losses = [
             item
             for one in questions.losses

@@ -51,7 +51,7 @@ from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
 from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
 from peft_registry.trainer.evaluation.leakage import OtherTexts, check_leakage
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
-from peft_registry.trainer.evaluation.neutral import neutral_dataset, neutral_sentences
+from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
 from peft_registry.trainer.evaluation.placebo import COMPOSITION, has_placebo, placebo
 from peft_registry.trainer.evaluation.provenance import harness, limitations_of
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -217,7 +217,7 @@ def _without_leaked(questions: Questions, tokenizer: Tokenizer) -> tuple[Leakage
     """What of the questions the model was trained on, and the questions without those items, where they are few."""
     if questions.trained is None:
         return None, questions
-    others = [OtherTexts(NEUTRAL, "guard", neutral_sentences())]
+    others = [OtherTexts(NEUTRAL, "guard", questions.guard.passages)]
     for texts in questions.retained:
         rows = [tokenizer.decode(list(row.ids), skip_special_tokens=True) for row in texts.rows]
         others.append(OtherTexts(texts.dataset.name, "retention", rows))
@@ -263,12 +263,20 @@ def _planned(
             }
             for suite in questions.suites
         },
+        **_guard_of(questions.guard),
         "dead_band_rule": f"widened to the 95th percentile of the noise arm's change where that is larger, hi ≥ lo + {BAND_WIDTH}",
         "bootstrap": {"seed": conditions.seed, "draws": conditions.draws},
         "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
         **({"left_out_as_trained_on": left_out} if left_out else {}),
         **({LIMITS: [limit.to_json() for limit in conditions.limits]} if conditions.limits else {}),
     }
+
+
+def _guard_of(guard: GuardText) -> dict[str, Any]:
+    """What a plan says of a guard text that does not ship."""
+    if guard.dataset.sha256 == shipped_guard().dataset.sha256:
+        return {}
+    return {"guard_text": {"sha256": str(guard.dataset.sha256), "rows": guard.dataset.rows_used}}
 
 
 def _starting(suite: LoadedSuite, conditions: EvaluationConditions) -> Mapping[str, Threshold]:
@@ -329,10 +337,10 @@ def _record(
     rows = read_items(made.items)
     figures: EvaluationFigures = aggregate(rows, made.plan)
     others = [one.dataset for one in questions.losses] + [one.dataset for one in questions.answers]
-    asked_neutral = any(row.dataset == neutral_dataset().name for row in rows)
+    asked_neutral = any(row.dataset == NEUTRAL for row in rows)
     datasets = [
         *(suite.dataset for suite in questions.suites),
-        *([neutral_dataset()] if asked_neutral else []),
+        *([questions.guard.dataset] if asked_neutral else []),
         *others,
     ]
     own = {one.dataset.name: str(one.own.source) for one in questions.answers if one.own is not None}

@@ -40,6 +40,7 @@ from peft_registry.trainer.runs.folder import run_folder
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions
+    from peft_registry.trainer.evaluation.neutral import GuardText
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
     from peft_registry.trainer.machine.environment import Hardware
@@ -79,6 +80,8 @@ class EvaluationRequest:
     allow_code: bool = False
     retain: tuple[str, ...] = ()  # files, data sets of the Hub, or `neutral`
     policy: Path | None = None
+    guard_text: Path | None = None  # None: the sentences that ship
+    guard_sha256: Digest | None = None  # that its bytes must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class _Session:
     scratch: Path
     observe: Observe
     thresholds: "ThresholdsFile"
+    guard: "GuardText"
     questions: "Questions | None" = None
     bases: dict[tuple[Digest, str | None], _Base] = field(default_factory=dict)
 
@@ -133,6 +137,7 @@ def evaluate_references(
     _check_once(request)
     _check_retained(request)
     thresholds = _thresholds(request)
+    guard = _guard(request)
     if request.accepts_licence:
         _accept(registry, request, signer.public.key_id)
     loaded = load_suites(
@@ -141,7 +146,7 @@ def evaluate_references(
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
-        session = _Session(registry, request, setup, scratch, observe, thresholds)
+        session = _Session(registry, request, setup, scratch, observe, thresholds, guard)
         for version in versions:
             for record, items in _evaluate(session, version, loaded):
                 signed = append_statement(
@@ -189,7 +194,8 @@ def evaluate_references_again(
             suites.append(suite.only(names, suite.dataset.revised(rows_used=len(names))))
     request = replace(request, with_placebo=False, reuse=False)
     setup = EvaluationSetup(registry, key_id="", role="evaluator", reuse=False)  # nothing is signed
-    session = _Session(registry, request, setup, scratch, observe, _thresholds(replace(request, policy=None)))
+    thresholds = _thresholds(replace(request, policy=None))
+    session = _Session(registry, request, setup, scratch, observe, thresholds, _guard(request))
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
     session.questions = _questions(session, tuple(suites), base)
@@ -224,6 +230,15 @@ def _thresholds(request: EvaluationRequest) -> "ThresholdsFile":
     losses = [f"{PREFIX}{one.label}" for one in sources_of(request.retain) if not one.ships]
     answers = None if request.answers is None else _answers_name(request.answers)
     return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers))
+
+
+def _guard(request: EvaluationRequest) -> "GuardText":
+    """The text whose loss shows lost capability: the user's, else the one that ships."""
+    from peft_registry.trainer.evaluation.neutral import read_guard_text, shipped_guard
+
+    if request.guard_text is None:
+        return shipped_guard()
+    return read_guard_text(request.guard_text, request.guard_sha256)
 
 
 def _answers_name(path: Path) -> str:
@@ -450,7 +465,7 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
         model=base.model,
         observe=session.observe,
     )
-    return Questions(suites, retained=texts, answers=answers)
+    return Questions(suites, retained=texts, answers=answers, guard=session.guard)
 
 
 def _conditions(session: _Session, base: _Base) -> "EvaluationConditions":

@@ -25,6 +25,7 @@ from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, NoBaseArm, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.leakage import hash_texts, known_training
 from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
+from peft_registry.trainer.evaluation.neutral import read_guard_text
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
 from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
@@ -339,6 +340,28 @@ def test_a_whole_model_is_compared_with_a_base_given_beside_it(model, tokenizer,
     outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER, base_model=model), questions, CONDITIONS)
     assert outcome.record.comparisons[0].conclusion == "not_informative"
     assert outcome.record.comparisons[0].mean_margin_change == 0.0
+
+
+def test_training_on_a_guard_text_from_outside_is_found_and_the_record_names_the_text(model, tokenizer, tmp_path):
+    path = tmp_path / "passages.txt"
+    path.write_text("\n".join(f"the cat sat on a red mat and {at} dogs ran on the hill" for at in range(12)))
+    (tmp_path / "own.jsonl").write_text(json.dumps(HOUSE_ROW))
+    guard = read_guard_text(path)
+    questions = Questions(
+        (suite_named("house").load(tmp_path / "own.jsonl"),),
+        trained=known_training("a run", hash_texts(guard.passages[:6])),
+        guard=guard,
+    )
+    outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER, base_model=model), questions, CONDITIONS)
+    record = outcome.record
+    neutral = next(used for used in record.datasets if used.name == "neutral")
+    assert (neutral.file, neutral.sha256, neutral.rows_used) == ("passages.txt", guard.dataset.sha256, 12)
+    assert record.leakage_check is not None
+    leaked = next(entry for entry in record.leakage_check.datasets if entry.kind == "guard")
+    assert leaked.items == 12
+    assert leaked.hits >= 6
+    assert record.extra["plan"]["plan"]["guard_text"] == {"sha256": str(guard.dataset.sha256), "rows": 12}
+    assert recheck(record, outcome.items) == ()
 
 
 # --- what must not matter, and what must move smoothly ---
