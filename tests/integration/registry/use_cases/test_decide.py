@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,95 +9,40 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
-from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.layout import key_files
 from peft_registry.registry.records import checkpoints
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
-from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.signing.keys import PrivateKey
-from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases import decide as decide_module
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.decide import FormOfAnother, RecordMovedOn, decide, write_form
+from peft_registry.registry.use_cases.decide import FormOfAnother, RecordMovedOn, decide
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FormUnanswered
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import reject_entries, sign_log
-from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
 from peft_registry.registry.use_cases.take_up_answers import complete_answers
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
-from peft_registry.schemas.answers import Answer, AnswersPredicate
+from peft_registry.schemas.answers import Answer
 from peft_registry.schemas.errors import KnownError, SeveralProblems
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
-from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
-from tests.builders.homes import NOW, add_a_base
-from tests.builders.products import FACTS, a_product
-from tests.builders.signing import a_p256_key, a_trusted_key, one_more
-
-OFFICER, ENGINEER = a_p256_key(7), a_p256_key(8)
-OFFICERS = "identity.name_or_trademark_on_result"  # owed by legal
-ENGINEERS = "change.modules"  # owed by the engineer
-
-
-@dataclass
-class Place:
-    folder: Path
-    registry: Registry
-    version: Version
-    unsigned: tuple[str, ...] = ()  # why the log key was not set to what was forced into the log
-
-    @property
-    def record(self) -> ModificationRecord:
-        record = records_of(self.registry, self.version).modification
-        assert isinstance(record, ModificationRecord)
-        return record
-
-    def form(self, answers: dict[str, Any], name: str = "gaps.yml") -> Path:
-        """A form of the current record with these answers."""
-        file = self.folder / name
-        file.unlink(missing_ok=True)
-        write_form(self.registry, self.version, file)
-        return fill_in(file, answers)
-
-    def logged(self) -> int:
-        return check_log(self.registry).size
-
-    def holds(self) -> None:
-        report = check_log(self.registry)
-        assert (report.contradictions, report.unchecked) == ((), ())
-        assert verify_version(self.registry, self.version).verdict == "verified"
-
-
-def fill_in(file: Path, answers: dict[str, Any]) -> Path:
-    text = file.read_text("utf-8")
-    for path, value in answers.items():
-        line = f"  {path}:"
-        if f"{line}\n" in text:
-            text = text.replace(f"{line}\n", f"{line} {json.dumps(value)}\n")
-        else:
-            text += f"{line} {json.dumps(value)}\n"
-    file.write_text(text, "utf-8")
-    return file
-
-
-def fill(registry: Registry, folder: Path) -> None:
-    base = add_a_base(registry, folder / "base")
-    for name in ("sums", "other"):
-        register_product(
-            registry, a_product(registry, folder / name, base, name=name, run_id=f"run of {name}", facts=FACTS)
-        )
-    keys = (
-        a_trusted_key(OFFICER, person="alex", role="officer", predicate_types=None),
-        a_trusted_key(ENGINEER, person="sam", role="evaluator", predicate_types=None),
-    )
-    chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, *keys))
-    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+from tests.builders.decisions import (
+    ENGINEER,
+    ENGINEERS,
+    OFFICER,
+    OFFICERS,
+    Place,
+    fill,
+    fill_in,
+    log_unasked,
+    predicate,
+    say,
+    version_of,
+)
+from tests.builders.homes import NOW
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -111,10 +55,6 @@ def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
     registry = made.copy(tmp_path / "home").opened(now=NOW)
     yield Place(tmp_path, registry, version_of(registry, "sums"))
     registry.close()
-
-
-def version_of(registry: Registry, name: str) -> Version:
-    return version_named(registry, name)
 
 
 def test_the_form_asks_what_is_open_by_owner_and_nothing_else(place: Place) -> None:
@@ -369,27 +309,6 @@ def test_what_would_run_or_steer_elsewhere_is_inert_where_an_answer_is_printed(p
 # --- attacks: whoever has the home's key, but not that of a person who may answer ---
 
 
-def predicate(place: Place, answers: tuple[Answer, ...], **over: Any) -> AnswersPredicate:
-    current = version_statements(place.registry, place.version).record
-    assert current is not None
-    stated: dict[str, Any] = {
-        "record_id": current.record.record_id,
-        "record": current.digest,
-        "form": Digest.of(b"a form"),
-        "answers": answers,
-        "person": "alex",
-        "role": "officer",
-        "nonce": "0f",
-    }
-    return AnswersPredicate(**stated | over)
-
-
-def say(place: Place, said: AnswersPredicate, signer: PrivateKey) -> Digest:
-    return append_statement(
-        place.registry, subject=place.version.manifest_digest, kind="answers", predicate=said.to_json(), signer=signer
-    ).digest
-
-
 def force(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> Digest:
     """Log a statement as a program would that asks nothing, and sign a checkpoint over it as an earlier release would."""
     digest = log_unasked(place, kind, said, signer)
@@ -398,13 +317,6 @@ def force(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> 
         patch.setattr(checkpoints._Changes, "_require_answered", lambda *_: None)
         publish_checkpoint(place.registry)
     return digest
-
-
-def log_unasked(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> Digest:
-    signed = sign_statement(place.version.manifest_digest, kind, said, signer)
-    with place.registry.database.write() as tx:
-        record_statement(tx, place.version.manifest_digest, signed, at=NOW)
-    return signed.digest
 
 
 def forge_record(place: Place, signed: SignedAnswers, **values: Value) -> None:
