@@ -382,6 +382,15 @@ def _follow_new_entries(registry: Registry, tx: catalog.Transaction, before: Sna
     at = max(changes.newest_time, registry.clock())
     leaf = LogSnapshot(size=size, root=prefix_tree.root_hash(tree.get_node).hex(), at=at)
     append_event(tx, leaf.to_canonical())
+    for manifest in sorted(changes.superseded, key=str):
+        _mirror_again(tx, manifest)
+
+
+def _mirror_again(tx: catalog.Transaction, manifest: Digest) -> None:
+    """Have the versions of an artifact copied once more: a record that was pending when they were copied stands now."""
+    for version in catalog.version_by_digest(tx, manifest):
+        if not catalog.is_awaited(tx, version.label):
+            catalog.enqueue(tx, kind="version", subject=manifest, version_label=version.label, payload={})
 
 
 class _Changes:
@@ -389,6 +398,7 @@ class _Changes:
 
     def __init__(self, registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
         self.newest_time = "" if before is None else before.leaf.at
+        self.superseded: set[Digest] = set()  # artifacts about which an entry holds a record that supersedes another
         self._registry = registry
         self._tx = tx
         self._store = SqlLogStore(tx)
@@ -442,6 +452,8 @@ class _Changes:
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
+        if said.statement.kind == "modification" and said.statement.predicate.get("supersedes"):
+            self.superseded.add(leaf.subject)
         if leaf.kind == "registration":
             self._follow_registration(index, leaf, said.statement)
         elif leaf.kind == "alias":

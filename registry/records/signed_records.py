@@ -12,6 +12,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.provenance import merge_of, run_of
 from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
 from peft_registry.registry.records.snapshots import (
@@ -70,7 +71,7 @@ class Records:
     """What was signed about one version: the newest record of each kind, None where it has none.
 
     `history` are its modification records, each superseding the one before it, and `modification` is the last of them;
-    `set_aside` are those that decide nothing, and why.
+    `set_aside` are those that decide nothing, and why; `pending` of them will stand once a checkpoint covers them.
     """
 
     manifest: Manifest
@@ -84,6 +85,7 @@ class Records:
     card: bytes | None
     history: tuple[SignedRecord, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    pending: tuple[SignedRecord, ...] = ()
 
 
 def required_record(said: VersionStatements, version: Version) -> SignedRecord:
@@ -95,6 +97,17 @@ def required_record(said: VersionStatements, version: Version) -> SignedRecord:
     if said.record is None:
         raise NoRecord(version.label)
     return said.record
+
+
+def record_to_supersede(said: VersionStatements, version: Version) -> SignedRecord:
+    """The record that the next one of a version supersedes; it may be pending.
+
+    Raises:
+        NoRecord: the version has none.
+    """
+    if said.newest is None:
+        raise NoRecord(version.label)
+    return said.newest
 
 
 def stored_manifest(registry: Registry, digest: Digest) -> Manifest:
@@ -205,7 +218,7 @@ def record_in(registry: Registry, statement: Digest) -> RecordedBefore | None:
 
 def _of_version(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> VersionStatements:
     """What speaks of a version, if its first record says of others what is recorded of them."""
-    said = statements_of_version(version, statements, may_say=_may_say(registry))
+    said = statements_of_version(version, statements, may_say=_may_say(registry), covered=covered_size(registry))
     first = said.history[0].record if said.history else None
     if first is not None and rests_on_others(first):
         manifest = stored_manifest(registry, version.manifest_digest)
@@ -288,4 +301,5 @@ def records_of(registry: Registry, version: Version) -> Records:
         card=_card(registry, version, statements),
         history=said.history,
         set_aside=said.set_aside,
+        pending=said.pending,
     )

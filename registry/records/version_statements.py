@@ -7,7 +7,8 @@ another. A version's record is the one that its own registration names, then eac
     next       a later one about the same artifact and name, which names the record before it by id and by digest, made by a key
                whose role may; what it says that people answered stands in their own signed statements
 
-Of two that supersede the same record the one that was logged first holds. Every other modification record decides nothing, and is
+Of two that supersede the same record the one that was logged first holds. One that no checkpoint covers yet is pending: readers stay
+with the record before it, and whoever makes the next record builds on it. Every other modification record decides nothing, and is
 named with the reason. What is said of the artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
 """
 
@@ -80,7 +81,8 @@ class VersionStatements:
     Attributes:
         statements: all that speak of it, in the order of the log.
         history: its modification records, each superseding the one before it; the last one is its record. Empty: it has none.
-        set_aside: other modification records that name it, or no version at all.
+        set_aside: other modification records that name it, or no version at all, and those that are pending.
+        pending: records that go on from `history` and stand once a checkpoint covers them.
         answers: statements of answers whose signer may give them.
         accompanied_by: the statements that its registration names.
     """
@@ -88,6 +90,7 @@ class VersionStatements:
     statements: tuple[StoredStatement, ...]
     history: tuple[SignedRecord, ...]
     set_aside: tuple[SetAside, ...]
+    pending: tuple[SignedRecord, ...] = ()
     answers: frozenset[Digest] = frozenset()
     accompanied_by: frozenset[Digest] = frozenset()
 
@@ -112,9 +115,19 @@ class VersionStatements:
         """The version's record."""
         return self.history[-1] if self.history else None
 
+    @property
+    def chain(self) -> tuple[SignedRecord, ...]:
+        """Its records with those that are pending, in the order of the log."""
+        return (*self.history, *self.pending)
+
+    @property
+    def newest(self) -> SignedRecord | None:
+        """The record that the next one supersedes: else the holder of the log key would get two in place of the same one."""
+        return self.chain[-1] if self.history else None
+
 
 def statements_of_version(
-    version: Version, statements: Sequence[StoredStatement], *, may_say: MaySay
+    version: Version, statements: Sequence[StoredStatement], *, may_say: MaySay, covered: int
 ) -> VersionStatements:
     """What speaks of a version.
 
@@ -122,6 +135,8 @@ def statements_of_version(
         version: as the log has it.
         statements: everything that was said about its artifact, in the order of the log.
         may_say: asked of the signer of each record that would supersede another, and of answers.
+        covered: how many entries of the log a signed checkpoint covers. A version whose registration is behind it keeps the record
+            that it was registered with.
 
     Raises:
         RecordUnreadable: the record that it was registered with is not one.
@@ -138,13 +153,16 @@ def statements_of_version(
         stored for stored in statements if stored.kind == "modification" and stored.digest not in accompanying
     )
     checked = _checked(statements, may_say)
-    history = _history(own, statements, later, may_say, checked)
+    chain = _history(own, statements, later, may_say, checked)
     elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say, checked)]
-    in_history = {link.statement.digest for link in history}
+    in_chain = {link.statement.digest for link in chain}
+    standing = tuple(link for link in chain[1:] if _is_covered(link.statement, covered))
+    history = (*chain[:1], *standing)
+    pending = chain[len(history) :]
     of_others = {digest for entry in others for digest in entry.brought}
     of_others |= {link.statement.digest for link in elsewhere}
-    of_others -= own.accompanied_by | in_history
-    other_records = {link.digest for link in elsewhere} - {link.digest for link in history}
+    of_others -= own.accompanied_by | in_chain
+    other_records = {link.digest for link in elsewhere} - {link.digest for link in chain}
     other_names = {entry.name for entry in others}
     of_others |= {
         stored.digest
@@ -154,11 +172,15 @@ def statements_of_version(
     return VersionStatements(
         statements=tuple(stored for stored in statements if stored.digest not in of_others),
         history=history,
-        set_aside=tuple(
-            SetAside(stored, _why_aside(stored, version, history, may_say, checked))
-            for stored in later
-            if stored.digest not in in_history | of_others
+        set_aside=(
+            *(SetAside(link.statement, _why_pending(link.statement)) for link in pending),
+            *(
+                SetAside(stored, _why_aside(stored, version, chain, may_say, checked))
+                for stored in later
+                if stored.digest not in in_chain | of_others
+            ),
         ),
+        pending=pending,
         answers=frozenset(stored.digest for stored in statements if stored.kind == "answers" and may_say(stored)),
         accompanied_by=own.accompanied_by,
     )
@@ -288,6 +310,15 @@ def _is_after(stored: StoredStatement, registration: StoredStatement) -> bool:
     return (stored.log_index or 0) > (registration.log_index or 0)
 
 
+def _is_covered(stored: StoredStatement, covered: int) -> bool:
+    return stored.log_index is not None and stored.log_index < covered
+
+
+def _why_pending(stored: StoredStatement) -> str:
+    where = "it is not in the log" if stored.log_index is None else f"no checkpoint covers entry {stored.log_index}"
+    return f"pending: {where} yet; it stands once whoever holds the log key has run `registry log sign`"
+
+
 def _first_objections(first: RecordCheck) -> Iterator[str]:
     """Why a record is not one that a version begins with: nothing was said before it that it could carry on."""
     if isinstance(first.record, ModificationRecord) and first.record.supersedes_another:
@@ -314,20 +345,20 @@ def _objection(link: SignedRecord, before: SignedRecord, name: str) -> str:
 def _why_aside(
     stored: StoredStatement,
     version: Version,
-    history: tuple[SignedRecord, ...],
+    chain: tuple[SignedRecord, ...],
     may_say: MaySay,
     checked: _Checked,
 ) -> str:
     check = checked[stored.digest]
     if isinstance(check, str):
         return f"it is not a modification record: {check}"
-    if not history:
+    if not chain:
         return f"{version.label} was registered without a record"
     link = _signed(stored, check)
-    for before, after in pairwise(history):
+    for before, after in pairwise(chain):
         if not _objection(link, before, version.name):
             return f"{before.record.record_id} was superseded before, by {after.record.record_id}"
-    objection = _objection(link, history[-1], version.name)
+    objection = _objection(link, chain[-1], version.name)
     if not objection and not may_say(stored):
         return "the role of the key that signed it may not say so"
     said = (objection, *check.wrong, *check.lacking, "it was logged before the version was registered")

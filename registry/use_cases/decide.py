@@ -21,7 +21,7 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.signed_records import required_record, version_statements
+from peft_registry.registry.records.signed_records import record_to_supersede, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.records.waiting_answers import waiting_answers
 from peft_registry.registry.signing.keys import Signer
@@ -111,7 +111,7 @@ def write_form(registry: Registry, version: Version, file: Path) -> WrittenForm:
         NoRecord: the version has no record.
         NotWritable, DiskFull: the file cannot be written.
     """
-    current = required_record(version_statements(registry, version), version)
+    current = record_to_supersede(version_statements(registry, version), version)
     questions = open_questions(current.record, known_at_home(registry, current.record))
     write_atomically(file, form_text(version, current, questions, file.name).encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
@@ -221,15 +221,15 @@ def _decided(
 
 
 def _record_of_form(said: VersionStatements, version: Version, form: FilledForm) -> SignedRecord:
-    """The record that a form is of, which is the current one.
+    """The record that a form is of, which is the newest one.
 
     Raises:
         FormOfAnother: it is of no record of this version.
         RecordMovedOn: it is of one that was superseded.
     """
-    current = required_record(said, version)
+    current = record_to_supersede(said, version)
     asked = str(form.header.get("record")), str(form.header.get("record_id"))
-    link = next((link for link in said.history if (str(link.digest), link.record.record_id) == asked), None)
+    link = next((link for link in said.chain if (str(link.digest), link.record.record_id) == asked), None)
     if link is None or form.header.get("version") != version.label:
         raise FormOfAnother(form.name, version.label, asked[1][:80], str(form.header.get("version"))[:80])
     if link.digest != current.digest:

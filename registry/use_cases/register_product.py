@@ -172,7 +172,7 @@ def _record_new_facts(registry: Registry, product: Product, version: Version, ob
             values=values,
         )
 
-    recorded = version_statements(registry, version).record
+    recorded = version_statements(registry, version).newest
     if recorded is None:
         return
     current = supersede_record(registry, version, build)

@@ -228,11 +228,16 @@ def record_notes(records: Records) -> tuple[str, ...]:
             f"{before.record.record_id}: {after.record.correction.reason or 'no reason is given'}."
         )
     named = {digest for link in records.history for digest in _answers_of(link.record)}
+    named_by_pending = {digest for link in records.pending for digest in _answers_of(link.record)}
     for stored in records.statements:
         if stored.kind == "answers":
             said = AnswersPredicate.from_json(stored.statement.predicate)
             paths = ", ".join(answer.path for answer in said.answers)
-            taken = "" if stored.digest in named else ", and no record has taken it up"
+            taken = ", and no record has taken it up"
+            if stored.digest in named:
+                taken = ""
+            elif stored.digest in named_by_pending:
+                taken = ", and the record that takes it up is pending"
             notes.append(
                 f"Answered by {said.person} as {said.role} on {stored.appended_at}, under key {stored.key_id[:16]}… "
                 f"(statement {stored.digest.short}): {paths}{taken}."

@@ -1,6 +1,6 @@
 """The modification record of a version as values: for `registry record` and for programs. Nothing is written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
@@ -53,13 +53,13 @@ class AnswersShown(Frozen):
     role: str
     paths: tuple[str, ...]
     taken_up: bool
-    waits: bool
+    waits: bool  # for the next record, or for a checkpoint over the one that takes them up
 
     @property
     def text(self) -> str:
         state = "" if self.taken_up else ", no record takes them up: others answered first, or the record moved on"
         if self.waits:
-            state = ", not taken up by a record yet"
+            state = ", not taken up by a record that holds yet"
         return f"{len(self.paths)} by {self.person} as {self.role} ({self.signed.text}){state}"
 
 
@@ -88,7 +88,7 @@ class RecordShown(Frozen):
     forms: tuple[FormCount, ...]
     open: tuple[Gap, ...]
     history: tuple[RecordLink, ...]
-    waiting: tuple[AnswersShown, ...]  # answers to the newest record that the next one takes up
+    waiting: tuple[AnswersShown, ...]  # answers that the next record takes up, or one that is pending
     overtaken: tuple[AnswersShown, ...]  # answers that no record has taken up, and none will
     set_aside: tuple[str, ...]  # records that decide nothing, and why
     contradictions: tuple[str, ...]  # what in the record cannot be together
@@ -204,13 +204,8 @@ def _link(
 
 def _answers_shown(registry: Registry, said: VersionStatements, version: Version) -> dict[Digest, AnswersShown]:
     """The answers about a version by statement, in the order of the log."""
-    taken_up = {
-        digest
-        for link in said.history
-        if isinstance(link.record, ModificationRecord)
-        for digest in link.record.correction.answers
-    }
-    waiting = {answers.statement for answers in waiting_answers(said, version)}
+    taken_up = _taken_up(said.history)
+    waiting = {answers.statement for answers in waiting_answers(said, version)} | _taken_up(said.pending)
     shown = {}
     for stored in said.statements:
         if stored.kind == "answers":
@@ -224,6 +219,16 @@ def _answers_shown(registry: Registry, said: VersionStatements, version: Version
                 waits=stored.digest in waiting,
             )
     return shown
+
+
+def _taken_up(records: Iterable[SignedRecord]) -> set[Digest]:
+    """The statements of answers that records take up."""
+    return {
+        digest
+        for link in records
+        if isinstance(link.record, ModificationRecord)
+        for digest in link.record.correction.answers
+    }
 
 
 def _signed(registry: Registry, stored: StoredStatement) -> Signed:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.signed_records import required_record, version_statements
+from peft_registry.registry.records.signed_records import record_to_supersede, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.errors import Taken
@@ -33,19 +33,19 @@ class RecordSuperseded(Taken):
 def supersede_record(
     registry: Registry, version: Version, build: Callable[[SignedRecord], ModificationRecord | None]
 ) -> SignedRecord | None:
-    """Sign and log the record that supersedes the version's; returns it as it stands in the log.
+    """Sign and log the record that supersedes the version's newest; returns it as it stands in the log, pending or covered.
 
     Args:
         registry: open and writable.
         version: as the log has it.
-        build: makes the new record from the one that holds now; None where there is nothing to say anew, and nothing is signed.
+        build: makes the new record from the newest, which may be pending; None where there is nothing to say anew, and nothing is signed.
 
     Raises:
         NoRecord: the version has no record.
         RecordSuperseded: another record superseded the same one first; the new one is in the log and decides nothing.
         KnownError: as `append_statement`.
     """
-    before = required_record(version_statements(registry, version), version)
+    before = record_to_supersede(version_statements(registry, version), version)
     record = build(before)
     if record is None:
         return None
@@ -56,7 +56,7 @@ def supersede_record(
         predicate=record.to_json(),
         signer=registry.trainer_key,
     )
-    current = version_statements(registry, version).record
+    current = version_statements(registry, version).newest
     assert current is not None, "it had one before"
     if current.statement.digest != signed.digest:
         raise RecordSuperseded(version.label, before.record.record_id, current.record.record_id)

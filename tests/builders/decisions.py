@@ -88,7 +88,7 @@ def version_of(registry: Registry, name: str) -> Version:
 
 
 def predicate(place: Place, answers: tuple[Answer, ...], **over: Any) -> AnswersPredicate:
-    current = version_statements(place.registry, place.version).record
+    current = version_statements(place.registry, place.version).newest
     assert current is not None
     stated: dict[str, Any] = {
         "record_id": current.record.record_id,

@@ -45,6 +45,7 @@ from peft_registry.registry.database.catalog.log import (
 from peft_registry.registry.database.catalog.outbox import (
     enqueue,
     get_mirrored,
+    is_awaited,
     mark_done,
     pending_outbox,
     put_mirrored,
@@ -103,6 +104,7 @@ __all__ = [
     "idempotent_version",
     "insert_artifact",
     "insert_statement",
+    "is_awaited",
     "is_in_order",
     "keep_object",
     "latest_checkpoint",

@@ -21,6 +21,12 @@ def enqueue(tx: Transaction, *, kind: OutboxKind, subject: Digest, version_label
     return added
 
 
+def is_awaited(tx: Transaction, version_label: str) -> bool:
+    """Whether something of a version is still to be copied: whatever is copied then shows all of it."""
+    query = select(outbox.c.id).where(outbox.c.done_at.is_(None), outbox.c.version_label == version_label).limit(1)
+    return tx.execute(query).one_or_none() is not None
+
+
 def pending_outbox(tx: Transaction, limit: int = 100) -> tuple[OutboxEntry, ...]:
     """What is not copied yet, oldest first.
 

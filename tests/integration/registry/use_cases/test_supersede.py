@@ -307,7 +307,7 @@ def test_a_record_that_is_not_bound_to_the_one_before_it_is_set_aside_with_the_r
 def test_a_record_by_a_key_whose_role_may_not_say_so_is_set_aside(place: Place) -> None:
     supersede_record(place.registry, place.version, stating(place.version, "mine", "mine"))
     statements = records_of(place.registry, place.version).statements
-    said = statements_of_version(place.version, statements, may_say=lambda _: False)
+    said = statements_of_version(place.version, statements, may_say=lambda _: False, covered=1000)
     assert [link.record.record_id for link in said.history] == ["run-1"]
     assert [aside.reason for aside in said.set_aside] == ["the role of the key that signed it may not say so"]
 
@@ -321,7 +321,7 @@ def test_a_first_record_that_is_none_is_refused_in_words(place: Place) -> None:
         for stored in statements
     )
     with pytest.raises(RecordUnreadable) as refused:
-        statements_of_version(place.version, broken, may_say=lambda _: True)
+        statements_of_version(place.version, broken, may_say=lambda _: True, covered=1000)
     assert refused.value.exit_code == 6
 
 
