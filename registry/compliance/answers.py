@@ -4,11 +4,12 @@ that takes answers up, and whether a record says what was answered. Pure.
 A record that takes answers up names their statement in `correction.answers`, and each value that was answered names it as its
 evidence. So whoever has both can tell a value that a person signed from one that a thief of the home's key made up:
 
-    named now        the statement answers the record that is superseded, and holds that value, in the area of its role
+    named now        the statement answers the record that is superseded, or one before that in which each answered value was the
+                     same up to now; and holds that value, in the area of its role
     carried over     the value stands in the record before it, evidence and all
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -69,12 +70,20 @@ class SignedAnswers:
     at: Timestamp
 
 
+Superseded = Callable[[RecordSections], RecordSections | None]
+"""The record that another supersedes; None where that is not here."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswersCheck:
-    """What in a record is not what people answered, and which statements and records would have to be here to tell."""
+    """What in a record is not what people answered, and which statements and records would have to be here to tell.
+
+    `unseen` names a superseded record that is not here; None where nothing is missing.
+    """
 
     wrong: tuple[str, ...]
     missing: tuple[Digest, ...]
+    unseen: str | None = None
 
 
 def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None = None) -> tuple[Question, ...]:
@@ -236,20 +245,19 @@ def value_of_answer(answer: Answer, signed: SignedAnswers) -> Value:
     )
 
 
-def collisions(
-    answers: Mapping[str, Any], before: RecordSections, current: RecordSections
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Paths of answers to a record whose values another record has changed since, and of the others."""
-    earlier = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
-    later = {leaf.path: leaf.value for leaf in leaves(in_second_form(current))}
-    changed = tuple(path for path in answers if earlier.get(path) != later.get(path))
-    return changed, tuple(path for path in answers if path not in changed)
+def changed_since(paths: Iterable[str], records: Sequence[RecordSections]) -> tuple[str, ...]:
+    """Those of the paths whose value is not the same in each of these records of a version."""
+    if len(records) < 2:
+        return ()
+    stated = [{leaf.path: leaf.value for leaf in leaves(in_second_form(record))} for record in records]
+    return tuple(path for path in paths if any(values.get(path) != stated[0].get(path) for values in stated))
 
 
 def check_answers(
     record: RecordSections,
     before: RecordSections | None,
     answers: Mapping[Digest, AnswersPredicate],
+    superseded: Superseded = lambda _: None,
 ) -> AnswersCheck:
     """Whether each value of a record that rests on answers is what people answered.
 
@@ -257,10 +265,12 @@ def check_answers(
         record: of either form.
         before: the record that it supersedes; None where it supersedes none or that is not here.
         answers: those that count, by their statements: signed by a key of the role that they name.
+        superseded: finds the records before that one.
     """
     if not isinstance(record, ModificationRecord):
         return AnswersCheck((), ())
     named = record.correction.answers
+    unseen = _superseded_name(record) if before is None and record.supersedes_another else None
     stated = {leaf.path: leaf.value for leaf in leaves(record)}
     earlier = {} if before is None else {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
     missing = {digest for digest in named if digest not in answers}
@@ -274,17 +284,16 @@ def check_answers(
                 missing |= set(value.evidence)
             elif earlier.get(path) != value:
                 wrong.append(f"{path}: it names answers that this record does not take up")
-    wrong += [
-        text
-        for digest in named
-        if digest in answers
-        for text in _not_taken_up(record, digest, answers[digest], earlier)
-    ]
+    for digest in named:
+        if digest in answers:
+            seen = _seen(record, before, answers[digest], superseded)
+            unseen = unseen or seen.unseen
+            wrong += _not_taken_up(record, digest, answers[digest], earlier, seen)
     wrong += _answered_by_nobody(record, stated, answers)
     if before is not None or not record.supersedes_another:
         wrong += _signed_by_nobody(record, answers, earlier)
     wrong += _dropped(record, stated, earlier)
-    return AnswersCheck(tuple(dict.fromkeys(wrong)), tuple(sorted(missing, key=str)))
+    return AnswersCheck(tuple(dict.fromkeys(wrong)), tuple(sorted(missing, key=str)), unseen)
 
 
 # --- what an answer may be ---
@@ -354,13 +363,55 @@ def _problems_together(
 # --- whether a record says what was answered ---
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The records from the one that is superseded back to the one that was answered; none where these are the same.
+
+    `is_answered` says whether they lead there; where they do not, `unseen` names the record that is not here, if one is.
+    """
+
+    records: tuple[RecordSections, ...]
+    is_answered: bool
+    unseen: str | None = None
+
+
+def _superseded_name(record: ModificationRecord) -> str:
+    """The record that another supersedes: its id, else its digest."""
+    return record.supersedes or f"{record.correction.supersedes_digest}"
+
+
+def _seen(
+    record: ModificationRecord, before: RecordSections | None, predicate: AnswersPredicate, superseded: Superseded
+) -> _Seen:
+    """What was recorded between the record that answers are to and the one that takes them up."""
+    if record.correction.supersedes_digest == predicate.record:
+        return _Seen((), record.supersedes == predicate.record_id)
+    records: list[RecordSections] = []
+    after: RecordSections = record
+    while isinstance(after, ModificationRecord) and after.supersedes_another:
+        earlier = before if after is record else superseded(after)
+        if earlier is None:
+            return _Seen(tuple(records), is_answered=False, unseen=_superseded_name(after))
+        records.append(earlier)
+        if after.correction.supersedes_digest == predicate.record:
+            return _Seen(tuple(records), after.supersedes == predicate.record_id)
+        after = earlier
+    return _Seen(tuple(records), is_answered=False)
+
+
 def _not_taken_up(
-    record: ModificationRecord, statement: Digest, predicate: AnswersPredicate, earlier: Mapping[str, Value]
+    record: ModificationRecord,
+    statement: Digest,
+    predicate: AnswersPredicate,
+    earlier: Mapping[str, Value],
+    seen: _Seen,
 ) -> Iterator[str]:
     """Where a record that names a statement does not say what that answers."""
-    if (predicate.record, predicate.record_id) != (record.correction.supersedes_digest, record.supersedes):
+    if not seen.is_answered:
         yield f"answers {statement.short} are to the record {predicate.record_id}, which is not the one that is superseded"
         return
+    for path in changed_since([answer.path for answer in predicate.answers], seen.records):
+        yield f"{path}: it changed after {predicate.person} saw it, in a record between"
     rules = field_rules().by_path()
     stated = {leaf.path: leaf.value for leaf in leaves(record)}
     for answer in predicate.answers:

@@ -49,18 +49,23 @@ class RecordCheck:
         record: of either form.
         wrong: what it says and nobody signed, a line each.
         missing: statements of answers that it rests on and that were not given before, or not by somebody who may.
-        is_without_earlier: it supersedes a record that was not said before, so that nothing tells what it may carry on.
+        unseen: names a record before it that was not said, so that nothing tells what it may carry on; None for none.
     """
 
     record: RecordSections
     wrong: tuple[str, ...]
     missing: tuple[Digest, ...]
-    is_without_earlier: bool
+    unseen: str | None = None
+
+    @property
+    def is_without_earlier(self) -> bool:
+        """Whether a record that it supersedes, itself or through others, was not said before."""
+        return self.unseen is not None
 
     @property
     def lacking(self) -> tuple[str, ...]:
         """What it rests on and was not said before, a line each."""
-        lines = [f"no record {self.record.supersedes} that it supersedes"] if self.is_without_earlier else []
+        lines = [f"no record {self.unseen} that it supersedes"] if self.is_without_earlier else []
         lines += [f"nobody whose role may signed the answers {digest.short} that it names" for digest in self.missing]
         return tuple(lines)
 
@@ -152,9 +157,8 @@ class RecordChecks:
     def check(self, subject: Digest, record: RecordSections) -> RecordCheck:
         """How a record about an artifact would stand if it were said next."""
         before = self._superseded_by(subject, record)
-        check = check_answers(record, before, self._answers)
-        names_another = isinstance(record, ModificationRecord) and record.supersedes_another
-        return RecordCheck(record, check.wrong, check.missing, is_without_earlier=names_another and before is None)
+        check = check_answers(record, before, self._answers, lambda after: self._superseded_by(subject, after))
+        return RecordCheck(record, check.wrong, check.missing, check.unseen)
 
     def _superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:
         """The record that another names both by its id and by its digest; None where none was said before it."""

@@ -7,9 +7,9 @@ another. A version's record is the one that its own registration names, then eac
     next       a later one about the same artifact and name, which names the record before it by id and by digest, made by a key
                whose role may; what it says that people answered stands in their own signed statements
 
-Of two that supersede the same record the one that was logged first holds. One that no checkpoint covers yet is pending: readers stay
-with the record before it, and whoever makes the next record builds on it. Every other modification record decides nothing, and is
-named with the reason. What is said of the artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
+Of two that supersede the same record the one that was logged first holds. One that no checkpoint covers yet is pending: readers
+stay with the record before it, and whoever makes the next record builds on it. Every other modification record decides nothing, and
+is named with the reason. What is said of the artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

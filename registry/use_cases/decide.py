@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.answers import (
     AnswerProblem,
     SignedAnswers,
     as_answers,
-    collisions,
+    changed_since,
     open_questions,
     problems_of_answers,
 )
@@ -23,7 +23,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.signed_records import record_to_supersede, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
-from peft_registry.registry.records.waiting_answers import waiting_answers
+from peft_registry.registry.records.waiting_answers import records_since, waiting_answers
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
 from peft_registry.registry.use_cases.statements import Saying, SignedStatement, append_together, sayable_at
@@ -54,8 +54,8 @@ class RecordMovedOn(Taken):
     what = "the record of {label} has moved on since {file} was written"
     why = "{record_id} was superseded by {current}; {meanwhile}"
     fix = (
-        "write a new form with `registry decide {label} --form NEW.yml`, and copy what nobody has answered into it; "
-        "nothing was signed"
+        "take what changed out of the form, and run the command again: the rest still counts. `registry decide {label} "
+        "--form NEW.yml` asks what is open now; nothing was signed"
     )
 
     label: str
@@ -64,13 +64,13 @@ class RecordMovedOn(Taken):
     current: str
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
+    lines: tuple[int, ...]  # of the changed fields in the form
 
     @property
     def meanwhile(self) -> str:
         """What became of the fields that the form answers."""
-        parts = []
-        if self.changed:
-            parts.append(f"{listed(self.changed)} changed in the meantime")
+        changed = [f"{path} (line {line})" for path, line in zip(self.changed, self.lines, strict=True)]
+        parts = [f"{listed(changed)} changed in the meantime"]
         if self.unchanged:
             parts.append(f"{listed(self.unchanged)} did not change")
         return ", and ".join(parts)
@@ -140,7 +140,7 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
         NoRecord: the version has no record.
         MalformedYaml, SecretRefused, FormRefused, FormUnanswered, FormOfAnother: it is not a form of this version.
         AnswerRefused, SeveralProblems: what is wrong in it, all at once.
-        RecordMovedOn: another record superseded the one that it asks about.
+        RecordMovedOn: another record superseded the one that it asks about, and what the form answers is another value there.
         RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: whoever reads the answers would not rely on this key.
     """
     types = (PREDICATE_TYPES["answers"],)
@@ -151,12 +151,12 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     role = cast(AnsweringRole, key.role)  # one of them, as was asked before
     said = version_statements(registry, version)
     form = read_form(file)
-    current = _record_of_form(said, version, form)
+    seen, current = _records_of_form(said, version, form)
     waiting = waiting_answers(said, version)
     raise_any(_problems(form, current, waiting, version, role=role, person=key.person, at=at))
     predicate = AnswersPredicate(
-        record_id=current.record.record_id,
-        record=current.digest,
+        record_id=seen.record.record_id,
+        record=seen.digest,
         form=form.digest,
         answers=as_answers(form.answers),
         person=key.person,
@@ -179,7 +179,7 @@ def _sign_both(
     """Log the answers and the record that takes them up in one transaction.
 
     Raises:
-        RecordMovedOn: another record came first; nothing is logged.
+        RecordMovedOn: another record came first and changed what is answered; nothing is logged.
         KnownError: as `append_together`.
     """
     records: list[ModificationRecord] = []
@@ -190,7 +190,7 @@ def _sign_both(
     def record(signed: tuple[SignedStatement, ...], at: str) -> Saying:
         # read anew: nobody else writes while this transaction does
         said = version_statements(registry, version)
-        current = _record_of_form(said, version, form)
+        _, current = _records_of_form(said, version, form)
         answered = SignedAnswers(signed[0].digest, predicate, at)
         records.append(record_with_answers(registry, current, (*waiting_answers(said, version), answered), version))
         return Saying("modification", records[-1].to_json(), registry.trainer_key)
@@ -220,24 +220,26 @@ def _decided(
     )
 
 
-def _record_of_form(said: VersionStatements, version: Version, form: FilledForm) -> SignedRecord:
-    """The record that a form is of, which is the newest one.
+def _records_of_form(said: VersionStatements, version: Version, form: FilledForm) -> tuple[SignedRecord, SignedRecord]:
+    """The record that a form is of, and the newest one: the same, or one in which what the form answers is as it was.
 
     Raises:
         FormOfAnother: it is of no record of this version.
-        RecordMovedOn: it is of one that was superseded.
+        RecordMovedOn: what it answers has changed since.
     """
     current = record_to_supersede(said, version)
     asked = str(form.header.get("record")), str(form.header.get("record_id"))
-    link = next((link for link in said.chain if (str(link.digest), link.record.record_id) == asked), None)
-    if link is None or form.header.get("version") != version.label:
+    seen = next((link for link in said.chain if (str(link.digest), link.record.record_id) == asked), None)
+    if seen is None or form.header.get("version") != version.label:
         raise FormOfAnother(form.name, version.label, asked[1][:80], str(form.header.get("version"))[:80])
-    if link.digest != current.digest:
-        changed, unchanged = collisions(form.answers, link.record, current.record)
+    changed = changed_since(form.answers, records_since(said.chain, seen.digest))
+    if changed:
+        unchanged = tuple(path for path in form.answers if path not in changed)
+        lines = tuple(form.line("answers", path) for path in changed)
         raise RecordMovedOn(
-            version.label, form.name, link.record.record_id, current.record.record_id, changed, unchanged
+            version.label, form.name, seen.record.record_id, current.record.record_id, changed, unchanged, lines
         )
-    return current
+    return seen, current
 
 
 def _problems(

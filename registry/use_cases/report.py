@@ -15,6 +15,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
+from peft_registry.registry.records.waiting_answers import answers_taken_up
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
@@ -26,7 +27,7 @@ from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.lineage import Lineage
-from peft_registry.schemas.modification import ModificationRecord, RecordSections
+from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import RFC3339
 from peft_registry.schemas.version import VerifyOutcome, Version
 
@@ -227,8 +228,8 @@ def record_notes(records: Records) -> tuple[str, ...]:
             f"Modification record {after.record.record_id} of {after.record.record_created_at} supersedes "
             f"{before.record.record_id}: {after.record.correction.reason or 'no reason is given'}."
         )
-    named = {digest for link in records.history for digest in _answers_of(link.record)}
-    named_by_pending = {digest for link in records.pending for digest in _answers_of(link.record)}
+    named = {digest for link in records.history for digest in answers_taken_up(link.record)}
+    named_by_pending = {digest for link in records.pending for digest in answers_taken_up(link.record)}
     for stored in records.statements:
         if stored.kind == "answers":
             said = AnswersPredicate.from_json(stored.statement.predicate)
@@ -247,10 +248,6 @@ def record_notes(records: Records) -> tuple[str, ...]:
         for aside in records.set_aside
     ]
     return tuple(notes)
-
-
-def _answers_of(record: RecordSections) -> tuple[Digest, ...]:
-    return record.correction.answers if isinstance(record, ModificationRecord) else ()
 
 
 def reference_of(version: Version) -> Reference:

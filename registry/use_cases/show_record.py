@@ -14,7 +14,7 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import required_record, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
-from peft_registry.registry.records.waiting_answers import waiting_answers
+from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_bytes
@@ -223,12 +223,7 @@ def _answers_shown(registry: Registry, said: VersionStatements, version: Version
 
 def _taken_up(records: Iterable[SignedRecord]) -> set[Digest]:
     """The statements of answers that records take up."""
-    return {
-        digest
-        for link in records
-        if isinstance(link.record, ModificationRecord)
-        for digest in link.record.correction.answers
-    }
+    return {digest for link in records for digest in answers_taken_up(link.record)}
 
 
 def _signed(registry: Registry, stored: StoredStatement) -> Signed:

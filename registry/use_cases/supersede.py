@@ -38,7 +38,8 @@ def supersede_record(
     Args:
         registry: open and writable.
         version: as the log has it.
-        build: makes the new record from the newest, which may be pending; None where there is nothing to say anew, and nothing is signed.
+        build: makes the new record from the newest, which may be pending; None where there is nothing to say anew, and nothing is
+            signed.
 
     Raises:
         NoRecord: the version has no record.

@@ -44,6 +44,8 @@ from tests.builders.decisions import (
 )
 from tests.builders.homes import NOW
 
+MISUSE, PLACED = "use.foreseeable_misuse", "gpai.placing_date"
+
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
@@ -140,15 +142,53 @@ def test_a_form_of_another_version_is_refused(place: Place) -> None:
         decide(place.registry, version_of(place.registry, "other"), file, OFFICER)
 
 
-def test_of_two_forms_answered_at_once_the_second_is_told_what_collides(place: Place) -> None:
+def test_of_two_forms_answered_at_once_the_second_is_told_what_collides_and_the_rest_still_counts(place: Place) -> None:
     first = place.form({OFFICERS: "yes"}, "first.yml")
-    second = place.form({OFFICERS: "no", "use.foreseeable_misuse": "as a calculator"}, "second.yml")
+    second = place.form({OFFICERS: "no", MISUSE: "as a calculator"}, "second.yml")
+    line = f'  {OFFICERS}: "no"'
+    seen = place.record
     decide(place.registry, place.version, first, OFFICER)
-    before = place.logged()
+    before, current = place.logged(), place.record
     with pytest.raises(RecordMovedOn) as refused:
         decide(place.registry, place.version, second, OFFICER)
-    assert (refused.value.changed, refused.value.unchanged) == ((OFFICERS,), ("use.foreseeable_misuse",))
+    assert (refused.value.changed, refused.value.unchanged) == ((OFFICERS,), (MISUSE,))
+    number = second.read_text("utf-8").splitlines().index(line) + 1
+    assert f"{OFFICERS} (line {number}) changed in the meantime" in refused.value.why
     assert place.logged() == before
+    second.write_text(second.read_text("utf-8").replace(line, f"  {OFFICERS}:"), "utf-8")
+    decided = decide(place.registry, place.version, second, OFFICER)
+    assert decided.supersedes == current.record_id
+    assert place.record.use.foreseeable_misuse.value == "as a calculator"
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
+    said = records_of(place.registry, place.version).statements
+    answers = next(stored for stored in said if stored.digest == decided.statement)
+    assert answers.statement.predicate["record"] == str(seen.canonical_digest()), "it names the record that was seen"
+    place.holds()
+    pulled = place.folder / "pulled"
+    assert pull_version(place.registry, place.version, pulled).verdict == "verified"
+    assert verify_folder(pulled, trust=place.registry.trust, now=NOW).verdict == "verified"
+
+
+def test_answers_signed_elsewhere_wait_for_the_next_record_though_another_came_between(place: Place) -> None:
+    said = predicate(place, (Answer(path=MISUSE, area="modifier", value="as a calculator"),))
+    decide(place.registry, place.version, place.form({OFFICERS: "yes"}), OFFICER)
+    signed = say(place, said, OFFICER)
+    assert describe_record(place.registry, "sums").waiting[0].signed.statement == signed
+    assert complete_answers(place.registry, place.version) is not None
+    assert place.record.correction.answers == (signed,)
+    assert complete_answers(place.registry, place.version) is None
+    place.holds()
+
+
+def test_a_thief_takes_up_answers_whose_field_changed_in_a_record_between(place: Place) -> None:
+    """The officer answered "no" to a record in which nobody had; by now the officer has answered "yes" to it."""
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="no"),))
+    decide(place.registry, place.version, place.form({OFFICERS: "yes"}), OFFICER)
+    signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
+    assert complete_answers(place.registry, place.version) is None
+    forge_record(place, signed)
+    is_refused(place, f"{OFFICERS}: it changed after alex saw it, in a record between")
+    assert place.record.identity.name_or_trademark_on_result.value == "yes"
 
 
 def test_a_form_overtaken_while_it_is_signed_loses_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,9 +291,6 @@ def test_a_problem_is_told_with_the_line_of_its_own_field_and_not_of_one_that_be
         "product.licence_type": 1 + lines.index('  product.licence_type: "tbd"'),
         "data[0].curation_steps[1].tool": len(lines),
     }
-
-
-MISUSE, PLACED = "use.foreseeable_misuse", "gpai.placing_date"
 
 
 @pytest.mark.parametrize(
