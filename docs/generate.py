@@ -9,6 +9,7 @@
     ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
+    ../../trainer/methods/mitigation.json  what `registry methods --for bias_mitigation` says was measured
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
 The pages depend on nothing but the code: no clock, no terminal, no order of imports.
@@ -67,6 +68,7 @@ def pages() -> dict[str, str]:
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
         "../explanation/suites-on-smollm2.md": suites_page(MEASURED / "suites-smollm2.jsonl"),
+        "../../trainer/methods/mitigation.json": mitigation_file(),
     }
 
 
@@ -237,7 +239,7 @@ def claims() -> str:
 def comparisons_page() -> str:
     """The kept comparisons and sweeps as tables."""
     from peft_registry.registry.evaluation.sentences import as_read
-    from peft_registry.registry.reports.comparison import HEADINGS, table_rows
+    from peft_registry.registry.reports.comparison import BIAS_HEADINGS, HEADINGS, bias_rows, table_rows
     from peft_registry.schemas.comparison import MethodComparison
     from peft_registry.trainer.methods.learning_rates import against_full, measured_rates
 
@@ -266,6 +268,8 @@ def comparisons_page() -> str:
             "",
             *table(HEADINGS, table_rows(found)),
         ]
+        if any(counts.axes for arm in found.arms for counts in arm.bias):
+            lines += ["", *table(BIAS_HEADINGS, bias_rows(found))]
     rates = [
         (
             one.method,
@@ -279,6 +283,15 @@ def comparisons_page() -> str:
     ]
     headings = ("method", "base", "tried", "best", "nearly as good", "its best, over bases, against full fine-tuning's")
     return "\n".join([*lines, "", "## Learning rates", "", *table(headings, rates)]) + "\n"
+
+
+def mitigation_file() -> str:
+    """The figures of the kept mitigation task that the package holds."""
+    from peft_registry.schemas.comparison import MethodComparison
+    from peft_registry.trainer.methods.mitigation import figures_of
+
+    kept = json.loads((MEASURED / "compare-mitigation.json").read_text("utf-8"))
+    return json.dumps(figures_of(MethodComparison.from_json(kept)), indent=1, ensure_ascii=False) + "\n"
 
 
 def _written(name: str) -> str:

@@ -1,12 +1,17 @@
 """methods: the adaptation methods, and which of them fit a goal."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import Output, OutputOption
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.methods.mitigation import MitigationFigures, Part
+
+MITIGATION = "bias_mitigation"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,11 +29,18 @@ def methods(
 ) -> None:
     """List the fine-tuning methods, and which of them fit a goal. Whether they can be merged, and what they cost."""
     from peft_registry.trainer.methods import advise, parse_goals
+    from peft_registry.trainer.methods.mitigation import NOT_SHOWN, measured_mitigation
 
     wanted_goals = parse_goals(goals or "")
     advised = advise(wanted_goals)
     if output is Output.json:
-        console.out_json([asdict(row) | {"available": row.available} for row, _ in advised])
+        measured = {one.method: asdict(one) for one in measured_mitigation().methods}
+        shown_measured = {
+            name: {"measured": figures} for name, figures in measured.items() if MITIGATION in wanted_goals
+        }
+        console.out_json(
+            [asdict(row) | {"available": row.available} | shown_measured.get(row.name, {}) for row, _ in advised]
+        )
         return
     if not wanted_goals:
         shown = [
@@ -43,4 +55,27 @@ def methods(
         for row, advice in advised
     ]
     console.table([["method", *wanted_goals, "why"], *rows], prose=len(wanted_goals) + 1)
+    if MITIGATION in wanted_goals:
+        found = measured_mitigation()
+        figures = [
+            [
+                one.method,
+                str(one.seeds),
+                *(f"{part.percent:g} % ({part.low:g} … {part.high:g})" for part in _parts(one)),
+                f"{one.neutral_loss_change:+.3f}",
+            ]
+            for one in found.methods
+        ]
+        console.out()
+        console.line(
+            f"measured   {found.base}, {found.task}: {found.methods[0].pairs} pairs of {found.suite}, "
+            f"{found.methods[0].flagged} flagged before",
+            indent=11,
+        )
+        console.table([["method", "seeds", "to neutral", "over-corrected", "introduced", "neutral loss"], *figures])
+        console.line(f"not shown  {NOT_SHOWN}", indent=11)
     console.next_step(f"registry train CONFIG.yml method={advised[0][0].name}")
+
+
+def _parts(figures: "MitigationFigures") -> tuple["Part", ...]:
+    return figures.to_neutral, figures.overcorrected, figures.introduced

@@ -83,13 +83,6 @@ def _memory(results: Results, *, estimate: str) -> Figure:
     )
 
 
-def _bytes_a_parameter(results: Results, *, estimate: str, each: float, formula: str) -> Figure:
-    """GB of so many bytes for each parameter of an estimate's base."""
-    parameters = results.estimate(estimate)["parameters"]["base"]
-    total = parameters * each / 1e9
-    return Figure(total, total, total, f"{parameters / 1e9:.2f} G parameters × {each:g} bytes: {formula}")
-
-
 def _product(_: Results, *, factors: list[float], unit_divisor: float, formula: str) -> Figure:
     """Plain arithmetic."""
     value = math.prod(factors) / unit_divisor
@@ -300,7 +293,6 @@ def _seeds(results: Results, comparison: str, *methods: str) -> tuple[int, ...]:
 
 MEASURES: Mapping[str, Callable[..., Figure]] = {
     "memory": _memory,
-    "bytes_a_parameter": _bytes_a_parameter,
     "product": _product,
     "needs": _needs,
     "trained_share": _trained_share,

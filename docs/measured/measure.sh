@@ -12,6 +12,8 @@ estimate() { # NAME MEMORY KEY=VALUE …
   shift
   registry estimate "$here/llama-65b.yml" --model-config "$here/llama-65b.json" --output json "$@" >"$here/estimate-$name.json"
 }
+registry estimate "$here/llama-65b.yml" --model-config "$here/llama-7b.json" --output json --vram 24GB \
+  method=lora lora.r=8 >"$here/estimate-7b-lora.json"
 estimate 65b-full --vram 780GB method=full
 estimate 65b-lora --vram 48GB method=lora lora.r=64
 estimate 65b-qlora --vram 48GB method=qlora lora.r=64
@@ -48,4 +50,5 @@ python "$here/sample.py" "$data/banking77-train.csv" 66 >"$sweeps/banking77-samp
 # shellcheck disable=SC2086
 registry compare "$here/compare-banking77.yml" --home "$home" --methods all $rates \
   --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77-sample.csv" >"$here/compare-banking77.json"
+# the mitigation task: mitigation.py, whose answer is compare-mitigation.json
 (cd "$here/../.." && python -m docs.claims) >"$here/../explanation/claims.md"

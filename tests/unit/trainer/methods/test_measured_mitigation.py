@@ -1,0 +1,80 @@
+"""What is said of methods against bias is what the kept mitigation task measured, with intervals and with what it does not show."""
+
+import json
+
+from docs.claims.judging import judge_claims
+from docs.generate import mitigation_file
+from peft_registry.cli.main import run
+from peft_registry.schemas.comparison import MethodComparison
+from peft_registry.trainer.methods.mitigation import FILE_NAME, figures_of, measured_mitigation
+from tests.processes.interpreter import ROOT
+
+MEASURED = ROOT / "docs" / "measured"
+KEPT = MethodComparison.from_json(json.loads((MEASURED / "compare-mitigation.json").read_text("utf-8")))
+
+
+def test_the_figures_of_the_package_are_those_of_the_kept_comparison() -> None:
+    assert (ROOT / "trainer" / "methods" / FILE_NAME).read_text("utf-8") == mitigation_file()
+    found = measured_mitigation()
+    assert [one.method for one in found.methods] == ["lora", "bottleneck", "ia3", "prompt_tuning"]
+    for one in found.methods:
+        arms = KEPT.of(one.method)
+        assert one.seeds == len(arms)
+        assert one.pairs >= 500
+        counts = [arm.bias[0] for arm in arms]
+        for part, hits, asked in (
+            (one.to_neutral, sum(each.fixed for each in counts), sum(each.flagged for each in counts)),
+            (one.overcorrected, sum(each.overcorrected for each in counts), sum(each.flagged for each in counts)),
+            (one.introduced, sum(each.introduced for each in counts), sum(each.clear or 0 for each in counts)),
+        ):
+            assert part.percent == round(100 * hits / asked, 1)
+            assert part.low < part.percent < part.high
+
+
+def test_a_method_without_a_finished_arm_has_no_figures() -> None:
+    arms = tuple(arm if arm.method != "ia3" else arm.revised(failure="diverged") for arm in KEPT.arms)
+    assert "ia3" not in {row["method"] for row in figures_of(KEPT.revised(arms=arms))["methods"]}
+
+
+def test_the_command_says_what_was_measured_and_what_it_does_not_show(capsys) -> None:
+    assert run(["methods", "--for", "bias_mitigation"]) == 0
+    shown = capsys.readouterr().out
+    first = measured_mitigation().methods[0]
+    part = first.to_neutral
+    assert f"{part.percent:g} % ({part.low:g} … {part.high:g})" in shown
+    assert "over-corrected" in shown
+    assert "not shown" in shown
+    assert run(["methods", "--for", "bias_mitigation", "--output", "json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["lora"]["measured"]["overcorrected"]["percent"] == first.overcorrected.percent
+    assert "measured" not in rows["full"]
+    assert run(["methods", "--for", "latency", "--output", "json"]) == 0
+    assert not [row for row in json.loads(capsys.readouterr().out) if "measured" in row]
+
+
+def test_what_was_claimed_of_flagged_pairs_is_judged_by_training_against_them() -> None:
+    """An arithmetic data set that nobody made against a bias says nothing about what a method can do against one."""
+    judged = [one for one in judge_claims(MEASURED / "claims.yml") if one.claim.measure == "bias_fixed"]
+    assert [one.claim.claimed for one in judged] == [(66.0, 76.0), (22.0, 32.0)]
+    for one in judged:
+        assert one.figure is not None
+        assert one.claim.of["comparison"] == "mitigation"
+        assert "counterfactual.jsonl" in one.figure.conditions
+        assert "over-corrected" in one.figure.conditions
+
+
+def test_memory_shares_and_latencies_of_claims_come_from_estimates_and_timings() -> None:
+    judged = {one.claim.claim: one for one in judge_claims(MEASURED / "claims.yml")}
+    full = judged["Full fine-tuning of a 65B model needs more than 780 GB"]
+    estimate = json.loads((MEASURED / "estimate-65b-full.json").read_text("utf-8"))
+    assert full.figure is not None
+    assert full.figure.value == estimate["moments"]["optimizer"]["total"] / 1e9
+    # rank 8 on the seven matrices of 32 layers: 8 × (4 × 8192 + 3 × 15104) × 32 of 6.738 G and themselves
+    share = judged["LoRA trains 0.5 to 1.5 % of the parameters (7B, rank 8)"]
+    assert share.figure is not None
+    assert round(share.figure.value, 2) == 0.30
+    assert share.verdict == "contradicted"
+    for name in ("LoRA", "IA3"):
+        unmerged = judged[f"{name} adds no latency, as it runs unmerged"]
+        assert unmerged.figure is not None
+        assert "unmerged" in unmerged.figure.conditions
