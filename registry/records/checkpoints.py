@@ -15,10 +15,12 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.inherited_values import RecordedBefore
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import LogDamaged, SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
+from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.json import MalformedJson
 from peft_registry.registry.records.entries import read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.record_checks import RecordChecks
@@ -38,10 +40,12 @@ from peft_registry.registry.transparency import log, merkle, note, prefix_tree, 
 from peft_registry.registry.transparency.epochs import EpochNotOpened, StatedEpoch, begins, first_leaf
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.transparency.projection import EntryRejected
+from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
+from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement, StoredStatement
 from peft_registry.schemas.values import timestamp
@@ -514,6 +518,38 @@ class _Changes:
             raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
         if contradictions:
             raise PendingRejected(index, "; ".join(contradictions))
+        if answered.takes_over(leaf.subject, leaf.statement):
+            self._require_inherited(index, leaf, answered)
+
+    def _require_inherited(self, index: int, leaf: Event, answered: RecordChecks) -> None:
+        """Raise where a first record says of what its artifact was made from what is not recorded there.
+
+        Raises:
+            PendingRejected: it says so.
+            ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
+        """
+        manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
+        for digest, check in answered.inherited(leaf.subject, manifest, self._record_in):
+            if digest == leaf.statement and (check.wrong or check.unseen):
+                raise PendingRejected(index, "; ".join((*check.wrong, *check.unseen)))
+
+    def _record_in(self, digest: Digest) -> RecordedBefore | None:
+        """The record, of a modification or a base, that a logged statement holds; None where none was logged, or it holds none."""
+        stored = catalog.statement(self._tx, digest)
+        if stored is None or stored.log_index is None or self._before is None:
+            return None
+        leaf = logged_leaf(self._tx, self._before, stored.log_index)
+        if not isinstance(leaf, Event) or leaf.statement != digest:
+            return None
+        said = read_statement(stored.envelope, stored.log_index, leaf).statement
+        try:
+            if said.kind == "base":
+                return RecordedBefore(said.subject_digest, BaseRecord.from_json(said.predicate))
+            if said.kind != "modification":
+                return None
+            return RecordedBefore(said.subject_digest, modification_of(said.predicate_type, said.predicate))
+        except ValidationError:  # it says nothing that could be taken over
+            return None
 
     def _answered_before(self, manifest: Digest) -> RecordChecks:
         """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""

@@ -144,6 +144,10 @@ class RecordChecks:
         packed = self._records.get(statement)
         return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.unpacked())
 
+    def takes_over(self, subject: Digest, statement: Digest) -> bool:
+        """Whether a statement holds a first record of an artifact that takes over what people said of something else."""
+        return statement in self._resting.get(subject, ())
+
     def inherited(
         self, subject: Digest, manifest: Manifest, recorded: RecordFinder
     ) -> Iterator[tuple[Digest, InheritedCheck]]:

@@ -9,6 +9,7 @@ import pytest
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordContradicted
@@ -22,6 +23,7 @@ from peft_registry.registry.use_cases.register import (
     register_version,
 )
 from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
@@ -148,6 +150,19 @@ def test_a_merge_does_not_say_in_the_name_of_its_parents_what_they_never_said(pl
         records_of(place.registry, version)
     assert verify_version(place.registry, version).exit_code == 6
     assert any("use.intended" in wrong.text for wrong in check_log(place.registry).contradictions)
+
+
+def test_the_log_key_signs_over_no_merge_that_says_what_its_parents_never_said(place: Place) -> None:
+    """Pending, as where the log key is elsewhere: whoever has the home's key asked nothing at the door."""
+    artifact = place.merge(use__intended=place.intended().revised(value="screening of applicants"))
+    covered = covered_size(place.registry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.builders.products.sign_unasked", lambda _: None)
+        artifact_registered_unasked(place.registry, artifact)
+    (refused,) = sign_log(place.registry).refused
+    assert (refused.kind, covered_size(place.registry)) == ("modification", covered)
+    assert "use.intended: no record that it names says so" in refused.why
+    assert refused.is_wrong
 
 
 def test_a_training_begins_with_no_answer_that_somebody_is_said_to_have_signed(place: Place) -> None:

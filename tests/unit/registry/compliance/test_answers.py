@@ -123,7 +123,14 @@ def test_what_is_no_answer_is_told_with_its_reason(answers: dict[str, Any], path
 
 
 @pytest.mark.parametrize(
-    "path", ["approvals", "high_risk.substantial", "high_risk.art5_screen", "retention.legal_hold"]
+    "path",
+    [
+        "approvals",
+        "high_risk.substantial",
+        "high_risk.art5_screen",
+        "high_risk.article25_case",
+        "retention.legal_hold",
+    ],
 )
 def test_what_only_a_signature_states_stands_where_it_stood_before_and_nowhere_else(path: str) -> None:
     before = a_modification_record()
