@@ -365,7 +365,8 @@ class EvaluationBlock(Block):
 class TrainingFile(Block):
     """A training run, asked for. `base` is a name, name:version, name@alias or sha256:…; the others are blocks.
 
-    `continue_from`, written like `base`, is an adapter of the same method on the same base: training begins at its weights.
+    `continue_from`, written like `base`, is an adapter of the same method on the same base, or with `full` a model that
+    was made of it: training begins at its weights.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""The adapter that a training continues from: found by name, pinned by its digest, checked byte by byte before it is loaded."""
+"""What a training continues from, an adapter or with `full` a model: found by name, pinned by its digest, checked before it is
+loaded."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +38,15 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
 
     Raises:
         NotFound: nothing has that name.
-        NotContinued: it is no adapter of the file's method.
+        NotContinued: it is no adapter, and no whole model of `full`; or not of the file's method.
         StartOnOtherBase: it was trained on another base than the file's.
     """
     asked = loaded.config.continue_from
     if asked is None:
         return loaded, None
     start = version_named(registry, asked)
-    if start.kind != "adapter":
+    is_whole_model = (start.kind, start.method) == ("model", "full")
+    if start.kind != "adapter" and not is_whole_model:
         raise NotContinued(start.label, f"it is registered as {start.kind}", "name an adapter in `continue_from:`")
     if start.method != loaded.config.method:
         why = f"it is of the method {start.method}, and the file asks for {loaded.config.method}"

@@ -195,7 +195,6 @@ def check_available(config: TrainingFile) -> MethodRow:
 
 def _check_continues(config: TrainingFile) -> None:
     stored_otherwise = {
-        "full fine-tuning makes a whole model, and a model that was made here is not a base": config.method == "full",
         "its prompt and its LoRA are two adapters, and training continues from one": config.method == "hybrid",
         "the result of PiSSA is stored as plain LoRA of twice the rank": "lora" in METHOD_BLOCKS[config.method]
         and config.lora.init == "pissa",
@@ -210,7 +209,7 @@ def _check_continues(config: TrainingFile) -> None:
             raise CombinationRefused(
                 f"method {config.method} with `continue_from`, or tasks one after the other",
                 why,
-                "take a method whose adapter is stored as it is trained: lora, lora_pro, qlora, bottleneck, ia3, prompt_tuning",
+                "take one whose result is stored as it is trained: full, lora, lora_pro, qlora, bottleneck, ia3, prompt_tuning",
             )
 
 

@@ -36,6 +36,19 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG
     return model
 
 
+def start_from(model: Any, folder: Path) -> None:
+    """Put the saved weights into a prepared model: training begins there, on the same parameters.
+
+    Raises:
+        WeightsMismatch: names or shapes are not those of the model.
+    """
+    found = read_tensors(folder / WEIGHTS)
+    expected = _untied(model)
+    require_same_keys(folder, expected=expected, found=found)
+    for name, tensor in expected.items():
+        tensor.copy_(found[name])  # shares the parameter's memory, and with it that of what is tied to it
+
+
 def save(model: Any, folder: Path, *, base: str | None) -> None:  # noqa: ARG001 - the manifest names the base
     """Write config.json, generation_config.json and model.safetensors; a tied tensor is written once."""
     model.config.save_pretrained(folder)

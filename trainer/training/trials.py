@@ -105,7 +105,7 @@ def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
     if initialise is not None:
         initialise(model, setting.config, setting.tokenizer)
     if setting.start is not None:
-        start_from(model, setting.start)
+        getattr(method, "start_from", start_from)(model, setting.start)
     if setting.processes.rank:  # equal weights, and dropout of its own
         seed_everything(seed_of(seed, f"process {setting.processes.rank}") % 2**32)
     return model

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,7 @@ def test_an_adapter_is_gone_on_from_by_name_and_bound_by_digest(trained: Home) -
 
 
 METHODS: dict[str, dict[str, Any]] = {
+    "full": {"method": "full"},
     "lora": {},
     "rslora": {"lora__use_rslora": True},
     "dora": {"lora__use_dora": True},
@@ -294,10 +296,11 @@ def test_training_begins_at_the_function_of_the_adapter(case: str, tmp_path: Pat
     other = prepared(9)
     with torch.no_grad():
         assert not torch.equal(other(input_ids=ids).logits, one(input_ids=ids).logits)
-        start_from(other, tmp_path / "adapter")
+        getattr(method, "start_from", start_from)(other, tmp_path / "adapter")
         assert torch.equal(other(input_ids=ids).logits, one(input_ids=ids).logits)
-    assert {name: tensor.tolist() for name, tensor in adapter_state(other).items()} == {
-        name: tensor.tolist() for name, tensor in adapter_state(one).items()
+    state = (lambda model: model.state_dict()) if case == "full" else adapter_state
+    assert {name: tensor.tolist() for name, tensor in state(other).items()} == {
+        name: tensor.tolist() for name, tensor in state(one).items()
     }
     assert any(parameter.requires_grad for parameter in other.parameters())
 
@@ -309,7 +312,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "rsLoRA": (("lora.use_rslora=true",), 2, "use_rslora"),
     "other modules": (("lora.target_modules=[q_proj]",), 2, "target_modules"),
     "another method": (("method=ia3",), 2, "of the method lora"),
-    "full fine-tuning": (("method=full",), 2, "continue_from"),
+    "full fine-tuning": (("method=full",), 2, "of the method lora"),
     "a hybrid": (("method=hybrid",), 2, "continue_from"),
     "PiSSA": (("lora.init=pissa",), 2, "continue_from"),
     "biases": (("lora.bias=all",), 2, "continue_from"),
@@ -333,6 +336,24 @@ def test_what_cannot_be_gone_on_from_is_refused_by_name(
         version_named(trained.registry, "refused")
 
 
+def test_what_full_fine_tuning_forgets_is_measured_like_what_an_adapter_forgets(trained: Home) -> None:
+    """Each step begins at the weights of the one before, and every loss stands beside those of the adapters' sequence."""
+    words = ("method=full", "name=whole", "training.learning_rate=1e-3")
+    outcome = train_tasks(trained.registry, trained.sequence, load_tasks(trained.sequence), words)
+    versions = [one.version for one in outcome.results]
+    for before, version in pairwise(versions):
+        parents = stored_manifest(trained.registry, version.manifest_digest).parents
+        assert [one.manifest for one in parents if one.role == "start"] == [before.manifest_digest]
+        assert verify_version(trained.registry, version).verdict == "verified"
+    assert outcome.forgetting is not None
+    assert trained.outcome.forgetting is not None
+    assert outcome.forgetting.base == pytest.approx(trained.outcome.forgetting.base, abs=1e-6)
+    assert [one.dataset for one in outcome.forgetting.forgotten] == ["first", "second"]
+    first, second, _ = outcome.forgetting.steps
+    assert second.losses["first"] < outcome.forgetting.base["first"], "it went on from what had learnt the first task"
+    assert first.losses["first"] < outcome.forgetting.base["first"]
+
+
 def test_an_adapter_of_another_base_is_refused(
     trained: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,7 +365,7 @@ def test_an_adapter_of_another_base_is_refused(
     assert "was not trained on other:1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [("method=full",), ("method=hybrid",), ("lora.init=pissa",)])
+@pytest.mark.parametrize("words", [("method=hybrid",), ("lora.init=pissa",)])
 def test_a_sequence_that_could_not_go_on_is_refused_before_its_first_task(
     words: tuple[str, ...], trained: Home
 ) -> None:
