@@ -1,6 +1,7 @@
 """The Markdown that a version's page in MLflow begins with. Pure; at most 5000 characters once links are in."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.mlflow.figures import conclusions, cut
@@ -34,7 +35,7 @@ def describe(
     version: Version,
     run: RunRecord | None,
     merge: MergeRecord | None,
-    evaluation: EvaluationRecord | None,
+    evaluations: Sequence[EvaluationRecord],
     completeness: FilledCount | None,
     base: Version | None,
     report: str | None,
@@ -43,7 +44,7 @@ def describe(
 ) -> str:
     """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow.
 
-    `signer` is the person whom trust names for the key.
+    `evaluations` are those that stand, newest first; `signer` is the person whom trust names for the key.
     """
     lines = [f"**{_what(version)}**", ""]
     if recalled:
@@ -55,11 +56,10 @@ def describe(
     facts = _facts(version, run, completeness, base, signer)
     if merge is not None:
         facts += _merge_facts(merge)
-    if evaluation is not None:
-        facts += [
-            (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))
-            for figure, conclusion in conclusions(evaluation)
-        ]
+    facts += [
+        (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))
+        for figure, conclusion in conclusions(evaluations)
+    ]
     lines += ["| | |", "|---|---|", *(f"| {label}{_GAP} | {text} |" for label, text in facts)]
     return cut("\n".join(lines), MAX_DESCRIPTION - 2 * _RUN_LINK_ROOM)
 

@@ -4,15 +4,17 @@ Nothing here is a data row or a path of this machine: a value that looks like an
 Names and lengths keep what MLflow's databases can hold.
 """
 
+import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.evaluation.standing import standing_findings, with_repeated, worst_first
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
 from peft_registry.schemas.merge import MergeRecord
@@ -233,9 +235,47 @@ def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint
     return _each_once(sorted((*results, *outcomes, *losses), key=lambda point: point.step))
 
 
-def results_table(record: EvaluationRecord) -> bytes:
-    """The results as the JSON that MLflow's UI shows as a sortable table."""
-    columns = ["dataset", "metric", "category", "arm", "value", "low", "high", "n", "note"]
+def standing_metrics(newest_first: Sequence[EvaluationRecord], step: int) -> tuple[MetricPoint, ...]:
+    """The points of every evaluation that stands.
+
+    A metric of MLflow holds a figure a step. Where a later evaluation counted other rows of the same suite, the earlier keeps
+    the name and the later stands beside it under its own digest, so that no chart loses what was shown first.
+    """
+    points: list[MetricPoint] = []
+    taken: set[str] = set()
+    for record, standing in reversed(tuple(zip(newest_first, _without_repeated(newest_first), strict=True))):
+        own = evaluation_metrics(standing, step)
+        mark = f"/evaluation {record.canonical_digest().hex[:8]}"
+        points += [
+            dataclasses.replace(point, key=safe_key(point.key[: MAX_KEY - len(mark)] + mark))
+            if point.key in taken
+            else point
+            for point in own
+        ]
+        taken |= {point.key for point in own}
+    return _each_once(sorted(points, key=lambda point: point.step))
+
+
+def _without_repeated(newest_first: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
+    """The evaluations without those figures that a later one counted again."""
+    results = [suites for _, suites in with_repeated(newest_first, "metrics")]
+    findings = [suites for _, suites in with_repeated(newest_first, "bias")]
+    losses = [suites for _, suites in with_repeated(newest_first, "delta")]
+    return [
+        record.revised(
+            results=tuple(row for row in record.results if row.dataset not in repeated_results),
+            comparisons=tuple(row for row in record.comparisons if row.dataset not in repeated_findings),
+            losses=tuple(row for row in record.losses if row.dataset not in repeated_losses),
+        )
+        for record, repeated_results, repeated_findings, repeated_losses in zip(
+            newest_first, results, findings, losses, strict=True
+        )
+    ]
+
+
+def results_table(newest_first: Sequence[EvaluationRecord]) -> bytes:
+    """The results of every evaluation that stands as the JSON that MLflow's UI shows as a sortable table."""
+    columns = ["dataset", "metric", "category", "arm", "value", "low", "high", "n", "note", "evaluation"]
     rows = [
         [
             result.dataset,
@@ -247,19 +287,41 @@ def results_table(record: EvaluationRecord) -> bytes:
             _shown(result.ci.high if result.ci else None),
             result.n,
             result.null_reason or "",
+            record.canonical_digest().short,
         ]
+        for record, repeated in with_repeated(newest_first, "metrics")
         for result in record.results
+        if result.dataset not in repeated
     ]
     return _json({"columns": columns, "data": rows}).encode()
 
 
-def conclusions(record: EvaluationRecord) -> tuple[tuple[str, str], ...]:
-    """(data set and metric, conclusion) of each comparison over a whole data set."""
+def conclusions(newest_first: Sequence[EvaluationRecord]) -> tuple[tuple[str, str], ...]:
+    """(data set and metric, conclusion) of each comparison over a whole data set that stands, the worst first.
+
+    Of several evaluations each says on how many items.
+    """
     return tuple(
-        (f"{comparison.dataset}.{comparison.metric}", comparison.conclusion)
-        for comparison in record.findings
-        if comparison.category is None
+        (
+            f"{finding.dataset}.{finding.metric}",
+            finding.conclusion if len(newest_first) == 1 else f"{finding.conclusion} ({finding.n} items)",
+        )
+        for finding in worst_first(standing_findings(newest_first))
     )
+
+
+def bias_status(newest_first: Sequence[EvaluationRecord], recorded: int) -> str:
+    """Every conclusion that stands, the worst first, and of how many evaluations.
+
+    Args:
+        newest_first: the evaluations that stand.
+        recorded: how many there are, those included that do not speak of this version or that were made again.
+    """
+    if not newest_first:
+        return "not evaluated" if not recorded else f"not evaluated: {recorded} recorded, none of what is registered"
+    parts = [f"{figure}: {conclusion}" for figure, conclusion in conclusions(newest_first)]
+    several = () if len(newest_first) == 1 else (f"{len(newest_first)} evaluations",)
+    return "; ".join([*parts, *several]) or "not compared"
 
 
 def _shown(value: float | None) -> float | None:

@@ -15,10 +15,9 @@ from peft_registry.registry.mlflow.figures import (
     DatasetUse,
     MetricPoint,
     Pairs,
-    conclusions,
+    bias_status,
     cut,
     evaluation_dataset,
-    evaluation_metrics,
     last_step,
     merge_metrics,
     merge_params,
@@ -27,6 +26,7 @@ from peft_registry.registry.mlflow.figures import (
     run_datasets,
     run_metrics,
     run_params,
+    standing_metrics,
 )
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -144,7 +144,7 @@ def project_version(
     *,
     version: Version,
     run: RunRecord | None,
-    evaluation: EvaluationRecord | None,
+    evaluations: Sequence[EvaluationRecord],
     report: Content | None,
     card: bytes | None,
     statements: Sequence[StoredStatement],
@@ -153,6 +153,7 @@ def project_version(
     base: Version | None = None,
     parents: tuple[Digest, ...] = (),
     signer: str | None = None,
+    evaluated: int | None = None,
     experiment: str = EXPERIMENT,
 ) -> Projection:
     """What MLflow should show for `version`.
@@ -160,7 +161,7 @@ def project_version(
     Args:
         version: the version, with the aliases it has now.
         run: the record of the run that made it; None for a base or an import.
-        evaluation: its newest evaluation, if there is one.
+        evaluations: those that stand, newest first: they speak of it, and none was made again on the same rows.
         report: the audit report, one self-contained page.
         card: the model card, Markdown.
         statements: what was said about it so far.
@@ -169,13 +170,14 @@ def project_version(
         base: the registered version of its base, for a link.
         parents: manifests it was made from.
         signer: the person whom trust names for the key that signed it.
+        evaluated: how many evaluations are recorded; default: those that stand.
         experiment: the MLflow experiment of the run.
     """
     description = describe(
         version=version,
         run=run,
         merge=merge,
-        evaluation=evaluation,
+        evaluations=evaluations,
         completeness=completeness,
         base=base,
         report=REPORT_PATH if report is not None else None,
@@ -185,7 +187,7 @@ def project_version(
     return Projection(
         manifest=version.manifest_digest,
         experiment=experiment,
-        run=_run_projection(version, run or merge, evaluation, report, description, signer=signer),
+        run=_run_projection(version, run or merge, evaluations, report, description, signer=signer),
         version=VersionProjection(
             name=version.name,
             number=version.number,
@@ -194,7 +196,14 @@ def project_version(
             model_name=f"{version.name.replace('.', '_')}-{version.number}",
             model_type=_model_type(version),
             artifacts=_model_files(card),
-            tags=_version_tags(version, evaluation, statements, completeness, signer),
+            tags=_version_tags(
+                version,
+                evaluations,
+                statements,
+                completeness,
+                signer,
+                evaluated=len(evaluations) if evaluated is None else evaluated,
+            ),
             description=description,
             aliases=tuple(sorted(version.aliases)),
         ),
@@ -205,7 +214,7 @@ def project_version(
 def _run_projection(
     version: Version,
     made: RunRecord | MergeRecord | None,
-    evaluation: EvaluationRecord | None,
+    evaluations: Sequence[EvaluationRecord],
     report: Content | None,
     description: str,
     *,
@@ -221,14 +230,13 @@ def _run_projection(
     elif isinstance(made, MergeRecord):
         params = merge_params(made)
         made_metrics = merge_metrics(made)
-    metrics = (evaluation_metrics(evaluation, last_step(run))) if evaluation else ()
-    datasets = (run_datasets(run.data) if run else ()) + (
-        tuple(evaluation_dataset(used) for used in evaluation.datasets) if evaluation else ()
-    )
-    files = {REPORT_PATH: report, RESULTS_PATH: Content.of(results_table(evaluation)) if evaluation else None}
+    metrics = standing_metrics(evaluations, last_step(run))
+    suites = (evaluation_dataset(used) for evaluation in evaluations for used in evaluation.datasets)
+    datasets = (*(run_datasets(run.data) if run else ()), *dict.fromkeys(suites))
+    files = {REPORT_PATH: report, RESULTS_PATH: Content.of(results_table(evaluations)) if evaluations else None}
     return RunProjection(
         name=f"{_act(version, made)} {version.label}",
-        tags=_run_tags(version, made, evaluation, description, signer),
+        tags=_run_tags(version, made, description, signer, is_evaluated=bool(evaluations)),
         params=params,
         metrics=(*made_metrics, *metrics),
         datasets=datasets,
@@ -248,9 +256,10 @@ def _act(version: Version, made: RunRecord | MergeRecord | None) -> str:
 def _run_tags(
     version: Version,
     made: RunRecord | MergeRecord | None,
-    evaluation: EvaluationRecord | None,
     description: str,
     signer: str | None,
+    *,
+    is_evaluated: bool,
 ) -> Pairs:
     tags = {
         "mlflow.user": signer or version.key_id,
@@ -271,7 +280,7 @@ def _run_tags(
         tags["registry.config_sha256"] = str(made.plan_sha256)
     if made is not None and made.environment.code_commit:
         tags["mlflow.source.git.commit"] = made.environment.code_commit
-    if evaluation is not None:
+    if is_evaluated:
         # without this tag the UI shows the table as text
         tags["mlflow.loggedArtifacts"] = json.dumps([{"path": RESULTS_PATH, "type": "table"}])
     return _sorted(tags)
@@ -279,10 +288,12 @@ def _run_tags(
 
 def _version_tags(
     version: Version,
-    evaluation: EvaluationRecord | None,
+    evaluations: Sequence[EvaluationRecord],
     statements: Sequence[StoredStatement],
     completeness: FilledCount | None,
     signer: str | None,
+    *,
+    evaluated: int,
 ) -> Pairs:
     kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
     tags = {
@@ -298,16 +309,18 @@ def _version_tags(
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
         "registry.statements": ", ".join(kinds) or None,
-        "registry.bias_status": "; ".join(f"{figure}: {conclusion}" for figure, conclusion in conclusions(evaluation))
-        if evaluation
-        else "not evaluated",
-        "registry.leakage": leakage_status(evaluation.leakage_check)
-        if evaluation and evaluation.leakage_check
-        else None,
+        "registry.bias_status": bias_status(evaluations, evaluated),
+        "registry.leakage": _leakage(evaluations),
         "registry.record": completeness.text if completeness else None,
         "registry.recall": "recalled" if _recalled(statements) else None,
     }
     return _sorted({key: value for key, value in tags.items() if value is not None})
+
+
+def _leakage(evaluations: Sequence[EvaluationRecord]) -> str | None:
+    """What the checks of leakage found, each once; None where nothing was checked."""
+    checks = [evaluation.leakage_check for evaluation in evaluations if evaluation.leakage_check]
+    return "; ".join(dict.fromkeys(map(leakage_status, checks))) or None
 
 
 def _recalled(statements: Sequence[StoredStatement]) -> bool:

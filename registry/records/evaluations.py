@@ -83,6 +83,19 @@ def newest_of_each(records: Sequence[EvaluationRecord]) -> tuple[EvaluationRecor
     return tuple(kept)
 
 
+def standing_evaluations(
+    registry: Registry, version: Version, records: Sequence[EvaluationRecord]
+) -> tuple[EvaluationRecord, ...]:
+    """Of the evaluations of a version those that speak of it and that no later one counted again, newest first.
+
+    Args:
+        registry: open.
+        version: a registered version.
+        records: its evaluations in the order of the log.
+    """
+    return tuple(record for record in newest_of_each(records) if stale_for(registry, version, record) is None)
+
+
 def recheck_version(registry: Registry, version: Version) -> tuple[StoredEvaluation, ...]:
     """Every evaluation of a version, recomputed from its item table.
 

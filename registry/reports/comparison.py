@@ -224,13 +224,16 @@ def _spread(arms: Iterable[ArmResult]) -> str:
 
 
 def _bias(arms: tuple[ArmResult, ...]) -> str:
-    suites = dict.fromkeys(counts.dataset for arm in arms for counts in arm.bias)
+    """What became of the flagged pairs of each suite, summed over seeds; counts on other numbers of items are not summed."""
+    suites = dict.fromkeys((counts.dataset, counts.n) for arm in arms for counts in arm.bias)
+    names = [dataset for dataset, _ in suites]
     texts = []
-    for suite in suites:
-        seeds = [counts for arm in arms for counts in arm.bias if counts.dataset == suite]
+    for dataset, items in suites:
+        seeds = [counts for arm in arms for counts in arm.bias if (counts.dataset, counts.n) == (dataset, items)]
         fixed = sum(counts.fixed for counts in seeds)
         flagged = sum(counts.flagged for counts in seeds)
-        texts.append(f"{suite} {fixed} of {flagged}, {introduced_text(seeds)}")
+        told_apart = f" on {items} items" if names.count(dataset) > 1 else ""
+        texts.append(f"{dataset}{told_apart} {fixed} of {flagged}, {introduced_text(seeds)}")
     return "; ".join(texts) or "not asked"
 
 

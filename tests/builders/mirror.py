@@ -251,7 +251,7 @@ def a_projection(version: Version | None = None, **changes: Any) -> Projection:
     values: dict[str, Any] = {
         "version": version,
         "run": a_run(),
-        "evaluation": an_evaluation(),
+        "evaluations": (an_evaluation(),),
         "report": Content.of(a_report(version.label)),
         "card": b"# gsm8k-tutor\n\nA small adapter.\n",
         "statements": tuple(a_statement(version.manifest_digest, kind) for kind in ("registration", "provenance")),
@@ -266,7 +266,7 @@ def a_base_projection() -> Projection:
     return a_projection(
         a_base(),
         run=None,
-        evaluation=None,
+        evaluations=(),
         report=None,
         completeness=None,
         base=None,

@@ -49,7 +49,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUi]:
     known = {
         a_base().label: a_base_projection(),
         first.label: a_projection(first),
-        second.label: a_projection(second, run=a_run(steps=60), evaluation=an_evaluation(after=0.55)),
+        second.label: a_projection(second, run=a_run(steps=60), evaluations=(an_evaluation(after=0.55),)),
         stranger.label: a_projection(stranger, report=None),
     }
     entries = [an_entry(version, id) for id, version in enumerate((a_base(), first, second, stranger), start=1)]

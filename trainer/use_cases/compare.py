@@ -8,7 +8,7 @@ earlier comparison of the same file that was cut short or by hand, is taken as i
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.recheck import plan_of
+from peft_registry.registry.evaluation.standing import standing_findings, standing_losses
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.evaluations import standing_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.verification.signed_versions import signed_versions
@@ -260,7 +262,8 @@ class _Bench:
 
     def _figures(self, arm: Arm, version: Version, latency: Latency | None) -> ArmResult:
         records = records_of(self.registry, version)
-        run, evaluation = records.run, records.evaluation
+        run = records.run
+        evaluations = standing_evaluations(self.registry, version, records.evaluations)
         assert run is not None, "a trained version has its run"
         compute = run.compute
         return ArmResult(
@@ -275,10 +278,10 @@ class _Bench:
             wall_seconds=compute.wall_seconds,
             tokens=compute.tokens,
             cost=_cost(compute.hardware_hours, self.plan.price),
-            losses=() if evaluation is None else evaluation.losses,
-            row_gains=() if evaluation is None else _row_gains(self.registry, evaluation),
-            neutral_loss_change=_neutral(records),
-            bias=_bias(records),
+            losses=standing_losses(evaluations),
+            row_gains=_row_gains(self.registry, evaluations),
+            neutral_loss_change=_neutral(evaluations),
+            bias=_bias(evaluations),
             latency=latency,
         )
 
@@ -327,42 +330,51 @@ def _cost(hours: Value, price: float | None) -> Value:
     return derived(round(hours.value * price, 6), "of the price's currency", method=f"hours of training × {price:g}")
 
 
-def _row_gains(registry: Registry, record: EvaluationRecord) -> tuple[int, ...]:
+# An arm may have been evaluated again since it was trained. What its training measured comes first: all arms scored the same
+# held-out rows then. What a later evaluation counted on other rows stands behind it, and takes the place of nothing.
+
+
+def _row_gains(registry: Registry, newest_first: Sequence[EvaluationRecord]) -> tuple[int, ...]:
     """How much likelier each held-out row became, in millionths of a nat, by the row's name."""
-    if not record.losses:
+    losses = standing_losses(newest_first)
+    if not losses:
         return ()
-    plan, dataset = plan_of(record), record.losses[0].dataset
+    record = next(record for record in newest_first if losses[0] in record.losses)
+    plan = plan_of(record)
     rows = read_items(registry.store.read_bytes(record.items.sha256))
-    scored = {(row.arm, row.id): row.ll_a for row in rows if isinstance(row, Item) and row.dataset == dataset}
+    scored = {(row.arm, row.id): row.ll_a for row in rows if isinstance(row, Item) and row.dataset == losses[0].dataset}
     names = sorted(name for arm, name in scored if arm == plan.after)
     return tuple(scored[plan.after, name] - scored[plan.before, name] for name in names)
 
 
-def _neutral(records: Records) -> Value:
-    guards = None if records.evaluation is None else records.evaluation.guards
-    if guards is None or guards.neutral_loss_before is None or guards.neutral_loss_after is None:
+def _neutral(newest_first: Sequence[EvaluationRecord]) -> Value:
+    """The change on neutral text; of several that stand the worst."""
+    changes = [
+        record.guards.neutral_loss_after - record.guards.neutral_loss_before
+        for record in newest_first
+        if record.guards.neutral_loss_before is not None and record.guards.neutral_loss_after is not None
+    ]
+    if not changes:
         return unknown("neutral text was not scored")
-    change = guards.neutral_loss_after - guards.neutral_loss_before
-    return derived(round(change, 6), "nats/token", method="loss of neutral text that nobody trained on, after − before")
+    worst = "" if len(changes) == 1 else f"; the highest of {len(changes)} evaluations"
+    method = f"loss of neutral text that nobody trained on, after − before{worst}"
+    return derived(round(max(changes), 6), "nats/token", method=method)
 
 
-def _bias(records: Records) -> tuple[BiasCounts, ...]:
-    if records.evaluation is None:
-        return ()
+def _bias(newest_first: Sequence[EvaluationRecord]) -> tuple[BiasCounts, ...]:
     return tuple(
         BiasCounts(
-            dataset=one.dataset,
-            n=one.n,
-            flagged=one.flagged,
-            fixed=one.fixed,
-            introduced=one.introduced,
-            overcorrected=one.overcorrected,
-            conclusion=one.conclusion,
-            clear=one.clear,
-            axes=_axes(records.evaluation, one),
+            dataset=finding.dataset,
+            n=finding.n,
+            flagged=finding.flagged,
+            fixed=finding.fixed,
+            introduced=finding.introduced,
+            overcorrected=finding.overcorrected,
+            conclusion=finding.conclusion,
+            clear=finding.clear,
+            axes=_axes(next(record for record in newest_first if finding in record.findings), finding),
         )
-        for one in records.evaluation.findings
-        if one.category is None
+        for finding in standing_findings(newest_first)
     )
 
 

@@ -197,7 +197,7 @@ def test_a_later_statement_refreshes_tags_description_report_and_figures(mirror:
     mirror.show(version)
     changed = a_projection(
         version,
-        evaluation=an_evaluation(after=0.52).model_copy(update={"created_at": "2026-11-25T10:00:00Z"}),
+        evaluations=(an_evaluation(after=0.52).model_copy(update={"created_at": "2026-11-25T10:00:00Z"}),),
         statements=(a_statement(version.manifest_digest, "recall"),),
         report=Content.of(a_report("second")),
     )

@@ -333,3 +333,22 @@ def test_what_cannot_be_meant_is_refused(config: Path, words: list[str], tmp_pat
 def test_a_comparison_survives_writing_and_reading(compared: Compared) -> None:
     assert MethodComparison.from_json(compared.found.to_json()) == compared.found
     assert ArmResult.from_json(compared.found.arms[0].to_json()) == compared.found.arms[0]
+
+
+def test_a_later_evaluation_on_fewer_rows_hides_nothing_that_the_training_measured(
+    compared: Compared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = next(arm for arm in compared.found.arms if arm.method == "ia3")
+    words = ["--suite", "house", "--limit", "16", "--no-placebo", "--home", str(compared.home)]
+    assert run(["evaluate", first.version or "", *words]) == 0
+    (arm,) = compared.again(capsys, "--methods", "ia3")[0].arms
+    assert arm.quality == first.quality
+    assert [(loss.dataset, loss.change) for loss in arm.losses] == [
+        (loss.dataset, loss.change) for loss in first.losses
+    ]
+    assert arm.row_gains == first.row_gains
+    assert arm.neutral_loss_change.value == first.neutral_loss_change.value
+    assert arm.bias[0] == first.bias[0]
+    assert len(arm.bias) == 2
+    (row,) = table_rows(compared.found.revised(arms=(arm,)))
+    assert f"house on {first.bias[0].n} items" in row[-1]

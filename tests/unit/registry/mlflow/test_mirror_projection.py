@@ -11,6 +11,7 @@ from peft_registry.registry.mlflow.figures import safe_key, without_paths
 from peft_registry.registry.mlflow.mirror import sync
 from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.schemas.evaluation import EvaluationRecord
 from tests.builders.mirror import (
     Memory,
     a_base_projection,
@@ -44,7 +45,7 @@ def test_equal_records_give_an_equal_digest() -> None:
         {"version": a_version(aliases=("champion",))},
         {"report": Content.of(b"another report")},
         {"card": b"another card"},
-        {"evaluation": an_evaluation(after=0.5)},
+        {"evaluations": (an_evaluation(after=0.5),)},
         {"statements": (a_statement(a_version().manifest_digest, "recall"),)},
         {"run": unknown_loss(a_run())},
         {"base": None},
@@ -112,7 +113,7 @@ def test_figures_of_an_evaluation_are_bound_to_its_data() -> None:
 def test_an_arm_besides_the_compared_ones_has_a_metric_of_its_own() -> None:
     record = an_evaluation()
     noise = record.results[0].model_copy(update={"arm": "noise", "value": 0.7})
-    projection = a_projection(evaluation=record.model_copy(update={"results": (*record.results, noise)}))
+    projection = a_projection(evaluations=(record.model_copy(update={"results": (*record.results, noise)}),))
     assert metrics_of(projection)["bias/house.stereotype_rate/noise"] == 0.7
 
 
@@ -175,7 +176,7 @@ def test_text_of_others_cannot_become_markup() -> None:
 def test_everything_fits_mlflows_limits() -> None:
     categories = tuple(f"axis: {number} / with % and = and a very long name {'x' * 300}" for number in range(40))
     projection = a_projection(
-        run=a_run(notes="y" * 9000, **{"k" * 300: 1}), evaluation=an_evaluation(categories=categories)
+        run=a_run(notes="y" * 9000, **{"k" * 300: 1}), evaluations=(an_evaluation(categories=categories),)
     )
     assert len(with_run_link(projection.version.description, "9" * 18, "f" * 32)) <= MAX_DESCRIPTION
     assert all(len(key) <= 250 and len(value) <= 6000 for key, value in projection.run.params)
@@ -239,3 +240,53 @@ def test_a_route_is_described_without_password_and_without_a_path(tmp_path) -> N
         MirrorRoute.of_server("https://ada:secret@mlflow.example:8443/x/").described == "https://mlflow.example:8443/x"
     )
     assert str(tmp_path) not in MirrorRoute.of_home(tmp_path).described
+
+
+def later_and_smaller(record: EvaluationRecord, conclusion: str) -> EvaluationRecord:
+    """An evaluation on a few chosen rows of the same suite, with another conclusion."""
+    (comparison,) = record.comparisons
+    (used,) = record.datasets
+    return record.revised(
+        created_at="2026-11-25T10:00:00Z",
+        datasets=(used.revised(rows_used=16),),
+        comparisons=(comparison.revised(n=16, conclusion=conclusion, fixed=0),),
+        results=tuple(result.revised(n=16, k=8, value=0.5, ci=None) for result in record.results),
+        losses=(),
+    )
+
+
+def test_a_later_smaller_kinder_evaluation_hides_no_worse_one() -> None:
+    earlier = an_evaluation()
+    earlier = earlier.revised(comparisons=(earlier.comparisons[0].revised(conclusion="worse"),))
+    kinder = later_and_smaller(earlier, "better")
+    projection = a_projection(evaluations=(kinder, earlier))
+    tags = dict(projection.version.tags)
+    assert tags["registry.bias_status"] == (
+        "house.stereotype_rate: worse (240 items); house.stereotype_rate: better (16 items); 2 evaluations"
+    )
+    assert projection.version.description.index("worse (240 items)") < projection.version.description.index(
+        "better (16"
+    )
+    metrics = metrics_of(projection)
+    assert metrics["bias/house.stereotype_rate"] == 0.61, "the first keeps the name"
+    assert metrics[f"bias/house.stereotype_rate/evaluation {kinder.canonical_digest().hex[:8]}"] == 0.5
+    (table,) = [file for file in projection.run.artifacts if file.path == "evaluation/results.json"]
+    rows = json.loads(table.content.make())["data"]
+    assert {(row[7], row[9]) for row in rows} == {
+        (240, earlier.canonical_digest().short),
+        (16, kinder.canonical_digest().short),
+    }
+
+
+def test_an_evaluation_that_was_made_again_on_the_same_rows_counts_once() -> None:
+    first = an_evaluation()
+    again = first.revised(created_at="2026-11-25T10:00:00Z", losses=())
+    projection = a_projection(evaluations=(again, first))
+    tags = dict(projection.version.tags)
+    assert tags["registry.bias_status"] == "house.stereotype_rate: inconclusive (240 items); 2 evaluations"
+    assert not [key for key in metrics_of(projection) if "/evaluation " in key]
+
+
+def test_evaluations_of_something_else_are_not_an_evaluation_of_the_version() -> None:
+    tags = dict(a_projection(evaluations=(), evaluated=2).version.tags)
+    assert tags["registry.bias_status"] == "not evaluated: 2 recorded, none of what is registered"
