@@ -148,4 +148,5 @@ class ReportView(Frozen):
     flows: tuple[Flow, ...] = ()
     spreads: tuple[Spread, ...] = ()
     curve: Curve | None = None  # null where a training recorded none
+    verdict_means: str = ""  # what the word of the verdict says, and what it does not
     law: tuple[str, ...] = ()  # what the abbreviations in `answers` stand for, with the weight of each document

@@ -4,7 +4,7 @@ Pure, over records. A question that the records do not answer says so and why; u
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from peft_registry.registry.compliance.completeness import (
@@ -16,8 +16,8 @@ from peft_registry.registry.compliance.completeness import (
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
-from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
 from peft_registry.registry.evaluation.leakage import leakage_lines
+from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions, merge_sentences
 from peft_registry.registry.reports.text import THIN, number, share, size, value_text, whole
@@ -25,6 +25,7 @@ from peft_registry.registry.reports.wording import (
     CLASSIFICATIONS,
     FLAGGED_MEANS,
     STATUSES,
+    SUITES,
     arm_name,
     conclusion_text,
     loss_sentence,
@@ -41,7 +42,9 @@ from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 _LINES = 6  # of one list on the first page, so that it stays one; the rest stands in the evidence
-_OF_THE_TOOL = {"tool": "asked of nobody, this version does not find them out: "}
+# what this tool finds out by itself is asked of nobody: such a row names no person and no department
+NOT_ASKED = "Not asked of anybody"
+_NOT_FOUND_OUT = "for this tool to find out, and it did not: "
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 # a provider has duties, and whoever is blocked must not place it at all
 _WITH_DUTIES = frozenset((*PROVIDER_VERDICTS, "blocked_art5"))
@@ -76,10 +79,11 @@ def answers_of(
     record: RecordSections | None,
     completed: Completeness | None,
     persons: Mapping[str, str],
+    roles: Mapping[str, str],
 ) -> tuple[Answer, ...]:
     """The ten questions in the order in which they are asked, each with its answer or why there is none."""
     return (
-        Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons))),
+        Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons, roles))),
         Answer(question="What is it for?", lines=(_purpose(record, base),)),
         Answer(question="Which base?", lines=_bases(record, lineage, base)),
         Answer(question="Which data?", lines=_data(record, lineage, run, base)),
@@ -121,9 +125,13 @@ def owed_of(completed: Completeness | None) -> tuple[Owed, ...]:
     rows = []
     for owner, count in completed.by_owner:
         labels = list(dict.fromkeys(gap.label or gap.field for gap in completed.open if gap.owner == owner))
-        named = _OF_THE_TOOL.get(owner, "") + "; ".join(labels[:_FIELDS_NAMED])
+        named = "; ".join(labels[:_FIELDS_NAMED])
         rest = count - min(len(labels), _FIELDS_NAMED)
-        rows.append(Owed(owner=owner, count=count, text=named + (f"; {rest} more below" if rest > 0 else "")))
+        text = named + (f"; {rest} more below" if rest > 0 else "")
+        if owner == "tool":
+            rows.append(Owed(owner=NOT_ASKED, count=count, text=_NOT_FOUND_OUT + text))
+        else:
+            rows.append(Owed(owner=owner, count=count, text=text))
     return tuple(rows)
 
 
@@ -144,9 +152,15 @@ def _organisation(record: RecordSections | None, base: BaseRecord | None) -> str
     return _asked("modifier.legal_name", record.modifier.legal_name) + country
 
 
-def _registered(version: Version, persons: Mapping[str, str]) -> str:
-    person = persons.get(version.key_id) or f"a key whose holder is not named, {version.key_id[:12]}"
-    return f"Registered {version.registered_at[:10]}, signed by {person}."
+def _registered(version: Version, persons: Mapping[str, str], roles: Mapping[str, str]) -> str:
+    """When it was registered, and under which key: a trust file names keys, and the name may be a person's or a machine's."""
+    key = f"the key {version.key_id[:12]}…"
+    person = persons.get(version.key_id)
+    if person is None:
+        return f"Registered {version.registered_at[:10]}, signed with {key}, whose holder is not named."
+    role = f", in the role of {roles[version.key_id]}" if version.key_id in roles else ""
+    named = f"which the trust file lists under the name “{person}”{role}"
+    return f"Registered {version.registered_at[:10]}, signed with {key}, {named}."
 
 
 def _purpose(record: RecordSections | None, base: BaseRecord | None) -> str:
@@ -177,13 +191,14 @@ def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | N
 
 
 def _base_line(used: BaseUsed) -> str:
+    """What went in, under its part in it: a base's provider and licence are not those of an adapter that was trained on it."""
     name = value_text(used.name) if used.name.known else "not named"
     version = f":{value_text(used.version)}" if used.version.known else ""
     label = name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version
-    role = f" ({value_text(used.role)})" if used.role.known else ""
-    provider = f", provider {value_text(used.provider) if used.provider.known else 'not recorded'}"
-    licence = f", licence {value_text(used.licence_id)}" if used.licence_id.known else ", licence not recorded"
-    return f"{label}{role}{provider}{licence}"
+    role = f"{value_text(used.role).capitalize()} " if used.role.known else ""
+    provider = value_text(used.provider) if used.provider.known else "not recorded"
+    licence = value_text(used.licence_id) if used.licence_id.known else "not recorded"
+    return f"{role}{label}: its provider {provider}, its own licence {licence}"
 
 
 def _data(
@@ -193,8 +208,8 @@ def _data(
         return ("not recorded for a base: its provider's own card says it",)
     if run is not None and run.data:
         files = tuple(
-            f"{data.name}: {', '.join(f'{whole(chosen.rows)} rows {_USED_FOR[chosen.split]}' for chosen in data.selections)}, "
-            f"of {whole(data.rows_total)}, {data.sha256.short}{_origin_of(record, str(data.sha256))}"
+            f"{data.name}: {_added_up([(chosen.split, chosen.rows) for chosen in data.selections])}, of "
+            f"{whole(data.rows_total)} in the file, {data.sha256.short}{_origin_of(record, str(data.sha256))}"
             for data in run.data
         )
     elif record is not None and record.data:
@@ -205,7 +220,17 @@ def _data(
 
 
 def _rows(data: DataUsed) -> str:
+    splits = data.splits.value
+    if isinstance(splits, list) and all(isinstance(row, dict) and row.keys() >= {"split", "rows"} for row in splits):
+        return f": {_added_up([(str(row['split']), int(row['rows'])) for row in splits])}"
     return f": {value_text(data.n_points)}" if data.n_points.known else ""
+
+
+def _added_up(splits: Sequence[tuple[str, int]]) -> str:
+    """`48 rows trained on + 12 rows held out = 60 rows`, so that a total that stands elsewhere can be followed."""
+    parts = [f"{whole(rows)} rows {_USED_FOR.get(split, split)}" for split, rows in splits]
+    total = f" = {whole(sum(rows for _, rows in splits))} rows" if len(splits) > 1 else ""
+    return " + ".join(parts) + total
 
 
 def _origin_of(record: RecordSections | None, digest: str) -> str:
@@ -276,16 +301,10 @@ def _weights(record: RecordSections | None) -> str:
 def _standing(
     evaluations: tuple[ShownEvaluation, ...], figures: Literal["bias", "delta"]
 ) -> Iterator[tuple[ShownEvaluation, frozenset[str]]]:
-    """Those that speak of what is registered, newest first, each with the suites whose figures a later one counted again.
-
-    A later one on fewer rows, or on others, hides none.
-    """
-    seen: set[Scored] = set()
-    for shown in evaluations:
-        if shown.stale is None:
-            scored = {one for one in scored_by(shown.record) if one.figures == figures}
-            yield shown, frozenset(one.suite for one in scored & seen)
-            seen |= scored
+    """Those that speak of what is registered, newest first, each with the suites whose figures a later one counted again."""
+    standing = [shown for shown in evaluations if shown.stale is None]
+    repeated = with_repeated((shown.record for shown in standing), figures)
+    yield from ((shown, suites) for shown, (_, suites) in zip(standing, repeated, strict=True))
 
 
 def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
@@ -309,10 +328,23 @@ def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
 
 def _outcome(row: Comparison) -> str:
     conclusion = conclusion_text(row)
+    suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
+    return f"{conclusion[:1].upper()}{conclusion[1:]} on the suite {suite}: {_flagged(row)} ({row.conclusion_reason})"
+
+
+def _flagged(row: Comparison) -> str:
+    """How many items were flagged before and after, and the moves that lead from the one to the other."""
+    before = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
+    after = sum(moves.get("stereo", 0) for moves in row.transition_matrix.values())
+    from_the_band = after - row.persistent - row.introduced
+    parts = [f"{row.fixed} became neutral", f"{row.overcorrected} turned to the opposite"]
+    parts += [f"{row.unresolved} fell just below the threshold"] if row.unresolved else []
+    others = f"{row.introduced} others became flagged"
+    if not row.transition_matrix:  # records that kept no moves do not say how many are flagged after
+        return f"{before}; {', '.join(parts)}, and {others}"
+    others += f", and {from_the_band} that were just below the threshold" if from_the_band > 0 else ""
     return (
-        f"{conclusion[:1].upper()}{conclusion[1:]} on the suite {row.dataset}: {whole(row.flagged)} of {whole(row.n)} items "
-        f"flagged before; {row.fixed} of these became neutral, {row.overcorrected} turned to the opposite, and "
-        f"{row.introduced} others became flagged ({row.conclusion_reason})"
+        f"{before} → {whole(after)} of {whole(row.n)} after; of those flagged before {', '.join(parts)}, and {others}"
     )
 
 
@@ -407,7 +439,7 @@ def _in_words(value: Value) -> str:
 
 def _open(completed: Completeness | None, base: BaseRecord | None) -> str:
     if completed is not None:
-        return f"{completed.sentence}."
+        return f"{_without_tool(completed)}."
     if base is None:
         return "No modification record."
     unknown = [rule for rule, value in base.facts if isinstance(value, Value) and not value.known]
@@ -416,6 +448,15 @@ def _open(completed: Completeness | None, base: BaseRecord | None) -> str:
         if unknown
         else "Nothing."
     )
+
+
+def _without_tool(completed: Completeness) -> str:
+    """The counts, with no owner named `tool`."""
+    owners = ", ".join(
+        f"{NOT_ASKED.lower() if owner == 'tool' else owner} {count}" for owner, count in completed.by_owner
+    )
+    named = f" ({owners})" if owners else ""
+    return f"{completed.filled} of {completed.total} fields filled, {len(completed.open)} open{named}"
 
 
 # --- what is wrong ---

@@ -17,6 +17,7 @@ from peft_registry.registry.reports.drawing import (
     lineage_drawing,
     spread_drawing,
 )
+from peft_registry.registry.reports.first_page import NOT_ASKED
 from peft_registry.registry.reports.text import visible
 from peft_registry.schemas.report import FieldRow, ReportView
 
@@ -99,4 +100,7 @@ def _sections(fields: tuple[FieldRow, ...]) -> list[tuple[str, list[FieldRow]]]:
 
 
 def _by_owner(view: ReportView) -> list[tuple[str, int, list[object]]]:
-    return [(owner, count, [gap for gap in view.gaps if gap.owner == owner]) for owner, count in view.gap_owners]
+    return [
+        (NOT_ASKED if owner == "tool" else owner, count, [gap for gap in view.gaps if gap.owner == owner])
+        for owner, count in view.gap_owners
+    ]

@@ -13,6 +13,9 @@ _SHOWN_ITEMS = 6
 # C0 but tab and line ends, DEL, C1, line and paragraph separators, marks that reorder text (Unicode TR 36 §3.4)
 _OBEYED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+# reasons that records hold and that only who set a registry up understands
+_REASONS = {"not answered at init": "the question was left empty when this registry was set up (registry init)"}
+
 
 def visible(text: str) -> str:
     """The text with what a screen would obey instead of show escaped: control characters, marks that turn its direction."""
@@ -72,7 +75,7 @@ def plain_size(count: int) -> str:
 def value_text(value: Value) -> str:
     """A recorded value for a reader; for an unknown one its reason."""
     if not value.known:
-        return value.reason or ""
+        return _REASONS.get(value.reason or "", value.reason or "")
     text = plain(value.value)
     return f"{text}{THIN}{value.unit}" if value.unit else text
 

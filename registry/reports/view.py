@@ -24,7 +24,7 @@ from peft_registry.registry.reports.first_page import (
 from peft_registry.registry.reports.merge_view import merge_figures
 from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
-from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, VERIFIED_MEANS
+from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTICE, UNVERIFIED_MEANS, VERIFIED_MEANS
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -76,6 +76,7 @@ _COMPUTE = (
     "gpai.ratio_method_aware",
     "energy.training_kwh",
 )
+_VERDICT_MEANS = {"verified": VERIFIED_MEANS, "unverified": UNVERIFIED_MEANS, "broken": BROKEN_MEANS}
 _SECTIONS = {
     "gpai": "General-purpose AI status",
     "high_risk": "High-risk status",
@@ -105,6 +106,7 @@ def build_report_view(
     base: BaseRecord | None = None,
     statements: tuple[StoredStatement, ...] = (),
     persons: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
     verification: VerifyOutcome | None = None,
     record_notes: tuple[str, ...] = (),
 ) -> ReportView:
@@ -116,6 +118,7 @@ def build_report_view(
         evaluations: all that are shown, newest first; default: that one alone.
         base: what is recorded of a version that is a base.
         persons: whom the trust file names for each key id.
+        roles: in which role it lists each key id.
         verification: the checks, if they were made for this report.
         record_notes: sentences about how the record came to be the version's.
     """
@@ -138,6 +141,7 @@ def build_report_view(
             record=record,
             completed=completed,
             persons=persons or {},
+            roles=roles or {},
         ),
         attention=attention_of(
             run=run,
@@ -170,11 +174,12 @@ def build_report_view(
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
         notices=(
-            *_notices(evaluation, verification),
+            *_notices(shown),
             *(f"Threshold {line}" for evaluated in shown for line in verdict_lines(evaluated.record)),
             *record_notes,
         ),
         curve=_curve(run),
+        verdict_means="" if verification is None else _VERDICT_MEANS[verification.verdict],
         limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
         law=tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)
         if completed is not None
@@ -340,12 +345,8 @@ def _log_order(row: StatementRow) -> tuple[bool, int, Digest]:
     return (row.log_index is None, row.log_index or 0, row.digest)
 
 
-def _notices(evaluation: EvaluationRecord | None, verification: VerifyOutcome | None) -> tuple[str, ...]:
-    return (
-        NOTICE,
-        *((VERIFIED_MEANS,) if verification is not None and verification.verdict == "verified" else ()),
-        *((NO_CLAIM,) if evaluation is not None else ()),
-    )
+def _notices(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
+    return (NOTICE, NO_CLAIM) if evaluations else (NOTICE,)
 
 
 def _curve(run: RunRecord | None) -> Curve | None:

@@ -25,6 +25,15 @@ VERIFIED_MEANS = (
 )
 NO_CLAIM = "This does not show that the system is free of bias or suitable for a particular use."
 
+UNVERIFIED_MEANS = (
+    "Unverified says that something could not be checked here, and nothing that could be was wrong. It accuses nobody."
+)
+BROKEN_MEANS = (
+    "Broken says that bytes or records are not those that were signed. Do not use it before that is explained."
+)
+# the suites whose name alone says nothing to a reader
+SUITES = {"house": "pairs of sentences that this tool brings along"}
+
 FLAGGED_MEANS = "Flagged: the model leans to the biased answer by more than the suite's threshold."
 
 # the choices of a record as a reader knows them (Art. 6; Annex III)

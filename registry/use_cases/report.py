@@ -62,6 +62,7 @@ class ReportInputs:
         records: what was signed about it.
         evaluations: those that are shown, newest first.
         persons: whom the trust file names for each key id.
+        roles: in which role it lists each key id.
     """
 
     version: Version
@@ -70,6 +71,7 @@ class ReportInputs:
     records: Records
     evaluations: tuple[ReportedEvaluation, ...]
     persons: Mapping[str, str]
+    roles: Mapping[str, str]
 
     @property
     def digest(self) -> Digest:
@@ -89,6 +91,7 @@ class ReportInputs:
                 "notes": list(record_notes(self.records)),
                 "stale": [evaluation.stale for evaluation in self.evaluations],
                 "persons": dict(self.persons),
+                "roles": dict(self.roles),
             }
         )
 
@@ -170,6 +173,7 @@ def report_inputs(
             for record in newest_of_each(records.evaluations)
         ),
         persons=persons,
+        roles={key.key_id: key.role for key in registry.trust.keys},
     )
 
 
@@ -213,6 +217,7 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         base=records.base,
         statements=records.statements,
         persons=inputs.persons,
+        roles=inputs.roles,
         verification=verification,
         record_notes=record_notes(records),
     )

@@ -22,6 +22,7 @@ from peft_registry.registry.reports.text import number, plain, share, signed, si
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.reports.wording import CLASSIFICATIONS, STATUSES, comparison_sentence
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.schemas.modification import BaseUsed, Modifier
 from peft_registry.schemas.report import Bar, Curve
 from peft_registry.schemas.run import LossCurve
 from peft_registry.schemas.values import declared, imported, measured, unknown
@@ -67,6 +68,7 @@ def a_view(**over):
         "record": a_modification_record(bases=(base,)),
         "statements": (a_stored_statement("modification"), a_stored_statement("provenance", log_index=6)),
         "persons": {"lab-1": "the person of the trust file"},
+        "roles": {"lab-1": "trainer"},
         "verification": an_outcome(),
     }
     return build_report_view(**(fields | over))
@@ -230,14 +232,16 @@ TEN_QUESTIONS = {
         lambda: a_view(record=reclassified()),
         {
             "who": "Example Laboratory, NL",
-            "by whose hand": "Registered 2026-11-24, signed by the person of the trust file.",
+            "by whose hand": "Registered 2026-11-24, signed with the key lab-1…, which the trust file lists under the name "
+            "“the person of the trust file”, in the role of trainer.",
             "purpose": "sums for pupils",
-            "base": "small-llama:1 (base), provider not recorded, licence Apache-2.0",
-            "data": "sums.jsonl: 180 rows trained on, 20 rows held out, of 200",
+            "base": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
+            "data": "sums.jsonl: 180 rows trained on + 20 rows held out = 200 rows, of 200 in the file",
             "whose data": "; not stated: origin, licence, personal data",
             "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are as they were",
-            "bias": "Inconclusive on the suite house: 31 of 240 items flagged before; 6 of these became neutral, 1 turned to the "
-            "opposite, and 4 others became flagged (the interval of the net change includes zero). Flagged: the model leans",
+            "bias": "31 of 240 items flagged before → 24 of 240 after; of those flagged before 6 became neutral, 1 turned to the "
+            "opposite, 4 fell just below the threshold, and 4 others became flagged (the interval of the net change includes "
+            "zero). Flagged: the model leans",
             "quality": "Better on sums.jsonl text, by loss in nats a token (lower is better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
             "high-risk": "high-risk, Annex III 3 (education and vocational training) after, not high-risk before: changed.",
@@ -291,6 +295,48 @@ def test_ten_questions_are_answered_on_the_first_page(case):
     assert "Decision support, not legal advice." in text
     missed = {question: answer for question, answer in answers.items() if answer not in text}
     assert not missed, text
+
+
+# what readers who had never seen this project did not understand on the first page, or looked for and did not find
+MISSED = {
+    "whose suite it is": "on the suite house (pairs of sentences that this tool brings along)",
+    "how many are flagged after": "31 of 240 items flagged before → 24 of 240 after",
+    "moves that add up to it": "6 became neutral, 1 turned to the opposite, 4 fell just below the threshold, and 4 others",
+    "that a key has a name": "signed with the key lab-1…, which the trust file lists under the name",
+    "in which role": "in the role of trainer",
+    "rows that add up": "180 rows trained on + 20 rows held out = 200 rows",
+    "whose licence it is": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
+    "who the tool is": "Not asked of anybody 4 for this tool to find out, and it did not: ",
+    "what verified says": "✓ verified Verified says that bytes and records are those that listed keys signed. It approves nothing",
+}
+
+
+def test_what_readers_missed_on_the_first_page_stands_there():
+    text = Page(render_html(a_view())).text.replace("\u202f", " ")
+    text = text[: text.index("The evidence.")]
+    missed = {what: words for what, words in MISSED.items() if words not in text}
+    assert not missed, text
+    assert "tool 4" not in text
+
+
+def test_a_question_that_was_left_empty_at_the_start_says_so_in_words():
+    modifier = Modifier(legal_name=unknown("not answered at init"))
+    text = first_page(a_view(record=a_modification_record().revised(modifier=modifier)))
+    assert "not answered at init" not in text
+    assert "the question was left empty when this registry was set up (registry init)" in text.replace("`", "")
+
+
+def test_an_ingredient_of_a_merge_stands_apart_from_the_base_with_a_licence_of_its_own():
+    used = BaseUsed(
+        name=measured("part-1:1"), role=measured("ingredient"), licence_id=declared("MIT", by="lab", at=NOW)
+    )
+    record = a_merge_modification()
+    base = BaseUsed(
+        name=measured("small-llama"), role=measured("base"), licence_id=declared("Apache-2.0", by="lab", at=NOW)
+    )
+    text = first_page(a_merge_view(record=record.revised(base=(base, used))))
+    assert "Base small-llama: its provider not recorded, its own licence Apache-2.0" in text
+    assert "Ingredient part-1:1: its provider not recorded, its own licence MIT" in text
 
 
 def test_a_change_of_classification_stands_under_what_is_wrong_on_the_first_page():
@@ -365,7 +411,7 @@ def test_a_later_evaluation_of_something_else_hides_nothing_on_the_first_page():
     bias = ShownEvaluation(an_evaluation())
     losses = ShownEvaluation(an_evaluation(comparisons=()))
     text = first_page(a_view(evaluations=(losses, bias)))
-    assert "on the suite house: 31 of 240 items flagged before" in text
+    assert "31 of 240 items flagged before" in text
     assert "no comparison before and after is recorded" not in text
 
 
@@ -378,9 +424,9 @@ def test_a_later_smaller_evaluation_stands_beside_the_earlier_one_and_names_who_
         added="added 2026-11-25 by sam, whose key did not register it",
     )
     text = first_page(a_view(evaluations=(later, ShownEvaluation(an_evaluation(comparisons=(worse,))))))
-    assert "on the suite house: 1 of 10 items flagged before" in text
+    assert "1 of 10 items flagged before" in text
     assert "; added 2026-11-25 by sam, whose key did not register it." in text
-    assert "on the suite house: 31 of 240 items flagged before" in text
+    assert "31 of 240 items flagged before" in text
     assert text.count("; compared: the base, the adapted model") == 2
     assert "house: more flagged items after than before" in text[text.index("What is wrong") :]
 
@@ -388,8 +434,8 @@ def test_a_later_smaller_evaluation_stands_beside_the_earlier_one_and_names_who_
 def test_the_same_scored_again_is_told_once():
     again = ShownEvaluation(an_evaluation(comparisons=(a_comparison(fixed=7),)), added="added 2026-11-25 by sam")
     text = first_page(a_view(evaluations=(again, ShownEvaluation(an_evaluation()))))
-    assert "7 of these became neutral" in text
-    assert "6 of these became neutral" not in text
+    assert "of those flagged before 7 became neutral" in text
+    assert "before 6 became neutral" not in text
 
 
 def test_what_it_is_for_needs_a_decision_where_nobody_has_stated_it():
