@@ -19,6 +19,7 @@ from peft_registry.schemas.config import (
     TrainingBlock,
     TrainingFile,
 )
+from peft_registry.schemas.document import objection
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.familiar_words import (
     BLOCK_WORDS,
@@ -295,7 +296,7 @@ def _refusal(error: ErrorDetails) -> InputRefused:
         word = error["input"]
         nearest = closest(word, METHOD_NAMES) if isinstance(word, str) else None
         return WrongValue(key, word, expected=f"one of {', '.join(METHOD_NAMES)}", nearest=nearest)
-    return WrongValue(key or "(the whole file)", error["input"], expected=_expected(error["msg"]))
+    return WrongValue(key or "(the whole file)", error["input"], expected=_expected(objection(error)))
 
 
 def _is_key(part: str) -> bool:
@@ -304,7 +305,7 @@ def _is_key(part: str) -> bool:
 
 
 def _expected(message: str) -> str:
-    text = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    text = message.removeprefix("Input should be ")
     if "instance of" in text:
         return "a block of keys"
     return "a list" if text == "a valid tuple" else text

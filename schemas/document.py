@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.identity import Digest
@@ -85,4 +86,10 @@ def _require_fields(schema: type[BaseModel], names: Iterable[str]) -> None:
 def first_problem(error: ValidationError) -> str:
     """The first thing that validation objects to, as `field.inner: why`; the value itself is never quoted."""
     first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'as a whole'}: {first['msg']}"
+    return f"{'.'.join(str(part) for part in first['loc']) or 'as a whole'}: {objection(first)}"
+
+
+def objection(problem: ErrorDetails) -> str:
+    """What validation objects to, in the words of the check; pydantic puts its own before those of a validator."""
+    own = problem.get("ctx", {}).get("error")
+    return str(own) if isinstance(own, ValueError) else problem["msg"]

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from peft_registry.registry.disk.files import BLOCK_BYTES, unwritable
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.manifest import FileEntry, Manifest
@@ -107,7 +108,7 @@ class VerifiedFiles:
         try:
             return Manifest.model_validate(value)
         except ValidationError as error:
-            raise MalformedManifest(self.digest, error.errors(include_url=False)[0]["msg"]) from error
+            raise MalformedManifest(self.digest, first_problem(error)) from error
 
     def entries(self, folder: str) -> tuple[Entry, ...]:
         """Files and folders directly in `folder` ('' is the root), sorted; nothing for a file.

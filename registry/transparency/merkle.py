@@ -39,10 +39,16 @@ class NotInLog(NotFound):
     reference = "not-in-log"
     what = "the log of size {size} has no proof for entry {index}"
     why = "entries are numbered from 0, and a checkpoint covers those before its size"
-    fix = "sign a new checkpoint that covers the entry, or look its number up with `registry log show`"
+    fix = "{way_on}"
 
     index: int
     size: int
+
+    @property
+    def way_on(self) -> str:
+        if self.index < 0:
+            return "look its number up with `registry log show`"
+        return "look its number up with `registry log show`; one that is pending there is covered after `registry log sign`"
 
 
 def leaf_hash(data: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import rfc8785
@@ -10,10 +12,13 @@ from hypothesis import strategies as some
 from pydantic import ValidationError
 
 from peft_registry.schemas.canonical import NotCanonical, canonical_bytes, canonical_digest
+from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import Peft
+from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.values import measured, unknown
 from tests.builders.records import a_manifest
+from tests.builders.signing import a_p256_key, a_policy, a_trusted_key
 
 
 def test_a_revised_document_has_the_changes_and_nothing_else() -> None:
@@ -114,3 +119,31 @@ def _the_librarys(value: object) -> bytes | None:
         return rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value, and what is none
     except (rfc8785.CanonicalizationError, UnicodeEncodeError):
         return None
+
+
+def _hostile_policies() -> Iterator[dict[str, Any]]:
+    """A trust file, each time with one thing wrong that only a check of ours sees."""
+    good = a_policy(a_trusted_key(a_p256_key(1)), roots=[a_p256_key(2)]).to_json()
+    (listed, *_) = good["keys"]
+    yield good | {"keys": [*good["keys"], listed]}
+    yield good | {"keys": [listed | {"key_id": "0" * 64}]}
+    yield good | {"keys": [listed | {"valid_until": listed["valid_from"]}]}
+    yield good | {"expires_at": good["issued_at"]}
+    yield good | {"threshold": 9}
+    yield good | {"keys": "x"}
+    yield {}
+
+
+def test_no_words_of_the_library_that_validates_reach_a_reader() -> None:
+    problems = []
+    for policy in _hostile_policies():
+        with pytest.raises(ValidationError) as caught:
+            TrustPolicy.from_json(policy)
+        problems.append(first_problem(caught.value))
+    with pytest.raises(ValidationError) as caught:
+        Manifest.from_json(a_manifest().to_json() | {"weights_digest": "sha256:zzz"})
+    problems.append(first_problem(caught.value))
+    said = "\n".join(problems)
+    assert "Value error" not in said
+    assert "pydantic" not in said
+    assert "a key is listed twice" in said

@@ -3,7 +3,13 @@
 import pytest
 
 from peft_registry.registry.compliance.answers import open_questions
-from peft_registry.registry.compliance.completeness import completeness, conditions_of, is_filled, required_leaves
+from peft_registry.registry.compliance.completeness import (
+    completeness,
+    conditions_of,
+    counts_of_sections,
+    is_filled,
+    required_leaves,
+)
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.values import declared, derived, measured, unknown
@@ -118,3 +124,28 @@ def test_none_is_an_answer_where_the_field_says_so():
         "base[].licence_flags", "base[].upstream_docs", "data[].curation_steps", "product.additional_assets"
     }  # fmt: skip
     assert all("or none" in field_rules().by_path()[path].description for path in says_so)
+
+
+@pytest.mark.parametrize("record", [a_modification_record(), a_merge_modification()], ids=["a fine-tune", "a merge"])
+def test_the_counts_of_the_sections_add_up_to_those_of_the_record(record):
+    counts, whole = counts_of_sections(record), completeness(record)
+    assert sum(count.filled for count in counts) == whole.filled
+    assert sum(count.required for count in counts) == whole.total
+    assert sum(count.open for count in counts) == len(whole.open)
+    assert len({count.section for count in counts}) == len(counts)
+    assert all(count.filled + count.open == count.required > 0 for count in counts)
+
+
+def test_a_gap_is_counted_in_its_own_section_and_all_data_files_are_one():
+    record = a_modification_record()
+    before = {count.section: count for count in counts_of_sections(record)}
+    answered_one = answered(record, use__intended=stated("sums for pupils"))
+    after = {count.section: count for count in counts_of_sections(answered_one)}
+    assert after["use"].filled == before["use"].filled + 1
+    assert {name: count for name, count in after.items() if name != "use"} == {
+        name: count for name, count in before.items() if name != "use"
+    }
+    two = record.revised(data=(*record.data, *record.data))
+    assert [count.required for count in counts_of_sections(two) if count.section == "data"] == [
+        2 * before["data"].required
+    ]

@@ -204,6 +204,11 @@ def test_no_proof_is_made_for_an_entry_outside_the_log(index, size):
         merkle.consistency_proof(4, 3, STORE.get)
 
 
+def test_no_checkpoint_is_advised_for_an_entry_that_there_can_never_be():
+    assert "sign" not in str(merkle.NotInLog(-1, 3).fix)
+    assert "`registry log sign`" in str(merkle.NotInLog(3, 3).fix)
+
+
 @pytest.mark.parametrize("length", [0, 31, 33])
 def test_hashes_of_another_length_are_refused_before_anything_is_computed(length):
     with pytest.raises(merkle.ProofRejected):
