@@ -539,10 +539,13 @@ class Correction(Document):
 class ModificationRecord(RecordSections):
     """One modification event, whole. A correction is a new record that names this one in `supersedes`.
 
-    `all_data` is written only where it is there: records that were signed before it was known read back to their own bytes.
+    `rule_set` names the rules by which it was written: what it derives, and its section of evaluations, follow by them from the
+    rest and from what was signed. It and `all_data` are written only where they are there: records that were signed before they
+    were known read back to their own bytes.
     """
 
     schema_version: Literal["2"] = "2"
+    rule_set: str | None = None
     correction: Correction = Correction()
     upstream: tuple[UpstreamTerms, ...] = ()
     power: DeclaredPower = DeclaredPower()
@@ -557,6 +560,8 @@ class ModificationRecord(RecordSections):
         value: dict[str, Any] = handler(self)
         if "all_data" not in self.model_fields_set:
             del value["all_data"]
+        if self.rule_set is None:
+            del value["rule_set"]
         return value
 
     @property

@@ -12,6 +12,7 @@ from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, licence_o
 from peft_registry.registry.compliance.completeness import disqualifying_flags, is_yes, makes_media
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
 from peft_registry.registry.compliance.retention import with_dates
@@ -45,8 +46,36 @@ _RATIO_FIGURES = ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "thr
 _BAND_METHOD = f"the ratio with ±{TOLERANCE_PCT:g} % on both figures, GL J123"
 
 
+WRITTEN_BY_ASSESSMENT = (
+    "upstream[].eu_exclusion",
+    "upstream[].gpai_indication",
+    "product.params_total",
+    "product.licence",
+    "compute.cumulative_flop",
+    "energy.",
+    "gpai.original_flop",
+    "gpai.ratio",
+    "gpai.threshold_",
+    "gpai.same_provider",
+    "gpai.sr_flag",
+    "gpai.verdict",
+    "gpai.open_source_exemption.licence_ok",
+    "retention.",
+    "documentation.",
+    "content.size_range",
+    "content.latest_acquisition",
+    "all_data.",
+)
+"""Where something is derived here: how the paths of the fields begin."""
+
+
 def with_assessment(record: ModificationRecord) -> ModificationRecord:
-    """The record with what its figures and answers imply, and with nothing that others implied."""
+    """The record with what its figures and answers imply, and with nothing that others implied.
+
+    It names the rule set, so that whoever holds a record against these rules knows that they are its own. Rules that derive
+    something else get another name in `modification_fields.json`: else every record of before would be called forged.
+    """
+    record = record.revised(rule_set=field_rules().rule_set)
     record = with_size(record.revised(upstream=_terms(record)))
     if record.identity.kind.value == "merge":
         licence = licence_of_merge(record.product.licence, record.base)

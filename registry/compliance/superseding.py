@@ -34,7 +34,7 @@ def superseding(
         before: the version's record until now, of either form.
         version: that the record is about; it says so where the one before it did not.
         record_id: of the new one.
-        now: when it is made.
+        now: when it is made; the time of the one before it where a clock was set back behind that.
         reason: why, as a reader should read it.
         answers: payload digests of the statements of kind `answers` that it takes up.
         evaluations: likewise of later evaluations.
@@ -47,7 +47,7 @@ def superseding(
     """
     document = in_second_form(before).to_json() | {
         "record_id": record_id,
-        "record_created_at": now,
+        "record_created_at": max(now, before.record_created_at),
         "supersedes": before.record_id,
         "correction": Correction(
             supersedes_digest=before.canonical_digest(), reason=reason, answers=answers, evaluations=evaluations
@@ -100,7 +100,7 @@ def newly_declared(new: RecordSections, recorded: RecordSections) -> dict[str, V
     return {
         path: value
         for path, value, before in _differing(new, recorded)
-        if before is not None and _may_replace(value, before)
+        if before is not None and may_replace(value, before)
     }
 
 
@@ -120,7 +120,7 @@ def _differing(new: RecordSections, recorded: RecordSections) -> Iterator[tuple[
                 yield path, leaf.value, before
 
 
-def _may_replace(declared: Value, before: Value) -> bool:
+def may_replace(declared: Value, before: Value) -> bool:
     """Whether a declaration may stand in place of a recorded value."""
     if before.source == "declared":
         return not before.evidence and before.asserted_by == declared.asserted_by

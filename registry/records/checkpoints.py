@@ -397,6 +397,10 @@ def _mirror_again(tx: catalog.Transaction, manifest: Digest) -> None:
             catalog.enqueue(tx, kind="version", subject=manifest, version_label=version.label, payload={})
 
 
+_HELD_TOGETHER = ("answers", "bias-evaluation", "modification")
+"""Kinds of statements of which a record is held against the others."""
+
+
 class _Changes:
     """What new entries change in the tree, entry by entry."""
 
@@ -506,14 +510,14 @@ class _Changes:
 
         Once it is covered, its artifact would be broken for ever.
         """
-        if statement.kind not in ("answers", "modification"):
+        if statement.kind not in _HELD_TOGETHER:
             return
         answered = self._answered.get(leaf.subject)
         if answered is None:
             answered = self._answered_before(leaf.subject)
             self._answered[leaf.subject] = answered
         try:
-            contradictions = answered.follow(leaf.statement, statement, self._trust.key(leaf.key))
+            contradictions = answered.follow(leaf.statement, statement, self._trust.key(leaf.key), at=leaf.at)
         except ValidationError as error:
             raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
         if contradictions:
@@ -555,7 +559,7 @@ class _Changes:
         """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""
         answered = RecordChecks()
         for stored in self._covered_about(manifest):
-            if self._before is None or stored.kind not in ("answers", "modification"):
+            if self._before is None or stored.kind not in _HELD_TOGETHER:
                 continue
             index = stored.log_index or 0
             leaf = logged_leaf(self._tx, self._before, index)
@@ -564,7 +568,7 @@ class _Changes:
             said = read_statement(stored.envelope, index, leaf)
             try:
                 require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
-                answered.follow(stored.digest, said.statement, self._trust.key(leaf.key))
+                answered.follow(stored.digest, said.statement, self._trust.key(leaf.key), at=leaf.at)
             except (KnownError, ValidationError):
                 continue  # covered already: `registry verify` says what is wrong with it, and it answers nothing
         return answered

@@ -1,6 +1,7 @@
 """Modification records held against what was said of their artifact before, statement by statement in the order of the log. Pure.
 
-A record that supersedes another is judged by that one and by the answers that people signed in between; a first record by itself.
+A record that supersedes another is judged by that one, by the answers that people signed in between and by the evaluations that
+were logged; a first record by itself.
 So do the reader of a version, `registry log sign` before a checkpoint is signed, `registry log check`, and `registry verify`.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from peft_registry.registry.compliance.answers import check_answers
+from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried
 from peft_registry.registry.compliance.inherited_values import (
     InheritedCheck,
     RecordedBefore,
@@ -19,11 +21,13 @@ from peft_registry.registry.compliance.inherited_values import (
 )
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
 from peft_registry.schemas.policy import TrustedKey
 from peft_registry.schemas.statement import Statement
+from peft_registry.schemas.values import Timestamp
 
 
 def answers_as_another(statement: Statement, key: TrustedKey | None) -> str:
@@ -49,12 +53,14 @@ class RecordCheck:
         record: of either form.
         wrong: what it says and nobody signed, a line each.
         missing: statements of answers that it rests on and that were not given before, or not by somebody who may.
+        unevaluated: likewise of evaluations.
         unseen: names a record before it that was not said, so that nothing tells what it may carry on; None for none.
     """
 
     record: RecordSections
     wrong: tuple[str, ...]
     missing: tuple[Digest, ...]
+    unevaluated: tuple[Digest, ...] = ()
     unseen: str | None = None
 
     @property
@@ -67,46 +73,67 @@ class RecordCheck:
         """What it rests on and was not said before, a line each."""
         lines = [f"no record {self.unseen} that it supersedes"] if self.is_without_earlier else []
         lines += [f"nobody whose role may signed the answers {digest.short} that it names" for digest in self.missing]
+        lines += [f"nobody logged the evaluation {digest.short} that it names" for digest in self.unevaluated]
         return tuple(lines)
 
 
 @dataclass(frozen=True, slots=True)
-class _PackedRecord:
-    """A modification record that few ask for again: packed, because as objects it takes 350 kB, and a log has one a version."""
+class EntrySigner:
+    """Whose key signed a statement, and when it entered the log; None for what is not known here."""
+
+    key_id: str | None = None
+    person: str | None = None
+    at: Timestamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A record that few ask for again: packed, because as objects it takes 350 kB, and a log has one a version."""
 
     subject: Digest
     predicate_type: str
     packed: bytes
+    signer: EntrySigner
 
     @classmethod
-    def of(cls, statement: Statement) -> "_PackedRecord":
+    def of(cls, statement: Statement, signer: EntrySigner) -> "_Packed":
         packed = zlib.compress(json.dumps(statement.predicate).encode(), level=1)
-        return cls(statement.subject_digest, statement.predicate_type, packed)
+        return cls(statement.subject_digest, statement.predicate_type, packed, signer)
 
-    def unpacked(self) -> RecordSections:
+    def record(self) -> RecordSections:
         return modification_of(self.predicate_type, json.loads(zlib.decompress(self.packed)))
+
+    def evaluation(self, statement: Digest) -> LoggedEvaluation:
+        evaluation = EvaluationRecord.from_json(json.loads(zlib.decompress(self.packed)))
+        return LoggedEvaluation(statement, evaluation, self.signer.key_id, self.signer.person, self.signer.at)
 
 
 @dataclass(slots=True)
 class RecordChecks:
-    """The records and the answers that count so far, of any number of artifacts."""
+    """The records, the answers and the evaluations that count so far, of any number of artifacts."""
 
     _answers: dict[Digest, AnswersPredicate] = field(default_factory=dict)
     _bases: dict[Digest, RecordedBefore] = field(default_factory=dict)  # by statement, as are the records
-    _records: dict[Digest, _PackedRecord] = field(default_factory=dict)
+    _records: dict[Digest, _Packed] = field(default_factory=dict)
+    _evaluations: dict[Digest, dict[Digest, _Packed]] = field(
+        default_factory=dict
+    )  # by artifact, in the order of the log
     # by artifact, the statements: as they were said, by the digest of the record in them once that is asked, and of those
     # that take something over
     _said: dict[Digest, list[Digest]] = field(default_factory=dict)
     _by_record: dict[Digest, dict[Digest, Digest]] = field(default_factory=dict)
     _resting: dict[Digest, list[Digest]] = field(default_factory=dict)
 
-    def follow(self, digest: Digest, statement: Statement, key: TrustedKey | None) -> tuple[str, ...]:
+    def follow(
+        self, digest: Digest, statement: Statement, key: TrustedKey | None, *, at: Timestamp | None = None
+    ) -> tuple[str, ...]:
         """Take up a statement whose signer may make it; returns what in it nobody signed before it, a line each.
 
         Args:
             digest: of the statement.
             statement: of any kind; only answers and modification records are held against anything.
             key: the signer's, as the trust file lists it.
+            at: when it entered the log; None where that is not known.
 
         Raises:
             ValidationError: it is not what its kind says.
@@ -114,11 +141,17 @@ class RecordChecks:
         another = answers_as_another(statement, key)
         if another:
             return (another,)
-        check = self.take(digest, statement)
+        signer = EntrySigner(at=at) if key is None else EntrySigner(key.key_id, key.person, at)
+        check = self.take(digest, statement, signer)
         return () if check is None else (*check.wrong, *check.lacking)
 
-    def take(self, digest: Digest, statement: Statement) -> RecordCheck | None:
+    def take(self, digest: Digest, statement: Statement, signer: EntrySigner = EntrySigner()) -> RecordCheck | None:
         """Take up a statement that counts; what the check gives where it holds a record.
+
+        Args:
+            digest: of the statement.
+            statement: of any kind.
+            signer: of its entry, as far as that is known.
 
         Raises:
             ValidationError: it is not what its kind says.
@@ -128,12 +161,15 @@ class RecordChecks:
         if statement.kind == "base":
             base = BaseRecord.from_json(statement.predicate)
             self._bases[digest] = RecordedBefore(statement.subject_digest, base)
+        if statement.kind == "bias-evaluation":
+            of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
+            of_artifact.setdefault(digest, _Packed.of(statement, signer))
         if statement.kind != "modification":
             return None
         record = modification_of(statement.predicate_type, statement.predicate)
         subject = statement.subject_digest
         check = self.check(subject, record)
-        self._records[digest] = _PackedRecord.of(statement)
+        self._records[digest] = _Packed.of(statement, signer)
         self._said.setdefault(subject, []).append(digest)
         if rests_on_others(record):
             self._resting.setdefault(subject, []).append(digest)
@@ -142,7 +178,7 @@ class RecordChecks:
     def record_in(self, statement: Digest) -> RecordedBefore | None:
         """The record, of a modification or of a base, that a statement holds which was taken up; None for any other."""
         packed = self._records.get(statement)
-        return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.unpacked())
+        return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.record())
 
     def takes_over(self, subject: Digest, statement: Digest) -> bool:
         """Whether a statement holds a first record of an artifact that takes over what people said of something else."""
@@ -156,13 +192,21 @@ class RecordChecks:
         By the statements that hold them; `manifest` and `recorded` are those of `check_inherited`.
         """
         for statement in self._resting.get(subject, ()):
-            yield statement, check_inherited(self._records[statement].unpacked(), manifest, recorded)
+            yield statement, check_inherited(self._records[statement].record(), manifest, recorded)
 
     def check(self, subject: Digest, record: RecordSections) -> RecordCheck:
         """How a record about an artifact would stand if it were said next."""
         before = self._superseded_by(subject, record)
         check = check_answers(record, before, self._answers, lambda after: self._superseded_by(subject, after))
-        return RecordCheck(record, check.wrong, check.missing, check.unseen)
+        carried = check_carried(record, before, {} if before is None else self._evaluations_of(subject))
+        return RecordCheck(
+            record, (*check.wrong, *carried.wrong), check.missing, unevaluated=carried.missing, unseen=check.unseen
+        )
+
+    def _evaluations_of(self, subject: Digest) -> dict[Digest, LoggedEvaluation]:
+        """What was evaluated of an artifact so far, in the order of the log."""
+        packed = self._evaluations.get(subject, {})
+        return {statement: evaluation.evaluation(statement) for statement, evaluation in packed.items()}
 
     def _superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:
         """The record that another names both by its id and by its digest; None where none was said before it."""
@@ -171,7 +215,7 @@ class RecordChecks:
         # nearly no record is superseded: a digest takes as long as reading the record
         by_record = self._by_record.setdefault(subject, {})
         for statement in self._said.pop(subject, ()):
-            by_record[self._records[statement].unpacked().canonical_digest()] = statement
+            by_record[self._records[statement].record().canonical_digest()] = statement
         named = by_record.get(record.correction.supersedes_digest)
-        before = None if named is None else self._records[named].unpacked()
+        before = None if named is None else self._records[named].record()
         return before if before is not None and before.record_id == record.supersedes else None

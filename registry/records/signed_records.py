@@ -14,7 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.provenance import merge_of, run_of
-from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
+from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
@@ -185,10 +185,19 @@ def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
     for stored in signed_statements(registry, subject):
         try:
             if stored.kind == "modification" or may_say(stored):
-                checks.take(stored.digest, stored.statement)
+                checks.take(stored.digest, stored.statement, _entry_signer(registry, stored))
         except ValidationError:  # it holds no record that another could supersede
             continue
     return checks
+
+
+def _entry_signer(registry: Registry, stored: StoredStatement) -> EntrySigner:
+    """Whose key signed a statement, and when; without trust nobody knows whose key it is."""
+    try:
+        person = registry.trust.person_of(stored.key_id)
+    except (NotChecked, IntegrityBroken):  # whoever checks trust says so
+        person = None
+    return EntrySigner(stored.key_id, person, stored.appended_at)
 
 
 def record_in(registry: Registry, statement: Digest) -> RecordedBefore | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from peft_registry.registry.records.record_checks import RecordCheck, RecordChecks
+from peft_registry.registry.records.record_checks import EntrySigner, RecordCheck, RecordChecks
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import first_problem
@@ -249,7 +249,7 @@ def _checked(statements: Sequence[StoredStatement], may_say: MaySay) -> _Checked
         if stored.kind == "answers" and not may_say(stored):
             continue
         try:
-            check = checks.take(stored.digest, stored.statement)
+            check = checks.take(stored.digest, stored.statement, EntrySigner(stored.key_id, at=stored.appended_at))
         except ValidationError as error:
             checked[stored.digest] = first_problem(error)
         else:

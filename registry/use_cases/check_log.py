@@ -247,7 +247,7 @@ class _Replay:
     def _compare_answers(self, place: str, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
         """A record says what people answered before it, and answers are given in the role of their key."""
         try:
-            for text in self.records.follow(event.statement, statement, trust.key(event.key)):
+            for text in self.records.follow(event.statement, statement, trust.key(event.key), at=event.at):
                 self.contradict(place, text)
         except ValidationError as error:
             self.contradict(place, f"its statement is malformed: {first_problem(error)}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.carried_values import of_other_rules
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
@@ -66,7 +67,7 @@ class PredicateMalformed(InputRefused):
 
 class RecordNotAnswered(IntegrityBroken):
     reference = "record-not-answered"
-    what = "a modification record says something else than people answered"
+    what = "a modification record says something else than people answered or was recorded before"
     why = "{reasons!l}"
     fix = "have it answered with `registry decide`; nothing was signed or recorded"
 
@@ -157,7 +158,7 @@ def append_statement(
     Raises:
         PredicateMalformed: the predicate is not what its kind says.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: it declares what no person can.
-        RecordNotAnswered: a record says what nobody signed, or supersedes a record that is not there.
+        RecordNotAnswered: a record says what nobody signed or recorded, or supersedes a record that is not there.
         SecretRefused: a text in it looks like a secret.
         NotFound: no artifact with this manifest digest is registered.
         VersionsDiffer, PathRejected, LogForked, LogTruncated: a row says that it is, and the log does not.
@@ -258,7 +259,9 @@ def require_declarable(registry: Registry, subject: Digest, kind: StatementKind,
 def _require_answered(
     registry: Registry, subject: Digest, saying: Saying, *, together: Sequence[tuple[Digest, Saying]] = ()
 ) -> None:
-    """Raise unless a record says what people answered; once in the log it would leave its artifact broken for ever.
+    """Raise unless a record says what people answered and what was recorded before, by the rules of this tool.
+
+    Once in the log any other would leave its artifact broken for ever.
 
     `together` are signed already, by their digests, and enter the log right before it.
     """
@@ -267,9 +270,11 @@ def _require_answered(
     checks = record_checks(registry, subject)
     for digest, earlier in together:
         checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate))
-    check = checks.check(subject, ModificationRecord.from_json(saying.predicate))
-    if check.wrong or check.lacking:
-        raise RecordNotAnswered((*check.wrong, *check.lacking))
+    record = ModificationRecord.from_json(saying.predicate)
+    check = checks.check(subject, record)
+    reasons = (*of_other_rules(record), *check.wrong, *check.lacking)
+    if reasons:
+        raise RecordNotAnswered(reasons)
 
 
 def _require_form(kind: StatementKind, predicate: dict[str, Any]) -> None:

@@ -67,7 +67,9 @@ def supersede_record(
 def supersede_with_evaluations(
     registry: Registry, version: Version, evaluations: Sequence[tuple[Digest, EvaluationRecord]]
 ) -> SignedRecord | None:
-    """The record with the figures of evaluations that were logged after it was made; None for a version without a record.
+    """The record with the figures of evaluations that were logged after it was made.
+
+    None for a version without a record, and where its record has all of them: the same evaluation twice is logged once.
 
     Args:
         registry: open and writable.
@@ -78,7 +80,15 @@ def supersede_with_evaluations(
         KnownError: as `supersede_record`.
     """
     said = version_statements(registry, version)
-    if said.record is None or not evaluations:
+    if said.record is None:
+        return None
+    recorded = frozenset(said.record.record.evaluation.signed_by.evidence)
+    evaluations = [
+        (statement, record)
+        for statement, record in evaluations
+        if recorded.isdisjoint((statement, record.canonical_digest()))
+    ]
+    if not evaluations:
         return None
     signatures = _signatures(registry, said)
 

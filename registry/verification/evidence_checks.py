@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from peft_registry.registry.compliance.inherited_values import InheritedCheck
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
-from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
+from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import KeyLacksRole, ProvenTime, key_status, public_keys, require_ok
@@ -169,7 +169,7 @@ def _wrong_answers(findings: Findings) -> Result | None:
     wrong: list[str] = []
     withheld: list[str] = []
     for statement, digest in _in_log_order(findings):
-        check = checks.take(digest, statement)
+        check = checks.take(digest, statement, _entry_signer(findings, digest))
         if check is None:
             continue
         about = f"modification {digest.short}, "
@@ -177,7 +177,7 @@ def _wrong_answers(findings: Findings) -> Result | None:
         if check.is_without_earlier:
             # what it may carry on stands in the record before it
             (withheld if may_be_withheld else wrong).extend(lines)
-        elif check.missing and not check.wrong and listed.issuperset(check.missing):
+        elif check.lacking and not check.wrong and listed.issuperset((*check.missing, *check.unevaluated)):
             withheld += lines
         else:
             wrong += lines
@@ -186,10 +186,21 @@ def _wrong_answers(findings: Findings) -> Result | None:
         unseen = inherited.unseen if findings.context.claimed is not None else ()
         wrong += [f"modification {digest.short}, {text}" for text in (*inherited.wrong, *unseen)]
     if wrong:
-        return failed("a record says something else than people answered", "answers-contradicted", wrong)
+        return failed(
+            "a record says something else than people answered or was recorded before", "answers-contradicted", wrong
+        )
     if withheld:
         return unchecked("a record rests on statements that are withheld", "statements-withheld", withheld)
     return None
+
+
+def _entry_signer(findings: Findings, statement: Digest) -> EntrySigner:
+    """Whose key signed a statement, and when by its own entry, as far as that is shown."""
+    key_id = findings.signers[statement].key_id
+    person = None if findings.trust is None else findings.trust.person_of(key_id)
+    entry = findings.entry_dates.get(statement)
+    at = entry.proven.at if entry is not None and entry.key_id == key_id else None
+    return EntrySigner(key_id, person, at)
 
 
 def _inherited(findings: Findings, checks: RecordChecks) -> Iterator[tuple[Digest, InheritedCheck]]:
@@ -374,6 +385,7 @@ def _count(findings: Findings, read: ReadStatement) -> str:
     if read.digest not in findings.counted:
         findings.counted.add(read.digest)
         findings.statements.append((read.statement, read.digest))
+        findings.signers[read.digest] = signer
     registration = read.registration()
     if registration is not None:
         findings.registrations[read.digest] = registration

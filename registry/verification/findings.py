@@ -161,6 +161,7 @@ class Findings:
     entry_dates: Mapping[Digest, EntryDate] = field(default_factory=dict)
     statements: list[tuple[Statement, Digest]] = field(default_factory=list)
     counted: set[Digest] = field(default_factory=set)  # the digests in `statements`
+    signers: dict[Digest, PublicKey] = field(default_factory=dict)  # of the statements
     last_signer: PublicKey | None = None  # of a statement
     tries: int = 0  # of keys on statements, beyond the first key of each
     registrations: dict[Digest, RegistrationPredicate] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from peft_registry.registry.use_cases.statements import record_statement, sign_s
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import ignore
+from peft_registry.schemas.run import Compute
 from peft_registry.schemas.statement import StatementKind
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
@@ -41,6 +42,7 @@ def a_product(
     run_id: str = "run-1",
     facts: dict[str, Any] | None = None,
     value: float = 0.5,
+    compute: Compute | None = None,
 ) -> Product:
     """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
     artifact = an_artifact(folder, base, name=name, value=value)
@@ -50,6 +52,7 @@ def a_product(
         base=manifest.base,
         weights_digest=manifest.weights_digest,
         config=a_run_record().config | {"name": name},
+        compute=compute or a_run_record().compute,
     )
     evaluation, items = a_recorded_evaluation()
     evaluation = evaluation.revised(created_at=registry.clock())

@@ -35,11 +35,12 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, RecordSections
 from peft_registry.schemas.progress import Said, Warned
 from peft_registry.schemas.statement import MODIFICATION_V1, statement_about
-from peft_registry.schemas.values import declared, derived, measured
+from peft_registry.schemas.values import declared, measured
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
 from tests.builders.products import FACTS, a_product, log_unasked
+from tests.builders.records import a_run_record
 from tests.compat.kept_home import THEN, copy_kept, stopped_clock
 
 
@@ -81,7 +82,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def stating(version: Version, text: str, record_id: str) -> Any:
     """What builds a record that says this of the intended use."""
-    value = declared(text, by="alex", at=NOW)
+    value = declared(text, by=FACTS["asserted_by"], at=NOW)
 
     def build(before: SignedRecord) -> ModificationRecord:
         return superseding(
@@ -218,17 +219,13 @@ def test_each_record_names_the_one_before_it_and_all_are_kept(place: Place) -> N
 
 def test_figures_that_pass_2_53_are_kept_through_every_record(place: Place) -> None:
     """JSON writes the double 10^18 as digits, which are read back as an integer."""
-    flop = derived(1e18, "FLOP", method="a test")
-
-    def build(before: SignedRecord) -> ModificationRecord:
-        compute = before.record.compute.revised(param_update_flop=flop)
-        return superseding(
-            before.record, version=place.version, record_id="large", now=NOW, reason="a test", compute=compute
-        )
-
-    supersede_record(place.registry, place.version, build)
-    supersede_record(place.registry, place.version, stating(place.version, "after it", "after"))
-    assert place.history == ("run-1", "large", "after")
+    flop = measured(1e18, "FLOP", method="a test")
+    compute = a_run_record().compute.revised(param_update_flop=flop)
+    product = a_product(place.registry, place.folder / "large", place.base, name="large", value=2.0, compute=compute)
+    place.version = register_product(place.registry, product).version
+    for record_id in ("after", "last"):
+        supersede_record(place.registry, place.version, stating(place.version, record_id, record_id))
+    assert place.history == ("run-1", "after", "last")
     assert place.record.compute.param_update_flop == flop
 
 
