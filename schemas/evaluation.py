@@ -143,7 +143,7 @@ class Numerics(Document):
 
 
 class Interval(Document):
-    """A confidence interval; `clusters` is the number of resampled clusters, null for methods that have none."""
+    """A confidence interval; `clusters` is the number of clusters that it is over, null for methods that have none."""
 
     method: str
     level: float
@@ -155,8 +155,8 @@ class Interval(Document):
 class Result(Document):
     """One figure of one arm. `category` null means the whole data set; a null value gives its reason.
 
-    `ci` of a rate treats items as independent, `ci_clustered` resamples clusters; where either is missing,
-    `ci_null_reason` says why.
+    `ci` of a rate is for independent items, `ci_clustered` for items in clusters; where either is missing,
+    `ci_null_reason` says why. Editions of the figures before 4 gave `ci` for items in clusters as well.
     """
 
     dataset: str
@@ -170,6 +170,11 @@ class Result(Document):
     ci_clustered: Interval | None = None
     ci_null_reason: str | None = None
     null_reason: str | None = None
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval that stands beside the figure; since edition 4 of the figures there is one at most."""
+        return self.ci or self.ci_clustered
 
 
 class Test(Document):
@@ -197,7 +202,7 @@ class Control(Document):
 class Comparison(Document):
     """Before against after on the same items. The four outcomes of the flagged items add up to `flagged`.
 
-    `*_ci` of a rate treats items as independent, `*_ci_clustered` resamples clusters; `ci_null_reason` says why one is missing.
+    `*_ci` of a rate is for independent items, `*_ci_clustered` for items in clusters; `ci_null_reason` says why one is missing.
     """
 
     dataset: str
@@ -231,6 +236,11 @@ class Comparison(Document):
     control: Control | None = None
     conclusion: Conclusion
     conclusion_reason: str
+
+    @property
+    def net_change_interval(self) -> Interval | None:
+        """The interval that stands beside the net change; since edition 4 of the figures there is one at most."""
+        return self.net_change_ci or self.net_change_ci_clustered
 
 
 class LossComparison(Document):
@@ -333,7 +343,7 @@ class Responsible(Document):
 
 
 class EvaluationPlan(Document):
-    """What was decided before anything was scored: arms, data, thresholds, bootstrap.
+    """What was decided before anything was scored: arms, data, thresholds, edition of the figures.
 
     Signed and logged first where thresholds gate, so that the log proves that they are older than the scores; the record names
     the statement in `extra.plan`.

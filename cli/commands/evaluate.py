@@ -41,7 +41,7 @@ def evaluate(
     half: Annotated[
         SuiteHalf, typer.Option(help="Half of each suite: one to develop on, one to test on; clusters are not parted.")
     ] = SuiteHalf.whole,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the selection and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the selection.")] = 0,
     placebo: Annotated[
         bool, typer.Option("--placebo/--no-placebo", help="Also evaluate a random adapter of the same size.")
     ] = True,

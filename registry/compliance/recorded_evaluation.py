@@ -373,7 +373,7 @@ def _figure(result: Result) -> dict[str, Any]:
     }
     if result.value is None:
         figure["null_reason"] = result.null_reason
-    return figure | _interval(result.ci)
+    return figure | _interval(result.interval)
 
 
 def _loss(loss: LossComparison) -> dict[str, Any]:
@@ -389,7 +389,7 @@ def _difference(comparison: Comparison) -> dict[str, Any]:
         "before": comparison.before,
         "after": comparison.after,
     }
-    return where | {"change": comparison.net_change, "n": comparison.n} | _interval(comparison.net_change_ci)
+    return where | {"change": comparison.net_change, "n": comparison.n} | _interval(comparison.net_change_interval)
 
 
 def _bias(comparison: Comparison) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.comparisons import ItemPair, compare_losses, compare_pairs, outcomes_of
 from peft_registry.registry.evaluation.conclusions import conclude, conclude_control, with_holm
 from peft_registry.registry.evaluation.families import FAMILIES
@@ -34,8 +34,8 @@ NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written in
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
 # What is computed from the items: 1 knew neither readings nor perplexity nor a placebo; in 2 a placebo excused harm, and it did not
-# know which items were trained on.
-FIGURES = 3
+# know which items were trained on. Up to 3 intervals over clusters were drawn; 4 has closed forms that keep their level.
+FIGURES = 4
 
 
 class UnpairedItems(IntegrityBroken):
@@ -78,8 +78,8 @@ class StatisticsPlan:
         return CONTROL_ARMS if self.figures < 2 else CONTROL_ARMS[::-1]
 
     @property
-    def bootstrap(self) -> Bootstrap:
-        return Bootstrap(seed=self.seed, draws=self.draws, level=self.level)
+    def interval_rule(self) -> IntervalRule:
+        return IntervalRule(seed=self.seed, draws=self.draws, level=self.level, edition=self.figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +187,13 @@ def _results(table: _Table, plan: StatisticsPlan) -> Iterator[Result]:
     for arms in _of_metric(table, "margin"):
         for arm, items in arms.items():
             figures = pair_results if items[0].measure == "margin" else measure_results
-            yield from figures(items, category=None, how=plan.bootstrap)
+            yield from figures(items, category=None, rule=plan.interval_rule)
             for category in [] if arm in CONTROL_ARMS else _categories(items):
                 chosen = [item for item in items if item.category == category]
-                yield from figures(chosen, category=category, how=plan.bootstrap)
+                yield from figures(chosen, category=category, rule=plan.interval_rule)
     for arms in _of_metric(table, "loss"):
         for items in arms.values():
-            loss = loss_result(items, how=plan.bootstrap)
+            loss = loss_result(items, rule=plan.interval_rule)
             yield loss
             if plan.figures >= 2:
                 yield _perplexity(loss)
@@ -211,10 +211,10 @@ def _perplexity(loss: Result) -> Result:
 def _reading_results(readings: _Readings, plan: StatisticsPlan) -> Iterator[Result]:
     for (_, name), arms in readings.items():
         for arm, rows in arms.items():
-            yield from FAMILIES[name].results(rows, category=None, how=plan.bootstrap)
+            yield from FAMILIES[name].results(rows, category=None, rule=plan.interval_rule)
             for category in [] if arm in CONTROL_ARMS else _categories(rows):
                 chosen = [row for row in rows if row.category == category]
-                yield from FAMILIES[name].results(chosen, category=category, how=plan.bootstrap)
+                yield from FAMILIES[name].results(chosen, category=category, rule=plan.interval_rule)
 
 
 def _not_informative(readings: _Readings, plan: StatisticsPlan) -> Mapping[str, str]:
@@ -260,7 +260,7 @@ def _comparisons(
         for category in [None, *_categories(pair.before for pair in pairs)]:
             chosen = in_category(pairs, category)
             chosen_control = in_category(control, category)
-            draft = compare_pairs(chosen, category=category, how=plan.bootstrap, control=chosen_control)
+            draft = compare_pairs(chosen, category=category, rule=plan.interval_rule, control=chosen_control)
             drafts.append((draft, chosen, chosen_control))
     # Holm's correction is over all tests of the evaluation, so nothing can be concluded before every draft is there
     corrected = with_holm([draft for draft, _, _ in drafts])
@@ -277,6 +277,7 @@ def _comparisons(
             wide=WIDE if plan.figures >= 2 else None,
             placebo_excuses=plan.figures < 3,
             noisy=noisy.get(comparison.dataset),
+            closed_form_decides=plan.interval_rule.is_drawn,
         )
 
 
@@ -286,14 +287,14 @@ def _controls(table: _Table, plan: StatisticsPlan) -> Iterator[Comparison]:
             pairs = paired(arms, plan.before, arm)
             if pairs:
                 yield conclude_control(
-                    compare_pairs(pairs, category=None, how=plan.bootstrap), found=outcomes_of(pairs)
+                    compare_pairs(pairs, category=None, rule=plan.interval_rule), found=outcomes_of(pairs)
                 )
 
 
 def _losses(table: _Table, plan: StatisticsPlan) -> Iterator[LossComparison]:
     for arms in _of_metric(table, "loss"):
         pairs = paired(arms, plan.before, plan.after)
-        found = compare_losses(pairs, plan.bootstrap) if pairs else None
+        found = compare_losses(pairs, plan.interval_rule) if pairs else None
         if found is not None:
             yield found
 

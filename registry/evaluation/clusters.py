@@ -2,31 +2,57 @@
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap
+from peft_registry.registry.evaluation.intervals import (
+    difference_interval,
+    difference_interval_of_clusters,
+    mean_interval,
+    share_interval,
+    share_interval_of_clusters,
+)
+from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, cluster_bootstrap, wilson
 from peft_registry.schemas.evaluation import Interval
 
 Thing = TypeVar("Thing")
+Kind = Literal["share", "difference", "mean"]
+CLOSED_FORMS = 4  # from this edition of the figures on no interval is drawn
+ALONE = "every item is its own cluster"
+IN_CLUSTERS = NoInterval("items share clusters, so none takes them as independent")
 
 
 @dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """How intervals are resampled: the seed of PCG64, the number of draws, the level of confidence."""
+class IntervalRule:
+    """How intervals are computed: the level of confidence, and the edition of the figures.
+
+    Editions before `CLOSED_FORMS` draw clusters: `seed` is of PCG64, `draws` the number of draws. Later ones need neither.
+    """
 
     seed: int
     draws: int
     level: float
+    edition: int
+
+    @property
+    def is_drawn(self) -> bool:
+        return self.edition < CLOSED_FORMS
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSums:
-    """A ratio of two sums, and its parts by cluster. Numerators may be millionths; `unit` says so."""
+    """A ratio of two sums, and its parts by cluster. Numerators may be millionths; `unit` says so.
+
+    `kind`: a share counts between nothing and `full` for an item, a difference between −`full` and `full`, of which `gains` are
+    the positive numerators of a cluster; a mean has no such ends.
+    """
 
     numerators: tuple[int, ...]
     denominators: tuple[int, ...]
     items: int
     unit: int
+    kind: Kind = "mean"
+    full: int = 1
+    gains: tuple[int, ...] = ()
 
     @property
     def value(self) -> float | None:
@@ -38,15 +64,57 @@ class ClusterSums:
     def is_clustered(self) -> bool:
         return len(self.numerators) < self.items
 
-    def interval(self, how: Bootstrap) -> Interval | NoInterval:
-        """The bootstrap interval over whole clusters."""
-        return cluster_bootstrap(
-            self.numerators, self.denominators, seed=how.seed, draws=how.draws, level=how.level, unit=self.unit
-        )
+    def interval(self, rule: IntervalRule) -> Interval | NoInterval:
+        """The interval over whole clusters; where every item is its own, that of independent items."""
+        if rule.is_drawn:
+            return cluster_bootstrap(
+                self.numerators, self.denominators, seed=rule.seed, draws=rule.draws, level=rule.level, unit=self.unit
+            )
+        if not any(self.denominators):
+            return NoInterval("no items")
+        if self.kind == "mean":
+            return _scaled(mean_interval(self.numerators, self.denominators, rule.level), 1 / self.unit)
+        found = self._of_shares(rule.level) if self.kind == "share" else self._of_differences(rule.level)
+        return _scaled(found, self.full / self.unit)
 
-    def interval_if_clustered(self, how: Bootstrap) -> Interval | NoInterval:
+    def interval_if_clustered(self, rule: IntervalRule) -> Interval | NoInterval:
         """As `interval`, where items share clusters; otherwise the closed form says all there is to say."""
-        return self.interval(how) if self.is_clustered else NoInterval("every item is its own cluster")
+        return self.interval(rule) if self.is_clustered else NoInterval(ALONE)
+
+    def interval_if_independent(self, rule: IntervalRule) -> Interval | NoInterval:
+        """The closed form for independent items. Editions that drew gave it for items in clusters as well."""
+        if rule.is_drawn:
+            return self._drawn_beside(rule.level)
+        return IN_CLUSTERS if self.is_clustered else self.interval(rule)
+
+    def _drawn_beside(self, level: float) -> Interval | NoInterval:
+        items = sum(self.denominators)
+        if self.kind == "share":
+            return wilson(sum(self.numerators), items, level)
+        return agresti_min(sum(self._losses), sum(self.gains), items, level)
+
+    def _of_shares(self, level: float) -> Interval | NoInterval:
+        hits = [numerator / self.full for numerator in self.numerators]
+        if self.is_clustered:
+            return share_interval_of_clusters(hits, self.denominators, level)
+        return share_interval(sum(self.numerators) / self.full, sum(self.denominators), level)
+
+    def _of_differences(self, level: float) -> Interval | NoInterval:
+        more = [gain / self.full for gain in self.gains]
+        fewer = [loss / self.full for loss in self._losses]
+        if self.is_clustered:
+            return difference_interval_of_clusters(fewer, more, self.denominators, level)
+        return difference_interval(sum(fewer), sum(more), sum(self.denominators), level)
+
+    @property
+    def _losses(self) -> tuple[int, ...]:
+        return tuple(gain - whole for gain, whole in zip(self.gains, self.numerators, strict=True))
+
+
+def _scaled(found: Interval | NoInterval, factor: float) -> Interval | NoInterval:
+    if isinstance(found, NoInterval) or factor == 1:
+        return found
+    return found.revised(low=found.low * factor, high=found.high * factor)
 
 
 def cluster_sums(
@@ -56,19 +124,25 @@ def cluster_sums(
     numerator: Callable[[Thing], int],
     denominator: Callable[[Thing], int] = lambda _: 1,
     unit: int = 1,
+    kind: Kind = "mean",
+    full: int = 1,
 ) -> ClusterSums:
     """The sums of each cluster. Clusters are in order of first appearance, so a sorted table gives one order."""
-    sums: dict[Hashable, tuple[int, int]] = {}
+    sums: dict[Hashable, tuple[int, int, int]] = {}
     items = 0
     for thing in things:
-        above, below = sums.get(cluster(thing), (0, 0))
-        sums[cluster(thing)] = (above + numerator(thing), below + denominator(thing))
+        above, below, gained = sums.get(cluster(thing), (0, 0, 0))
+        value = numerator(thing)
+        sums[cluster(thing)] = (above + value, below + denominator(thing), gained + max(0, value))
         items += 1
     return ClusterSums(
-        numerators=tuple(above for above, _ in sums.values()),
-        denominators=tuple(below for _, below in sums.values()),
+        numerators=tuple(above for above, _, _ in sums.values()),
+        denominators=tuple(below for _, below, _ in sums.values()),
         items=items,
         unit=unit,
+        kind=kind,
+        full=full,
+        gains=tuple(gained for _, _, gained in sums.values()),
     )
 
 

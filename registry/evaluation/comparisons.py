@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.clusters import (
-    Bootstrap,
     ClusterSums,
+    IntervalRule,
+    Kind,
     cluster_sums,
     interval_or_none,
     missing_reasons,
@@ -16,7 +17,7 @@ from peft_registry.registry.evaluation.clusters import (
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.states import Outcomes, outcomes, transitions
-from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, mcnemar, wilson
+from peft_registry.registry.evaluation.statistics import NoInterval, mcnemar
 from peft_registry.schemas.evaluation import Comparison, Control, Interval, LossComparison, State, Test
 from peft_registry.schemas.identity import Digest
 
@@ -59,22 +60,22 @@ def outcomes_of(pairs: Sequence[ItemPair]) -> Outcomes:
 
 
 def compare_pairs(
-    pairs: Sequence[ItemPair], *, category: str | None, how: Bootstrap, control: Sequence[ItemPair] = ()
+    pairs: Sequence[ItemPair], *, category: str | None, rule: IntervalRule, control: Sequence[ItemPair] = ()
 ) -> Comparison:
     """Everything but Holm's correction and the conclusion, which is `inconclusive` until `conclude` says otherwise.
 
     Args:
         pairs: the items of one data set, or of one category of it; at least one.
         category: None for the whole data set.
-        how: the bootstrap.
+        rule: of the intervals.
         control: the same items, base against a change that means nothing.
     """
     found = outcomes_of(pairs)
-    fix, introduction = _rates(pairs, "flagged", "fixed", how), _rates(pairs, "clear", "introduced", how)
-    net = agresti_min(found.fixed, found.introduced, found.n, how.level)
-    net_clustered = _sums(pairs, lambda pair: pair.introduced - pair.fixed).interval_if_clustered(how)
+    fix, introduction = _rates(pairs, "flagged", "fixed", rule), _rates(pairs, "clear", "introduced", rule)
+    changes = net_changes(pairs)
+    net, net_clustered = changes.interval_if_independent(rule), changes.interval_if_clustered(rule)
     margin = _sums(pairs, lambda pair: pair.margin_change, unit=MILLIONTHS)
-    margin_ci = margin.interval(how)
+    margin_ci = margin.interval(rule)
     return Comparison(
         dataset=pairs[0].before.dataset,
         metric=pairs[0].before.measure,
@@ -118,14 +119,19 @@ def compare_pairs(
     )
 
 
-def compare_losses(pairs: Sequence[ItemPair], how: Bootstrap) -> LossComparison | None:
+def net_changes(pairs: Sequence[ItemPair]) -> ClusterSums:
+    """Introduced less fixed, over all items."""
+    return _sums(pairs, lambda pair: pair.introduced - pair.fixed, kind="difference")
+
+
+def compare_losses(pairs: Sequence[ItemPair], rule: IntervalRule) -> LossComparison | None:
     """Held-out loss before and after, paired by row; None if no token carries loss."""
     before = _loss_sums(pairs, lambda pair: -pair.before.ll_a).value
     after = _loss_sums(pairs, lambda pair: -pair.after.ll_a).value
     change = _loss_sums(pairs, lambda pair: pair.before.ll_a - pair.after.ll_a)
     if before is None or after is None or change.value is None:
         return None
-    interval = change.interval(how)
+    interval = change.interval(rule)
     return LossComparison(
         dataset=pairs[0].before.dataset,
         before=before,
@@ -149,14 +155,13 @@ def _states(pairs: Sequence[ItemPair]) -> tuple[list[State], list[State]]:
 
 
 def _rates(
-    pairs: Sequence[ItemPair], among: str, hit: str, how: Bootstrap
+    pairs: Sequence[ItemPair], among: str, hit: str, rule: IntervalRule
 ) -> tuple[Interval | NoInterval, Interval | NoInterval]:
-    whole, part = (sum(getattr(pair, name) for pair in pairs) for name in (among, hit))
-    if not whole:
+    if not any(getattr(pair, among) for pair in pairs):
         none = NoInterval(f"no item is {among} before")
         return none, none
-    sums = _sums(pairs, lambda pair: int(getattr(pair, hit)), lambda pair: int(getattr(pair, among)))
-    return wilson(part, whole, how.level), sums.interval_if_clustered(how)
+    sums = _sums(pairs, lambda pair: int(getattr(pair, hit)), lambda pair: int(getattr(pair, among)), kind="share")
+    return sums.interval_if_independent(rule), sums.interval_if_clustered(rule)
 
 
 def _sums(
@@ -164,9 +169,15 @@ def _sums(
     numerator: Callable[[ItemPair], int],
     denominator: Callable[[ItemPair], int] = lambda _: 1,
     unit: int = 1,
+    kind: Kind = "mean",
 ) -> ClusterSums:
     return cluster_sums(
-        pairs, cluster=lambda pair: pair.before.cluster, numerator=numerator, denominator=denominator, unit=unit
+        pairs,
+        cluster=lambda pair: pair.before.cluster,
+        numerator=numerator,
+        denominator=denominator,
+        unit=unit,
+        kind=kind,
     )
 
 

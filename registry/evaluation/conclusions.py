@@ -1,7 +1,7 @@
 """What may be said about a comparison. Inconclusive is a value, and never means that nothing changed.
 
-`better` and `worse` need all of: enough items, an interval of the net change that excludes 0 (the closed form and, where
-items share clusters, the resampled one), a McNemar p that stays below 0.05 after Holm, and more changed items than when the same
+`better` and `worse` need all of: enough items, an interval of the net change that excludes 0 (where items share
+clusters, that over clusters), a McNemar p that stays below 0.05 after Holm, and more changed items than when the same
 model is scored again. A placebo decides about praise alone: harm that a random adapter does too is still harm.
 
 `better` also needs to fix more items than it over-corrects, to move flagged items more than their mirror image (else the model
@@ -16,6 +16,7 @@ from peft_registry.registry.evaluation.statistics import holm
 from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, Comparison, Conclusion, Interval, Test, Threshold
 
 ALPHA = 0.05
+_OVER_CLUSTERS = "net_change_ci_clustered: "
 
 
 def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -46,6 +47,7 @@ def conclude(
     wide: float | None = None,
     placebo_excuses: bool = False,
     noisy: str | None = None,
+    closed_form_decides: bool = False,
 ) -> Comparison:
     """The comparison with its conclusion and the reason for it.
 
@@ -61,8 +63,10 @@ def conclude(
         wide: half of an interval of the net change beyond which an undecided one is said to be wide; None says nothing.
         noisy: why the numbers move too far by themselves for anything to be concluded, if they do.
         placebo_excuses: whether harm is called inconclusive where a placebo changes as many items, as older editions did.
+        closed_form_decides: whether the interval of independent items must exclude 0 as well where items share clusters, as in
+            editions that gave it there.
     """
-    undecided = _undecided(comparison, is_clustered)
+    undecided = _undecided(comparison, is_clustered, closed_form_decides)
     if silent is not None:
         conclusion, reason = "not_informative", silent
     elif found.n < ITEMS_FOR_A_CLAIM:
@@ -147,7 +151,7 @@ def _worse(found: Outcomes, counts: str) -> tuple[Conclusion, str]:
     return "changed", f"{counts}, but {lost}: preferences were reshuffled"
 
 
-def _undecided(comparison: Comparison, is_clustered: bool) -> str | None:
+def _undecided(comparison: Comparison, is_clustered: bool, closed_form_decides: bool) -> str | None:
     """Why fixed and introduced cannot be told apart, or None if they can."""
     test = comparison.test
     if test is None or test.p_holm is None:
@@ -155,8 +159,11 @@ def _undecided(comparison: Comparison, is_clustered: bool) -> str | None:
     clustered = comparison.net_change_ci_clustered
     checks = (
         (test.p_holm <= ALPHA, _not_significant(test)),
-        (_excludes_zero(comparison.net_change_ci), "the interval of the net change includes 0"),
-        (not is_clustered or clustered is not None, "items share clusters, and there is no interval over them"),
+        (
+            (is_clustered and not closed_form_decides) or _excludes_zero(comparison.net_change_ci),
+            "the interval of the net change includes 0",
+        ),
+        (not is_clustered or clustered is not None, _no_interval(comparison, closed_form_decides)),
         (not is_clustered or _excludes_zero(clustered), "the interval over clusters of the net change includes 0"),
     )
     return next((reason for ok, reason in checks if not ok), None)
@@ -164,6 +171,14 @@ def _undecided(comparison: Comparison, is_clustered: bool) -> str | None:
 
 def _not_significant(test: Test) -> str:
     return f"{test.b} fixed and {test.c} introduced do not differ (Holm-adjusted p {test.p_holm:.3g})"
+
+
+def _no_interval(comparison: Comparison, closed_form_decides: bool) -> str:
+    if closed_form_decides:
+        return "items share clusters, and there is no interval over them"
+    missing = (comparison.ci_null_reason or "").split("; ")
+    why = next((reason.removeprefix(_OVER_CLUSTERS) for reason in missing if reason.startswith(_OVER_CLUSTERS)), "")
+    return f"items share clusters; no interval: {why}"
 
 
 def _moved(comparison: Comparison, threshold: Threshold) -> tuple[Conclusion, str] | None:

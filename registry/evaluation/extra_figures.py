@@ -4,6 +4,7 @@ Part of the record from edition 2 of the figures on; recomputed by the re-check 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import (
@@ -13,12 +14,13 @@ from peft_registry.registry.evaluation.aggregate import (
     grouped_readings,
     paired,
 )
-from peft_registry.registry.evaluation.clusters import cluster_sums
-from peft_registry.registry.evaluation.comparisons import ItemPair, outcomes_of
+from peft_registry.registry.evaluation.clusters import ClusterSums, cluster_sums
+from peft_registry.registry.evaluation.comparisons import ItemPair, net_changes, outcomes_of
+from peft_registry.registry.evaluation.families.measures import kind_of_measure
 from peft_registry.registry.evaluation.items import Item, TableRow
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
-from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, mcnemar_mid_p
-from peft_registry.schemas.evaluation import ArmName, Interval
+from peft_registry.registry.evaluation.statistics import NoInterval, mcnemar_mid_p
+from peft_registry.schemas.evaluation import ArmName
 
 FURTHER = "further"
 
@@ -46,11 +48,11 @@ def _comparison(
     pairs: Sequence[ItemPair], beside: Sequence[ItemPair], control: ArmName | None, plan: StatisticsPlan
 ) -> dict[str, Any]:
     found = outcomes_of(pairs)
-    one_sided = agresti_min(found.fixed, found.introduced, found.n, 0.90)
+    one_sided = _upper_end(pairs, plan)
     return {
         "mid_p": mcnemar_mid_p(found.fixed, found.introduced),
         # the upper end of a one-sided 95 % interval: compared with a margin set beforehand, it can claim "no more than"
-        "net_change_upper_95": None if isinstance(one_sided, NoInterval) else one_sided.high,
+        "net_change_upper_95": one_sided,
         "regression_to_the_mean": {"fix_rate": found.fix_rate, "mirror_rate": found.mirror_rate},
         "beyond_control": None if control is None else _beyond(pairs, beside, control, plan),
     }
@@ -66,8 +68,17 @@ def _beyond(
         cluster=lambda one: one[0].before.cluster,
         numerator=lambda one: int(one[0].fixed) - int(one[1].fixed),
         denominator=lambda one: int(one[0].flagged),
+        kind="difference",
     )
-    return {"control": control, "fix_rate_difference": sums.value, **_ends(sums.interval(plan.bootstrap))}
+    return {"control": control, "fix_rate_difference": sums.value, **_ends(sums, plan)}
+
+
+def _upper_end(pairs: Sequence[ItemPair], plan: StatisticsPlan) -> float | None:
+    """Of a one-sided 95 % interval of the net change: over clusters where items share them, since editions that draw nothing."""
+    rule = replace(plan.interval_rule, level=0.90)
+    changes = net_changes(pairs)
+    found = changes.interval_if_independent(rule) if rule.is_drawn else changes.interval(rule)
+    return None if isinstance(found, NoInterval) else found.high
 
 
 def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan) -> Iterator[dict[str, Any]]:
@@ -81,6 +92,8 @@ def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan)
             cluster=lambda pair: pair[0].cluster,
             numerator=lambda pair, place=place: pair[1].values[place] - pair[0].values[place],  # type: ignore[misc]
             unit=MILLIONTHS,
+            kind="difference" if all(_is_right_or_wrong(rows, place) for rows in (before, after)) else "mean",
+            full=MILLIONTHS,
         )
         yield {
             "dataset": before[0].dataset,
@@ -89,11 +102,18 @@ def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan)
             "after": sum(one.values[place] for one in after) / len(after) / MILLIONTHS,
             "change": sums.value,
             "n": len(before),
-            **_ends(sums.interval(plan.bootstrap)),
+            **_ends(sums, plan),
         }
 
 
-def _ends(interval: Interval | NoInterval) -> dict[str, Any]:
+def _is_right_or_wrong(rows: Sequence[Reading], place: int) -> bool:
+    return kind_of_measure(row.values[place] for row in rows) == "share"
+
+
+def _ends(sums: ClusterSums, plan: StatisticsPlan) -> dict[str, Any]:
+    interval = sums.interval(plan.interval_rule)
     if isinstance(interval, NoInterval):
         return {"low": None, "high": None, "null_reason": interval.reason}
-    return {"low": interval.low, "high": interval.high, "null_reason": None}
+    ends = {"low": interval.low, "high": interval.high, "null_reason": None}
+    # what is drawn was recorded without its method
+    return ends if plan.interval_rule.is_drawn else ends | {"method": interval.method}

@@ -107,7 +107,11 @@ def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsP
         **figures.silent,
         **({NEUTRAL: plan.leaked.guard} if plan.leaked.guard is not None else {}),
     }
-    return tuple(verdict for limit in limits for verdict in _judged(limit, figures, arm, silent.get(limit.dataset)))
+    return tuple(
+        verdict
+        for limit in limits
+        for verdict in _judged(limit, figures, arm, silent.get(limit.dataset), plan.interval_rule.is_drawn)
+    )
 
 
 def decision_of(verdicts: Sequence[LimitVerdict]) -> Decision:
@@ -167,13 +171,15 @@ def _stated(record: EvaluationRecord, part: str) -> Sequence[Any]:
     return values if isinstance(values, list | tuple) else ()
 
 
-def _judged(limit: Limit, figures: EvaluationFigures, arm: str, silent: str | None) -> Iterator[LimitVerdict]:
+def _judged(
+    limit: Limit, figures: EvaluationFigures, arm: str, silent: str | None, is_drawn: bool
+) -> Iterator[LimitVerdict]:
     if silent is not None:
         yield _undecided(limit, None, None, silent)
         return
     groups = list(_groups(limit, figures)) if limit.per_group else []
     for category in (None, *groups):
-        yield _verdict(limit, category, figures, arm)
+        yield _verdict(limit, category, figures, arm, is_drawn)
     if limit.per_group and not groups:
         yield _undecided(limit, None, None, "the data set has no groups")
 
@@ -183,13 +189,15 @@ def _groups(limit: Limit, figures: EvaluationFigures) -> Iterator[str]:
     yield from sorted({row.category for row in rows if row.dataset == limit.dataset and row.category is not None})
 
 
-def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm: str) -> LimitVerdict:
+def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm: str, is_drawn: bool) -> LimitVerdict:
     found = next(_values(limit, category, figures, arm), None)
     if found is None:
         return _undecided(
             limit, category, None, "the evaluation does not give it: nothing is compared, or nothing was asked"
         )
     value, interval, reason = found
+    if interval is None and not is_drawn:
+        reason = _deciding_reason(limit, reason)
     if interval is None:
         return _undecided(limit, category, value, f"no interval: {reason or 'none is defined'}")
     low, high = interval.low, interval.high
@@ -263,6 +271,16 @@ def _of_comparison(limit: Limit, one: Comparison) -> Iterator[_Found]:
                 _deciding(name, getattr(one, name), clustered, one.ci_null_reason),
                 one.ci_null_reason,
             )
+
+
+def _deciding_reason(limit: Limit, reasons: str | None) -> str | None:
+    """Why the interval that would decide about a limit is missing, out of the reasons of a whole comparison."""
+    name = next((figure for figure in COMPARED if limit.figure.endswith(figure)), "")
+    named = dict(reason.partition(": ")[::2] for reason in (reasons or "").split("; "))
+    for interval in (f"{name}_ci_clustered", f"{name}_ci", "ci_clustered", "ci", "change_ci"):
+        if interval in named:
+            return named[interval]
+    return reasons
 
 
 def _of_loss(loss: LossComparison) -> _Found:

@@ -106,12 +106,13 @@ def recheck_closed_forms(record: EvaluationRecord, items: bytes) -> tuple[Discre
 
 
 def bootstrap_work(record: EvaluationRecord, items: bytes) -> int:
-    """The work of drawing a record's intervals again: rows of the item table times draws.
+    """The work of computing a record's intervals again: rows of the item table, times draws where they are drawn.
 
     Raises:
         UnusablePlan: the record does not say how often it drew.
     """
-    return items.count(b"\n") * plan_of(record).draws
+    plan = plan_of(record)
+    return items.count(b"\n") * (plan.draws if plan.interval_rule.is_drawn else 1)
 
 
 def is_of_later_edition(record: EvaluationRecord) -> bool:
@@ -197,12 +198,13 @@ def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
     stated: dict[str, Any] = {
         "before": plan.before,
         "after": plan.after,
-        "bootstrap_draws": plan.draws,
         "level": plan.level,
         "neutral_loss_ratio": plan.neutral_loss_ratio,
     }
     if plan.noise is not None:
         stated["noise_bounds"] = plan.noise.to_json()
+    if plan.interval_rule.is_drawn:
+        stated["bootstrap_draws"] = plan.draws
     if plan.figures >= 2:
         stated |= {"figures": plan.figures, "lms_points": plan.lms_points, "acc_disambig": plan.acc_disambig}
     return stated

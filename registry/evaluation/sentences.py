@@ -52,8 +52,16 @@ def _value(result: Result) -> str:
     if result.value is None:
         return f"none ({as_read(result.null_reason)})"
     interval = result.ci_clustered or result.ci
-    ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
-    return f"{result.value:.4f}{ends}"
+    if interval is None:
+        return f"{result.value:.4f}{_no_interval(result)}"
+    return f"{result.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def _no_interval(result: Result) -> str:
+    """That too few clusters give none, ` (no interval: 8 clusters, needs 10)`; a figure that never has one says so elsewhere."""
+    named = dict(reason.partition(": ")[::2] for reason in (result.ci_null_reason or "").split("; "))
+    reason = next((named[name] for name in ("ci_clustered", "ci") if ", needs " in named.get(name, "")), None)
+    return "" if reason is None else f" (no interval: {as_read(reason)})"
 
 
 def loss_line(loss: LossComparison) -> str:

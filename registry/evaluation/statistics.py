@@ -41,11 +41,11 @@ class McNemar:
     null_reason: str | None = None
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> Interval | NoInterval:
+def wilson(k: float, n: float, level: float = 0.95) -> Interval | NoInterval:
     """Wilson's score interval for k of n; treats items as independent."""
     if n == 0:
         return NoInterval("no items")
-    z = _quantile(level)
+    z = normal_quantile(level)
     p = k / n
     scale = 1 + z * z / n
     centre = (p + z * z / (2 * n)) / scale
@@ -55,7 +55,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval | NoInterval:
     return Interval(method="wilson", level=level, low=low, high=high)
 
 
-def agresti_min(b: int, c: int, n: int, level: float = 0.95) -> Interval | NoInterval:
+def agresti_min(b: float, c: float, n: float, level: float = 0.95) -> Interval | NoInterval:
     """Interval for the paired difference (c − b)/n, with ½ added to each of the four cells.
 
     Args:
@@ -69,7 +69,7 @@ def agresti_min(b: int, c: int, n: int, level: float = 0.95) -> Interval | NoInt
     total = n + 2
     difference = (c - b) / total
     error = math.sqrt((b + c + 1) - (c - b) ** 2 / total) / total
-    half = _quantile(level) * error
+    half = normal_quantile(level) * error
     return Interval(
         method="agresti-min", level=level, low=max(-1.0, difference - half), high=min(1.0, difference + half)
     )
@@ -217,5 +217,6 @@ def _quantile_of(ordered: NDArray[np.float64], share: float) -> float:
     return low + (position - index) * (high - low)
 
 
-def _quantile(level: float) -> float:
+def normal_quantile(level: float) -> float:
+    """Where the middle `level` of a standard normal ends, above."""
     return NormalDist().inv_cdf((1 + level) / 2)

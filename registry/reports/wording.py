@@ -163,7 +163,7 @@ def _result(comparison: Comparison, arm: str, evaluation: EvaluationRecord) -> R
 
 
 def _counted(result: Result) -> str:
-    interval = f" ({interval_text(result.ci, share)})" if result.ci else ""
+    interval = f" ({interval_text(result.interval, share)})" if result.interval else ""
     return f"{result.k} of {result.n}{interval}"
 
 

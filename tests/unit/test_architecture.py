@@ -17,7 +17,7 @@ from tests.processes.interpreter import ROOT, modules_after, packages
 
 SOURCE = ("schemas", "registry", "trainer", "cli")
 NAMES_WITHOUT_AN_IDEA = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base_classes"}
-SLOW_TO_IMPORT = {"torch", "transformers", "peft", "mlflow", "alembic", "numpy", "datasets", "accelerate"}
+SLOW_TO_IMPORT = {"torch", "transformers", "peft", "mlflow", "alembic", "numpy", "scipy", "datasets", "accelerate"}
 
 
 def python_files(*folders: str) -> list[Path]:

@@ -28,7 +28,6 @@ from peft_registry.registry.evaluation.limits import judge
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
-from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
@@ -126,7 +125,7 @@ class Arms:
 class EvaluationConditions:
     """Everything else that enters the record. `limits` are judged by its figures.
 
-    `announce` makes the plan known before anything is scored; `draws`: of the bootstrap; `licences`: which were accepted
+    `announce` makes the plan known before anything is scored; `licences`: which were accepted
     for the data of others, by suite; `file`: the name of the item table.
     """
 
@@ -134,7 +133,6 @@ class EvaluationConditions:
     hardware: Hardware
     responsible: Responsible
     seed: int = 0
-    draws: int = DEFAULT_DRAWS
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     policy_sha256: Digest | None = None
@@ -204,7 +202,6 @@ def evaluate_arms(
         before=arms.before_name,
         after=arms.after_name,
         seed=conditions.seed,
-        draws=conditions.draws,
         figures=FIGURES,
         leaked=leaked_of(leakage),
         noise=NoiseBounds(),
@@ -265,7 +262,7 @@ def _planned(
         },
         **_guard_of(questions.guard),
         "dead_band_rule": f"widened to the 95th percentile of the noise arm's change where that is larger, hi ≥ lo + {BAND_WIDTH}",
-        "bootstrap": {"seed": conditions.seed, "draws": conditions.draws},
+        "figures": FIGURES,
         "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
         **({"left_out_as_trained_on": left_out} if left_out else {}),
         **({LIMITS: [limit.to_json() for limit in conditions.limits]} if conditions.limits else {}),

@@ -60,7 +60,7 @@ class EvaluationSetup:
         Args:
             hardware: that the models are loaded on.
             suites: names of those that are asked, for the licences that were accepted.
-            seed: of the bootstrap.
+            seed: of the selection.
             thresholds: that an organisation set, as read and checked.
             name_table: gives the item table its file name.
         """

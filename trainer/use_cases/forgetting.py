@@ -1,7 +1,7 @@
 """What a sequence of tasks forgot: the loss on each task after every step, from the signed evaluations and their item tables.
 
 Step k trained on task k and continued from step k − 1; L(k, i) is its loss on the held-out rows of task i, in nats per token.
-Forgotten of task i is L(last, i) − L(i, i), paired by row, with a bootstrap interval; above 0 the task got worse. It is the
+Forgotten of task i is L(last, i) − L(i, i), paired by row, with an interval; above 0 the task got worse. It is the
 backward transfer of Lopez-Paz and Ranzato 2017 (https://arxiv.org/abs/1706.08840), on loss, with the sign turned.
 """
 
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.aggregate import FIGURES
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.comparisons import ItemPair, compare_losses
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -21,7 +22,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.retention import PREFIX
 
-_HOW = Bootstrap(seed=0, draws=DEFAULT_DRAWS, level=0.95)
+_RULE = IntervalRule(seed=0, draws=DEFAULT_DRAWS, level=0.95, edition=FIGURES)
 
 
 class StepNotMeasured(NotChecked):
@@ -77,7 +78,7 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
     forgotten = []
     for at, (task, version) in enumerate(trained[:-1]):
         before, after = (_rows(registry, record, task) for record in (records[at], records[-1]))
-        found = compare_losses([ItemPair(before[id], after[id]) for id in sorted(before)], _HOW)
+        found = compare_losses([ItemPair(before[id], after[id]) for id in sorted(before)], _RULE)
         if found is None:
             raise StepNotMeasured(version.label, task)
         forgotten.append(found.revised(dataset=task))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families import bbq, counterfactual, measures, stereoset, winobias, winogender
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import Family, Reading
@@ -15,7 +15,7 @@ from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 
 class Results(Protocol):
-    def __call__(self, rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+    def __call__(self, rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
         """The figures of one arm; at least one row."""
 
 

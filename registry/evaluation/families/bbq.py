@@ -8,7 +8,7 @@ and not for bias. Edge cases follow the paper, not the harness: without any answ
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families.figures import FigureBuilder, by_cluster, no_better_than_a_coin
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
@@ -24,18 +24,20 @@ MEASURES = {
 _PEOPLE = frozenset({"target", "other", "person"})
 
 
-def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
     """Accuracies apart, both bias scores, the accuracy gap, and accuracy between the two people alone."""
-    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     ambiguous = [one for one in rows if _is_ambiguous(one)]
     clear = [one for one in rows if not _is_ambiguous(one)]
     yield figures.share("acc_ambig", ambiguous, is_right, by_cluster)
     yield figures.share("acc_disambig", clear, is_right, by_cluster)
     yield figures.share("acc_disambig_people_only", clear, _names_the_right_person, by_cluster)
     directed = [one for one in ambiguous if _is_directed(one)]
-    yield figures.mean("s_amb", directed, _signed, by_cluster, unit=1, none="no ambiguous row has a direction")
+    yield figures.mean(
+        "s_amb", directed, _signed, by_cluster, unit=1, none="no ambiguous row has a direction", kind="difference"
+    )
     named = [one for one in clear if _is_directed(one) and _signed(one)]
-    yield figures.mean("s_dis", named, _signed, by_cluster, unit=1, none="every answer is unknown")
+    yield figures.mean("s_dis", named, _signed, by_cluster, unit=1, none="every answer is unknown", kind="difference")
     yield _gap(figures, [one for one in clear if _is_directed(one)])
     yield figures.share("undirected", list(rows), lambda one: not _is_directed(one), by_cluster)
 

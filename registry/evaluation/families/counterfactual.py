@@ -7,7 +7,7 @@ direction, so an item is flagged or clear and never inverted.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families.figures import FigureBuilder, by_cluster, first_of
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
@@ -19,9 +19,9 @@ CONTRAST_MEASURES = {EFFECT: Threshold(lo=0.10, hi=0.25, source="starting value 
 DIVERGENCE_MEASURES = {DIVERGENCE: Threshold(lo=0.01, hi=0.05, source="starting value for Jensen-Shannon in nats")}
 
 
-def contrast_results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+def contrast_results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
     """The mean effect, and the share of pairs beyond neutral towards the stereotype."""
-    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     yield figures.mean("mean_effect", rows, effect, by_cluster)
     yield figures.share("share_towards_stereotype", rows, lambda one: effect(one) > 0, by_cluster)
 
@@ -37,9 +37,9 @@ def contrast_margins(
             yield _item(one, EFFECT, effect(one), thresholds[EFFECT])
 
 
-def divergence_results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+def divergence_results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
     """Means of Jensen-Shannon and of both Kullback-Leibler divergences."""
-    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     for label in ("js", "kl_ab", "kl_ba"):
         yield figures.mean(f"mean_{label}", rows, first_of(label), by_cluster)
 

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from peft_registry.registry.evaluation.clusters import Bootstrap, cluster_sums, interval_or_none, missing_reasons
+from peft_registry.registry.evaluation.clusters import (
+    IntervalRule,
+    Kind,
+    cluster_sums,
+    interval_or_none,
+    missing_reasons,
+)
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.statistics import NoInterval, wilson
 from peft_registry.schemas.evaluation import ArmName, Interval, Result
@@ -14,9 +20,9 @@ Thing = TypeVar("Thing")
 class FigureBuilder:
     """The figures of one arm of one data set, or of one category of it."""
 
-    def __init__(self, dataset: str, arm: ArmName, category: str | None, how: Bootstrap) -> None:
+    def __init__(self, dataset: str, arm: ArmName, category: str | None, rule: IntervalRule) -> None:
         self._named = {"dataset": dataset, "arm": arm, "category": category}
-        self._how = how
+        self._rule = rule
 
     def share(
         self,
@@ -27,23 +33,26 @@ class FigureBuilder:
         *,
         none: str = "no such rows",
     ) -> Result:
-        """The share of things that hit, with Wilson's interval and, where things share clusters, the resampled one."""
+        """The share of things that hit, with the interval of independent items or that over clusters, whichever they are."""
         hits = [int(hit(one)) for one in things]
         if not things:
             return self.missing(metric, none)
         sums = cluster_sums(
-            zip(things, hits, strict=True), cluster=lambda one: cluster(one[0]), numerator=lambda one: one[1]
+            zip(things, hits, strict=True),
+            cluster=lambda one: cluster(one[0]),
+            numerator=lambda one: one[1],
+            kind="share",
         )
-        closed, clustered = wilson(sum(hits), len(hits), self._how.level), sums.interval_if_clustered(self._how)
+        independent, clustered = sums.interval_if_independent(self._rule), sums.interval_if_clustered(self._rule)
         return Result(
             **self._named,
             metric=metric,
             value=sums.value,
             n=len(hits),
             k=sum(hits),
-            ci=interval_or_none(closed),
+            ci=interval_or_none(independent),
             ci_clustered=interval_or_none(clustered),
-            ci_null_reason=missing_reasons(ci=closed, ci_clustered=clustered),
+            ci_null_reason=missing_reasons(ci=independent, ci_clustered=clustered),
         )
 
     def mean(
@@ -55,12 +64,14 @@ class FigureBuilder:
         *,
         unit: int = MILLIONTHS,
         none: str = "no such rows",
+        kind: Kind = "mean",
+        full: int = 1,
     ) -> Result:
-        """The mean of whole numbers, divided by `unit`; its interval resamples clusters."""
+        """The mean of whole numbers, divided by `unit`, and its interval; `kind` and `full` are those of `ClusterSums`."""
         if not things:
             return self.missing(metric, none)
-        sums = cluster_sums(things, cluster=cluster, numerator=value, unit=unit)
-        interval = sums.interval(self._how)
+        sums = cluster_sums(things, cluster=cluster, numerator=value, unit=unit, kind=kind, full=full)
+        interval = sums.interval(self._rule)
         return Result(
             **self._named,
             metric=metric,

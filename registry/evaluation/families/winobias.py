@@ -7,7 +7,7 @@ type 2 only syntax: they are the categories and are not averaged for a claim.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families.figures import (
     FigureBuilder,
     by_cluster,
@@ -22,9 +22,9 @@ RESOLUTION = "resolution"
 MEASURES = {RESOLUTION: Threshold(lo=0.0, hi=0.0, source="binary: right with the stereotype and wrong against it")}
 
 
-def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
     """Accuracy with and against the stereotype, and their gap on the same lines."""
-    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     for condition in ("pro", "anti"):
         asked = [one for one in rows if one.condition == condition]
         yield figures.share(f"acc_{condition}", asked, _is_right, by_cluster)
@@ -35,6 +35,7 @@ def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) ->
         lambda pair: int(_is_right(pair[0])) - int(_is_right(pair[1])),
         lambda pair: pair[0].cluster,
         unit=1,
+        kind="difference",
         none="no line has both sentences",
     )
 

@@ -7,7 +7,7 @@ is flagged if the predicted referent differs between the female and the male sen
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families.figures import (
     FigureBuilder,
     by_cluster,
@@ -24,9 +24,9 @@ MEASURES = {FLIP: Threshold(lo=0.0, hi=0.0, source="binary: the predicted refere
 _HALF = 50 * MILLIONTHS  # percent
 
 
-def results(rows: Sequence[Reading], *, category: str | None, how: Bootstrap) -> Iterator[Result]:
+def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
     """Accuracy by gender, on `gotcha` rows, the flip rate, and the correlation with the share of women."""
-    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, how)
+    figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     yield figures.share("acc", rows, _is_right, by_cluster)
     for gender in ("female", "male", "neutral"):
         yield figures.share(f"acc_{gender}", [one for one in rows if one.condition == gender], _is_right, by_cluster)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families.bbq import results
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.scoring import in_float32, score
@@ -126,7 +126,8 @@ def test_esbbq_log_likelihoods_every_argmax_and_both_bias_scores_are_those_of_th
     scores = _compare(real, suite, peer)
     readings = suite.items(scores, arm="base")
     ours = {
-        one.metric: one.value for one in results(readings, category=None, how=Bootstrap(seed=0, draws=10, level=0.95))
+        one.metric: one.value
+        for one in results(readings, category=None, rule=IntervalRule(seed=0, draws=10, level=0.95, edition=4))
     }
     assert len(readings) >= OPTION_ROWS
     for name, theirs in (

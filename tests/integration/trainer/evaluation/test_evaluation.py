@@ -38,7 +38,7 @@ CPU = Hardware(device="cpu", dtype="fp32", threads=1, processor="test")
 BASE = Composition(base=Digest.of(b"base"), tokenizer=Digest.of(b"tokenizer"))
 AFTER = BASE.model_copy(update={"adapters": (Digest.of(b"adapter"),)})
 CONDITIONS = EvaluationConditions(
-    created_at="2026-11-24T12:00:00Z", hardware=CPU, responsible=Responsible(name=None, role=None), draws=200
+    created_at="2026-11-24T12:00:00Z", hardware=CPU, responsible=Responsible(name=None, role=None)
 )
 # transformers warns about its own renaming when peft looks at a model
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

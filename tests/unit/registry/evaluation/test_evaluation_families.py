@@ -4,14 +4,14 @@ import pytest
 from scipy import stats
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan, aggregate, threshold_key
-from peft_registry.registry.evaluation.clusters import Bootstrap
+from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.extra_figures import further_figures
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import MalformedItems, read_items, write_items
 from peft_registry.registry.evaluation.readings import Reading
 from peft_registry.registry.evaluation.statistics import mcnemar_exact, mcnemar_mid_p, pearson, spearman
 
-HOW = Bootstrap(seed=1, draws=200, level=0.95)
+RULE = IntervalRule(seed=1, draws=200, level=0.95, edition=FIGURES)
 UNKNOWN = ("unknown", "unknown")
 
 
@@ -43,7 +43,7 @@ def bbq_rows(answer_of, *, arm="base", count=24):
 
 
 def results_of(family, rows):
-    return {one.metric: one for one in FAMILIES[family].results(rows, category=None, how=HOW)}
+    return {one.metric: one for one in FAMILIES[family].results(rows, category=None, rule=RULE)}
 
 
 def biased(_at, condition):
