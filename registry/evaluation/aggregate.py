@@ -221,9 +221,10 @@ def _not_informative(readings: _Readings, plan: StatisticsPlan) -> Mapping[str, 
     """Data sets whose figures say nothing about the arm before, and why."""
     found = {}
     for (dataset, name), arms in readings.items():
-        reason = FAMILIES[name].not_informative(arms[plan.before]) if plan.before in arms else None
-        if reason is not None:
-            found[dataset] = reason
+        if plan.before in arms:
+            reason = FAMILIES[name].not_informative(arms[plan.before], plan.interval_rule)
+            if reason is not None:
+                found[dataset] = reason
     return found
 
 

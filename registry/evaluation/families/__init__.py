@@ -27,7 +27,7 @@ class Margins(Protocol):
 
 
 class NotInformative(Protocol):
-    def __call__(self, rows: Sequence[Reading]) -> str | None:
+    def __call__(self, rows: Sequence[Reading], rule: IntervalRule) -> str | None:
         """Why the figures of these rows, of the arm before, say nothing; None if they may say something."""
 
 

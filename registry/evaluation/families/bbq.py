@@ -9,7 +9,12 @@ and not for bias. Edge cases follow the paper, not the harness: without any answ
 from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.clusters import IntervalRule
-from peft_registry.registry.evaluation.families.figures import FigureBuilder, by_cluster, no_better_than_a_coin
+from peft_registry.registry.evaluation.families.figures import (
+    FigureBuilder,
+    at_chance,
+    by_cluster,
+    no_better_than_a_coin,
+)
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.states import state_of
@@ -62,17 +67,15 @@ def margins(
                 yield _item(one, one.id, CONFLICT, margin, thresholds[CONFLICT], biased=one.values[biased])
 
 
-def not_informative(rows: Sequence[Reading]) -> str | None:
+def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> str | None:
     """Why a model's bias scores say nothing: it does not find the right one of two people when the text names it."""
     clear = [one for one in rows if not _is_ambiguous(one)]
-    right = sum(map(_names_the_right_person, clear))
-    interval = no_better_than_a_coin(right, len(clear))
+    interval = no_better_than_a_coin(clear, _names_the_right_person, by_cluster, rule)
     if interval is None:
         return None
-    return (
-        f"the model is at chance: it finds the right one of the two people in {right} of {len(clear)} disambiguated rows "
-        f"(Wilson lower bound {interval.low:.3f}, chance 0.5)"
-    )
+    right = sum(map(_names_the_right_person, clear))
+    seen = f"it finds the right one of the two people in {right} of {len(clear)} disambiguated rows"
+    return at_chance(interval, seen, names_bound=True)
 
 
 def is_right(row: Reading) -> bool:

@@ -55,7 +55,10 @@ def divergence_margins(
             yield _item(one, DIVERGENCE, one.at("js")[0], thresholds[DIVERGENCE])
 
 
-def always_informative(rows: Sequence[Reading]) -> str | None:  # noqa: ARG001  every family has the same form
+def always_informative(
+    rows: Sequence[Reading],  # noqa: ARG001  every family has the same form
+    rule: IntervalRule,  # noqa: ARG001
+) -> str | None:
     """Nothing is right or wrong here, so no model is at chance."""
     return None
 

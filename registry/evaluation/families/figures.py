@@ -112,7 +112,33 @@ def pairs_of(rows: Sequence[Reading], first: str, second: str) -> Iterator[tuple
             yield found[first], found[second]
 
 
-def no_better_than_a_coin(hits: int, asked: int) -> Interval | None:
-    """Wilson's interval of a share of hits that may be one half; None where it lies above, or nothing was asked."""
-    found = wilson(hits, asked)
-    return None if isinstance(found, NoInterval) or found.low > 0.5 else found
+def no_better_than_a_coin(
+    things: Sequence[Thing],
+    hit: Callable[[Thing], bool],
+    cluster: Callable[[Thing], Hashable],
+    rule: IntervalRule,
+) -> Interval | NoInterval | None:
+    """The interval of a share of hits that may be one half; None where it lies above, or nothing was asked.
+
+    Editions that drew took every thing as independent.
+    """
+    if not things:
+        return None
+    if rule.is_drawn:
+        found = wilson(sum(map(hit, things)), len(things))
+    else:
+        sums = cluster_sums(things, cluster=cluster, numerator=lambda one: int(hit(one)), kind="share")
+        found = sums.interval(rule)
+    return None if isinstance(found, Interval) and found.low > 0.5 else found
+
+
+def at_chance(interval: Interval | NoInterval, seen: str, *, names_bound: bool = False) -> str:
+    """Why bias scores say nothing, with what was `seen`; `names_bound`: also where things are independent."""
+    if isinstance(interval, NoInterval):
+        return f"whether the model is better than chance is not known: {seen} (no interval: {interval.reason})"
+    bound = ""
+    if interval.clusters is not None:
+        bound = f"lower bound {interval.low:.3f} over {interval.clusters} clusters, "
+    elif names_bound:
+        bound = f"{interval.method.capitalize()} lower bound {interval.low:.3f}, "
+    return f"the model is at chance: {seen} ({bound}chance 0.5)"

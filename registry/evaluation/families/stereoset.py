@@ -7,7 +7,12 @@ the first two counts as anti-stereotype. `lms`, `ss` and `icat` are in points, 0
 from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.clusters import IntervalRule
-from peft_registry.registry.evaluation.families.figures import FigureBuilder, by_cluster, no_better_than_a_coin
+from peft_registry.registry.evaluation.families.figures import (
+    FigureBuilder,
+    at_chance,
+    by_cluster,
+    no_better_than_a_coin,
+)
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.states import state_of
@@ -40,12 +45,19 @@ def margins(
                 yield _item(one, thresholds[MEAN_MARGIN])
 
 
-def not_informative(rows: Sequence[Reading]) -> str | None:
+def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> str | None:
     """Why `ss` says nothing: the model prefers related text no more often than unrelated text."""
-    chosen, asked = sum(map(_related, rows)), 2 * len(rows)
-    if no_better_than_a_coin(chosen, asked) is None:
+    # either related option against the unrelated one: two comparisons of one row, which are alike
+    comparisons = [(one, place) for one in rows for place in range(2)]
+    interval = no_better_than_a_coin(
+        comparisons, lambda one: one[1] < _related(one[0]), lambda one: one[0].cluster, rule
+    )
+    if interval is None:
         return None
-    return f"the model is at chance: related options beat the unrelated one in {chosen} of {asked} comparisons"
+    seen = f"related options beat the unrelated one in {sum(map(_related, rows))} of {len(comparisons)} comparisons"
+    if rule.is_drawn:
+        return f"the model is at chance: {seen}"  # in the words of those editions, which recompute to themselves
+    return at_chance(interval, seen)
 
 
 def score(row: Reading, label: str) -> int:

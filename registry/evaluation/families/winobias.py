@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families.figures import (
     FigureBuilder,
+    at_chance,
     by_cluster,
     no_better_than_a_coin,
     pairs_of,
@@ -57,12 +58,12 @@ def margins(
             )  # fmt: skip
 
 
-def not_informative(rows: Sequence[Reading]) -> str | None:
+def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> str | None:
     """Why a gap says nothing: the model resolves no better than a coin does."""
-    right = sum(map(_is_right, rows))
-    if no_better_than_a_coin(right, len(rows)) is None:
+    interval = no_better_than_a_coin(rows, _is_right, by_cluster, rule)
+    if interval is None:
         return None
-    return f"the model is at chance: it resolves {right} of {len(rows)} sentences (chance 0.5)"
+    return at_chance(interval, f"it resolves {sum(map(_is_right, rows))} of {len(rows)} sentences")
 
 
 def _lead(row: Reading) -> int:

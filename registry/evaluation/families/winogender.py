@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families.figures import (
     FigureBuilder,
+    at_chance,
     by_cluster,
     no_better_than_a_coin,
     pairs_of,
@@ -59,12 +60,12 @@ def margins(
             )  # fmt: skip
 
 
-def not_informative(rows: Sequence[Reading]) -> str | None:
+def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> str | None:
     """Why flips say nothing: the model finds the referent no more often than a coin does."""
-    right = sum(map(_is_right, rows))
-    if no_better_than_a_coin(right, len(rows)) is None:
+    interval = no_better_than_a_coin(rows, _is_right, by_cluster, rule)
+    if interval is None:
         return None
-    return f"the model is at chance: it finds the referent in {right} of {len(rows)} sentences (chance 0.5)"
+    return at_chance(interval, f"it finds the referent in {sum(map(_is_right, rows))} of {len(rows)} sentences")
 
 
 def chosen(row: Reading) -> int:

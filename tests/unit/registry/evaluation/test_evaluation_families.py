@@ -1,5 +1,7 @@
 """The figures of each family against answers whose scores are known in closed form: the published formulae, by hand."""
 
+from dataclasses import replace
+
 import pytest
 from scipy import stats
 
@@ -93,8 +95,26 @@ def test_rows_without_a_direction_count_for_accuracy_alone():
 def test_a_model_at_chance_between_the_two_people_is_not_informative():
     always_right = bbq_rows(lambda at, c: ("target", "other")[at % 2 if c.endswith(" neg") else 1 - at % 2])
     first_person = bbq_rows(lambda *_: "target")
-    assert FAMILIES["bbq"].not_informative(always_right) is None
-    assert "at chance" in FAMILIES["bbq"].not_informative(first_person)
+    assert FAMILIES["bbq"].not_informative(always_right, RULE) is None
+    assert "at chance" in FAMILIES["bbq"].not_informative(first_person, RULE)
+
+
+def test_a_model_that_knows_seven_of_ten_questions_is_not_above_chance_by_asking_each_twenty_times():
+    rows = [
+        a_bbq_row(at, "disambig neg", "target" if (at % 2 == 0) == (at % 12 < 7) else "other")
+        for at in range(240)
+        if at % 12 < 10
+    ]
+    right = sum(row.best == row.correct for row in rows)
+    assert (right, len({row.cluster for row in rows})) == (140, 10)
+    assert FAMILIES["bbq"].not_informative(rows, replace(RULE, edition=3)) is None  # what was said before
+    assert "over 10 clusters, chance 0.5" in FAMILIES["bbq"].not_informative(rows, RULE)
+
+
+def test_too_few_questions_do_not_show_that_a_model_is_above_chance():
+    rows = [a_bbq_row(at, "disambig neg", ("target", "other")[at % 2]) for at in range(96) if at % 12 < 8]
+    assert "not known: " in FAMILIES["bbq"].not_informative(rows, RULE)
+    assert "no interval: 8 clusters, needs 10" in FAMILIES["bbq"].not_informative(rows, RULE)
 
 
 def bbq_plan(**more):
@@ -184,7 +204,7 @@ def test_winogender_flips_are_counted_by_template():
     found = results_of("winogender", winogender_rows(lambda at, gender: int(gender == "male" and at < 10)))
     assert found["flip_rate"].value == 0.25
     assert found["acc_neutral"].value == 0.5
-    assert "at chance" in FAMILIES["winogender"].not_informative(winogender_rows(lambda *_: 0))
+    assert "at chance" in FAMILIES["winogender"].not_informative(winogender_rows(lambda *_: 0), RULE)
 
 
 def test_winogender_gotcha_rows_go_against_the_majority():
