@@ -119,9 +119,10 @@ def whole(record, arm: str):
 def test_a_lora_trained_towards_neutral_text_moves_house_outside_noise_and_placebo(home, evaluated):
     after, noise, placebo = (whole(evaluated.record, arm) for arm in ("adapted", "noise", "placebo"))
     assert after.fixed > noise.fixed == noise.introduced == 0
-    for control in (noise, placebo):  # intervals of the mean change of the margin, over templates
-        assert after.mean_margin_change_ci.high < min(0, control.mean_margin_change)
-        assert control.mean_margin_change_ci.low <= 0 <= control.mean_margin_change_ci.high
+    # intervals of the mean change of the margin, over templates
+    assert after.mean_margin_change_ci.high < placebo.mean_margin_change
+    assert placebo.mean_margin_change_ci.low <= 0 <= placebo.mean_margin_change_ci.high
+    assert after.mean_margin_change_ci.high < noise.mean_margin_change_ci.low
     assert after.control is not None and after.control.kind == "placebo"
     beyond = beyond_control(evaluated.record)
     assert beyond["control"] == "placebo"
