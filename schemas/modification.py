@@ -319,7 +319,7 @@ class HighRisk(Document):
     foreseen_in_initial_assessment: Value = ASKED
     predetermined: Value = NOT_DERIVED
     substantial: Value = ASKED
-    article25_case: Value = NOT_DERIVED
+    article25_case: Value = ASKED
     new_conformity_assessment: Value = ASKED
     notified_body_informed: Value = ASKED
     handover_pack_ref: Value = NOT_DERIVED

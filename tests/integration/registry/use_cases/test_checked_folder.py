@@ -34,6 +34,12 @@ PLANTED = {
 
 
 @pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """Every folder of these tests: what is remembered of files is their subject."""
+    return on_disk
+
+
+@pytest.fixture
 def base(registry: Registry, tmp_path: Path) -> AddedBase:
     return add_a_base(registry, tmp_path / "base")
 

@@ -15,6 +15,12 @@ Printed = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """Every folder of these tests: what is remembered of files is their subject."""
+    return on_disk
+
+
+@pytest.fixture
 def pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pulled folder; its files count as settled, and their user has a state folder of their own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

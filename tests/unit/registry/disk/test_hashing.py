@@ -40,6 +40,12 @@ from tests.conftest import not_run
 MEBIBYTE = 1024 * 1024
 
 
+@pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """Every folder of these tests: what is remembered of files is their subject."""
+    return on_disk
+
+
 def _digest(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 

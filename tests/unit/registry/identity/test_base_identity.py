@@ -27,6 +27,12 @@ TENSORS = {
 }
 
 
+@pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """Every folder of these tests: what is remembered of files is their subject."""
+    return on_disk
+
+
 def safetensors(tensors: dict[str, tuple[int, ...]], *, fill: int = 1) -> bytes:
     header: dict[str, Any] = {}
     data = b""

@@ -42,6 +42,12 @@ from tests.processes.interpreter import ROOT
 Arrays = dict[str, np.ndarray]
 
 
+@pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """Every folder of these tests: what is remembered of files is their subject."""
+    return on_disk
+
+
 def some_arrays(seed: int = 7) -> Arrays:
     random = np.random.default_rng(seed)
     return {
