@@ -28,6 +28,11 @@ def half_text(half: Half) -> str:
     return f"the {half} half"
 
 
+def shares_items(first: Half | None, second: Half | None) -> bool:
+    """Whether two parts of a suite have items in common; None is the whole of it."""
+    return first is None or second is None or first == second
+
+
 def outside_half(used: DatasetUsed, rows: Iterable[TableRow]) -> Iterator[str]:
     """The ids of items that are not in the half that a record names; none where it names no half."""
     if used.half is None:

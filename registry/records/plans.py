@@ -1,11 +1,12 @@
 """The evaluation plans that stand in the log. `use_cases/plan_evaluation.py` logs them, `evaluation/plans.py` judges by them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from peft_registry.registry.evaluation.halves import shares_items
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord, Half
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
@@ -32,12 +33,20 @@ def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, Logged
     }
 
 
-def earlier_evaluation(registry: Registry, version: Version, datasets: Iterable[str], *, before: int) -> int | None:
-    """The log entry of the first evaluation of a version on any of these data sets that is older than an entry; None for none."""
-    wanted = set(datasets)
+def earlier_evaluation(
+    registry: Registry, version: Version, asked: Mapping[str, Half | None], *, before: int
+) -> int | None:
+    """The log entry of the first evaluation of a version, older than an entry, that asked some of the same items; None for none.
+
+    Args:
+        registry: holds the log.
+        version: that is evaluated.
+        asked: data sets, each with the half of it; None: the whole.
+        before: the log entry.
+    """
     for stored in signed_statements(registry, version.manifest_digest):
         if stored.kind == "bias-evaluation" and stored.log_index is not None and stored.log_index < before:
             record = EvaluationRecord.from_json(stored.statement.predicate)
-            if wanted & {used.name for used in record.datasets}:
+            if any(used.name in asked and shares_items(used.half, asked[used.name]) for used in record.datasets):
                 return stored.log_index
     return None

@@ -118,7 +118,8 @@ class EvaluationSetup:
                 return None
             stored = log_plan(self.registry, version, plan, policy=Digest.parse(plan["policy"]))
             observe(Said("plan", f"thresholds set beforehand: {stored.digest.short}, log {stored.log_index}"))
-            earlier = earlier_evaluation(self.registry, version, plan["suites"].keys(), before=stored.log_index)
+            asked = {name: suite.get("half") for name, suite in plan["suites"].items()}
+            earlier = earlier_evaluation(self.registry, version, asked, before=stored.log_index)
             return Announced(stored.digest, stored.log_index, stored.appended_at, earlier)
 
         return announce
