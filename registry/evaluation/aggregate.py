@@ -34,7 +34,8 @@ NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written in
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
 # What is computed from the items: 1 knew neither readings nor perplexity nor a placebo; in 2 a placebo excused harm, and it did not
-# know which items were trained on. Up to 3 intervals over clusters were drawn; 4 has closed forms that keep their level.
+# know which items were trained on. Up to 3 intervals over clusters were drawn, and `better` asked for figures alone; 4 has closed
+# forms that keep their level.
 FIGURES = 4
 
 
@@ -70,6 +71,7 @@ class StatisticsPlan:
     acc_disambig: float = ACC_DISAMBIG
     figures: int = 1
     leaked: Leaked = NOT_LEAKED
+    reserved: Mapping[str, str] | None = None  # why each data set is not called better; None of older records
     noise: NoiseBounds | None = None  # None of records that were made before the noise floor was measured
 
     @property
@@ -275,6 +277,7 @@ def _comparisons(
             confounded=guards.confounded,
             silent=silent.get(comparison.dataset),
             unguarded=plan.leaked.guard,
+            reserved=(plan.reserved or {}).get(comparison.dataset),
             wide=WIDE if plan.figures >= 2 else None,
             placebo_excuses=plan.figures < 3,
             noisy=noisy.get(comparison.dataset),

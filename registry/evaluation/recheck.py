@@ -30,6 +30,7 @@ from peft_registry.registry.evaluation.items import MalformedItems, TableRow, de
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge, limits_of, verdicts_of
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
+from peft_registry.registry.evaluation.praise import reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -190,6 +191,7 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
         figures=figures,
         leaked=leaked_of(record.leakage_check),
         noise=_noise_bounds(stated),
+        reserved=reserved_of(record.datasets, record.leakage_check) if figures >= 4 else None,
     )
 
 

@@ -26,6 +26,7 @@ from peft_registry.registry.evaluation.items import Item, TableRow, describe_ite
 from peft_registry.registry.evaluation.leakage import leakage_lines, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
+from peft_registry.registry.evaluation.praise import reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.schemas.canonical import canonical_digest
@@ -204,6 +205,7 @@ def evaluate_arms(
         seed=conditions.seed,
         figures=FIGURES,
         leaked=leaked_of(leakage),
+        reserved=reserved_of([suite.dataset for suite in questions.suites], leakage),
         noise=NoiseBounds(),
     )
     made = _Scoring(planned, announced, plan, items, before.truncated(questions), leakage, longest)

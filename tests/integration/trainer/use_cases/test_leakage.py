@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from docs.measured import adversary
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.evaluations import stored_evaluations
@@ -75,7 +76,17 @@ def trained(home: Registry, name: str) -> str:
         return train_and_register(home, home.folder.parent / f"{name}.yml").version.label
 
 
-def evaluated(home: Registry, *references: str):
+EVALUATED: dict[str, tuple] = {}  # by reference: several tests look at the same evaluation
+
+
+def evaluated(home: Registry, reference: str):
+    """The records of a version, evaluated once, and what was warned of."""
+    if reference not in EVALUATED:
+        EVALUATED[reference] = evaluated_now(home, reference)
+    return EVALUATED[reference]
+
+
+def evaluated_now(home: Registry, *references: str):
     heard: list[object] = []
     done = evaluate_references(home, list(references), QUICK, observe=heard.append)
     warned = [one.text for one in heard if isinstance(one, Warned) and one.reference == "leakage"]
@@ -136,7 +147,7 @@ def test_an_ancestor_without_hashes_is_unknown_and_shown(home, monkeypatch):
     lost = records_of(home, version_named(home, trained(home, "clean"))).run.texts.sha256
     has = type(home.store).has
     monkeypatch.setattr(type(home.store), "has", lambda store, digest: digest != lost and has(store, digest))
-    (record,), warned = evaluated(home, trained(home, "clean"))
+    (record,), warned = evaluated_now(home, trained(home, "clean"))
     assert [one.status for one in record.leakage_check.trainings] == ["unknown"]
     assert any("clean:1" in line and "unknown" in line for line in warned)
 
@@ -151,3 +162,10 @@ def test_what_was_left_out_is_part_of_what_a_recheck_recomputes(home):
     value["leakage_check"]["datasets"][0]["hits"] = 0  # an edit that would let a conclusion stand
     changed = recheck(type(evaluation.record).from_json(value), items)
     assert any("conclusion" in one.figure for one in changed)
+
+
+@pytest.mark.full
+def test_no_attempt_of_an_adversary_is_called_better(tmp_path):
+    """Paraphrases, a broken model, scaled and subtracted adapters, the best of several seeds, and a hidden training."""
+    said = {one["attempt"]: one["conclusion"] for one in adversary.run(tmp_path / "adversary")}
+    assert len(said) > 5 and "better" not in said.values(), said

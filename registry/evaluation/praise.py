@@ -1,0 +1,30 @@
+"""What must be known besides the figures before a change is called better. Pure.
+
+The items of every suite are public. Whoever trains can train on them, on sentences that say the same, or choose among many runs
+by them, and fewer items are flagged each time. Two things can be shown by a record: that the items are of the half which is kept
+for the test, and that the texts of all trainings were compared with them. Without them a change is a change.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from peft_registry.schemas.evaluation import DatasetUsed, LeakageCheck
+
+WHOLE = "whoever trained may have trained or chosen by these items: only the test half is called better"
+UNCOMPARED = "its training texts were not compared with the items"
+
+
+def reserved_of(datasets: Iterable[DatasetUsed], leakage: LeakageCheck | None) -> Mapping[str, str]:
+    """Why each data set's figures are not called better; nothing of those that may be."""
+    reasons = {used.name: _reason(used, leakage) for used in datasets}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> str | None:
+    if used.half != "test":
+        return WHOLE
+    if leakage is None or not leakage.trainings:
+        return UNCOMPARED
+    unknown = [training.training for training in leakage.trainings if training.status == "unknown"]
+    if unknown:
+        return f"what {unknown[0]} was trained on is unknown"
+    return None
