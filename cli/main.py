@@ -257,6 +257,9 @@ def _interrupted() -> int:
 def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
     show = getattr(error, "show", None)  # click's and typer's own usage errors
     if callable(show) and hasattr(error, "exit_code"):
+        message = getattr(error, "message", None)
+        if isinstance(message, str):  # typer has pydantic check choices, which puts its own words first
+            error.message = message.replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # asked for above
         show()
         return 2
     if isinstance(error, ModuleNotFoundError):

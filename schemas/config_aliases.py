@@ -272,7 +272,8 @@ def _rename_method(document: dict[str, Any], notes: list[str]) -> None:
 
 def _default_learning_rate(document: dict[str, Any]) -> None:
     """Each method has its own; a file that names none, or null, gets that, and its record says which."""
-    rate = DEFAULT_LEARNING_RATES.get(document.get("method"))  # type: ignore[arg-type]  # any value may stand there
+    method = document.get("method")  # any value may stand there
+    rate = DEFAULT_LEARNING_RATES.get(method) if isinstance(method, str) else None  # type: ignore[call-overload]  # or no method's
     training = document.setdefault("training", {})
     if rate is not None and isinstance(training, dict) and training.get("learning_rate") is None:
         training["learning_rate"] = rate

@@ -55,6 +55,16 @@ class SinceWithoutCompromise(InputRefused):
     fix = "leave it out, or say --compromise if somebody else may have signed with the key"
 
 
+class EndsTooEarly(InputRefused):
+    reference = "ends-too-early"
+    what = "a key that counts from {begins} on cannot count until {until}"
+    why = "a key's validity ends after it begins"
+    fix = "name a later day with --until; `registry trust revoke` ends the trust in a key that is listed"
+
+    begins: str
+    until: str
+
+
 class MalformedDate(InputRefused):
     reference = "malformed-date"
     what = "{text!r} is not a date"
@@ -202,6 +212,7 @@ def add_key(
     """List a key. Without `until` it counts as long as the file; listed already, its date is changed and nothing else.
 
     Raises:
+        EndsTooEarly: `until` is not after the begin of its validity.
         KeyListed: for another person or role, or revoked.
         KeyOfAnotherKind: a log or witness key is Ed25519, every other P-256.
         TrustExpired: the file has to be renewed first.
@@ -210,12 +221,15 @@ def add_key(
     draft = next_draft(place.chain.newest, now=place.now)
     listed = draft.key(public.key_id)
     standing_until = draft.expires_at if listed is None else listed.valid_until
+    begins = place.now if listed is None else listed.valid_from
+    if until is not None and until <= begins:
+        raise EndsTooEarly(begins=begins, until=until)
     key = TrustedKey(
         key_id=public.key_id,
         public_key_pem=public.pem.decode("ascii"),
         person=person,
         role=role,
-        valid_from=place.now if listed is None else listed.valid_from,
+        valid_from=begins,
         valid_until=until or standing_until,
         log_origin=place.log_origin if role in ("log", "witness") else None,
     )
