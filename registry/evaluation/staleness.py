@@ -4,6 +4,7 @@ An evaluation binds to compositions by digest. It is stale for every other one: 
 into it, a quantized base is not the base. Stale is shown, and refused by a gate; it never makes a version unverified.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from peft_registry.schemas.base_model import BaseIdentity
@@ -11,6 +12,7 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import CONTROL_ARMS, Composition, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.merge import StaleEvaluation
 
 _WORDS = {
     "base": "another base",
@@ -64,6 +66,22 @@ def staleness(record: EvaluationRecord, served: Composition) -> Staleness | None
     # among equally near ones the last: arms are recorded base first, and the base is not what the evaluation is about
     nearest = min(reversed(arms), key=lambda arm: len(_differences(arm.composition, served)))
     return Staleness(nearest.composition.canonical_digest(), tuple(_differences(nearest.composition, served)))
+
+
+def stale_evaluations(
+    label: str, evaluations: Iterable[EvaluationRecord], served: Composition
+) -> tuple[StaleEvaluation, ...]:
+    """The evaluations of what `served` was made from that do not speak of it, in the order given.
+
+    Args:
+        label: the version that they were made of.
+    """
+    reasons = [(evaluation, staleness(evaluation, served)) for evaluation in evaluations]
+    return tuple(
+        StaleEvaluation(of=label, record=evaluation.canonical_digest(), why=str(reason))
+        for evaluation, reason in reasons
+        if reason is not None
+    )
 
 
 def _differences(one: Composition, other: Composition) -> list[str]:

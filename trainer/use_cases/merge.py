@@ -17,12 +17,13 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.inheritance import trained_runs
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.disk.files import DiskFull, unwritable
-from peft_registry.registry.evaluation.staleness import composition_of, staleness
+from peft_registry.registry.evaluation.staleness import composition_of, stale_evaluations
 from peft_registry.registry.exports.model_card import merge_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
+from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
@@ -336,12 +337,10 @@ class _Merge:
 
 
 def _stale(manifest: Manifest, prepared: Prepared) -> tuple[StaleEvaluation, ...]:
-    """The evaluations of the ingredients: none of them speaks of the result."""
+    """The evaluations of the ingredients that stand: none of them speaks of the result."""
     served = composition_of(manifest, prepared.base.record.identity)
-    stale = []
-    for adapter in prepared.adapters:
-        evaluation = adapter.records.evaluation
-        why = None if evaluation is None else staleness(evaluation, served)
-        if evaluation is not None and why is not None:
-            stale.append(StaleEvaluation(of=adapter.version.label, record=evaluation.canonical_digest(), why=str(why)))
-    return tuple(stale)
+    return tuple(
+        stale
+        for adapter in prepared.adapters
+        for stale in stale_evaluations(adapter.version.label, newest_of_each(adapter.records.evaluations), served)
+    )

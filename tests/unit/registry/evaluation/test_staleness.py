@@ -2,7 +2,8 @@
 
 import pytest
 
-from peft_registry.registry.evaluation.staleness import staleness
+from peft_registry.registry.evaluation.staleness import stale_evaluations, staleness
+from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.schemas.evaluation import Composition
 from peft_registry.schemas.identity import Digest
 from tests.builders.evaluation import a_recorded_evaluation
@@ -47,6 +48,19 @@ def test_a_control_arm_does_not_make_an_evaluation_speak_of_it(record):
     )
     with_placebo = record.model_copy(update={"arms": (*record.arms[:2], arm)})
     assert staleness(with_placebo, placebo) is not None
+
+
+def test_a_merge_names_every_evaluation_of_an_ingredient_that_stands_and_not_only_the_newest(record):
+    few = record.revised(datasets=tuple(data.revised(rows_used=2) for data in record.datasets))
+    standing = newest_of_each([record, few])
+    merged = Composition.from_json(ADAPTED.to_json() | {"adapters": [str(Digest.of(b"merged"))]})
+    stale = stale_evaluations("cats:1", standing, merged)
+    assert [(outdated.of, outdated.record) for outdated in stale] == [
+        ("cats:1", few.canonical_digest()),
+        ("cats:1", record.canonical_digest()),
+    ]
+    assert all("other weights on it" in outdated.why for outdated in stale)
+    assert stale_evaluations("cats:1", standing, ADAPTED) == ()
 
 
 def _json(value):
