@@ -88,13 +88,6 @@ class Authority:
     problem: KnownError | None = None
 
 
-def verify_presented(
-    presented: Presented, context: Context, *, require: Requirements = Requirements()
-) -> VerifyOutcome:
-    """Run the checklist over what is presented."""
-    return _checked(presented, context, require).outcome
-
-
 def verify_folder(
     folder: Path,
     *,

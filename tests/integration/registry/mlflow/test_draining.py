@@ -60,7 +60,7 @@ def test_draining_verifies_nothing_and_renders_a_page_once_for_what_is_new_about
     version = register_adapter(registry, tmp_path)
     for alias in ("candidate", "champion", "next"):
         set_alias(registry, version, alias)
-    verified = Counted(monkeypatch, verify, "verify_presented")
+    verified = Counted(monkeypatch, verify, "_checked")
     rendered = Counted(monkeypatch, report, "render_html")
 
     assert sync_mirror(registry).clean
@@ -68,7 +68,8 @@ def test_draining_verifies_nothing_and_renders_a_page_once_for_what_is_new_about
 
     # the page lists the signed statements: one more is one more page
     set_alias(registry, version, "retired")
-    verified.calls = 0  # moving an alias verifies the version; copying what was moved does not
+    assert verified.calls == 1, "moving an alias verifies the version"
+    verified.calls = 0  # copying what was moved does not
     assert sync_mirror(registry).clean
     assert (verified.calls, rendered.calls) == (0, 2)
 
