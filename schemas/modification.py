@@ -519,6 +519,14 @@ class AllData(Document):
     synthetic_pct: Value = NOT_DERIVED
 
 
+class Step(Document):
+    """This modification alone, whatever it began with: how much of the base it could reach, and its own share of the compute."""
+
+    adapted_pct: Value = NOT_MEASURED
+    adapted_pct_by_kind: Value = NOT_MEASURED
+    ratio: Value = NOT_DERIVED
+
+
 class Documentation(Document):
     """Figures in the form that a recipient gets them; exact ones are for the AI Office only."""
 
@@ -540,8 +548,8 @@ class ModificationRecord(RecordSections):
     """One modification event, whole. A correction is a new record that names this one in `supersedes`.
 
     `rule_set` names the rules by which it was written: what it derives, and its section of evaluations, follow by them from the
-    rest and from what was signed. It and `all_data` are written only where they are there: records that were signed before they
-    were known read back to their own bytes.
+    rest and from what was signed. It, `all_data` and `step` are written only where they are there: records that were signed
+    before they were known read back to their own bytes.
     """
 
     schema_version: Literal["2"] = "2"
@@ -553,13 +561,15 @@ class ModificationRecord(RecordSections):
     conformity: Conformity = Conformity()
     content: TrainingContent = TrainingContent()
     all_data: AllData = AllData()
+    step: Step = Step()
     documentation: Documentation = Documentation()
 
     @model_serializer(mode="wrap")
-    def _without_absent_section(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        if "all_data" not in self.model_fields_set:
-            del value["all_data"]
+        for name in ("all_data", "step"):
+            if name not in self.model_fields_set:
+                del value[name]
         if self.rule_set is None:
             del value["rule_set"]
         return value

@@ -6,6 +6,7 @@ two records with equal inputs have equal derived values, whatever stood there be
 stands. Nothing is decided from absence: what an answer is missing for stays `unknown` with the question.
 """
 
+import math
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, licence_of_merge, with_derived_terms
@@ -14,7 +15,7 @@ from peft_registry.registry.compliance.documentation import with_forms, with_siz
 from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
-from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
+from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdict import FALLBACK_FLOP, Answers, gpai_verdict
 from peft_registry.schemas.modification import (
@@ -65,6 +66,7 @@ WRITTEN_BY_ASSESSMENT = (
     "content.size_range",
     "content.latest_acquisition",
     "all_data.",
+    "step.ratio",
 )
 """Where something is derived here: how the paths of the fields begin."""
 
@@ -82,7 +84,8 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
         record = record.revised(product=record.product.revised(licence=licence))
     compute = record.compute.revised(cumulative_flop=_cumulative(record))
     record = record.revised(compute=compute, energy=with_estimate(record.energy, record.power, compute))
-    record = record.revised(gpai=_gpai(record, original_flop(record)))
+    original = original_flop(record)
+    record = record.revised(gpai=_gpai(record, original), step=record.step.revised(ratio=_step_ratio(record, original)))
     return with_forms(record.revised(retention=with_dates(record.retention, record.gpai)))
 
 
@@ -152,6 +155,23 @@ def _cumulative(record: ModificationRecord) -> Value:
         method=f"training compute of {which} + {_OWN_COMPUTE[_scope(record)]}{generated}, GL J119-121",
         uncertainty_pct=TOLERANCE_PCT,
     )
+
+
+def _step_ratio(record: ModificationRecord, original: Value) -> Value:
+    """The ratio of this modification alone; several steps may each be under a third whose sum is over it."""
+    base = _positive(original)
+    if base is None:
+        return unknown(f"not derived: {original.reason or 'the training compute of the base is not known'}")
+    if record.identity.kind.value == "merge":
+        return derived(0.0, method="a merge computes no gradients; gpai.ratio counts what went in")
+    own = step_flop(record.compute)
+    flop = _number(own)
+    if flop is None:
+        return unknown(f"not derived: {own.reason or 'the compute of this modification is not known'}")
+    ratio = flop / base
+    if not math.isfinite(ratio):
+        return unknown("not derived: the quotient is larger than any number")
+    return derived(ratio, method=f"{_RATIO_METHOD}, with 6·P·D of this modification alone")
 
 
 def _known_flop(record: ModificationRecord) -> list[float]:

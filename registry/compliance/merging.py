@@ -43,6 +43,7 @@ from peft_registry.registry.compliance.recorded_result import (
 )
 from peft_registry.registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
 from peft_registry.registry.compliance.retention import retention_section
+from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord
@@ -105,6 +106,10 @@ def build_merge_modification(
     """
     changed = _change(merge, manifest)
     data = inherited_data(ancestors)
+    compute = _compute(trained, merge)
+    generated = inherited_synthetic_flop(ancestors)
+    if generated is not None:
+        compute = compute.revised(private_synthetic_flop=generated)
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
@@ -120,7 +125,7 @@ def build_merge_modification(
         change=changed,
         data=data,
         data_gaps=data_gaps(data),
-        compute=_compute(trained, merge),
+        compute=compute,
         evaluation=with_limits_of_data(_evaluation(merge, evaluation, evaluation_signer(signing, now)), data),
         use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),

@@ -105,6 +105,7 @@ def build_modification_record(
         method=recorded_run.method_section(run, optimiser),
         peft=recorded_run.peft_section(run),
         prompt=recorded_run.prompt_section(run),
+        step=recorded_run.step_section(run),
         code=recorded_run.code_section(run.environment),
         change=changed,
         data=(*own_data, *inherited_data(ancestors, own_data)),

@@ -18,6 +18,7 @@ from peft_registry.schemas.modification import (
     Method,
     Peft,
     Prompt,
+    Step,
     Use,
 )
 from peft_registry.schemas.run import Environment, RunRecord
@@ -77,6 +78,22 @@ def peft_section(run: RunRecord) -> Peft:
         target_modules=_from_config(block, "target_modules"),
         modules_to_save=_from_config(block, "modules_to_save"),
         bias=_from_config(block, "bias"),
+    )
+
+
+def step_section(run: RunRecord) -> Step:
+    """Which share of the base's matrices the run adapted; only LoRA's runs say it."""
+    kinds = [entry for entry in run.coverage or () if entry.weights]
+    if not kinds:
+        return Step()
+    how = "counted over the matrices of the base before the run; embeddings and output head are left out"
+    weights = sum(entry.weights for entry in kinds)
+    adapted = sum(entry.adapted for entry in kinds)
+    return Step(
+        adapted_pct=measured(100 * adapted / weights, "%", method=how),
+        adapted_pct_by_kind=measured(
+            {entry.kind: 100 * entry.adapted / entry.weights for entry in kinds}, "%", method=how
+        ),
     )
 
 
@@ -165,6 +182,16 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: 
         hardware_days=_scaled(used.hardware_hours, 1 / 24, "days", "device hours / 24"),
         nca_range=_months(days),
     )
+
+
+def step_flop(compute: Compute) -> Value:
+    """The conservative figure of the run alone, where that of the record is of what it continued from as well."""
+    if not counts_earlier_runs(compute):
+        return compute.conservative_flop
+    flop = compute.inputs.value.get("step_flop")
+    if flop is None:
+        return unknown("not derived: the compute of this run is not recorded")
+    return derived(flop, "FLOP", method="6·P·D of this run alone")
 
 
 def counts_earlier_runs(compute: Compute) -> bool:

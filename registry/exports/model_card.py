@@ -20,7 +20,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord, Result
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
-from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.values import Value, unknown
 
 if TYPE_CHECKING:
@@ -329,6 +329,7 @@ def _making(run: RunRecord) -> str:
     share_trained = share(run.parameters_trainable / run.parameters_total)
     lines += [f"- {_trials(run)}"] if run.trials else []
     lines += [f"- Trainable share {share_trained}, seed {run.seed}"]
+    lines += [f"- Adapts {coverage_sentence(run.coverage)}"] if run.coverage else []
     return "## How it was made\n\n" + "\n".join(lines)
 
 

@@ -25,7 +25,13 @@ from tests.builders.records import (
 
 STATEMENT = Digest.of(b"the statement")
 RATIO = {f"gpai.{name}" for name in ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_flop")}
-BASE_COMPUTE = RATIO | {"gpai.original_flop", "gpai.sr_flag", "compute.cumulative_flop", "upstream[0].gpai_indication"}
+BASE_COMPUTE = RATIO | {
+    "step.ratio",
+    "gpai.original_flop",
+    "gpai.sr_flag",
+    "compute.cumulative_flop",
+    "upstream[0].gpai_indication",
+}
 ENERGY = {f"energy.{name}" for name in ("training_kwh", "method", "missing_info")} | {"documentation.energy_mwh"}
 RETENTION = {"retention.start_date", "retention.until"}
 VERDICT = {"gpai.verdict"}  # with the digest of the answers that it rests on

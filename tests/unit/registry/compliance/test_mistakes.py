@@ -709,6 +709,7 @@ PARAGRAPHS = {
     "gpai.ratio_high": "J63, J123",
     "gpai.ratio_method_aware": "J63, J118",
     "gpai.ratio_scope": "J63",
+    "step.ratio": "J63",
     "gpai.threshold_kind": "J63-64",
     "gpai.threshold_flop": "J63-64",
     "gpai.original_flop": "J63",
