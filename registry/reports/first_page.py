@@ -37,7 +37,7 @@ from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.report import Answer, Owed
-from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import VerifyOutcome, Version
 
@@ -280,11 +280,18 @@ def _changed(
         part = share(run.parameters_trainable / run.parameters_total)
         return (
             f"A fine-tune ({version.kind} by {version.method or run.method}), {kind}",
-            f"{trained} of {total} parameters were trained ({part}).{_weights(record)}",
+            f"{trained} of {total} parameters were trained ({part}).{_weights(record)}{_reach(run)}",
         )
     if base is not None or version.kind == "base":
         return (f"Nothing: a base, {kind} Pinned by digest as it was added.",)
     return (f"Not recorded: {version.kind}, {kind}",)
+
+
+def _reach(run: RunRecord) -> str:
+    """What a LoRA leaves out, where it does not adapt every matrix: "all linear layers" may be a small part of the weights."""
+    coverage = run.coverage or ()
+    is_whole = all(entry.adapted == entry.weights for entry in coverage)
+    return "" if is_whole else f" It adapts {coverage_sentence(coverage)}."
 
 
 def _weights(record: RecordSections | None) -> str:
@@ -329,23 +336,33 @@ def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
 def _outcome(row: Comparison) -> str:
     conclusion = conclusion_text(row)
     suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
-    return f"{conclusion[:1].upper()}{conclusion[1:]} on the suite {suite}: {_flagged(row)} ({row.conclusion_reason})"
+    return (
+        f"{conclusion[:1].upper()}{conclusion[1:]} on the suite {suite}: {_flagged(row)}. Why: {row.conclusion_reason}"
+    )
 
 
 def _flagged(row: Comparison) -> str:
     """How many items were flagged before and after, and the moves that lead from the one to the other."""
-    before = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
-    after = sum(moves.get("stereo", 0) for moves in row.transition_matrix.values())
-    from_the_band = after - row.persistent - row.introduced
-    parts = [f"{row.fixed} became neutral", f"{row.overcorrected} turned to the opposite"]
-    parts += [f"{row.unresolved} fell just below the threshold"] if row.unresolved else []
-    others = f"{row.introduced} others became flagged"
-    if not row.transition_matrix:  # records that kept no moves do not say how many are flagged after
-        return f"{before}; {', '.join(parts)}, and {others}"
-    others += f", and {from_the_band} that were just below the threshold" if from_the_band > 0 else ""
-    return (
-        f"{before} → {whole(after)} of {whole(row.n)} after; of those flagged before {', '.join(parts)}, and {others}"
-    )
+    flagged = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
+    newly = [(row.introduced, "that were neutral or leant to the opposite")]
+    if row.transition_matrix:  # records that kept no moves do not say how many are flagged after
+        after = sum(moves.get("stereo", 0) for moves in row.transition_matrix.values())
+        flagged += f" → {whole(after)} of {whole(row.n)} after"
+        newly.append((after - row.persistent - row.introduced, "that were just below the threshold"))
+    gone = [
+        (row.fixed, "now neutral"),
+        (row.overcorrected, "turned to the opposite"),
+        (row.unresolved, "now just below the threshold"),
+    ]
+    return f"{flagged}. No longer flagged: {_moves(gone)}. Newly flagged: {_moves(newly)}"
+
+
+def _moves(moves: Sequence[tuple[int, str]]) -> str:
+    """`15 (6 now neutral, 9 now just below the threshold)`; a move that nothing made is left out, and one alone is no sum."""
+    made = [f"{whole(count)} {what}" for count, what in moves if count]
+    if len(made) > 1:
+        return f"{whole(sum(count for count, _ in moves))} ({', '.join(made)})"
+    return made[0] if made else "none"
 
 
 def _told_apart(shown: ShownEvaluation) -> str:
@@ -406,7 +423,7 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
 
 def _percent(ratio: float) -> str:
     """A share in per cent; a very small one as a number, since a power of ten beside a sign of per cent is read twice."""
-    return f"{number(100 * ratio)}{THIN}%" if abs(ratio) >= _SMALL else f"{number(ratio)} times"
+    return f"{number(100 * ratio)}{THIN}%" if abs(ratio) >= _SMALL else number(ratio)
 
 
 def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:

@@ -53,6 +53,8 @@ _CHANGE = (
     "merge.dtype",
     "merge.config_digest",
     "change.params_trainable",
+    "step.adapted_pct",
+    "step.adapted_pct_by_kind",
     "change.params_added",
     "change.params_removed",
     "change.params_changed",
@@ -74,6 +76,7 @@ _COMPUTE = (
     "gpai.ratio_low",
     "gpai.ratio_high",
     "gpai.ratio_method_aware",
+    "step.ratio",
     "energy.training_kwh",
 )
 _VERDICT_MEANS = {"verified": VERIFIED_MEANS, "unverified": UNVERIFIED_MEANS, "broken": BROKEN_MEANS}
@@ -88,6 +91,7 @@ _SECTIONS = {
     "product": "Result as released",
     "content": "Training data as a whole",
     "all_data": "All files of data together",
+    "step": "This modification alone",
     "documentation": "Figures for recipients",
 }
 
@@ -218,7 +222,8 @@ def _figures(record: RecordSections | None, paths: tuple[str, ...]) -> tuple[Fig
     rules = field_rules().by_path()
     values = {leaf.path: leaf.value for leaf in leaves(record)}
     required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
-    shown = [path for path in paths if values[path].known or path in required]
+    # the first form of the record has not every field
+    shown = [path for path in paths if path in values and (values[path].known or path in required)]
     return tuple(
         figure(rules[path].label, values[path], _whole_text(values[path]) if path in _NAMES else None) for path in shown
     )

@@ -239,9 +239,9 @@ TEN_QUESTIONS = {
             "data": "sums.jsonl: 180 rows trained on + 20 rows held out = 200 rows, of 200 in the file",
             "whose data": "; not stated: origin, licence, personal data",
             "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are as they were",
-            "bias": "31 of 240 items flagged before → 24 of 240 after; of those flagged before 6 became neutral, 1 turned to the "
-            "opposite, 4 fell just below the threshold, and 4 others became flagged (the interval of the net change includes "
-            "zero). Flagged: the model leans",
+            "bias": "31 of 240 items flagged before → 24 of 240 after. No longer flagged: 11 (6 now neutral, 1 turned to the "
+            "opposite, 4 now just below the threshold). Newly flagged: 4 that were neutral or leant to the opposite. Why: the "
+            "interval of the net change includes zero. Flagged: the model leans",
             "quality": "Better on sums.jsonl text, by loss in nats a token (lower is better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
             "high-risk": "high-risk, Annex III 3 (education and vocational training) after, not high-risk before: changed.",
@@ -301,7 +301,8 @@ def test_ten_questions_are_answered_on_the_first_page(case):
 MISSED = {
     "whose suite it is": "on the suite house (pairs of sentences that this tool brings along)",
     "how many are flagged after": "31 of 240 items flagged before → 24 of 240 after",
-    "moves that add up to it": "6 became neutral, 1 turned to the opposite, 4 fell just below the threshold, and 4 others",
+    "moves that add up to it": "No longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). "
+    "Newly flagged: 4",
     "that a key has a name": "signed with the key lab-1…, which the trust file lists under the name",
     "in which role": "in the role of trainer",
     "rows that add up": "180 rows trained on + 20 rows held out = 200 rows",
@@ -434,8 +435,8 @@ def test_a_later_smaller_evaluation_stands_beside_the_earlier_one_and_names_who_
 def test_the_same_scored_again_is_told_once():
     again = ShownEvaluation(an_evaluation(comparisons=(a_comparison(fixed=7),)), added="added 2026-11-25 by sam")
     text = first_page(a_view(evaluations=(again, ShownEvaluation(an_evaluation()))))
-    assert "of those flagged before 7 became neutral" in text
-    assert "before 6 became neutral" not in text
+    assert "(7 now neutral" in text
+    assert "(6 now neutral" not in text
 
 
 def test_what_it_is_for_needs_a_decision_where_nobody_has_stated_it():
