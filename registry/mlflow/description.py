@@ -103,7 +103,8 @@ def _merge_facts(merge: MergeRecord) -> list[tuple[str, str]]:
     facts = [("Merged from", _plain(f"{parts} by {merge.algorithm}, {merge.base_policy} base"))]
     if merge.fold_error is not None and merge.distance is not None:
         facts.append(("Fold error, distance", f"KL {merge.fold_error.kl:.3g}, {merge.distance.kl:.3g} nats a token"))
-    return facts + [("Evaluation", _plain(f"stale: that of {stale.of}")) for stale in merge.stale]
+    evaluated = dict.fromkeys(stale.of for stale in merge.stale)
+    return facts + [("Evaluation", _plain(f"stale: that of {label}")) for label in evaluated]
 
 
 def _figure(envelope: Value) -> str:

@@ -31,7 +31,7 @@ def merge_cautions(merge: MergeRecord) -> tuple[str, ...]:
     if merge.accepted is not None:
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
     if merge.stale:
-        named = " and ".join(stale.of for stale in merge.stale)
+        named = " and ".join(dict.fromkeys(stale.of for stale in merge.stale))
         lines.append(f"Stale: what was evaluated of {named} speaks of that and not of this model.")
     return tuple(lines)
 
