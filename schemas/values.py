@@ -3,6 +3,7 @@
 `unknown` is a value with a reason; absence is never "no".
 """
 
+import sys
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -71,8 +72,13 @@ def as_doubles(value: Any) -> Any:  # any JSON value
     """The value with integers from 2^53 on as floats.
 
     RFC 8785 writes the double 10^18 as digits, which are read back as an integer that it would refuse to write.
+
+    Raises:
+        ValueError: an integer is larger than any double.
     """
     if isinstance(value, int) and abs(value) >= 2**53:
+        if abs(value) > sys.float_info.max:
+            raise ValueError("a number is larger than a double can be")
         return float(value)
     if isinstance(value, dict):
         return {key: as_doubles(item) for key, item in value.items()}

@@ -6,6 +6,7 @@ and no a single yes decides, and every other answer waits until each file has on
 Source: Model Documentation Form, section data; template of the public summary, C(2025) 8311, fields 1.3 and 2.1-2.6.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from peft_registry.registry.compliance.completeness import is_yes
@@ -44,9 +45,12 @@ def _sum(data: Sequence[DataUsed], name: str) -> Value:
     units = {value.unit for value in values}
     if len(units) > 1:
         return unknown("not derived: the files count in different units")
+    counts = [value.value for value in values]
+    if not all(isinstance(count, int | float) for count in counts) or not math.isfinite(sum(map(float, counts))):
+        return unknown("not derived: what is recorded of the files has no sum")
     is_bound = any((value.method or "").startswith(AT_LEAST) for value in values)
     how = f"{AT_LEAST if is_bound else ''}the sum over the files, each once: {_by_file(data, name, str)}"
-    return derived(sum(value.value for value in values), values[0].unit, method=how)
+    return derived(sum(counts), values[0].unit, method=how)
 
 
 def _union(data: Sequence[DataUsed], name: str) -> Value:
@@ -92,6 +96,8 @@ def _synthetic_share(data: Sequence[DataUsed]) -> Value:
     if not total.value:
         return unknown("not derived: the files are empty")
     share = 100 * sum(_value(section, name).value for section in synthetic) / total.value
+    if not math.isfinite(share):
+        return unknown("not derived: what is recorded of the files has no share")
     bound = ", which are lower bounds" if (total.method or "").startswith(AT_LEAST) else ""
     return derived(share, "%", method=f"{total.unit} of the synthetic files / those of all files{bound}")
 

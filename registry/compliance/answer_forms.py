@@ -8,16 +8,16 @@ terminal or turn the direction of reading, none may be longer than anybody reads
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from packaging.licenses import InvalidLicenseExpression
 from pydantic import Field
 
 from peft_registry.registry.compliance.notations import (
-    EARLIEST,
     HUB_ID,
     LICENCE_CHARACTERS,
     MONTH,
@@ -82,6 +82,9 @@ class AnswerForm(Frozen):
         minimum: the least number.
         above: what a number is greater than.
         maximum: the greatest number.
+        earliest: the first day.
+        latest: the last day.
+        because: why the bounds of the number or day are these.
         whole: whether a number is a count.
         about_words: how many words the law's form asks for.
         no_answers: what reads like an answer to this field and is none, lower case.
@@ -95,6 +98,9 @@ class AnswerForm(Frozen):
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
+    earliest: date | None = None
+    latest: date | None = None
+    because: str | None = None
     whole: bool = False
     about_words: int | None = None
     no_answers: tuple[str, ...] = ()
@@ -179,6 +185,9 @@ def _unwritable(value: Any, place: str, depth: int) -> Iterator[Misfit]:
         yield from _unwritable_inside(value, place, depth)
     elif isinstance(value, float) and not math.isfinite(value):
         yield Misfit(place, f"{value} is not a finite number", "write a number, or {unknown: the reason}")
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        # a record writes numbers as doubles (RFC 8785)
+        yield Misfit(place, "it is larger than any number that a record can hold", "correct the number")
     elif value is not None and not isinstance(value, bool | int | float):
         yield Misfit(place, f"it is a {type(value).__name__}, not text, a number or a list", "write it as text")
 
@@ -250,13 +259,27 @@ def _number(form: AnswerForm, value: Any) -> Iterator[Misfit]:
         yield Misfit("", f"{value:g} is not a whole number", "write the count itself")
     if form.above is not None and value <= form.above:
         yield Misfit("", f"{value:g} is not more than {form.above:g}", f"write a number above {form.above:g}")
-    if form.minimum is not None and value < form.minimum:
-        yield Misfit("", f"{value:g} is less than {form.minimum:g}", f"write a number from {form.minimum:g}")
+    elif form.minimum is not None and value < form.minimum:
+        why = f"{value:g} is less than {form.minimum:g}"
+        yield Misfit("", _with_reason(why, form), f"write a number from {form.minimum:g}")
     if form.maximum is not None and value > form.maximum:
-        yield Misfit("", f"{value:g} is more than {form.maximum:g}", f"write a number up to {form.maximum:g}")
+        why = f"{value:g} is more than {form.maximum:g}"
+        yield Misfit("", _with_reason(why, form), f"write a number up to {form.maximum:g}")
 
 
-def _date(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+def _with_reason(why: str, form: AnswerForm) -> str:
+    return why if form.because is None else f"{why}: {form.because}"
+
+
+def _out_of_range(form: AnswerForm, day: date, value: Any) -> Iterator[Misfit]:
+    """Why a day of the calendar is none that is meant; `value` as it was written."""
+    if form.earliest is not None and day < form.earliest:
+        yield Misfit("", _with_reason(f"{value} is before {form.earliest}", form), "correct the year")
+    if form.latest is not None and day > form.latest:
+        yield Misfit("", _with_reason(f"{value} is after {form.latest}", form), "correct the year")
+
+
+def _date(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     day = calendar_day(value)
     if day is None:
         yield Misfit(
@@ -264,13 +287,15 @@ def _date(_: AnswerForm, value: Any) -> Iterator[Misfit]:
             f"{_quoted(value)} is not a day of the calendar",
             _meant(day_meant(value), "write year-month-day, such as 2026-11-24"),
         )
-    elif day < EARLIEST:
-        yield Misfit("", f"{value} is before {EARLIEST}", "correct the year")
+    else:
+        yield from _out_of_range(form, day, value)
 
 
 def _month(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     """A month as the public summary writes it, or the day itself."""
-    if isinstance(value, str) and MONTH.fullmatch(value) and int(value[3:]) >= EARLIEST.year:
+    covered = days_of(value) if isinstance(value, str) and MONTH.fullmatch(value) else None
+    if covered is not None:
+        yield from _out_of_range(form, covered[1], value)
         return
     if calendar_day(value) is not None:
         yield from _date(form, value)
@@ -283,23 +308,28 @@ def _month(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     )
 
 
-def _months(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+def _months(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     """A period from month to month, as the public summary asks of crawlers."""
     parts = value.split("-") if isinstance(value, str) else []
-    covered = [days_of(part.strip()) for part in parts if MONTH.fullmatch(part.strip())]
+    months = [days_of(part.strip()) for part in parts if MONTH.fullmatch(part.strip())]
+    covered = [days for days in months if days is not None]
     if len(parts) != 2 or len(covered) != 2:
         yield Misfit("", f"{_quoted(value)} is not a period", "write the months from and to, such as 03/2026-11/2026")
-    elif covered[0] is not None and covered[1] is not None and covered[0][0] > covered[1][0]:
+    elif covered[0][0] > covered[1][0]:
         yield Misfit("", f"{value} ends before it begins", "write the earlier month first")
+    else:
+        for part, days in zip(parts, covered, strict=True):
+            yield from _out_of_range(form, days[1], part.strip())
 
 
-def _time(_: AnswerForm, value: Any) -> Iterator[Misfit]:
+def _time(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     if isinstance(value, str) and re.match(RFC3339, value):
         try:
-            datetime.fromisoformat(value)
+            day = datetime.fromisoformat(value).date()
         except ValueError:
             pass
         else:
+            yield from _out_of_range(form, day, value)
             return
     yield Misfit(
         "",

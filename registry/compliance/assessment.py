@@ -9,6 +9,7 @@ stands. Nothing is decided from absence: what an answer is missing for stays `un
 import math
 from typing import Any, Literal
 
+from peft_registry.registry.compliance.answer_forms import misfits
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, licence_of_merge, with_derived_terms
 from peft_registry.registry.compliance.completeness import disqualifying_flags, is_yes, makes_media
 from peft_registry.registry.compliance.documentation import with_forms, with_size
@@ -115,14 +116,23 @@ def _bases(record: ModificationRecord) -> tuple[BaseUsed, ...]:
 
 
 def _training_flop(base: BaseUsed) -> Value:
+    rules = field_rules().by_path()
     stated = _positive(base.training_compute_flop)
+    parameters, tokens = _positive(base.params_total), _positive(base.training_tokens)
+    # whatever was signed before its field had bounds: no figure is better than one that cannot be
+    for figure, name in ((stated, "training_compute_flop"), (tokens, "training_tokens")):
+        wrong = None if figure is None else next(misfits(rules[f"base[].{name}"], figure), None)
+        if wrong is not None:
+            return unknown(f"what is recorded of the base as {name} is not one: {wrong.reason}")
     if stated is not None:
         return derived(stated, "FLOP", method="training compute of the base as recorded for it")
-    parameters, tokens = _positive(base.params_total), _positive(base.training_tokens)
     if parameters is None or tokens is None:
         return unknown("neither the training compute nor the training tokens of the base are recorded")
+    flop = dense_flop(parameters, tokens)
+    if not math.isfinite(flop):
+        return unknown("6·P·D from the base's parameters and training tokens is larger than any number")
     return derived(
-        dense_flop(parameters, tokens),
+        flop,
         "FLOP",
         method="6·P·D from the base's parameters and training tokens, GL J132",
         uncertainty_pct=TOLERANCE_PCT,
@@ -149,8 +159,11 @@ def _cumulative(record: ModificationRecord) -> Value:
     if synthetic is None and _has_synthetic_data(record):
         return unknown("not derived: the compute that generated the synthetic data is not recorded, GL J119-120")
     generated = "" if synthetic is None else " + the compute that generated synthetic data"
+    cumulative = sum(known) + own + (synthetic or 0.0)
+    if not math.isfinite(cumulative):
+        return unknown("not derived: the sum of the figures is larger than any number")
     return derived(
-        sum(known) + own + (synthetic or 0.0),
+        cumulative,
         "FLOP",
         method=f"training compute of {which} + {_OWN_COMPUTE[_scope(record)]}{generated}, GL J119-121",
         uncertainty_pct=TOLERANCE_PCT,
@@ -200,10 +213,10 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     }
     answers = _answers(record.revised(gpai=record.gpai.revised(**figures)), base)
     figures["verdict"] = gpai_verdict(answers)
-    if own is None or base is None:
-        return record.gpai.revised(**figures, **_no_ratio(original, answers))
-    aware = record.compute.param_update_flop
-    return record.gpai.revised(**figures, **_ratio_figures(one_third_ratio(own, base), base, aware))
+    third = None if own is None or base is None else one_third_ratio(own, base)
+    if base is None or third is None:
+        return record.gpai.revised(**figures, **_no_ratio(own, original, answers))
+    return record.gpai.revised(**figures, **_ratio_figures(third, base, record.compute.param_update_flop))
 
 
 def _same_provider(record: ModificationRecord) -> Value:
@@ -257,7 +270,7 @@ def _excludes_union(record: ModificationRecord) -> bool | None:
     stated = [is_yes(terms.eu_exclusion) for terms in record.upstream]
     if not stated:  # a record of the first form says nothing of a base's terms besides its flags
         return _any([_flagged(base) for base in record.base])
-    with_terms = {terms.name.value for terms in record.upstream}
+    with_terms = [terms.name.value for terms in record.upstream]
     others = [_flagged(base) or False for base in record.base if base.name.value not in with_terms]
     return _any([*stated, *others])
 
@@ -282,10 +295,11 @@ def _scope(record: ModificationRecord) -> _Scope:
 
 def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[str, Value]:
     aware = _number(method_aware)
+    aware_third = None if aware is None else one_third_ratio(aware, base)
     return {
         "ratio_method_aware": NOT_DERIVED
-        if aware is None
-        else derived(one_third_ratio(aware, base).ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"),
+        if aware_third is None
+        else derived(aware_third.ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"),
         "ratio": derived(third.ratio, method=f"{_RATIO_METHOD}, with 6·P·D"),
         "ratio_low": derived(third.low, method=_BAND_METHOD),
         "ratio_high": derived(third.high, method=_BAND_METHOD),
@@ -294,9 +308,12 @@ def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[
     }
 
 
-def _no_ratio(original: Value, answers: Answers) -> dict[str, Value]:
+def _no_ratio(own: float | None, original: Value, answers: Answers) -> dict[str, Value]:
     """Without a ratio, a fixed threshold only where an estimate was tried and failed (GL J64)."""
-    reason = unknown(f"not derived: {original.reason or 'the compute of this modification is not known'}")
+    why = "the compute of this modification is not known"
+    if own is not None:
+        why = "the compute of this modification and that of the base have no ratio"
+    reason = unknown(f"not derived: {original.reason or why}")
     figures = dict.fromkeys(_RATIO_FIGURES, reason)
     kind = answers.threshold_kind
     if kind in FALLBACK_FLOP:

@@ -1,6 +1,7 @@
 """What follows from a base's record for its terms: licence flags with the exclusion of the Union, the licence's text, and the
 indication whether it is a general-purpose model. Pure; nothing here reads a licence."""
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -149,6 +150,8 @@ def _side(parameters: float, stated_flop: Value, training_tokens: Value, generat
         flop, how = dense_flop(parameters, tokens), "6·P·D from its parameters and training tokens"
     if flop is None:
         return unknown("not derived: neither its training compute nor its training tokens are recorded")
+    if not math.isfinite(flop):
+        return unknown("not derived: its parameters and training tokens give more than any number")
     side = "above" if flop > GPAI_FLOP else "below"
     return derived(
         side,

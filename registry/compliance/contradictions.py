@@ -169,4 +169,5 @@ def _is_after(earlier: Leaf, later: Leaf) -> bool:
     first, last = days_of(earlier.value.value), days_of(later.value.value)
     if first is None or last is None:
         return False
-    return first[0] > last[1] + (_TIME_ZONES if later.path == TODAY else timedelta())
+    # no day is added: that after the last one is beyond the calendar
+    return first[0] - last[1] > (_TIME_ZONES if later.path == TODAY else timedelta())

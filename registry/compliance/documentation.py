@@ -60,6 +60,8 @@ def _total(whole: float, change: Change) -> Value:
     added, removed = _number(change.params_added), _number(change.params_removed)
     if added is None or removed is None:
         return unknown("not derived: how many parameters were added or removed is not known")
+    if not math.isfinite(whole + added - removed):
+        return unknown("not derived: the figures are larger than any number")
     number = round(whole) + round(added) - round(removed)
     return derived(number, "parameters", method="parameters of the base + added − removed")
 

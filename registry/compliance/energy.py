@@ -1,5 +1,7 @@
 """Energy of a training: from a sensor, else from the device hours and the power that somebody declares; never from nowhere."""
 
+import math
+
 from peft_registry.schemas.modification import NOT_DERIVED, NOT_MEASURED, Compute, DeclaredPower, Energy
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
@@ -41,6 +43,9 @@ def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Ene
         return energy
     pue = _number(energy.pue)
     hours = days * 24
+    kwh = hours * watts / 1000 * (pue or 1.0)
+    if not math.isfinite(kwh):  # such figures are of no device
+        return energy
     missing = ["the power is declared and was not measured"]
     missing += [] if pue is not None else ["the facility's cooling: no power usage effectiveness is recorded"]
     used = f"{hours:.6g} device hours × {watts:.6g} W" + (
@@ -50,7 +55,7 @@ def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Ene
         f"declared by {power.device_watts.asserted_by}" if power.device_watts.asserted_by else power.device_watts.source
     )
     return energy.revised(
-        training_kwh=derived(hours * watts / 1000 * (pue or 1.0), "kWh", method=used),
+        training_kwh=derived(kwh, "kWh", method=used),
         method=derived(f"{used}, / 1000", method=f"the power of one device: {told}"),
         boundary=_boundary(energy, has_pue=pue is not None),
         missing_info=derived("; ".join(missing), method="what the estimate leaves out"),

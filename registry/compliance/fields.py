@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.schemas.answers import Area
@@ -18,6 +18,7 @@ from peft_registry.schemas.modification import ModificationRecord, RecordSection
 from peft_registry.schemas.values import Value
 
 Owner = Literal[Area, "tool"]
+_DAYS = ("date", "month", "months", "time")  # the types of forms that are days
 
 
 class FieldRule(AnswerForm):
@@ -40,6 +41,22 @@ class FieldRule(AnswerForm):
     def is_signed_by_people(self) -> bool:
         """Whether only a person's signature states it: no fact can, and the tool neither measures nor derives it."""
         return self.act is not None and self.fill == "H"
+
+
+class Quantity(Frozen):
+    """The bounds of the numbers of one kind, in the unit of its fields, and why no number beyond them is one."""
+
+    minimum: float
+    maximum: float
+    because: str
+
+
+class Days(Frozen):
+    """The bounds of every date, month and time, and why no day beyond them is meant."""
+
+    earliest: date
+    latest: date
+    because: str
 
 
 class Act(Frozen):
@@ -113,6 +130,8 @@ class FieldRules(Frozen):
     conditions: dict[str, str]
     reasons: dict[str, str]
     eu_members: tuple[str, ...]
+    days: Days
+    quantities: dict[str, Quantity]
     acts: dict[str, Act]
     orders: tuple[Order, ...]
     needs: tuple[Need, ...]
@@ -157,7 +176,21 @@ class Leaf:
 def field_rules() -> FieldRules:
     """The rules that this version of the tool carries."""
     file = resources.files("peft_registry.registry.compliance") / "rules" / "modification_fields.json"
-    return FieldRules.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    document = json.loads(file.read_text(encoding="utf-8"))
+    return FieldRules.model_validate(_with_bounds(document, document["quantities"], document["days"]))
+
+
+def _with_bounds(node: Any, quantities: dict[str, Any], days: dict[str, Any]) -> Any:
+    """The data, any JSON, in which each form of a number or a day holds the bounds of its kind; its own bounds stand."""
+    if isinstance(node, list):
+        return [_with_bounds(item, quantities, days) for item in node]
+    if not isinstance(node, dict):
+        return node
+    bounds: dict[str, Any] = quantities[node["quantity"]] if "quantity" in node else {}
+    if node.get("type") in _DAYS:
+        bounds = days
+    form = {key: _with_bounds(item, quantities, days) for key, item in node.items() if key != "quantity"}
+    return bounds | form
 
 
 def leaves(record: RecordSections) -> Iterator[Leaf]:

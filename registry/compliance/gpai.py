@@ -5,6 +5,8 @@ lower). They are not binding, and the criterion stands for the question whether 
 computes figures; it decides nothing.
 """
 
+import math
+
 from peft_registry.schemas.document import Frozen
 
 # annex A, J123: any method, within 30 % of the reported estimate
@@ -25,21 +27,22 @@ class ThirdRatio(Frozen):
         return self.low <= THIRD < self.high
 
 
-def one_third_ratio(conservative_flop: float, original_flop: float) -> ThirdRatio:
+def one_third_ratio(conservative_flop: float, original_flop: float) -> ThirdRatio | None:
     """`R = modification / original` with `[R·0.7/1.3, R·1.3/0.7]`; the criterion is met by R > 1/3, strictly.
+
+    None where the two have no ratio: the modification's compute is negative, the base's is not positive, or the quotient is larger
+    than any number. What somebody signed may say so.
 
     Args:
         conservative_flop: 6·P·D of the modification over all parameters, not only the trainable ones.
         original_flop: training compute of the base.
-
-    Raises:
-        ValueError: the modification's compute is negative, or the base's is not positive.
     """
     if conservative_flop < 0 or original_flop <= 0:
-        raise ValueError("compute of a modification is not negative and compute of a base is positive")
+        return None
     ratio = conservative_flop / original_flop
     under, over = 1 - TOLERANCE_PCT / 100, 1 + TOLERANCE_PCT / 100
-    return ThirdRatio(ratio=ratio, low=ratio * under / over, high=ratio * over / under)
+    low, high = ratio * under / over, ratio * over / under
+    return ThirdRatio(ratio=ratio, low=low, high=high) if math.isfinite(high) else None
 
 
 def dense_flop(parameters: float, tokens: float) -> float:

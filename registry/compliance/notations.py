@@ -13,7 +13,6 @@ from packaging.licenses import canonicalize_license_expression
 from peft_registry.schemas.suggestions import closest
 from peft_registry.schemas.values import RFC3339, timestamp
 
-EARLIEST = date(1900, 1, 1)  # nothing that a model was made from or with is older
 MONTH = re.compile(r"(0[1-9]|1[0-2])/([0-9]{4})")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
 LICENCE_CHARACTERS = 200  # of an SPDX expression; a longer text is refused before it is parsed
@@ -50,13 +49,17 @@ def days_of(value: Any) -> tuple[date, date] | None:
     if not isinstance(value, str):
         return None
     if MONTH.fullmatch(value):
-        month = int(value[:2])
-        year = int(value[3:])
-        following = date(year + month // 12, month % 12 + 1, 1) if year < date.max.year else date.max
-        return date(year, month, 1), following - timedelta(days=1)
+        return _days_of_month(int(value[:2]), int(value[3:]))
     is_day_or_time = len(value) == len("2026-11-24") or re.match(RFC3339, value)
     day = calendar_day(value[:10])
     return (day, day) if day is not None and is_day_or_time else None
+
+
+def _days_of_month(month: int, year: int) -> tuple[date, date] | None:
+    if not date.min.year <= year < date.max.year:  # the last month of the calendar is followed by none
+        return None
+    following = date(year + month // 12, month % 12 + 1, 1)
+    return date(year, month, 1), following - timedelta(days=1)
 
 
 def calendar_day(value: Any) -> date | None:
@@ -84,9 +87,9 @@ def time_meant(value: Any) -> str | None:
     """The time in UTC that another way of writing it means; None where it names no zone, or is no time."""
     try:
         moment = datetime.fromisoformat(str(value))
-    except ValueError:
+        return timestamp(moment.astimezone(UTC)) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):  # in UTC it may be a day before the calendar begins, or after it ends
         return None
-    return timestamp(moment.astimezone(UTC)) if moment.tzinfo is not None else None
 
 
 def is_mail(text: str) -> bool:

@@ -196,7 +196,7 @@ def step_flop(compute: Compute) -> Value:
 
 def counts_earlier_runs(compute: Compute) -> bool:
     """Whether the figures are of a run and of those that it continued from."""
-    return _EARLIER_RUNS in (compute.inputs.value or {})
+    return isinstance(compute.inputs.value, dict) and _EARLIER_RUNS in compute.inputs.value
 
 
 def _formula(run: RunRecord, base: BaseRecord | None) -> Value:

@@ -29,10 +29,13 @@ def with_dates(retention: Retention, gpai: Gpai) -> Retention:
         reason = unknown(_why(gpai))
         return _kept(retention, start_date=reason, until=reason)
     how = f"the day of placing on the Union market ({gpai.placing_date.source})"
+    ends = years_after(begins, YEARS)
     return _kept(
         retention,
         start_date=derived(begins.isoformat(), method=how),
-        until=derived(years_after(begins, YEARS).isoformat(), method=_METHOD),
+        until=unknown(f"not derived: the calendar ends before {YEARS} years after {begins}")
+        if ends is None
+        else derived(ends.isoformat(), method=_METHOD),
     )
 
 
@@ -41,11 +44,13 @@ def _kept(retention: Retention, **days: Value) -> Retention:
     return retention.revised(**undeclared)
 
 
-def years_after(day: date, years: int) -> date:
-    """The same day of a later year; 29 February becomes 28 February where that year has none.
+def years_after(day: date, years: int) -> date | None:
+    """The same day of a later year; 29 February becomes 28 February where that year has none. None beyond the calendar.
 
     A period of years whose last month lacks the day ends with that month: Regulation (EEC, Euratom) No 1182/71 Art. 3(2)(c).
     """
+    if day.year + years > date.max.year:
+        return None
     try:
         return day.replace(year=day.year + years)
     except ValueError:  # the only day that not every year has

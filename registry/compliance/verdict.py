@@ -44,7 +44,8 @@ class Answers(Frozen):
     def threshold_kind(self) -> str | None:
         """Which threshold the compute is held against; None while that is not decided."""
         if self.original_flop is not None:
-            return "relative"
+            has_ratio = self.own_flop is None or one_third_ratio(self.own_flop, self.original_flop) is not None
+            return "relative" if has_ratio else None
         if not self.estimate_attempted or self.has_systemic_risk is None:
             return None  # a fixed threshold stands in only after an estimate was tried, GL J64
         return "fallback_sr" if self.has_systemic_risk else "fallback_gpai"
@@ -83,8 +84,8 @@ def _over(answers: Answers) -> _Row:
     kind = answers.threshold_kind
     if own is None or kind is None:
         return None
-    if answers.original_flop is not None:
-        third = one_third_ratio(own, answers.original_flop)
+    third = None if answers.original_flop is None else one_third_ratio(own, answers.original_flop)
+    if third is not None:
         straddles = third.straddles
         is_over = third.ratio > THIRD
     else:
