@@ -10,7 +10,7 @@ import math
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.answer_forms import misfits
-from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, licence_of_merge, with_derived_terms
+from peft_registry.registry.compliance.base_terms import licence_of_merge, lists_exclusion, with_derived_terms
 from peft_registry.registry.compliance.completeness import disqualifying_flags, is_yes, makes_media
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
@@ -263,21 +263,27 @@ def _any(answers: list[bool | None]) -> bool | None:
 
 
 def _excludes_union(record: ModificationRecord) -> bool | None:
-    """Whether the licence of a base or an ingredient excludes the Union: by the terms of each base, else by its licence flags.
+    """Whether the licence of a base or an ingredient excludes the Union: by its licence flags, else by the terms of each base.
 
-    An ingredient without such a flag is taken as not excluding it, and nobody is asked about it.
+    A flag that says so counts whatever is stated beside it. An ingredient of which no flags are known is taken as not excluding it,
+    and nobody is asked about it.
     """
+    if any(_flagged(base) for base in record.base):
+        return True
     stated = [is_yes(terms.eu_exclusion) for terms in record.upstream]
     if not stated:  # a record of the first form says nothing of a base's terms besides its flags
         return _any([_flagged(base) for base in record.base])
     with_terms = [terms.name.value for terms in record.upstream]
-    others = [_flagged(base) or False for base in record.base if base.name.value not in with_terms]
+    others = [
+        lists_exclusion(base.licence_flags) if base.licence_flags.known else False
+        for base in record.base
+        if base.name.value not in with_terms
+    ]
     return _any([*stated, *others])
 
 
 def _flagged(base: BaseUsed) -> bool | None:
-    flags = base.licence_flags
-    return EU_EXCLUSION in flags.value if isinstance(flags.value, list) else None
+    return lists_exclusion(base.licence_flags) if isinstance(base.licence_flags.value, list) else None
 
 
 def _is_cleared(screen: Value) -> bool | None:

@@ -7,7 +7,7 @@ release_date: "2025-01-30"
 
 from typing import Any
 
-from peft_registry.registry.compliance.contradictions import out_of_order
+from peft_registry.registry.compliance.contradictions import contradictions
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.stated import (
     ASSERTED_BY,
@@ -18,9 +18,9 @@ from peft_registry.registry.compliance.stated import (
 )
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.errors import InputRefused, raise_any
-from peft_registry.schemas.modification import BaseUsed, ModificationRecord
+from peft_registry.schemas.modification import BaseUsed, ModificationRecord, UpstreamTerms
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, Value
+from peft_registry.schemas.values import Timestamp, measured
 
 NOBODY_NAMED = "whoever added the base"
 
@@ -45,7 +45,7 @@ def declared_base_facts(facts: dict[str, Any], *, at: Timestamp) -> DeclaredFact
     """The facts about a base as declared values; `facts` is the JSON value of the facts file.
 
     Raises:
-        UnknownFact, FactNeedsSignature, FactMalformed, FactsOutOfOrder: the only fact that is wrong.
+        UnknownFact, FactNeedsSignature, FactMalformed, FactsOutOfOrder, FactContradicted: the only fact that is wrong.
         SeveralProblems: all that are.
     """
     problems: list[InputRefused] = []
@@ -70,13 +70,20 @@ def declared_base_facts(facts: dict[str, Any], *, at: Timestamp) -> DeclaredFact
     declared_facts = DeclaredFacts(
         **{key: stated_value(forms[key], value, by=by, at=at) for key, value in stated.items()}
     )
-    raise_any(_out_of_order(declared_facts, at=at))
+    raise_any(_contradictions(declared_facts, at=at))
     return declared_facts
 
 
-def _out_of_order(facts: DeclaredFacts, *, at: Timestamp) -> tuple[InputRefused, ...]:
-    """The dates that a base cannot have in this order; told with the keys of its facts file."""
-    dates: dict[str, Value] = {"release_date": facts.release_date, "eu_release_date": facts.eu_release_date}
-    record = ModificationRecord(record_id="not made yet", record_created_at=at, base=(BaseUsed(**dates),))
-    stated = {f"base[0].{key}" for key in dates}
-    return tuple(out_of_order(record, stated, named=lambda path: path.rpartition(".")[2]))
+def _contradictions(facts: DeclaredFacts, *, at: Timestamp) -> tuple[InputRefused, ...]:
+    """What a base cannot have together; told with the keys of its facts file."""
+    name = measured("the base")
+    paths = {key: form for key, form in field_rules().base_facts.items() if isinstance(form, str)}
+    of_base = {path.removeprefix("base[]."): key for key, path in paths.items() if path.startswith("base[].")}
+    record = ModificationRecord(
+        record_id="not made yet",
+        record_created_at=at,
+        base=(BaseUsed(name=name, **{field: getattr(facts, key) for field, key in of_base.items()}),),
+        upstream=(UpstreamTerms(name=name, eu_exclusion=facts.eu_exclusion),),
+    )
+    keys = {f"base[0].{field}": key for field, key in of_base.items()} | {"upstream[0].eu_exclusion": "eu_exclusion"}
+    return tuple(contradictions(record, keys, named=lambda path: keys.get(path, path)))

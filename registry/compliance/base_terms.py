@@ -46,8 +46,20 @@ def eu_exclusion_of(facts: DeclaredFacts) -> Value:
 
 
 def _by_flags(flags: Value) -> Value:
+    excludes = lists_exclusion(flags)
+    if excludes is None:
+        return unknown("not derived: the licence flags that are recorded are not all that there may be")
+    return derived("yes" if excludes else "no", method=f"the licence flags ({flags.source})")
+
+
+def lists_exclusion(flags: Value) -> bool | None:
+    """Whether licence flags say that the Union is excluded; None where they do not, and say that there may be others."""
+    if not flags.known:
+        return None
     listed = flags.value if isinstance(flags.value, list) else [flags.value]
-    return derived("yes" if EU_EXCLUSION in listed else "no", method=f"the licence flags ({flags.source})")
+    if EU_EXCLUSION in listed:
+        return True
+    return None if "unknown" in listed else False
 
 
 def with_derived_terms(terms: UpstreamTerms, base: BaseUsed, modalities: Value) -> UpstreamTerms:

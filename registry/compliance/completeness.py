@@ -4,6 +4,7 @@ Only fields that are required for this record count. A condition that nobody has
 asks its own question and is listed as undecided: more may be required once it is answered.
 """
 
+import re
 from collections import Counter
 from typing import get_args
 
@@ -19,6 +20,7 @@ from peft_registry.schemas.values import Value
 _ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
 # of a licence with one of these a model is not free and open-source; other restrictions of use may stand, GL J80-84
 _NOT_OPEN = frozenset(("non_commercial", "no_derivatives", "no_redistribution", "user_threshold", "eu_exclusion"))
+_OPERATORS = ("AND", "OR", "WITH")  # of SPDX expressions
 PROVIDER_VERDICTS = (
     "provider_of_original_model",
     "own_gpai_candidate",
@@ -162,9 +164,31 @@ def makes_media(record: RecordSections) -> bool:
 
 
 def disqualifying_flags(record: RecordSections) -> tuple[str, ...]:
-    """The licence flags of the bases with which nothing that is made from them is free and open-source (GL J83)."""
+    """The licence flags of the bases, and those that their licences imply, with which nothing that is made from them is free and
+    open-source (GL J83)."""
     listed = [base.licence_flags.value for base in record.base if isinstance(base.licence_flags.value, list)]
+    listed += [list(implied_flags(base.licence_id.value)) for base in record.base]
     return tuple(sorted({str(flag) for flags in listed for flag in flags} & _NOT_OPEN))
+
+
+def implied_flags(licence: object) -> tuple[str, ...]:
+    """The licence flags that follow from an SPDX expression: those of each licence that may be chosen; none of another text."""
+    identifiers = [word for word in re.findall(r"[A-Za-z0-9.+-]+", str(licence)) if word not in _OPERATORS]
+    prefixes = field_rules().licence_terms.prefixes
+    of_each = [
+        {flag for prefix, flags in prefixes.items() if identifier.startswith(prefix) for flag in flags}
+        for identifier in identifiers
+    ]
+    if not of_each:
+        return ()
+    # with a choice only what every licence has is sure
+    implied = set.intersection(*of_each) if " OR " in str(licence) else set.union(*of_each)
+    return tuple(sorted(implied))
+
+
+def terms_that_end_openness(licence: object) -> tuple[str, ...]:
+    """Of the flags that an SPDX expression implies, those with which nothing is free and open-source."""
+    return tuple(flag for flag in implied_flags(licence) if flag in _NOT_OPEN)
 
 
 def is_exempt(record: RecordSections) -> bool:

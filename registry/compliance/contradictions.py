@@ -7,7 +7,9 @@ Which dates and which values is data (`rules/modification_fields.json`).
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
+from peft_registry.registry.compliance.completeness import implied_flags, terms_that_end_openness
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
 from peft_registry.registry.compliance.notations import days_of
@@ -16,6 +18,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import measured
 
 TODAY = "record_created_at"
+_LICENCE_OK = "gpai.open_source_exemption.licence_ok"
 # whoever is ahead of UTC may write the date of a day that has not begun there
 _TIME_ZONES = timedelta(days=1)
 
@@ -71,6 +74,7 @@ def contradictions(
     yield from out_of_order(record, now, named=named)
     yield from incomplete_facts(record, now, named=named)
     yield from contradicted(record, now, named=named)
+    yield from licences_contradicted(record, now, named=named)
 
 
 def problem_paths(problem: FactsOutOfOrder | FactIncomplete | FactContradicted) -> Iterator[str]:
@@ -94,15 +98,58 @@ def contradicted(
     """The answers of a record that another value of it denies; as `out_of_order`."""
     known = [leaf for leaf in leaves(record) if leaf.value.known]
     for conflict in field_rules().conflicts:
-        answers = [leaf for leaf in known if leaf.rule == conflict.answer and leaf.value.value == conflict.value]
+        answers = [leaf for leaf in known if leaf.rule == conflict.answer and _says(leaf, conflict.value)]
         others = [leaf for leaf in known if leaf.rule == conflict.against]
         for answer, other in product(answers, others):
-            value = other.value.value
-            held = [text for text in conflict.holds if text in (value if isinstance(value, list) else [value])]
+            if not _is_of_same(record, answer.path, other.path):
+                continue
+            values = _listed(other.value.value)
+            held = [text for text in conflict.holds if text in values] if conflict.holds else list(map(str, values))
             if held and (answer.path in stated or other.path in stated):
                 yield FactContradicted(
                     named(answer.path), conflict.value, named(other.path), ", ".join(held), conflict.because
                 )
+
+
+def licences_contradicted(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactContradicted]:
+    """What is said of the licence of a base and its SPDX identifier denies; as `out_of_order`."""
+    because = field_rules().licence_terms.because
+    openness = record.gpai.open_source_exemption.licence_ok
+    for position, base in enumerate(record.base):
+        path, flags_path = f"base[{position}].licence_id", f"base[{position}].licence_flags"
+        licence = str(base.licence_id.value)
+        flags = base.licence_flags
+        missing = [flag for flag in implied_flags(licence) if flag not in _listed(flags.value)]
+        is_whole = flags.known and flags.source != "derived" and "unknown" not in _listed(flags.value)
+        if missing and is_whole and (path in stated or flags_path in stated):
+            listed = ", ".join(map(str, _listed(flags.value))) or "none"
+            yield FactContradicted(named(flags_path), listed, named(path), licence, f"{because}: {', '.join(missing)}")
+        closing = terms_that_end_openness(licence)
+        if closing and openness.value == "yes" and (path in stated or _LICENCE_OK in stated):
+            why = f"{because}: {', '.join(closing)} (Art. 53(2); GL J76-84)"
+            yield FactContradicted(named(_LICENCE_OK), "yes", named(path), licence, why)
+
+
+def _says(leaf: Leaf, text: str) -> bool:
+    """Whether somebody answered so; what was derived follows from other values, and is derived anew from what is stated now."""
+    return bool(leaf.value.value == text) and leaf.value.source != "derived"
+
+
+def _listed(value: Any) -> list[Any]:  # any JSON value
+    return value if isinstance(value, list) else [value]
+
+
+def _is_of_same(record: ModificationRecord, path: str, other: str) -> bool:
+    """False for fields of two bases or data files, also where one is of a base and one of the terms of another."""
+    item, other_item = FieldPath.parse(path).item, FieldPath.parse(other).item
+    if item is None or other_item is None:
+        return True
+    if item[0] == other_item[0]:
+        return item == other_item
+    names = [getattr(record, section)[position].name.value for section, position in (item, other_item)]
+    return bool(names[0] == names[1])
 
 
 def out_of_order(

@@ -83,13 +83,22 @@ class Need(Frozen):
 
 
 class Conflict(Frozen):
-    """An answer that cannot be true beside a value of another field: one of those listed, or a list that holds one."""
+    """An answer that cannot be true beside a value of another field: one of those that `holds` lists, or a list with one of them;
+    where it lists none, any value. Of fields of a base, a data file or its terms it is the same one.
+    """
 
     answer: str
     value: str
     against: str
     holds: tuple[str, ...]
     because: str
+
+
+class LicenceTerms(Frozen):
+    """Licence flags by how an SPDX identifier begins, of licences whose text is well known, and why they follow."""
+
+    because: str
+    prefixes: dict[str, tuple[str, ...]]
 
 
 class RuleSource(Frozen):
@@ -136,6 +145,7 @@ class FieldRules(Frozen):
     orders: tuple[Order, ...]
     needs: tuple[Need, ...]
     conflicts: tuple[Conflict, ...]
+    licence_terms: LicenceTerms
     base_facts: dict[str, str | AnswerForm]
     profile: dict[str, str]
     fields: tuple[FieldRule, ...]

@@ -3,6 +3,10 @@
 import pytest
 
 from peft_registry.registry.compliance.answers import problems_of_answers
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.base_facts import declared_base_facts
+from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
+from peft_registry.registry.compliance.completeness import disqualifying_flags, implied_flags
 from peft_registry.registry.compliance.contradictions import (
     FactContradicted,
     FactIncomplete,
@@ -11,8 +15,8 @@ from peft_registry.registry.compliance.contradictions import (
 )
 from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.superseding import with_values
-from peft_registry.schemas.modification import BaseUsed
-from peft_registry.schemas.values import declared, derived, measured
+from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
+from peft_registry.schemas.values import declared, derived, measured, unknown
 from tests.builders.records import NOW, a_modification_record, a_version
 
 LICENCE_OK = "gpai.open_source_exemption.licence_ok"
@@ -122,3 +126,121 @@ def test_a_contradiction_that_is_signed_is_found_in_the_record():
         True,
     )
     assert list(contradictions(a_modification_record())) == []
+
+
+# --- answers that deny each other, in one statement and one after the other ---
+
+EXCLUSION, FLAGS, LICENCE = "upstream[0].eu_exclusion", "base[0].licence_flags", "base[0].licence_id"
+DENIED = {
+    "exclusion beside its flag": ({EXCLUSION: "no"}, {FLAGS: ["eu_exclusion"]}),
+    "special categories that are not personal": (
+        {"data[0].personal_data": "no"},
+        {"data[0].special_categories": "yes"},
+    ),
+    "systemic risk of what is not general": ({"base[0].is_gpai": "no"}, {"base[0].has_systemic_risk": "yes"}),
+    "a day of a placing that was none": (
+        {"gpai.placed_on_eu_market": "no"},
+        {"gpai.placing_date": "2026-11-01"},
+    ),
+    "a way of a placing that was none": ({"gpai.placed_on_eu_market": "no"}, {"gpai.placing_channel": "the Hub"}),
+    "a licence without its flag": ({LICENCE: "CC-BY-NC-4.0"}, {FLAGS: "none"}),
+    "a licence without one of its flags": ({LICENCE: "CC-BY-NC-ND-4.0"}, {FLAGS: ["non_commercial"]}),
+    "an open licence that is none": ({LICENCE: "CC-BY-ND-4.0"}, {LICENCE_OK: "yes"}),
+}
+
+
+def bare_record():
+    """A record in which nothing is answered that these tests answer."""
+    asked = (EXCLUSION, FLAGS, LICENCE, "base[0].is_gpai", "base[0].has_systemic_risk", "data[0].personal_data")
+    asked += ("data[0].special_categories", "gpai.placed_on_eu_market", "gpai.placing_date", "gpai.placing_channel")
+    return with_values(a_modification_record(), dict.fromkeys(asked, unknown("nobody has answered it")))
+
+
+def recorded(record, answers):
+    values = {path: declared([] if value == "none" else value, by="alex", at=NOW) for path, value in answers.items()}
+    return with_assessment(with_values(record, values))
+
+
+@pytest.mark.parametrize("case", DENIED)
+def test_answers_that_deny_each_other_are_refused_together_and_across_records_in_either_order(case):
+    first, second = DENIED[case]
+    assert answer_problems(first | second, bare_record())
+    for earlier, later in ((first, second), (second, first)):
+        assert answer_problems(earlier, bare_record()) == {}
+        assert set(answer_problems(later, recorded(bare_record(), earlier))) == set(later)
+
+
+@pytest.mark.parametrize("case", DENIED)
+def test_whoever_answers_the_denied_field_again_may_correct_it(case):
+    first, second = DENIED[case]
+    (path,) = first
+    again = {EXCLUSION: "yes", LICENCE: "MIT"}.get(path, "yes")
+    assert answer_problems(second | {path: again}, recorded(bare_record(), first)) == {}
+
+
+def test_facts_that_deny_each_other_are_refused_before_a_run():
+    placed = problems({"gpai": {"placed_on_eu_market": "no", "placing_date": "2026-11-01"}})
+    risk = problems({"base": {"*": {"is_gpai": "no", "has_systemic_risk": "yes"}}})
+    excluded = problems({"upstream": {"small-llama": {"eu_exclusion": "no"}}}, flags=["eu_exclusion"])
+    for found in (placed, risk, excluded):
+        assert [type(problem) for problem in found] == [FactContradicted]
+
+
+@pytest.mark.parametrize(
+    ("facts", "path", "against"),
+    [
+        ({"eu_exclusion": "no", "licence_flags": ["eu_exclusion"]}, "eu_exclusion", "licence_flags"),
+        ({"is_gpai": "no", "has_systemic_risk": "yes"}, "has_systemic_risk", "is_gpai"),
+        ({"licence": "CC-BY-NC-4.0", "licence_flags": "none"}, "licence_flags", "licence"),
+    ],
+)
+def test_base_facts_that_deny_each_other_are_refused(facts, path, against):
+    with pytest.raises(FactContradicted) as refused:
+        declared_base_facts({"asserted_by": "alex"} | facts, at=NOW)
+    assert (refused.value.path, refused.value.against) == (path, against)
+
+
+def test_the_flags_of_one_base_say_nothing_of_the_terms_of_another():
+    record = bare_record()
+    other = record.base[0].revised(name=measured("another"), licence_flags=declared(["eu_exclusion"], by="a", at=NOW))
+    terms = UpstreamTerms(name=record.base[0].name, eu_exclusion=declared("no", by="a", at=NOW))
+    assert list(contradictions(record.revised(base=(record.base[0], other), upstream=(terms,)))) == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "flags"),
+    [
+        ("CC-BY-NC-4.0", ("non_commercial",)),
+        ("CC-BY-NC-ND-3.0", ("no_derivatives", "non_commercial")),
+        ("MIT AND CC-BY-ND-4.0", ("no_derivatives",)),
+        ("MIT OR CC-BY-NC-4.0", ()),
+        ("CC-BY-4.0", ()),
+        (None, ()),
+    ],
+)
+def test_a_licence_implies_the_flags_that_whoever_takes_it_cannot_avoid(licence, flags):
+    assert implied_flags(licence) == flags
+
+
+def test_a_licence_that_implies_such_a_term_ends_the_exemption():
+    assert disqualifying_flags(recorded(bare_record(), {LICENCE: "CC-BY-NC-4.0"})) == ("non_commercial",)
+
+
+# --- a list that says that it may be incomplete ---
+
+
+@pytest.mark.parametrize(
+    ("flags", "exclusion"),
+    [(["unknown"], None), (["unknown", "non_commercial"], None), (["eu_exclusion", "unknown"], "yes"), ([], "no")],
+)
+def test_a_list_of_flags_that_holds_unknown_decides_only_what_it_lists(flags, exclusion):
+    facts = declared_base_facts({"asserted_by": "alex", "licence_flags": flags}, at=NOW)
+    assert (licence_flags_of(facts).value, eu_exclusion_of(facts).value) == (flags, exclusion)
+    assert recorded(bare_record(), {FLAGS: flags}).upstream[0].eu_exclusion.value == exclusion
+
+
+def test_a_flag_that_excludes_the_union_counts_in_the_status_beside_an_answer_that_denies_it():
+    stated = {EXCLUSION: "no", FLAGS: ["eu_exclusion"], "gpai.placed_on_eu_market": "yes", "gpai.same_provider": "no"}
+    status = recorded(bare_record(), stated).gpai.verdict
+    assert status.value == "provider_of_original_model"
+    assert "row G4" in status.method
