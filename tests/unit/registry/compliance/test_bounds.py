@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from peft_registry.registry.compliance.answer_forms import MAX_CHARACTERS, misfits
-from peft_registry.registry.compliance.answers import problems_of_answers
+from peft_registry.registry.compliance.answers import check_answers, problems_of_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.compliance.completeness import completeness
@@ -14,13 +14,14 @@ from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.stated import FactMalformed
-from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
+from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import BaseUsed
-from peft_registry.schemas.values import Value, declared, measured
-from tests.builders.records import NOW, TOOL, a_lineage, a_modification_record, a_version
+from peft_registry.schemas.values import Value, declared, derived, measured
+from tests.builders.records import NOW, TOOL, a_digest, a_lineage, a_modification_record, a_version
 
 RULES = field_rules()
 BY_PATH = RULES.by_path()
@@ -135,6 +136,30 @@ def test_measured_compute_that_has_no_ratio_leaves_the_status_open():
     gpai = with_assessment(with_values(RECORD, values)).gpai
     assert gpai.ratio.reason.endswith("have no ratio")
     assert not gpai.verdict.known
+
+
+def test_a_record_that_contradicts_a_signed_placing_in_the_year_9995_is_told_and_crashes_nobody():
+    predicate = AnswersPredicate(
+        record_id=RECORD.record_id,
+        record=RECORD.canonical_digest(),
+        form=a_digest("a form"),
+        answers=(Answer(path="gpai.placing_date", area="legal", value="9995-06-01"),),
+        person="alex",
+        role="officer",
+        nonce="0f",
+    )
+    statement = a_digest("a statement")
+    forged = superseding(
+        RECORD,
+        version=a_version(),
+        record_id="forged",
+        now=NOW,
+        reason="answers of alex",
+        answers=(statement,),
+        values={"gpai.placing_date": derived("2026-01-01", method="the first of the year")},
+    )
+    check = check_answers(forged, RECORD, {statement: predicate})
+    assert "gpai.placing_date: it is recorded otherwise than alex answered" in check.wrong
 
 
 HOSTILE = (
