@@ -117,9 +117,10 @@ class AnswerForm(Frozen):
             entries = self.items
             named = None if entries is None else ", ".join(entries.values) or entries.type
             return ("list" if named is None else f"list of {named}") + ("; or none" if self.none_is_answer else "")
+        above = self.above if self.minimum is None else None  # the least number says it already
         bounds = [
             f"{word} {bound:g}"
-            for word, bound in (("from", self.minimum), ("above", self.above), ("to", self.maximum))
+            for word, bound in (("from", self.minimum), ("above", above), ("to", self.maximum))
             if bound is not None
         ]
         words = [f"about {self.about_words} words"] if self.about_words else []

@@ -549,5 +549,5 @@ def test_no_form_is_broken_by_a_value_of_another_type(rule):
 
 
 def test_the_page_says_the_form_of_each_field():
-    assert "whole, above 0" in RULES.by_path()["base[].training_tokens"].description
+    assert "whole, from 1, to" in RULES.by_path()["base[].training_tokens"].description
     assert "MM/YYYY" in RULES.by_path()["data[].acquired_to"].description
