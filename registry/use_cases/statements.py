@@ -235,11 +235,14 @@ def require_sayable(registry: Registry, tx: Transaction, subject: Digest, saying
 
 
 def _record_and_mirror(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> None:
-    version = catalog.require_artifact(tx, manifest_digest=subject)
+    known_as = catalog.require_artifact(tx, manifest_digest=subject)
     record_statement(tx, subject, signed, at=at)
-    catalog.enqueue(
-        tx, kind="statement", subject=subject, version_label=version, payload={"statement": str(signed.digest)}
-    )
+    # equal bytes may be several versions, and what is said of the artifact speaks of each
+    labels = [version.label for version in catalog.version_by_digest(tx, subject)] or [known_as]
+    for label in labels:
+        catalog.enqueue(
+            tx, kind="statement", subject=subject, version_label=label, payload={"statement": str(signed.digest)}
+        )
 
 
 def require_declarable(registry: Registry, subject: Digest, kind: StatementKind, predicate: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from peft_registry.registry.use_cases import report, verify
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, register_adapter
 from tests.builders.products import FACTS, a_product
@@ -41,6 +42,14 @@ class Counted:
             return original(*arguments, **options)
 
         monkeypatch.setattr(module, name, counting)
+
+
+def tags_in_mlflow(registry: Registry, version: Version) -> dict[str, str]:
+    from mlflow import MlflowClient
+
+    route = mirror_route(registry)
+    client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+    return client.get_model_version(version.name, str(version.number)).tags
 
 
 def page_in_mlflow(registry: Registry, version: Version) -> str:
@@ -107,3 +116,13 @@ def test_equal_bytes_under_two_names_are_both_mirrored_and_either_may_change_lat
     assert mirrored.clean, mirrored.lines()
     assert "sums of two numbers" in page_in_mlflow(registry, first)
     assert "sums of two numbers" not in page_in_mlflow(registry, second)
+    append_statement(
+        registry,
+        subject=second.manifest_digest,
+        kind="test-result",
+        predicate={"passed": True},
+        signer=registry.trainer_key,
+    )
+    assert sync_mirror(registry).clean
+    for version in (first, second):  # what is said of the bytes speaks of both
+        assert "test-result" in tags_in_mlflow(registry, version)["registry.statements"]
