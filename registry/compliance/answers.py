@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from peft_registry.registry.compliance import retention
 from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
@@ -89,6 +90,8 @@ class AnswersCheck:
 def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None = None) -> tuple[Question, ...]:
     """What a record has to have, people can answer and nobody has; by owner, and then in the order of the schema.
 
+    The days of retention are not among them: they follow from the day of placing.
+
     Args:
         record: of either form.
         defaults: what is known elsewhere, by path; it is not asked again.
@@ -97,7 +100,10 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
     questions = [
         Question(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), gap_of(leaf).reason)
         for leaf in required_leaves(record, conditions_of(record))
-        if not is_filled(leaf) and _takes_answers(rules[leaf.rule]) and leaf.path not in (defaults or {})
+        if not is_filled(leaf)
+        and leaf.path not in retention.DAYS
+        and _takes_answers(rules[leaf.rule])
+        and leaf.path not in (defaults or {})
     ]
     order = get_args(Area)
     return tuple(sorted(questions, key=lambda question: order.index(question.area)))

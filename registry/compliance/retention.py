@@ -7,6 +7,9 @@ from peft_registry.schemas.modification import Gpai, Retention
 from peft_registry.schemas.values import Value, derived, unknown
 
 YEARS = 10
+DAYS = ("retention.start_date", "retention.until")
+"""They follow from the day of placing, so that one is asked and not these; a later end may be declared all the same."""
+
 _METHOD = f"{YEARS} calendar years after placing, Art. 18, Art. 54(3)(b), CoP measure 1.1; used for every record"
 
 

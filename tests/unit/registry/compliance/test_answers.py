@@ -13,6 +13,7 @@ from peft_registry.registry.compliance.answers import (
     problems_of_answers,
     superseding_with_answers,
 )
+from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import superseding, with_values
@@ -173,3 +174,22 @@ def test_what_a_merge_took_over_from_its_parents_stands_beside_answers() -> None
     assert check_answers(after, first, {STATEMENT: signed.predicate}).wrong == ()
     other = after.revised(use=after.use.revised(intended=taken_over.revised(value="anything")))
     assert check_answers(other, first, {STATEMENT: signed.predicate}).wrong != ()
+
+
+def test_the_day_of_placing_is_asked_and_not_the_days_of_retention_that_follow_from_it() -> None:
+    before = a_modification_record()
+    placed = superseding_with_answers(
+        before,
+        answered(before, {"gpai.placed_on_eu_market": True}),
+        version=a_version(),
+        record_id="placed",
+        now=NOW,
+    )
+    asked = {question.path for question in open_questions(placed)}
+    assert "gpai.placing_date" in asked
+    assert not asked & {"retention.start_date", "retention.until"}
+    assert {"retention.start_date", "retention.until"} <= {gap.field for gap in completeness(placed).open}
+    later = answered(placed, {"gpai.placing_date": "2026-11-20", "retention.until": "2046-11-20"})
+    record = superseding_with_answers(placed, later, version=a_version(), record_id="next", now=NOW)
+    assert (record.retention.start_date.value, record.retention.until.value) == ("2026-11-20", "2046-11-20")
+    assert problems(placed, {"gpai.placing_date": "2026-11-20", "retention.until": "2046-11-20"}) == {}
