@@ -9,6 +9,7 @@ An epoch begins where a restored backup was accepted: its leaf names the checkpo
 file that accepts the loss.
 """
 
+from datetime import timedelta
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -27,6 +28,9 @@ from peft_registry.schemas.statement import (
     logged_kind,
 )
 from peft_registry.schemas.values import Timestamp
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clocks of the machines that write one log may differ."""
 
 
 class _Event(Document):

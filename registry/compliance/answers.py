@@ -11,6 +11,7 @@ evidence. So whoever has both can tell a value that a person signed from one tha
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, get_args
 
 from peft_registry.registry.compliance import retention
@@ -21,13 +22,14 @@ from peft_registry.registry.compliance.completeness import conditions_of, gap_of
 from peft_registry.registry.compliance.contradictions import contradictions, problem_paths
 from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import FieldRule, Leaf, field_rules, leaves
+from peft_registry.registry.compliance.fields import FieldRule, FieldRules, Leaf, field_rules, leaves
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
 from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
 from peft_registry.registry.compliance.superseding import in_second_form, superseding, with_values
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import CLOCK_TOLERANCE
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -64,11 +66,11 @@ class AnswerProblem:
 
 @dataclass(frozen=True, slots=True)
 class SignedAnswers:
-    """A statement of answers: its digest, what it says, and when it entered the log."""
+    """A statement of answers: its digest, what it says, and when it entered the log; None where that is not known here."""
 
     statement: Digest
     predicate: AnswersPredicate
-    at: Timestamp
+    at: Timestamp | None
 
 
 Superseded = Callable[[RecordSections], RecordSections | None]
@@ -262,8 +264,9 @@ def changed_since(paths: Iterable[str], records: Sequence[RecordSections]) -> tu
 def check_answers(
     record: RecordSections,
     before: RecordSections | None,
-    answers: Mapping[Digest, AnswersPredicate],
+    answers: Mapping[Digest, SignedAnswers],
     superseded: Superseded = lambda _: None,
+    rules: FieldRules | None = None,
 ) -> AnswersCheck:
     """Whether each value of a record that rests on answers is what people answered.
 
@@ -272,7 +275,9 @@ def check_answers(
         before: the record that it supersedes; None where it supersedes none or that is not here.
         answers: those that count, by their statements: signed by a key of the role that they name.
         superseded: finds the records before that one.
+        rules: whose each field is, and was; those of this tool where there are no others.
     """
+    rules = rules or field_rules()
     if not isinstance(record, ModificationRecord):
         return AnswersCheck((), ())
     named = record.correction.answers
@@ -292,9 +297,9 @@ def check_answers(
                 wrong.append(f"{path}: it names answers that this record does not take up")
     for digest in named:
         if digest in answers:
-            seen = _seen(record, before, answers[digest], superseded)
+            seen = _seen(record, before, answers[digest].predicate, superseded)
             unseen = unseen or seen.unseen
-            wrong += _not_taken_up(record, digest, answers[digest], earlier, seen)
+            wrong += _not_taken_up(record, answers[digest], earlier, seen, rules)
     wrong += _answered_by_nobody(record, stated, answers)
     if before is not None or not record.supersedes_another:
         wrong += _signed_by_nobody(record, answers, earlier)
@@ -406,31 +411,30 @@ def _seen(
 
 
 def _not_taken_up(
-    record: ModificationRecord,
-    statement: Digest,
-    predicate: AnswersPredicate,
-    earlier: Mapping[str, Value],
-    seen: _Seen,
+    record: ModificationRecord, signed: SignedAnswers, earlier: Mapping[str, Value], seen: _Seen, rules: FieldRules
 ) -> Iterator[str]:
     """Where a record that names a statement does not say what that answers."""
+    predicate = signed.predicate
     if not seen.is_answered:
-        yield f"answers {statement.short} are to the record {predicate.record_id}, which is not the one that is superseded"
+        yield f"answers {signed.statement.short} are to the record {predicate.record_id}, which is not the one that is superseded"
         return
     for path in changed_since([answer.path for answer in predicate.answers], seen.records):
         yield f"{path}: it changed after {predicate.person} saw it, in a record between"
-    rules = field_rules().by_path()
+    rule_of = rules.by_path()
     stated = {leaf.path: leaf.value for leaf in leaves(record)}
     for answer in predicate.answers:
-        rule = rules.get(FieldPath.parse(answer.path).rule)
+        rule = rule_of.get(FieldPath.parse(answer.path).rule)
         value = stated.get(answer.path)
         if rule is None or value is None:
             yield f"{answer.path}: the record has no such field"
-        elif not _takes_answers(rule) or rule.owner != answer.area:
+        elif rule.act is not None or answer.area not in rules.owners(rule, at=signed.at):
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
-        elif not _says(value, answer, statement, predicate) and not _is_the_tools(
-            record, answer.path, value, earlier, answered=_expected(value, answer, statement, predicate)
-        ):
-            yield f"{answer.path}: it is recorded otherwise than {predicate.person} answered"
+        elif value != _expected(value, answer, signed):
+            answered = _expected(value, answer, signed)
+            if not _is_the_tools(record, answer.path, value, earlier, answered=answered):
+                yield f"{answer.path}: it is recorded otherwise than {predicate.person} answered"
+        elif _is_dated_after(value, signed):
+            yield f"{answer.path}: it is recorded as answered at {value.asserted_at}, and the answer was logged at {signed.at}"
 
 
 def _is_the_tools(
@@ -450,31 +454,33 @@ def _is_the_tools(
     return next(leaf.value for leaf in leaves(assessed) if leaf.path == path) == value
 
 
-def _says(value: Value, answer: Answer, statement: Digest, predicate: AnswersPredicate) -> bool:
-    return value == _expected(value, answer, statement, predicate)
+def _expected(value: Value, answer: Answer, signed: SignedAnswers) -> Value:
+    """The value that an answer gives, with the time that the record states."""
+    return value_of_answer(answer, SignedAnswers(signed.statement, signed.predicate, value.asserted_at))
 
 
-def _expected(value: Value, answer: Answer, statement: Digest, predicate: AnswersPredicate) -> Value:
-    """The value that an answer gives, with the time that the record states: when it was logged, whoever has the log can tell."""
-    at = value.asserted_at or "1970-01-01T00:00:00Z"
-    return value_of_answer(answer, SignedAnswers(statement, predicate, at)).revised(asserted_at=value.asserted_at)
+def _is_dated_after(value: Value, signed: SignedAnswers) -> bool:
+    """Whether a value says that it was answered after the answer entered the log; False where nothing here tells when that was."""
+    if value.asserted_at is None or signed.at is None:
+        return False
+    return datetime.fromisoformat(value.asserted_at) > datetime.fromisoformat(signed.at) + CLOCK_TOLERANCE
 
 
 def _answered_by_nobody(
-    record: ModificationRecord, stated: Mapping[str, Value], answers: Mapping[Digest, AnswersPredicate]
+    record: ModificationRecord, stated: Mapping[str, Value], answers: Mapping[Digest, SignedAnswers]
 ) -> Iterator[str]:
     """Values that name a statement which the record takes up and which does not answer them."""
     for digest in record.correction.answers:
         if digest not in answers:
             continue
-        answered = {answer.path for answer in answers[digest].answers}
+        answered = {answer.path for answer in answers[digest].predicate.answers}
         for path, value in stated.items():
             if digest in value.evidence and path not in answered:
                 yield f"{path}: nobody answered it in the statement {digest.short} that it names"
 
 
 def _signed_by_nobody(
-    record: ModificationRecord, answers: Mapping[Digest, AnswersPredicate], earlier: Mapping[str, Value]
+    record: ModificationRecord, answers: Mapping[Digest, SignedAnswers], earlier: Mapping[str, Value]
 ) -> Iterator[str]:
     """Approvals, verdicts and holds that no person signed, whatever the record calls their source and names as evidence."""
     rules = field_rules().by_path()
@@ -482,7 +488,7 @@ def _signed_by_nobody(
         (answer.path, digest)
         for digest in record.correction.answers
         if digest in answers
-        for answer in answers[digest].answers
+        for answer in answers[digest].predicate.answers
     }
     for leaf in leaves(record):
         if not leaf.value.known or not rules[leaf.rule].is_signed_by_people or earlier.get(leaf.path) == leaf.value:

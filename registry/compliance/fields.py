@@ -6,7 +6,7 @@ The data file carries its rule-set version, the date of the law it follows and i
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.schemas.answers import Area
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Timestamp, Value
 
 Owner = Literal[Area, "tool"]
 _DAYS = ("date", "month", "months", "time")  # the types of forms that are days
@@ -101,6 +101,14 @@ class LicenceTerms(Frozen):
     prefixes: dict[str, tuple[str, ...]]
 
 
+class FormerOwner(Frozen):
+    """Who owned a field before the day `until`: answers that were logged before it were theirs to give."""
+
+    path: str
+    owner: Area
+    until: date
+
+
 class RuleSource(Frozen):
     """A document that the rules follow, and what weight it has."""
 
@@ -146,6 +154,7 @@ class FieldRules(Frozen):
     needs: tuple[Need, ...]
     conflicts: tuple[Conflict, ...]
     licence_terms: LicenceTerms
+    former_owners: tuple[FormerOwner, ...]
     base_facts: dict[str, str | AnswerForm]
     profile: dict[str, str]
     fields: tuple[FieldRule, ...]
@@ -153,6 +162,19 @@ class FieldRules(Frozen):
     def by_path(self) -> dict[str, FieldRule]:
         """Each rule under its path, in the order of the file."""
         return {rule.path: rule for rule in self.fields}
+
+    def owners(self, rule: FieldRule, *, at: Timestamp | None) -> tuple[Owner, ...]:
+        """Who could answer a field at a time: its first former owner whose day had not come, else its owner.
+
+        Where the time is not known, all who ever owned it: a signed answer stays one when a field gets another owner.
+        """
+        former = sorted(
+            (former for former in self.former_owners if former.path == rule.path), key=lambda former: former.until
+        )
+        if at is None:
+            return (*(before.owner for before in former), rule.owner)
+        day = datetime.fromisoformat(at).date()
+        return (next((before.owner for before in former if day < before.until), rule.owner),)
 
     def application(self, what: str) -> Application:
         """Since when the rules of that name apply.

@@ -10,7 +10,7 @@ One entry that may not be signed over stops all behind it: a signature over the 
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 
 from pydantic import ValidationError
@@ -44,7 +44,7 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
+from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement, StoredStatement
@@ -78,7 +78,6 @@ class NoCheckpoint(NotFound):
     fix = "register something, or have `registry log sign` run where the log key is"
 
 
-CLOCK_TOLERANCE = timedelta(minutes=5)  # between the machines that write one log
 _LOOKED_AT = 64  # entries, from the newest down, of which one should say its time
 
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from peft_registry.registry.compliance.answers import check_answers
+from peft_registry.registry.compliance.answers import SignedAnswers, check_answers
 from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried
 from peft_registry.registry.compliance.inherited_values import (
     InheritedCheck,
@@ -112,7 +112,7 @@ class _Packed:
 class RecordChecks:
     """The records, the answers and the evaluations that count so far, of any number of artifacts."""
 
-    _answers: dict[Digest, AnswersPredicate] = field(default_factory=dict)
+    _answers: dict[Digest, SignedAnswers] = field(default_factory=dict)
     _bases: dict[Digest, RecordedBefore] = field(default_factory=dict)  # by statement, as are the records
     _records: dict[Digest, _Packed] = field(default_factory=dict)
     _evaluations: dict[Digest, dict[Digest, _Packed]] = field(
@@ -157,7 +157,8 @@ class RecordChecks:
             ValidationError: it is not what its kind says.
         """
         if statement.kind == "answers":
-            self._answers[digest] = AnswersPredicate.from_json(statement.predicate)
+            predicate = AnswersPredicate.from_json(statement.predicate)
+            self._answers[digest] = SignedAnswers(digest, predicate, signer.at)
         if statement.kind == "base":
             base = BaseRecord.from_json(statement.predicate)
             self._bases[digest] = RecordedBefore(statement.subject_digest, base)

@@ -20,7 +20,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
 from peft_registry.registry.records.entries import require_may_say
-from peft_registry.registry.records.record_checks import answers_as_another
+from peft_registry.registry.records.record_checks import EntrySigner, answers_as_another
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import record_checks, signed_statements
 from peft_registry.registry.signing import dsse
@@ -42,6 +42,7 @@ from peft_registry.schemas.statement import (
     StatementKind,
     statement_about,
 )
+from peft_registry.schemas.values import Timestamp
 
 # what `registry verify` reads of each; appended malformed, they would spoil their artifact for ever
 _SCHEMAS: dict[StatementKind, type[Document]] = {
@@ -207,7 +208,7 @@ def append_together(
         for make in sayings:
             saying = make(signed, at)
             require_sayable(registry, tx, subject, saying)
-            _require_answered(registry, subject, saying, together=said)
+            _require_answered(registry, subject, saying, together=said, at=at)
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
             said.append((signed[-1].digest, saying))
         for statement in signed:
@@ -260,19 +261,24 @@ def require_declarable(registry: Registry, subject: Digest, kind: StatementKind,
 
 
 def _require_answered(
-    registry: Registry, subject: Digest, saying: Saying, *, together: Sequence[tuple[Digest, Saying]] = ()
+    registry: Registry,
+    subject: Digest,
+    saying: Saying,
+    *,
+    together: Sequence[tuple[Digest, Saying]] = (),
+    at: Timestamp | None = None,
 ) -> None:
     """Raise unless a record says what people answered and what was recorded before, by the rules of this tool.
 
     Once in the log any other would leave its artifact broken for ever.
 
-    `together` are signed already, by their digests, and enter the log right before it.
+    `together` are signed already, by their digests, and enter the log right before it, at the time `at`.
     """
     if saying.kind != "modification":
         return
     checks = record_checks(registry, subject)
     for digest, earlier in together:
-        checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate))
+        checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate), EntrySigner(at=at))
     record = ModificationRecord.from_json(saying.predicate)
     check = checks.check(subject, record)
     reasons = (*of_other_rules(record), *check.wrong, *check.lacking)

@@ -13,7 +13,7 @@ from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.homes.home import Passphrase, Registry
 from peft_registry.registry.homes.layout import next_version_of
 from peft_registry.registry.homes.pins import Pins, name_of_chain
-from peft_registry.registry.records.checkpoints import CLOCK_TOLERANCE, newest_entry_time
+from peft_registry.registry.records.checkpoints import newest_entry_time
 from peft_registry.registry.records.snapshots import newest_snapshot
 from peft_registry.registry.signing.keys import (
     KEY_FILE_MAX_BYTES,
@@ -43,6 +43,7 @@ from peft_registry.registry.signing.trust_chain import (
     require_signed,
 )
 from peft_registry.schemas.errors import InputRefused, NotChecked, NotFound
+from peft_registry.schemas.log import CLOCK_TOLERANCE
 from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
 from peft_registry.schemas.statement import FIRST_KINDS, PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.values import timestamp

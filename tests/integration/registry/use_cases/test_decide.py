@@ -22,6 +22,7 @@ from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import reject_entries, sign_log
+from peft_registry.registry.use_cases.statements import RecordNotAnswered, append_statement
 from peft_registry.registry.use_cases.take_up_answers import complete_answers
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.answers import Answer
@@ -389,6 +390,30 @@ def test_a_thief_records_another_value_than_was_answered(place: Place) -> None:
     other = Value(value="no", source="declared", evidence=(signed.statement,), asserted_by="alex", asserted_at=NOW)
     forge_record(place, signed, name_or_trademark_on_result=other)
     is_refused(place, f"{OFFICERS}: it is recorded otherwise than alex answered")
+
+
+def test_a_thief_dates_an_answer_after_it_was_logged(place: Place) -> None:
+    """An answer about the present state would pass for one that was given when that was another."""
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    signed = SignedAnswers(say(place, said, OFFICER), said, "2099-01-01T00:00:00Z")
+    forge_record(place, signed)
+    is_refused(place, f"{OFFICERS}: it is recorded as answered at 2099-01-01T00:00:00Z")
+
+
+def test_no_record_is_appended_that_dates_an_answer_after_it_was_logged(place: Place) -> None:
+    said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
+    signed = SignedAnswers(say(place, said, OFFICER), said, "2099-01-01T00:00:00Z")
+    current = version_statements(place.registry, place.version).record
+    assert current is not None
+    record = superseding_with_answers(current.record, signed, version=place.version, record_id="dated", now=NOW)
+    with pytest.raises(RecordNotAnswered, match="2099-01-01"):
+        append_statement(
+            place.registry,
+            subject=place.version.manifest_digest,
+            kind="modification",
+            predicate=record.to_json(),
+            signer=place.registry.trainer_key,
+        )
 
 
 def test_answers_of_a_key_without_the_role_are_refused(place: Place) -> None:

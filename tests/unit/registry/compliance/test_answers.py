@@ -1,5 +1,6 @@
 """Answers of people: what is asked, what is known elsewhere, and the record that takes answers up."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from peft_registry.registry.compliance.answers import (
 )
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
+from peft_registry.registry.compliance.fields import FormerOwner, field_rules
 from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.schemas.answers import AnswersPredicate
@@ -66,7 +68,7 @@ def test_the_record_has_each_answer_with_its_statement_and_what_follows_from_it(
     assert (placed.value, placed.evidence, placed.asserted_by, placed.asserted_at) == ("yes", (STATEMENT,), "alex", NOW)
     assert record.use.intended.reason == "not yet decided upon (stated by alex)"
     assert record.retention.until.value == "2036-11-20"  # ten years after placing, Art. 18
-    assert check_answers(record, before, {STATEMENT: signed.predicate}).wrong == ()
+    assert check_answers(record, before, {STATEMENT: signed}).wrong == ()
 
 
 def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:
@@ -87,7 +89,7 @@ def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:
     signed = answered(record, {"modifier.country": "DE"})
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.modifier.legal_name.value, after.modifier.country.value) == ("Example GmbH", "DE")
-    assert check_answers(after, record, {STATEMENT: signed.predicate}).wrong == ()
+    assert check_answers(after, record, {STATEMENT: signed}).wrong == ()
 
 
 @pytest.mark.parametrize("flags", [[], None], ids=["read for flags before", "nobody had read the licence"])
@@ -102,7 +104,7 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.upstream[0].eu_exclusion.value, after.upstream[0].eu_exclusion.source) == ("yes", "declared")
     assert after.gpai.verdict.value == "provider_of_original_model"
-    assert check_answers(after, record, {STATEMENT: signed.predicate}).wrong == ()
+    assert check_answers(after, record, {STATEMENT: signed}).wrong == ()
 
 
 @pytest.mark.parametrize(
@@ -171,9 +173,9 @@ def test_what_a_merge_took_over_from_its_parents_stands_beside_answers() -> None
     assert check_answers(first, None, {}).wrong == check_answers(first, None, {}).missing == ()
     signed = answered(first, {"modifier.country": "DE"})
     after = superseding_with_answers(first, signed, version=a_version(), record_id="next", now=NOW)
-    assert check_answers(after, first, {STATEMENT: signed.predicate}).wrong == ()
+    assert check_answers(after, first, {STATEMENT: signed}).wrong == ()
     other = after.revised(use=after.use.revised(intended=taken_over.revised(value="anything")))
-    assert check_answers(other, first, {STATEMENT: signed.predicate}).wrong != ()
+    assert check_answers(other, first, {STATEMENT: signed}).wrong != ()
 
 
 def test_the_day_of_placing_is_asked_and_not_the_days_of_retention_that_follow_from_it() -> None:
@@ -193,3 +195,43 @@ def test_the_day_of_placing_is_asked_and_not_the_days_of_retention_that_follow_f
     record = superseding_with_answers(placed, later, version=a_version(), record_id="next", now=NOW)
     assert (record.retention.start_date.value, record.retention.until.value) == ("2026-11-20", "2046-11-20")
     assert problems(placed, {"gpai.placing_date": "2026-11-20", "retention.until": "2046-11-20"}) == {}
+
+
+# --- when it was answered, and whose the field was then ---
+
+
+def test_the_time_of_an_answer_is_not_after_the_log_had_it() -> None:
+    before = a_modification_record()
+    signed = answered(before, {"use.intended": "sums"})
+    for at, is_dated_after in {"2026-11-24T12:05:00Z": False, "2026-11-24T12:05:01Z": True}.items():
+        dated = SignedAnswers(STATEMENT, signed.predicate, at)
+        record = superseding_with_answers(before, dated, version=a_version(), record_id="next", now=NOW)
+        assert bool(check_answers(record, before, {STATEMENT: signed}).wrong) == is_dated_after
+        # a folder of an earlier release proves no time of single entries
+        untimed = SignedAnswers(STATEMENT, signed.predicate, None)
+        assert check_answers(record, before, {STATEMENT: untimed}).wrong == ()
+
+
+def test_a_kept_answer_is_judged_by_the_owner_that_its_field_had_then() -> None:
+    before = a_modification_record()
+    signed = answered(before, {"use.intended": "sums"})
+    record = superseding_with_answers(before, signed, version=a_version(), record_id="next", now=NOW)
+    fields = tuple(
+        rule.revised(owner="engineer") if rule.path == "use.intended" else rule for rule in field_rules().fields
+    )
+    moved = field_rules().revised(fields=fields)
+    at_that_time = {STATEMENT: signed}
+    why = "use.intended: answered for modifier, and it is not theirs to answer"
+    assert check_answers(record, before, at_that_time, rules=moved).wrong == (why,)
+    for until, wrong in {date(2026, 11, 24): (why,), date(2026, 11, 25): ()}.items():
+        dated = moved.revised(former_owners=(FormerOwner(path="use.intended", owner="modifier", until=until),))
+        assert check_answers(record, before, at_that_time, rules=dated).wrong == wrong
+        untimed = {STATEMENT: SignedAnswers(STATEMENT, signed.predicate, None)}
+        assert check_answers(record, before, untimed, rules=dated).wrong == ()
+
+
+def test_every_former_owner_is_of_a_field_and_no_two_until_the_same_day() -> None:
+    rules = field_rules()
+    former = [(owner.path, owner.until) for owner in rules.former_owners]
+    assert len(set(former)) == len(former)
+    assert {path for path, _ in former} <= rules.by_path().keys()

@@ -107,7 +107,7 @@ def values(record: ModificationRecord) -> dict[str, Value]:
 
 def answered(
     before: ModificationRecord, answers: dict[str, Any], statement: Digest = STATEMENT
-) -> tuple[ModificationRecord, AnswersPredicate]:
+) -> tuple[ModificationRecord, SignedAnswers]:
     """The record that supersedes one with answers, and what their statement says."""
     rules = field_rules().by_path()
     signed_answers = []
@@ -126,7 +126,7 @@ def answered(
     )
     signed = SignedAnswers(statement, predicate, NOW)
     after = superseding_with_answers(before, signed, version=a_version(), record_id=f"{statement.short}", now=NOW)
-    return after, predicate
+    return after, signed
 
 
 def rule_of(path: str) -> str:
@@ -163,9 +163,9 @@ NAMED = {"identity.result_name", "identity.result_manifest"}  # by every record 
 def test_an_answer_changes_every_value_that_follows_from_it_and_no_other(rule: str) -> None:
     path = rule.replace("[]", "[0]")
     answer, follow = FOLLOWS[rule]
-    after, predicate = answered(DECIDED, {path: answer})
+    after, signed = answered(DECIDED, {path: answer})
     assert changed(DECIDED, after) - {path} - NAMED == follow
-    assert check_answers(after, DECIDED, {STATEMENT: predicate}).wrong == ()
+    assert check_answers(after, DECIDED, {STATEMENT: signed}).wrong == ()
 
 
 def test_from_no_other_answer_anything_follows() -> None:
@@ -178,9 +178,9 @@ def test_from_no_other_answer_anything_follows() -> None:
         if rule_of(path) not in FOLLOWS and recorded[path].source not in ("measured", "derived")
     }
     assert len(others) > 80
-    after, predicate = answered(DECIDED, others)
+    after, signed = answered(DECIDED, others)
     assert changed(DECIDED, after) - NAMED == set(others)
-    assert check_answers(after, DECIDED, {STATEMENT: predicate}).wrong == ()
+    assert check_answers(after, DECIDED, {STATEMENT: signed}).wrong == ()
 
 
 @pytest.mark.parametrize(("risk", "kind"), [("no", "fallback_gpai"), ("yes", "fallback_sr")])
@@ -284,8 +284,8 @@ def test_a_cumulative_compute_that_is_over_without_what_is_not_known_is_over() -
 def test_an_answer_is_not_replaced_by_what_the_tool_derives_where_nobody_answers() -> None:
     """A thief of the home's key drops a signed answer and writes what would follow without it."""
     before, other = a_modification_record(), Digest.of(b"another statement")
-    first, predicate = answered(before, {"gpai.same_provider": "yes"})
-    assert check_answers(first, before, {STATEMENT: predicate}).wrong == ()
+    first, signed = answered(before, {"gpai.same_provider": "yes"})
+    assert check_answers(first, before, {STATEMENT: signed}).wrong == ()
     after, role = answered(first, {"modifier.role_claimed": "downstream_modifier"}, other)
     assert check_answers(after, first, {other: role}).wrong == ()
     assert after.gpai.same_provider.value == "yes"
