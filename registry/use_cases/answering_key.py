@@ -9,7 +9,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.gap_form import read_form
-from peft_registry.registry.use_cases.keys import KeyShown, list_keys
+from peft_registry.registry.use_cases.keys import list_keys
 from peft_registry.schemas.answers import AREA_ROLES, AnsweringRole, Area
 from peft_registry.schemas.errors import InputRefused
 
@@ -57,17 +57,15 @@ def answering_key(registry: Registry, file: Path) -> PrivateKey:
     if len(people) != 1:
         here = "no key of this registry may" if not people else f"keys of {' and '.join(sorted(map(str, people)))} may"
         raise AnsweringKeyNeeded(form.name, here, areas, allowed)
-    return PrivateKey.load(Path(min(keys, key=_reach).file), registry.passphrase)
+    reach: dict[str | None, int] = {role: place for place, role in enumerate(_BY_REACH)}
+    widest = min(keys, key=lambda key: reach[key.listed_role])
+    return PrivateKey.load(Path(widest.file), registry.passphrase)
 
 
 # the role that answers for most comes first: it is the one to make a key for
 _BY_REACH: tuple[AnsweringRole, ...] = tuple(
     sorted(get_args(AnsweringRole), key=lambda role: -sum(role in roles for roles in AREA_ROLES.values()))
 )
-
-
-def _reach(key: KeyShown) -> int:
-    return [*_BY_REACH].index(key.listed_role)  # type: ignore[arg-type]  # it is one of them
 
 
 def _areas(answers: Mapping[str, Any]) -> tuple[Area, ...]:

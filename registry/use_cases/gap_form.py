@@ -85,6 +85,13 @@ class FilledForm:
 
 
 def read_form(file: Path) -> FilledForm:
+    """A form as somebody filled it in: its answers, and the line of each.
+
+    Raises:
+        MalformedYaml: it is not YAML, or names a key twice.
+        FormRefused, SeveralProblems: it is not a form of `registry decide`.
+        FormUnanswered: it answers nothing.
+    """
     data = read_offered(file, max_bytes=_MAX_BYTES)
     value, lines = read_yaml_with_lines(data, what=file.name)
     if not isinstance(value, dict) or not isinstance(value.get("answers"), dict):

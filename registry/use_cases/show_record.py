@@ -1,6 +1,6 @@
 """The modification record of a version as values: for `registry record` and for programs. Nothing is written."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
@@ -75,6 +75,13 @@ class RecordLink(Frozen):
     answers: tuple[AnswersShown, ...]
     changes: tuple[ValueChange, ...]
 
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Label and text: which record it is, who signed it, and in place of which."""
+        yield "record", f"{self.record_id} of {self.created_at}, {self.digest}"
+        yield "signed", self.signed.text
+        if self.supersedes is not None:
+            yield "supersedes", f"{self.supersedes}: {self.reason or 'no reason is given'}"
+
 
 class RecordShown(Frozen):
     """A version's record, what is open in it, and those that it superseded, oldest first and itself last."""
@@ -107,14 +114,7 @@ class RecordShown(Frozen):
 
     def lines(self) -> tuple[tuple[str, str], ...]:
         """Label and text of each line, for people: what is known, then what is open by who owes it."""
-        current = self.current
-        lines = [
-            ("version", self.version),
-            ("record", f"{current.record_id} of {current.created_at}, {current.digest}"),
-            ("signed", current.signed.text),
-        ]
-        if current.supersedes is not None:
-            lines.append(("supersedes", f"{current.supersedes}: {current.reason or 'no reason is given'}"))
+        lines = [("version", self.version), *self.current.lines()]
         lines += [("answers", answers.text) for link in self.history for answers in link.answers]
         lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
         lines.append(("fields", self.fields))
@@ -132,10 +132,7 @@ class RecordShown(Frozen):
         lines: list[tuple[str, str]] = [("version", self.version)]
         signers = self._signers()
         for link in self.history:
-            lines.append(("record", f"{link.record_id} of {link.created_at}, {link.digest}"))
-            lines.append(("signed", link.signed.text))
-            if link.supersedes is not None:
-                lines.append(("supersedes", f"{link.supersedes}: {link.reason or 'no reason is given'}"))
+            lines += link.lines()
             lines += [("answers", answers.text) for answers in link.answers]
             for change in link.changes:
                 before, after = (_value_text(value, signers) for value in (change.before, change.after))
@@ -161,7 +158,7 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
     said = version_statements(registry, version)
     record = required_record(said, version).record
     count = completeness(record)
-    given = _answers_shown(registry, said, version)
+    answers_by_statement = _answers_shown(registry, said, version)
     return RecordShown(
         version=version.label,
         record=said.predicates["modification"],
@@ -171,22 +168,31 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
         sections=counts_of_sections(record),
         forms=counts_of_forms(record),
         open=count.open,
-        history=_links(registry, said, given),
-        waiting=tuple(answers for answers in given.values() if answers.waits),
-        overtaken=tuple(answers for answers in given.values() if not answers.taken_up and not answers.waits),
+        history=_links(registry, said, answers_by_statement),
+        waiting=tuple(answers for answers in answers_by_statement.values() if answers.waits),
+        overtaken=tuple(
+            answers for answers in answers_by_statement.values() if not answers.taken_up and not answers.waits
+        ),
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
-        contradictions=tuple(f"{found.what}: {found.why}" for found in contradictions(in_second_form(record))),
+        contradictions=tuple(f"{problem.what}: {problem.why}" for problem in contradictions(in_second_form(record))),
         values=tuple((leaf.path, leaf.value) for leaf in leaves(record)),
     )
 
 
-def _links(registry: Registry, said: VersionStatements, given: Mapping[Digest, AnswersShown]) -> tuple[RecordLink, ...]:
+def _links(
+    registry: Registry, said: VersionStatements, answers_by_statement: Mapping[Digest, AnswersShown]
+) -> tuple[RecordLink, ...]:
     earlier = (None, *said.history)
-    return tuple(_link(registry, before, link, given) for before, link in zip(earlier, said.history, strict=False))
+    return tuple(
+        _link(registry, before, link, answers_by_statement) for before, link in zip(earlier, said.history, strict=False)
+    )
 
 
 def _link(
-    registry: Registry, before: SignedRecord | None, link: SignedRecord, given: Mapping[Digest, AnswersShown]
+    registry: Registry,
+    before: SignedRecord | None,
+    link: SignedRecord,
+    answers_by_statement: Mapping[Digest, AnswersShown],
 ) -> RecordLink:
     record = link.record
     correction = record.correction if isinstance(record, ModificationRecord) else None
@@ -197,7 +203,11 @@ def _link(
         signed=_signed(registry, link.statement),
         supersedes=None if before is None else record.supersedes,
         reason=None if correction is None else correction.reason,
-        answers=() if correction is None else tuple(given[digest] for digest in correction.answers if digest in given),
+        answers=tuple(
+            answers_by_statement[digest]
+            for digest in (() if correction is None else correction.answers)
+            if digest in answers_by_statement
+        ),
         changes=() if before is None else changes_between(before.record, record),
     )
 
