@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from peft_registry.registry.compliance.answer_forms import MAX_CHARACTERS, misfits
-from peft_registry.registry.compliance.answers import check_answers, problems_of_answers
+from peft_registry.registry.compliance.answers import SignedAnswers, check_answers, problems_of_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.compliance.completeness import completeness
@@ -158,7 +158,7 @@ def test_a_record_that_contradicts_a_signed_placing_in_the_year_9995_is_told_and
         answers=(statement,),
         values={"gpai.placing_date": derived("2026-01-01", method="the first of the year")},
     )
-    check = check_answers(forged, RECORD, {statement: predicate})
+    check = check_answers(forged, RECORD, {statement: SignedAnswers(statement, predicate, NOW)})
     assert "gpai.placing_date: it is recorded otherwise than alex answered" in check.wrong
 
 
