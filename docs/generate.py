@@ -10,6 +10,7 @@
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
     ../../trainer/methods/mitigation.json  what `registry methods --for bias_mitigation` says was measured
+    ../explanation/adversary.md          attempts to be called better without being it, from a kept result
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
 The pages depend on nothing but the code: no clock, no terminal, no order of imports.
@@ -25,6 +26,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from docs.adversary_page import adversary_page
 from docs.errors_page import errors_page
 from docs.forms_page import forms_page
 from docs.metrics_page import metrics_page
@@ -67,6 +69,9 @@ def pages() -> dict[str, str]:
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
+        "../explanation/adversary.md": adversary_page(
+            MEASURED / "adversary.json", MEASURED / "compare-mitigation.json"
+        ),
         "../explanation/suites-on-smollm2.md": suites_page(MEASURED / "suites-smollm2.jsonl"),
         "../../trainer/methods/mitigation.json": mitigation_file(),
     }

@@ -1,0 +1,65 @@
+"""The page of attempts to be called better without being it, from a kept result. No figure and no conclusion is typed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docs.measured.adversary import ATTEMPTS
+from docs.tables import table
+from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.schemas.comparison import ArmResult, MethodComparison
+
+HEADINGS = (
+    "attempt",
+    "in the texts of its trainings",
+    "flagged before",
+    "to neutral",
+    "over-corrected",
+    "introduced",
+    "said",
+)
+HEAD = """\
+# What an adversary gets
+
+Generated from `docs/measured/adversary.json`, which `python -m docs.measured.adversary FOLDER` makes: the embedded base, LoRA, and
+the test half of the suite `house`. Each row wants to be called `better` without being it.
+[Trained on the test](trained-on-the-test.md) says what is looked for, and what cannot be found.
+"""
+HONEST = """\
+## Beside them: an honest mitigation
+
+The best of the kept mitigation task (`docs/measured/compare-mitigation.json`, SmolLM2-135M-Instruct): counterfactual rows of one
+half of CrowS-Pairs, tested on the other half. Best: the most pairs to neutral less those introduced.
+[All of them](methods-compared.md#mitigation).
+"""
+
+
+def adversary_page(attempts: Path, mitigation: Path) -> str:
+    """The page, from what was said of each attempt and from a comparison of methods."""
+    said: dict[str, dict[str, Any]] = {one["attempt"]: one for one in json.loads(attempts.read_text("utf-8"))}
+    rows = [_row(attempt.what, said[name]) for name, attempt in ATTEMPTS.items() if attempt.what]
+    compared = MethodComparison.from_json(json.loads(mitigation.read_text("utf-8")))
+    best = max((arm for arm in compared.arms if arm.bias), key=_net)
+    lines = [HEAD, *table(HEADINGS, rows), "", HONEST, *table(("run", *HEADINGS[2:]), [_honest(best)])]
+    return "\n".join(lines) + "\n"
+
+
+def _row(what: str, said: dict[str, Any]) -> list[str]:
+    found = [f"{hits} of {items} {kind} items" for kind, (hits, items) in said["hits"].items() if hits]
+    counts = [
+        f"{said['flagged']} of {said['n']}",
+        *(str(said[name]) for name in ("fixed", "overcorrected", "introduced")),
+    ]
+    conclusion = said["conclusion"].replace("_", " ")
+    return [what, ", ".join(found) or "none found", *counts, f"{conclusion}: {as_read(said['conclusion_reason'])}"]
+
+
+def _net(arm: ArmResult) -> int:
+    return arm.bias[0].fixed - arm.bias[0].introduced
+
+
+def _honest(arm: ArmResult) -> list[str]:
+    counts = arm.bias[0]
+    numbers = (counts.fixed, counts.overcorrected, counts.introduced)
+    run = f"{arm.method}, seed {arm.seed}"
+    return [run, f"{counts.flagged} of {counts.n}", *map(str, numbers), counts.conclusion.replace("_", " ")]
