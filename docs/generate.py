@@ -11,6 +11,7 @@
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
     ../../trainer/methods/mitigation.json  what `registry methods --for bias_mitigation` says was measured
     ../explanation/adversary.md          attempts to be called better without being it, from a kept result
+    ../explanation/intervals.md          how often each kind of interval covers what it should, from a kept simulation
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
 The pages depend on nothing but the code: no clock, no terminal, no order of imports.
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.adversary_page import adversary_page
+from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
 from docs.forms_page import forms_page
 from docs.metrics_page import metrics_page
@@ -69,6 +71,7 @@ def pages() -> dict[str, str]:
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
+        "../explanation/intervals.md": coverage_page(MEASURED / "coverage.json"),
         "../explanation/adversary.md": adversary_page(
             MEASURED / "adversary.json", MEASURED / "compare-mitigation.json"
         ),
