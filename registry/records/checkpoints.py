@@ -22,7 +22,7 @@ from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.json import MalformedJson
-from peft_registry.registry.records.entries import read_statement, require_signed, statement_of_entry
+from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.snapshots import (
     Snapshot,
@@ -456,6 +456,7 @@ class _Changes:
             require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
             self._require_not_revoked(index, leaf)
             self._require_projected(index, leaf, said.statement)
+            self._require_of_a_base(index, leaf)
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
@@ -477,6 +478,19 @@ class _Changes:
             reason = (
                 f"its key was revoked at {revocation.revoked_at} ({revocation.reason}) before a checkpoint covered it"
             )
+            raise PendingRejected(index, reason)
+
+    def _require_of_a_base(self, index: int, leaf: Event) -> None:
+        """Raise where an entry calls a base what its manifest says is none.
+
+        Raises:
+            PendingRejected: it does.
+            ObjectMissing, StoreUnavailable, MalformedJson, ManifestMalformed: the store does not have that manifest.
+        """
+        if leaf.kind != "base":
+            return
+        reason = misplaced(leaf.kind, read_manifest(self._registry.store.read_bytes(leaf.subject)))
+        if reason:
             raise PendingRejected(index, reason)
 
     def _require_in_tree(self, index: int, data: bytes) -> None:

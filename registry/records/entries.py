@@ -17,6 +17,7 @@ from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
+from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import Statement
 
@@ -84,6 +85,16 @@ def require_signed(
     named = tuple(key for key in keys if key.key_id == leaf.key)
     signer = dsse.verify(said.envelope, named or keys, expected_key_id=leaf.key, what=f"the statement of entry {index}")
     require_may_say(trust, signer.key_id, said.statement.predicate_type, at=leaf.at)
+
+
+def misplaced(kind: str | None, about: Manifest) -> str:
+    """Why a statement of a kind cannot be about an artifact; empty where it can.
+
+    Whoever reads what a base is made from stops at it: a result that somebody calls one would hide all that went into it.
+    """
+    if kind == "base" and about.kind != "base":
+        return f"it calls a base what is registered as {about.kind}"
+    return ""
 
 
 def require_may_say(trust: TrustPolicy, key_id: str, predicate_type: str, *, at: str) -> None:

@@ -293,9 +293,11 @@ def records_of(registry: Registry, version: Version) -> Records:
     said = _of_version(registry, version, statements)
     newest = said.predicates
     evaluation = newest.get("bias-evaluation")
-    base = newest.get("base")
+    manifest = stored_manifest(registry, version.manifest_digest)
+    # a statement that calls a base what is none says nothing of it
+    base = newest.get("base") if manifest.kind == "base" else None
     return Records(
-        manifest=stored_manifest(registry, version.manifest_digest),
+        manifest=manifest,
         statements=said.statements,
         run=run_of(newest["provenance"]) if "provenance" in newest else None,
         merge=merge_of(newest["provenance"]) if "provenance" in newest else None,

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
+from peft_registry.registry.records.entries import EntryStatement, misplaced, read_statement, require_signed
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
 from peft_registry.registry.signing.oms import parse_bundle
@@ -151,6 +151,7 @@ class _Replay:
     spoken_of: set[Digest] = field(default_factory=set)  # likewise
     listings: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact, by its registrations
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
+    bases: dict[Digest, list[str]] = field(default_factory=dict)  # by artifact, the entries that call it a base
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
     records: RecordChecks = field(default_factory=RecordChecks)
     statements: int = 0
@@ -253,7 +254,9 @@ class _Replay:
             self.contradict(place, f"its statement is malformed: {first_problem(error)}")
 
     def _note_files(self, place: str, event: Event, statement: Statement) -> None:
-        """Remember the signed listing and the card that a statement names, which rows of the catalogue point to."""
+        """Remember what a statement says of files and manifests, which the rows of the artifact are held against later."""
+        if event.kind == "base":
+            self.bases.setdefault(event.subject, []).append(place)
         try:
             if event.kind == "registration":
                 listing = RegistrationPredicate.from_json(statement.predicate).signature
@@ -446,6 +449,9 @@ class _Replay:
         except NotChecked as error:  # the store lost its manifest, which accuses nobody
             self.leave_unchecked(place, error)
             return
+        reason = misplaced("base", manifest)
+        for entry in self.bases.get(digest, ()) if reason else ():
+            self.contradict(entry, reason)
         for statement, inherited in self.records.inherited(digest, manifest, self.records.record_in):
             for text in (*inherited.wrong, *inherited.unseen):
                 self.contradict(place, f"modification {statement.short}, {text}")

@@ -18,11 +18,13 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.signed_records import record_in
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import (
     SignedStatement,
+    StatementMisplaced,
     record_statement,
     require_declarable,
     sayable_at,
@@ -94,6 +96,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         ModificationRecordMissing: a fine-tune, merge or import came without one.
         ModificationRecordWrong: it came with a record that is not about it, or that says of what it was made from what is not
             recorded there; or a merge came as something that it is not.
+        StatementMisplaced: a statement calls a base what its manifest says is none.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: a statement declares what no person can.
         SecretRefused: a path, a card or a statement looks like it holds a secret.
@@ -113,6 +116,9 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     if problem:
         raise UnsignableListing(problem)
     for statement in artifact.statements:
+        reason = misplaced(statement.kind, artifact.manifest)
+        if reason:
+            raise StatementMisplaced(statement.kind, artifact.name, reason)
         require_declarable(registry, digest, statement.kind, statement.predicate)
     _require_no_secrets(artifact)
     _require_sayable(registry, artifact, digest)

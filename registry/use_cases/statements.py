@@ -19,10 +19,10 @@ from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
-from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.entries import misplaced, require_may_say
 from peft_registry.registry.records.record_checks import EntrySigner, answers_as_another
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import record_checks, signed_statements
+from peft_registry.registry.records.signed_records import record_checks, signed_statements, stored_manifest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole
@@ -43,6 +43,7 @@ from peft_registry.schemas.statement import (
     statement_about,
 )
 from peft_registry.schemas.values import Timestamp
+from peft_registry.schemas.version import Version
 
 # what `registry verify` reads of each; appended malformed, they would spoil their artifact for ever
 _SCHEMAS: dict[StatementKind, type[Document]] = {
@@ -63,6 +64,17 @@ class PredicateMalformed(InputRefused):
     fix = "`registry schema` prints the form of every document; nothing was signed or recorded"
 
     kind: StatementKind
+    reason: str
+
+
+class StatementMisplaced(InputRefused):
+    reference = "statement-misplaced"
+    what = "a statement of kind {kind} cannot be about {label}"
+    why = "{reason}"
+    fix = "say it about a base; `registry list --kind base` shows them"
+
+    kind: StatementKind
+    label: str
     reason: str
 
 
@@ -159,6 +171,7 @@ def append_statement(
     Raises:
         PredicateMalformed: the predicate is not what its kind says.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: it declares what no person can.
+        StatementMisplaced: it calls a base what is none.
         RecordNotAnswered: a record says what nobody signed or recorded, or supersedes a record that is not there.
         SecretRefused: a text in it looks like a secret.
         NotFound: no artifact with this manifest digest is registered.
@@ -171,7 +184,8 @@ def append_statement(
     with registry.database.read() as tx:
         require_sayable(registry, tx, subject, saying)
     _require_answered(registry, subject, saying)
-    version_named(registry, str(subject))
+    version = version_named(registry, str(subject))
+    _require_in_place(registry, version, kind)
     signed = sign_statement(subject, kind, predicate, signer)
     for data in evidence:
         registry.store.put_bytes(data)  # young objects are no garbage, so no lease is needed for this long
@@ -200,13 +214,14 @@ def append_together(
         KnownError: as `append_statement`.
     """
     registry.require_writable()
-    version_named(registry, str(subject))
+    version = version_named(registry, str(subject))
     signed: tuple[SignedStatement, ...] = ()
     said: list[tuple[Digest, Saying]] = []
     with registry.database.write() as tx:
         at = entry_time(registry, tx)
         for make in sayings:
             saying = make(signed, at)
+            _require_in_place(registry, version, saying.kind)
             require_sayable(registry, tx, subject, saying)
             _require_answered(registry, subject, saying, together=said, at=at)
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
@@ -233,6 +248,18 @@ def require_sayable(registry: Registry, tx: Transaction, subject: Digest, saying
     another = answers_as_another(statement_about(subject, saying.kind, saying.predicate), key)
     if another:
         raise KeyLacksRole(key_id, another)
+
+
+def _require_in_place(registry: Registry, version: Version, kind: StatementKind) -> None:
+    """Raise unless a statement of a kind can be about a version's artifact.
+
+    Raises:
+        StatementMisplaced: it calls a base what is none.
+        ObjectMissing, ObjectCorrupt: the store lost its manifest or changed it.
+    """
+    reason = misplaced(kind, stored_manifest(registry, version.manifest_digest)) if kind == "base" else ""
+    if reason:
+        raise StatementMisplaced(kind, version.label, reason)
 
 
 def _record_and_mirror(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> None:

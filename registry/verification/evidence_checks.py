@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from peft_registry.registry.compliance.inherited_values import InheritedCheck
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
+from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
@@ -114,6 +115,7 @@ def check_statements(findings: Findings) -> Result:
     wrong = (
         _stray_evidence(findings)
         or _not_everything(findings)
+        or _misplaced(findings)
         or _otherwise_in_catalog(findings)
         or _wrong_answers(findings)
     )
@@ -131,6 +133,17 @@ def check_statements(findings: Findings) -> Result:
     withheld = () if findings.listed is None else _withheld(findings.listed, findings)
     notes = (f"withheld: {entry.kind} {entry.digest}" for entry in withheld)
     return ok(text, (*notes, *_inherited_unseen(findings), *_stale_evaluations(findings), *figure_notes))
+
+
+def _misplaced(findings: Findings) -> Result | None:
+    """Statements of a kind that cannot be about this artifact; None where there are none."""
+    manifest = findings.need_manifest()
+    reasons = tuple(
+        f"{statement.kind} {digest.short}: {reason}"
+        for statement, digest in findings.statements
+        if (reason := misplaced(statement.kind, manifest))
+    )
+    return failed("a statement cannot be about this artifact", "statement-misplaced", reasons) if reasons else None
 
 
 def _otherwise_in_catalog(findings: Findings) -> Result | None:

@@ -81,7 +81,8 @@ def _ancestors(registry: Registry, start: list[Digest], named: dict[Digest, Vers
             continue
         version = named.get(digest) or _version_of(registry, digest, labels.get(digest))
         records = None if version is None else records_of(registry, version)
-        if records is not None and records.base is not None:
+        # its signed manifest says what it is; a statement that calls it a base takes nothing off the way up
+        if records is not None and records.manifest.kind == "base":
             continue
         if records is not None and records.merge is not None:
             labels |= {part.manifest: part.label for part in records.merge.ingredients}
