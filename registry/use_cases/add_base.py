@@ -8,18 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import FileMissing, read_file
 from peft_registry.registry.exports.model_card import base_card
 from peft_registry.registry.homes.base_locations import remember_base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder, identify_base
+from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.bases import base_record, newest_base_record
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import (
+    NewArtifact,
+    NewStatement,
+    ResultAsBase,
+    register_version,
+    result_as_base,
+)
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import CARD_NAME, FileEntry, Manifest
+from peft_registry.schemas.manifest import CARD_NAME, FILE_NAME, FileEntry, Manifest
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
+
+_MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # as verification reads of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +58,10 @@ def add_base(
 
     Raises:
         PickleRefused, CodeRefused, InputRefused: the folder holds pickle weights, code, links, or no weights.
+        ResultAsBase: it is a result of this or of another registry.
         MalformedWeights, WeightsNotFinite: a header that lies; a value that is NaN or infinite.
     """
+    _require_no_result(registry, folder, name)
     found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True)
     manifest = base_manifest(found)
     recorded = newest_base_record(registry, manifest.canonical_digest())
@@ -86,6 +100,29 @@ def add_base(
             signer=registry.trainer_key,
         )
     return AddedBase(version, base_record(registry, version), folder)
+
+
+def _require_no_result(registry: Registry, folder: Path, name: str) -> None:
+    """Raise where a folder lists itself as something else than a base: it was pulled from a registry, this one or another.
+
+    A manifest of another tool, or none, says nothing; the weights decide then.
+    """
+    try:
+        data = read_file(folder / FILE_NAME, max_bytes=_MANIFEST_MAX_BYTES)
+        manifest = read_manifest(data)
+    except (FileMissing, InputRefused, IntegrityBroken):
+        return
+    if manifest.kind == "base":
+        return
+    with registry.database.read() as tx:
+        known = catalog.version_by_digest(tx, Digest.of(data))
+    if known:
+        raise result_as_base(name, known[0])
+    raise ResultAsBase(
+        name,
+        f"its {FILE_NAME} says that it was pulled from a registry, where it is registered as {manifest.kind}",
+        "use it where it is registered, or add the base that it was made from",
+    )
 
 
 def base_manifest(found: BaseFolder) -> Manifest:

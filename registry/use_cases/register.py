@@ -63,6 +63,17 @@ class ModificationRecordWrong(InputRefused):
     reason: str
 
 
+class ResultAsBase(InputRefused):
+    reference = "result-as-base"
+    what = "{name} is no base"
+    why = "{reason}; as a base it would have neither the data nor the terms of what went into it"
+    fix = "{remedy}"
+
+    name: str
+    reason: str
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True)
 class NewStatement:
     """A statement to be signed with the registration."""
@@ -96,6 +107,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         ModificationRecordMissing: a fine-tune, merge or import came without one.
         ModificationRecordWrong: it came with a record that is not about it, or that says of what it was made from what is not
             recorded there; or a merge came as something that it is not.
+        ResultAsBase: it is offered as a base, and a result of this registry has its weights.
         StatementMisplaced: a statement calls a base what its manifest says is none.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: a statement declares what no person can.
@@ -112,6 +124,8 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     manifest_bytes = artifact.manifest.to_canonical()
     digest = Digest.of(manifest_bytes)
     _require_modification(registry, artifact, digest)
+    if artifact.manifest.kind == "base":
+        _require_no_result(registry, artifact)
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
@@ -175,6 +189,27 @@ def _require_modification(registry: Registry, artifact: NewArtifact, digest: Dig
         check = check_inherited(record, manifest, lambda digest: record_in(registry, digest))
         for reason in (*check.wrong, *check.unseen):
             raise ModificationRecordWrong(reason)
+
+
+def _require_no_result(registry: Registry, artifact: NewArtifact) -> None:
+    """Raise where the weights of a base are those of a result that is registered here, in whatever files they lie.
+
+    A result that came to the weights of a base which was there before it takes nothing from that base.
+    """
+    with registry.database.read() as tx:
+        first = next(iter(catalog.versions_with_weights(tx, artifact.manifest.weights_digest)), None)
+    if first is not None and first.kind != "base":
+        raise result_as_base(artifact.name, first)
+
+
+def result_as_base(name: str, result: Version) -> ResultAsBase:
+    """What is said where a registered result is offered as a base."""
+    reason = f"it is {result.label}, which is registered here as {result.kind} with a record of what went into it"
+    remedy = (
+        f"use {result.label} by its reference, as in `registry evaluate {result.label}`; to train on, name an adapter that went "
+        "into it in `continue_from:`"
+    )
+    return ResultAsBase(name, reason, remedy)
 
 
 def _require_own(artifact: NewArtifact, digest: Digest, identity: Identity, *, is_merge: bool) -> None:

@@ -19,6 +19,7 @@ from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases import register
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
@@ -26,6 +27,7 @@ from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
     NewArtifact,
     NewStatement,
+    ResultAsBase,
     register_version,
 )
 from peft_registry.registry.use_cases.report import make_report
@@ -360,7 +362,11 @@ def test_a_merged_model_that_is_a_base_now_does_not_take_its_adapter_again(
         (tmp_path / "pulled" / name).unlink()
     shutil.rmtree(tmp_path / "pulled" / "evidence")
     origin = BaseOrigin(format="huggingface", source="pulled")
-    add_base(place.registry, tmp_path / "pulled", name="folded-base", origin=origin)
+    with pytest.raises(ResultAsBase, match="registered here as model"):
+        add_base(place.registry, tmp_path / "pulled", name="folded-base", origin=origin)
+    with pytest.MonkeyPatch.context() as earlier_release:
+        earlier_release.setattr(register, "_require_no_result", lambda *_: None)
+        add_base(place.registry, tmp_path / "pulled", name="folded-base", origin=origin)
     with pytest.raises(AlreadyFoldedIn, match="folded"):
         place.merge("a", base="folded-base")
 
