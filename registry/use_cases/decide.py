@@ -112,7 +112,7 @@ def write_form(registry: Registry, version: Version, file: Path) -> WrittenForm:
         NotWritable, DiskFull: the file cannot be written.
     """
     current = record_to_supersede(version_statements(registry, version), version)
-    questions = open_questions(current.record, known_at_home(registry, current.record))
+    questions = open_questions(current.record, known_at_home(registry, current.record, version))
     write_atomically(file, form_text(version, current, questions, file.name).encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
     return WrittenForm(
