@@ -83,6 +83,7 @@ def problems_of_facts(
     at: Timestamp,
     bases: Sequence[BaseUsed] | None,
     data: Collection[str] | None,
+    upstream: Sequence[UpstreamTerms] | None = None,
     modifier: Modifier | None = None,
 ) -> Iterator[InputRefused]:
     """What `with_facts` would refuse, told before the run and not after it.
@@ -92,18 +93,25 @@ def problems_of_facts(
         at: the time now, which a fact may not be later than where it speaks of what has happened.
         bases: the models that go in, as far as they are known; None where they are not: then any name may stand there.
         data: names of the data files, likewise.
+        upstream: the terms of the bases, likewise; None where nothing but their names is known.
         modifier: who modifies, as far as it is known.
     """
     if bases is None:
         bases = [BaseUsed(name=measured(name)) for name in _names_in(facts, "base")]
     names = sorted(data) if data is not None else _names_in(facts, "data")
+    if upstream is None:
+        upstream = [UpstreamTerms(name=base.name) for base in bases if base.role.value in (None, "base")]
+    # what only follows from flags is derived anew from those that the facts state
+    upstream = [
+        terms if terms.eu_exclusion.rests_on_statement else UpstreamTerms(name=terms.name) for terms in upstream
+    ]
     record = ModificationRecord(
         record_id="not made yet",
         record_created_at=at,
         base=tuple(bases),
         data=tuple(DataUsed(name=measured(name)) for name in names),
         modifier=modifier or Modifier(),
-        upstream=tuple(UpstreamTerms(name=base.name) for base in bases if base.role.value in (None, "base")),
+        upstream=tuple(upstream),
     )
     yield from _problems(record, facts, at=at)
     for fact in _facts(facts):

@@ -22,6 +22,7 @@ from peft_registry.registry.compliance.inheritance import (
     own_licence,
     with_limits_of_data,
 )
+from peft_registry.registry.compliance.inherited_terms import of_the_base, with_answered_terms
 from peft_registry.registry.compliance.recorded_evaluation import (
     NOT_REPEATED,
     STALE,
@@ -110,14 +111,18 @@ def build_merge_modification(
     generated = inherited_synthetic_flop(ancestors)
     if generated is not None:
         compute = compute.revised(private_synthetic_flop=generated)
+    used, terms = with_answered_terms(base_section(base, _quantised_view(merge)), upstream_terms(base), ancestors)
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
         identity=identity_section("merge", name, manifest, signing, tool_version),
         modifier=modifier_section(profile),
         base=(
-            base_section(base, _quantised_view(merge)),
-            *(_ingredient(part, merge, base, own_licence(ancestors, part.manifest)) for part in merge.ingredients),
+            used,
+            *(
+                _ingredient(part, merge, base, used, own_licence(ancestors, part.manifest))
+                for part in merge.ingredients
+            ),
         ),
         method=_method(merge),
         merge=_merge(merge),
@@ -130,7 +135,7 @@ def build_merge_modification(
         use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
-        upstream=(upstream_terms(base),),
+        upstream=(terms,),
         product=product_section(base.record, f"merged by {merge.algorithm}", changed),
     )
     if facts:
@@ -150,8 +155,11 @@ def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
     return {"while training": settings[0], "for the merge": folded}
 
 
-def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput, licence: Value) -> BaseUsed:
-    """An adapter of the merge. It stands on the same base and is under that base's terms; its licence is its own."""
+def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput, used: BaseUsed, licence: Value) -> BaseUsed:
+    """An adapter of the merge. It stands on the same base and is under that base's terms; its licence is its own.
+
+    `used` is the base with what the records of the adapters answer of it.
+    """
     facts = sound_facts(base.facts)
     quantised_view = unknown("its base was not quantised while it was trained")
     if part.quantisation:
@@ -168,11 +176,11 @@ def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput, lice
         retrieved_at=derived(merge.started_at, method="read from this registry for the merge"),
         licence_id=licence,
         licence_flags=merge.licence_flags,
-        is_gpai=facts.is_gpai,
-        has_systemic_risk=facts.has_systemic_risk,
+        is_gpai=of_the_base(facts.is_gpai, used.is_gpai),
+        has_systemic_risk=of_the_base(facts.has_systemic_risk, used.has_systemic_risk),
         release_date=unknown("an adapter of this registry; nobody recorded a release"),
         eu_release_date=unknown("an adapter of this registry; nobody recorded a placing on the market"),
-        acceptable_use_policy=facts.acceptable_use_policy,
+        acceptable_use_policy=of_the_base(facts.acceptable_use_policy, used.acceptable_use_policy),
         upstream_docs=derived([f"modification record of {part.label}"], method="signed with its registration"),
         params_total=derived(base.record.parameters_total, "parameters", method="of the base that it adapts"),
         training_tokens=unknown("its training run is in compute.inputs"),

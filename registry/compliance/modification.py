@@ -18,6 +18,7 @@ from peft_registry.registry.compliance.inheritance import (
     trained_runs,
     with_limits_of_data,
 )
+from peft_registry.registry.compliance.inherited_terms import with_answered_terms
 from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
 from peft_registry.registry.compliance.recorded_result import (
     BaseInput,
@@ -96,12 +97,14 @@ def build_modification_record(
     first = bases[0].record if bases else None
     own_data = recorded_run.data_sections(run)
     changed = _change(change or ChangeFigures(), manifest, run, bases)
+    quantisation = run.config.get("quantization")
+    used = [with_answered_terms(base_section(base, quantisation), upstream_terms(base), ancestors) for base in bases]
     record = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
         identity=identity_section("fine_tune", name, manifest, signing, tool_version),
         modifier=modifier_section(profile),
-        base=tuple(base_section(base, run.config.get("quantization")) for base in bases),
+        base=tuple(base for base, _ in used),
         method=recorded_run.method_section(run, optimiser),
         peft=recorded_run.peft_section(run),
         prompt=recorded_run.prompt_section(run),
@@ -115,7 +118,7 @@ def build_modification_record(
         use=recorded_run.use_section(run.environment, run.environment.dtype, first),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
-        upstream=tuple(upstream_terms(base) for base in bases),
+        upstream=tuple(terms for _, terms in used),
         product=product_section(first, f"changed by {run.method}", changed),
     )
     if facts:

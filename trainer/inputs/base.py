@@ -1,9 +1,12 @@
 """The base of a run: found by name, compared byte by byte before anything is loaded, and looked at again afterwards."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.compliance.recorded_result import BaseInput, base_section
+from peft_registry.registry.compliance.inheritance import Ancestor
+from peft_registry.registry.compliance.inherited_terms import with_answered_terms
+from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record, base_statement
 from peft_registry.registry.records.references import version_named
@@ -14,7 +17,7 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, FileEntry
-from peft_registry.schemas.modification import BaseUsed
+from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
 from peft_registry.schemas.progress import Observe, Said
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import describe
@@ -79,16 +82,20 @@ class CheckedBase:
         self.checked.require_unchanged()
 
 
-def recorded_base(registry: Registry, version: Version) -> BaseUsed:
-    """A base as the modification record will have it, as far as that is known without a byte of it."""
-    return base_section(
-        BaseInput(
-            name=version.name,
-            record=base_record(registry, version),
-            added_at=version.registered_at,
-            statement=base_statement(registry, version),
-        )
+def recorded_base(
+    registry: Registry, version: Version, ancestors: Iterable[Ancestor] = ()
+) -> tuple[BaseUsed, UpstreamTerms]:
+    """A base and its terms as the modification record will have them, as far as that is known without a byte of it.
+
+    `ancestors` are what goes in besides the base: what their records answer of it is in them.
+    """
+    base = BaseInput(
+        name=version.name,
+        record=base_record(registry, version),
+        added_at=version.registered_at,
+        statement=base_statement(registry, version),
     )
+    return with_answered_terms(base_section(base), upstream_terms(base), ancestors)
 
 
 def base_named(registry: Registry, reference: str) -> Version:

@@ -8,7 +8,7 @@ from peft_registry.registry.compliance.facts import FACTS_NAMED, overtaken_facts
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.errors import InputRefused, listed, raise_any
-from peft_registry.schemas.modification import BaseUsed, ModificationRecord, Modifier
+from peft_registry.schemas.modification import BaseUsed, ModificationRecord, Modifier, UpstreamTerms
 from peft_registry.schemas.progress import Observe, Warned
 from peft_registry.schemas.values import Timestamp
 
@@ -44,6 +44,7 @@ def read_checked_facts(
     at: Timestamp,
     bases: Sequence[BaseUsed] | None,
     data: Collection[str] | None,
+    upstream: Sequence[UpstreamTerms] | None = None,
     modifier: Modifier | None = None,
 ) -> dict[str, Any] | None:
     """The facts of a file, each of them with a place and a form that the modification record has; None without a file.
@@ -53,6 +54,7 @@ def read_checked_facts(
         at: the time now.
         bases: the models that go in, as the record will have them; None where they are not known yet.
         data: names of the data files, likewise.
+        upstream: the terms of the bases, as the record will have them; None where they are not known yet.
         modifier: who modifies, as the record will have it.
 
     Raises:
@@ -64,7 +66,7 @@ def read_checked_facts(
     if path is None:
         return None
     facts = read_facts(path)
-    raise_any(problems_of_facts(facts, at=at, bases=bases, data=data, modifier=modifier))
+    raise_any(problems_of_facts(facts, at=at, bases=bases, data=data, upstream=upstream, modifier=modifier))
     return facts
 
 

@@ -25,7 +25,7 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import BasePolicy
-from peft_registry.schemas.modification import BaseUsed
+from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
@@ -145,18 +145,29 @@ def checked_facts_of_merge(registry: Registry, request: MergeRequest) -> dict[st
     )
     profile = problems.attempt(lambda: checked_profile(registry))
     modifier = None if profile is None else modifier_section(profile)
+    bases, upstream = (None, None) if parts is None else parts
     facts = problems.attempt(
-        lambda: read_checked_facts(request.facts, at=registry.clock(), bases=parts, data=data, modifier=modifier)
+        lambda: read_checked_facts(
+            request.facts, at=registry.clock(), bases=bases, data=data, upstream=upstream, modifier=modifier
+        )
     )
     problems.raise_if_any()
     return facts
 
 
-def _recorded_parts(registry: Registry, request: MergeRequest) -> tuple[BaseUsed, ...]:
-    """The base and the adapters as the record of the merge will have them, as far as that is known without a byte of them."""
+def _recorded_parts(
+    registry: Registry, request: MergeRequest
+) -> tuple[tuple[BaseUsed, ...], tuple[UpstreamTerms, ...]]:
+    """The base and the adapters with their terms as the record of the merge will have them, without a byte of them read.
+
+    Without a facts file nothing is held against them, and the records of the ancestors are not read.
+    """
     versions = tuple(_adapter_named(registry, reference) for reference in request.references)
     base = _base_of(registry, versions, request.base)
-    return (recorded_base(registry, base), *(BaseUsed(name=measured(version.label)) for version in versions))
+    ancestors = () if request.facts is None else ancestry_of(registry, versions)
+    used, terms = recorded_base(registry, base, ancestors)
+    adapters = (BaseUsed(name=measured(version.label)) for version in versions)
+    return (used, *adapters), (terms, *(UpstreamTerms(name=measured(version.label)) for version in versions))
 
 
 def _names_of_data(registry: Registry, request: MergeRequest) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.modification import DataUsed
+from peft_registry.schemas.modification import BaseUsed, DataUsed, UpstreamTerms
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import measured
@@ -110,12 +110,16 @@ def plan_training(
     profile = problems.attempt(lambda: checked_profile(registry))
     found = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
     start = None if found is None else found[1]
+    # without a facts file nothing is held against it
+    is_asked = config.facts is not None
+    used = problems.attempt(lambda: _recorded_base(registry, base, start)) if is_asked and base is not None else None
     needs_names = config.facts is not None and (config.continue_from is None or found is not None)
     facts = problems.attempt(
         lambda: read_checked_facts(
             None if config.facts is None else loaded.resolve(config.facts),
             at=registry.clock(),
-            bases=None if base is None else [recorded_base(registry, base)],
+            bases=None if used is None else [used[0]],
+            upstream=None if used is None else [used[1]],
             data=_data_names(registry, loaded, start) if needs_names else None,
             modifier=None if profile is None else modifier_section(profile),
         )
@@ -157,6 +161,11 @@ def require_effect(overrides: tuple[str, ...], methods: Sequence[str]) -> None:
         readers = tuple(method for method, blocks in METHOD_BLOCKS.items() if block in blocks)
         if readers and not set(readers) & set(methods):
             raise OverrideWithoutEffect(text, block, readers, tuple(methods))
+
+
+def _recorded_base(registry: Registry, base: Version, start: Version | None) -> tuple[BaseUsed, UpstreamTerms]:
+    """The base and its terms as the record will have them, with what the record of the starting adapter answers of it."""
+    return recorded_base(registry, base, () if start is None else ancestry_of(registry, [start]))
 
 
 def _data_names(registry: Registry, loaded: LoadedConfig, start: Version | None) -> frozenset[str] | None:
