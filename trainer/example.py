@@ -15,7 +15,7 @@ method: lora
 lora: {{r: 8, alpha: 16, dropout: 0.0, target_modules: all-linear}}
 data:
   train: {{path: example.jsonl, format: prompt_completion}}
-  validation: {{fraction: 0.2}}        # seeded and digested
+  validation: {{fraction: 0.25}}       # seeded and digested
 training: {{learning_rate: 2e-3, num_train_epochs: 6, per_device_train_batch_size: 8, max_length: 128, seed: 7}}
 evaluation: {{bias: [house], quality: [loss]}}
 """
