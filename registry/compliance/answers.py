@@ -469,13 +469,21 @@ def _is_dated_after(value: Value, signed: SignedAnswers) -> bool:
 def _answered_by_nobody(
     record: ModificationRecord, stated: Mapping[str, Value], answers: Mapping[Digest, SignedAnswers]
 ) -> Iterator[str]:
-    """Values that name a statement which the record takes up and which does not answer them."""
+    """Values that name a statement which the record takes up and which does not answer them.
+
+    What this tool derives from an answer names its statement too: it is held against the rules that derive it.
+    """
+    derived_here: dict[str, Value] | None = None
     for digest in record.correction.answers:
         if digest not in answers:
             continue
         answered = {answer.path for answer in answers[digest].predicate.answers}
         for path, value in stated.items():
-            if digest in value.evidence and path not in answered:
+            if digest not in value.evidence or path in answered:
+                continue
+            if value.is_from_tool and derived_here is None:
+                derived_here = {leaf.path: leaf.value for leaf in leaves(with_assessment(record))}
+            if derived_here is None or not value.is_from_tool or derived_here[path] != value:
                 yield f"{path}: nobody answered it in the statement {digest.short} that it names"
 
 

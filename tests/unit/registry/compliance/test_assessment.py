@@ -1,5 +1,6 @@
 """What follows from a record: each input that people may answer changes every value that follows from it, and no other."""
 
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from peft_registry.registry.compliance.fields import FieldRule, field_rules, lea
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.values import Value, declared, derived, unknown
+from peft_registry.schemas.modification import ASKED, ModificationRecord
+from peft_registry.schemas.values import Value, declared, derived, measured, unknown
 from tests.builders.records import (
     NOW,
     a_base_input,
@@ -130,7 +131,7 @@ def answered(
 
 
 def rule_of(path: str) -> str:
-    return path.replace("[0]", "[]")
+    return re.sub(r"\[\d+]", "[]", path)
 
 
 def changed(before: ModificationRecord, after: ModificationRecord) -> set[str]:
@@ -166,6 +167,26 @@ def test_an_answer_changes_every_value_that_follows_from_it_and_no_other(rule: s
     after, signed = answered(DECIDED, {path: answer})
     assert changed(DECIDED, after) - {path} - NAMED == follow
     assert check_answers(after, DECIDED, {STATEMENT: signed}).wrong == ()
+
+
+def test_the_licence_of_a_merge_follows_from_an_answer_about_its_ingredient_and_is_nobodys_answer() -> None:
+    (base,) = DECIDED.base
+    ingredient = base.revised(name=measured("part:1"), role=measured("ingredient"), licence_id=ASKED)
+    licensed = base.revised(licence_id=declared("Apache-2.0", by="alex", at=NOW))
+    before = with_assessment(
+        DECIDED.revised(
+            identity=DECIDED.identity.revised(kind=measured("merge")),
+            base=(licensed, ingredient),
+            product=DECIDED.product.revised(licence=ASKED),
+        )
+    )
+    after, signed = answered(before, {"base[1].licence_id": "Apache-2.0"})
+    assert (after.product.licence.value, after.product.licence.evidence) == ("Apache-2.0", (STATEMENT,))
+    assert check_answers(after, before, {STATEMENT: signed}).wrong == ()
+    other = derived("MIT", method=after.product.licence.method, evidence=(STATEMENT,))
+    forged = after.revised(product=after.product.revised(licence=other))
+    (wrong,) = check_answers(forged, before, {STATEMENT: signed}).wrong
+    assert wrong.startswith("product.licence: nobody answered it")
 
 
 def test_from_no_other_answer_anything_follows() -> None:
