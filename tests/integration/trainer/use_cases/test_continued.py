@@ -52,7 +52,7 @@ name: tutor
 task_order: sequential
 tasks:
   - name: first
-    data: {train: {path: first.jsonl, format: prompt_completion}, validation: {fraction: 0.5}}
+    data: {train: {path: first.jsonl, format: prompt_completion}, validation: {fraction: 0.6}}
   - name: second
     data: {train: {path: second.jsonl, format: prompt_completion}, validation: {path: held-out.jsonl, format: prompt_completion}}
   - name: third

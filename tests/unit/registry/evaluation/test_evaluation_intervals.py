@@ -112,7 +112,7 @@ def test_fewer_than_what_was_checked_have_no_interval_and_say_what_it_takes() ->
     assert difference_interval(1, 1, 9) == NoInterval("9 items, needs 10")
     assert mean_interval([1] * 11, [1] * 11) == NoInterval("11 clusters, needs 12")
     uneven = mean_interval(list(range(13)), [1] * 12 + [100])
-    assert uneven == NoInterval("13 clusters of unequal weight count as 1.3, needs 12")
+    assert uneven == NoInterval("13 clusters of unequal weight count as 1.25, needs 12")
 
 
 # --- what an evaluation makes of them ---
