@@ -396,7 +396,7 @@ def _mirror_again(tx: catalog.Transaction, manifest: Digest) -> None:
             catalog.enqueue(tx, kind="version", subject=manifest, version_label=version.label, payload={})
 
 
-_HELD_TOGETHER = ("answers", "bias-evaluation", "modification", "provenance", "registration")
+_HELD_TOGETHER = ("answers", "bias-evaluation", "modification")
 """Kinds of statements of which a record is held against the others."""
 
 
@@ -537,22 +537,6 @@ class _Changes:
             raise PendingRejected(index, "; ".join(contradictions))
         if answered.takes_over(leaf.subject, leaf.statement):
             self._require_inherited(index, leaf, answered)
-        if statement.kind == "registration":
-            self._require_own_record(index, leaf, answered)
-
-    def _require_own_record(self, index: int, leaf: Event, answered: RecordChecks) -> None:
-        """Raise where a registration brings a record that is not of its manifest, or of what is signed beside it.
-
-        Raises:
-            PendingRejected: it does.
-            ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
-        """
-        if not answered.has_first_record(leaf.subject):
-            return
-        manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
-        wrong = [text for _, text in answered.first_records(leaf.subject, manifest)]
-        if wrong:
-            raise PendingRejected(index, "; ".join(wrong))
 
     def _require_inherited(self, index: int, leaf: Event, answered: RecordChecks) -> None:
         """Raise where a first record says of what its artifact was made from what is not recorded there.

@@ -7,13 +7,11 @@ So do the reader of a version, `registry log sign` before a checkpoint is signed
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from peft_registry.registry.compliance.answers import SignedAnswers, check_answers
 from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried
-from peft_registry.registry.compliance.first_record import RecordClaims, SignedBeside, check_beside, check_manifest
 from peft_registry.registry.compliance.inherited_values import (
     InheritedCheck,
     RecordedBefore,
@@ -21,7 +19,6 @@ from peft_registry.registry.compliance.inherited_values import (
     check_inherited,
     rests_on_others,
 )
-from peft_registry.registry.records.provenance import merge_of, run_of
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -29,7 +26,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
 from peft_registry.schemas.policy import TrustedKey
-from peft_registry.schemas.statement import RegistrationPredicate, Statement
+from peft_registry.schemas.statement import Statement
 from peft_registry.schemas.values import Timestamp
 
 
@@ -46,35 +43,6 @@ def answers_as_another(statement: Statement, key: TrustedKey | None) -> str:
     if person != key.person:
         return f"it answers in the name of {person}, and its key is listed for {key.person}"
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class EntrySigner:
-    """Whose key signed a statement, and when it entered the log; None for what is not known here."""
-
-    key_id: str | None = None
-    person: str | None = None
-    at: Timestamp | None = None
-
-
-_SIGNED_BESIDE = ("provenance", "bias-evaluation")
-"""Kinds of statements that a first record is held against."""
-
-
-def signed_beside(brought: Iterable[tuple[str | None, dict[str, Any], EntrySigner]]) -> SignedBeside:
-    """How a version was made and what was scored, of what is signed with it; of several evaluations the last speaks.
-
-    Args:
-        brought: kind, predicate (any JSON object) and signer of each statement, in the order in which they are signed.
-    """
-    beside = SignedBeside()
-    for kind, predicate, signer in brought:
-        if kind == "provenance":
-            beside = replace(beside, production=run_of(predicate) or merge_of(predicate))
-        elif kind == "bias-evaluation":
-            evaluation = EvaluationRecord.from_json(predicate)
-            beside = replace(beside, evaluation=evaluation, key_id=signer.key_id, person=signer.person)
-    return beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +78,15 @@ class RecordCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class EntrySigner:
+    """Whose key signed a statement, and when it entered the log; None for what is not known here."""
+
+    key_id: str | None = None
+    person: str | None = None
+    at: Timestamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Packed:
     """A record that few ask for again: packed, because as objects it takes 350 kB, and a log has one a version."""
 
@@ -131,25 +108,6 @@ class _Packed:
         return LoggedEvaluation(statement, evaluation, self.signer.key_id, self.signer.person, self.signer.at)
 
 
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """A statement that a registration may name, and the record in it if it holds one."""
-
-    digest: Digest
-    statement: Statement
-    signer: EntrySigner
-    record: RecordSections | None
-
-
-@dataclass(frozen=True, slots=True)
-class _FirstRecord:
-    """A record that a version was registered with: its statement, what it says of the manifest, and what is wrong beside that."""
-
-    statement: Digest
-    claims: RecordClaims
-    wrong: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class RecordChecks:
     """The records, the answers and the evaluations that count so far, of any number of artifacts."""
@@ -165,10 +123,6 @@ class RecordChecks:
     _said: dict[Digest, list[Digest]] = field(default_factory=dict)
     _by_record: dict[Digest, dict[Digest, Digest]] = field(default_factory=dict)
     _resting: dict[Digest, list[Digest]] = field(default_factory=dict)
-    # by artifact: what may be signed beside the next registration, and what first records say of their manifest and against what
-    # is signed beside them
-    _unregistered: dict[Digest, list[_Beside]] = field(default_factory=dict)
-    _first: dict[Digest, list[_FirstRecord]] = field(default_factory=dict)
 
     def follow(
         self, digest: Digest, statement: Statement, key: TrustedKey | None, *, at: Timestamp | None = None
@@ -211,11 +165,6 @@ class RecordChecks:
         if statement.kind == "bias-evaluation":
             of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
             of_artifact.setdefault(digest, _Packed.of(statement, signer))
-        if statement.kind == "registration":
-            self._register(statement)
-        elif statement.kind in _SIGNED_BESIDE:
-            beside = _Beside(digest, statement, signer, None)
-            self._unregistered.setdefault(statement.subject_digest, []).append(beside)
         if statement.kind != "modification":
             return None
         record = modification_of(statement.predicate_type, statement.predicate)
@@ -223,7 +172,6 @@ class RecordChecks:
         check = self.check(subject, record)
         self._records[digest] = _Packed.of(statement, signer)
         self._said.setdefault(subject, []).append(digest)
-        self._unregistered.setdefault(subject, []).append(_Beside(digest, statement, signer, record))
         if rests_on_others(record):
             self._resting.setdefault(subject, []).append(digest)
         return check
@@ -232,33 +180,6 @@ class RecordChecks:
         """The record, of a modification or of a base, that a statement holds which was taken up; None for any other."""
         packed = self._records.get(statement)
         return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.record())
-
-    def _register(self, statement: Statement) -> None:
-        """Hold the record that a registration brings against what it brings beside it; statements of before are no news."""
-        named = frozenset(RegistrationPredicate.from_json(statement.predicate).accompanied_by)
-        waiting = self._unregistered.pop(statement.subject_digest, ())
-        brought = [beside for beside in waiting if beside.digest in named]
-        records = [beside for beside in brought if beside.record is not None]
-        if not records or records[-1].record is None:
-            return
-        record = records[-1].record
-        beside = signed_beside([(said.statement.kind, said.statement.predicate, said.signer) for said in brought])
-        wrong = tuple(check_beside(record, beside))
-        first = _FirstRecord(records[-1].digest, RecordClaims.of(record), wrong)
-        self._first.setdefault(statement.subject_digest, []).append(first)
-
-    def has_first_record(self, subject: Digest) -> bool:
-        """Whether a registration of an artifact brought a record."""
-        return subject in self._first
-
-    def first_records(self, subject: Digest, manifest: Manifest) -> Iterator[tuple[Digest, str]]:
-        """What the records that an artifact was registered with say otherwise than its manifest and what is signed beside them.
-
-        Each line with the statement that holds the record.
-        """
-        for first in self._first.get(subject, ()):
-            for line in (*first.wrong, *check_manifest(first.claims, manifest)):
-                yield first.statement, line
 
     def takes_over(self, subject: Digest, statement: Digest) -> bool:
         """Whether a statement holds a first record of an artifact that takes over what people said of something else."""

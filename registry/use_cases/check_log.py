@@ -455,8 +455,6 @@ class _Replay:
         for statement, inherited in self.records.inherited(digest, manifest, self.records.record_in):
             for text in (*inherited.wrong, *inherited.unseen):
                 self.contradict(place, f"modification {statement.short}, {text}")
-        for statement, text in self.records.first_records(digest, manifest):
-            self.contradict(place, f"modification {statement.short}, {text}")
         for label, row in zip(labels, versions, strict=True):
             for contradiction in version_contradictions(row, manifest):
                 self.contradict(label, contradiction)

@@ -19,13 +19,12 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent, ParentRole
-from peft_registry.schemas.modification import Identity
+from peft_registry.schemas.modification import Identity, ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import CONFIG, NOW, adapter_files, base_files
-from tests.builders.records import a_bare_record
 
 CARD = b"---\nlibrary_name: peft\n---\n# one of many\n"
 
@@ -75,7 +74,7 @@ def _register(
     identity = Identity(
         kind=made, result_manifest=measured(str(manifest.canonical_digest())), result_name=measured(name)
     )
-    record = a_bare_record(manifest, record_id=name, at=NOW, identity=identity)
+    record = ModificationRecord(record_id=name, record_created_at=NOW, identity=identity)
     statements = (
         NewStatement("modification", record.to_json()),
         NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),

@@ -46,7 +46,7 @@ def a_product(
 ) -> Product:
     """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
     artifact = an_artifact(folder, base, name=name, value=value)
-    manifest = artifact.manifest.revised(data=a_run_record().data)
+    manifest = artifact.manifest
     run = a_run_record(
         run_id=run_id,
         base=manifest.base,
