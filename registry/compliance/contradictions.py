@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import product
 from typing import Any
 
-from peft_registry.registry.compliance.completeness import implied_flags, terms_that_end_openness
+from peft_registry.registry.compliance.completeness import implied_flags, is_yes, terms_that_end_openness
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
 from peft_registry.registry.compliance.notations import days_of
@@ -75,6 +75,7 @@ def contradictions(
     yield from incomplete_facts(record, now, named=named)
     yield from contradicted(record, now, named=named)
     yield from licences_contradicted(record, now, named=named)
+    yield from purposes_contradicted(record, now, named=named)
 
 
 def problem_paths(problem: FactsOutOfOrder | FactIncomplete | FactContradicted) -> Iterator[str]:
@@ -109,6 +110,24 @@ def contradicted(
                 yield FactContradicted(
                     named(answer.path), conflict.value, named(other.path), ", ".join(held), conflict.because
                 )
+
+
+def purposes_contradicted(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactContradicted]:
+    """That the purpose did not change, where the purposes that are stated differ; as `out_of_order`."""
+    use = record.high_risk
+    before, after = use.intended_purpose_before, use.intended_purpose_after
+    differ = before.known and after.known and before.value != after.value
+    paths = [f"high_risk.intended_purpose_{word}" for word in ("changed", "after", "before")]
+    if differ and is_yes(use.intended_purpose_changed) is False and any(path in stated for path in paths):
+        yield FactContradicted(
+            named(paths[0]),
+            "no",
+            named(paths[1]),
+            str(after.value),
+            f"before it was {before.value}: another purpose is a change of it (Arts. 3(23), 25(1)(c))",
+        )
 
 
 def licences_contradicted(

@@ -131,7 +131,9 @@ def mean_interval(numerators: Sequence[int], denominators: Sequence[int], level:
     if too_few is not None:
         return too_few
     clusters = _effective(bottom)
-    if round(clusters, 6) < MIN_CLUSTERS_OF_A_MEAN:  # clusters of equal weight count in full, whatever the last bit says
+    if (
+        round(clusters, 6) < MIN_CLUSTERS_OF_A_MEAN
+    ):  # clusters of equal weight count in full, whatever the last bit says
         uneven = f"{len(bottom)} clusters of unequal weight count as {math.floor(clusters * 100) / 100:g}"
         return NoInterval(f"{uneven}, needs {MIN_CLUSTERS_OF_A_MEAN}")
     ratio = float(top.sum() / bottom.sum())

@@ -11,11 +11,13 @@ from peft_registry.registry.compliance.completeness import (
     PROVIDER_VERDICTS,
     Completeness,
     disqualifying_flags,
+    implied_flags,
     is_exempt,
     is_yes,
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
@@ -111,9 +113,10 @@ def attention_of(
     if record is not None:
         lines += _of_status(record)
         lines += _of_data(record)
-    lines += _of_evaluations(evaluations)
+    lines += dict.fromkeys(_of_evaluations(evaluations))  # two evaluations may find the same
     lines += [] if merge is None else merge_cautions(merge)
     lines += _licence_flags(record, base)
+    lines += _licences_of_data(record)
     warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
     return (*lines, *_first(warned, "training and compute"), *_undecided(completed))
 
@@ -325,19 +328,23 @@ def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
     if not rows:
         missing = "no comparison before and after" if evaluations else "no evaluation of it"
         return (f"Not measured: {missing} is recorded.",)
+    rows.sort(key=lambda shown_row: shown_row[1].before == "parent")  # what became of the base is asked first
     names = [row.dataset for _, row in rows]
     lines = [
-        f"{_outcome(row)}{_told_apart(shown) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
+        f"{_outcome(shown, row)}{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
         for shown, row in rows
     ]
     return (*_first(tuple(lines), "before and after"), FLAGGED_MEANS)
 
 
-def _outcome(row: Comparison) -> str:
+def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
     conclusion = conclusion_text(row)
     suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
+    halves = [data.half for data in shown.record.datasets if data.name == row.dataset and data.half is not None]
+    part = "".join(f"{half_text(half)} of " for half in halves)
     return (
-        f"{conclusion[:1].upper()}{conclusion[1:]} on the suite {suite}: {_flagged(row)}. Why: {row.conclusion_reason}"
+        f"{conclusion[:1].upper()}{conclusion[1:]} on {part}the suite {suite}: {_flagged(row)}. "
+        f"Why: {row.conclusion_reason}"
     )
 
 
@@ -365,9 +372,9 @@ def _moves(moves: Sequence[tuple[int, str]]) -> str:
     return made[0] if made else "none"
 
 
-def _told_apart(shown: ShownEvaluation) -> str:
+def _told_apart(row: Comparison) -> str:
     """Of several evaluations of one suite each says what it compared."""
-    return f"; compared: {', '.join(arm_name(arm.name) for arm in shown.record.arms)}"
+    return f"; compared: {arm_name(row.before)} → {arm_name(row.after)}"
 
 
 def _added(shown: ShownEvaluation) -> str:
@@ -571,8 +578,8 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
         yield from leakage_lines(shown.record.leakage_check)
         if shown.record.guards.confounded:
             yield (
-                f"A guard of lost capability passed its limit ({_fallen(shown.record.guards)}): fewer flagged items are not "
-                "presented as an improvement."
+                f"A guard of lost capability went beyond its limit ({_fallen(shown.record.guards)}): whatever happened to flagged "
+                "items, it is not presented as an improvement."
             )
         for row in shown.record.findings:
             if row.category is None and row.conclusion == "worse":
@@ -588,6 +595,13 @@ def _licence_flags(record: RecordSections | None, base: BaseRecord | None) -> It
     for name, flags in dict(flagged).items():
         if flags.known and flags.value:
             yield f"Terms of the licence of {name}: {value_text(flags)}."
+
+
+def _licences_of_data(record: RecordSections | None) -> Iterator[str]:
+    for data in () if record is None else record.data:
+        flags = implied_flags(data.licence.value)
+        if flags:
+            yield f"Terms of the licence of {value_text(data.name)}, {value_text(data.licence)}: {', '.join(flags)}."
 
 
 def _undecided(completed: Completeness | None) -> Iterator[str]:

@@ -72,7 +72,7 @@ _CONCLUSIONS = {
     "changed": "items changed, in both directions",
     "inconclusive": "inconclusive",
     "not_informative": "not informative",
-    "confounded": "confounded: a guard of lost capability passed its limit",
+    "confounded": "confounded: a guard of lost capability went beyond its limit",
 }
 _ARMS = {
     "base": "the base",

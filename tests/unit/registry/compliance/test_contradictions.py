@@ -181,6 +181,15 @@ def test_whoever_answers_the_denied_field_again_may_correct_it(case):
         assert answer_problems(second | again, recorded(bare_record(), first)) == {}
 
 
+@pytest.mark.parametrize("after", ["ranks applicants for jobs", "answers requests"])
+def test_a_purpose_that_differs_from_the_one_before_is_not_said_to_be_the_same(after):
+    purpose = "high_risk.intended_purpose_"
+    stated = {f"{purpose}before": "answers requests", f"{purpose}after": after, f"{purpose}changed": "no"}
+    problems_found = answer_problems(stated, bare_record())
+    assert bool(problems_found) == (after != "answers requests")
+    assert all("another purpose is a change of it" in problem for problem in problems_found.values())
+
+
 def test_facts_that_deny_each_other_are_refused_before_a_run():
     placed = problems({"gpai": {"placed_on_eu_market": "no", "placing_date": "2026-11-01"}})
     risk = problems({"base": {"*": {"is_gpai": "no", "has_systemic_risk": "yes"}}})

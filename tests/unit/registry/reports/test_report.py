@@ -428,7 +428,7 @@ def test_a_later_smaller_evaluation_stands_beside_the_earlier_one_and_names_who_
     assert "1 of 10 items flagged before" in text
     assert "; added 2026-11-25 by sam, whose key did not register it." in text
     assert "31 of 240 items flagged before" in text
-    assert text.count("; compared: the base, the adapted model") == 2
+    assert text.count("; compared: the base → the adapted model") == 2
     assert "house: more flagged items after than before" in text[text.index("What is wrong") :]
 
 
