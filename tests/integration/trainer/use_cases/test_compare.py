@@ -38,7 +38,7 @@ name: arms
 base: tiny
 method: lora
 data:
-  train: {path: example.jsonl, format: prompt_completion, rows: 24}
+  train: {path: example.jsonl, format: prompt_completion, rows: 32}
   validation: {fraction: 0.5}
 training: {learning_rate: 3e-3, per_device_train_batch_size: 6, max_length: 64, dtype: fp32, seed: 7}
 evaluation: {bias: [house], quality: [loss]}
