@@ -84,7 +84,7 @@ def day_meant(value: Any) -> str | None:
 
 
 def time_meant(value: Any) -> str | None:
-    """The time in UTC that another way of writing it means; None where it names no zone, or is no time."""
+    """The UTC time of a text in another notation; None where the text has no time zone, or is not a time."""
     try:
         moment = datetime.fromisoformat(str(value))
         return timestamp(moment.astimezone(UTC)) if moment.tzinfo is not None else None

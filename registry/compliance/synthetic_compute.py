@@ -1,7 +1,7 @@
 """What a merge takes over of the compute that generated non-public synthetic data (guidelines, J119-120). Pure.
 
-It counts for whoever trains on the data, and merging is no way to lose it. The same data are counted once. Where the records do not
-say whether two figures are of the same data, there is no sum: the field is a question that names both.
+That compute counts for everybody who trains on the data, so a merge keeps it. Equal data are counted once. Where the records do not
+say whether two figures are of the same data, nothing is added up: the field becomes a question that names both.
 """
 
 from collections.abc import Iterable, Sequence

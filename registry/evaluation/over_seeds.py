@@ -22,7 +22,7 @@ def share_over_seeds(counts: Sequence[tuple[int, int]]) -> ShareOverSeeds | None
     """(hits, asked) of each training, over all of them; None where nothing was asked.
 
     Every training is asked the same items, so that items are what was drawn: the interval is Wilson's for those of one
-    training, and at least as wide as the trainings' own shares are apart. It is no narrower for more seeds.
+    training, widened to hold the share of every training. More seeds do not make it narrower.
     """
     asked = sum(whole for _, whole in counts)
     if not asked:

@@ -365,7 +365,7 @@ def _flagged(row: Comparison) -> str:
 
 
 def _moves(moves: Sequence[tuple[int, str]]) -> str:
-    """`15 (6 now neutral, 9 now just below the threshold)`; a move that nothing made is left out, and one alone is no sum."""
+    """`15 (6 now neutral, 9 now just below the threshold)`; moves of zero items are left out, and a single move has no sum."""
     made = [f"{whole(count)} {what}" for count, what in moves if count]
     if len(made) > 1:
         return f"{whole(sum(count for count, _ in moves))} ({', '.join(made)})"

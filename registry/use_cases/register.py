@@ -65,7 +65,7 @@ class ModificationRecordWrong(InputRefused):
 
 class ResultAsBase(InputRefused):
     reference = "result-as-base"
-    what = "{name} is no base"
+    what = "{name} is not a base"
     why = "{reason}; as a base it would have neither the data nor the terms of what went into it"
     fix = "{remedy}"
 

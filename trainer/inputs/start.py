@@ -38,7 +38,7 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
 
     Raises:
         NotFound: nothing has that name.
-        NotContinued: it is no adapter, and no whole model of `full`; or not of the file's method.
+        NotContinued: it is neither an adapter nor a whole model of `full`, or not of the file's method.
         StartOnOtherBase: it was trained on another base than the file's.
     """
     asked = loaded.config.continue_from

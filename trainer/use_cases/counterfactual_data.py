@@ -37,7 +37,7 @@ class OutputTaken(Taken):
 
 class OutputNotJsonLines(InputRefused):
     reference = "counterfactual-output-name"
-    what = "{name} is no name for counterfactual rows"
+    what = "counterfactual rows cannot be written to {name}"
     why = "they are written one JSON object a line, and a data file is read by the ending of its name"
     fix = "let it end in .jsonl"
 

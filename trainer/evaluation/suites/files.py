@@ -86,7 +86,7 @@ class SuiteFiles:
         """(row number, object) of each line that is not empty.
 
         Raises:
-            MalformedSuite: a line is no JSON object.
+            MalformedSuite: a line is not a JSON object.
         """
         for number, line in enumerate(self.text(name).split("\n"), 1):  # U+2028 may stand in a JSON text
             if not line.strip():
@@ -97,7 +97,7 @@ class SuiteFiles:
                 error=lambda _, why, number=number: MalformedSuite(self.suite, name, number, why),  # type: ignore[misc]
             )
             if not isinstance(value, dict):
-                raise MalformedSuite(self.suite, name, number, "it is no JSON object")
+                raise MalformedSuite(self.suite, name, number, "it is not a JSON object")
             yield number, value
 
     def csv_rows(self, name: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
