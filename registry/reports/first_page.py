@@ -1,60 +1,47 @@
-"""What a report says first: ten questions that a reader brings, what is wrong, what is unknown, who owes it, how to answer.
+"""What a report says first: ten questions that a reader brings, what is unknown, who owes it, how to answer.
 
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from peft_registry.registry.compliance.completeness import (
-    PROVIDER_VERDICTS,
     Completeness,
-    disqualifying_flags,
-    implied_flags,
-    is_exempt,
     is_yes,
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
 from peft_registry.registry.evaluation.halves import half_text
-from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
-from peft_registry.registry.reports.merge_view import merge_cautions, merge_sentences
-from peft_registry.registry.reports.text import THIN, number, share, size, value_text, whole
+from peft_registry.registry.reports.merge_view import merge_sentences
+from peft_registry.registry.reports.text import first_lines, number, percent, said_text, share, size, value_text, whole
 from peft_registry.registry.reports.wording import (
-    CLASSIFICATIONS,
     FLAGGED_MEANS,
-    STATUSES,
     SUITES,
     arm_name,
+    classification_text,
     conclusion_text,
+    loss_direction,
     loss_sentence,
+    status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import Comparison, Guards, LossComparison
+from peft_registry.schemas.evaluation import Comparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.modification import BaseUsed, DataUsed, RecordSections
 from peft_registry.schemas.report import Answer, Owed
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.values import Value
-from peft_registry.schemas.version import VerifyOutcome, Version
+from peft_registry.schemas.version import Version
 
-_LINES = 6  # of one list on the first page, so that it stays one; the rest stands in the evidence
 # what this tool finds out by itself is asked of nobody: such a row names no person and no department
 NOT_ASKED = "Not asked of anybody"
 _NOT_FOUND_OUT = "for this tool to find out, and it did not: "
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
-# a provider has duties, and whoever is blocked must not place it at all
-_WITH_DUTIES = frozenset((*PROVIDER_VERDICTS, "blocked_art5"))
-_SYSTEMIC_RISK = {
-    "cumulative_over_1e25": "the cumulative training compute is over 10^25 FLOP (Art. 51(2))",
-    "inherited": "a base is a model with systemic risk",
-}
-_SMALL = 1e-5  # a share that is written as a number
 # what the rows of a split were for, in words
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
 _OF_A_BASE = "not asked of a base: nothing was changed"
@@ -98,29 +85,6 @@ def answers_of(
     )
 
 
-def attention_of(
-    *,
-    run: RunRecord | None,
-    merge: MergeRecord | None,
-    base: BaseRecord | None,
-    evaluations: tuple[ShownEvaluation, ...],
-    record: RecordSections | None,
-    completed: Completeness | None,
-    verification: VerifyOutcome | None,
-) -> tuple[str, ...]:
-    """What a person has to look at before anything else, the worst first; then what nobody has decided."""
-    lines = [*_verified(verification)]
-    if record is not None:
-        lines += _of_status(record)
-        lines += _of_data(record)
-    lines += dict.fromkeys(_of_evaluations(evaluations))  # two evaluations may find the same
-    lines += [] if merge is None else merge_cautions(merge)
-    lines += _licence_flags(record, base)
-    lines += _licences_of_data(record)
-    warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
-    return (*lines, *_first(warned, "training and compute"), *_undecided(completed))
-
-
 def owed_of(completed: Completeness | None) -> tuple[Owed, ...]:
     """Who owes an answer: how many, and the first of them in words."""
     if completed is None:
@@ -150,7 +114,7 @@ def command_that_answers(version: Version) -> str:
 
 def _organisation(record: RecordSections | None, base: BaseRecord | None) -> str:
     if record is None:
-        return f"provider of the base: {_said(base.facts.provider)}" if base is not None else "not recorded"
+        return f"provider of the base: {said_text(base.facts.provider)}" if base is not None else "not recorded"
     country = f", {value_text(record.modifier.country)}" if record.modifier.country.known else ""
     return _asked("modifier.legal_name", record.modifier.legal_name) + country
 
@@ -180,17 +144,13 @@ def _asked(path: str, value: Value) -> str:
     return f"unknown, owed by {rule.owner} ({rule.label}): {value_text(value)}"
 
 
-def _said(value: Value) -> str:
-    return value_text(value) if value.known else f"unknown: {value_text(value)}"
-
-
 def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | None) -> tuple[str, ...]:
     if base is not None:
         licence = value_text(base.facts.licence) if base.facts.licence.known else "not recorded"
         return (f"itself: {base.origin.source}, {whole(base.parameters_total)} parameters, licence {licence}",)
     if record is not None and record.base:
-        return _first(tuple(map(_base_line, record.base)), "modification record")
-    return _first(_sources(lineage, data=False), "lineage") or ("not recorded",)
+        return first_lines(tuple(map(_base_line, record.base)), "modification record")
+    return first_lines(_sources(lineage, data=False), "lineage") or ("not recorded",)
 
 
 def _base_line(used: BaseUsed) -> str:
@@ -216,10 +176,10 @@ def _data(
             for data in run.data
         )
     elif record is not None and record.data:
-        files = tuple(f"{_said(data.name)}{_rows(data)}{_origin(data)}" for data in record.data)
+        files = tuple(f"{said_text(data.name)}{_rows(data)}{_origin(data)}" for data in record.data)
     else:
         files = _sources(lineage, data=True)
-    return _first(files, "lineage") or ("not recorded",)
+    return first_lines(files, "lineage") or ("not recorded",)
 
 
 def _rows(data: DataUsed) -> str:
@@ -249,11 +209,6 @@ def _origin(data: DataUsed) -> str:
     missing = [label for label, value in asked.items() if not value.known]
     stated += [f"not stated: {', '.join(missing)}"] if missing else []
     return f"; {'; '.join(stated)}"
-
-
-def _first(lines: tuple[str, ...], place: str) -> tuple[str, ...]:
-    rest = len(lines) - _LINES
-    return (*lines[:_LINES], f"and {rest} more: {place}") if rest > 0 else lines
 
 
 def _sources(lineage: Lineage, *, data: bool) -> tuple[str, ...]:
@@ -334,7 +289,7 @@ def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
         f"{_outcome(shown, row)}{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
         for shown, row in rows
     ]
-    return (*_first(tuple(lines), "before and after"), FLAGGED_MEANS)
+    return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
 
 
 def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
@@ -385,35 +340,25 @@ def _quality(
     evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
 ) -> tuple[str, ...]:
     lines = [
-        f"{_direction(loss)} on {loss.dataset} text, by loss in nats a token (lower is better): {loss_sentence(loss)}"
+        f"{loss_direction(loss)} on {loss.dataset} text, by loss in nats a token (lower is better): {loss_sentence(loss)}"
         f"{_added(shown)}."
         for shown, again in _standing(evaluations, "delta")
         for loss in shown.record.losses
         if loss.dataset not in again
     ]
     if lines:
-        return _first(tuple(lines), "before and after")
+        return first_lines(tuple(lines), "before and after")
     if run is not None and run.loss_before.known and run.loss_after.known:
         before, after = value_text(run.loss_before), value_text(run.loss_after)
         return (f"Held-out loss {before} before, {after} after; no evaluation is recorded.",)
     return (_OF_A_BASE.capitalize() + "." if base is not None else "Not measured: no evaluation of it is recorded.",)
 
 
-def _direction(loss: LossComparison) -> str:
-    """A lower loss is better; an interval that holds zero shows neither."""
-    interval = loss.change_ci
-    if interval is None:
-        return "No interval"
-    if interval.high < 0:
-        return "Better"
-    return "Worse" if interval.low > 0 else "No change shown"
-
-
 def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
     if record is None:
         return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
     gpai = record.gpai
-    status = f" Indicative status: {_status(gpai.verdict)}." if gpai.verdict.known else ""
+    status = f" Indicative status: {status_text(gpai.verdict)}." if gpai.verdict.known else ""
     if is_yes(gpai.same_provider) is True:
         return f"{_SAME_PROVIDER}.{status}"
     ratio = gpai.ratio.value
@@ -423,14 +368,9 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
     band = ""
     answer = "Yes" if ratio > THIRD else "No"
     if isinstance(low, int | float) and isinstance(high, int | float):
-        band = f" ({_percent(low)} … {_percent(high)} with ±30 % on the compute of either)"
+        band = f" ({percent(low)} … {percent(high)} with ±30 % on the compute of either)"
         answer = "Borderline" if low <= THIRD < high else answer
-    return f"{answer}: {_percent(ratio)} of it{band}; {_CRITERION}.{status}"
-
-
-def _percent(ratio: float) -> str:
-    """A share in per cent; a very small one as a number, since a power of ten beside a sign of per cent is read twice."""
-    return f"{number(100 * ratio)}{THIN}%" if abs(ratio) >= _SMALL else number(ratio)
+    return f"{answer}: {percent(ratio)} of it{band}; {_CRITERION}.{status}"
 
 
 def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
@@ -439,21 +379,9 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known:
         moved = "unchanged" if before.value == after.value else "changed"
-        return f"{_words(after)} after, {_words(before)} before: {moved}."
+        return f"{classification_text(after)} after, {classification_text(before)} before: {moved}."
     asked = field_rules().by_path()["high_risk.classification_after"]
-    return f"Before: {_words(before)}. After: {_words(after)}. Owed by {asked.owner}."
-
-
-def _words(value: Value) -> str:
-    """A classification in words, with the code that the record holds; where nobody has stated it, that and why."""
-    if not value.known:
-        return f"unknown ({value_text(value)})"
-    text = CLASSIFICATIONS.get(str(value.value))
-    return value_text(value) if text is None else text
-
-
-def _status(value: Value) -> str:
-    return STATUSES.get(str(value.value), value_text(value))
+    return f"Before: {classification_text(before)}. After: {classification_text(after)}. Owed by {asked.owner}."
 
 
 def _in_words(value: Value) -> str:
@@ -481,141 +409,3 @@ def _without_tool(completed: Completeness) -> str:
     )
     named = f" ({owners})" if owners else ""
     return f"{completed.filled} of {completed.total} fields filled, {len(completed.open)} open{named}"
-
-
-# --- what is wrong ---
-
-
-def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
-    if verification is None or verification.verdict == "verified":
-        return
-    word = {"broken": "Broken", "unverified": "Not verified"}[verification.verdict]
-    yield f"{word}: {verification.failed_text or verification.unchecked_text}"
-
-
-def _of_status(record: RecordSections) -> Iterator[str]:
-    before, after = record.high_risk.classification_before, record.high_risk.classification_after
-    if before.known and after.known and before.value != after.value:
-        yield f"The classification of the system changed: {_words(before)} → {_words(after)} (Art. 6).{_since(after)}"
-    elif after.known and str(after.value).startswith("annex_"):
-        yield f"The system is classified {_words(after)} (Art. 6).{_since(after)}"
-    old, new = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
-    if is_yes(record.high_risk.intended_purpose_changed) is True or (
-        old.known and new.known and old.value != new.value
-    ):
-        yield f"The intended purpose changed: {_said(old)} → {_said(new)}."
-    ratio = record.gpai.ratio.value
-    if isinstance(ratio, int | float) and ratio > THIRD and is_yes(record.gpai.same_provider) is not True:
-        yield f"More than a third of the base's compute: {_percent(ratio)} (indicative criterion, not a rule of law)."
-    if record.gpai.verdict.value in _WITH_DUTIES:
-        prohibited = record.gpai.verdict.value == "blocked_art5"
-        since = f" {_sentence('prohibited_media')}" if prohibited else ""
-        yield f"Indicative status of the modifier: {_status(record.gpai.verdict)}.{since}"
-    if record.gpai.sr_flag.known and record.gpai.sr_flag.value != "none":
-        yield f"A sign of systemic risk: {_SYSTEMIC_RISK.get(str(record.gpai.sr_flag.value), record.gpai.sr_flag.value)}."
-    for terms in record.upstream if isinstance(record, ModificationRecord) else ():
-        if is_yes(terms.eu_exclusion) is True:
-            yield f"The provider of {value_text(terms.name)} excluded the Union market (GL J58)."
-    if is_yes(record.gpai.open_source_exemption.claimed) is True:
-        yield _exemption(record)
-
-
-def _exemption(record: RecordSections) -> str:
-    flags = disqualifying_flags(record)
-    if flags:
-        return f"The open-source exemption is claimed, and the licence of a base does not allow it: {', '.join(flags)} (GL J83)."
-    holds = (
-        "holds by what is stated"
-        if is_exempt(record)
-        else "is claimed, and not all of its conditions are stated to hold"
-    )
-    return (
-        f"The open-source exemption {holds}; the copyright policy and the public summary of training content, "
-        "Art. 53(1)(c) and (d), are owed with it as without."
-    )
-
-
-def _since(classification: Value) -> str:
-    """Since when the rules of a class apply; nothing for a class that they do not reach."""
-    annex = re.match(r"annex_i(ii)?", str(classification.value))
-    return "" if annex is None else f" {_sentence(annex[0])}"
-
-
-def _sentence(what: str) -> str:
-    text = field_rules().application(what).sentence
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _of_data(record: RecordSections) -> Iterator[str]:
-    personal = tuple(value_text(data.name) for data in record.data if is_yes(data.personal_data) is True)
-    special = tuple(value_text(data.name) for data in record.data if is_yes(data.special_categories) is True)
-    for names, words in ((personal, "Personal data"), (special, "Special categories of personal data")):
-        if names:
-            yield f"{words} in {', '.join(_first(names, 'modification record'))}."
-
-
-def _fallen(guards: Guards) -> str:
-    """The guards that got worse, with both figures; which of them passed its limit is not recorded."""
-    rising = (("loss on neutral text", guards.neutral_loss_before, guards.neutral_loss_after),)
-    falling = (
-        ("language modelling score", guards.lms_before, guards.lms_after),
-        ("accuracy where the answer is told", guards.acc_disambig_before, guards.acc_disambig_after),
-    )
-    signs = (*((*guard, 1) for guard in rising), *((*guard, -1) for guard in falling))
-    worse = [
-        f"{name} {number(before)} → {number(after)}"
-        for name, before, after, sign in signs
-        if before is not None and after is not None and (after - before) * sign > 0
-    ]
-    return "; ".join(worse) or "figures not recorded"
-
-
-def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
-    for shown in evaluations:
-        if shown.stale is not None:
-            names = ", ".join(sorted({data.name for data in shown.record.datasets}))
-            yield f"The evaluation of {names} is {shown.stale}."
-        yield from leakage_lines(shown.record.leakage_check)
-        if shown.record.guards.confounded:
-            yield (
-                f"A guard of lost capability went beyond its limit ({_fallen(shown.record.guards)}): whatever happened to flagged "
-                "items, it is not presented as an improvement."
-            )
-        for row in shown.record.findings:
-            if row.category is None and row.conclusion == "worse":
-                yield f"{row.dataset}: {conclusion_text(row)}."
-        for loss in shown.record.losses:
-            if _direction(loss) == "Worse":
-                yield f"Quality fell on {loss.dataset} text: loss {loss_sentence(loss)}."
-
-
-def _licence_flags(record: RecordSections | None, base: BaseRecord | None) -> Iterator[str]:
-    flagged = [] if record is None else [(value_text(used.name), used.licence_flags) for used in record.base]
-    flagged += [] if base is None else [("this base", base.facts.licence_flags)]
-    for name, flags in dict(flagged).items():
-        if flags.known and flags.value:
-            yield f"Terms of the licence of {name}: {value_text(flags)}."
-
-
-def _licences_of_data(record: RecordSections | None) -> Iterator[str]:
-    for data in () if record is None else record.data:
-        flags = implied_flags(data.licence.value)
-        if flags:
-            yield f"Terms of the licence of {value_text(data.name)}, {value_text(data.licence)}: {', '.join(flags)}."
-
-
-def _undecided(completed: Completeness | None) -> Iterator[str]:
-    """What it is for, and the questions that decide which fields are required, where nobody has answered them."""
-    if completed is None:
-        return
-    if any(gap.field == "use.intended" for gap in completed.open):
-        yield f"Nobody has stated what it is for ({field_rules().by_path()['use.intended'].owner})."
-    rules = [field_rules().by_path()[path] for path in completed.undecided]
-    rules = [rule for rule in rules if rule.owner != "tool"]  # what follows from answers is for nobody to decide
-    status = next((gap for gap in completed.open if gap.field == "gpai.verdict"), None)
-    if status is not None:
-        yield f"The indicative status of the modifier is open: {status.reason.removeprefix('undetermined: ')}."
-    if not rules:
-        return
-    questions = "; ".join(f"{rule.label[:1].lower()}{rule.label[1:]} ({rule.owner})" for rule in rules)
-    yield f"Nobody has decided yet: {questions}. More fields may be required once it is decided."

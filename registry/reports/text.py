@@ -10,6 +10,8 @@ THIN = "\u202f"  # narrow no-break space, between groups of three digits and bef
 MINUS = "\u2212"
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _SHOWN_ITEMS = 6
+_LINES = 6  # of one list on the first page, so that it stays one; the rest stands in the evidence
+_SMALL = 1e-5  # a share that is written as a number
 # C0 but tab and line ends, DEL, C1, line and paragraph separators, marks that reorder text (Unicode TR 36 §3.4)
 _OBEYED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -57,6 +59,11 @@ def share(value: float) -> str:
     return f"{100 * value:.1f}{THIN}%".replace("-", MINUS)
 
 
+def percent(ratio: float) -> str:
+    """A share in per cent; a very small one as a number, since a power of ten beside a sign of per cent is read twice."""
+    return f"{number(100 * ratio)}{THIN}%" if abs(ratio) >= _SMALL else number(ratio)
+
+
 def size(count: int) -> str:
     """`9.8 MB`, in powers of a thousand."""
     amount, unit = float(count), "B"
@@ -78,6 +85,17 @@ def value_text(value: Value) -> str:
         return _REASONS.get(value.reason or "", value.reason or "")
     text = plain(value.value)
     return f"{text}{THIN}{value.unit}" if value.unit else text
+
+
+def said_text(value: Value) -> str:
+    """A recorded value for a reader; for an unknown one that it is unknown, and its reason."""
+    return value_text(value) if value.known else f"unknown: {value_text(value)}"
+
+
+def first_lines(lines: tuple[str, ...], place: str) -> tuple[str, ...]:
+    """The first lines of a list on the first page, and in which part of the evidence the rest stands."""
+    rest = len(lines) - _LINES
+    return (*lines[:_LINES], f"and {rest} more: {place}") if rest > 0 else lines
 
 
 def plain(value: Any) -> str:  # any JSON value

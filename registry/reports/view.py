@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.evaluation.limits import verdict_lines
+from peft_registry.registry.reports.attention import attention_of
 from peft_registry.registry.reports.evaluation_view import (
     ShownEvaluation,
     bars_of,
@@ -17,7 +18,6 @@ from peft_registry.registry.reports.evaluation_view import (
 )
 from peft_registry.registry.reports.first_page import (
     answers_of,
-    attention_of,
     command_that_answers,
     owed_of,
 )

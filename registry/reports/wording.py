@@ -7,7 +7,7 @@ fewer than 100 items.
 from collections.abc import Callable
 
 from peft_registry.registry.evaluation.halves import half_text
-from peft_registry.registry.reports.text import number, share, signed
+from peft_registry.registry.reports.text import number, share, signed, value_text
 from peft_registry.schemas.evaluation import (
     ITEMS_FOR_A_CLAIM,
     Comparison,
@@ -18,6 +18,7 @@ from peft_registry.schemas.evaluation import (
     Result,
     Test,
 )
+from peft_registry.schemas.values import Value
 
 NOTICE = "Decision support, not legal advice."
 VERIFIED_MEANS = (
@@ -121,6 +122,29 @@ def loss_sentence(loss: LossComparison, *, with_count: bool = True) -> str:
 def interval_text(interval: Interval, write: Callable[[float], str] = number) -> str:
     """`95 % 0.51 … 0.62`; `write` writes the ends."""
     return f"{100 * interval.level:g} % {write(interval.low)} … {write(interval.high)}"
+
+
+def loss_direction(loss: LossComparison) -> str:
+    """A lower loss is better; an interval that holds zero shows neither."""
+    interval = loss.change_ci
+    if interval is None:
+        return "No interval"
+    if interval.high < 0:
+        return "Better"
+    return "Worse" if interval.low > 0 else "No change shown"
+
+
+def classification_text(value: Value) -> str:
+    """A classification in words, with the code that the record holds; where nobody has stated it, that and why."""
+    if not value.known:
+        return f"unknown ({value_text(value)})"
+    text = CLASSIFICATIONS.get(str(value.value))
+    return value_text(value) if text is None else text
+
+
+def status_text(value: Value) -> str:
+    """An indicative status of a modifier in words."""
+    return STATUSES.get(str(value.value), value_text(value))
 
 
 def _data_name(name: str, data: DatasetUsed | None) -> str:

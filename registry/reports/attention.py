@@ -1,0 +1,202 @@
+"""What a person has to look at before anything else in a report, and what nobody has decided.
+
+Pure, over records.
+"""
+
+import re
+from collections.abc import Iterator
+
+from peft_registry.registry.compliance.completeness import (
+    PROVIDER_VERDICTS,
+    Completeness,
+    disqualifying_flags,
+    implied_flags,
+    is_exempt,
+    is_yes,
+)
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.evaluation.leakage import leakage_lines
+from peft_registry.registry.reports.evaluation_view import ShownEvaluation
+from peft_registry.registry.reports.merge_view import merge_cautions
+from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
+from peft_registry.registry.reports.wording import (
+    classification_text,
+    conclusion_text,
+    loss_direction,
+    loss_sentence,
+    status_text,
+)
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.evaluation import Guards
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.values import Value
+from peft_registry.schemas.version import VerifyOutcome
+
+# a provider has duties, and whoever is blocked must not place it at all
+_WITH_DUTIES = frozenset((*PROVIDER_VERDICTS, "blocked_art5"))
+_SYSTEMIC_RISK = {
+    "cumulative_over_1e25": "the cumulative training compute is over 10^25 FLOP (Art. 51(2))",
+    "inherited": "a base is a model with systemic risk",
+}
+
+
+def attention_of(
+    *,
+    run: RunRecord | None,
+    merge: MergeRecord | None,
+    base: BaseRecord | None,
+    evaluations: tuple[ShownEvaluation, ...],
+    record: RecordSections | None,
+    completed: Completeness | None,
+    verification: VerifyOutcome | None,
+) -> tuple[str, ...]:
+    """What a person has to look at before anything else, the worst first; then what nobody has decided."""
+    lines = [*_verified(verification)]
+    if record is not None:
+        lines += _of_status(record)
+        lines += _of_data(record)
+    lines += dict.fromkeys(_of_evaluations(evaluations))  # two evaluations may find the same
+    lines += [] if merge is None else merge_cautions(merge)
+    lines += _licence_flags(record, base)
+    lines += _licences_of_data(record)
+    warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
+    return (*lines, *first_lines(warned, "training and compute"), *_undecided(completed))
+
+
+def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
+    if verification is None or verification.verdict == "verified":
+        return
+    word = {"broken": "Broken", "unverified": "Not verified"}[verification.verdict]
+    yield f"{word}: {verification.failed_text or verification.unchecked_text}"
+
+
+def _of_status(record: RecordSections) -> Iterator[str]:
+    before, after = record.high_risk.classification_before, record.high_risk.classification_after
+    if before.known and after.known and before.value != after.value:
+        moved = f"{classification_text(before)} → {classification_text(after)}"
+        yield f"The classification of the system changed: {moved} (Art. 6).{_since(after)}"
+    elif after.known and str(after.value).startswith("annex_"):
+        yield f"The system is classified {classification_text(after)} (Art. 6).{_since(after)}"
+    old, new = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
+    if is_yes(record.high_risk.intended_purpose_changed) is True or (
+        old.known and new.known and old.value != new.value
+    ):
+        yield f"The intended purpose changed: {said_text(old)} → {said_text(new)}."
+    ratio = record.gpai.ratio.value
+    if isinstance(ratio, int | float) and ratio > THIRD and is_yes(record.gpai.same_provider) is not True:
+        yield f"More than a third of the base's compute: {percent(ratio)} (indicative criterion, not a rule of law)."
+    if record.gpai.verdict.value in _WITH_DUTIES:
+        prohibited = record.gpai.verdict.value == "blocked_art5"
+        since = f" {_sentence('prohibited_media')}" if prohibited else ""
+        yield f"Indicative status of the modifier: {status_text(record.gpai.verdict)}.{since}"
+    if record.gpai.sr_flag.known and record.gpai.sr_flag.value != "none":
+        yield f"A sign of systemic risk: {_SYSTEMIC_RISK.get(str(record.gpai.sr_flag.value), record.gpai.sr_flag.value)}."
+    for terms in record.upstream if isinstance(record, ModificationRecord) else ():
+        if is_yes(terms.eu_exclusion) is True:
+            yield f"The provider of {value_text(terms.name)} excluded the Union market (GL J58)."
+    if is_yes(record.gpai.open_source_exemption.claimed) is True:
+        yield _exemption(record)
+
+
+def _exemption(record: RecordSections) -> str:
+    flags = disqualifying_flags(record)
+    if flags:
+        return f"The open-source exemption is claimed, and the licence of a base does not allow it: {', '.join(flags)} (GL J83)."
+    holds = (
+        "holds by what is stated"
+        if is_exempt(record)
+        else "is claimed, and not all of its conditions are stated to hold"
+    )
+    return (
+        f"The open-source exemption {holds}; the copyright policy and the public summary of training content, "
+        "Art. 53(1)(c) and (d), are owed with it as without."
+    )
+
+
+def _since(classification: Value) -> str:
+    """Since when the rules of a class apply; nothing for a class that they do not reach."""
+    annex = re.match(r"annex_i(ii)?", str(classification.value))
+    return "" if annex is None else f" {_sentence(annex[0])}"
+
+
+def _sentence(what: str) -> str:
+    text = field_rules().application(what).sentence
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _of_data(record: RecordSections) -> Iterator[str]:
+    personal = tuple(value_text(data.name) for data in record.data if is_yes(data.personal_data) is True)
+    special = tuple(value_text(data.name) for data in record.data if is_yes(data.special_categories) is True)
+    for names, words in ((personal, "Personal data"), (special, "Special categories of personal data")):
+        if names:
+            yield f"{words} in {', '.join(first_lines(names, 'modification record'))}."
+
+
+def _fallen(guards: Guards) -> str:
+    """The guards that got worse, with both figures; which of them passed its limit is not recorded."""
+    rising = (("loss on neutral text", guards.neutral_loss_before, guards.neutral_loss_after),)
+    falling = (
+        ("language modelling score", guards.lms_before, guards.lms_after),
+        ("accuracy where the answer is told", guards.acc_disambig_before, guards.acc_disambig_after),
+    )
+    signs = (*((*guard, 1) for guard in rising), *((*guard, -1) for guard in falling))
+    worse = [
+        f"{name} {number(before)} → {number(after)}"
+        for name, before, after, sign in signs
+        if before is not None and after is not None and (after - before) * sign > 0
+    ]
+    return "; ".join(worse) or "figures not recorded"
+
+
+def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
+    for shown in evaluations:
+        if shown.stale is not None:
+            names = ", ".join(sorted({data.name for data in shown.record.datasets}))
+            yield f"The evaluation of {names} is {shown.stale}."
+        yield from leakage_lines(shown.record.leakage_check)
+        if shown.record.guards.confounded:
+            yield (
+                f"A guard of lost capability went beyond its limit ({_fallen(shown.record.guards)}): whatever happened to flagged "
+                "items, it is not presented as an improvement."
+            )
+        for row in shown.record.findings:
+            if row.category is None and row.conclusion == "worse":
+                yield f"{row.dataset}: {conclusion_text(row)}."
+        for loss in shown.record.losses:
+            if loss_direction(loss) == "Worse":
+                yield f"Quality fell on {loss.dataset} text: loss {loss_sentence(loss)}."
+
+
+def _licence_flags(record: RecordSections | None, base: BaseRecord | None) -> Iterator[str]:
+    flagged = [] if record is None else [(value_text(used.name), used.licence_flags) for used in record.base]
+    flagged += [] if base is None else [("this base", base.facts.licence_flags)]
+    for name, flags in dict(flagged).items():
+        if flags.known and flags.value:
+            yield f"Terms of the licence of {name}: {value_text(flags)}."
+
+
+def _licences_of_data(record: RecordSections | None) -> Iterator[str]:
+    for data in () if record is None else record.data:
+        flags = implied_flags(data.licence.value)
+        if flags:
+            yield f"Terms of the licence of {value_text(data.name)}, {value_text(data.licence)}: {', '.join(flags)}."
+
+
+def _undecided(completed: Completeness | None) -> Iterator[str]:
+    """What it is for, and the questions that decide which fields are required, where nobody has answered them."""
+    if completed is None:
+        return
+    if any(gap.field == "use.intended" for gap in completed.open):
+        yield f"Nobody has stated what it is for ({field_rules().by_path()['use.intended'].owner})."
+    rules = [field_rules().by_path()[path] for path in completed.undecided]
+    rules = [rule for rule in rules if rule.owner != "tool"]  # what follows from answers is for nobody to decide
+    status = next((gap for gap in completed.open if gap.field == "gpai.verdict"), None)
+    if status is not None:
+        yield f"The indicative status of the modifier is open: {status.reason.removeprefix('undetermined: ')}."
+    if not rules:
+        return
+    questions = "; ".join(f"{rule.label[:1].lower()}{rule.label[1:]} ({rule.owner})" for rule in rules)
+    yield f"Nobody has decided yet: {questions}. More fields may be required once it is decided."
