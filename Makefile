@@ -7,8 +7,9 @@ PY = $(VENV)/bin/python
 OUTSIDE = browser or strace or openssl or real_model or peers or processes
 PYTEST = $(PY) -m pytest
 JOBS ?= 2
-# whole files to each job: what a file trains once, it trains once; one thread a job, or they wait for each other
-IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
+# whole files to each job, in the order of tests/conftest.py: what a file trains once, it trains once
+# one thread a job, or they wait for each other
+IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all full bench check docs ui fix help
 

@@ -59,6 +59,21 @@ def state_of(folder: Path) -> Path:
     return STATE / hashlib.sha256(os.fsencode(place.resolve())).hexdigest()[:16]
 
 
+# by what a test of each costs, dearest first; a path belongs to the first that it begins with
+FOLDERS_BY_COST = ("integration/trainer/", "e2e/", "integration/", "compat/", "contracts/", "unit/")
+
+
+def turn_of(nodeid: str) -> int:
+    """The place of a test's folder among all."""
+    return next(turn for turn, folder in enumerate(FOLDERS_BY_COST) if nodeid.startswith(f"tests/{folder}"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share a run: dear files first, so that at its end no process runs a long one while the others wait."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: turn_of(item.nodeid))
+
+
 def pytest_collection_finish() -> None:
     """Spare every later collection of garbage what was imported and collected here, and stays: the product asks for some.
 
