@@ -27,6 +27,21 @@ class SuiteHalf(StrEnum):
         return None if self is SuiteHalf.whole else self.value  # type: ignore[return-value]  # the two other members
 
 
+HalfOption = Annotated[
+    SuiteHalf, typer.Option(help="Half of each suite: one to develop on, one to test on; clusters are not parted.")
+]
+# where a training file says it too: without the option its word stands
+FileHalfOption = Annotated[
+    SuiteHalf | None, typer.Option(help="Half of each suite that is asked; default: what the training file says.")
+]
+GuardTextOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Text whose loss shows lost capability, one passage a line; default: ours."),
+]
+GuardDigestOption = Annotated[
+    str | None,
+    typer.Option("--guard-sha256", metavar="DIGEST", help="Digest that the guard text must have, as sha256:…"),
+]
 HomeOption = Annotated[
     Path | None,
     typer.Option(

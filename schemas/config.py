@@ -14,7 +14,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.identity import Reference, check_name
+from peft_registry.schemas.evaluation import Half
+from peft_registry.schemas.identity import Digest, Reference, check_name
 from peft_registry.schemas.sizes import bytes_of
 
 MethodName = Literal[
@@ -347,9 +348,17 @@ class RetentionSource(TrainSource):
 
 class EvaluationBlock(Block):
     """What is measured on the base and on the adapted model: suites by name, `loss` on held-out rows, and the loss on what
-    the base could do before."""
+    the base could do before.
+
+    `half` of each suite is asked, `development` or `test`; null for the whole. `guard_text` is a file of passages, one a line,
+    whose loss shows lost capability, relative to the training file, and `guard_sha256` the digest that it must have; null for
+    the sentences that ship.
+    """
 
     bias: tuple[str, ...] = ("house",)
+    half: Half | None = None
+    guard_text: str | None = Field(default=None, min_length=1)
+    guard_sha256: Digest | None = None
     quality: tuple[str, ...] = ("loss",)
     retention: tuple[RetentionSource, ...] = ()
 
@@ -435,6 +444,8 @@ METHOD_BLOCKS: Mapping[MethodName, tuple[str, ...]] = {
     "prefix_tuning": ("prefix_tuning",),
     "hybrid": ("lora", "prompt_tuning", "hybrid"),
 }
+# of `evaluation`: what is asked of the suites, and of which text
+_SCOPE = ("half", "guard_text", "guard_sha256")
 BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOCKS.values() for name in names))
 
 
@@ -455,6 +466,19 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
     for one, source in zip(found["evaluation"]["retention"], config.evaluation.retention, strict=True):
         one["name"] = source.label
         one.pop("path")
+    if config.evaluation.guard_text is not None:
+        found["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
+    return found
+
+
+def training_identity(config: TrainingFile) -> dict[str, Any]:
+    """What of the file decides how it trains: `config_identity` without what of the suites is asked afterwards.
+
+    A stopped run may be resumed with another half or another guard text.
+    """
+    found = config_identity(config)
+    for key in _SCOPE:
+        found["evaluation"].pop(key, None)
     return found
 
 
@@ -465,6 +489,8 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
         found["data"][part]["path"] = base_name(found["data"][part]["path"])
     for one in found["evaluation"]["retention"]:
         one["path"] = base_name(one["path"])
+    if config.evaluation.guard_text is not None:
+        found["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
     found["facts"] = base_name(found["facts"])
     del found["training"]["save_minutes"]  # decides nothing, and no record that was signed before has it
     return found
@@ -501,4 +527,7 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     found = config.model_dump(mode="json", exclude=unused)
     if "lora" in found and not config.lora.target_parameters:
         del found["lora"]["target_parameters"]  # no file and no record of an earlier release has it
+    for key in _SCOPE:
+        if found["evaluation"][key] is None:
+            del found["evaluation"][key]  # likewise
     return found

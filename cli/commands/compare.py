@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, OverridesArgument, PassphraseFileOption
+from peft_registry.cli.options import (
+    FileHalfOption,
+    GuardDigestOption,
+    GuardTextOption,
+    HomeOption,
+    Output,
+    OutputOption,
+    OverridesArgument,
+    PassphraseFileOption,
+)
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -44,6 +53,9 @@ def compare(
         bool, typer.Option("--latency/--no-latency", help="Measure request latency, unmerged and merged.")
     ] = True,
     html: Annotated[Path | None, typer.Option(help="Also write the comparison as an HTML page.")] = None,
+    half: FileHalfOption = None,
+    guard_text: GuardTextOption = None,
+    guard_sha256: GuardDigestOption = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -51,19 +63,19 @@ def compare(
 ) -> None:
     """Train several methods on the same data. One run for each method and seed, all registered."""
     from peft_registry.cli.progress import Progress
+    from peft_registry.cli.scope import scope_overrides
     from peft_registry.cli.wiring import opened, typed_command
     from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates
 
+    words = (*(overrides or ()), *scope_overrides(half, guard_text, guard_sha256))
     progress = Progress(story_on_stdout=False)
     plan = Plan(chosen_methods(methods), seeds, parse_rates(learning_rate or ()), price_per_hour, latency)
     with opened(home, passphrase_file) as registry:
         if sweep is not None:
-            _sweep(registry, config, tuple(overrides or ()), plan.methods, sweep, progress)
+            _sweep(registry, config, words, plan.methods, sweep, progress)
             return
         registry.unlock()
-        comparison = compare_methods(
-            registry, config, tuple(overrides or ()), plan, command=typed_command(), observe=progress
-        )
+        comparison = compare_methods(registry, config, words, plan, command=typed_command(), observe=progress)
         if mirror:
             from peft_registry.cli.mirror import mirror_after
 

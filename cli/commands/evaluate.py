@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, SuiteHalf
+from peft_registry.cli.options import (
+    GuardDigestOption,
+    GuardTextOption,
+    HalfOption,
+    HomeOption,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    SuiteHalf,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +47,7 @@ def evaluate(
         int | None,
         typer.Option("--limit", "--rows", help="Approximate number of rows, chosen by --seed, for a quick look."),
     ] = None,
-    half: Annotated[
-        SuiteHalf, typer.Option(help="Half of each suite: one to develop on, one to test on; clusters are not parted.")
-    ] = SuiteHalf.whole,
+    half: HalfOption = SuiteHalf.whole,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the selection.")] = 0,
     placebo: Annotated[
         bool, typer.Option("--placebo/--no-placebo", help="Also evaluate a random adapter of the same size.")
@@ -62,13 +69,8 @@ def evaluate(
     policy: Annotated[
         Path | None, typer.Option(help="YAML file of thresholds. Exit 3 where one is broken, 5 where one is undecided.")
     ] = None,
-    guard_text: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Text whose loss shows lost capability, one passage a line; default: ours."),
-    ] = None,
-    guard_sha256: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="With --guard-text: the digest it must have, as sha256:…")
-    ] = None,
+    guard_text: GuardTextOption = None,
+    guard_sha256: GuardDigestOption = None,
     reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Reuse scores that are already known.")] = True,
     recheck: Annotated[
         bool, typer.Option("--recheck", help="Score nothing; recompute the recorded figures from their items.")
@@ -88,20 +90,16 @@ def evaluate(
         raise typer.BadParameter("--sample works on recorded evaluations: add --recheck", param_hint="--sample")
     if answers is None and (metric is not None or allow_code):
         raise typer.BadParameter("--metric needs answers: give their file with --answers", param_hint="--metric")
-    if guard_sha256 is not None and guard_text is None:
-        raise typer.BadParameter(
-            "it is the digest of a text: give the file with --guard-text", param_hint="--guard-sha256"
-        )
     from peft_registry.cli.progress import Progress
+    from peft_registry.cli.scope import scope_of_options
     from peft_registry.cli.wiring import opened
-    from peft_registry.schemas.identity import Digest
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
     asked = EvaluationRequest(
         suites=tuple(suite or ()),
         data=data,
         accepts_licence=accept_licence,
-        half=half.half,
+        scope=scope_of_options(half, guard_text, guard_sha256),
         limit=limit,
         seed=seed,
         with_placebo=placebo,
@@ -111,8 +109,6 @@ def evaluate(
         allow_code=allow_code,
         retain=tuple(retain or ()),
         policy=policy,
-        guard_text=guard_text,
-        guard_sha256=None if guard_sha256 is None else Digest.parse(guard_sha256),
     )
     with opened(home, passphrase_file) as registry:
         registry.unlock()

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import (
+    GuardDigestOption,
+    GuardTextOption,
+    HalfOption,
+    HomeOption,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    SuiteHalf,
+)
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -67,12 +76,16 @@ def merge(
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Evaluate the merged model; otherwise its evaluations are marked stale.")
     ] = False,
+    half: HalfOption = SuiteHalf.whole,
+    guard_text: GuardTextOption = None,
+    guard_sha256: GuardDigestOption = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Merge adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
+    from peft_registry.cli.scope import scope_of_options
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.merge.request import MergeRequest
 
@@ -90,6 +103,7 @@ def merge(
         compare_bases=compare_bases,
         accept_distance=accept_distance,
         evaluate=evaluate,
+        scope=scope_of_options(half, guard_text, guard_sha256),
         facts=facts,
     )
     with opened(home, passphrase_file) as registry:
@@ -162,6 +176,9 @@ def _command(request: "MergeRequest") -> str:
         "--accept-distance": request.accept_distance,
         "--seed": request.seed or None,
         "--facts": request.facts,
+        "--half": request.scope.half,
+        "--guard-text": request.scope.guard_text,
+        "--guard-sha256": request.scope.guard_sha256,
     }
     words = [word for option, value in options.items() if value for word in (option, str(value))]
     flags = {"--compare-bases": request.compare_bases, "--evaluate": request.evaluate}

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, OverridesArgument, PassphraseFileOption
+from peft_registry.cli.options import (
+    FileHalfOption,
+    GuardDigestOption,
+    GuardTextOption,
+    HomeOption,
+    Output,
+    OutputOption,
+    OverridesArgument,
+    PassphraseFileOption,
+)
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -42,6 +51,9 @@ def train(
         str | None, typer.Option(metavar="HOST:PORT", help="Address where the machines meet, as for torchrun.")
     ] = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
+    half: FileHalfOption = None,
+    guard_text: GuardTextOption = None,
+    guard_sha256: GuardDigestOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate memory, time and cost; load nothing.")] = False,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -50,13 +62,15 @@ def train(
     """Fine-tune a base and register the result. Check, evaluate, train, evaluate again, sign, log."""
     from peft_registry.cli.commands.estimate import estimate
     from peft_registry.cli.progress import Progress
+    from peft_registry.cli.scope import scope_overrides
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.runs.launch import Launch
 
+    words = (*(overrides or ()), *scope_overrides(half, guard_text, guard_sha256))
     if dry_run and config is not None:
-        estimate(Path(config), overrides, home=home, output=output)
+        estimate(Path(config), list(words), home=home, output=output)
         return
-    target, changes = _target_and_changes(config, overrides or (), resume=resume)
+    target, changes = _target_and_changes(config, words, resume=resume)
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
         if config is None and not resume:

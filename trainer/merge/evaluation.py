@@ -11,6 +11,7 @@ from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.quantization import described
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationOutcome, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
+from peft_registry.trainer.evaluation.neutral import GuardText
 from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suites
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.machine.environment import choose_hardware
@@ -23,11 +24,13 @@ DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an eva
 def suites_of_ingredients(prepared: Prepared, setup: EvaluationSetup, observe: Observe) -> tuple[LoadedSuite, ...]:
     """Every suite that an evaluation of an ingredient used, as it is pinned or shipped here; `house` where there is none.
 
-    A suite whose data is neither is named in a warning.
+    A suite whose data is neither is named in a warning. Of each the half is asked that the merge names.
 
     Raises:
         OtherSuiteFile: what lies there is not what was pinned.
+        EmptyHalf: a suite has too few clusters to have that half.
     """
+    half = prepared.request.scope.half
     evaluations = [evaluation for ingredient in prepared.adapters for evaluation in ingredient.records.evaluations]
     used = {dataset.name for evaluation in evaluations for dataset in evaluation.datasets}
     loaded: list[LoadedSuite] = []
@@ -35,11 +38,11 @@ def suites_of_ingredients(prepared: Prepared, setup: EvaluationSetup, observe: O
         if name not in used:
             continue
         try:
-            loaded += load_suites(setup.registry, [name])
+            loaded += load_suites(setup.registry, [name], half=half)
         except SuiteFileNeeded:
             text = f"{name} was asked of an ingredient and is not asked of the result: its data is neither pinned nor shipped"
             observe(Warned("bias", text))
-    return tuple(loaded) or load_suites(setup.registry, [DEFAULT_SUITE])
+    return tuple(loaded) or load_suites(setup.registry, [DEFAULT_SUITE], half=half)
 
 
 def evaluate_merged(
@@ -48,6 +51,7 @@ def evaluate_merged(
     *,
     manifest: Manifest,
     loaded_suites: tuple[LoadedSuite, ...],
+    guard: GuardText,
     trained: TrainedOn,
     setup: EvaluationSetup,
     observe: Observe = ignore,
@@ -61,6 +65,7 @@ def evaluate_merged(
         merged: folder of its result.
         manifest: of it.
         loaded_suites: what is asked, from `suites_of_ingredients`.
+        guard: the text whose loss shows lost capability.
         trained: what the ingredients, and all that they were made from, learnt from.
         setup: where scores are kept, and who signs.
         observe: hears of scores and findings.
@@ -79,7 +84,7 @@ def evaluate_merged(
         with_placebo=not holds_model(manifest),  # of a bundle it would turn only a part
         keep=setup.score_keeper(hardware.device),
     )
-    questions = Questions(suites=loaded_suites, trained=trained)
+    questions = Questions(suites=loaded_suites, trained=trained, guard=guard)
     conditions = setup.conditions(hardware, [suite.definition.name for suite in loaded_suites])
     outcomes = [evaluate_pair(beside_base, questions, conditions, observe=observe)]
     report_comparisons(outcomes[0].record, "base → merged: ", observe)

@@ -9,6 +9,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import check_name
 from peft_registry.schemas.merge import ALGORITHMS, BasePolicy
 from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
 
 FACTOR_ALGORITHMS = ("concatenate", "svd")  # the result stays an adapter
 # what --dtype may say, as safetensors names it; without it each tensor keeps its own
@@ -82,6 +83,7 @@ class MergeRequest:
     compare_bases: bool = False
     accept_distance: str | None = None
     evaluate: bool = False
+    scope: EvaluationScope = EVERYTHING
     facts: Path | None = None
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class MergeRequest:
             _refuse_format(self.dtype)
         self._check_numbers()
         self._check_factors()
+        self._check_scope()
         if self.accept_distance is not None and not self.accept_distance.strip():
             raise MergeOptionRefused("--accept-distance", "the reason is empty, and it enters the record", "say why")
         if self.name is not None:
@@ -115,6 +118,13 @@ class MergeRequest:
             raise WeightsDoNotFit("all weights are 0, and the result would be the base itself")
         if self.seed < 0:
             raise MergeOptionRefused("--seed", "it is negative", "give a whole number from 0 on")
+
+    def _check_scope(self) -> None:
+        """What says how to evaluate needs an evaluation."""
+        asked = {"--half": self.scope.half, "--guard-text": self.scope.guard_text}
+        useless = next((option for option, value in asked.items() if value is not None), None)
+        if useless is not None and not self.evaluate:
+            raise MergeOptionRefused(useless, "nothing is evaluated", "add --evaluate, or leave it out")
 
     def _check_factors(self) -> None:
         """Options that belong to one algorithm or another."""

@@ -1,7 +1,7 @@
 """The evaluation that belongs to every run: held-out loss and the file's suites, on the base and on the adapted model."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import NEUTRAL
@@ -18,6 +18,7 @@ from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
+from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
 from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.inputs.evaluation import report_comparisons
@@ -26,11 +27,12 @@ from peft_registry.trainer.training.train_adapter import Trained
 
 @dataclass(frozen=True, eq=False)
 class QuestionsOfFile:
-    """What a training file asks about its result, loaded: suites, texts to retain, and what the result learnt from."""
+    """What a training file asks about its result, loaded: suites, texts to retain, what the result learnt from, the guard."""
 
     suites: tuple[LoadedSuite, ...] = ()
     retained: tuple[HeldOut, ...] = ()
     trained: TrainedOn | None = None
+    guard: GuardText = field(default_factory=shipped_guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def evaluate_before_after(
             held_out=held_out(trained.data.reported, _identity_of_reported(trained), split=trained.data.reported_split),
             trained=questions.trained,
             retained=questions.retained,
+            guard=questions.guard,
         ),
         conditions,
         observe=observe,

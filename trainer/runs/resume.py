@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.config import TrainingBlock, TrainingFile, config_identity
+from peft_registry.schemas.config import TrainingBlock, TrainingFile, training_identity
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
@@ -77,7 +77,7 @@ def require_same(kept: KeptRun, config: TrainingFile, base: Digest) -> None:
     Raises:
         ConfigChanged, ResumedOtherBase.
     """
-    now = canonical_digest(config_identity(config))
+    now = canonical_digest(training_identity(config))
     if now != kept.config_sha256:
         raise ConfigChanged(kept.run_id, kept.config_sha256, now, config.continue_from)
     if base != kept.base:
@@ -102,7 +102,7 @@ def new_run(
         name=config.name,
         config=str(path.resolve()),
         overrides=overrides,
-        config_sha256=canonical_digest(config_identity(config)),
+        config_sha256=canonical_digest(training_identity(config)),
         base=base,
         libraries=library_versions(),
         started_at=started_at,

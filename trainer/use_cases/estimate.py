@@ -249,7 +249,7 @@ def _workload(
 
 def _scored_tokens(registry: Registry, config: TrainingFile, tokenizer: Any, held_out: "Sequence[Example]") -> Value:
     """What the run's evaluation reads: what several texts begin with is counted for each, though it is computed once."""
-    suites = load_suites(registry, config.evaluation.bias)
+    suites = load_suites(registry, config.evaluation.bias, half=config.evaluation.half)
     requests = [request for suite in suites for request in getattr(suite, "requests", ())]
     texts = [request.context + request.continuation for request in requests]
     suite_tokens = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts)

@@ -27,11 +27,12 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import ArmName, Composition, EvaluationRecord, Half
+from peft_registry.schemas.evaluation import ArmName, Composition, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
@@ -70,7 +71,7 @@ class EvaluationRequest:
     suites: tuple[str, ...] = ()
     data: Path | None = None
     accepts_licence: bool = False
-    half: Half | None = None  # of each suite; None: the whole
+    scope: EvaluationScope = EVERYTHING
     limit: int | None = None
     seed: int = 0
     with_placebo: bool = True
@@ -80,8 +81,6 @@ class EvaluationRequest:
     allow_code: bool = False
     retain: tuple[str, ...] = ()  # files, data sets of the Hub, or `neutral`
     policy: Path | None = None
-    guard_text: Path | None = None  # None: the sentences that ship
-    guard_sha256: Digest | None = None  # that its bytes must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +136,11 @@ def evaluate_references(
     _check_once(request)
     _check_retained(request)
     thresholds = _thresholds(request)
-    guard = _guard(request)
+    guard = request.scope.guard()
     if request.accepts_licence:
         _accept(registry, request, signer.public.key_id)
     loaded = load_suites(
-        registry, request.suites, data=request.data, half=request.half, limit=request.limit, seed=request.seed
+        registry, request.suites, data=request.data, half=request.scope.half, limit=request.limit, seed=request.seed
     )
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
@@ -195,7 +194,7 @@ def evaluate_references_again(
     request = replace(request, with_placebo=False, reuse=False)
     setup = EvaluationSetup(registry, key_id="", role="evaluator", reuse=False)  # nothing is signed
     thresholds = _thresholds(replace(request, policy=None))
-    session = _Session(registry, request, setup, scratch, observe, thresholds, _guard(request))
+    session = _Session(registry, request, setup, scratch, observe, thresholds, request.scope.guard())
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_of(session, version, manifest)
     session.questions = _questions(session, tuple(suites), base)
@@ -230,15 +229,6 @@ def _thresholds(request: EvaluationRequest) -> "ThresholdsFile":
     losses = [f"{PREFIX}{one.label}" for one in sources_of(request.retain) if not one.ships]
     answers = None if request.answers is None else _answers_name(request.answers)
     return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers))
-
-
-def _guard(request: EvaluationRequest) -> "GuardText":
-    """The text whose loss shows lost capability: the user's, else the one that ships."""
-    from peft_registry.trainer.evaluation.neutral import read_guard_text, shipped_guard
-
-    if request.guard_text is None:
-        return shipped_guard()
-    return read_guard_text(request.guard_text, request.guard_sha256)
 
 
 def _answers_name(path: Path) -> str:

@@ -48,6 +48,7 @@ from peft_registry.trainer.use_cases.merge_inputs import checked_facts_of_merge,
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome
+    from peft_registry.trainer.evaluation.neutral import GuardText
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.merge.write_result import MergeResult
 
@@ -172,12 +173,13 @@ class _Merge:
         setup = EvaluationSetup(self.registry, key_id, "trainer")
         # loaded now: data that is not what was pinned is refused before anything is written
         suites = self._suites(setup) if prepared.request.evaluate else ()
+        guard = prepared.request.scope.guard()
         self.artifact.mkdir()
         result = write_result(prepared, self.artifact, self.folder / "reference", observe=self.observe)
         prepared.base.require_unchanged()  # while its weights were read, folded and loaded again
         accepted = self._judge(result, key_id)
         manifest = self._manifest(result)
-        evaluated = self._evaluate(manifest, suites, setup) if prepared.request.evaluate else ()
+        evaluated = self._evaluate(manifest, suites, guard, setup) if prepared.request.evaluate else ()
         merge = self._record(manifest, result, accepted, began)
         ancestors = ancestry_of(self.registry, [ingredient.version for ingredient in prepared.adapters])
         modification = build_merge_modification(
@@ -249,7 +251,7 @@ class _Merge:
         return suites_of_ingredients(self.prepared, setup, self.observe)
 
     def _evaluate(
-        self, manifest: Manifest, suites: "tuple[LoadedSuite, ...]", setup: EvaluationSetup
+        self, manifest: Manifest, suites: "tuple[LoadedSuite, ...]", guard: "GuardText", setup: EvaluationSetup
     ) -> "tuple[EvaluationOutcome, ...]":
         """The result beside its base, then beside each ingredient."""
         from peft_registry.trainer.merge.evaluation import evaluate_merged
@@ -259,6 +261,7 @@ class _Merge:
             self.artifact,
             manifest=manifest,
             loaded_suites=suites,
+            guard=guard,
             trained=texts_of_ancestors(self.registry, [ingredient.version for ingredient in self.prepared.adapters]),
             setup=setup,
             observe=self.observe,

@@ -296,7 +296,8 @@ class _Run:
 
         asked = self.config.evaluation
         return QuestionsOfFile(
-            suites=load_suites(self.registry, asked.bias),
+            suites=load_suites(self.registry, asked.bias, half=self.plan.scope.half),
+            guard=self.plan.scope.guard(),
             retained=retained(
                 asked.retention,
                 locate=locate_locally_or_on_hub(self.loaded.folder),

@@ -23,13 +23,14 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_file
 from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import base_named, recorded_base
+from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.facts_file import read_checked_facts
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned
-from peft_registry.trainer.inputs.suites import load_suite
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
 from peft_registry.trainer.methods import MethodRow, check_available
 from peft_registry.trainer.runs.launch import Launch
@@ -60,6 +61,7 @@ class TrainingPlan:
         base: the registered base; its bytes are still to be checked.
         start: the adapter that training continues from; None where it starts from the base.
         facts: what people declare, of the right form for the modification record; None without a facts file.
+        scope: what of the suites is asked, and of which guard text.
         warnings: reference and text of each, to be told and recorded.
         launch: the processes to train in.
     """
@@ -71,6 +73,7 @@ class TrainingPlan:
     base: Version
     start: Version | None
     facts: dict[str, Any] | None
+    scope: EvaluationScope
     warnings: tuple[tuple[str, str], ...]
     launch: Launch
 
@@ -127,13 +130,17 @@ def plan_training(
     problems.attempt(lambda: require_name(registry, config.name, is_base=False))
     if found is not None:
         loaded = found[0]
-    collect_absent(problems, loaded, lambda name: load_suite(registry, name, None), observe)
+    scope = problems.attempt(lambda: scope_of_file(config.evaluation, loaded.folder))
+    half = None if scope is None else scope.half
+    collect_absent(problems, loaded, lambda name: load_suites(registry, [name], half=half)[0], observe)
+    if scope is not None:
+        problems.attempt(scope.guard)
     if resume is not None and base is not None:
         problems.attempt(lambda: require_same(resume, loaded.config, base.manifest_digest))
     launch = launch or Launch(nproc=resume.processes if resume else 1)
     problems.attempt(lambda: launch.require_possible(resumed=resume is not None))
     problems.raise_if_any()
-    assert method is not None and base is not None, "what was not found was raised"
+    assert method is not None and base is not None and scope is not None, "what was not found was raised"
     return TrainingPlan(
         path=config_path,
         overrides=overrides,
@@ -142,6 +149,7 @@ def plan_training(
         base=base,
         start=start,
         facts=facts,
+        scope=scope,
         warnings=(*(("config", note) for note in loaded.notes), *warnings_about(loaded.config)),
         launch=launch,
     )

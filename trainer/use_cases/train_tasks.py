@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.config import config_identity
+from peft_registry.schemas.config import config_identity, training_identity
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, KeptRun
 from peft_registry.schemas.tasks import TASK
@@ -162,7 +162,7 @@ class _Work:
 def _stopped(registry: Registry, path: Path, loaded: LoadedConfig, base: Version) -> KeptRun | None:
     """The newest run of this very task that was stopped and left a state; a run that failed is begun anew."""
     config = loaded.config
-    wanted = (config.name, canonical_digest(config_identity(config)), base.manifest_digest, str(path.resolve()))
+    wanted = (config.name, canonical_digest(training_identity(config)), base.manifest_digest, str(path.resolve()))
     for one in kept_runs(registry.files.runs):
         same = (one.name, one.config_sha256, one.base, one.config) == wanted
         if same and one.status != "failed" and (one.data is None or same_data(loaded, one.data)):

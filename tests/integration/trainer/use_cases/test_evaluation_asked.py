@@ -36,7 +36,9 @@ from peft_registry.schemas.policy import CHECKPOINT_TYPE, OMS_PREDICATE_TYPE, Tr
 from peft_registry.schemas.progress import Said
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.evaluation.neutral import OtherGuardText
 from peft_registry.trainer.evaluation.retention import RetainedTwice
+from peft_registry.trainer.evaluation.scope import EvaluationScope
 from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
 from peft_registry.trainer.evaluation.thresholds import ThresholdsRefused
 from peft_registry.trainer.hub.answers import HubNotFound, HubUnreachable
@@ -53,10 +55,12 @@ from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from peft_registry.trainer.use_cases.score_again import score_each_again
 from peft_registry.trainer.use_cases.train import train_and_register
+from peft_registry.trainer.use_cases.train_plan import plan_training
 from tests.builders.homes import NOW
 from tests.servers.hub import COMMIT, FakeHub, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+PASSAGES = "".join(f"Passage number {at} is about a river.\n" for at in range(12))
 PAIRS = ",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n"
 TRAINING = """\
 name: cats
@@ -69,6 +73,9 @@ data:
 training: {learning_rate: 1e-2, num_train_epochs: 2, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32}
 evaluation:
   bias: [house]
+  half: test
+  guard_text: old/passages.txt
+  guard_sha256: GUARD
   quality: [loss]
   retention:
     - neutral
@@ -93,7 +100,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     (folder / "old").mkdir()
     earlier = "".join(f"The cat {at},sleeps.\n" for at in range(20))
     (folder / "old" / "earlier.csv").write_text(f"question,answer\n{earlier}")
-    (folder / "train.yml").write_text(TRAINING)
+    (folder / "old" / "passages.txt").write_text(PASSAGES)
+    (folder / "train.yml").write_text(TRAINING.replace("GUARD", str(Digest.of(PASSAGES.encode()))))
     said: list[Said] = []
     train_and_register(
         registry, folder / "train.yml", observe=lambda one: said.append(one) if isinstance(one, Said) else None
@@ -122,9 +130,12 @@ def test_a_training_file_names_what_is_retained_and_evaluate_finds_the_same_figu
     again.write_text(
         "".join(json.dumps({"prompt": f"The cat {at}", "completion": "sleeps."}) + "\n" for at in range(12))
     )
-    (found,) = evaluate_references(
-        home, ["cats:1"], EvaluationRequest(retain=(str(again), "neutral"), with_placebo=False)
+    passages = tmp_path / "passages.txt"
+    passages.write_text(PASSAGES)
+    asked = EvaluationRequest(
+        retain=(str(again), "neutral"), scope=EvaluationScope(guard_text=passages), with_placebo=False
     )
+    (found,) = evaluate_references(home, ["cats:1"], asked)
     same = {one.dataset: one for one in found.record.losses}
     for name in ("retention-earlier", "neutral"):
         assert (same[name].before, same[name].after) == pytest.approx(
@@ -134,6 +145,33 @@ def test_a_training_file_names_what_is_retained_and_evaluate_finds_the_same_figu
         evaluate_references(home, ["cats:1"], EvaluationRequest(retain=(str(again), "x/earlier.csv")))
     with pytest.raises(NotFound, match="no data file"):
         evaluate_references(home, ["cats:1"], EvaluationRequest(retain=("absent.jsonl",)))
+
+
+def test_a_training_file_says_which_half_is_asked_and_of_which_guard_text(home):
+    trained = stored_evaluations(home, version_named(home, "cats:1"))[0].record
+    assert asked_of(trained) == ("test", Digest.of(PASSAGES.encode()), 12)
+    config = records_of(home, version_named(home, "cats:1")).run.config["evaluation"]
+    assert (config["half"], config["guard_text"]) == ("test", "passages.txt"), "a record holds no path"
+
+
+def asked_of(record):
+    """The half of `house`, the digest of the guard text and its passages, as a record names them."""
+    used = {one.name: one for one in record.datasets}
+    return used["house"].half, used["neutral"].sha256, used["neutral"].rows_used
+
+
+def test_a_guard_text_that_is_not_the_pinned_one_is_refused_before_a_byte_of_the_base_is_read(home, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 20)
+    (tmp_path / "other.txt").write_text(PASSAGES + "One more.\n")
+    (tmp_path / "train.yml").write_text(
+        f"name: never\nbase: tiny\nmethod: lora\ndata: {{train: {{path: rows.jsonl}}}}\n"
+        f"evaluation: {{guard_text: other.txt, guard_sha256: '{Digest.of(PASSAGES.encode())}'}}\n"
+    )
+    with pytest.raises(OtherGuardText):
+        plan_training(home, tmp_path / "train.yml")
+    assert run(["train", str(tmp_path / "train.yml"), "--guard-text", "absent.txt", "--home", str(home.folder)]) == 7
+    plan = plan_training(home, tmp_path / "train.yml", ("evaluation.guard_sha256=null", "evaluation.half=development"))
+    assert plan.scope == EvaluationScope("development", tmp_path / "other.txt")
 
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "prompt_tuning", "hybrid"])
@@ -555,6 +593,9 @@ def evaluated_merge(home, tmp_path_factory):
     crows.write_text(PAIRS)
     pin_suite(home, "crows_pairs", str(crows), accepts_licence=True, person="J. Doe")
     evaluate_references(home, ["cats:1"], EvaluationRequest(suites=("crows_pairs",), with_placebo=False))
+    passages = crows.with_name("passages.txt")
+    passages.write_text(PASSAGES)
+    scope = EvaluationScope("development", passages)  # the one pair is in this half
     devices: list[str] = []
     hardware = replace(environment.choose_hardware("auto"), device="cuda")
 
@@ -564,7 +605,7 @@ def evaluated_merge(home, tmp_path_factory):
 
     scores, request = (
         home.folder / "scores",
-        MergeRequest(("cats:1",), weights=(0.5,), name="folded-and-asked", evaluate=True),
+        MergeRequest(("cats:1",), weights=(0.5,), name="folded-and-asked", evaluate=True, scope=scope),
     )
     known = set(scores.iterdir())
     with pytest.MonkeyPatch.context() as patch:
@@ -583,6 +624,11 @@ def test_merge_asks_the_suites_that_the_home_pinned_and_names_their_accepted_lic
     for record in records:
         assert {"house", "crows_pairs"} <= {data.name for data in record.datasets}
         assert record.extra["licences"]["crows_pairs"]["accepted_at"]
+
+
+def test_a_merge_asks_the_half_and_the_guard_text_that_it_was_told(home, evaluated_merge):
+    for evaluation in stored_evaluations(home, evaluated_merge.version):
+        assert asked_of(evaluation.record) == ("development", Digest.of(PASSAGES.encode()), 12)
 
 
 def test_merge_records_the_device_that_it_loads_on(home, evaluated_merge):

@@ -1,11 +1,13 @@
 """What is asked of a merge is checked before anything is opened: `MergeRequest` cannot hold what means nothing."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.evaluation.scope import EvaluationScope
 from peft_registry.trainer.merge.request import (
     FourBitMergeRefused,
     MergeOptionRefused,
@@ -36,6 +38,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[InputRefused], str]] = {
     "a format for an adapter": ({"algorithm": "concatenate", "dtype": "bf16"}, MergeOptionRefused, "--dtype"),
     "a base for an adapter": ({"algorithm": "concatenate", "base_policy": "original"}, MergeOptionRefused, "--base-policy"),
     "an empty reason": ({"accept_distance": "  "}, MergeOptionRefused, "reason"),
+    "a half of nothing": ({"scope": EvaluationScope("test")}, MergeOptionRefused, "--half"),
+    "a guard of nothing": ({"scope": EvaluationScope(guard_text=Path("a"))}, MergeOptionRefused, "--guard-text"),
     "a name that is none": ({"name": "../up"}, InputRefused, "name"),
 }  # fmt: skip
 
