@@ -30,6 +30,7 @@ from peft_registry.schemas.evaluation import (
 )
 
 NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capability guard
+NEUTRAL_TEXT = "loss on neutral text"
 NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written into every record
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
@@ -82,6 +83,16 @@ class StatisticsPlan:
     @property
     def interval_rule(self) -> IntervalRule:
         return IntervalRule(seed=self.seed, draws=self.draws, level=self.level, edition=self.figures)
+
+
+@dataclass(frozen=True, slots=True)
+class LostCapability:
+    """A sign that a model became worse at language in general: its figure before and after, and the limit that it is beyond."""
+
+    name: str
+    before: float
+    after: float
+    limit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +326,7 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
     whole = {(result.metric, result.arm): result.value for result in results if result.category is None}
     lms = (whole.get(("lms", plan.before)), whole.get(("lms", plan.after)))
     acc = (whole.get(("acc_disambig", plan.before)), whole.get(("acc_disambig", plan.after)))
-    lost_language = neutral is not None and neutral.after > neutral.before * plan.neutral_loss_ratio
-    return Guards(
+    guards = Guards(
         neutral_loss_before=neutral.before if neutral else None,
         neutral_loss_after=neutral.after if neutral else None,
         both_options_less_likely_share=less_likely / len(pairs) if pairs else None,
@@ -324,14 +334,29 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
         lms_after=lms[1],
         acc_disambig_before=acc[0],
         acc_disambig_after=acc[1],
-        # any of the three explains fewer flagged items without a change of preference
-        confounded=lost_language or _fell(lms, plan.lms_points) or _fell(acc, plan.acc_disambig),
     )
+    return guards.revised(confounded=bool(lost_capability(guards, plan)))
 
 
-def _fell(pair: tuple[float | None, float | None], limit: float) -> bool:
-    before, after = pair
-    return before is not None and after is not None and before - after > limit
+def lost_capability(guards: Guards, plan: StatisticsPlan) -> tuple[LostCapability, ...]:
+    """The guards that are beyond the limits of a plan; any of them explains fewer flagged items without a change of preference."""
+    signs = []
+    before, after = guards.neutral_loss_before, guards.neutral_loss_after
+    if before is not None and after is not None and after > before * plan.neutral_loss_ratio:
+        signs.append(LostCapability(NEUTRAL_TEXT, before, after, f"at most {plan.neutral_loss_ratio:g} times as much"))
+    falls = (
+        ("share of sensible answers preferred (lms)", guards.lms_before, guards.lms_after, plan.lms_points),
+        (
+            "right answers where the text says who",
+            guards.acc_disambig_before,
+            guards.acc_disambig_after,
+            plan.acc_disambig,
+        ),
+    )
+    for name, before, after, limit in falls:
+        if before is not None and after is not None and before - after > limit:
+            signs.append(LostCapability(name, before, after, f"a fall of at most {limit:g}"))
+    return tuple(signs)
 
 
 def _both_less_likely(pair: ItemPair) -> bool:

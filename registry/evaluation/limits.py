@@ -133,20 +133,30 @@ def verdicts_of(record: EvaluationRecord) -> tuple[LimitVerdict, ...]:
     return tuple(LimitVerdict.from_json(one) for one in _stated(record, "verdicts"))
 
 
-def verdict_lines(record: EvaluationRecord) -> Iterator[str]:
-    """A line for each verdict, and one that says whether its limits were set beforehand; none where they cannot be read, which
-    a re-check says."""
+def readable_verdicts(record: EvaluationRecord) -> tuple[LimitVerdict, ...]:
+    """The verdicts that an evaluation states; none where they cannot be read, which a re-check says."""
     try:
-        found = verdicts_of(record)
+        return verdicts_of(record)
     except ValidationError:
-        return
-    for one in found:
-        group = "" if one.category is None else f", {one.category}"
-        yield f"{one.dataset}.{one.figure}{group} {one.range}: {one.decision}: {as_read(one.reason)}"
-    if found:
+        return ()
+
+
+def verdict_lines(record: EvaluationRecord) -> Iterator[str]:
+    """A line for each verdict that can be read, and one that says whether its limits were set beforehand."""
+    verdicts = readable_verdicts(record)
+    for verdict in verdicts:
+        yield verdict_line(verdict)
+    if verdicts:
         stated = record.extra[LIMITS]
         why = stated.get("not_planned")
         yield "planned: the limits stand in the log before the first score" if why is None else f"not planned: {why}"
+
+
+def verdict_line(verdict: LimitVerdict) -> str:
+    """Of which figure it is, what is allowed, what was decided and why."""
+    group = "" if verdict.category is None else f", {verdict.category}"
+    figure = f"{verdict.dataset}.{verdict.figure}{group}"
+    return f"{figure} {verdict.range}: {verdict.decision}: {as_read(verdict.reason)}"
 
 
 def require_held(evaluations: Sequence[tuple[str, EvaluationRecord]]) -> None:

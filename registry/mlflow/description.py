@@ -55,7 +55,7 @@ def describe(
     lines += [f"A copy to browse. To check the signed artifact: `registry verify {version.label}`", ""]
     facts = _facts(version, run, completeness, base, signer)
     if merge is not None:
-        facts += _merge_facts(merge)
+        facts += _merge_facts(merge, is_evaluated=bool(evaluations))
     facts += [
         (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))
         for figure, conclusion in conclusions(evaluations)
@@ -98,12 +98,13 @@ def _facts(
     return facts
 
 
-def _merge_facts(merge: MergeRecord) -> list[tuple[str, str]]:
+def _merge_facts(merge: MergeRecord, *, is_evaluated: bool) -> list[tuple[str, str]]:
     parts = ", ".join(f"{part.label} × {part.weight:g}" for part in merge.ingredients)
     facts = [("Merged from", _plain(f"{parts} by {merge.algorithm}, {merge.base_policy} base"))]
     if merge.fold_error is not None and merge.distance is not None:
         facts.append(("Fold error, distance", f"KL {merge.fold_error.kl:.3g}, {merge.distance.kl:.3g} nats a token"))
-    evaluated = dict.fromkeys(stale.of for stale in merge.stale)
+    # once the result itself was evaluated, its own figures stand in place of this
+    evaluated = {} if is_evaluated else dict.fromkeys(stale.of for stale in merge.stale)
     return facts + [("Evaluation", _plain(f"stale: that of {label}")) for label in evaluated]
 
 

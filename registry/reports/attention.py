@@ -17,6 +17,7 @@ from peft_registry.registry.compliance.completeness import (
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
 from peft_registry.registry.evaluation.leakage import leakage_lines
+from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
@@ -28,7 +29,6 @@ from peft_registry.registry.reports.wording import (
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.run import RunRecord
@@ -59,7 +59,8 @@ def attention_of(
         lines += _of_status(record)
         lines += _of_data(record)
     lines += dict.fromkeys(_of_evaluations(evaluations))  # two evaluations may find the same
-    lines += [] if merge is None else merge_cautions(merge)
+    is_evaluated = any(shown.stale is None for shown in evaluations)
+    lines += [] if merge is None else merge_cautions(merge, is_evaluated=is_evaluated)
     lines += _licence_flags(record, base)
     lines += _licences_of_data(record)
     warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
@@ -135,20 +136,17 @@ def _of_data(record: RecordSections) -> Iterator[str]:
             yield f"{words} in {', '.join(first_lines(names, 'modification record'))}."
 
 
-def _fallen(guards: Guards) -> str:
-    """The guards that got worse, with both figures; which of them passed its limit is not recorded."""
-    rising = (("loss on neutral text", guards.neutral_loss_before, guards.neutral_loss_after),)
-    falling = (
-        ("language modelling score", guards.lms_before, guards.lms_after),
-        ("accuracy where the answer is told", guards.acc_disambig_before, guards.acc_disambig_after),
-    )
-    signs = (*((*guard, 1) for guard in rising), *((*guard, -1) for guard in falling))
-    worse = [
-        f"{name} {number(before)} → {number(after)}"
-        for name, before, after, sign in signs
-        if before is not None and after is not None and (after - before) * sign > 0
+def _capability(shown: ShownEvaluation) -> Iterator[str]:
+    """The signs of lost capability that are beyond their limits, with both figures."""
+    signs = [
+        f"{sign.name} {number(sign.before)} → {number(sign.after)}, and {sign.limit} is allowed"
+        for sign in shown.lost_capability
     ]
-    return "; ".join(worse) or "figures not recorded"
+    if signs or shown.record.guards.confounded:
+        yield (
+            f"A sign of lost capability is beyond its limit ({'; '.join(signs) or 'the figures are not recorded'}): a model that "
+            "became worse at everything flags fewer items too, so whatever happened to them is not presented as an improvement."
+        )
 
 
 def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
@@ -157,11 +155,10 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
             names = ", ".join(sorted({data.name for data in shown.record.datasets}))
             yield f"The evaluation of {names} is {shown.stale}."
         yield from leakage_lines(shown.record.leakage_check)
-        if shown.record.guards.confounded:
-            yield (
-                f"A guard of lost capability went beyond its limit ({_fallen(shown.record.guards)}): whatever happened to flagged "
-                "items, it is not presented as an improvement."
-            )
+        yield from _capability(shown)
+        for verdict in readable_verdicts(shown.record):
+            if verdict.decision != "held":
+                yield f"A limit is not kept: {verdict_line(verdict)}."
         for row in shown.record.findings:
             if row.category is None and row.conclusion == "worse":
                 yield f"{row.dataset}: {conclusion_text(row)}."

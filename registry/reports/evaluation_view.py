@@ -2,13 +2,20 @@
 
 from dataclasses import dataclass
 
-from peft_registry.registry.evaluation.aggregate import derived_items, grouped_readings, threshold_key
+from peft_registry.registry.evaluation.aggregate import (
+    LostCapability,
+    derived_items,
+    grouped_readings,
+    lost_capability,
+    threshold_key,
+)
 from peft_registry.registry.evaluation.items import Item, read_items
+from peft_registry.registry.evaluation.limits import readable_verdicts
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import plan_of
 from peft_registry.registry.evaluation.states import STATES
 from peft_registry.registry.reports.wording import arm_name, comparison_sentence, conclusion_text
-from peft_registry.schemas.evaluation import ArmName, Comparison, EvaluationRecord, Result
+from peft_registry.schemas.evaluation import ArmName, Comparison, EvaluationRecord, LimitVerdict, Result
 from peft_registry.schemas.report import Bar, Flow, Spread, Transition
 
 _BINS = 24
@@ -80,6 +87,19 @@ class ShownEvaluation:
     items: bytes | None = None
     stale: str | None = None
     added: str = ""
+
+    @property
+    def lost_capability(self) -> tuple[LostCapability, ...]:
+        """The signs of lost capability that are beyond their limits."""
+        return lost_capability(self.record.guards, plan_of(self.record))
+
+    def unkept_limits(self, dataset: str) -> tuple[LimitVerdict, ...]:
+        """The limits that were set for a data set and are not kept: broken or undecided."""
+        return tuple(
+            verdict
+            for verdict in readable_verdicts(self.record)
+            if verdict.dataset == dataset and verdict.decision != "held"
+        )
 
 
 def bars_of(evaluation: EvaluationRecord) -> tuple[Bar, ...]:

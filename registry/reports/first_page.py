@@ -12,6 +12,7 @@ from peft_registry.registry.compliance.completeness import (
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
@@ -28,7 +29,7 @@ from peft_registry.registry.reports.wording import (
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import Comparison
+from peft_registry.schemas.evaluation import Comparison, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
@@ -41,6 +42,7 @@ from peft_registry.schemas.version import Version
 # what this tool finds out by itself is asked of nobody: such a row names no person and no department
 NOT_ASKED = "Not asked of anybody"
 _NOT_FOUND_OUT = "for this tool to find out, and it did not: "
+_POLICY_CHARACTERS = 300  # of a policy that somebody copied whole
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 # what the rows of a split were for, in words
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
@@ -147,7 +149,8 @@ def _asked(path: str, value: Value) -> str:
 def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | None) -> tuple[str, ...]:
     if base is not None:
         licence = value_text(base.facts.licence) if base.facts.licence.known else "not recorded"
-        return (f"itself: {base.origin.source}, {whole(base.parameters_total)} parameters, licence {licence}",)
+        itself = f"itself: {base.origin.source}, {whole(base.parameters_total)} parameters, licence {licence}"
+        return (f"{itself}{_use_policy(base.facts.acceptable_use_policy)}",)
     if record is not None and record.base:
         return first_lines(tuple(map(_base_line, record.base)), "modification record")
     return first_lines(_sources(lineage, data=False), "lineage") or ("not recorded",)
@@ -161,7 +164,18 @@ def _base_line(used: BaseUsed) -> str:
     role = f"{value_text(used.role).capitalize()} " if used.role.known else ""
     provider = value_text(used.provider) if used.provider.known else "not recorded"
     licence = value_text(used.licence_id) if used.licence_id.known else "not recorded"
-    return f"{role}{label}: its provider {provider}, its own licence {licence}"
+    # an adapter has no policy of its own: that of the base binds whoever uses it
+    policy = "" if used.role.value == "ingredient" else _use_policy(used.acceptable_use_policy)
+    return f"{role}{label}: its provider {provider}, its own licence {licence}{policy}"
+
+
+def _use_policy(value: Value) -> str:
+    """What the provider of a base lets it be used for, which holds for whatever is made from it."""
+    if not value.known:
+        return ", and nobody has recorded whether it has an acceptable use policy"
+    text = value_text(value)
+    cut = f"{text[:_POLICY_CHARACTERS]}… (whole in the modification record)" if len(text) > _POLICY_CHARACTERS else text
+    return f", its acceptable use policy: {cut}"
 
 
 def _data(
@@ -286,7 +300,8 @@ def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
     rows.sort(key=lambda shown_row: shown_row[1].before == "parent")  # what became of the base is asked first
     names = [row.dataset for _, row in rows]
     lines = [
-        f"{_outcome(shown, row)}{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
+        f"{_outcome(shown, row)}{_capability(shown, row)}{_limits(shown, row.dataset)}"
+        f"{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
         for shown, row in rows
     ]
     return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
@@ -301,6 +316,13 @@ def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
         f"{conclusion[:1].upper()}{conclusion[1:]} on {part}the suite {suite}: {_flagged(row)}. "
         f"Why: {row.conclusion_reason}"
     )
+
+
+def _capability(shown: ShownEvaluation, row: Comparison) -> str:
+    """That the model lost capability, where the conclusion does not say so itself."""
+    if row.conclusion == "confounded" or not shown.record.guards.confounded:
+        return ""
+    return "; a sign of lost capability is beyond its limit (below)"
 
 
 def _flagged(row: Comparison) -> str:
@@ -340,8 +362,8 @@ def _quality(
     evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
 ) -> tuple[str, ...]:
     lines = [
-        f"{loss_direction(loss)} on {loss.dataset} text, by loss in nats a token (lower is better): {loss_sentence(loss)}"
-        f"{_added(shown)}."
+        f"{_judged(shown, loss)} on {loss.dataset} text, by loss a token (how badly it predicts the text; lower is better): "
+        f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
         for shown, again in _standing(evaluations, "delta")
         for loss in shown.record.losses
         if loss.dataset not in again
@@ -352,6 +374,33 @@ def _quality(
         before, after = value_text(run.loss_before), value_text(run.loss_after)
         return (f"Held-out loss {before} before, {after} after; no evaluation is recorded.",)
     return (_OF_A_BASE.capitalize() + "." if base is not None else "Not measured: no evaluation of it is recorded.",)
+
+
+def _signs(shown: ShownEvaluation, loss: LossComparison) -> list[LostCapability]:
+    """The sign of lost capability that a loss is, where it is beyond its limit: such a loss never reads as no change."""
+    return [sign for sign in shown.lost_capability if sign.name == NEUTRAL_TEXT and loss.dataset == NEUTRAL]
+
+
+def _judged(shown: ShownEvaluation, loss: LossComparison) -> str:
+    direction = loss_direction(loss)
+    if not _signs(shown, loss):
+        return direction
+    return "Worse, and beyond its limit," if direction == "Worse" else "Beyond its limit"
+
+
+def _allowed(shown: ShownEvaluation, loss: LossComparison) -> str:
+    signs = _signs(shown, loss)
+    if not signs:
+        return ""
+    by_chance = "" if loss_direction(loss) == "Worse" else ", and chance alone may have moved it so far on so few texts"
+    return f"; {signs[0].limit} is allowed{by_chance}"
+
+
+def _limits(shown: ShownEvaluation, dataset: str) -> str:
+    """That limits which were set for a data set are not kept, where the line is about its figures."""
+    decisions = [verdict.decision for verdict in shown.unkept_limits(dataset)]
+    worst = "broken" if "broken" in decisions else "undecided"
+    return f"; a limit that was set for it is {worst}" if decisions else ""
 
 
 def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:

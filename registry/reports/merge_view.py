@@ -6,6 +6,14 @@ from peft_registry.schemas.report import Figure
 from peft_registry.schemas.values import Value
 
 _MODULES_SHOWN = 8
+_FOLD_ERROR, _DISTANCE = "Fold error", "Distance from the trained model"
+_BOTH = "Fold error, and distance from the trained model"
+# what the two figures measure, for a reader who does not know their names
+_MEASURES = {
+    _FOLD_ERROR: "this base with its adapters, unmerged (fold error)",
+    _DISTANCE: "the model as it was trained (distance)",
+    _BOTH: "its base with its adapters, unmerged",
+}
 _POLICIES = {"original": "as it is stored", "dequantised": "as it was in 4 bits, dequantised"}
 
 
@@ -19,18 +27,22 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
         lines.append(f"A part of it stays beside the merged weights. {merge.why_bundled}")
     elif merge.why_bundled is not None:
         lines = [f"A bundle of {labels} beside the base: nothing was folded. {merge.why_bundled}"]
-    figures = [f"{label} {_kl(distance)}" for label, distance in _both(merge) if distance is not None]
+    figures = [
+        f"by {number(distance.kl)} from those of {_MEASURES[label]}"
+        for label, distance in _both(merge)
+        if distance is not None
+    ]
     if figures:
-        lines.append(f"{'; '.join(figures)} (0: it answers as the base with its adapters does).")
+        lines.append(f"Its answers differ {'; '.join(figures)} (Kullback-Leibler divergence a token; 0: not at all).")
     return tuple(lines)
 
 
-def merge_cautions(merge: MergeRecord) -> tuple[str, ...]:
-    """What was accepted although it is off, and which evaluations do not speak of the result."""
+def merge_cautions(merge: MergeRecord, *, is_evaluated: bool) -> tuple[str, ...]:
+    """What was accepted although it is off, and which evaluations do not speak of the result; none once that `is_evaluated`."""
     lines = []
     if merge.accepted is not None:
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
-    if merge.stale:
+    if merge.stale and not is_evaluated:
         named = " and ".join(dict.fromkeys(stale.of for stale in merge.stale))
         lines.append(f"Stale: what was evaluated of {named} speaks of that and not of this model.")
     return tuple(lines)
@@ -70,8 +82,8 @@ def merge_figures(merge: MergeRecord) -> tuple[Figure, ...]:
 
 def _both(merge: MergeRecord) -> tuple[tuple[str, Divergence | None], ...]:
     if _is_one_figure(merge):
-        return (("Fold error, and distance from the trained model", merge.fold_error),)
-    return (("Fold error", merge.fold_error), ("Distance from the trained model", merge.distance))
+        return ((_BOTH, merge.fold_error),)
+    return ((_FOLD_ERROR, merge.fold_error), (_DISTANCE, merge.distance))
 
 
 def _is_one_figure(merge: MergeRecord) -> bool:

@@ -73,7 +73,7 @@ _CONCLUSIONS = {
     "changed": "items changed, in both directions",
     "inconclusive": "inconclusive",
     "not_informative": "not informative",
-    "confounded": "confounded: a guard of lost capability went beyond its limit",
+    "confounded": "not told apart from lost capability, a sign of which is beyond its limit",
 }
 _ARMS = {
     "base": "the base",

@@ -21,7 +21,9 @@ from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.reports.wording import CLASSIFICATIONS, STATUSES, comparison_sentence
+from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.schemas.merge import StaleEvaluation
 from peft_registry.schemas.modification import BaseUsed, Modifier
 from peft_registry.schemas.report import Bar, Curve
 from peft_registry.schemas.run import LossCurve
@@ -242,7 +244,8 @@ TEN_QUESTIONS = {
             "bias": "31 of 240 items flagged before → 24 of 240 after. No longer flagged: 11 (6 now neutral, 1 turned to the "
             "opposite, 4 now just below the threshold). Newly flagged: 4 that were neutral or leant to the opposite. Why: the "
             "interval of the net change includes zero. Flagged: the model leans",
-            "quality": "Better on sums.jsonl text, by loss in nats a token (lower is better): 2.412 → 1.871",
+            "quality": "Better on sums.jsonl text, by loss a token (how badly it predicts the text; lower is "
+            "better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
             "high-risk": "high-risk, Annex III 3 (education and vocational training) after, not high-risk before: changed.",
             "status": "The indicative status of the modifier is open: not recorded is whether the result is placed",
@@ -340,6 +343,15 @@ def test_an_ingredient_of_a_merge_stands_apart_from_the_base_with_a_licence_of_i
     assert "Ingredient part-1:1: its provider not recorded, its own licence MIT" in text
 
 
+def test_a_merge_that_was_evaluated_since_is_not_called_stale():
+    stale = StaleEvaluation(of="part-1:1", record=a_digest("evaluation"), why="another composition")
+    merge = a_merge_record(stale=(stale,))
+    assert "Stale: what was evaluated of part-1:1" in first_page(a_merge_view(merge=merge))
+    assert "Stale" not in first_page(a_merge_view(merge=merge, evaluations=(ShownEvaluation(an_evaluation()),)))
+    of_another = (ShownEvaluation(an_evaluation(), stale="stale: it is of another composition"),)
+    assert "Stale: what was evaluated of part-1:1" in first_page(a_merge_view(merge=merge, evaluations=of_another))
+
+
 def test_a_change_of_classification_stands_under_what_is_wrong_on_the_first_page():
     text = first_page(a_view(record=reclassified()))
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
@@ -357,6 +369,29 @@ def test_an_excluded_union_stands_under_what_is_wrong():
     base = a_base_input(record=a_base_record(facts=some_base_facts(eu_exclusion=declared("yes", by="x", at=NOW))))
     text = first_page(a_view(record=a_modification_record(bases=(base,))))
     assert "The provider of small-llama excluded the Union market (GL J58)." in text[text.index("What is wrong") :]
+
+
+def test_what_the_base_may_not_be_used_for_is_named_with_it():
+    policy = declared("https://example.org/use-policy", by="x", at=NOW)
+    base = a_base_record(facts=some_base_facts(acceptable_use_policy=policy))
+    record = a_modification_record(bases=(a_base_input(record=base),))
+    for view in (a_view(record=record), a_base_view(base=base)):
+        text = first_page(view)
+        asked = text[text.index("Which base?") : text.index("Which data?")]
+        assert ", its acceptable use policy: https://example.org/use-policy" in asked
+
+
+def test_a_policy_that_was_copied_whole_leaves_room_for_the_page():
+    policy = declared("No use for any decision about a person. " * 60, by="x", at=NOW)
+    base = a_base_input(record=a_base_record(facts=some_base_facts(acceptable_use_policy=policy)))
+    text = first_page(a_view(record=a_modification_record(bases=(base,))))
+    assert text.count("No use for any decision") == 7
+    assert "… (whole in the modification record)" in text
+
+
+@pytest.mark.parametrize("view", [a_view, a_merge_view, a_base_view])
+def test_a_base_of_which_nobody_recorded_a_policy_says_so(view):
+    assert ", and nobody has recorded whether it has an acceptable use policy" in first_page(view())
 
 
 def test_where_data_comes_from_is_said_with_its_rows():
@@ -406,6 +441,58 @@ def test_what_is_wrong_is_said_on_the_first_page():
     ):
         assert said in text
     assert "Nothing that the records show" not in text
+
+
+def a_weaker_model(**over):
+    """An evaluation whose loss on neutral text is 13 % higher, of so few texts that the interval of the change includes zero."""
+    interval = an_evaluation().losses[0].change_ci.revised(low=-0.2, high=1.0)
+    loss = an_evaluation().losses[0].revised(dataset="neutral", before=3.1, after=3.5, change=0.4, change_ci=interval)
+    guards = Guards(neutral_loss_before=3.1, neutral_loss_after=3.5, confounded=True)
+    return an_evaluation(**({"losses": (loss,), "guards": guards} | over))
+
+
+def test_a_loss_beyond_its_limit_is_never_said_to_show_no_change():
+    text = first_page(a_view(evaluation=a_weaker_model()))
+    assert "No change shown" not in text
+    assert "Beyond its limit on neutral text" in text
+    assert "; at most 1.05 times as much is allowed, and chance alone may have moved it so far" in text
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert (
+        "A sign of lost capability is beyond its limit (loss on neutral text 3.1 → 3.5, and at most 1.05 times as"
+        in wrong
+    )
+
+
+def test_what_is_said_of_bias_names_the_lost_capability_that_the_same_page_shows():
+    text = first_page(a_view(evaluation=a_weaker_model()))
+    bias = text[text.index("Was bias measured") : text.index("Did quality fall")]
+    assert "Inconclusive on the suite house" in bias
+    assert "; a sign of lost capability is beyond its limit (below)." in bias
+
+
+@pytest.mark.parametrize("decision", ["broken", "undecided"])
+def test_a_limit_that_is_not_kept_is_wrong_and_not_only_a_note(decision):
+    verdict = {
+        "dataset": "sums.jsonl",
+        "figure": "loss_change",
+        "category": None,
+        "lo": None,
+        "hi": -0.8,
+        "value": -0.541,
+    }
+    reason = "-0.541, 95 % -0.61 … -0.47 lies beyond"
+    verdict |= {"low": -0.61, "high": -0.47, "decision": decision, "reason": reason}
+    text = first_page(a_view(evaluation=an_evaluation(extra={"limits": {"verdicts": [verdict]}})))
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert f"A limit is not kept: sums.jsonl.loss_change at most -0.8: {decision}: {reason}." in wrong
+    quality = text[text.index("Did quality fall") : text.index("Is it over a third")]
+    assert f"; a limit that was set for it is {decision}." in quality
+
+
+@pytest.mark.parametrize("view", [a_view, a_merge_view, a_base_view])
+def test_the_first_page_needs_no_words_of_the_tools_own(view):
+    words = set(re.findall(r"[A-Za-z]+", first_page(view())))
+    assert not words & {"KL", "nats", "guard", "guards", "CoP", "placebo"}
 
 
 def test_a_later_evaluation_of_something_else_hides_nothing_on_the_first_page():
