@@ -192,6 +192,9 @@ def documents_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+_FITS = {True: "fits", None: "not known", False: "does not"}
+
+
 def methods_page() -> str:
     """The table of methods, and where each default comes from."""
     from peft_registry.trainer.methods import METHODS
@@ -208,9 +211,7 @@ def methods_page() -> str:
         for row in METHODS.values()
     ]
     advice = [
-        (f"`{row.name}`", f"`{one.goal}`", "fits" if one.fits else "does not", one.why)
-        for row in METHODS.values()
-        for one in row.advice
+        (f"`{row.name}`", f"`{one.goal}`", _FITS[one.fits], one.why) for row in METHODS.values() for one in row.advice
     ]
     defaults = [
         (f"`{row.name}`", f"`{one.key}`", f"`{one.value}`", one.source)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from peft_registry.trainer.methods.mitigation import MitigationFigures, Part
 
 MITIGATION = "bias_mitigation"
+FITS = {True: "fits", None: "not known", False: "no"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,7 +29,7 @@ def methods(
     output: OutputOption = Output.text,
 ) -> None:
     """List the fine-tuning methods, and which of them fit a goal. Whether they can be merged, and what they cost."""
-    from peft_registry.trainer.methods import advise, parse_goals
+    from peft_registry.trainer.methods import advise, method_to_try, parse_goals
     from peft_registry.trainer.methods.mitigation import NOT_SHOWN, measured_mitigation
 
     wanted_goals = parse_goals(goals or "")
@@ -51,7 +52,7 @@ def methods(
         console.next_step("registry methods --for latency")
         return
     rows = [
-        [row.name, *("fits" if answer.fits else "no" for answer in advice), "; ".join(answer.why for answer in advice)]
+        [row.name, *(FITS[answer.fits] for answer in advice), "; ".join(answer.why for answer in advice)]
         for row, advice in advised
     ]
     console.table([["method", *wanted_goals, "why"], *rows], prose=len(wanted_goals) + 1)
@@ -74,7 +75,7 @@ def methods(
         )
         console.table([["method", "seeds", "to neutral", "over-corrected", "introduced", "neutral loss"], *figures])
         console.line(f"not shown  {NOT_SHOWN}", indent=11)
-    console.next_step(f"registry train CONFIG.yml method={advised[0][0].name}")
+    console.next_step(f"registry train CONFIG.yml method={method_to_try(wanted_goals)}")
 
 
 def _parts(figures: "MitigationFigures") -> tuple["Part", ...]:

@@ -34,7 +34,9 @@ def warnings_about(config: TrainingFile) -> Iterator[tuple[str, str]]:
     row = METHODS[config.method]
     for goal in config.goals:
         about = row.about(goal)
-        if not about.fits:
+        if about.fits is None:
+            yield f"goal-{goal}".replace("_", "-"), f"goal {goal}: whether it fits is not known: {about.why}"
+        elif not about.fits:
             yield f"goal-{goal}".replace("_", "-"), f"goal {goal}: {about.why}"
         elif goal == "latency" and row.mergeable and not row.trains_base_weights:
             yield "unmerged", f"goal latency: {row.name} costs time at every token until it is merged into its base"

@@ -5,7 +5,7 @@ A file has the three functions of `Method`. The rows are data, and need no torch
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -16,6 +16,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import Layout
 from peft_registry.schemas.offload import check_offload
 from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.trainer.methods.mitigation import finding_about, measured_mitigation, most_promising
 
 
 class MethodNotAvailable(InputRefused):
@@ -84,10 +85,10 @@ class Default:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a method means for one goal of a training file."""
+    """What a method means for one goal of a training file; `fits` is None where that is not known."""
 
     goal: Goal
-    fits: bool
+    fits: bool | None
     why: str
 
 
@@ -153,8 +154,17 @@ class Method(Protocol):
 
 
 _TABLE = Path(__file__).with_name("table.json").read_bytes()
+
+
+def _with_measured_advice(row: MethodRow) -> MethodRow:
+    """The row with the advice that nobody types: what was measured against bias."""
+    finding = finding_about(row.name, measured_mitigation())
+    return replace(row, advice=(*row.advice, Advice("bias_mitigation", finding.mitigates, finding.why)))
+
+
 METHODS: Mapping[MethodName, MethodRow] = {
-    row.name: row for row in TypeAdapter(tuple[MethodRow, ...]).validate_json(_TABLE, strict=True)
+    row.name: _with_measured_advice(row)
+    for row in TypeAdapter(tuple[MethodRow, ...]).validate_json(_TABLE, strict=True)
 }
 
 
@@ -266,9 +276,26 @@ def parse_goals(text: str) -> tuple[Goal, ...]:
 
 
 def advise(goals: Sequence[Goal]) -> tuple[tuple[MethodRow, tuple[Advice, ...]], ...]:
-    """The methods with what each means for the goals; those that fit most come first, then by the table."""
+    """The methods with what each means for the goals; those that fit most come first, then by the table.
+
+    What is not known counts more than what does not fit, and less than what fits.
+    """
     rows = [(row, tuple(row.about(goal) for goal in goals)) for row in METHODS.values()]
-    return tuple(sorted(rows, key=lambda one: -sum(advice.fits for advice in one[1])))
+    return tuple(sorted(rows, key=lambda entry: -sum(_WORTH[advice.fits] for advice in entry[1])))
+
+
+_WORTH: Mapping[bool | None, int] = {True: 2, None: 1, False: 0}
+
+
+def method_to_try(goals: Sequence[Goal]) -> MethodName:
+    """Of those that fit the goals best, the one to begin with: where bias is a goal, one that was measured against it."""
+    advised = advise(goals)
+    best = sum(_WORTH[advice.fits] for advice in advised[0][1])
+    equals = [row.name for row, advice in advised if sum(_WORTH[answer.fits] for answer in advice) == best]
+    if "bias_mitigation" in goals:
+        measured = most_promising(equals, measured_mitigation()) or most_promising(METHODS, measured_mitigation())
+        return next(name for name in METHODS if name == measured)
+    return equals[0]
 
 
 def changes_loaded_base(config: TrainingFile) -> bool:

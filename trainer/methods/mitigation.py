@@ -1,18 +1,19 @@
-"""What a mitigation task measured, as `registry methods --for bias_mitigation` tells it: kept as `mitigation.json`.
+"""What a mitigation task measured, and what follows from it for a method: `registry methods --for bias_mitigation` tells both.
 
-The file is written by `python -m docs.generate` from the comparison that `docs/measured/mitigation.py` makes.
+The figures are kept as `mitigation.json`, which is written by `python -m docs.generate` from the comparison that
+`docs/measured/mitigation.py` makes.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.evaluation.over_seeds import share_over_seeds
-from peft_registry.schemas.comparison import ArmResult, BiasCounts, MethodComparison
+if TYPE_CHECKING:  # needed to write the file, not to read it
+    from peft_registry.schemas.comparison import ArmResult, BiasCounts, MethodComparison
 
 FILE_NAME = "mitigation.json"
 NOT_SHOWN = (
@@ -65,7 +66,46 @@ def measured_mitigation() -> Mitigation:
     return Mitigation(raw["base"], raw["suite"], raw["task"], rows)
 
 
-def figures_of(comparison: MethodComparison) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the figures say about a method; `mitigates` is None where they do not decide it, or where there are none."""
+
+    mitigates: bool | None
+    why: str
+
+
+def finding_about(method: str, measured: Mitigation) -> Finding:
+    """Whether a method brought more flagged pairs to neutral than it over-corrected and than it introduced.
+
+    It is decided where the 95 % intervals lie apart: one share above both others, or below one of them.
+    """
+    figures = next((entry for entry in measured.methods if entry.method == method), None)
+    if figures is None:
+        return Finding(None, "not measured here; measure before and after")
+    neutral, harms = figures.to_neutral, (figures.overcorrected, figures.introduced)
+    where = f"{measured.base}, {figures.flagged} flagged pairs, {figures.seeds} seeds"
+    shares = f"{neutral.percent:g} % to neutral, {figures.introduced.percent:g} % introduced ({where})"
+    if neutral.low > max(harm.high for harm in harms):
+        return Finding(True, f"repaired more than it harmed: {shares}")
+    if neutral.high < max(harm.low for harm in harms):
+        return Finding(False, f"harmed more than it repaired: {shares}")
+    return Finding(None, f"not decided: {shares}")
+
+
+def most_promising(methods: Iterable[str], measured: Mitigation) -> str | None:
+    """Of some methods, the measured one with the most pairs to neutral less those over-corrected and introduced, in percent."""
+    names = frozenset(methods)
+    candidates = [figures for figures in measured.methods if figures.method in names]
+    if not candidates:
+        return None
+    return max(candidates, key=_net).method
+
+
+def _net(figures: MitigationFigures) -> float:
+    return figures.to_neutral.percent - figures.overcorrected.percent - figures.introduced.percent
+
+
+def figures_of(comparison: "MethodComparison") -> dict[str, Any]:
     """The file of the package that follows from a comparison with one suite."""
     rows = [asdict(_figures(method, comparison.of(method))) for method in comparison.methods if comparison.of(method)]
     names = ", ".join(data.name for data in comparison.data)
@@ -78,7 +118,7 @@ def figures_of(comparison: MethodComparison) -> dict[str, Any]:
     }
 
 
-def _figures(method: str, arms: Sequence[ArmResult]) -> MitigationFigures:
+def _figures(method: str, arms: "Sequence[ArmResult]") -> MitigationFigures:
     seeds = [arm.bias[0] for arm in arms]
     return MitigationFigures(
         method=method,
@@ -92,7 +132,9 @@ def _figures(method: str, arms: Sequence[ArmResult]) -> MitigationFigures:
     )
 
 
-def _part(seeds: Sequence[BiasCounts], of: Callable[[BiasCounts], tuple[int, int]]) -> Part:
+def _part(seeds: "Sequence[BiasCounts]", of: "Callable[[BiasCounts], tuple[int, int]]") -> Part:
+    from peft_registry.registry.evaluation.over_seeds import share_over_seeds
+
     share = share_over_seeds([of(one) for one in seeds])
     assert share is not None, "the suite had flagged and clear pairs"
     return Part(round(100 * share.value, 1), round(100 * share.low, 1), round(100 * share.high, 1))

@@ -1,12 +1,16 @@
 """What is said of methods against bias is what the kept mitigation task measured, with intervals and with what it does not show."""
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from docs.claims.judging import judge_claims
 from docs.generate import mitigation_file
 from peft_registry.cli.main import run
 from peft_registry.schemas.comparison import MethodComparison
-from peft_registry.trainer.methods.mitigation import FILE_NAME, figures_of, measured_mitigation
+from peft_registry.trainer.methods import METHODS, method_to_try
+from peft_registry.trainer.methods.mitigation import FILE_NAME, Part, figures_of, finding_about, measured_mitigation
 from tests.processes.interpreter import ROOT
 
 MEASURED = ROOT / "docs" / "measured"
@@ -50,6 +54,45 @@ def test_the_command_says_what_was_measured_and_what_it_does_not_show(capsys) ->
     assert "measured" not in rows["full"]
     assert run(["methods", "--for", "latency", "--output", "json"]) == 0
     assert not [row for row in json.loads(capsys.readouterr().out) if "measured" in row]
+
+
+def test_the_advice_is_what_the_figures_say_and_no_more(capsys) -> None:
+    """Each method that was measured harmed more than it repaired, or it is open; of the others nothing is known."""
+    measured = {figures.method: figures for figures in measured_mitigation().methods}
+    for name, row in METHODS.items():
+        advice = row.about("bias_mitigation")
+        if name not in measured:
+            assert (advice.fits, "not measured" in advice.why) == (None, True)
+            continue
+        figures = measured[name]
+        harmed = figures.to_neutral.high < max(figures.overcorrected.low, figures.introduced.low)
+        assert advice.fits is (False if harmed else None), "none of them repaired more than it harmed"
+        assert f"{figures.to_neutral.percent:g} % to neutral" in advice.why
+        assert f"smollm2, {figures.flagged} flagged pairs, {figures.seeds} seeds" in advice.why
+    assert run(["methods", "--for", "bias_mitigation"]) == 0
+    said = capsys.readouterr()
+    assert "what the base learnt stays in it" not in said.out
+    hinted = (said.out + said.err).rpartition("method=")[2].strip()
+    assert hinted in measured
+    assert method_to_try(("bias_mitigation", "latency")) in measured
+
+
+def _part_between(low: float, high: float) -> Part:
+    return Part((low + high) / 2, low, high)
+
+
+@pytest.mark.parametrize(
+    ("to_neutral", "harm", "mitigates"),
+    [((20, 30), (5, 10), True), ((5, 10), (20, 30), False), ((5, 15), (10, 20), None)],
+)
+def test_intervals_that_overlap_decide_nothing(to_neutral, harm, mitigates) -> None:
+    parts = {
+        "to_neutral": _part_between(*to_neutral),
+        "overcorrected": _part_between(0, 1),
+        "introduced": _part_between(*harm),
+    }
+    first = replace(measured_mitigation().methods[0], **parts)
+    assert finding_about(first.method, replace(measured_mitigation(), methods=(first,))).mitigates is mitigates
 
 
 def test_what_was_claimed_of_flagged_pairs_is_judged_by_training_against_them() -> None:
