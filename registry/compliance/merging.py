@@ -131,7 +131,7 @@ def build_merge_modification(
         data=data,
         data_gaps=data_gaps(data),
         compute=compute,
-        evaluation=with_limits_of_data(_evaluation(merge, evaluation, evaluation_signer(signing, now)), data),
+        evaluation=with_limits_of_data(evaluation_of_merge(merge, evaluation, evaluation_signer(signing, now)), data),
         use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
@@ -280,7 +280,16 @@ def _compute(trained: tuple[TrainedRun, ...], merge: MergeRecord) -> Compute:
     )
 
 
-def _evaluation(merge: MergeRecord, evaluation: EvaluationRecord | None, signer: EvaluationSigner | None) -> Evaluation:
+def evaluation_of_merge(
+    merge: MergeRecord, evaluation: EvaluationRecord | None, signer: EvaluationSigner | None
+) -> Evaluation:
+    """The evaluation section of a merge: what was scored of the result, and how far that is from what it stands for.
+
+    Args:
+        merge: as it was recorded.
+        evaluation: of the result, if it was evaluated.
+        signer: of the evaluation; None where nobody signs it.
+    """
     section = evaluation_section(evaluation, None, signer)
     figures = [] if merge.fold_error is None else [_figure("fold error", merge.fold_error)]
     if merge.distance is not None:

@@ -68,7 +68,10 @@ def scored_by(evaluation: EvaluationRecord) -> frozenset[Scored]:
         "delta": compared | {loss.dataset for loss in evaluation.losses},
     }
     return frozenset(
-        _scored(row, figures) for row in _runs(evaluation) for figures in suites if row["suite"] in suites[figures]
+        _scored(row, figures)
+        for row in _runs(evaluation, evaluation.canonical_digest())
+        for figures in suites
+        if row["suite"] in suites[figures]
     )
 
 
@@ -96,21 +99,22 @@ def evaluation_section(
     """
     if evaluation is None:
         return _loss_only(run)
-    evidence = (evaluation.canonical_digest(), evaluation.items.sha256)
+    digest = evaluation.canonical_digest()  # takes as long as writing all of the evaluation
+    evidence = (digest, evaluation.items.sha256)
     plan = _plan(evaluation)
-    which = {"evaluation": str(evaluation.canonical_digest())}
+    which = {"evaluation": str(digest)}
     delta = [_loss(loss) | which for loss in evaluation.losses] or _run_loss(run)
     delta += [_difference(comparison) | which for comparison in evaluation.findings]
     bias = [_bias(comparison) | which for comparison in evaluation.findings]
     return Evaluation.of_known(
-        runs=measured(_runs(evaluation), method=_harness(evaluation), evidence=evidence),
+        runs=measured(_runs(evaluation, digest), method=_harness(evaluation), evidence=evidence),
         metrics=_listed([_figure(result) | which for result in evaluation.results], _harness(evaluation), evidence),
         delta=derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
         bias=_listed(bias, "paired comparison of the same items", evidence),
         limitations=_limitations(evaluation, evidence),
         plan_digest=measured(plan["sha256"], method=plan["where"]) if "sha256" in plan else _NO_PLAN,
         plan_created_at=measured(plan["created_at"]) if "created_at" in plan else _NO_PLAN,
-        **_signature(signer, evaluation),
+        **_signature(signer, digest),
     )
 
 
@@ -279,14 +283,13 @@ def _plan(evaluation: EvaluationRecord) -> dict[str, str]:
     return facts | ({"created_at": fixed_at} if fixed_at else {})
 
 
-def _signature(signer: EvaluationSigner | None, evaluation: EvaluationRecord) -> dict[str, Value]:
+def _signature(signer: EvaluationSigner | None, evaluation: Digest) -> dict[str, Value]:
     if signer is None:
         return {}
     by = _signer(signer.key_id, signer.person)
-    evidence = (evaluation.canonical_digest(),)
     return {
         "signed_by": measured(
-            [by], method="signs the evaluation and this record, one after the other", evidence=evidence
+            [by], method="signs the evaluation and this record, one after the other", evidence=(evaluation,)
         ),
         "signed_at": derived(
             signer.at, method="the time of this record; the evaluation's entry in the log has its own"
@@ -329,13 +332,13 @@ def _harness(evaluation: EvaluationRecord) -> str:
     return f"{evaluation.harness.get('name', 'harness')} {evaluation.harness.get('version', '')}".strip()
 
 
-def _runs(evaluation: EvaluationRecord) -> list[dict[str, Any]]:
+def _runs(evaluation: EvaluationRecord, digest: Digest) -> list[dict[str, Any]]:
     arms = [{"name": arm.name, "composition": str(arm.composition_digest)} for arm in evaluation.arms]
     of_each: dict[str, Any] = {
         "arms": arms,
         "seeds": dict(evaluation.seeds),
         "finished_at": evaluation.created_at,
-        "evaluation": str(evaluation.canonical_digest()),
+        "evaluation": str(digest),
     }
     plan = _plan(evaluation)
     if plan:

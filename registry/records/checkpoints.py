@@ -45,9 +45,16 @@ from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
+from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement, StoredStatement
+from peft_registry.schemas.statement import (
+    MODIFICATION_V1,
+    AliasPredicate,
+    RegistrationPredicate,
+    Statement,
+    StoredStatement,
+)
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
 
@@ -396,7 +403,7 @@ def _mirror_again(tx: catalog.Transaction, manifest: Digest) -> None:
             catalog.enqueue(tx, kind="version", subject=manifest, version_label=version.label, payload={})
 
 
-_HELD_TOGETHER = ("answers", "bias-evaluation", "modification")
+_HELD_TOGETHER = ("answers", "bias-evaluation", "modification", "provenance", "registration")
 """Kinds of statements of which a record is held against the others."""
 
 
@@ -525,6 +532,12 @@ class _Changes:
         """
         if statement.kind not in _HELD_TOGETHER:
             return
+        if (
+            statement.predicate_type == MODIFICATION_V1
+        ):  # those of an earlier release were covered when the home was upgraded
+            raise PendingRejected(
+                index, "its record is in the first form, of which less is asked; the second is written now"
+            )
         answered = self._answered.get(leaf.subject)
         if answered is None:
             answered = self._answered_before(leaf.subject)
@@ -537,6 +550,23 @@ class _Changes:
             raise PendingRejected(index, "; ".join(contradictions))
         if answered.takes_over(leaf.subject, leaf.statement):
             self._require_inherited(index, leaf, answered)
+        if statement.kind == "registration":
+            self._require_own_record(index, leaf, answered)
+
+    def _require_own_record(self, index: int, leaf: Event, answered: RecordChecks) -> None:
+        """Raise where a registration brings a record that is not of its manifest, or of what is signed beside it.
+
+        Raises:
+            PendingRejected: it does.
+            ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
+        """
+        if not answered.has_first_record(leaf.subject, leaf.statement):
+            return
+        manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
+        lines = answered.first_records(leaf.subject, manifest, self._manifest_in, registration=leaf.statement)
+        wrong = [text for _, text in lines]
+        if wrong:
+            raise PendingRejected(index, "; ".join(wrong))
 
     def _require_inherited(self, index: int, leaf: Event, answered: RecordChecks) -> None:
         """Raise where a first record says of what its artifact was made from what is not recorded there.
@@ -549,6 +579,13 @@ class _Changes:
         for digest, check in answered.inherited(leaf.subject, manifest, self._record_in):
             if digest == leaf.statement and (check.wrong or check.unseen):
                 raise PendingRejected(index, "; ".join((*check.wrong, *check.unseen)))
+
+    def _manifest_in(self, digest: Digest) -> Manifest | None:
+        """A manifest from the store; None where it is not there."""
+        try:
+            return read_manifest(self._registry.store.read_bytes(digest))
+        except KnownError:  # whatever is wrong with it is said of its own artifact
+            return None
 
     def _record_in(self, digest: Digest) -> RecordedBefore | None:
         """The record, of a modification or a base, that a logged statement holds; None where none was logged, or it holds none."""

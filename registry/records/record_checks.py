@@ -7,11 +7,19 @@ So do the reader of a version, `registry log sign` before a checkpoint is signed
 
 import json
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from peft_registry.registry.compliance.answers import SignedAnswers, check_answers
 from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried
+from peft_registry.registry.compliance.first_record import (
+    ManifestFinder,
+    RecordClaims,
+    SignedBeside,
+    check_beside,
+    check_manifest,
+)
 from peft_registry.registry.compliance.inherited_values import (
     InheritedCheck,
     RecordedBefore,
@@ -19,6 +27,7 @@ from peft_registry.registry.compliance.inherited_values import (
     check_inherited,
     rests_on_others,
 )
+from peft_registry.registry.records.provenance import merge_of, run_of
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -26,7 +35,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
 from peft_registry.schemas.policy import TrustedKey
-from peft_registry.schemas.statement import Statement
+from peft_registry.schemas.statement import RegistrationPredicate, Statement
 from peft_registry.schemas.values import Timestamp
 
 
@@ -43,6 +52,35 @@ def answers_as_another(statement: Statement, key: TrustedKey | None) -> str:
     if person != key.person:
         return f"it answers in the name of {person}, and its key is listed for {key.person}"
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySigner:
+    """Whose key signed a statement, and when it entered the log; None for what is not known here."""
+
+    key_id: str | None = None
+    person: str | None = None
+    at: Timestamp | None = None
+
+
+SignedStatement = tuple[str, dict[str, Any], EntrySigner]
+"""The kind of a statement, its predicate (any JSON object), and who signed it."""
+
+
+def signed_beside(brought: Iterable[SignedStatement]) -> SignedBeside:
+    """How a version was made and what was scored, of what is signed with it; of several evaluations the last speaks.
+
+    Args:
+        brought: the statements in the order in which they are signed.
+    """
+    beside = SignedBeside()
+    for kind, predicate, signer in brought:
+        if kind == "provenance":
+            beside = replace(beside, production=run_of(predicate) or merge_of(predicate))
+        elif kind == "bias-evaluation":
+            evaluation = EvaluationRecord.from_json(predicate)
+            beside = replace(beside, evaluation=evaluation, key_id=signer.key_id, person=signer.person)
+    return beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +116,8 @@ class RecordCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class EntrySigner:
-    """Whose key signed a statement, and when it entered the log; None for what is not known here."""
-
-    key_id: str | None = None
-    person: str | None = None
-    at: Timestamp | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Packed:
-    """A record that few ask for again: packed, because as objects it takes 350 kB, and a log has one a version."""
+    """A predicate that few ask for again: packed, because as objects a record takes 350 kB, and a log has one a version."""
 
     subject: Digest
     predicate_type: str
@@ -100,12 +129,26 @@ class _Packed:
         packed = zlib.compress(json.dumps(statement.predicate).encode(), level=1)
         return cls(statement.subject_digest, statement.predicate_type, packed, signer)
 
+    def predicate(self) -> dict[str, Any]:
+        unpacked: dict[str, Any] = json.loads(zlib.decompress(self.packed))
+        return unpacked
+
     def record(self) -> RecordSections:
-        return modification_of(self.predicate_type, json.loads(zlib.decompress(self.packed)))
+        return modification_of(self.predicate_type, self.predicate())
 
     def evaluation(self, statement: Digest) -> LoggedEvaluation:
-        evaluation = EvaluationRecord.from_json(json.loads(zlib.decompress(self.packed)))
+        evaluation = EvaluationRecord.from_json(self.predicate())
         return LoggedEvaluation(statement, evaluation, self.signer.key_id, self.signer.person, self.signer.at)
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstRecord:
+    """A record that a version was registered with: its statement, what it says of the manifest, and what is wrong beside that."""
+
+    registration: Digest
+    statement: Digest
+    claims: RecordClaims
+    wrong: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -123,6 +166,9 @@ class RecordChecks:
     _said: dict[Digest, list[Digest]] = field(default_factory=dict)
     _by_record: dict[Digest, dict[Digest, Digest]] = field(default_factory=dict)
     _resting: dict[Digest, list[Digest]] = field(default_factory=dict)
+    # by statement: a registration of equal bytes under another name may name what an earlier one brought
+    _productions: dict[Digest, _Packed] = field(default_factory=dict)
+    _first: dict[Digest, list[_FirstRecord]] = field(default_factory=dict)  # by artifact
 
     def follow(
         self, digest: Digest, statement: Statement, key: TrustedKey | None, *, at: Timestamp | None = None
@@ -165,6 +211,10 @@ class RecordChecks:
         if statement.kind == "bias-evaluation":
             of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
             of_artifact.setdefault(digest, _Packed.of(statement, signer))
+        if statement.kind == "provenance":
+            self._productions[digest] = _Packed.of(statement, signer)
+        if statement.kind == "registration":
+            self._register(digest, statement)
         if statement.kind != "modification":
             return None
         record = modification_of(statement.predicate_type, statement.predicate)
@@ -180,6 +230,58 @@ class RecordChecks:
         """The record, of a modification or of a base, that a statement holds which was taken up; None for any other."""
         packed = self._records.get(statement)
         return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.record())
+
+    def _register(self, registration: Digest, statement: Statement) -> None:
+        """Hold the record that a registration names against what it names beside it."""
+        subject = statement.subject_digest
+        named = RegistrationPredicate.from_json(statement.predicate).accompanied_by
+        records = [digest for digest in named if self._is_about(subject, self._records.get(digest))]
+        if not records:
+            return
+        beside = signed_beside(self._brought(subject, named))
+        record = self._records[records[-1]].record()
+        first = _FirstRecord(registration, records[-1], RecordClaims.of(record), tuple(check_beside(record, beside)))
+        self._first.setdefault(subject, []).append(first)
+
+    def _brought(self, subject: Digest, named: Iterable[Digest]) -> Iterator[SignedStatement]:
+        evaluations = self._evaluations.get(subject, {})
+        for digest in named:
+            production, evaluation = self._productions.get(digest), evaluations.get(digest)
+            if production is not None and self._is_about(subject, production):
+                yield "provenance", production.predicate(), production.signer
+            if evaluation is not None:
+                yield "bias-evaluation", evaluation.predicate(), evaluation.signer
+
+    @staticmethod
+    def _is_about(subject: Digest, packed: _Packed | None) -> bool:
+        return packed is not None and packed.subject == subject
+
+    def has_first_record(self, subject: Digest, registration: Digest) -> bool:
+        """Whether a registration of an artifact brought a record."""
+        return any(first.registration == registration for first in self._first.get(subject, ()))
+
+    def wrong_beside(self, subject: Digest, registration: Digest) -> tuple[str, ...]:
+        """What the record that a registration brought says otherwise than what is signed beside it, a line each."""
+        brought = (first for first in self._first.get(subject, ()) if first.registration == registration)
+        return next((first.wrong for first in brought), ())
+
+    def first_records(
+        self, subject: Digest, manifest: Manifest, find: ManifestFinder, *, registration: Digest | None = None
+    ) -> Iterator[tuple[Digest, str]]:
+        """What the records that an artifact was registered with say otherwise than its manifest and what is signed beside them.
+
+        Each line with the statement that holds the record.
+
+        Args:
+            subject: the digest of the manifest.
+            manifest: that of the artifact.
+            find: finds the manifests of what the artifact was made from.
+            registration: only of the record that this statement names; None for those of all registrations.
+        """
+        for first in self._first.get(subject, ()):
+            if registration in (None, first.registration):
+                for line in (*first.wrong, *check_manifest(first.claims, manifest, find)):
+                    yield first.statement, line
 
     def takes_over(self, subject: Digest, statement: Digest) -> bool:
         """Whether a statement holds a first record of an artifact that takes over what people said of something else."""

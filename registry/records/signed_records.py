@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.first_record import RecordClaims, check_manifest
 from peft_registry.registry.compliance.inherited_values import RecordedBefore, check_inherited, rests_on_others
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
@@ -118,6 +119,14 @@ def stored_manifest(registry: Registry, digest: Digest) -> Manifest:
         MalformedJson, ManifestMalformed: what was stored is not a manifest.
     """
     return read_manifest(registry.store.read_bytes(digest))
+
+
+def manifest_in(registry: Registry, digest: Digest) -> Manifest | None:
+    """The same where it is there, and a manifest; what is wrong with it is said of its own artifact."""
+    try:
+        return stored_manifest(registry, digest)
+    except KnownError:
+        return None
 
 
 def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatement, ...]:
@@ -294,6 +303,11 @@ def records_of(registry: Registry, version: Version) -> Records:
     newest = said.predicates
     evaluation = newest.get("bias-evaluation")
     manifest = stored_manifest(registry, version.manifest_digest)
+    if said.history:
+        claims = RecordClaims.of(said.history[0].record)
+        otherwise = tuple(check_manifest(claims, manifest, lambda digest: manifest_in(registry, digest)))
+        if otherwise:
+            raise RecordContradicted(version.label, otherwise)
     # a statement that calls a base what is none says nothing of it
     base = newest.get("base") if manifest.kind == "base" else None
     return Records(

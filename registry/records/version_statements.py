@@ -32,8 +32,18 @@ from peft_registry.schemas.version import Version
 MaySay = Callable[[StoredStatement], bool]
 """Whether the key that signed a statement has a role that may, at the time of its entry."""
 
-_Checked = Mapping[Digest, RecordCheck | str]
-"""Of each modification record, by its statement: how it stands, or why it cannot be read."""
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """How the modification records of an artifact stand.
+
+    Attributes:
+        records: each by its statement; of one that cannot be read, why.
+        beside: by registration, what the record that it brought says otherwise than what is signed beside it, a line each.
+    """
+
+    records: Mapping[Digest, RecordCheck | str]
+    beside: Mapping[Digest, tuple[str, ...]]
 
 
 class RecordUnreadable(IntegrityBroken):
@@ -242,20 +252,23 @@ class _Registered:
 
 
 def _checked(statements: Sequence[StoredStatement], may_say: MaySay) -> _Checked:
-    """Each record held against what was said before it, by its statement; of one that cannot be read, why."""
+    """Each record held against what was said before it and with it."""
     checks = RecordChecks()
-    checked: dict[Digest, RecordCheck | str] = {}
+    records: dict[Digest, RecordCheck | str] = {}
+    beside: dict[Digest, tuple[str, ...]] = {}
     for stored in statements:
         if stored.kind == "answers" and not may_say(stored):
             continue
         try:
             check = checks.take(stored.digest, stored.statement, EntrySigner(stored.key_id, at=stored.appended_at))
         except ValidationError as error:
-            checked[stored.digest] = first_problem(error)
+            records[stored.digest] = first_problem(error)
         else:
             if check is not None:
-                checked[stored.digest] = check
-    return checked
+                records[stored.digest] = check
+            if stored.kind == "registration":
+                beside[stored.digest] = checks.wrong_beside(stored.statement.subject_digest, stored.digest)
+    return _Checked(records, beside)
 
 
 def _history(
@@ -269,16 +282,16 @@ def _history(
     named = [stored for stored in statements if stored.kind == "modification" and stored.digest in registered.brought]
     if not named:
         return ()
-    first = checked[named[-1].digest]
+    first = checked.records[named[-1].digest]
     if isinstance(first, str):
         raise RecordUnreadable(registered.name, named[-1].digest, first)
-    objections = tuple(_first_objections(first))
+    objections = (*_first_objections(first), *checked.beside.get(registered.stored.digest, ()))
     if objections:
         raise RecordContradicted(registered.name, objections)
     history = [_signed(named[-1], first)]
     for stored in later:
         # in the order of the log: of two that supersede one, the second finds another record before it
-        check = checked[stored.digest]
+        check = checked.records[stored.digest]
         if isinstance(check, RecordCheck) and _is_after(stored, registered.stored):
             link = _signed(stored, check)
             is_next = not _objection(link, history[-1], registered.name)
@@ -349,7 +362,7 @@ def _why_aside(
     may_say: MaySay,
     checked: _Checked,
 ) -> str:
-    check = checked[stored.digest]
+    check = checked.records[stored.digest]
     if isinstance(check, str):
         return f"it is not a modification record: {check}"
     if not chain:
@@ -382,7 +395,7 @@ def _speaks_elsewhere(
         case "answers":
             return AnswersPredicate.from_json(predicate).record in other_records
         case "modification":
-            check = checked[stored.digest]
+            check = checked.records[stored.digest]
             if isinstance(check, str):
                 return False
             name = check.record.identity.result_name.value

@@ -16,15 +16,18 @@ entries. What is read at every command is `records/references.py`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.first_record import ManifestFinder
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import EntryStatement, misplaced, read_statement, require_signed
 from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.signed_records import manifest_in
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
 from peft_registry.registry.signing.oms import parse_bundle
 from peft_registry.registry.signing.trust import public_keys
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from peft_registry.registry.signing.keys import PublicKey
     from peft_registry.schemas.policy import TrustPolicy
 
+_MANIFESTS_KEPT = 256
 _REPORT_EVERY = 5_000  # entries between two lines of progress
 _MAX_NAMED = 1_000  # contradictions that are named; a log of which more are wrong is another log
 
@@ -159,6 +163,11 @@ class _Replay:
     unchecked: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     begun: set[int] = field(default_factory=set)  # numbers of the epochs whose first leaf was met
+    manifest_in: ManifestFinder = field(init=False)
+
+    def __post_init__(self) -> None:
+        # what many were made from is asked for again and again
+        self.manifest_in = lru_cache(maxsize=_MANIFESTS_KEPT)(lambda digest: manifest_in(self.registry, digest))
 
     @property
     def size(self) -> int:
@@ -455,6 +464,8 @@ class _Replay:
         for statement, inherited in self.records.inherited(digest, manifest, self.records.record_in):
             for text in (*inherited.wrong, *inherited.unseen):
                 self.contradict(place, f"modification {statement.short}, {text}")
+        for statement, text in self.records.first_records(digest, manifest, self.manifest_in):
+            self.contradict(place, f"modification {statement.short}, {text}")
         for label, row in zip(labels, versions, strict=True):
             for contradiction in version_contradictions(row, manifest):
                 self.contradict(label, contradiction)

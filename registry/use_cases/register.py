@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.carried_values import of_other_rules
+from peft_registry.registry.compliance.first_record import RecordClaims, check_beside, check_manifest
 from peft_registry.registry.compliance.inherited_values import check_inherited
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
@@ -19,7 +21,8 @@ from peft_registry.registry.identity.manifests import listed_resources, path_pro
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
-from peft_registry.registry.records.signed_records import record_in
+from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
+from peft_registry.registry.records.signed_records import manifest_in, record_in
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import (
@@ -34,7 +37,7 @@ from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
-from peft_registry.schemas.modification import Identity, modification_of
+from peft_registry.schemas.modification import Identity, ModificationRecord, RecordSections, modification_of
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, StatementKind
 from peft_registry.schemas.values import timestamp
@@ -105,8 +108,8 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
 
     Raises:
         ModificationRecordMissing: a fine-tune, merge or import came without one.
-        ModificationRecordWrong: it came with a record that is not about it, or that says of what it was made from what is not
-            recorded there; or a merge came as something that it is not.
+        ModificationRecordWrong: it came with a record that is not about it, that says of its files, its run or its evaluation what
+            they do not, or of what it was made from what is not recorded there; or a merge came as something that it is not.
         ResultAsBase: it is offered as a base, and a result of this registry has its weights.
         StatementMisplaced: a statement calls a base what its manifest says is none.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
@@ -186,6 +189,7 @@ def _require_modification(registry: Registry, artifact: NewArtifact, digest: Dig
         except ValidationError as error:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
         _require_own(artifact, digest, record.identity, is_merge=is_merge)
+        _require_as_signed(registry, artifact, record)
         check = check_inherited(record, manifest, lambda digest: record_in(registry, digest))
         for reason in (*check.wrong, *check.unseen):
             raise ModificationRecordWrong(reason)
@@ -222,6 +226,22 @@ def _require_own(artifact: NewArtifact, digest: Digest, identity: Identity, *, i
         raise ModificationRecordWrong(
             f"the record names its result {identity.result_name.value or 'nowhere'}, and not {artifact.name}"
         )
+
+
+def _require_as_signed(registry: Registry, artifact: NewArtifact, record: RecordSections) -> None:
+    """Raise unless a record says of the manifest, the run and the evaluation what these say, by the rules of this tool."""
+    key_id = registry.trainer_key.public.key_id
+    signer = EntrySigner(key_id, registry.trust.person_of(key_id))
+    beside = signed_beside((statement.kind, statement.predicate, signer) for statement in artifact.statements)
+    claims = RecordClaims.of(record)
+    reasons = [
+        *check_manifest(claims, artifact.manifest, lambda digest: manifest_in(registry, digest)),
+        *check_beside(record, beside),
+    ]
+    if isinstance(record, ModificationRecord):
+        reasons += of_other_rules(record)
+    if reasons:
+        raise ModificationRecordWrong("; ".join(reasons))
 
 
 def _require_no_secrets(artifact: NewArtifact) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from peft_registry.registry.compliance.first_record import ManifestFinder
 from peft_registry.registry.compliance.inherited_values import RecordFinder
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
@@ -25,7 +26,7 @@ from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import record_in
+from peft_registry.registry.records.signed_records import manifest_in, record_in
 from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.epochs import require_accepted
@@ -259,6 +260,7 @@ class _Run:
             file_digests=self.require.file_digests,
             identify_base=self.identify_base,
             record_in=_record_finder(self.registry),
+            manifest_in=_manifest_finder(self.registry),
         )
 
     def check_folder(self, folder: Path, context: Context, *, base: Path | None) -> CheckedArtifact:
@@ -404,6 +406,10 @@ def _claimed(registry: Registry, version: Version) -> Claimed:
 
 def _record_finder(registry: Registry | None) -> RecordFinder:
     return lambda statement: None if registry is None else record_in(registry, statement)
+
+
+def _manifest_finder(registry: Registry | None) -> ManifestFinder:
+    return lambda digest: None if registry is None else manifest_in(registry, digest)
 
 
 def _own_log(registry: Registry | None) -> LogHolder:

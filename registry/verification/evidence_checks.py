@@ -198,6 +198,9 @@ def _wrong_answers(findings: Findings) -> Result | None:
         # of a registered version, what it was made from is registered too
         unseen = inherited.unseen if findings.context.claimed is not None else ()
         wrong += [f"modification {digest.short}, {text}" for text in (*inherited.wrong, *unseen)]
+    find = findings.context.manifest_in
+    for digest, text in checks.first_records(_subject(findings), findings.need_manifest(), find):
+        wrong.append(f"modification {digest.short}, {text}")
     if wrong:
         return failed(
             "a record says something else than people answered or was recorded before", "answers-contradicted", wrong
@@ -216,9 +219,13 @@ def _entry_signer(findings: Findings, statement: Digest) -> EntrySigner:
     return EntrySigner(key_id, person, at)
 
 
-def _inherited(findings: Findings, checks: RecordChecks) -> Iterator[tuple[Digest, InheritedCheck]]:
+def _subject(findings: Findings) -> Digest:
     assert findings.manifest_digest is not None, "statements are checked after the manifest"
-    return checks.inherited(findings.manifest_digest, findings.need_manifest(), findings.context.record_in)
+    return findings.manifest_digest
+
+
+def _inherited(findings: Findings, checks: RecordChecks) -> Iterator[tuple[Digest, InheritedCheck]]:
+    return checks.inherited(_subject(findings), findings.need_manifest(), findings.context.record_in)
 
 
 def _inherited_unseen(findings: Findings) -> Iterator[str]:
@@ -234,8 +241,8 @@ def _inherited_unseen(findings: Findings) -> Iterator[str]:
 
 def _in_log_order(findings: Findings) -> list[tuple[Statement, Digest]]:
     """The statements as the log has them; without a list in the order of their lines, which anybody may change."""
-    if findings.listed is None:
-        return findings.statements
+    if findings.listed is None:  # a registration covers what it names, and stands behind that
+        return sorted(findings.statements, key=lambda said: said[0].kind == "registration")
     position = {entry.digest: place for place, entry in enumerate(findings.listed.stated.statements)}
     return sorted(findings.statements, key=lambda said: position[said[1]])
 

@@ -83,8 +83,8 @@ def fill(
         seed: gives names, manifests and moves; take another one for a second filling of the same home.
         database: address for a new home; None for SQLite in it.
         signer: of the bulk; None for the home's trainer key. The log key signs nothing that the trust file does not let it say.
-        stored: put the manifests and signatures of the bulk into the store too, so that each version can be pulled and
-            verified; two synced files a version.
+        stored: put the signatures of the bulk into the store as the manifests are, so that each version can be pulled and
+            verified; a second synced file a version.
         registrations: how many are registered whole on top, each with a move of `registered@newest`.
     """
     started = time.perf_counter()
@@ -220,8 +220,8 @@ class _Bulk:
             resources=listed_resources(manifest, digest),
             ignore_paths=UNSIGNED_PATHS,
         )
+        self.registry.store.put_bytes(data)  # a record is held against it before a checkpoint is signed
         if self._stored:
-            self.registry.store.put_bytes(data)
             self.registry.store.put_bytes(listing)
         catalog.insert_artifact(
             tx,

@@ -23,10 +23,10 @@ from peft_registry.registry.use_cases.register import NewArtifact, NewStatement,
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
+from tests.builders.records import a_bare_record
 from tests.conftest import STATE, state_of
 
 NOW = "2026-11-24T12:00:00Z"
@@ -140,7 +140,7 @@ def an_artifact(folder: Path, base: AddedBase, *, name: str = "helper", value: f
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
     statements = (
-        NewStatement("modification", ModificationRecord(record_id="r1", record_created_at=NOW).to_json()),
+        NewStatement("modification", a_bare_record(manifest, at=NOW).to_json()),
         NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
     )
     return NewArtifact(name=name, source="train", manifest=manifest, folder=folder, card=card, statements=statements)

@@ -19,12 +19,13 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent, ParentRole
-from peft_registry.schemas.modification import Identity, ModificationRecord
+from peft_registry.schemas.modification import DataUsed, Identity
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import CONFIG, NOW, adapter_files, base_files
+from tests.builders.records import a_bare_record
 
 CARD = b"---\nlibrary_name: peft\n---\n# one of many\n"
 
@@ -38,10 +39,11 @@ def register_made_from(
     name: str,
     value: float,
     role: ParentRole = "start",
+    data: Sequence[Digest] = (),
 ) -> Version:
-    """An adapter whose training started from `sources`; with none of them, from the base alone."""
+    """An adapter whose training started from `sources`; with none of them, from the base alone. `data` went into those."""
     adapter_files(folder, value=value)
-    return _register(registry, folder, base, sources, role=role, name=name)
+    return _register(registry, folder, base, sources, role=role, name=name, data=data)
 
 
 def register_merge(
@@ -56,7 +58,14 @@ def register_merge(
 
 
 def _register(
-    registry: Registry, folder: Path, base: AddedBase, sources: Sequence[Version], *, role: ParentRole, name: str
+    registry: Registry,
+    folder: Path,
+    base: AddedBase,
+    sources: Sequence[Version],
+    *,
+    role: ParentRole,
+    name: str,
+    data: Sequence[Digest] = (),
 ) -> Version:
     is_merge = role != "start"
     manifest = manifest_of_folder(
@@ -74,7 +83,8 @@ def _register(
     identity = Identity(
         kind=made, result_manifest=measured(str(manifest.canonical_digest())), result_name=measured(name)
     )
-    record = ModificationRecord(record_id=name, record_created_at=NOW, identity=identity)
+    used = tuple(DataUsed(digest=measured(str(digest))) for digest in data)
+    record = a_bare_record(manifest, record_id=name, at=NOW, identity=identity, data=used)
     statements = (
         NewStatement("modification", record.to_json()),
         NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),

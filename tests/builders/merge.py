@@ -4,6 +4,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.base_terms import licence_flags_of
 from peft_registry.registry.compliance.modification import build_modification_record
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
@@ -14,7 +16,6 @@ from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.merge import Algorithm
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.merge.adapter import read_adapter
@@ -26,7 +27,7 @@ from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.plan import MergePlan, PlannedAdapter, make_plan
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from tests.builders.homes import NOW
-from tests.builders.records import TOOL, a_base_input, a_profile, a_run_record
+from tests.builders.records import TOOL, a_bare_record, a_base_input, a_profile, a_run_record
 
 CARD = b"---\nlibrary_name: peft\n---\n# adapter\n"
 
@@ -112,8 +113,11 @@ def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, 
         base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
+    record = a_bare_record(manifest, record_id=name, at=NOW)
+    used = record.base[0].revised(licence_flags=licence_flags_of(base.record.facts))
+    record = with_assessment(record.revised(base=(used,)))
     statements = (
-        NewStatement("modification", ModificationRecord(record_id=name, record_created_at=NOW).to_json()),
+        NewStatement("modification", record.to_json()),
         NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
     )
     return register_version(registry, NewArtifact(name, "train", manifest, folder, CARD, statements))

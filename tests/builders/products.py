@@ -1,5 +1,6 @@
 """Results of trainings that never ran: an adapter of a few numbers with a run, an evaluation, a modification record and a card."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def a_product(
 ) -> Product:
     """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
     artifact = an_artifact(folder, base, name=name, value=value)
-    manifest = artifact.manifest
+    manifest = artifact.manifest.revised(data=a_run_record().data)
     run = a_run_record(
         run_id=run_id,
         base=manifest.base,
@@ -83,8 +84,16 @@ def a_product(
     return Product(name, "train", folder, manifest, run, record, card, measured)
 
 
-def registered_unasked(registry: Registry, product: Product) -> Version:
-    """A product registered by whoever holds the home's keys and asks of no statement whether it may be signed."""
+def registered_unasked(
+    registry: Registry, product: Product, *, sign: Callable[[Registry], object] | None = None
+) -> Version:
+    """A product registered by whoever holds the home's keys and asks of no statement whether it may be signed.
+
+    Args:
+        registry: where it is registered.
+        product: what is registered.
+        sign: signs the checkpoint; None for one that asks nothing.
+    """
     return artifact_registered_unasked(
         registry,
         NewArtifact(
@@ -96,10 +105,13 @@ def registered_unasked(registry: Registry, product: Product) -> Version:
             statements=register_product._statements(product),
             evidence=tuple(evaluation.items for evaluation in product.evaluations),
         ),
+        sign=sign,
     )
 
 
-def artifact_registered_unasked(registry: Registry, artifact: NewArtifact) -> Version:
+def artifact_registered_unasked(
+    registry: Registry, artifact: NewArtifact, *, sign: Callable[[Registry], object] | None = None
+) -> Version:
     """The same of any artifact: signed, logged, and under a checkpoint."""
     manifest = artifact.manifest.to_canonical()
     digest = artifact.manifest.canonical_digest()
@@ -107,7 +119,7 @@ def artifact_registered_unasked(registry: Registry, artifact: NewArtifact) -> Ve
     registry.store.put_bytes(manifest)
     signature = register._sign_listing(registry, artifact.manifest, digest)
     version = register._record(registry, artifact, digest, len(manifest), signature)
-    sign_unasked(registry)
+    (sign or sign_unasked)(registry)
     return version
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
-from peft_registry.registry.compliance.recorded_result import BaseInput, Signing
+from peft_registry.registry.compliance.recorded_result import BaseInput, Signing, file_digests
 from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.verification.checklist import CHECKLIST
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
@@ -31,11 +32,11 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, TensorEntry, WeightsFile
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord, ModuleChange
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import BaseUsed, Change, DataUsed, ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import Compute, DenseInputs, Environment, LossCurve, RunRecord
 from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
-from peft_registry.schemas.values import declared, derived, imported, measured
+from peft_registry.schemas.values import Timestamp, declared, derived, imported, measured
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 
 NOW = "2026-11-24T12:00:00Z"
@@ -138,6 +139,21 @@ def some_compute(**over: Any) -> Compute:
         "hardware_hours": derived(0.078, "h", method="wall time × 1 device"),
     }
     return Compute(**(fields | over))
+
+
+def a_bare_record(
+    manifest: Manifest, *, record_id: str = "r1", at: Timestamp = "2026-11-24T12:00:00Z", **over: Any
+) -> ModificationRecord:
+    """The least that a record says of its artifact: its base, its data and its files; and other sections, if they are given."""
+    base = BaseUsed(role=derived("base", method="its part in the run"))
+    if manifest.base is not None:
+        base = base.revised(tensor_digest=measured(str(manifest.base.identity.weights)))
+    sections: dict[str, Any] = {
+        "base": () if manifest.base is None else (base,),
+        "data": tuple(DataUsed(digest=measured(str(data.sha256))) for data in manifest.data),
+        "change": Change(artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file")),
+    }
+    return with_assessment(ModificationRecord(record_id=record_id, record_created_at=at, **(sections | over)))
 
 
 def a_run_record(**over: Any) -> RunRecord:

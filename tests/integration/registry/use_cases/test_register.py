@@ -34,11 +34,11 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import KnownError, SeveralProblems, Taken
 from peft_registry.schemas.identity import Digest, MalformedName
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
+from tests.builders.records import a_bare_record
 from tests.processes.interpreter import ROOT
 
 
@@ -103,7 +103,7 @@ def test_nothing_enters_with_a_declared_value_that_is_none_whoever_offers_it(
     base = add_a_base(registry, tmp_path / "base")
     artifact = an_artifact(tmp_path / "adapter", base)
     said = declared(value, by="A. Smith", at=registry.clock())
-    record = ModificationRecord(record_id="r1", record_created_at=NOW).revised(**{field: said})
+    record = a_bare_record(artifact.manifest).revised(**{field: said})
     forged = replace(artifact, statements=(NewStatement("modification", record.to_json()), *artifact.statements[1:]))
     with pytest.raises(error, match=field):
         register_version(registry, forged)

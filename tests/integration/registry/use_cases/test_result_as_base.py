@@ -14,10 +14,10 @@ from peft_registry.registry.use_cases.register import NewArtifact, NewStatement,
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, add_a_base, base_files
+from tests.builders.records import a_bare_record
 
 CARD = b"---\nlibrary_name: transformers\n---\n# whole\n"
 ORIGIN = BaseOrigin(format="huggingface", source="clean")
@@ -34,7 +34,7 @@ def a_whole_result(registry: Registry, folder: Path, base: AddedBase) -> Version
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
     statements = (
-        NewStatement("modification", ModificationRecord(record_id="r1", record_created_at=NOW).to_json()),
+        NewStatement("modification", a_bare_record(manifest, at=NOW).to_json()),
         NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
     )
     artifact = NewArtifact(

@@ -16,6 +16,7 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.register_product import Product, register_product
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
+from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.manifest import BaseReference, Manifest, Parent, ParentRole
 from peft_registry.schemas.merge import MergeIngredient
 from peft_registry.schemas.modification import ModificationRecord
@@ -50,12 +51,13 @@ class Place:
 
     def trained(self, name: str, *start: Version) -> tuple[Version, ModificationRecord]:
         """As if `name` had been trained on the data of that name, from `start` where there is one."""
-        manifest = self._manifest(name, start, role="start")
+        data = (a_data_identity(name=f"{name}.jsonl", sha256=a_digest(name)),)
+        manifest = self._manifest(name, start, role="start", data=data)
         flop = OWN[name]
         run = a_run_record(
             run_id=f"run of {name}",
             base=manifest.base,
-            data=(a_data_identity(name=f"{name}.jsonl", sha256=a_digest(name)),),
+            data=data,
             weights_digest=manifest.weights_digest,
             compute=some_compute(
                 conservative_flop=derived(flop, "FLOP", method="6·P·D"),
@@ -112,7 +114,9 @@ class Place:
     def _base(self) -> BaseInput:
         return BaseInput(name=self.base.version.name, record=self.base.record, number=1)
 
-    def _manifest(self, name: str, sources: tuple[Version, ...], *, role: ParentRole) -> Manifest:
+    def _manifest(
+        self, name: str, sources: tuple[Version, ...], *, role: ParentRole, data: tuple[DataIdentity, ...] = ()
+    ) -> Manifest:
         self.made.append(name)
         base = self.base
         return manifest_of_folder(
@@ -121,6 +125,7 @@ class Place:
             layout="peft",
             method="lora",
             base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
+            data=data,
             parents=(
                 Parent(role="base", manifest=base.version.manifest_digest),
                 *(Parent(role=role, manifest=source.manifest_digest) for source in sources),

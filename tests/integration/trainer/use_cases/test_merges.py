@@ -36,7 +36,6 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Said
 from peft_registry.schemas.values import declared, measured
 from peft_registry.trainer.merge import algorithms, stream, updates
@@ -48,6 +47,7 @@ from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_regist
 from peft_registry.trainer.use_cases.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge
 from tests.builders.homes import NOW, a_home
 from tests.builders.merge import CARD, load, register_adapter, unmerged, write_adapter
+from tests.builders.records import a_bare_record
 from tests.builders.training import a_base_folder
 
 FACTS = DeclaredFacts(
@@ -446,7 +446,7 @@ DOORS = {
     ),
     "an empty record": lambda made: replace(
         made,
-        statements=(NewStatement("modification", ModificationRecord(record_id="r", record_created_at=NOW).to_json()),),
+        statements=(NewStatement("modification", a_bare_record(made.manifest).to_json()),),
     ),
     "the record of an equal merge under another name": lambda made: replace(made, name="another-name"),
     "a malformed record": lambda made: replace(made, statements=(NewStatement("modification", {"schema": "1"}),)),

@@ -1,0 +1,189 @@
+"""First records by which whoever holds the home's key says otherwise than the manifest and what is signed beside them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import PendingRejected, publish_checkpoint
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.version_statements import RecordContradicted
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.register import ModificationRecordWrong
+from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from peft_registry.registry.verification.presented import present_version, write_presented
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import Evaluation, ModificationRecord, ModificationRecordV1
+from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
+from peft_registry.schemas.values import declared, derived, measured
+from tests.builders.homes import NOW, a_home, add_a_base
+from tests.builders.lineage import register_made_from, register_merge
+from tests.builders.products import FACTS, a_product, registered_unasked
+from tests.builders.records import a_run_record
+
+Change = Callable[[ModificationRecord], ModificationRecord]
+
+
+def of_another_base(record: ModificationRecord) -> ModificationRecord:
+    base = record.base[0].revised(
+        name=measured("other"),
+        tensor_digest=measured(str(Digest.of(b"x"))),
+        licence_flags=declared([], by="x", at=NOW),
+    )
+    return record.revised(base=(base,))
+
+
+def of_one_flop(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(compute=record.compute.revised(conservative_flop=measured(1.0, "FLOP", method="6PD")))
+
+
+def with_better_bias(record: ModificationRecord) -> ModificationRecord:
+    bias = record.evaluation.bias
+    better = [row | {"introduced": 0, "conclusion": "improved"} for row in bias.value]
+    return record.revised(evaluation=record.evaluation.revised(bias=bias.revised(value=better)))
+
+
+def by_an_auditor(record: ModificationRecord) -> ModificationRecord:
+    signed_by = measured([{"key": "0" * 64, "person": "an independent auditor"}], method="signs")
+    return record.revised(evaluation=record.evaluation.revised(signed_by=signed_by))
+
+
+def by_hand(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(gpai=record.gpai.revised(verdict=derived("not_gpai", method="row G6")))
+
+
+DATA = tuple(data.sha256 for data in a_run_record().data)
+"""What goes into a product."""
+
+FORGED: dict[str, tuple[Change, str]] = {
+    "no data": (lambda record: record.revised(data=()), "data: "),
+    "other data": (
+        lambda record: record.revised(data=(record.data[0].revised(digest=measured(str(Digest.of(b"x")))),)),
+        "data: ",
+    ),
+    "another base": (of_another_base, "base: "),
+    "one FLOP": (of_one_flop, "compute.conservative_flop"),
+    "better bias rows": (with_better_bias, "evaluation.bias"),
+    "no evaluation": (lambda record: record.revised(evaluation=Evaluation()), "evaluation.bias"),
+    "a verdict by hand": (by_hand, "gpai.verdict"),
+    "signed by somebody else": (by_an_auditor, "evaluation.signed_by"),
+    "no files": (
+        lambda record: record.revised(change=record.change.revised(artifact_digests=measured([]))),
+        "change.artifact_digests",
+    ),
+    "rules that nobody knows": (lambda record: record.revised(rule_set="9999"), "rule_set"),
+}
+AT_EVERY_DOOR = (
+    "no data",
+    "another base",
+    "one FLOP",
+    "better bias rows",
+    "a verdict by hand",
+    "signed by somebody else",
+)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with a_home(tmp_path_factory.mktemp("made") / "home") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def product(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    folder = tmp_path_factory.mktemp("files")
+    return a_product(registry, folder / "first", add_a_base(registry, folder / "base"), facts=FACTS)
+
+
+@pytest.mark.parametrize("attack", FORGED)
+def test_a_record_of_something_else_does_not_enter(registry: Registry, product: Product, attack: str) -> None:
+    change, where = FORGED[attack]
+    with pytest.raises(ModificationRecordWrong) as refused:
+        register_product(registry, replace(product, modification=change(product.modification)))
+    assert refused.value.exit_code == 2
+    assert where in refused.value.reason
+
+
+def test_a_record_of_something_else_is_named_by_every_check_once_it_is_logged(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        for number, attack in enumerate(AT_EVERY_DOOR):
+            change, where = FORGED[attack]
+            made = a_product(
+                registry, tmp_path / str(number), base, name=f"sums-{number}", run_id=attack, facts=FACTS, value=number
+            )
+            version = registered_unasked(registry, replace(made, modification=change(made.modification)))
+            folder = tmp_path / f"presented-{number}"
+            folder.mkdir()
+            write_presented(present_version(registry, version, tmp_path), folder)
+            for outcome in (
+                verify_version(registry, version),
+                verify_folder(folder, trust=registry.trust, now=NOW),
+            ):
+                assert outcome.exit_code == 6
+                assert any(where in line for check in outcome.checks for line in check.detail), attack
+            with pytest.raises(RecordContradicted, match=where):
+                records_of(registry, version)
+        logged = "\n".join(wrong.text for wrong in check_log(registry).contradictions)
+        assert all(FORGED[attack][1] in logged for attack in AT_EVERY_DOOR)
+
+
+def test_a_second_name_for_equal_bytes_is_held_against_the_evaluation_that_an_earlier_name_brought(
+    tmp_path: Path,
+) -> None:
+    """The evaluation is the same statement, and enters the log once."""
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+
+        def named(name: str) -> Product:
+            return a_product(registry, tmp_path / name, base, name=name, run_id=f"run of {name}", facts=FACTS)
+
+        first = register_product(registry, named("first"))
+        second = register_product(registry, named("second"))
+        assert first.version.manifest_digest == second.version.manifest_digest
+        better = replace(named("better"), modification=with_better_bias(named("better").modification))
+        with pytest.raises(ModificationRecordWrong, match=r"evaluation\.bias"):
+            register_product(registry, better)
+        forged = registered_unasked(registry, better)
+        outcome = verify_version(registry, forged)
+        assert outcome.exit_code == 6
+        assert any("evaluation.bias" in line for check in outcome.checks for line in check.detail)
+        register_product(registry, named("third"))  # what somebody else forged holds up nobody
+
+
+def test_a_record_of_something_else_is_not_signed_over(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base"), facts=FACTS)
+        with pytest.raises(PendingRejected, match=r"evaluation\.bias"):
+            registered_unasked(
+                registry, replace(made, modification=with_better_bias(made.modification)), sign=publish_checkpoint
+            )
+
+
+def test_a_merge_does_not_leave_out_data_that_went_into_its_parts(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        part = register_product(registry, a_product(registry, tmp_path / "part", base, facts=FACTS)).version
+        continued = register_made_from(
+            registry, tmp_path / "continued", base, [part], name="continued", value=1.0, data=DATA
+        )
+        with pytest.raises(ModificationRecordWrong, match=f"data: {DATA[0]} went into what it was made from"):
+            register_merge(registry, tmp_path / "merge", base, [continued], name="merged", value=2.0)
+
+
+def test_a_record_in_the_first_form_of_which_less_is_asked_is_not_signed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_home(tmp_path / "home") as registry:
+        subject = add_a_base(registry, tmp_path / "base").version.manifest_digest
+        record = ModificationRecordV1(record_id="r1", record_created_at=NOW)
+        monkeypatch.setitem(PREDICATE_TYPES, "modification", MODIFICATION_V1)
+        signed = sign_statement(subject, "modification", record.to_json(), registry.trainer_key)
+        with registry.database.write() as tx:
+            record_statement(tx, subject, signed, at=NOW)
+        with pytest.raises(PendingRejected, match="first form"):
+            publish_checkpoint(registry)
