@@ -12,6 +12,7 @@ from peft_registry.registry.evaluation.intervals import (
     MIN_CLUSTERS_OF_A_SHARE,
     MIN_ITEMS_OF_A_DIFFERENCE,
 )
+from peft_registry.registry.evaluation.over_seeds import MIN_ITEMS, MIN_ROWS, MIN_SEEDS
 
 
 def coverage_rows(path: Path) -> tuple[Row, ...]:
@@ -66,6 +67,19 @@ def coverage_page(path: Path) -> str:
                     "Student's t of the jackknife, widened for skewness by Hall's transformation",
                     f"{MIN_CLUSTERS_OF_A_MEAN} clusters or rows, counted by how evenly they weigh",
                 ),
+                ("mean over seeds: times, what was forgotten", "seeds", "Student's t", f"{MIN_SEEDS} seeds"),
+                (
+                    "share over seeds: what was fixed, over-corrected, introduced in a comparison",
+                    "the same items in every seed",
+                    "Korn-Graubard, of the variance of items and that of seeds",
+                    f"{MIN_SEEDS} seeds, {MIN_ITEMS} items",
+                ),
+                (
+                    "ratio over seeds: one method's improvement of another's",
+                    "the same rows in every seed",
+                    "Student's t of the jackknife over rows and over seeds, widened for skewness of the rows as above",
+                    f"{MIN_SEEDS} seeds, {MIN_ROWS} rows",
+                ),
             ],
         ),
         "",
@@ -81,9 +95,6 @@ def coverage_page(path: Path) -> str:
         "",
         "McNemar's test and Holm's correction count items; a conclusion needs the interval over clusters beside them.",
         "`icat`, `accuracy_gap` and the correlations have no interval: they are computed from figures that have one, or have none.",
-        "",
-        "Not checked: what comparisons and claims print over several seeds, which is the interval over pairs,",
-        "widened to the lowest and highest of the seeds.",
         "",
         "## Coverage",
         "",

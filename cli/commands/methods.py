@@ -62,7 +62,7 @@ def methods(
             [
                 one.method,
                 str(one.seeds),
-                *(f"{part.percent:g} % ({part.low:g} … {part.high:g})" for part in _parts(one)),
+                *map(str, _parts(one)),
                 f"{one.neutral_loss_change:+.3f}",
             ]
             for one in found.methods

@@ -93,10 +93,12 @@ def claims_page(judged: tuple[Judged, ...]) -> str:
         "data shows about the claim as it was put, not what holds everywhere.",
         "",
         "`confirmed`: our interval lies inside what is claimed. `contradicted`: they do not touch. `not testable here`: they",
-        "overlap, or nothing that could be measured here answers it. One seed decides nothing where a figure varies with the seed.",
-        "A share of another method's improvement is that over held-out rows, drawn the same for both, from the lowest to the",
-        "highest end over seeds. Intervals of a latency hold the noise that an unchanged architecture shows; pairs of a bias suite",
-        "count as independent.",
+        "overlap, or nothing that could be measured here answers it. Fewer than three seeds give no interval and decide nothing",
+        "where a figure varies with the seed. Rows, pairs and seeds are all samples: an interval adds the variance of leaving out",
+        "one row or pair in every seed and that of leaving out one seed, with Student's t: [how intervals were",
+        "checked](intervals.md).",
+        "Intervals of a latency hold the noise that an unchanged architecture shows; pairs of a bias suite count as independent of",
+        "each other.",
         "",
         "| Claim | Source | Our figure | Verdict |",
         "|---|---|---|---|",
@@ -128,8 +130,29 @@ def _judge(claim: Claim, results: Results, name: str) -> Judged:
     except TypeError as error:
         raise MalformedClaims(name, f"the measure {claim.measure} does not take {sorted(claim.of)}") from error
     verdict = verdict_of(figure, claim.claimed)
-    why = "our interval is wider than what is claimed" if verdict == "not testable here" else ""
-    return Judged(claim, figure, verdict, claim.why_not or why if verdict == "not testable here" else "")
+    if verdict != "not testable here":
+        return Judged(claim, figure, verdict, "")
+    return Judged(claim, figure, verdict, claim.why_not or _what_it_takes(figure, claim.claimed))
+
+
+def _what_it_takes(figure: Figure, claimed: tuple[float | None, float | None]) -> str:
+    """Why an interval that overlaps what is claimed decides nothing, and how many times as much data would, if the value stays.
+
+    Half the width takes four times as much.
+    """
+    why = "our interval is wider than what is claimed"
+    low = -math.inf if claimed[0] is None else claimed[0]
+    high = math.inf if claimed[1] is None else claimed[1]
+    if figure.value < low:
+        sides = [(figure.high - figure.value, low - figure.value)]
+    elif figure.value > high:
+        sides = [(figure.value - figure.low, figure.value - high)]
+    else:
+        sides = [(figure.value - figure.low, figure.value - low), (figure.high - figure.value, high - figure.value)]
+    if not figure.takes or min(room for _, room in sides) <= 0:
+        return why
+    times = max(reach / room for reach, room in sides) ** 2
+    return f"{why}; it would take {figure.takes.format(times=f'about {number_text(math.ceil(times))} times')}"
 
 
 def _json(path: Path) -> dict[str, Any]:

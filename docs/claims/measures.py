@@ -5,14 +5,19 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from peft_registry.registry.evaluation.over_seeds import share_over_seeds
-from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap
+from peft_registry.registry.evaluation.over_seeds import (
+    mean_over_seeds,
+    ratio_over_rows_and_seeds,
+    share_of_methods_over_seeds,
+)
+from peft_registry.registry.evaluation.statistics import NoInterval
 from peft_registry.registry.reports.comparison import introduced_text
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.schemas.evaluation import Interval
 from peft_registry.trainer.methods.learning_rates import FAR, rates_of
 
 _ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
@@ -20,12 +25,16 @@ _ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured here: a value with its interval (equal ends for a count), and under which conditions."""
+    """What was measured here: a value with its interval (equal ends for a count), and under which conditions.
+
+    `takes` says what would make the interval narrower, `{times}` in it how many times as much of it.
+    """
 
     value: float
     low: float
     high: float
     conditions: str
+    takes: str = ""
 
 
 class NotMeasured(Exception):
@@ -80,6 +89,7 @@ def _memory(results: Results, *, estimate: str) -> Figure:
         peak * (1 + _ESTIMATE_TOLERANCE),
         f"estimate for {found['parameters']['base'] / 1e9:.2f} G parameters at {batch['rows']} × {batch['tokens']} tokens; "
         f"the weights alone are {floor:.1f} GB at {found['floor']['bits_a_weight']} bits, less is impossible",
+        f"a training on a card, measured: the estimate is held to {100 * _ESTIMATE_TOLERANCE:g} %",
     )
 
 
@@ -130,7 +140,7 @@ def _gain_share(results: Results, *, comparison: str, method: str, against: str 
         for seed in _seeds(results, comparison, method, against)
     ]
     conditions = f"improvement of held-out loss, {method} over {against}; {results.where(comparison)}"
-    return _row_ratio(pairs, conditions, f"{against} did not surely improve")
+    return _row_ratio(pairs, conditions, f"{against} did not surely improve: it would take a task on which it does")
 
 
 def _gap_closed(results: Results, *, comparison: str, method: str, low: str, high: str) -> Figure:
@@ -140,7 +150,11 @@ def _gap_closed(results: Results, *, comparison: str, method: str, low: str, hig
     for seed in _seeds(results, comparison, method, low, high):
         mine, bottom, top = _row_gains(results, comparison, seed, (method, low, high))
         pairs.append((_less(mine, bottom), _less(top, bottom)))
-    return _row_ratio(pairs, results.where(comparison), f"no gap is surely there: {low} ends about where {high} does")
+    return _row_ratio(
+        pairs,
+        results.where(comparison),
+        f"no gap is surely there, {low} ends about where {high} does: it would take a task on which they differ",
+    )
 
 
 def _time(results: Results, *, comparison: str, method: str, against: str) -> Figure:
@@ -170,22 +184,36 @@ def _latency(
         conditions = f"{comparison} against {against}, {conditions}"
     noise = _latency_value(results, control or comparison, "full", merged=False)
     spread += abs(noise[0]) + noise[1]
-    return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions)
+    takes = "{times} as many timed requests, or a machine with less noise"
+    return Figure(100 * value, 100 * (value - spread), 100 * (value + spread), conditions, takes)
 
 
 def _same_start(results: Results, comparison: str, methods: Iterable[str]) -> None:
     arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.quality is not None]
     if len({(round(arm.quality.before, 3), arm.quality.n) for arm in arms if arm.quality is not None}) > 1:
-        raise NotMeasured("they start from another loss: a base in 4 bits, or held-out rows that chose no seed")
+        raise NotMeasured(
+            "they start from another loss: a base in 4 bits, or held-out rows that chose no seed; it would take accuracy on a task"
+        )
 
 
 def _over_seeds(values: list[float], conditions: str) -> Figure:
-    """Lowest to highest seed; one seed shows no spread, so it decides nothing."""
-    if len(values) < 2:
-        raise NotMeasured(
-            f"one seed gives {number_text(values[0])} and no interval" if values else "no seed has both methods"
-        )
-    return Figure(fmean(values), min(values), max(values), conditions)
+    """The mean over seeds with Student's interval; too few seeds decide nothing."""
+    if not values:
+        raise NotMeasured("no seed has both methods")
+    value = fmean(values)
+    interval = _given(mean_over_seeds(values), value)
+    return Figure(value, interval.low, interval.high, f"{conditions}; {len(values)} seeds", "{times} as many seeds")
+
+
+def _given(interval: Interval | NoInterval, value: float) -> Interval:
+    """The interval of a figure.
+
+    Raises:
+        NotMeasured: there is none, and the value alone decides nothing.
+    """
+    if isinstance(interval, NoInterval):
+        raise NotMeasured(f"{number_text(value)}, and no interval: {interval.reason}")
+    return interval
 
 
 def _latency_value(results: Results, comparison: str, method: str, *, merged: bool) -> tuple[float, float]:
@@ -202,7 +230,9 @@ def _forgotten_less(results: Results, *, comparison: str, method: str, against: 
     mine = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, method)}
     other = {one.seed: one.neutral_loss_change.value for one in results.arms(comparison, against)}
     if any(value is None or value <= 0 for value in other.values()):
-        raise NotMeasured(f"{against} forgot nothing that could be seen here: neutral text became no less likely")
+        raise NotMeasured(
+            f"{against} forgot nothing that could be seen here: it would take a task that makes neutral text less likely"
+        )
     shares = [100 * (1 - mine[seed] / other[seed]) for seed in mine.keys() & other.keys()]
     return _over_seeds(shares, f"neutral text, {results.where(comparison)}")
 
@@ -210,24 +240,27 @@ def _forgotten_less(results: Results, *, comparison: str, method: str, against: 
 def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Figure:
     """Percent of the flagged pairs that are fixed, all suites and seeds together; introduced ones stand in the conditions.
 
-    Every arm is asked the same pairs, so that pairs are what was drawn: the interval is Wilson's for the pairs of one arm, and
-    at least as wide as the arms' own rates are apart.
+    Every arm is asked the same pairs, so that pairs and seeds are what was drawn, and methods are not.
     """
     arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.bias]
     counts = [one for arm in arms for one in arm.bias]
-    by_arm = [(sum(one.fixed for one in arm.bias), sum(one.flagged for one in arm.bias)) for arm in arms]
-    share = share_over_seeds(by_arm)
-    if share is None:
+    fixed, flagged = sum(one.fixed for one in counts), sum(one.flagged for one in counts)
+    if not flagged:
         raise NotMeasured("the base was flagged nowhere")
-    pairs = max(flagged for _, flagged in by_arm)
-    asked = f"{pairs} pairs, asked in {len(arms)} arms" if len(arms) > 1 else f"{pairs} pairs"
+    seeds = sorted({arm.seed for arm in arms})
+    by_seed = [[one for arm in arms if arm.seed == seed for one in arm.bias] for seed in seeds]
+    pairs = max(sum(one.flagged for one in arm.bias) for arm in arms)
+    of_seeds = [(sum(one.fixed for one in found), sum(one.flagged for one in found)) for found in by_seed]
+    interval = _given(share_of_methods_over_seeds(of_seeds, pairs), 100 * fixed / flagged)
+    asked = f"{pairs} pairs, asked in {len(arms)} arms of {len(seeds)} seeds"
     return Figure(
-        100 * share.value,
-        100 * share.low,
-        100 * share.high,
-        f"{sum(one.fixed for one in counts)} of {sum(one.flagged for one in counts)} fixed ({asked}), "
+        100 * fixed / flagged,
+        100 * interval.low,
+        100 * interval.high,
+        f"{fixed} of {flagged} fixed ({asked}), "
         f"{sum(one.overcorrected for one in counts)} over-corrected, {introduced_text(counts)} introduced; "
         f"{', '.join(methods)}; {results.where(comparison)}",
+        "{times} as many pairs and seeds",
     )
 
 
@@ -239,7 +272,7 @@ def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
         raise NotMeasured("no sweep has both methods")
     mean = math.exp(fmean(math.log(one) for one in ratios))
     where = f"best of each sweep, on {', '.join(other)}; ends by half a decade, as far apart as rates were tried"
-    return Figure(mean, min(ratios) / FAR, max(ratios) * FAR, where)
+    return Figure(mean, min(ratios) / FAR, max(ratios) * FAR, where, "rates tried less than half a decade apart")
 
 
 def _better_than(results: Results, *, comparison: str, method: str, others: list[str]) -> Figure:
@@ -255,23 +288,29 @@ def _better_than(results: Results, *, comparison: str, method: str, others: list
 
 
 def _row_ratio(pairs: Sequence[Sequence[tuple[int, ...]]], conditions: str, why_not: str) -> Figure:
-    """Percent of one sum over held-out rows in another, a pair of them a seed. Its ends are the lowest and the highest of the
-    seeds' 95 % intervals; each draws rows with replacement, the same for both sums, so that what makes a row hard for both
-    methods falls out.
+    """Percent of one sum over held-out rows in another, a pair of them a seed, with an interval over rows and seeds. A row counts
+    in both sums, so that what makes it hard for both methods falls out.
 
     Raises:
-        NotMeasured: one seed, or too few rows; `why_not` where the sum to divide by may be nothing.
+        NotMeasured: too few seeds or rows; `why_not` where the sum to divide by may be nothing.
     """
-    intervals = [cluster_bootstrap(mine, other, seed=0) for mine, other in pairs]
-    found = [one for one in intervals if not isinstance(one, NoInterval)]
-    if len(found) < len(intervals):
+    if not pairs:
+        raise NotMeasured("no seed has both methods")
+    tops, bottoms = [mine for mine, _ in pairs], [other for _, other in pairs]
+    whole = sum(map(sum, bottoms))
+    if whole <= 0:
         raise NotMeasured(why_not)
-    middle = _over_seeds([100 * sum(mine) / sum(other) for mine, other in pairs], conditions)
-    return replace(
-        middle,
-        low=100 * min(one.low for one in found),
-        high=100 * max(one.high for one in found),
-        conditions=f"{conditions}; {len(pairs)} seeds, {len(pairs[0][0])} held-out rows",
+    share = 100 * sum(map(sum, tops)) / whole
+    divisor = _given(ratio_over_rows_and_seeds(bottoms, [[1] * len(one) for one in bottoms]), share)
+    if divisor.low <= 0:
+        raise NotMeasured(why_not)
+    interval = _given(ratio_over_rows_and_seeds(tops, bottoms), share)
+    return Figure(
+        share,
+        100 * interval.low,
+        100 * interval.high,
+        f"{conditions}; {len(pairs)} seeds, {len(pairs[0][0])} held-out rows",
+        "{times} as many rows and seeds",
     )
 
 

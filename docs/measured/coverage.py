@@ -22,6 +22,14 @@ from peft_registry.registry.evaluation.intervals import (
     share_interval,
     share_interval_of_clusters,
 )
+from peft_registry.registry.evaluation.over_seeds import (
+    MIN_ITEMS,
+    MIN_ROWS,
+    MIN_SEEDS,
+    mean_over_seeds,
+    ratio_over_rows_and_seeds,
+    share_over_seeds,
+)
 from peft_registry.registry.evaluation.statistics import NoInterval, cluster_bootstrap
 from peft_registry.schemas.evaluation import Interval
 
@@ -56,6 +64,7 @@ CHANGES = (
     (0.03, 0.0),
 )
 # parts of the variance that are the item's and the seed's
+ITEMS_AND_SEEDS = ((0.5, 0.0), (0.9, 0.0), (0.5, 0.02), (0.5, 0.1), (0.2, 0.3))
 Values = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Values]
 # name: draws, mean
@@ -107,8 +116,20 @@ def table(runs: int = RUNS, seed: int = 0) -> Iterator[Row]:
     for layout in ("13 of 2 or 3 (a group of house)", "14 of 16 (house)", "79 of 1 to 14 (StereoSet)"):
         for alike in (0.0, 0.3):
             yield clustered_means(layout, alike, runs, seed)
+    for n in (MIN_SEEDS, 5):
+        yield from _over_seeds(n, runs, seed)
     for layout in ("10 of 8", "14 of 16 (house)"):
         yield clustered_shares(layout, 0.2, runs, seed, drawn=True)
+
+
+def _over_seeds(n: int, runs: int, seed: int) -> Iterator[Row]:
+    yield over_seeds(n, runs, seed)
+    for items in (MIN_ITEMS, 30, 90, 240):
+        for parts in ITEMS_AND_SEEDS:
+            yield shares_over_seeds(n, items, parts, runs, seed)
+    for rows in (MIN_ROWS, 100):
+        for spread in (0.0, 0.3, 1.0):
+            yield ratios_over_seeds(n, rows, spread, runs, seed)
 
 
 def shares(n: int) -> Row:
@@ -218,6 +239,52 @@ def clustered_means(layout: str, alike: float, runs: int, seed: int = 0) -> Row:
         rows = np.stack(sums, axis=1)
         covered[name] = _covered(mean, (_mean_of(row, np.asarray(sizes)) for row in rows), runs)
     return _row("mean over clusters", _condition(layout, alike), covered)
+
+
+def over_seeds(n: int, runs: int, seed: int = 0) -> Row:
+    """Of a figure that varies with the seed."""
+    rng = _rng(5, seed)
+    names = ("normal", "heavy tails", "log-normal 1/2")
+    covered = {}
+    for name in names:
+        draw, mean = DISTRIBUTIONS[name]
+        ends = [_ends(mean_over_seeds(list(row))) for row in draw(rng, (4 * runs, n))]
+        covered[name] = sum(low <= mean <= high for low, high in ends) / (4 * runs)
+    return _row("mean over seeds", f"{n} seeds", covered)
+
+
+def shares_over_seeds(n: int, items: int, parts: tuple[float, float], runs: int, seed: int = 0) -> Row:
+    """Of items that every seed is asked: a hit is a normal value above a bound; `parts` of its variance are theirs."""
+    of_items, of_seeds = parts
+    rng = _rng(6, seed)
+    own = math.sqrt(1 - of_items - of_seeds)
+    covered = {}
+    for share in SHARES:
+        values = math.sqrt(of_items) * rng.normal(size=(runs, 1, items)) + own * rng.normal(size=(runs, n, items))
+        values += math.sqrt(of_seeds) * rng.normal(size=(runs, n, 1))
+        hits = (values > -stats.norm.ppf(share)).sum(2)
+        covered[f"{share:g}"] = _covered(share, (_share_of([(int(one), items) for one in row]) for row in hits), runs)
+    alike = f"of the variance {of_items:g} the item's, {of_seeds:g} the seed's"
+    return _row("share over items and seeds", f"{n} seeds of {items} items, {alike}", covered)
+
+
+def ratios_over_seeds(n: int, rows: int, spread: float, runs: int, seed: int = 0) -> Row:
+    """Of rows that every seed is asked: a value is the row's, half a standard deviation of its own, and `spread` of the seed's."""
+    rng = _rng(7, seed)
+    ones = [[1] * rows] * n
+    covered = {}
+    for name, (draw, mean) in DISTRIBUTIONS.items():
+        values = (
+            draw(rng, (runs, 1, rows)) + 0.5 * rng.normal(size=(runs, n, rows)) + spread * rng.normal(size=(runs, n, 1))
+        )
+        covered[name] = _covered(mean, (ratio_over_rows_and_seeds(one.tolist(), ones) for one in values), runs)
+    return _row("mean over rows and seeds", f"{n} seeds of {rows} rows, a seed moves {spread:g}", covered)
+
+
+def _share_of(counts: Sequence[tuple[int, int]]) -> Interval | NoInterval:
+    share = share_over_seeds(counts)
+    assert share is not None, "items were asked"
+    return share.interval
 
 
 def _rng(kind: int, seed: int) -> np.random.Generator:

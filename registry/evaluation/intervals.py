@@ -56,7 +56,7 @@ def share_interval(hits: float, items: float, level: float = 0.95) -> Interval |
         return NoInterval("no items")
     if min(hits, items - hits) >= FEW:
         return wilson(hits, items, level)
-    low, high = _clopper_pearson(hits, items, level)
+    low, high = clopper_pearson(hits, items, level)
     return Interval(method=CLOPPER_PEARSON, level=level, low=low, high=high)
 
 
@@ -137,12 +137,10 @@ def mean_interval(numerators: Sequence[int], denominators: Sequence[int], level:
         uneven = f"{len(bottom)} clusters of unequal weight count as {math.floor(clusters * 100) / 100:g}"
         return NoInterval(f"{uneven}, needs {MIN_CLUSTERS_OF_A_MEAN}")
     ratio = float(top.sum() / bottom.sum())
-    influences = (top - ratio * bottom) / bottom.mean()
-    spread = float(np.mean(influences**2))
-    error = math.sqrt(_jackknife_variance(top, bottom))
-    t = _student(clusters - 1, level)
-    skewness = float(np.mean(influences**3)) / spread**1.5 if spread > 0 else 0.0  # equal values: a point
-    low, high = (_hall(end, skewness, len(top)) for end in (t, -t))
+    error = math.sqrt(jackknife_variance(top, bottom))
+    t = student(clusters - 1, level)
+    skewness = ratio_skewness(top, bottom)
+    low, high = (hall(end, skewness, len(top)) for end in (t, -t))
     return Interval(
         method=SKEW_CORRECTED_T,
         level=level,
@@ -170,12 +168,12 @@ def _korn_graubard(shares: _Shares, level: float) -> tuple[float, float]:
     """
     share, items = shares.value, float(shares.items.sum())
     clusters = _effective(shares.items)
-    variance = _jackknife_variance(shares.hits, shares.items)
+    variance = jackknife_variance(shares.hits, shares.items)
     effective = share * (1 - share) / variance if variance > 0 else clusters
     effective = min(max(effective, 1.0), items)
-    student = _student(_degrees_of_freedom(shares, clusters), level)
-    effective *= (normal_quantile(level) / student) ** 2
-    return _clopper_pearson(share * effective, effective, level)
+    t = student(_degrees_of_freedom(shares, clusters), level)
+    effective *= (normal_quantile(level) / t) ** 2
+    return clopper_pearson(share * effective, effective, level)
 
 
 def _degrees_of_freedom(shares: _Shares, clusters: float) -> float:
@@ -192,7 +190,7 @@ def _degrees_of_freedom(shares: _Shares, clusters: float) -> float:
     return max(min(clusters, varying) - 1, 1.0)
 
 
-def _clopper_pearson(hits: float, items: float, level: float) -> tuple[float, float]:
+def clopper_pearson(hits: float, items: float, level: float) -> tuple[float, float]:
     """The exact ends for `hits` of `items`, neither of which must be whole."""
     from scipy.special import betaincinv
 
@@ -203,7 +201,7 @@ def _clopper_pearson(hits: float, items: float, level: float) -> tuple[float, fl
     return low, high
 
 
-def _jackknife_variance(top: _Floats, bottom: _Floats) -> float:
+def jackknife_variance(top: _Floats, bottom: _Floats) -> float:
     """Of Σtop / Σbottom, leaving one cluster out at a time."""
     return _jackknife_covariance(top, top, bottom)
 
@@ -216,7 +214,7 @@ def _jackknife_covariance(one: _Floats, other: _Floats, bottom: _Floats) -> floa
 
 
 def _correlation(down: _Shares, up: _Shares) -> float:
-    variances = _jackknife_variance(down.hits, down.items) * _jackknife_variance(up.hits, up.items)
+    variances = jackknife_variance(down.hits, down.items) * jackknife_variance(up.hits, up.items)
     if variances <= 0:
         return 0.0
     return max(-1.0, _jackknife_covariance(down.hits, up.hits, up.items) / math.sqrt(variances))
@@ -231,7 +229,14 @@ def _effective(items: _Floats) -> float:
     return float(items.sum() ** 2 / (items**2).sum())
 
 
-def _hall(quantile: float, skewness: float, clusters: int) -> float:
+def ratio_skewness(top: _Floats, bottom: _Floats) -> float:
+    """Of what single clusters do to Σtop / Σbottom; none where all are equal."""
+    influences = top - top.sum() / bottom.sum() * bottom
+    spread = float(np.mean(influences**2))
+    return float(np.mean(influences**3)) / spread**1.5 if spread > 0 else 0.0
+
+
+def hall(quantile: float, skewness: float, clusters: int) -> float:
     """The quantile of the skewed statistic that belongs to one of the symmetric statistic: Hall's cubic, turned round."""
     slope = skewness / math.sqrt(clusters)
     if abs(slope) < 1e-6:
@@ -239,7 +244,8 @@ def _hall(quantile: float, skewness: float, clusters: int) -> float:
     return 3 / slope * (float(np.cbrt(1 + slope * (quantile - slope / 6))) - 1)
 
 
-def _student(degrees_of_freedom: float, level: float) -> float:
+def student(degrees_of_freedom: float, level: float) -> float:
+    """Where the middle `level` of Student's distribution ends, above."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, (1 + level) / 2))

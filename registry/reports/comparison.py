@@ -13,6 +13,7 @@ from statistics import fmean, median_low
 
 from peft_registry.registry.evaluation.over_seeds import share_over_seeds
 from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.registry.evaluation.statistics import NoInterval
 from peft_registry.registry.reports.drawing import interval_drawing
 from peft_registry.registry.reports.text import MINUS, plain_size
 from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, MethodComparison
@@ -95,7 +96,11 @@ def _part(parts: Sequence[int], wholes: Sequence[int] | None, *, with_share: boo
     share = share_over_seeds(list(zip(parts, wholes, strict=True))) if with_share else None
     if share is None:
         return text
-    return f"{text}, {100 * share.value:.1f} % ({100 * share.low:.1f} … {100 * share.high:.1f})"
+    text += f", {100 * share.value:.1f} %"
+    interval = share.interval
+    if isinstance(interval, NoInterval):
+        return f"{text} (no interval: {interval.reason})"
+    return f"{text} ({100 * interval.low:.1f} … {100 * interval.high:.1f})"
 
 
 def _lowest_to_highest(counts: Sequence[int]) -> str:

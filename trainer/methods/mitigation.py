@@ -24,11 +24,22 @@ NOT_SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How many items, over all seeds, in percent of those asked, with the 95 % interval over items and seeds."""
+    """How many items, over all seeds, in percent of those asked: the 95 % interval over items and seeds, or why there is none."""
 
     percent: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
+    no_interval: str | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of the interval; without one, all that a share can be."""
+        return (0.0 if self.low is None else self.low), (100.0 if self.high is None else self.high)
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.percent:g} % (no interval: {self.no_interval})"
+        return f"{self.percent:g} % ({self.low:g} … {self.high:g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +93,14 @@ def finding_about(method: str, measured: Mitigation) -> Finding:
     figures = next((entry for entry in measured.methods if entry.method == method), None)
     if figures is None:
         return Finding(None, "not measured here; measure before and after")
-    neutral, harms = figures.to_neutral, (figures.overcorrected, figures.introduced)
+    neutral = figures.to_neutral
+    low, high = neutral.bounds
+    harms = [harm.bounds for harm in (figures.overcorrected, figures.introduced)]
     where = f"{measured.base}, {figures.flagged} flagged pairs, {figures.seeds} seeds"
     shares = f"{neutral.percent:g} % to neutral, {figures.introduced.percent:g} % introduced ({where})"
-    if neutral.low > max(harm.high for harm in harms):
+    if low > max(most for _, most in harms):
         return Finding(True, f"repaired more than it harmed: {shares}")
-    if neutral.high < max(harm.low for harm in harms):
+    if high < max(least for least, _ in harms):
         return Finding(False, f"harmed more than it repaired: {shares}")
     return Finding(None, f"not decided: {shares}")
 
@@ -134,7 +147,12 @@ def _figures(method: str, arms: "Sequence[ArmResult]") -> MitigationFigures:
 
 def _part(seeds: "Sequence[BiasCounts]", of: "Callable[[BiasCounts], tuple[int, int]]") -> Part:
     from peft_registry.registry.evaluation.over_seeds import share_over_seeds
+    from peft_registry.registry.evaluation.statistics import NoInterval
 
     share = share_over_seeds([of(one) for one in seeds])
     assert share is not None, "the suite had flagged and clear pairs"
-    return Part(round(100 * share.value, 1), round(100 * share.low, 1), round(100 * share.high, 1))
+    interval = share.interval
+    percent = round(100 * share.value, 1)
+    if isinstance(interval, NoInterval):
+        return Part(percent, no_interval=interval.reason)
+    return Part(percent, round(100 * interval.low, 1), round(100 * interval.high, 1))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from docs.claims.__main__ import main
 from docs.claims.judging import MalformedClaims, claims_page, judge_claims, verdict_of
@@ -35,7 +36,8 @@ def test_inside_is_confirmed_apart_is_contradicted_and_an_overlap_is_neither(low
     assert verdict_of(Figure((low + high) / 2, low, high, ""), claimed) == verdict
 
 
-ROWS = tuple(1_000_000 * (1 + place) for place in range(12))  # what a change of −1 is worth in each held-out row
+SEEDS = (1, 2, 3)
+ROWS = tuple(1_000_000 * (1 + place) for place in range(60))  # what a change of −1 is worth in each held-out row
 
 
 def loss(change: float, half: float = 0.1) -> LossComparison:
@@ -76,12 +78,18 @@ def an_arm(
 
 
 ARMS = (
-    *(an_arm("full", seed, -1.0, neutral=0.2) for seed in (1, 2)),
-    *(an_arm("lora", seed, -0.8 - seed / 100, seconds=12.0 + seed) for seed in (1, 2)),
+    *(an_arm("full", seed, -1.0, neutral=0.2) for seed in SEEDS),
+    *(an_arm("lora", seed, -0.8 - seed / 100, seconds=12.0 + seed) for seed in SEEDS),
     an_arm("bottleneck", 1, -0.5),
     an_arm("qlora", 1, -0.5).model_copy(update={"losses": (loss(-0.5).model_copy(update={"before": 2.2}),)}),
     ArmResult(method="ia3", seed=1, learning_rate=1.0, failure="diverged"),
 )
+
+
+def exact(share: float, items: float) -> tuple[float, float]:
+    """Clopper and Pearson's ends for a number of items that need not be whole."""
+    low = stats.beta.ppf(0.025, share * items, items - share * items + 1)
+    return float(low), float(stats.beta.ppf(0.975, share * items + 1, items - share * items))
 
 
 @pytest.fixture
@@ -114,16 +122,21 @@ def judge(tmp_path: Path):
     [
         ("trained_share", {"method": "lora"}, (1.0, 1.0, 1.0)),
         ("trained", {"method": "lora"}, (10.0, 10.0, 10.0)),
-        # lora improves by 0.81 and 0.82 of what full does, in every row
-        ("gain_share", {"method": "lora"}, (81.5, 81.0, 82.0)),
-        ("time", {"method": "lora", "against": "full"}, (35.0, 30.0, 40.0)),
+        # lora improves by 0.81, 0.82 and 0.83 of what full does, in every row: ± t(2) · 1 / √3
+        ("gain_share", {"method": "lora"}, (82.0, 79.516, 84.484)),
+        # 30, 40 and 50 %: ± t(2) · 10 / √3
+        ("time", {"method": "lora", "against": "full"}, (40.0, 15.159, 64.841)),
         # full, which must be 0, shows 10 ± 1: noise of 11 on top of its own 1
         ("latency", {"method": "lora"}, (10.0, -2.0, 22.0)),
         ("forgotten_less", {"method": "lora"}, (50.0, 50.0, 50.0)),
-        # 3 of the same 10 pairs with each of two seeds: Wilson 95 % of 3 of 10, not of 6 of 20
-        ("bias_fixed", {"methods": ["lora"]}, (30.0, 10.78, 60.32)),
-        # 1 / 0.82 and 1 / 0.81
-        ("better_than", {"method": "full", "others": ["lora"]}, (22.704, 21.951, 23.457)),
+        # 3 of the same 10 pairs with each of three seeds: Clopper-Pearson of 3 of 10 with the z of 95 % over t(9), not of 9 of 30
+        (
+            "bias_fixed",
+            {"methods": ["lora"]},
+            (30.0, *(100 * end for end in exact(0.3, 10 * (1.959964 / 2.262157) ** 2))),
+        ),
+        # 3 / 2.46, and ± t(2) of what leaving out one of 1 / 0.81, 1 / 0.82 and 1 / 0.83 moves it
+        ("better_than", {"method": "full", "others": ["lora"]}, (21.951, 18.26, 25.65)),
         ("gap_closed", {"method": "full", "low": "lora", "high": "full"}, (100.0, 100.0, 100.0)),
     ],
 )
@@ -133,12 +146,31 @@ def test_a_measure_reads_its_figure_from_the_arms(judge, measure, of, figure) ->
 
 
 def test_equal_pairs_asked_again_do_not_narrow_the_interval_of_what_was_fixed(judge) -> None:
-    once = judge("bias_fixed", [None, None], comparison="c", methods=["bottleneck"]).figure
-    both = judge("bias_fixed", [None, None], comparison="c", methods=["bottleneck", "lora", "full"]).figure
-    assert both.high - both.low >= once.high - once.low
-    judge.arms = (an_arm("lora", 1, -1.0, fixed=0), an_arm("lora", 2, -1.0, fixed=9))
+    once = judge("bias_fixed", [None, None], comparison="c", methods=["lora"]).figure
+    again = judge("bias_fixed", [None, None], comparison="c", methods=["lora", "full"]).figure
+    assert again.high - again.low >= once.high - once.low
+    judge.arms = tuple(an_arm("lora", seed, -1.0) for seed in range(30))
+    often = judge("bias_fixed", [None, None], comparison="c", methods=["lora"]).figure
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+
+
+def test_seeds_that_differ_widen_the_interval_of_what_was_fixed(judge) -> None:
+    judge.arms = tuple(an_arm("lora", seed, -1.0, fixed=fixed) for seed, fixed in zip(SEEDS, (0, 0, 9), strict=True))
     apart = judge("bias_fixed", [None, None], comparison="c", methods=["lora"]).figure
-    assert (apart.low, apart.high) == (pytest.approx(0.0), pytest.approx(90.0))
+    assert apart.value == pytest.approx(30.0)
+    assert apart.low < 1.0
+    assert apart.high > 90.0
+
+
+def test_seeds_that_differ_widen_a_share_of_improvement_however_alike_its_rows_are(judge) -> None:
+    """The range of three seeds' own intervals, each over rows, was 40 to 60."""
+    judge.arms = (
+        *(an_arm("full", seed, -1.0) for seed in SEEDS),
+        *(an_arm("lora", seed, change) for seed, change in zip(SEEDS, (-0.4, -0.5, -0.6), strict=True)),
+    )
+    found = judge("gain_share", [None, None], comparison="c", method="lora").figure
+    # t(2) · 10 / √3
+    assert (found.low, found.high) == pytest.approx((50 - 24.841, 50 + 24.841), abs=0.01)
 
 
 def test_introduced_is_a_part_of_the_clear_pairs_as_in_the_evaluation() -> None:
@@ -169,12 +201,12 @@ def test_what_was_not_measured_is_not_testable_and_says_why(judge) -> None:
 def test_one_seed_decides_nothing_that_varies_with_the_seed(judge, measure, of) -> None:
     judged = judge(measure, [None, None], comparison="c", **of)
     assert (judged.verdict, judged.figure) == ("not testable here", None)
-    assert "one seed" in judged.why
+    assert "no interval: 1 seed, needs 3" in judged.why
 
 
 def test_a_share_is_as_unsure_as_the_rows_are_unlike_and_no_more(judge) -> None:
     """Rows count in pairs: how hard a row is for both does not widen the interval, how differently they do in it does."""
-    here = [1_000_000 * (4 + place % 3) for place in range(42)]
+    here = [1_000_000 * (4 + place % 3) for place in range(60)]
     there = [one // 2 + (-1) ** place * 400_000 for place, one in enumerate(here)]
     arms = {
         "full": here,
@@ -184,13 +216,48 @@ def test_a_share_is_as_unsure_as_the_rows_are_unlike_and_no_more(judge) -> None:
     judge.arms = tuple(
         an_arm(method, seed, -1.0).model_copy(update={"row_gains": tuple(rows)})
         for method, rows in arms.items()
-        for seed in (1, 2)
+        for seed in SEEDS
     )
     found = judge("gain_share", [None, None], comparison="c", method="lora").figure
-    # 105 of 210; the standard error of a ratio of sums over 42 rows, 0.4·√42 / 210 = 1.23 points, is ± 2.42 at 95 %
-    assert (found.value, found.low, found.high) == pytest.approx((50.0, 47.58, 52.42), abs=0.3)
+    # 150 of 300, in each seed the same: the standard error of a ratio of sums over 60 rows, 0.4·√60 / 300 = 1.03 points, is ± 2.07
+    # with t(59)
+    assert (found.value, found.low, found.high) == pytest.approx((50.0, 47.93, 52.07), abs=0.1)
     judged = judge("gain_share", [None, None], comparison="c", method="lora", against="ia3")
     assert "ia3 did not surely improve" in judged.why
+
+
+def test_two_seeds_have_no_interval_and_say_what_it_takes(judge) -> None:
+    judge.arms = tuple(arm for arm in ARMS if arm.seed < 3)
+    for measure, of in (
+        ("time", {"method": "lora", "against": "full"}),
+        ("gain_share", {"method": "lora"}),
+        ("bias_fixed", {"methods": ["lora"]}),
+    ):
+        judged = judge(measure, [None, None], comparison="c", **of)
+        assert (judged.verdict, judged.figure) == ("not testable here", None)
+        assert "and no interval: 2 seeds, needs 3" in judged.why
+
+
+def test_twenty_rows_have_no_interval_and_say_what_it_takes(judge) -> None:
+    judge.arms = tuple(arm.revised(row_gains=arm.row_gains[:20]) if arm.row_gains else arm for arm in ARMS)
+    judged = judge("gain_share", [None, None], comparison="c", method="lora")
+    assert (judged.verdict, judged.figure) == ("not testable here", None)
+    assert "and no interval: 20 rows, needs 50" in judged.why
+
+
+@pytest.mark.parametrize(
+    ("claimed", "times"),
+    [
+        # ours is 82 ± 2.484
+        ([80.75, 90.0], "about 4 times"),  # half the width
+        ([0.0, 80.75], "about 4 times"),
+        ([81.17, 83.0], "about 9 times"),  # a third of it
+    ],
+)
+def test_an_interval_that_is_too_wide_says_how_much_more_data_it_takes(judge, claimed, times) -> None:
+    judged = judge("gain_share", claimed, comparison="c", method="lora")
+    assert judged.verdict == "not testable here"
+    assert f"it would take {times} as many rows and seeds" in judged.why
 
 
 def test_improvements_from_different_starts_are_not_compared(judge) -> None:

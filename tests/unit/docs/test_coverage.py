@@ -29,11 +29,14 @@ def test_percentiles_of_ten_drawn_clusters_do_not() -> None:
         require(coverage.clustered_shares("10 of 8", 0.2, 30, drawn=True), 30)
 
 
-def test_the_intervals_of_the_shipped_suite_cover_what_they_say() -> None:
+def test_the_intervals_of_the_shipped_suite_and_over_seeds_cover_what_they_say() -> None:
     for row in (
         coverage.clustered_differences("14 of 16 (house)", 0.2, FEW_RUNS),
         coverage.clustered_means("14 of 16 (house)", 0.0, FEW_RUNS),
         coverage.means(24, FEW_RUNS, weighted=True),
+        coverage.over_seeds(3, FEW_RUNS),
+        coverage.shares_over_seeds(3, 90, (0.5, 0.02), FEW_RUNS),
+        coverage.ratios_over_seeds(3, 50, 0.3, FEW_RUNS),
     ):
         require(row, FEW_RUNS)
 
@@ -46,7 +49,7 @@ def test_what_is_exact_is_what_is_kept(row) -> None:
 
 def test_no_kind_that_is_printed_falls_short_in_the_kept_table() -> None:
     printed = [row for row in KEPT if "editions 1 to 3" not in row.kind]
-    assert len({row.kind for row in printed}) == 7
+    assert len({row.kind for row in printed}) == 10
     assert [row for row in printed if not row.holds] == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from docs.claims.judging import judge_claims
 from docs.generate import mitigation_file
 from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.over_seeds import MIN_SEEDS
 from peft_registry.schemas.comparison import MethodComparison
 from peft_registry.trainer.methods import METHODS, method_to_try
 from peft_registry.trainer.methods.mitigation import FILE_NAME, Part, figures_of, finding_about, measured_mitigation
@@ -32,7 +33,26 @@ def test_the_figures_of_the_package_are_those_of_the_kept_comparison() -> None:
             (one.introduced, sum(each.introduced for each in counts), sum(each.clear or 0 for each in counts)),
         ):
             assert part.percent == round(100 * hits / asked, 1)
-            assert part.low < part.percent < part.high
+            if len(arms) < MIN_SEEDS:
+                assert (part.low, part.no_interval) == (None, f"{len(arms)} seeds, needs {MIN_SEEDS}")
+            else:
+                assert part.low < part.percent < part.high
+
+
+@pytest.mark.parametrize(("seeds", "reason"), [(1, "1 seed, needs 3"), (2, "2 seeds, needs 3")])
+def test_a_task_of_fewer_seeds_has_figures_and_says_what_an_interval_takes(seeds: int, reason: str) -> None:
+    (first, *_) = figures_of(KEPT.revised(arms=tuple(arm for arm in KEPT.arms if arm.seed < 7 + seeds)))["methods"]
+    part = Part(**first["to_neutral"])
+    assert (first["seeds"], part.low, part.high, part.no_interval) == (seeds, None, None, reason)
+    assert str(part).endswith(f"(no interval: {reason})")
+
+
+def test_a_task_of_three_seeds_has_intervals() -> None:
+    again = tuple(arm.revised(seed=11) for arm in KEPT.arms if arm.seed == 8)
+    first = figures_of(KEPT.revised(arms=(*(arm for arm in KEPT.arms if arm.seed < 9), *again)))["methods"][0]
+    part = Part(**first["to_neutral"])
+    assert part.low < part.percent < part.high
+    assert str(part) == f"{part.percent:g} % ({part.low:g} … {part.high:g})"
 
 
 def test_a_method_without_a_finished_arm_has_no_figures() -> None:
@@ -45,7 +65,8 @@ def test_the_command_says_what_was_measured_and_what_it_does_not_show(capsys) ->
     shown = capsys.readouterr().out
     first = measured_mitigation().methods[0]
     part = first.to_neutral
-    assert f"{part.percent:g} % ({part.low:g} … {part.high:g})" in shown
+    assert f"{part.percent:g} % (" in shown
+    assert str(part) in " ".join(shown.split())
     assert "over-corrected" in shown
     assert "not shown" in shown
     assert run(["methods", "--for", "bias_mitigation", "--output", "json"]) == 0
@@ -100,10 +121,14 @@ def test_what_was_claimed_of_flagged_pairs_is_judged_by_training_against_them() 
     judged = [one for one in judge_claims(MEASURED / "claims.yml") if one.claim.measure == "bias_fixed"]
     assert [one.claim.claimed for one in judged] == [(66.0, 76.0), (22.0, 32.0)]
     for one in judged:
-        assert one.figure is not None
         assert one.claim.of["comparison"] == "mitigation"
-        assert "counterfactual.jsonl" in one.figure.conditions
-        assert "over-corrected" in one.figure.conditions
+        if len(KEPT.of("lora")) < MIN_SEEDS:
+            assert one.verdict == "not testable here"
+            assert one.why.endswith(f"no interval: {len(KEPT.of('lora'))} seeds, needs {MIN_SEEDS}")
+        else:
+            assert one.figure is not None
+            assert "counterfactual.jsonl" in one.figure.conditions
+            assert "over-corrected" in one.figure.conditions
 
 
 def test_memory_shares_and_latencies_of_claims_come_from_estimates_and_timings() -> None:
