@@ -55,6 +55,7 @@ _METRICS: dict[str, tuple[str, float | None]] = {
     "mean_js": ("nats of divergence", 0.0),
     "perplexity": ("perplexity", None),
     "exact_match": ("share of items", None),
+    "accuracy": ("share of items", None),
     "f1": ("F1", None),
 }
 _WORDS = {

@@ -148,7 +148,7 @@ def score_arm(
         measured = [
             row
             for one in questions.answers
-            for row in measure_rows(spec.model, tokenizer, one, arm=spec.name, observe=observe)
+            for row in measure_rows(spec.model, tokenizer, one, arm=spec.name, finished=spec.finished, observe=observe)
         ]
         return Scored(spec.name, suites, neutral, tuple(losses), tuple(measured))
 

@@ -1,8 +1,10 @@
-"""Quality of answers in words: exact match and F1 against references, and a metric of the user's own.
+"""Quality of answers: exact match and F1 against references in words, the accuracy of a choice, and a metric of the user's own.
 
 Rows are JSON Lines with `prompt` and `answers` (one reference or several; `id` and `category` where they exist). An answer
 is generated greedily, cut at the first line end, and compared after folding case, articles, punctuation and spaces, as
-SQuAD's evaluation does. A user's metric is a function `metric(answer, references) -> float` in a file of theirs: it runs only
+SQuAD's evaluation does. Where rows have `choices`, nothing is generated: the likeliest choice after the prompt and one space is
+the answer, by the summed log-likelihood of its tokens as in lm-evaluation-harness' `acc`, and `accuracy` is how often it is the
+one of `answers`. A user's metric is a function `metric(answer, references) -> float` in a file of theirs: it runs only
 with `--allow-code`, and the digest of its source enters the record.
 """
 
@@ -17,12 +19,14 @@ from typing import Any
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import ScoreNotFinite
-from peft_registry.registry.evaluation.readings import Reading, whole_millionths
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, whole_millionths
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
+from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles
 
 MAX_NEW_TOKENS = 32
@@ -89,11 +93,23 @@ class AnswerRow:
     prompt: str
     references: tuple[str, ...]
     category: str | None = None
+    choices: tuple[str, ...] = ()  # what is scored; none: the answer is generated
+
+    @property
+    def correct(self) -> int:
+        """The place of the right choice."""
+        return self.choices.index(self.references[0])
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """Each choice after the prompt."""
+        gap = "" if self.prompt[-1].isspace() else " "
+        return tuple(Request(self.prompt, gap + choice) for choice in self.choices)
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Rows that a model answers in words, and how the answers are measured."""
+    """Rows that a model answers in words or by the likeliest choice, and how the answers are measured."""
 
     dataset: DatasetUsed
     rows: tuple[AnswerRow, ...]
@@ -101,7 +117,13 @@ class Answers:
     max_new_tokens: int = MAX_NEW_TOKENS
 
     @property
+    def by_choice(self) -> bool:
+        return bool(self.rows[0].choices)
+
+    @property
     def labels(self) -> tuple[str, ...]:
+        if self.by_choice:
+            return ("accuracy",)
         return ("exact_match", "f1") if self.own is None else ("exact_match", "f1", self.own.name)
 
 
@@ -109,7 +131,7 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
     """The rows of a file.
 
     Raises:
-        MalformedSuite: a row lacks its prompt or answers, or an id occurs twice.
+        MalformedSuite: a row lacks its prompt or answers, an id occurs twice, or choices cannot be scored.
         OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
     """
     data = read_offered(path, max_bytes=MAX_BYTES)
@@ -125,6 +147,10 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
             or not all(isinstance(r, str) for r in references)
         ):
             raise MalformedSuite(name, path.name, number, "it needs `prompt` and `answers`, text each")
+        choices = _choices_of(value.get("choices"), references)
+        if choices is None:
+            reason = "`choices` are two or more different texts, and `answers` is one of them"
+            raise MalformedSuite(name, path.name, number, reason)
         category = value.get("category")
         if any(isinstance(value.get(column), dict | list) for column in ("id", "category")):
             raise MalformedSuite(name, path.name, number, "its `id` or `category` is a list or an object")
@@ -134,16 +160,34 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
                 value["prompt"],
                 references,
                 None if category is None else str(category),
+                choices,
             )
         )
     ids = [row.id for row in rows]
     if not rows or len(set(ids)) < len(ids):
         raise MalformedSuite(name, path.name, 0, "it has no rows, or an id occurs twice")
+    if len({bool(row.choices) for row in rows}) > 1:
+        raise MalformedSuite(name, path.name, 0, "some rows have `choices` and some have none")
+    if rows[0].choices and own is not None:
+        raise MalformedSuite(
+            name, path.name, 0, "a metric measures what a model writes, and rows with `choices` are scored"
+        )
     dataset = DatasetUsed(
         name=name, version=Digest.of(data).short, licence="not declared", file=path.name, sha256=Digest.of(data),
         rows_total=len(rows), rows_used=len(rows), selection_ids_sha256=ids_digest(ids),
     )  # fmt: skip
     return Answers(dataset, tuple(rows), own)
+
+
+def _choices_of(value: object, references: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The choices of a row, none where it has none; None if they are not different texts with the one answer among them."""
+    if value is None:
+        return ()
+    choices = tuple(value) if isinstance(value, list) else ()
+    if not all(isinstance(choice, str) and choice.strip() for choice in choices):
+        return None
+    is_usable = len(choices) >= 2 and len(set(choices)) == len(choices) and set(references) <= set(choices)
+    return choices if is_usable and len(references) == 1 else None
 
 
 def load_metric(text: str, *, allow_code: bool) -> OwnMetric:
@@ -176,9 +220,10 @@ def measure_rows(
     answers: Answers,
     *,
     arm: ArmName,
+    finished: FinishedScores = NOTHING,
     observe: Observe = ignore,
 ) -> tuple[Reading, ...]:
-    """One reading a row. The answer itself is not kept.
+    """One reading a row. The answer itself is not kept; scores of choices are, in `finished`.
 
     Raises:
         MetricFailed: the user's metric raised, or gave no number.
@@ -186,6 +231,8 @@ def measure_rows(
     """
     _require_room(model, tokenizer, answers)
     step = f"answer {answers.dataset.name} {arm}"
+    if answers.by_choice:
+        return _choose(model, tokenizer, answers, arm=arm, finished=finished, observe=observe, step=step)
     observe(Started(step, total=len(answers.rows), unit="row"))
     found = []
     for done, row in enumerate(answers.rows, 1):
@@ -208,6 +255,38 @@ def measure_rows(
     return tuple(found)
 
 
+def _choose(
+    model: CausalModel,
+    tokenizer: Tokenizer,
+    answers: Answers,
+    *,
+    arm: ArmName,
+    finished: FinishedScores,
+    observe: Observe,
+    step: str,
+) -> tuple[Reading, ...]:
+    """One or nothing a row: whether the likeliest choice, of equal ones the first, is the right one."""
+    from peft_registry.trainer.evaluation.scoring import score
+
+    requests = [request for row in answers.rows for request in row.requests]
+    scores = iter(score(model, tokenizer, requests, finished=finished, observe=observe, step=step))
+    found = []
+    for row in answers.rows:
+        of_row = [next(scores) for _ in row.choices]
+        values = [one.log_likelihood for one in of_row]
+        if whole_millionths(values) is None:
+            raise ScoreNotFinite(answers.dataset.name, row.id, arm)
+        is_right = values.index(max(values)) == row.correct
+        found.append(
+            Reading(
+                dataset=answers.dataset.name, id=row.id, category=row.category, cluster=row.id, arm=arm,
+                metric="measure", condition="", unit=row.id, labels=answers.labels, values=(MILLIONTHS * is_right,),
+                tokens=(sum(one.tokens for one in of_row),),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
 def _require_room(model: CausalModel, tokenizer: Tokenizer, answers: Answers) -> None:
     from peft_registry.trainer.evaluation.scoring import max_length_of
 
@@ -216,7 +295,12 @@ def _require_room(model: CausalModel, tokenizer: Tokenizer, answers: Answers) ->
         return
     for row in answers.rows:
         tokens = len(tokenizer.encode(row.prompt, add_special_tokens=False, verbose=False))
-        if tokens + answers.max_new_tokens > room:
+        wanted = answers.max_new_tokens
+        if row.choices:
+            wanted = max(
+                len(tokenizer.encode(f" {one}", add_special_tokens=False, verbose=False)) for one in row.choices
+            )
+        if tokens + wanted > room:
             raise PromptTooLong(row.id, tokens, room)
 
 

@@ -26,7 +26,7 @@ from peft_registry.trainer.evaluation.suites import SuiteDefinition, suite_named
 MAX_BYTES = 1024 * 1024
 _ENDS = ("lo", "hi")
 _LOSSES: Mapping[str, KnownFigure] = {name: KnownFigure(better="lower") for name in ("loss", "perplexity", LOSS_CHANGE)}
-_ANSWERS: Mapping[str, KnownFigure] = {name: KnownFigure(better="higher") for name in ("exact_match", "f1")}
+_ANSWERS: Mapping[str, KnownFigure] = {name: KnownFigure(better="higher") for name in ("exact_match", "f1", "accuracy")}
 
 
 class ThresholdsRefused(InputRefused):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peft_registry.schemas.identity import Digest
@@ -93,3 +94,56 @@ def test_a_prompt_without_room_for_its_answer_is_refused(tmp_path: Path) -> None
     answers = read_answers(rows(tmp_path, {"id": "long", "prompt": "hello " * 600, "answers": "a"}), name="own")
     with pytest.raises(PromptTooLong, match="long"):
         measure_rows(model, tokenizer, answers, arm="base")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "answers": "b", "choices": ["b"]},
+        {"prompt": "a", "answers": "b", "choices": ["c", "d"]},
+        {"prompt": "a", "answers": "b", "choices": ["b", "b"]},
+        {"prompt": "a", "answers": ["b", "c"], "choices": ["b", "c"]},
+        {"prompt": "a", "answers": "b", "choices": ["b", 1]},
+        {"prompt": "a", "answers": "b", "choices": "bc"},
+    ],
+    ids=str,
+)
+def test_choices_that_cannot_be_scored_are_refused(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(MalformedSuite):
+        read_answers(rows(tmp_path, row), name="own")
+
+
+def test_a_file_has_choices_in_every_row_or_in_none_and_no_metric_beside_them(tmp_path: Path) -> None:
+    with_choices, without = {"prompt": "a", "answers": "b", "choices": ["b", "c"]}, {"prompt": "a", "answers": "b"}
+    with pytest.raises(MalformedSuite, match="some rows"):
+        read_answers(rows(tmp_path, with_choices, without), name="own")
+    own = OwnMetric("mine", lambda *_: 1.0, Digest.of(b""))
+    with pytest.raises(MalformedSuite, match="metric"):
+        read_answers(rows(tmp_path, with_choices), name="own", own=own)
+
+
+def test_the_likeliest_choice_is_the_answer_by_an_independent_sum_of_log_probabilities(tmp_path: Path) -> None:
+    """Each choice alone through the model in one pass, without a shared prefix and without a batch."""
+    model = AutoModelForCausalLM.from_pretrained(embedded_base()).float().eval()
+    tokenizer = AutoTokenizer.from_pretrained(embedded_base())
+    choices = ["a doctor", "the nurse of the ward", "it"]
+    prompts = ["The man was", "She said that", "Once upon a time", "The answer:\n", "My mother is"]
+
+    def likelihood(prompt: str, choice: str) -> float:
+        text = prompt.rstrip(" ") + ("" if prompt[-1].isspace() else " ") + choice
+        before, ids = (
+            len(tokenizer.encode(prompt, add_special_tokens=False)),
+            tokenizer.encode(text, add_special_tokens=False),
+        )
+        with torch.inference_mode():
+            logs = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        return sum(float(logs[place - 1, ids[place]]) for place in range(before, len(ids)))
+
+    likeliest = [max(choices, key=lambda one: likelihood(prompt, one)) for prompt in prompts]
+    right = [
+        {"prompt": prompt, "answers": one, "choices": choices} for prompt, one in zip(prompts, likeliest, strict=True)
+    ]
+    wrong = [row | {"answers": next(one for one in choices if one != row["answers"])} for row in right]
+    for given, value in ((right, 1_000_000), (wrong, 0)):
+        found = measure_rows(model, tokenizer, read_answers(rows(tmp_path, *given), name="own"), arm="base")
+        assert [(row.labels, row.values) for row in found] == [(("accuracy",), (value,))] * len(prompts)
