@@ -58,6 +58,18 @@ class Value(Document):
         return self.source != "unknown"
 
     @property
+    def number(self) -> float | None:
+        """The value where it is a number; None for any other, truth values among them."""
+        is_number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        return float(self.value) if is_number else None
+
+    @property
+    def positive_number(self) -> float | None:
+        """The value where it is a number above zero."""
+        number = self.number
+        return number if number is not None and number > 0 else None
+
+    @property
     def is_from_tool(self) -> bool:
         """This tool stands behind it: what somebody declares takes the place of no such value."""
         return self.source in ("measured", "derived")

@@ -140,22 +140,17 @@ def _training_flop(base: BaseUsed) -> Value:
 
 
 def _positive(value: Value) -> float | None:
-    number = _number(value)
+    number = value.number
     return number if number is not None and number > 0 else None
 
 
-def _number(value: Value) -> float | None:
-    number = value.value
-    return float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
-
-
 def _cumulative(record: ModificationRecord) -> Value:
-    own = _number(record.compute.conservative_flop)
+    own = record.compute.conservative_flop.number
     known = _known_flop(record)
     if own is None or not known or len(known) < len(_bases(record)):
         return unknown("not derived: the compute of the base or of the modification is not known")
     which = "the base" if len(known) == 1 else f"{len(known)} bases, each once,"
-    synthetic = _number(record.compute.private_synthetic_flop)
+    synthetic = record.compute.private_synthetic_flop.number
     if synthetic is None and _has_synthetic_data(record):
         return unknown("not derived: the compute that generated the synthetic data is not recorded, GL J119-120")
     generated = "" if synthetic is None else " + the compute that generated synthetic data"
@@ -178,7 +173,7 @@ def _step_ratio(record: ModificationRecord, original: Value) -> Value:
     if record.identity.kind.value == "merge":
         return derived(0.0, method="a merge computes no gradients; gpai.ratio counts what went in")
     own = step_flop(record.compute)
-    flop = _number(own)
+    flop = own.number
     if flop is None:
         return unknown(f"not derived: {own.reason or 'the compute of this modification is not known'}")
     ratio = flop / base
@@ -199,11 +194,11 @@ def _has_synthetic_data(record: ModificationRecord) -> bool:
 def _at_least(record: ModificationRecord) -> float:
     """Cumulative compute as far as it is known, FLOP: what is not known can only add to it."""
     own = (record.compute.conservative_flop, record.compute.private_synthetic_flop)
-    return sum(_known_flop(record)) + sum(_number(figure) or 0.0 for figure in own)
+    return sum(_known_flop(record)) + sum(figure.number or 0.0 for figure in own)
 
 
 def _gpai(record: ModificationRecord, original: Value) -> Gpai:
-    own, base = _number(record.compute.conservative_flop), _positive(original)
+    own, base = record.compute.conservative_flop.number, _positive(original)
     figures: dict[str, Any] = {
         "original_flop": original,
         "ratio_scope": derived(_scope(record), method=_WHY_SCOPE[_scope(record)]),
@@ -247,9 +242,9 @@ def _answers(record: ModificationRecord, original: float | None) -> Answers:
         excludes_union=_excludes_union(record),
         is_gpai=_any([is_yes(base.is_gpai) for base in record.base]),
         has_systemic_risk=_any([is_yes(base.has_systemic_risk) for base in record.base]),
-        own_flop=_number(record.compute.conservative_flop),
+        own_flop=record.compute.conservative_flop.number,
         original_flop=original,
-        cumulative_flop=_number(record.compute.cumulative_flop),
+        cumulative_flop=record.compute.cumulative_flop.number,
         estimate_attempted=gpai.estimate_attempt.known,
         is_significant=_any(significant),
     )
@@ -300,7 +295,7 @@ def _scope(record: ModificationRecord) -> _Scope:
 
 
 def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[str, Value]:
-    aware = _number(method_aware)
+    aware = method_aware.number
     aware_third = None if aware is None else one_third_ratio(aware, base)
     return {
         "ratio_method_aware": NOT_DERIVED

@@ -45,7 +45,7 @@ def product_section(base: BaseRecord | None, made_by: str, change: Change) -> Pr
 
 def with_size(record: ModificationRecord) -> ModificationRecord:
     """The record with the parameters of its result, from those of its base and what was added and removed."""
-    whole = next((_number(base.params_total) for base in record.base if base.role.value == "base"), None)
+    whole = next((base.params_total.number for base in record.base if base.role.value == "base"), None)
     if whole is None:
         return record
     return record.revised(product=record.product.revised(params_total=_total(whole, record.change)))
@@ -57,7 +57,7 @@ def parameter_range(parameters: float) -> str:
 
 
 def _total(whole: float, change: Change) -> Value:
-    added, removed = _number(change.params_added), _number(change.params_removed)
+    added, removed = change.params_added.number, change.params_removed.number
     if added is None or removed is None:
         return unknown("not derived: how many parameters were added or removed is not known")
     if not math.isfinite(whole + added - removed):
@@ -88,7 +88,7 @@ def _size_of_text(data: tuple[DataUsed, ...]) -> Value:
         return unknown("not derived: no data are recorded")
     if any(one.modality.value != "text" for one in data):
         return unknown("not derived: not all data are text")
-    counts = [_number(one.n_tokens) for one in data]
+    counts = [one.n_tokens.number for one in data]
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         return unknown("not derived: the tokens of one of the data files are not counted")
@@ -106,7 +106,7 @@ def _latest(data: tuple[DataUsed, ...]) -> Value:
 
 
 def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str, how: str) -> Value:
-    number = _number(value)
+    number = value.number
     if number is None:
         return value if not value.known else unknown("not derived: the value is not a number")
     return derived(_range_of(number, limits, largest), method=how)
@@ -117,7 +117,7 @@ def _range_of(number: float, limits: tuple[tuple[float, str], ...], largest: str
 
 
 def _order(flop: Value) -> Value:
-    number = _number(flop)
+    number = flop.number
     if number is None:
         return unknown(f"not derived: {flop.reason or 'the value is not a number'}")
     if number <= 0:
@@ -126,12 +126,7 @@ def _order(flop: Value) -> Value:
 
 
 def _megawatt_hours(energy: Value) -> Value:
-    number = _number(energy)
+    number = energy.number
     if number is None:
         return unknown(f"not derived: {energy.reason or 'the value is not a number'}")
     return derived(number / 1000, "MWh", method="kWh / 1000")
-
-
-def _number(value: Value) -> float | None:
-    number = value.value
-    return float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None

@@ -38,10 +38,10 @@ def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Ene
     energy = _without_estimate(energy)
     if energy.training_kwh.known:
         return energy
-    watts, days = _number(power.device_watts), _number(compute.hardware_days)
+    watts, days = power.device_watts.positive_number, compute.hardware_days.positive_number
     if watts is None or days is None:
         return energy
-    pue = _number(energy.pue)
+    pue = energy.pue.positive_number
     hours = days * 24
     kwh = hours * watts / 1000 * (pue or 1.0)
     if not math.isfinite(kwh):  # such figures are of no device
@@ -87,9 +87,3 @@ def _boundary(energy: Energy, *, has_pue: bool) -> Value:
     if has_pue:
         return derived("facility", method="the power usage effectiveness is a figure of the whole facility")
     return derived("accelerator", method="the declared power is that of one device")
-
-
-def _number(value: Value) -> float | None:
-    number = value.value
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    return float(number) if is_number and number > 0 else None

@@ -153,7 +153,7 @@ def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: 
     inputs = _formula(run, base)
     if earlier:
         rows = flop_rows(earlier)
-        step = {"conservative_flop": _number(conservative), "param_update_flop": _number(update)}
+        step = {"conservative_flop": conservative.number, "param_update_flop": update.number}
         inputs = derived(
             inputs.value
             | {
@@ -205,7 +205,7 @@ def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
     what = "P all parameters of the base, D tokens with padding, virtual tokens, repeats over epochs and trials"
     if used.dense_inputs is not None:
         return measured({"P": used.dense_inputs.parameters, "D": used.dense_inputs.positions}, method=what)
-    figure, tokens = _number(used.conservative_flop), _number(used.tokens)
+    figure, tokens = used.conservative_flop.number, used.tokens.number
     parameters = base.parameters_total if base is not None else run.parameters_total
     if figure is None and tokens is None:
         return measured({"P": parameters}, method=what)
@@ -228,8 +228,8 @@ def _flop_row(ancestor: TrainedRun) -> dict[str, Any]:
     if ancestor.run is None:
         return row | {"conservative_flop": None, "param_update_flop": None}
     compute = ancestor.run.compute
-    row["conservative_flop"] = _number(compute.conservative_flop)
-    row["param_update_flop"] = _number(compute.param_update_flop)
+    row["conservative_flop"] = compute.conservative_flop.number
+    row["param_update_flop"] = compute.param_update_flop.number
     if compute.dense_inputs is not None:
         row |= {"P": compute.dense_inputs.parameters, "D": compute.dense_inputs.positions}
     return row
@@ -243,10 +243,6 @@ def flop_sum(rows: list[dict[str, Any]], key: str, how: str) -> Value:
     if missing:
         return unknown(f"not derived: the compute of {', '.join(missing)} is not recorded")
     return derived(float(sum(row[key] for row in rows)), "FLOP", method=how.format(key))
-
-
-def _number(value: Value) -> float | None:
-    return float(value.value) if isinstance(value.value, int | float) else None
 
 
 def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -> Use:
