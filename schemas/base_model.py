@@ -3,9 +3,9 @@
 A declared name never decides anything: two bases are the same only if their identities are.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
@@ -70,9 +70,14 @@ class BaseOrigin(Document):
 
 
 class BaseRecord(Document):
-    """The predicate of a base statement: what a base is, where it came from, and what is declared about it."""
+    """The predicate of a base statement: what a base is, where it came from, and what is declared about it.
+
+    `name` is that under which it was added: equal bytes may be added under several, and what is declared under one says nothing of
+    another. It is written only where it is there, so that records of before it was known read back to their own bytes.
+    """
 
     schema_version: Literal["1"] = "1"
+    name: str | None = None
     identity: BaseIdentity
     origin: BaseOrigin
     architecture: str
@@ -80,3 +85,10 @@ class BaseRecord(Document):
     parameters_matmul: int  # weights that take part in matrix products: linears and output head, no embedding lookup
     context_length: int | None
     facts: DeclaredFacts
+
+    @model_serializer(mode="wrap")
+    def _without_absent_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.name is None:
+            del value["name"]
+        return value

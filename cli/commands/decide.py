@@ -41,7 +41,7 @@ def decide(
     from peft_registry.registry.use_cases.answering_key import answering_key
     from peft_registry.registry.use_cases.decide import decide as sign_answers
     from peft_registry.registry.use_cases.decide import write_form
-    from peft_registry.registry.use_cases.take_up_answers import complete_answers
+    from peft_registry.registry.use_cases.take_up_answers import complete_answers, taken_over_by_newest
 
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
@@ -58,6 +58,8 @@ def decide(
             completed = complete_answers(registry, version)
             if completed is not None:
                 console.note(f"record   {completed.record.record_id} takes up answers that were signed before")
+                for taken in taken_over_by_newest(registry, version):
+                    console.note(f"besides  {taken.text}")
         if not is_filled_in:
             written = write_form(registry, version, form)
             if output is Output.json:
@@ -75,4 +77,6 @@ def decide(
     record = decided.record_id or "a new record"
     console.line(f"record   {record} {'would supersede' if dry_run else 'supersedes'} {decided.supersedes}")
     console.line(f"fields   {decided.fields}")
+    for taken in decided.taken_over:
+        console.line(f"besides  {taken.text}")
     console.next_step(f"registry record {decided.version}" + ("" if dry_run else " --history"))

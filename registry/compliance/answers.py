@@ -17,21 +17,18 @@ from typing import Any, get_args
 from peft_registry.registry.compliance import retention
 from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.assessment import with_assessment
-from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
 from peft_registry.registry.compliance.completeness import conditions_of, gap_of, is_filled, required_leaves
 from peft_registry.registry.compliance.contradictions import contradictions, problem_paths
-from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import FieldRule, FieldRules, Leaf, field_rules, leaves
+from peft_registry.registry.compliance.fields import FieldRule, FieldRules, field_rules, leaves
+from peft_registry.registry.compliance.inherited_values import taken_over
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
 from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
 from peft_registry.registry.compliance.superseding import in_second_form, superseding, with_values
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
-from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
-from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value
 from peft_registry.schemas.version import Version
@@ -109,53 +106,6 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
     ]
     order = get_args(Area)
     return tuple(sorted(questions, key=lambda question: order.index(question.area)))
-
-
-def known_elsewhere(
-    record: RecordSections, profile: OrganisationProfile, bases: Sequence[DeclaredFacts | None]
-) -> dict[str, Value]:
-    """What a record leaves open and the organisation's profile or what is recorded of its bases answers, by path.
-
-    Args:
-        record: of either form.
-        profile: the organisation's.
-        bases: what is declared about each base of the record now, in its order; None where nothing is.
-    """
-    rules = field_rules()
-    known = {path: getattr(profile, key) for key, path in rules.profile.items()}
-    for position, facts in enumerate(bases):
-        if facts is not None:
-            sound = sound_facts(facts)
-            known |= {
-                str(FieldPath.parse(path).at(position)): getattr(sound, key)
-                for key, path in rules.base_facts.items()
-                if isinstance(path, str) and path.startswith("base[]")
-            }
-            known |= _terms_of(record, position, sound)
-    is_open = {leaf.path for leaf in leaves(record) if not leaf.value.known or _is_replaced(leaf)}
-    by_path = rules.by_path()
-    return {
-        path: value
-        for path, value in known.items()
-        if path in is_open and value.known and problem_of_value(value, by_path[FieldPath.parse(path).rule]) is None
-    }
-
-
-def _terms_of(record: RecordSections, position: int, facts: DeclaredFacts) -> dict[str, Value]:
-    """What is declared of the terms of one base, by path: its exclusion of the Union is a flag, and has a field of its own."""
-    terms = record.upstream if isinstance(record, ModificationRecord) else ()
-    name = record.base[position].name.value
-    stated = {
-        f"upstream[{place}].eu_exclusion": eu_exclusion_of(facts)
-        for place, term in enumerate(terms)
-        if term.name.value == name and facts.eu_exclusion.known
-    }
-    return stated | {f"base[{position}].licence_flags": licence_flags_of(facts)}
-
-
-def _is_replaced(leaf: Leaf) -> bool:
-    """Whether what is declared of a base takes the place of a value: of an exclusion that only followed from its flags."""
-    return leaf.rule == "upstream[].eu_exclusion" and leaf.value.source == "derived"
 
 
 def problems_of_answers(
@@ -287,8 +237,9 @@ def check_answers(
     missing = {digest for digest in named if digest not in answers}
     wrong: list[str] = []
     # the first record of a merge takes over what is signed of other versions, and names their statements
+    of_bases = {leaf.path for leaf in taken_over(record, before)}
     for path, value in stated.items() if record.supersedes_another else ():
-        if value.rests_on_statement:
+        if value.rests_on_statement and path not in of_bases:
             if any(digest in named for digest in value.evidence):
                 continue  # held against its statement below
             if before is None:

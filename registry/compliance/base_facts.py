@@ -5,6 +5,7 @@ licence: apache-2.0
 release_date: "2025-01-30"
 """
 
+from functools import cache
 from typing import Any
 
 from peft_registry.registry.compliance.contradictions import contradictions
@@ -18,9 +19,10 @@ from peft_registry.registry.compliance.stated import (
 )
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.errors import InputRefused, raise_any
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, UpstreamTerms
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, measured
+from peft_registry.schemas.values import Timestamp, Value, measured
 
 NOBODY_NAMED = "whoever added the base"
 
@@ -39,6 +41,100 @@ class UnknownFact(InputRefused):
     @property
     def suggestion(self) -> str:
         return did_you_mean(self.nearest, "correct the key in the facts file")
+
+
+class FactOfAnother(InputRefused):
+    reference = "base-fact-of-another"
+    what = "{key} of the base {name} is declared already, by {author}"
+    why = (
+        "{author} declared {recorded!q}, and what a person declared is corrected by that person; the facts file says {value!q} in "
+        "the name of {by}"
+    )
+    fix = (
+        "leave it out, or have {author} correct it; where it is wrong for one result, whoever owes the field answers it there "
+        "with `registry decide`"
+    )
+
+    key: str
+    name: str
+    author: str
+    recorded: str
+    value: str
+    by: str
+
+
+def kept_facts_problem(recorded: DeclaredFacts, later: DeclaredFacts, *, role: str | None) -> str:
+    """The first fact for which what is stated of a base later may not stand in place of what is recorded; empty for none.
+
+    Args:
+        recorded: what is recorded of it under the same name.
+        later: what another statement says, whole.
+        role: of the key that signed that; None where nobody knows.
+    """
+    for key in DeclaredFacts.model_fields:
+        before = getattr(recorded, key)
+        after = getattr(later, key)
+        if after.value != before.value and not (after.known and may_correct(key, after, before, role=role)):
+            return key
+    return ""
+
+
+def corrected_facts(recorded: DeclaredFacts, stated: DeclaredFacts, *, role: str | None) -> DeclaredFacts:
+    """The facts that are recorded with those that may stand in their place: silence takes nothing back."""
+    corrected = {}
+    for key in DeclaredFacts.model_fields:
+        before = getattr(recorded, key)
+        after = getattr(stated, key)
+        is_new = after.known and after.value != before.value
+        corrected[key] = after if is_new and may_correct(key, after, before, role=role) else before
+    return DeclaredFacts(**corrected)
+
+
+def may_correct(key: str, later: Value, before: Value, *, role: str | None) -> bool:
+    """Whether a fact may stand in place of another of the same base.
+
+    A person's word is corrected by that person, or under a role that may answer for the owner of the field. What somebody else's
+    document says takes the place of no person's word.
+    """
+    if before.source != "declared":
+        return True
+    if later.source != "declared":
+        return False
+    is_same_author = later.asserted_by == before.asserted_by
+    return is_same_author or field_rules().by_path()[path_of_fact(key)].is_answered_by(role)
+
+
+def path_of_fact(key: str) -> str:
+    """The field of a record that answers with a fact of its base, without positions."""
+    path = field_rules().base_facts[key]
+    # an exclusion of the Union is stated of the terms of a base, and has a form of its own
+    return path if isinstance(path, str) else f"upstream[].{key}"
+
+
+def facts_with_statement(facts: DeclaredFacts, statement: Digest) -> DeclaredFacts:
+    """The facts of a base, each with the statement that holds it as its evidence."""
+    known = {key: getattr(facts, key) for key in DeclaredFacts.model_fields if getattr(facts, key).known}
+    return facts.revised(**{key: value.revised(evidence=(*value.evidence, statement)) for key, value in known.items()})
+
+
+@cache
+def facts_by_path() -> dict[str, str]:
+    """The fact of a base that answers a field of its own in a record, by the field's path without positions."""
+    paths = {path_of_fact(key): key for key in DeclaredFacts.model_fields}
+    return {path: key for path, key in paths.items() if path.startswith(("base[]", "upstream[]"))}
+
+
+def facts_of_others(
+    name: str, recorded: DeclaredFacts, stated: DeclaredFacts, *, role: str | None
+) -> tuple[FactOfAnother, ...]:
+    """What a person declares of a base in place of what somebody else declared, and may not."""
+    return tuple(
+        FactOfAnother(key, name, f"{before.asserted_by}", f"{before.value}", f"{after.value}", f"{after.asserted_by}")
+        for key in DeclaredFacts.model_fields
+        if (after := getattr(stated, key)).source == "declared"
+        and after.value != (before := getattr(recorded, key)).value
+        and not may_correct(key, after, before, role=role)
+    )
 
 
 def declared_base_facts(facts: dict[str, Any], *, at: Timestamp) -> DeclaredFacts:

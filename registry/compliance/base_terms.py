@@ -32,7 +32,8 @@ def licence_flags_of(facts: DeclaredFacts) -> Value:
     if EU_EXCLUSION in listed:
         return flags
     how = f"the flags ({flags.source}) with the exclusion of the Union ({excluded.source}: {_by(excluded)})"
-    return derived(sorted([*listed, EU_EXCLUSION]), method=how)
+    evidence = tuple(dict.fromkeys((*flags.evidence, *excluded.evidence)))
+    return derived(sorted([*listed, EU_EXCLUSION]), method=how, evidence=evidence)
 
 
 def eu_exclusion_of(facts: DeclaredFacts) -> Value:
@@ -86,7 +87,7 @@ def _derived_exclusion(recorded: Value, flags: Value) -> Value:
 
 
 def _derived_indication(recorded: Value, base: BaseUsed, modalities: Value) -> Value:
-    parameters = _number(base.params_total)
+    parameters = base.params_total.positive_number
     if not modalities.known or parameters is None:
         return NOT_DERIVED if recorded.known else recorded
     output = modalities.value.get("output", ()) if isinstance(modalities.value, dict) else modalities.value
@@ -156,8 +157,8 @@ def gpai_indication(base: BaseRecord) -> Value:
 
 
 def _side(parameters: float, stated_flop: Value, training_tokens: Value, generates: str) -> Value:
-    flop, how = _number(stated_flop), "as recorded for it"
-    tokens = _number(training_tokens)
+    flop, how = stated_flop.positive_number, "as recorded for it"
+    tokens = training_tokens.positive_number
     if flop is None and tokens is not None:
         flop, how = dense_flop(parameters, tokens), "6·P·D from its parameters and training tokens"
     if flop is None:
@@ -173,9 +174,3 @@ def _side(parameters: float, stated_flop: Value, training_tokens: Value, generat
 
 def _by(value: Value) -> str:
     return value.method or value.asserted_by or value.source
-
-
-def _number(value: Value) -> float | None:
-    number = value.value
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    return float(number) if is_number and number > 0 else None

@@ -14,12 +14,13 @@ else: its derived values are then held to nothing, and figures of evaluations as
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from peft_registry.registry.compliance.assessment import WRITTEN_BY_ASSESSMENT, with_assessment
+from peft_registry.registry.compliance.base_facts import facts_by_path
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.known_elsewhere import is_replaced
 from peft_registry.registry.compliance.recorded_evaluation import (
     WRITTEN_BY_EVALUATIONS,
     EvaluationSignature,
@@ -142,14 +143,14 @@ def _as_the_tool_builds_it(
     values = {
         leaf.path: leaf.value
         for leaf, earlier in zip(leaves(record), leaves(second), strict=True)
-        if leaf.value != earlier.value and _may_stand(leaf, earlier.value, before)
+        if leaf.value != earlier.value and _may_stand(leaf, earlier.value, record, before)
     }
     if record.correction.evaluations:
         second = second.revised(evaluation=_section(record, before.evaluation, evaluations))
     return with_assessment(with_values(second, values) if values else second)
 
 
-def _may_stand(leaf: Leaf, earlier: Value, before: RecordSections) -> bool:
+def _may_stand(leaf: Leaf, earlier: Value, record: ModificationRecord, before: RecordSections) -> bool:
     """Whether a value may take the place of another without anything that the tool computes."""
     value = leaf.value
     if value.rests_on_statement:
@@ -160,25 +161,24 @@ def _may_stand(leaf: Leaf, earlier: Value, before: RecordSections) -> bool:
     rule = field_rules().by_path()[leaf.rule]
     if value.source == "declared" and rule.owner != "tool" and rule.act is None and may_replace(value, earlier):
         return True
-    return leaf.rule in _known_elsewhere() and _fills(leaf, earlier)
+    if is_replaced(Leaf(leaf.path, leaf.rule, earlier)) or not earlier.known:
+        return _is_known_elsewhere(leaf, record)
+    return False
 
 
-@cache
-def _known_elsewhere() -> frozenset[str]:
-    """Fields that the organisation's profile or the record of a base answers."""
-    rules = field_rules()
-    of_bases = (path for path in rules.base_facts.values() if isinstance(path, str) and path.startswith("base[]"))
-    return frozenset((*rules.profile.values(), *of_bases, "upstream[].eu_exclusion", "base[].licence_flags"))
+def _is_known_elsewhere(leaf: Leaf, record: ModificationRecord) -> bool:
+    """Whether a value is such as the organisation's profile states, or the statement about a base that it names.
 
-
-def _fills(leaf: Leaf, earlier: Value) -> bool:
-    """Whether a value answers what was open: as the profile or the record of a base states it, and not as the tool found it."""
-    is_replaced = leaf.rule == "upstream[].eu_exclusion" and earlier.source == "derived"
-    if earlier.known and not is_replaced:
+    Whether that says so, `check_inherited` tells. Records of before rules had names did not say which statement it was.
+    """
+    value = leaf.value
+    if leaf.rule in field_rules().profile.values():
+        return value.source == "declared"
+    if leaf.rule not in facts_by_path() or not (value.evidence or record.rule_set is None):
         return False
-    if leaf.rule == "base[].licence_flags" and leaf.value.source == "derived":
-        return EU_EXCLUSION in leaf.value.value  # the flags that are stated, with an exclusion that is stated apart
-    return leaf.value.source in ("declared", "imported")
+    if leaf.rule == "base[].licence_flags" and value.source == "derived":
+        return EU_EXCLUSION in value.value  # the flags that are stated, with an exclusion that is stated apart
+    return value.source in ("declared", "imported")
 
 
 def _may_be_of_other_rules(leaf: Leaf, built: Value) -> bool:

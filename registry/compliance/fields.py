@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm
-from peft_registry.schemas.answers import Area
+from peft_registry.schemas.answers import AREA_ROLES, Area
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Timestamp, Value
@@ -41,6 +41,10 @@ class FieldRule(AnswerForm):
     def is_signed_by_people(self) -> bool:
         """Whether only a person's signature states it: no fact can, and the tool neither measures nor derives it."""
         return self.act is not None and self.fill == "H"
+
+    def is_answered_by(self, role: str | None) -> bool:
+        """Whether a key of a role may answer for the owner; none may for the tool."""
+        return self.owner != "tool" and role in AREA_ROLES[self.owner]
 
 
 class Quantity(Frozen):

@@ -1,16 +1,23 @@
-"""Whether what a version's first record takes over from what it was made from is recorded there. Pure: the records come in.
+"""Whether what a record takes over from what its version was made from is recorded there. Pure: the records come in.
 
 Nobody can have answered a question of a record before there was one. So a value of a first record that rests on somebody's word
 names the statements that hold the records of what went in, and one of these says it: of the same file where it is about data, else
 of a parent.
+
+A record that supersedes another takes over what was declared of a base since, and names the statement of that base. There the role
+of whoever signed that counts: registering a base takes the key of a trainer, and most of what is declared of one is for somebody
+else to say. In a first record a base has what was declared of it before, by whomever.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from peft_registry.registry.compliance.base_terms import eu_exclusion_of
+from peft_registry.registry.compliance.base_facts import facts_by_path
+from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
+from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
@@ -23,10 +30,14 @@ _OF_BASES = ("base", "upstream")
 
 @dataclass(frozen=True, slots=True)
 class RecordedBefore:
-    """A modification record, or the record of a base, that was logged, and the artifact that it is about."""
+    """A modification record, or the record of a base, that was logged, and the artifact that it is about.
+
+    `role` is that of the key that signed it: empty for a key that the trust file does not list, None where nothing tells here.
+    """
 
     subject: Digest
     record: RecordSections | BaseRecord
+    role: str | None = None
 
 
 RecordFinder = Callable[[Digest], RecordedBefore | None]
@@ -41,36 +52,71 @@ class InheritedCheck:
     unseen: tuple[str, ...]
 
 
-def rests_on_others(record: RecordSections) -> bool:
-    """Whether it is a first record that takes over what people said of something else; none of the first form does."""
-    is_first = isinstance(record, ModificationRecord) and not record.supersedes_another
-    return is_first and any(True for _ in _taken_over(record))
+def rests_on_others(record: RecordSections, before: RecordSections | None = None) -> bool:
+    """Whether a record takes over what was said of something else; none of the first form does.
+
+    `before` is the record that it supersedes: None where it supersedes none or that is not here.
+    """
+    return any(True for _ in taken_over(record, before))
 
 
-def check_inherited(record: RecordSections, manifest: Manifest, recorded: RecordFinder) -> InheritedCheck:
-    """Hold a version's first record against the records that it names.
+def taken_over(record: RecordSections, before: RecordSections | None = None) -> Iterator[Leaf]:
+    """The values that a record takes over from what was said of something else.
+
+    Of a first record all that rest on a statement. Of one that supersedes another what it has otherwise of its bases, and no answer
+    that it names gives; nothing, where the one before it is not here.
+    """
+    if not isinstance(record, ModificationRecord):
+        return
+    if not record.supersedes_another:
+        yield from (leaf for leaf in leaves(record) if leaf.value.rests_on_statement or _is_of_a_base(leaf))
+    elif before is not None:
+        earlier = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
+        for leaf in leaves(record):
+            is_new = earlier.get(leaf.path) != leaf.value
+            if is_new and _is_of_a_base(leaf) and not set(record.correction.answers) & set(leaf.value.evidence):
+                yield leaf
+
+
+def _is_of_a_base(leaf: Leaf) -> bool:
+    """Whether a value is what a statement about a base says: as somebody declared it or as their document does.
+
+    Of flags also, where these follow from two of its facts.
+    """
+    if leaf.rule not in facts_by_path() or not leaf.value.evidence:
+        return False
+    return leaf.value.source in ("declared", "imported") or (
+        leaf.rule == "base[].licence_flags" and leaf.value.source == "derived"
+    )
+
+
+def check_inherited(
+    record: RecordSections, manifest: Manifest, recorded: RecordFinder, before: RecordSections | None = None
+) -> InheritedCheck:
+    """Hold what a record takes over against the records that it names.
 
     Args:
-        record: that the version was registered with.
+        record: of the version.
         manifest: of the version, which names what it was made from.
         recorded: finds the records that it names.
+        before: the record that it supersedes; None where it supersedes none or that is not here.
     """
     wrong: list[str] = []
     unseen: list[str] = []
-    for leaf in _taken_over(record):
+    for leaf in taken_over(record, before):
         named = {digest: recorded(digest) for digest in leaf.value.evidence}
-        if not manifest.made_from and FieldPath.parse(leaf.path).section not in _OF_BASES:
+        if before is None and not manifest.made_from and FieldPath.parse(leaf.path).section not in _OF_BASES:
             wrong.append(f"{leaf.path}: it was made from nothing of which anybody could have said it")
             continue
         sources = [
             value
-            for before in named.values()
-            if before is not None
-            for value in _stated_there(leaf, record, before, manifest)
+            for source in named.values()
+            if source is not None and (before is None or _may_answer(leaf, source))
+            for value in _stated_there(leaf, record, source, manifest)
             if _says(value) == _says(leaf.value)
         ]
         vouched = {digest for value in sources for digest in value.evidence}
-        open_digests = [digest for digest, before in named.items() if before is None and digest not in vouched]
+        open_digests = [digest for digest, source in named.items() if source is None and digest not in vouched]
         if sources and not open_digests:
             continue
         line = f"{leaf.path}: no record that it names says so of what it was made from"
@@ -78,8 +124,11 @@ def check_inherited(record: RecordSections, manifest: Manifest, recorded: Record
     return InheritedCheck(tuple(wrong), tuple(unseen))
 
 
-def _taken_over(record: RecordSections) -> Iterator[Leaf]:
-    return (leaf for leaf in leaves(record) if leaf.value.rests_on_statement)
+def _may_answer(leaf: Leaf, source: RecordedBefore) -> bool:
+    """Whether a statement of a base answers a field of a record that was made before."""
+    if not isinstance(source.record, BaseRecord):
+        return False
+    return source.role is None or field_rules().by_path()[leaf.rule].is_answered_by(source.role)
 
 
 def _stated_there(leaf: Leaf, record: RecordSections, before: RecordedBefore, manifest: Manifest) -> Iterator[Value]:
@@ -87,7 +136,7 @@ def _stated_there(leaf: Leaf, record: RecordSections, before: RecordedBefore, ma
     path = FieldPath.parse(leaf.path)
     if isinstance(before.record, BaseRecord):
         if before.subject in {parent.manifest for parent in manifest.parents if parent.role == "base"}:
-            yield from _stated_of_base(leaf, before.record)
+            yield from _stated_of_base(leaf, record, before.record)
         return
     about = _item(record, path)
     if path.section != "data" and before.subject not in manifest.made_from:
@@ -97,11 +146,17 @@ def _stated_there(leaf: Leaf, record: RecordSections, before: RecordedBefore, ma
             yield other.value
 
 
-def _stated_of_base(leaf: Leaf, base: BaseRecord) -> Iterator[Value]:
-    """What the record of a base says in the field of a record that takes it over."""
-    for key, path in field_rules().base_facts.items():
-        if path == leaf.rule:
-            yield getattr(base.facts, key)
+def _stated_of_base(leaf: Leaf, record: RecordSections, base: BaseRecord) -> Iterator[Value]:
+    """What the record of a base says in the field of a record that takes it over; nothing where it is that of another name."""
+    # what a base is, its adapters are too: these have names of their own
+    if base.name is not None and base.name not in {used.name.value for used in record.base}:
+        return
+    key = facts_by_path().get(leaf.rule)
+    if key is None:
+        return
+    yield getattr(base.facts, key)
+    if leaf.rule == "base[].licence_flags":
+        yield licence_flags_of(sound_facts(base.facts))
     if leaf.rule == "upstream[].eu_exclusion":
         yield eu_exclusion_of(base.facts)
 

@@ -5,6 +5,7 @@ Pure: nothing is read. What is not in the inputs stays `unknown` with its reason
 
 from typing import Any, Literal
 
+from peft_registry.registry.compliance.base_facts import facts_with_statement
 from peft_registry.registry.compliance.base_terms import (
     eu_exclusion_of,
     gpai_indication,
@@ -42,13 +43,7 @@ class BaseInput(Frozen):
     def facts(self) -> DeclaredFacts:
         """What is declared about it, each with the statement that holds it."""
         facts = self.record.facts
-        if self.statement is None:
-            return facts
-        known = {key: getattr(facts, key) for key in DeclaredFacts.model_fields if getattr(facts, key).known}
-        evidence = (self.statement,)
-        return facts.revised(
-            **{key: value.revised(evidence=(*value.evidence, *evidence)) for key, value in known.items()}
-        )
+        return facts if self.statement is None else facts_with_statement(facts, self.statement)
 
 
 class Signing(Frozen):

@@ -10,6 +10,7 @@ from typing import Any
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Correction, Identity, ModificationRecord, RecordSections
 from peft_registry.schemas.values import Timestamp, Value, measured
@@ -87,8 +88,8 @@ def _identity(before: RecordSections, version: Version) -> Identity:
 
 
 def in_second_form(record: RecordSections) -> ModificationRecord:
-    """What a record of either form says, in the second: what the first has no field for is unknown."""
-    return ModificationRecord.from_json(record.to_json() | {"schema_version": "2"})
+    """What a record of either form says, in the second: what the first has no field for is unknown, and what nobody signed."""
+    return ModificationRecord.from_json(as_read(record).to_json() | {"schema_version": "2"})
 
 
 def newly_declared(new: RecordSections, recorded: RecordSections) -> dict[str, Value]:

@@ -1,11 +1,11 @@
-"""What is recorded about a base: the newest statement of kind `base` about its manifest."""
+"""What is recorded about a base under a name that it was added under."""
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.records.signed_records import role_of_signer, signed_statements
+from peft_registry.registry.records.stated_bases import StatedBase, first_name, stated_base
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import NotChecked
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -19,29 +19,33 @@ class BaseRecordMissing(NotChecked):
 
 
 def base_record(registry: Registry, version: Version) -> BaseRecord:
-    """What is recorded about a base.
+    """What is recorded about a base under the name of its version.
 
     Raises:
         BaseRecordMissing: the version has no base statement.
     """
-    record = newest_base_record(registry, version.manifest_digest)
-    if record is None:
+    return required_base(registry, version).record
+
+
+def required_base(registry: Registry, version: Version) -> StatedBase:
+    """What is recorded about a base under the name of its version, and which statement holds it.
+
+    Raises:
+        BaseRecordMissing: the version has no base statement.
+    """
+    stated = base_named(registry, version.manifest_digest, version.name)
+    if stated is None:
         raise BaseRecordMissing(version.label)
-    return record
+    return stated
 
 
-def base_statement(registry: Registry, version: Version) -> Digest | None:
-    """The statement that holds what is recorded about a base; None where nobody has recorded any."""
-    newest = _newest(registry, version.manifest_digest)
-    return None if newest is None else newest.digest
+def base_named(registry: Registry, manifest: Digest, name: str) -> StatedBase | None:
+    """What is recorded about a manifest as a base under a name; None where it is not registered so."""
+    return stated_base(signed_statements(registry, manifest), name, role_of_signer(registry))
 
 
-def newest_base_record(registry: Registry, manifest: Digest) -> BaseRecord | None:
-    """The newest record about a manifest as a base; None where nobody has recorded any."""
-    newest = _newest(registry, manifest)
-    return None if newest is None else BaseRecord.from_json(newest.statement.predicate)
-
-
-def _newest(registry: Registry, manifest: Digest) -> StoredStatement | None:
-    base_statements = (stored for stored in reversed(signed_statements(registry, manifest)) if stored.kind == "base")
-    return next(base_statements, None)
+def base_named_first(registry: Registry, manifest: Digest) -> StatedBase | None:
+    """What is recorded about a manifest as a base under the name that it was registered under first; None where under none."""
+    statements = signed_statements(registry, manifest)
+    name = first_name(statements)
+    return None if name is None else stated_base(statements, name, role_of_signer(registry))

@@ -392,12 +392,12 @@ def _follow_new_entries(registry: Registry, tx: catalog.Transaction, before: Sna
     at = max(changes.newest_time, registry.clock())
     leaf = LogSnapshot(size=size, root=prefix_tree.root_hash(tree.get_node).hex(), at=at)
     append_event(tx, leaf.to_canonical())
-    for manifest in sorted(changes.superseded, key=str):
+    for manifest in sorted(changes.standing_now, key=str):
         _mirror_again(tx, manifest)
 
 
 def _mirror_again(tx: catalog.Transaction, manifest: Digest) -> None:
-    """Have the versions of an artifact copied once more: a record that was pending when they were copied stands now."""
+    """Have the versions of an artifact copied once more: what was pending when they were copied stands now."""
     for version in catalog.version_by_digest(tx, manifest):
         if not catalog.is_awaited(tx, version.label):
             catalog.enqueue(tx, kind="version", subject=manifest, version_label=version.label, payload={})
@@ -412,7 +412,8 @@ class _Changes:
 
     def __init__(self, registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
         self.newest_time = "" if before is None else before.leaf.at
-        self.superseded: set[Digest] = set()  # artifacts about which an entry holds a record that supersedes another
+        # artifacts of which an entry holds a record that supersedes another, or an evaluation: these were pending until now
+        self.standing_now: set[Digest] = set()
         self._registry = registry
         self._tx = tx
         self._store = SqlLogStore(tx)
@@ -467,8 +468,9 @@ class _Changes:
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
-        if said.statement.kind == "modification" and said.statement.predicate.get("supersedes"):
-            self.superseded.add(leaf.subject)
+        is_later_record = said.statement.kind == "modification" and said.statement.predicate.get("supersedes")
+        if is_later_record or said.statement.kind == "bias-evaluation":
+            self.standing_now.add(leaf.subject)
         if leaf.kind == "registration":
             self._follow_registration(index, leaf, said.statement)
         elif leaf.kind == "alias":
@@ -569,7 +571,7 @@ class _Changes:
             raise PendingRejected(index, "; ".join(wrong))
 
     def _require_inherited(self, index: int, leaf: Event, answered: RecordChecks) -> None:
-        """Raise where a first record says of what its artifact was made from what is not recorded there.
+        """Raise where a record says of what its artifact was made from what is not recorded there.
 
         Raises:
             PendingRejected: it says so.
@@ -598,7 +600,9 @@ class _Changes:
         said = read_statement(stored.envelope, stored.log_index, leaf).statement
         try:
             if said.kind == "base":
-                return RecordedBefore(said.subject_digest, BaseRecord.from_json(said.predicate))
+                key = self._trust.key(leaf.key)
+                base = BaseRecord.from_json(said.predicate)
+                return RecordedBefore(said.subject_digest, base, "" if key is None else key.role)
             if said.kind != "modification":
                 return None
             return RecordedBefore(said.subject_digest, modification_of(said.predicate_type, said.predicate))

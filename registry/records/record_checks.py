@@ -61,6 +61,7 @@ class EntrySigner:
     key_id: str | None = None
     person: str | None = None
     at: Timestamp | None = None
+    role: str | None = None  # empty for a key that the trust file does not list
 
 
 SignedStatement = tuple[str, dict[str, Any], EntrySigner]
@@ -187,7 +188,7 @@ class RecordChecks:
         another = answers_as_another(statement, key)
         if another:
             return (another,)
-        signer = EntrySigner(at=at) if key is None else EntrySigner(key.key_id, key.person, at)
+        signer = EntrySigner(at=at) if key is None else EntrySigner(key.key_id, key.person, at, key.role)
         check = self.take(digest, statement, signer)
         return () if check is None else (*check.wrong, *check.lacking)
 
@@ -207,7 +208,7 @@ class RecordChecks:
             self._answers[digest] = SignedAnswers(digest, predicate, signer.at)
         if statement.kind == "base":
             base = BaseRecord.from_json(statement.predicate)
-            self._bases[digest] = RecordedBefore(statement.subject_digest, base)
+            self._bases[digest] = RecordedBefore(statement.subject_digest, base, signer.role)
         if statement.kind == "bias-evaluation":
             of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
             of_artifact.setdefault(digest, _Packed.of(statement, signer))
@@ -222,7 +223,7 @@ class RecordChecks:
         check = self.check(subject, record)
         self._records[digest] = _Packed.of(statement, signer)
         self._said.setdefault(subject, []).append(digest)
-        if rests_on_others(record):
+        if rests_on_others(record, self.superseded_by(subject, record)):
             self._resting.setdefault(subject, []).append(digest)
         return check
 
@@ -284,23 +285,24 @@ class RecordChecks:
                     yield first.statement, line
 
     def takes_over(self, subject: Digest, statement: Digest) -> bool:
-        """Whether a statement holds a first record of an artifact that takes over what people said of something else."""
+        """Whether a statement holds a record of an artifact that takes over what people said of something else."""
         return statement in self._resting.get(subject, ())
 
     def inherited(
         self, subject: Digest, manifest: Manifest, recorded: RecordFinder
     ) -> Iterator[tuple[Digest, InheritedCheck]]:
-        """The first records of an artifact that take something over from what it was made from, and whether that is recorded there.
+        """The records of an artifact that take something over from what it was made from, and whether that is recorded there.
 
         By the statements that hold them; `manifest` and `recorded` are those of `check_inherited`.
         """
         for statement in self._resting.get(subject, ()):
-            yield statement, check_inherited(self._records[statement].record(), manifest, recorded)
+            record = self._records[statement].record()
+            yield statement, check_inherited(record, manifest, recorded, self.superseded_by(subject, record))
 
     def check(self, subject: Digest, record: RecordSections) -> RecordCheck:
         """How a record about an artifact would stand if it were said next."""
-        before = self._superseded_by(subject, record)
-        check = check_answers(record, before, self._answers, lambda after: self._superseded_by(subject, after))
+        before = self.superseded_by(subject, record)
+        check = check_answers(record, before, self._answers, lambda after: self.superseded_by(subject, after))
         carried = check_carried(record, before, {} if before is None else self._evaluations_of(subject))
         return RecordCheck(
             record, (*check.wrong, *carried.wrong), check.missing, unevaluated=carried.missing, unseen=check.unseen
@@ -311,7 +313,7 @@ class RecordChecks:
         packed = self._evaluations.get(subject, {})
         return {statement: evaluation.evaluation(statement) for statement, evaluation in packed.items()}
 
-    def _superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:
+    def superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:
         """The record that another names both by its id and by its digest; None where none was said before it."""
         if not isinstance(record, ModificationRecord) or record.correction.supersedes_digest is None:
             return None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.first_record import RecordClaims, check_manifest
-from peft_registry.registry.compliance.inherited_values import RecordedBefore, check_inherited, rests_on_others
+from peft_registry.registry.compliance.inherited_values import InheritedCheck, RecordedBefore, check_inherited
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
@@ -24,6 +25,7 @@ from peft_registry.registry.records.snapshots import (
     snapshot_if_trusted,
     statements_about,
 )
+from peft_registry.registry.records.stated_bases import RoleOf, stated_base
 from peft_registry.registry.records.version_statements import (
     MaySay,
     RecordContradicted,
@@ -72,7 +74,8 @@ class Records:
     """What was signed about one version: the newest record of each kind, None where it has none.
 
     `history` are its modification records, each superseding the one before it, and `modification` is the last of them;
-    `set_aside` are those that decide nothing, and why; `pending` of them will stand once a checkpoint covers them.
+    `set_aside` are those that decide nothing, and why; `pending` of them will stand once a checkpoint covers them, and so will
+    `pending_evaluations`, whose figures are not among `evaluations`.
     """
 
     manifest: Manifest
@@ -87,6 +90,7 @@ class Records:
     history: tuple[SignedRecord, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
     pending: tuple[SignedRecord, ...] = ()
+    pending_evaluations: tuple[StoredStatement, ...] = ()
 
 
 def required_record(said: VersionStatements, version: Version) -> SignedRecord:
@@ -227,7 +231,8 @@ def record_in(registry: Registry, statement: Digest) -> RecordedBefore | None:
     said = stored.statement
     try:
         if stored.kind == "base":
-            return RecordedBefore(said.subject_digest, BaseRecord.from_json(said.predicate))
+            base = BaseRecord.from_json(said.predicate)
+            return RecordedBefore(said.subject_digest, base, role_of_signer(registry)(stored))
         record = modification_of(said.predicate_type, said.predicate)
     except ValidationError:  # whoever reads the version that it was said of says so
         return None
@@ -236,14 +241,30 @@ def record_in(registry: Registry, statement: Digest) -> RecordedBefore | None:
 
 def _of_version(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> VersionStatements:
     """What speaks of a version, if its first record says of others what is recorded of them."""
-    said = statements_of_version(version, statements, may_say=_may_say(registry), covered=covered_size(registry))
-    first = said.history[0].record if said.history else None
-    if first is not None and rests_on_others(first):
+
+    def inherited(record: RecordSections, before: RecordSections | None) -> InheritedCheck:
         manifest = stored_manifest(registry, version.manifest_digest)
-        check = check_inherited(first, manifest, lambda digest: record_in(registry, digest))
-        if check.wrong or check.unseen:
-            raise RecordContradicted(version.label, (*check.wrong, *check.unseen))
-    return said
+        return check_inherited(record, manifest, lambda digest: record_in(registry, digest), before)
+
+    return statements_of_version(
+        version, statements, may_say=_may_say(registry), covered=covered_size(registry), inherited=inherited
+    )
+
+
+def role_of_signer(registry: Registry) -> RoleOf:
+    """The role of whoever signed a statement by the home's trust, empty for a key that it does not list.
+
+    None where there is no trust: verification says that nothing is checked.
+    """
+
+    def role_of(stored: StoredStatement) -> str | None:
+        try:
+            key = registry.trust.key(stored.key_id)
+        except (NotChecked, IntegrityBroken):
+            return None
+        return "" if key is None else key.role
+
+    return role_of
 
 
 def _may_say(registry: Registry) -> MaySay:
@@ -309,7 +330,7 @@ def records_of(registry: Registry, version: Version) -> Records:
         if otherwise:
             raise RecordContradicted(version.label, otherwise)
     # a statement that calls a base what is none says nothing of it
-    base = newest.get("base") if manifest.kind == "base" else None
+    base = stated_base(statements, version.name, role_of_signer(registry)) if manifest.kind == "base" else None
     return Records(
         manifest=manifest,
         statements=said.statements,
@@ -319,10 +340,11 @@ def records_of(registry: Registry, version: Version) -> Records:
         evaluations=tuple(
             EvaluationRecord.from_json(stored.statement.predicate)
             for stored in said.statements
-            if stored.kind == "bias-evaluation"
+            if stored.kind == "bias-evaluation" and stored.digest not in said.pending_evaluations
         ),
-        modification=None if said.record is None else said.record.record,
-        base=None if base is None else BaseRecord.from_json(base),
+        pending_evaluations=tuple(stored for stored in said.statements if stored.digest in said.pending_evaluations),
+        modification=None if said.record is None else as_read(said.record.record),
+        base=None if base is None else base.record,
         card=_card(registry, version, statements),
         history=said.history,
         set_aside=said.set_aside,

@@ -8,17 +8,19 @@ another. A version's record is the one that its own registration names, then eac
                whose role may; what it says that people answered stands in their own signed statements
 
 Of two that supersede the same record the one that was logged first holds. One that no checkpoint covers yet is pending: readers
-stay with the record before it, and whoever makes the next record builds on it. Every other modification record decides nothing, and
-is named with the reason. What is said of the artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
+stay with the record before it, and whoever makes the next record builds on it. So is an evaluation that was made later: its figures
+are not those of the version yet. Every other modification record decides nothing, and is named with the reason. What is said of the
+artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.inherited_values import InheritedCheck
 from peft_registry.registry.records.record_checks import EntrySigner, RecordCheck, RecordChecks
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.schemas.answers import AnswersPredicate
@@ -31,6 +33,9 @@ from peft_registry.schemas.version import Version
 
 MaySay = Callable[[StoredStatement], bool]
 """Whether the key that signed a statement has a role that may, at the time of its entry."""
+
+Inherited = Callable[[RecordSections, RecordSections | None], InheritedCheck]
+"""Holds what a record takes over from what its artifact was made from against that; with the record that it supersedes, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class VersionStatements:
         pending: records that go on from `history` and stand once a checkpoint covers them.
         answers: statements of answers whose signer may give them.
         accompanied_by: the statements that its registration names.
+        pending_evaluations: those of the statements that hold an evaluation which was made later and no checkpoint covers.
     """
 
     statements: tuple[StoredStatement, ...]
@@ -103,15 +109,19 @@ class VersionStatements:
     pending: tuple[SignedRecord, ...] = ()
     answers: frozenset[Digest] = frozenset()
     accompanied_by: frozenset[Digest] = frozenset()
+    pending_evaluations: frozenset[Digest] = frozenset()
 
     @property
     def predicates(self) -> dict[str, dict[str, Any]]:
         """What stands of each kind (of a foreign type: of each predicate type), any JSON object: the newest statement.
 
         But the record of the version, and how it was made as its registration names it: a later word on that replaces neither.
+        An evaluation that is pending does not stand yet.
         """
         newest = {
-            stored.kind or stored.statement.predicate_type: stored.statement.predicate for stored in self.statements
+            stored.kind or stored.statement.predicate_type: stored.statement.predicate
+            for stored in self.statements
+            if stored.digest not in self.pending_evaluations
         }
         for stored in self.statements:
             if stored.kind == "provenance" and stored.digest in self.accompanied_by:
@@ -137,7 +147,12 @@ class VersionStatements:
 
 
 def statements_of_version(
-    version: Version, statements: Sequence[StoredStatement], *, may_say: MaySay, covered: int
+    version: Version,
+    statements: Sequence[StoredStatement],
+    *,
+    may_say: MaySay,
+    covered: int,
+    inherited: Inherited = lambda _record, _before: InheritedCheck((), ()),
 ) -> VersionStatements:
     """What speaks of a version.
 
@@ -147,6 +162,7 @@ def statements_of_version(
         may_say: asked of the signer of each record that would supersede another, and of answers.
         covered: how many entries of the log a signed checkpoint covers. A version whose registration is behind it keeps the record
             that it was registered with.
+        inherited: asked of each record that takes something over from what its artifact was made from.
 
     Raises:
         RecordUnreadable: the record that it was registered with is not one.
@@ -162,7 +178,7 @@ def statements_of_version(
     later = tuple(
         stored for stored in statements if stored.kind == "modification" and stored.digest not in accompanying
     )
-    checked = _checked(statements, may_say)
+    checked = _checked(statements, may_say, inherited)
     chain = _history(own, statements, later, may_say, checked)
     elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say, checked)]
     in_chain = {link.statement.digest for link in chain}
@@ -193,6 +209,13 @@ def statements_of_version(
         pending=pending,
         answers=frozenset(stored.digest for stored in statements if stored.kind == "answers" and may_say(stored)),
         accompanied_by=own.accompanied_by,
+        pending_evaluations=frozenset(
+            stored.digest
+            for stored in statements
+            if stored.kind == "bias-evaluation"
+            and stored.digest not in own.accompanied_by
+            and not _is_covered(stored, covered)
+        ),
     )
 
 
@@ -251,7 +274,7 @@ class _Registered:
         return cls(stored, registration.name, named, frozenset(brought))
 
 
-def _checked(statements: Sequence[StoredStatement], may_say: MaySay) -> _Checked:
+def _checked(statements: Sequence[StoredStatement], may_say: MaySay, inherited: Inherited) -> _Checked:
     """Each record held against what was said before it and with it."""
     checks = RecordChecks()
     records: dict[Digest, RecordCheck | str] = {}
@@ -265,6 +288,10 @@ def _checked(statements: Sequence[StoredStatement], may_say: MaySay) -> _Checked
             records[stored.digest] = first_problem(error)
         else:
             if check is not None:
+                subject = stored.statement.subject_digest
+                if checks.takes_over(subject, stored.digest):
+                    source = inherited(check.record, checks.superseded_by(subject, check.record))
+                    check = replace(check, wrong=(*check.wrong, *source.wrong, *source.unseen))
                 records[stored.digest] = check
             if stored.kind == "registration":
                 beside[stored.digest] = checks.wrong_beside(stored.statement.subject_digest, stored.digest)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from peft_registry.registry.compliance.base_facts import corrected_facts, facts_of_others
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import FileMissing, read_file
 from peft_registry.registry.exports.model_card import base_card
@@ -15,7 +16,7 @@ from peft_registry.registry.homes.base_locations import remember_base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import read_manifest
-from peft_registry.registry.records.bases import base_record, newest_base_record
+from peft_registry.registry.records.bases import base_named, base_named_first, base_record
 from peft_registry.registry.use_cases.register import (
     NewArtifact,
     NewStatement,
@@ -25,7 +26,7 @@ from peft_registry.registry.use_cases.register import (
 )
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_any
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, FILE_NAME, FileEntry, Manifest
 from peft_registry.schemas.progress import Observe, ignore
@@ -59,20 +60,31 @@ def add_base(
     Raises:
         PickleRefused, CodeRefused, InputRefused: the folder holds pickle weights, code, links, or no weights.
         ResultAsBase: it is a result of this or of another registry.
+        FactOfAnother, SeveralProblems: it is registered, and somebody else declared something else of it.
         MalformedWeights, WeightsNotFinite: a header that lies; a value that is NaN or infinite.
     """
     _require_no_result(registry, folder, name)
     found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True)
     manifest = base_manifest(found)
-    recorded = newest_base_record(registry, manifest.canonical_digest())
+    digest = manifest.canonical_digest()
+    under_this_name = base_named(registry, digest, name)
+    # under another name a base begins with what people declared of it under the first
+    known = under_this_name or base_named_first(registry, digest)
+    stated = facts or DeclaredFacts()
+    key = registry.trust.key(registry.trainer_key.public.key_id)
+    role = None if key is None else key.role
+    if known is not None:
+        raise_any(facts_of_others(known.name, known.record.facts, stated, role=role))
+        stated = corrected_facts(known.record.facts, stated, role=role)
     record = BaseRecord(
+        name=name,
         identity=found.identity,
         origin=origin,
         architecture=found.architecture,
         parameters_total=found.parameters_total,
         parameters_matmul=found.parameters_matmul,
         context_length=found.context_length,
-        facts=_with_recorded(facts or DeclaredFacts(), recorded),
+        facts=stated,
     )
     card = base_card(name=name, record=record)
     statements = (
@@ -91,7 +103,7 @@ def add_base(
     version = register_version(registry, artifact, observe=observe)
     if mode == "reference":
         remember_base_location(registry.folder, version.manifest_digest, folder)
-    if recorded is not None and recorded.facts != record.facts:
+    if under_this_name is not None and under_this_name.record.facts != record.facts:
         append_statement(
             registry,
             subject=version.manifest_digest,
@@ -134,15 +146,3 @@ def base_manifest(found: BaseFolder) -> Manifest:
         weights=found.weights,
         weights_digest=found.identity.weights,
     )
-
-
-def _with_recorded(facts: DeclaredFacts, recorded: BaseRecord | None) -> DeclaredFacts:
-    """The facts over those that are recorded: silence takes nothing back, and no file overrules what a person declared."""
-    if recorded is None:
-        return facts
-    kept = {}
-    for key in DeclaredFacts.model_fields:
-        old, new = getattr(recorded.facts, key), getattr(facts, key)
-        says_more = new.known and new.value != old.value and (new.source == "declared" or old.source != "declared")
-        kept[key] = new if says_more else old
-    return DeclaredFacts(**kept)

@@ -27,7 +27,12 @@ from peft_registry.registry.records.waiting_answers import records_since, waitin
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
 from peft_registry.registry.use_cases.statements import Saying, SignedStatement, append_together, sayable_at
-from peft_registry.registry.use_cases.take_up_answers import known_at_home, record_with_answers
+from peft_registry.registry.use_cases.take_up_answers import (
+    FromElsewhere,
+    from_elsewhere,
+    known_at_home,
+    record_with_answers,
+)
 from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, Taken, listed, raise_any
@@ -92,7 +97,10 @@ class WrittenForm(Frozen):
 
 
 class Decided(Frozen):
-    """What was answered, by whom, and the record that takes it up; a dry run has no statement and no new record."""
+    """What was answered, by whom, and the record that takes it up; a dry run has no statement and no new record.
+
+    `taken_over` is what that record has besides, from the organisation's profile and from statements about its bases.
+    """
 
     version: str
     person: str
@@ -102,6 +110,7 @@ class Decided(Frozen):
     record_id: str | None
     supersedes: str
     fields: str  # how many are filled, of how many
+    taken_over: tuple[FromElsewhere, ...]
 
 
 def write_form(registry: Registry, version: Version, file: Path) -> WrittenForm:
@@ -169,20 +178,20 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
         record = record_with_answers(registry, current, (*waiting, tried), version)
         return _decided(version, predicate, current, record, statement=None, record_id=None)
     registry.unlock()
-    statement, record = _sign_both(registry, version, form, predicate, signer)
+    statement, current, record = _sign_both(registry, version, form, predicate, signer)
     return _decided(version, predicate, current, record, statement=statement, record_id=record.record_id)
 
 
 def _sign_both(
     registry: Registry, version: Version, form: FilledForm, predicate: AnswersPredicate, signer: Signer
-) -> tuple[Digest, ModificationRecord]:
-    """Log the answers and the record that takes them up in one transaction.
+) -> tuple[Digest, SignedRecord, ModificationRecord]:
+    """Log the answers and the record that takes them up in one transaction; with the record that this supersedes.
 
     Raises:
         RecordMovedOn: another record came first and changed what is answered; nothing is logged.
         KnownError: as `append_together`.
     """
-    records: list[ModificationRecord] = []
+    records: list[tuple[SignedRecord, ModificationRecord]] = []
 
     def answers(_: tuple[SignedStatement, ...], __: str) -> Saying:
         return Saying("answers", predicate.to_json(), signer)
@@ -192,11 +201,13 @@ def _sign_both(
         said = version_statements(registry, version)
         _, current = _records_of_form(said, version, form)
         answered = SignedAnswers(signed[0].digest, predicate, at)
-        records.append(record_with_answers(registry, current, (*waiting_answers(said, version), answered), version))
-        return Saying("modification", records[-1].to_json(), registry.trainer_key)
+        after = record_with_answers(registry, current, (*waiting_answers(said, version), answered), version)
+        records.append((current, after))
+        return Saying("modification", after.to_json(), registry.trainer_key)
 
     statements = append_together(registry, subject=version.manifest_digest, sayings=(answers, record))
-    return statements[0].digest, records[-1]
+    before, after = records[-1]
+    return statements[0].digest, before, after
 
 
 def _decided(
@@ -217,6 +228,7 @@ def _decided(
         record_id=record_id,
         supersedes=current.record.record_id,
         fields=completeness(record).sentence,
+        taken_over=from_elsewhere(record, current.record),
     )
 
 

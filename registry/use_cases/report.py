@@ -225,7 +225,10 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
 
 
 def record_notes(records: Records) -> tuple[str, ...]:
-    """What the record of a version supersedes and why, and which records decide nothing; empty where it is as registered."""
+    """What the record of a version supersedes and why, which records decide nothing, and which evaluations are pending.
+
+    Empty where it is as registered.
+    """
     notes = []
     for before, after in pairwise(records.history):
         assert isinstance(after.record, ModificationRecord), "only the second form supersedes"
@@ -251,6 +254,11 @@ def record_notes(records: Records) -> tuple[str, ...]:
     notes += [
         f"A modification record (statement {aside.statement.digest.short}) decides nothing here: {aside.reason}."
         for aside in records.set_aside
+    ]
+    notes += [
+        f"An evaluation of {stored.appended_at} (statement {stored.digest.short}) is pending, and none of its figures counts yet: "
+        "it stands once whoever holds the log key has run `registry log sign`."
+        for stored in records.pending_evaluations
     ]
     return tuple(notes)
 

@@ -6,6 +6,7 @@ from typing import Any
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.contradictions import contradictions
 from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.form_rows import FormCount, counts_of_forms
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
 from peft_registry.registry.compliance.superseding import in_second_form
@@ -147,7 +148,7 @@ class RecordShown(Frozen):
 
 
 def describe_record(registry: Registry, reference: str) -> RecordShown:
-    """The record of the version that a reference means, as it was signed.
+    """The record of the version that a reference means, as it was signed; of the first form, without approvals that nobody signed.
 
     Raises:
         MalformedReference, NotFound: as `version_named`.
@@ -156,12 +157,13 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
     """
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
-    record = required_record(said, version).record
+    signed = required_record(said, version).record
+    record = as_read(signed)
     count = completeness(record)
     answers_by_statement = _answers_shown(registry, said, version)
     return RecordShown(
         version=version.label,
-        record=said.predicates["modification"],
+        record=said.predicates["modification"] if record is signed else record.to_json(),
         fields=count.sentence,
         filled=count.filled,
         required=count.total,

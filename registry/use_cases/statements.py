@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.carried_values import of_other_rules
 from peft_registry.registry.compliance.declared import problems_of_declared
+from peft_registry.registry.compliance.inherited_values import check_inherited, rests_on_others
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.database.session import Transaction
@@ -22,7 +23,7 @@ from peft_registry.registry.records.checkpoints import newest_entry_time, publis
 from peft_registry.registry.records.entries import misplaced, require_may_say
 from peft_registry.registry.records.record_checks import EntrySigner, answers_as_another
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import record_checks, signed_statements, stored_manifest
+from peft_registry.registry.records.signed_records import record_checks, record_in, signed_statements, stored_manifest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole
@@ -308,7 +309,12 @@ def _require_answered(
         checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate), EntrySigner(at=at))
     record = ModificationRecord.from_json(saying.predicate)
     check = checks.check(subject, record)
+    before = checks.superseded_by(subject, record)
     reasons = (*of_other_rules(record), *check.wrong, *check.lacking)
+    if rests_on_others(record, before):
+        manifest = stored_manifest(registry, subject)
+        inherited = check_inherited(record, manifest, lambda digest: record_in(registry, digest), before)
+        reasons = (*reasons, *inherited.wrong, *inherited.unseen)
     if reasons:
         raise RecordNotAnswered(reasons)
 

@@ -1,28 +1,41 @@
 """Signed answers on their way into the record of a version: those that wait, and what the home knows besides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from peft_registry.registry.compliance.answers import (
-    SignedAnswers,
-    known_elsewhere,
-    superseding_with_answers,
-)
-from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
+from peft_registry.registry.compliance.known_elsewhere import known_of_base, known_of_organisation, taken_over_elsewhere
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
-from peft_registry.registry.records.signed_records import signed_statements, stored_manifest, version_statements
+from peft_registry.registry.records.bases import base_named
+from peft_registry.registry.records.signed_records import stored_manifest, version_statements
+from peft_registry.registry.records.stated_bases import StatedBase
 from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.records.waiting_answers import waiting_answers
 from peft_registry.registry.use_cases.supersede import supersede_record
-from peft_registry.schemas.answers import AREA_ROLES
-from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
+from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, RecordSections
-from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
+
+
+class FromElsewhere(Frozen):
+    """A value that a record takes over besides the answers, and where it is stated."""
+
+    path: str
+    value: Any  # any JSON value; the field says which
+    asserted_by: str | None
+    statements: tuple[Digest, ...]  # about a base; none for a value of the organisation's profile
+
+    @property
+    def text(self) -> str:
+        """`base[0].source_url: https://example.org/tiny (declared by sam, statement sha256:5f1d… about the base)`."""
+        where = "the organisation's profile"
+        if self.statements:
+            named = ", ".join(str(statement) for statement in self.statements)
+            where = f"stated by {self.asserted_by or 'its documents'}, statement {named} about the base"
+        return f"{self.path}: {self.value} ({where})"
 
 
 def complete_answers(registry: Registry, version: Version) -> SignedRecord | None:
@@ -41,6 +54,26 @@ def complete_answers(registry: Registry, version: Version) -> SignedRecord | Non
     return supersede_record(registry, version, build)
 
 
+def taken_over_by_newest(registry: Registry, version: Version) -> tuple[FromElsewhere, ...]:
+    """What the newest record of a version took over besides answers; nothing of a record that supersedes none."""
+    chain = version_statements(registry, version).chain
+    newest = chain[-1].record if len(chain) > 1 else None
+    return from_elsewhere(newest, chain[-2].record) if isinstance(newest, ModificationRecord) else ()
+
+
+def from_elsewhere(record: ModificationRecord, before: RecordSections) -> tuple[FromElsewhere, ...]:
+    """What a record took over besides answers, and the one that it supersedes has not."""
+    return tuple(
+        FromElsewhere(
+            path=taken.path,
+            value=taken.value.value,
+            asserted_by=taken.value.asserted_by,
+            statements=taken.statements,
+        )
+        for taken in taken_over_elsewhere(record, before)
+    )
+
+
 def record_with_answers(
     registry: Registry, before: SignedRecord, signed: Sequence[SignedAnswers], version: Version
 ) -> ModificationRecord:
@@ -56,58 +89,26 @@ def record_with_answers(
 
 
 def known_at_home(registry: Registry, record: RecordSections, version: Version) -> dict[str, Value]:
-    """What the home's profile and the bases that a record names answer, so that nobody is asked again.
-
-    What is recorded of a base since the record was made answers only where the role of whoever signed that may: registering a base
-    takes the key of a trainer, and most of what is declared of one is for somebody else to say.
-    """
-    bases = [base_named_by(registry, version, base) for base in record.base]
-    known = known_elsewhere(record, read_profile(registry), [None if base is None else base.facts for base in bases])
-    of_profile = known_elsewhere(record, read_profile(registry), [None for _ in bases])
-    return {
-        path: value
-        for path, value in known.items()
-        if of_profile.get(path) == value or _may_answer(path, record, bases)
-    }
+    """What the home's profile and the bases that a record names answer, so that nobody is asked again."""
+    known = known_of_organisation(record, read_profile(registry))
+    for position, used in enumerate(record.base):
+        stated = base_of_record(registry, version, used)
+        if stated is not None:
+            known |= known_of_base(record, position, stated.facts, stated.role)
+    return known
 
 
-@dataclass(frozen=True, slots=True)
-class StatedBase:
-    """What is declared about a base, and the role of whoever signed it; None where the trust file does not list the key."""
-
-    name: object  # as the record has it
-    facts: DeclaredFacts
-    role: str | None
-
-
-def _may_answer(path: str, record: RecordSections, bases: Sequence[StatedBase | None]) -> bool:
-    """Whether the role behind what is recorded of a base answers in the area of a field."""
-    place = FieldPath.parse(path)
-    if place.section == "upstream":
-        terms = record.upstream if isinstance(record, ModificationRecord) else ()
-        name = terms[place.position or 0].name.value
-        named = [base for base in bases if base is not None and base.name == name]
-    else:
-        base = bases[place.position or 0]
-        named = [] if base is None else [base]
-    owner = field_rules().by_path()[place.rule].owner
-    return owner != "tool" and bool(named) and all(base.role in AREA_ROLES[owner] for base in named)
-
-
-def base_named_by(registry: Registry, version: Version, used: BaseUsed) -> StatedBase | None:
+def base_of_record(registry: Registry, version: Version, used: BaseUsed) -> StatedBase | None:
     """What is recorded of a base under the name that a record has for it; None where it is not registered here so.
 
     The signed manifest of the version says which base that is. A row of the catalogue, or equal weights that somebody added under
     another name, do not.
     """
     for manifest in _bases_of(registry, version):
-        if str(stored_manifest(registry, manifest).weights_digest) != used.tensor_digest.value:
-            continue
-        stored = _newest_under(signed_statements(registry, manifest), str(used.name.value))
-        if stored is not None:
-            key = registry.trust.key(stored.key_id)
-            facts = BaseRecord.from_json(stored.statement.predicate).facts
-            return StatedBase(used.name.value, facts, None if key is None else key.role)
+        if str(stored_manifest(registry, manifest).weights_digest) == used.tensor_digest.value:
+            stated = base_named(registry, manifest, str(used.name.value))
+            if stated is not None:
+                return stated
     return None
 
 
@@ -116,32 +117,3 @@ def _bases_of(registry: Registry, version: Version) -> tuple[Digest, ...]:
     manifest = stored_manifest(registry, version.manifest_digest)
     bases = [parent.manifest for parent in manifest.parents if parent.role == "base"]
     return tuple(digest for digest in bases if registry.store.has(digest))
-
-
-def _newest_under(statements: Sequence[StoredStatement], name: str) -> StoredStatement | None:
-    """The newest base statement about the base of this name, of the statements about its manifest in the order of the log.
-
-    One that came with a registration is of the name that this gave. One that came alone is of this name while it is the only one:
-    afterwards nobody can tell whose it is.
-    """
-    newest, registered, elsewhere = None, False, False
-    own, of_others = _accompanying(statements, name)
-    for stored in statements:
-        if stored.kind == "registration":
-            is_own = RegistrationPredicate.from_json(stored.statement.predicate).name == name
-            registered, elsewhere = registered or is_own, elsewhere or not is_own
-        elif stored.kind == "base" and (stored.digest in own or not (elsewhere or stored.digest in of_others)):
-            newest = stored
-    return newest if registered else None
-
-
-def _accompanying(statements: Sequence[StoredStatement], name: str) -> tuple[set[Digest], set[Digest]]:
-    """The statements that came with registrations under a name, and those that came with registrations under others alone."""
-    registrations = [
-        RegistrationPredicate.from_json(stored.statement.predicate)
-        for stored in statements
-        if stored.kind == "registration"
-    ]
-    own = {digest for one in registrations if one.name == name for digest in one.accompanied_by}
-    others = {digest for one in registrations if one.name != name for digest in one.accompanied_by}
-    return own, others - own

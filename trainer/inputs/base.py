@@ -8,7 +8,7 @@ from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.inherited_terms import with_answered_terms
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.bases import base_record, base_statement
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import stored_manifest
 from peft_registry.registry.use_cases.pull_base import CheckedFolder, checked_folder
@@ -41,7 +41,7 @@ class CheckedBase:
     record: BaseRecord
     files: tuple[FileEntry, ...]
     checked: CheckedFolder
-    statement: Digest | None  # that holds its record
+    statement: Digest  # that holds its record
 
     @property
     def folder(self) -> Path:
@@ -89,11 +89,12 @@ def recorded_base(
 
     `ancestors` are what goes in besides the base: what their records answer of it is in them.
     """
+    stated = required_base(registry, version)
     base = BaseInput(
         name=version.name,
-        record=base_record(registry, version),
+        record=stated.record,
         added_at=version.registered_at,
-        statement=base_statement(registry, version),
+        statement=stated.statement,
     )
     return with_answered_terms(base_section(base), upstream_terms(base), ancestors)
 
@@ -118,7 +119,8 @@ def checked_base(registry: Registry, version: Version, scratch: Path, observe: O
         BaseRecordMissing, BaseBytesMissing: nothing is known of it, or its files are not on this machine.
         WrongBase: the files are not the registered ones.
     """
-    record = base_record(registry, version)
+    stated = required_base(registry, version)
+    record = stated.record
     files = stored_manifest(registry, version.manifest_digest).files
     checked = checked_folder(registry, version, scratch / "base")
     licence = record.facts.licence.value or "licence unknown"
@@ -128,4 +130,4 @@ def checked_base(registry: Registry, version: Version, scratch: Path, observe: O
             f"{version.label} {record.identity.weights.short}  {record.parameters_total / 1e6:.1f} M  {licence}  digest checked",
         )
     )
-    return CheckedBase(version, record, files, checked, base_statement(registry, version))
+    return CheckedBase(version, record, files, checked, stated.statement)

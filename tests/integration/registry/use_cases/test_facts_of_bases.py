@@ -2,25 +2,40 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from peft_registry.registry.compliance.base_facts import declared_base_facts
+from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import add_base
-from peft_registry.registry.use_cases.decide import decide, write_form
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.decide import Decided, decide, write_form
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.show_record import describe_record
-from peft_registry.registry.use_cases.take_up_answers import base_named_by
-from peft_registry.schemas.base_model import BaseOrigin
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.registry.use_cases.sign_log import sign_log
+from peft_registry.registry.use_cases.statements import (
+    RecordNotAnswered,
+    append_statement,
+    record_statement,
+    sign_statement,
+)
+from peft_registry.registry.use_cases.take_up_answers import base_of_record
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import NOT_FOUND_UPSTREAM, ModificationRecord
+from peft_registry.schemas.values import Value, imported
+from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, base_files, reopened
-from tests.builders.products import FACTS, a_product
+from tests.builders.products import FACTS, a_product, sign_unasked
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 ENGINEER = a_p256_key(8)
@@ -47,7 +62,10 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     registry = reopened(tmp_path / "home")
     facts = declared_base_facts({"asserted_by": "legal", "licence_flags": ["non_commercial"]}, at=NOW)
     base = add_base(registry, base_files(tmp_path / "tiny"), name="tiny", origin=ORIGIN, facts=facts)
-    register_product(registry, a_product(registry, tmp_path / "sums", base, name="sums", facts=FACTS))
+    product = a_product(registry, tmp_path / "sums", base, name="sums", facts=FACTS)
+    # an engineer owes it, so that a trainer may state it of the base later
+    used = product.modification.base[0].revised(source_url=NOT_FOUND_UPSTREAM)
+    register_product(registry, replace(product, modification=product.modification.revised(base=(used,))))
     yield registry
     registry.close()
 
@@ -65,18 +83,18 @@ def owed_by_legal(registry: Registry) -> set[str]:
 
 def source_declared(registry: Registry) -> object:
     """Where the base that the record of `sums` names came from, as it is declared of that base now."""
-    base = base_named_by(registry, version_named(registry, "sums"), record(registry).base[0])
+    base = base_of_record(registry, version_named(registry, "sums"), record(registry).base[0])
     assert base is not None
-    return base.facts.source_url.value
+    return base.record.facts.source_url.value
 
 
-def answer_another_question(registry: Registry, file: Path) -> None:
+def answer_another_question(registry: Registry, file: Path, why: str = "not compared") -> Decided:
     version = version_named(registry, "sums")
     write_form(registry, version, file)
     # no question is open there: it is an answer in place of another
     with file.open("a") as form:
-        form.write(f"  change.modules: {json.dumps({'unknown': 'not compared'})}\n")
-    decide(registry, version, file, ENGINEER)
+        form.write(f"  change.modules: {json.dumps({'unknown': why})}\n")
+    return decide(registry, version, file, ENGINEER)
 
 
 @pytest.mark.parametrize("name", ["clean", "tiny"])
@@ -125,3 +143,103 @@ def test_what_is_declared_of_a_base_under_another_name_does_not_count_for_the_fi
         facts = declared_base_facts(declared, at=NOW)
         add_base(registry, tmp_path / "tiny", name="clean", origin=ORIGIN, facts=facts)
         assert source_declared(registry) is None
+
+
+def test_what_is_taken_over_of_a_base_names_the_statement_that_holds_it(registry: Registry, tmp_path: Path) -> None:
+    state_source(registry, tmp_path)
+    decided = answer_another_question(registry, tmp_path / "gaps.yml")
+    taken_over = record(registry).base[0].source_url
+    stated = base_of_record(registry, version_named(registry, "sums"), record(registry).base[0])
+    assert stated is not None
+    assert (taken_over.value, taken_over.evidence) == ("https://example.org/tiny", (stated.statement,))
+    assert [taken.text for taken in decided.taken_over] == [
+        f"base[0].source_url: https://example.org/tiny (stated by sam, statement {stated.statement} about the base)"
+    ]
+    assert verify_version(registry, version_named(registry, "sums")).exit_code == 0
+    assert not check_log(registry).contradictions
+    # the next record carries it on
+    decided = answer_another_question(registry, tmp_path / "more.yml", "not compared either")
+    assert not decided.taken_over
+    assert record(registry).base[0].source_url == taken_over
+
+
+def state_source(registry: Registry, folder: Path) -> None:
+    declared = {"asserted_by": "sam", "source_url": "https://example.org/tiny", "is_gpai": "no"}
+    facts = declared_base_facts(declared, at=NOW)
+    add_base(registry, folder / "tiny", name="tiny", origin=ORIGIN, facts=facts)
+
+
+def of_the_base(registry: Registry) -> DeclaredFacts:
+    stated = base_of_record(registry, version_named(registry, "sums"), record(registry).base[0])
+    assert stated is not None
+    return stated.facts
+
+
+Taken = Callable[[Registry], dict[str, Value]]
+
+FORGED: dict[str, Taken] = {
+    "another value than the statement has": lambda registry: {
+        "base[0].source_url": of_the_base(registry).source_url.revised(value="https://example.org/clean"),
+    },
+    "a statement that nobody made": lambda registry: {
+        "base[0].source_url": of_the_base(registry).source_url.revised(evidence=(Digest.of(b"none"),)),
+    },
+    "another author": lambda registry: {
+        "base[0].source_url": of_the_base(registry).source_url.revised(asserted_by="legal"),
+    },
+    "imported from nowhere": lambda registry: {
+        "base[0].source_url": imported("https://example.org/clean", method="its model card"),
+    },
+    "what a trainer declared and legal owes": lambda registry: {"base[0].is_gpai": of_the_base(registry).is_gpai},
+    "a statement under another name": lambda registry: {
+        "base[0].source_url": required_base(registry, version_named(registry, "clean")).facts.source_url,
+    },
+}
+
+
+def is_refused(registry: Registry, version: Version, record: ModificationRecord) -> bool:
+    try:
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind="modification",
+            predicate=record.to_json(),
+            signer=registry.trainer_key,
+        )
+    except RecordNotAnswered:
+        return True
+    return False
+
+
+def test_a_value_that_no_statement_about_the_base_gives_is_refused_at_every_door(
+    registry: Registry, tmp_path: Path
+) -> None:
+    version = version_named(registry, "sums")
+    subject, key = version.manifest_digest, registry.trainer_key
+    before = record(registry)
+    state_source(registry, tmp_path)
+    clean = declared_base_facts({"asserted_by": "sam", "source_url": "https://example.org/clean"}, at=NOW)
+    add_base(registry, tmp_path / "tiny", name="clean", origin=ORIGIN, facts=clean)
+    assert not before.base[0].source_url.known
+    signed = []
+    for attack, forge in FORGED.items():
+        forged = superseding(
+            before, version=version, record_id=attack, now=NOW, reason="corrected", values=forge(registry)
+        )
+        assert is_refused(registry, version, forged), attack
+        signed.append(sign_statement(subject, "modification", forged.to_json(), key))
+    with registry.database.write() as tx:
+        for statement in signed:
+            record_statement(tx, subject, statement, at=NOW)
+    assert [entry.is_wrong for entry in sign_log(registry).refused] == [True] * len(signed)
+    sign_unasked(registry)
+    assert record(registry) == before, "no reader takes any of them up"
+    contradicted = "\n".join(wrong.text for wrong in check_log(registry).contradictions)
+    outcome = verify_version(registry, version)
+    assert outcome.exit_code == 6
+    shown = "\n".join(line for check in outcome.checks for line in check.detail)
+    for statement in signed:
+        assert statement.digest.short in shown
+    # of those that name a statement, and of the others
+    assert "no record that it names says so" in contradicted
+    assert "neither the record that it supersedes nor anything that it names says so" in contradicted

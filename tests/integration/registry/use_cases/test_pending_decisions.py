@@ -13,10 +13,12 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import sign_log
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.take_up_answers import complete_answers
 from peft_registry.schemas.answers import Answer
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.decisions import ENGINEER, ENGINEERS, OFFICER, OFFICERS, Place, fill, predicate, say, version_of
+from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import NOW, add_a_base
 from tests.builders.products import FACTS, a_product
 
@@ -128,3 +130,36 @@ def test_a_version_whose_registration_is_pending_keeps_the_record_that_it_was_re
     log_key_comes(new)
     assert new.record.record_id == decided.record_id
     new.holds()
+
+
+def test_an_evaluation_that_no_checkpoint_covers_is_none_of_the_version_until_the_log_is_signed(place: Place) -> None:
+    before = records_of(place.registry, place.version)
+    assert before.evaluation is not None
+    evaluation, items = a_recorded_evaluation()
+    better = evaluation.revised(
+        datasets=tuple(used.revised(name="flattering") for used in evaluation.datasets),
+        results=tuple(result.revised(dataset="flattering") for result in evaluation.results),
+    )
+    signed = append_statement(
+        place.registry,
+        subject=place.version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=better.to_json(),
+        signer=place.registry.trainer_key,
+        evidence=(items,),
+    )
+    mirrored(place)
+    pending = records_of(place.registry, place.version)
+    assert (pending.evaluation, pending.evaluations) == (before.evaluation, before.evaluations)
+    assert [stored.digest for stored in pending.pending_evaluations] == [signed.digest]
+    version = describe_version(place.registry, "sums")
+    assert version.predicates["bias-evaluation"] == before.evaluation.to_json()
+    assert [shown.digest for shown in version.statements if shown.pending] == [signed.digest]
+    page = make_report(place.registry, place.version).decode()
+    assert "flattering" not in page and "none of its figures counts yet" in page
+
+    log_key_comes(place)
+    standing = records_of(place.registry, place.version)
+    assert (standing.evaluation, standing.pending_evaluations) == (better, ())
+    assert "flattering" in make_report(place.registry, place.version).decode()
+    assert awaited(place) == ["sums:1", "other:1"]

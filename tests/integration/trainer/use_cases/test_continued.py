@@ -18,7 +18,7 @@ import torch
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.inheritance import trained_runs
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.records.bases import base_statement
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
@@ -237,7 +237,9 @@ def test_the_record_of_a_continued_run_lists_the_data_of_all_that_it_continued_f
         (name, sha256(name)) for name in ("third.jsonl", "first.jsonl", "held-out.jsonl", "second.jsonl")
     ]
     base = record.base[0]
-    assert base.licence_id.evidence == (base_statement(trained.registry, version_named(trained.registry, "tiny")),)
+    assert base.licence_id.evidence == (
+        required_base(trained.registry, version_named(trained.registry, "tiny")).statement,
+    )
     assert base.licence_id.asserted_by is not None
     first = record.data[1]
     assert (first.n_points.value, first.n_points.method) == (24, "rows that were used, as recorded of tutor-first:1")

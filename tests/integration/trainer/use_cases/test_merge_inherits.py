@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.stated import FactNotDeclarable
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.bases import base_statement
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, signed_statements, version_statements
 from peft_registry.registry.use_cases.add_base import add_base
@@ -140,7 +140,7 @@ def test_what_is_declared_of_the_base_reaches_the_record_with_its_person_and_the
     place: Place, merged: MergeOutcome
 ) -> None:
     compute = merged.modification.base[0].training_compute_flop
-    signed = base_statement(place.registry, version_named(place.registry, "embedded"))
+    signed = required_base(place.registry, version_named(place.registry, "embedded")).statement
     assert signed is not None
     assert (compute.value, compute.asserted_by, compute.evidence) == (BASE_FLOP, "its provider", (signed,))
     assert {stored.digest for stored in signed_statements(place.registry, base_of(place))} >= {signed}

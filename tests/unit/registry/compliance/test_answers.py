@@ -9,14 +9,15 @@ from peft_registry.registry.compliance.answers import (
     SignedAnswers,
     as_answers,
     check_answers,
-    known_elsewhere,
     open_questions,
     problems_of_answers,
     superseding_with_answers,
 )
+from peft_registry.registry.compliance.base_facts import facts_with_statement
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.fields import FormerOwner, field_rules
+from peft_registry.registry.compliance.known_elsewhere import known_of_base, known_of_organisation
 from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.schemas.answers import AnswersPredicate
@@ -35,6 +36,7 @@ from tests.builders.records import (
 
 NOW = "2026-11-24T12:00:00Z"
 STATEMENT = Digest.of(b"the statement")
+BASE_STATEMENT = Digest.of(b"the statement about the base")
 
 
 def answered(record: ModificationRecord, answers: dict[str, Any], **over: Any) -> SignedAnswers:
@@ -79,7 +81,7 @@ def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:
     facts = some_base_facts(provider=declared("Example provider", by="alex", at=NOW))
     base = record.base[0].revised(provider=ModificationRecord(record_id="r", record_created_at=NOW).use.intended)
     record = record.revised(base=(base,))
-    known = known_elsewhere(record, profile, [facts])
+    known = known_of_organisation(record, profile) | known_of_base(record, 0, facts, "officer")
     assert known["modifier.legal_name"].value == "Example GmbH"
     assert known["base[0].provider"].value == "Example provider"
     assert "modifier.country" not in known  # it is not a code of ISO 3166, and is asked
@@ -99,7 +101,7 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
     base = a_base_input(record=a_base_record(facts=some_base_facts(**stated)))
     record = a_modification_record(bases=(base,), profile=a_profile(role=declared("deployer", by="alex", at=NOW)))
     facts = some_base_facts(**stated, eu_exclusion=declared("yes", by="alex", at=NOW))
-    known = known_elsewhere(record, OrganisationProfile(), [facts])
+    known = known_of_base(record, 0, facts_with_statement(facts, BASE_STATEMENT), "officer")
     signed = answered(record, {"gpai.placed_on_eu_market": "yes"})
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.upstream[0].eu_exclusion.value, after.upstream[0].eu_exclusion.source) == ("yes", "declared")

@@ -1,0 +1,81 @@
+"""Which of the statements about a base says what is recorded of it under one of its names. Pure.
+
+Equal bytes may be added under several names, each with facts of its own: what is declared under one says nothing of another. Under
+a name the statement that came with its registration begins, and a later one stands in its place if it keeps what people declared,
+or corrects it where its signer or its author may. Any other decides nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from peft_registry.registry.compliance.base_facts import facts_with_statement, kept_facts_problem
+from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
+
+RoleOf = Callable[[StoredStatement], str | None]
+"""The role of the key that signed a statement: empty where the trust file does not list it, None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatedBase:
+    """What is recorded of a base under a name, the statement that holds it, and the role of whoever signed that, if it is known."""
+
+    name: str
+    record: BaseRecord
+    statement: Digest
+    role: str | None
+
+    @property
+    def facts(self) -> DeclaredFacts:
+        """What is declared about it, each with the statement that holds it."""
+        return facts_with_statement(self.record.facts, self.statement)
+
+
+def stated_base(statements: Sequence[StoredStatement], name: str, role_of: RoleOf) -> StatedBase | None:
+    """What is recorded of a base under a name; None where it is not registered under it.
+
+    Args:
+        statements: everything that was said about its artifact, in the order of the log.
+        name: that it was added under.
+        role_of: asked of each base statement.
+    """
+    standing = None
+    for stored in _under(statements, name):
+        stated = StatedBase(name, BaseRecord.from_json(stored.statement.predicate), stored.digest, role_of(stored))
+        if standing is None or not kept_facts_problem(standing.record.facts, stated.record.facts, role=stated.role):
+            standing = stated
+    return standing
+
+
+def first_name(statements: Sequence[StoredStatement]) -> str | None:
+    """The name under which a base was registered first; None where it is not registered."""
+    return next((registration.name for registration in _registrations(statements)), None)
+
+
+def _under(statements: Sequence[StoredStatement], name: str) -> Iterator[StoredStatement]:
+    """The base statements of a name, in the order of the log.
+
+    Those of earlier releases do not say of which name they are. One that came with a registration is of the name that this gave.
+    One that came alone is of the name that was registered while it was the only one: afterwards nobody can tell whose it is.
+    """
+    names = {registration.name for registration in _registrations(statements)}
+    if name not in names:
+        return
+    own = {digest for entry in _registrations(statements) if entry.name == name for digest in entry.accompanied_by}
+    others = {digest for entry in _registrations(statements) if entry.name != name for digest in entry.accompanied_by}
+    is_elsewhere = False
+    for stored in statements:
+        if stored.kind == "registration":
+            is_elsewhere = is_elsewhere or RegistrationPredicate.from_json(stored.statement.predicate).name != name
+        elif stored.kind == "base":
+            stated_name = stored.statement.predicate.get("name")
+            is_own = stored.digest in own or not (is_elsewhere or stored.digest in others)
+            if stated_name == name or (stated_name is None and is_own):
+                yield stored
+
+
+def _registrations(statements: Sequence[StoredStatement]) -> Iterator[RegistrationPredicate]:
+    for stored in statements:
+        if stored.kind == "registration":
+            yield RegistrationPredicate.from_json(stored.statement.predicate)

@@ -1,0 +1,110 @@
+"""A line of a facts file that an old record holds as an approval or a verdict is neither, for any reader."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.superseding import superseding
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show_record import describe_record
+from peft_registry.registry.use_cases.supersede import supersede_record
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1
+from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES, CardPredicate
+from peft_registry.schemas.values import declared
+from peft_registry.schemas.version import Version
+from tests.builders.homes import NOW, a_home, add_a_base
+from tests.builders.products import a_product, artifact_registered_unasked
+
+FORGED = "approved-by-a-line-of-yaml"
+ACTS = {
+    "approvals": [{"person": FORGED, "at": NOW}],
+    "high_risk.substantial": "no",
+    "high_risk.article25_case": "none",
+    "high_risk.art5_screen": FORGED,
+    "retention.legal_hold": FORGED,
+    "gpai.verdict": "not_gpai",
+}
+
+
+@dataclass
+class Place:
+    registry: Registry
+    version: Version
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A version with a record of the first form, whose facts state what only a person's signature does."""
+    folder = tmp_path_factory.mktemp("old")
+    with a_home(folder / "home") as registry:
+        product = a_product(registry, folder / "sums", add_a_base(registry, folder / "base"))
+        written = product.modification.to_json()
+        document = {name: written[name] for name in ModificationRecordV1.model_fields} | {"schema_version": "1"}
+        for path, value in ACTS.items():
+            *sections, key = path.split(".")
+            section = document
+            for name in sections:
+                section = section[name]
+            section[key] = declared(value, by="sam", at=NOW).to_json()
+        record = ModificationRecordV1.from_json(document)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(PREDICATE_TYPES, "modification", MODIFICATION_V1)  # as the release of that form
+            artifact = NewArtifact(
+                name="sums",
+                source="train",
+                manifest=product.manifest,
+                folder=product.folder,
+                card=product.card,
+                statements=(
+                    NewStatement("modification", record.to_json()),
+                    NewStatement("card", CardPredicate(sha256=Digest.of(product.card)).to_json()),
+                ),
+            )
+            artifact_registered_unasked(registry, artifact)
+        yield Place(registry, version_named(registry, "sums"))
+
+
+def test_an_approval_in_the_facts_of_an_old_record_is_shown_as_what_it_is(place: Place) -> None:
+    record = records_of(place.registry, place.version).modification
+    assert isinstance(record, ModificationRecordV1)
+    stated = {leaf.path: leaf.value for leaf in leaves(record)}
+    for path in ACTS:
+        assert not stated[path].known
+        assert str(stated[path].reason).startswith(
+            "stated in the facts of an old record by sam, and not signed by a person: "
+        )
+    shown = describe_record(place.registry, "sums")
+    assert not dict(shown.values)["approvals"].known
+    assert shown.record["approvals"]["source"] == "unknown"
+    assert "gpai.verdict" in completeness(record).undecided
+    assert verify_version(place.registry, place.version).exit_code == 0
+
+
+def test_the_report_of_an_old_record_counts_no_approval_that_nobody_signed(place: Place) -> None:
+    page = make_report(place.registry, place.version).decode()
+    for match in re.finditer(FORGED, page):  # a field that this record need not have is not on the page
+        assert "not signed by a person" in page[match.start() - 200 : match.start()]
+
+
+def test_a_record_that_supersedes_an_old_one_carries_no_approval_that_nobody_signed(place: Place) -> None:
+    signed = version_statements(place.registry, place.version).record
+    assert signed is not None
+    after = superseding(signed.record, version=place.version, record_id="next", now=NOW, reason="corrected")
+    assert not after.approvals.known
+    assert not after.high_risk.substantial.known
+    assert supersede_record(place.registry, place.version, lambda _: after) is not None
+    current = records_of(place.registry, place.version).modification
+    assert isinstance(current, ModificationRecord)
+    assert current.correction.supersedes_digest == signed.digest
+    assert not current.approvals.known
+    assert verify_version(place.registry, place.version).exit_code == 0
