@@ -2,9 +2,6 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -20,12 +17,9 @@ from peft_registry.cli.options import (
     TrustOption,
 )
 from peft_registry.cli.tables import wrapped_lines
+from peft_registry.cli.verifying import Question, is_folder, require_absent, verified, verified_lineage
 
 if TYPE_CHECKING:
-    from peft_registry.registry.homes.home import Registry
-    from peft_registry.registry.use_cases.verify import DamagedRegistry, Requirements
-    from peft_registry.schemas.errors import KnownError
-    from peft_registry.schemas.policy import TrustPolicy
     from peft_registry.schemas.version import (
         Check,
         LineageOutcome,
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
         NodeVerdict,
         Verdict,
         VerifyOutcome,
-        Version,
     )
 
 # the colour of each verdict is that of a check
@@ -97,27 +90,14 @@ def verify(
     if key is not None:
         unusable: dict[str, object] = {"--deep": deep, "--trust": trust, "--root": root, "--base": base}
         unusable |= {"--require": require, "--file-digests": file_digests, "--checkpoint": checkpoint}
-        _require_absent(unusable, beside="--key, which asks no registry")
+        require_absent(unusable, beside="--key, which asks no registry")
         _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
-    _require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
-    question = _Question(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)
+    require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
+    question = Question(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)
     if deep:
-        _print_lineage(_verified_lineage(question), question, output)
+        _print_lineage(verified_lineage(question), question, output)
     else:
-        _print_outcome(_verified(question), question, output)
-
-
-def _require_absent(options: "Mapping[str, object]", *, beside: str) -> None:
-    """Raise unless none of these options was given."""
-    from peft_registry.schemas.errors import InputRefused
-
-    for name, value in options.items():
-        if value:
-            raise InputRefused.in_words(
-                what=f"{name} cannot be combined with {beside}",
-                why="it would decide nothing",
-                fix=f"leave out {name}; `registry verify --help` says what each option is for",
-            )
+        _print_outcome(verified(question), question, output)
 
 
 def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: list[str]) -> "VerifyOutcome":
@@ -147,165 +127,7 @@ def _print_foreign(outcome: "VerifyOutcome", output: Output) -> NoReturn:
     raise typer.Exit(outcome.exit_code)
 
 
-@dataclass(frozen=True)
-class _Question:
-    """What was asked, as typed."""
-
-    target: str
-    home: Path | None
-    trust: Path | None
-    root: list[str] | None
-    checkpoint: Path | None
-    base: Path | None
-    require: list[str]
-    file_digests: bool
-    no_cache: bool
-
-    def requirements(self) -> "Requirements":
-        from peft_registry.registry.use_cases.verify import Requirements
-        from peft_registry.schemas.errors import InputRefused
-
-        unknown = sorted(set(self.require) - {"base-bytes", "log-proof"})
-        if unknown:
-            raise InputRefused.in_words(
-                what=f"--require {unknown[0]} is not known",
-                why="what can be required is base-bytes and log-proof",
-                fix="use one of them",
-            )
-        return Requirements(
-            log_proof="log-proof" in self.require,
-            base_bytes="base-bytes" in self.require,
-            file_digests=self.file_digests,
-        )
-
-
-@contextmanager
-def _looked_up(question: _Question) -> "Iterator[_LookedUp]":
-    """The registry, the trust and, unless a folder is meant, the version that the question names."""
-    if _is_folder(question.target):
-        with _beside_folder(question) as looked_up:
-            yield looked_up
-        return
-    from peft_registry.cli.wiring import chosen_trust, home_if_any
-    from peft_registry.registry.homes.home import HomeNotFound
-    from peft_registry.registry.homes.layout import FOLDER_NAME
-    from peft_registry.registry.records.references import version_named
-
-    registry = home_if_any(question.home, checkpoint=question.checkpoint)
-    try:
-        policy, problem = chosen_trust(registry, question.trust, question.root)
-        if registry is None:
-            raise HomeNotFound(
-                f"a folder {question.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
-            )
-        yield _LookedUp(registry, version_named(registry, question.target, trust=policy), policy, problem)
-    finally:
-        if registry is not None:
-            registry.close()
-
-
-@contextmanager
-def _beside_folder(question: _Question) -> "Iterator[_LookedUp]":
-    """The trust for a folder, and what the registry at hand is asked about it: nothing but whom it trusts where it is damaged."""
-    from peft_registry.cli.wiring import chosen_trust, home_beside_folder
-
-    registry, damaged = home_beside_folder(question.home, checkpoint=question.checkpoint)
-    try:
-        if registry is None:
-            _require_absent({"--checkpoint": question.checkpoint}, beside="a folder where there is no registry")
-        policy, problem = chosen_trust(registry, question.trust, question.root)
-        yield _LookedUp(None if damaged else registry, None, policy, problem, damaged)
-    finally:
-        if registry is not None:
-            registry.close()
-
-
-@dataclass(frozen=True)
-class _LookedUp:
-    """What a question is about; `version` is None for a folder."""
-
-    registry: "Registry | None"
-    version: "Version | None"
-    policy: "TrustPolicy | None"
-    problem: "KnownError | None"
-    damaged: "DamagedRegistry | None" = None
-
-
-def _verified(question: _Question) -> "VerifyOutcome":
-    from peft_registry.cli.wiring import digests_of_earlier_runs
-    from peft_registry.registry.disk.hashing import RunDigests
-    from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.use_cases.verify import verify_folder, verify_version
-
-    require = question.requirements()
-    kept = None if question.no_cache else digests_of_earlier_runs()
-    with _looked_up(question) as found, closing(RunDigests(kept)) as digests:
-        if found.registry is not None and found.version is not None:
-            outcome = verify_version(
-                found.registry,
-                found.version,
-                trust=found.policy,
-                trust_problem=found.problem,
-                base=question.base,
-                require=require,
-                digests=digests,
-            )
-        else:
-            outcome = verify_folder(
-                Path(question.target),
-                trust=found.policy,
-                trust_problem=found.problem,
-                now=utc_now(),
-                base=question.base,
-                registry=found.registry,
-                damaged=found.damaged,
-                require=require,
-                digests=digests,
-            )
-        if digests.reused:
-            console.note(
-                f"note: {len(digests.reused)} files are unchanged since you verified them; --no-cache hashes them again"
-            )
-    return outcome
-
-
-def _verified_lineage(question: _Question) -> "LineageOutcome":
-    from peft_registry.cli.progress import Progress
-    from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.use_cases.verify import verify_folder_lineage, verify_lineage
-
-    require = question.requirements()
-    observe = Progress(story_on_stdout=False)
-    with _looked_up(question) as found:
-        if found.registry is not None and found.version is not None:
-            return verify_lineage(
-                found.registry,
-                found.version,
-                trust=found.policy,
-                trust_problem=found.problem,
-                base=question.base,
-                require=require,
-                observe=observe,
-            )
-        return verify_folder_lineage(
-            Path(question.target),
-            trust=found.policy,
-            trust_problem=found.problem,
-            now=utc_now(),
-            base=question.base,
-            registry=found.registry,
-            damaged=found.damaged,
-            require=require,
-            observe=observe,
-        )
-
-
-def _is_folder(target: str) -> bool:
-    """A folder is written as one: with a separator, or as the name of a folder that is there."""
-    return "/" in target or target in (".", "..") or Path(target).is_dir()
-
-
-def _print_outcome(outcome: "VerifyOutcome", question: _Question, output: Output) -> None:
+def _print_outcome(outcome: "VerifyOutcome", question: Question, output: Output) -> None:
     if output is Output.json:
         console.out_json(outcome.model_dump(mode="json"))
     else:
@@ -314,7 +136,7 @@ def _print_outcome(outcome: "VerifyOutcome", question: _Question, output: Output
     raise typer.Exit(outcome.exit_code)
 
 
-def _print_lineage(outcome: "LineageOutcome", question: _Question, output: Output) -> None:
+def _print_lineage(outcome: "LineageOutcome", question: Question, output: Output) -> None:
     if output is Output.json:
         console.out_json(outcome.model_dump(mode="json"))
     else:
@@ -359,7 +181,7 @@ def _print_checks(outcome: "VerifyOutcome") -> None:
     console.out(console.painted(outcome.verdict, _STATUS_OF[outcome.verdict]))
 
 
-def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", question: _Question) -> None:
+def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", question: Question) -> None:
     lacks_trust = any(check.step == "trust" and check.status == "unchecked" for check in checks)
     if verdict == "broken":
         console.note("fix: do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER")
@@ -377,7 +199,7 @@ def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", questi
 
 def _after_verified(target: str) -> str:
     """What follows on a success: a version has a report; in a folder the evaluations can be recomputed, where it has any."""
-    if not _is_folder(target):
+    if not is_folder(target):
         return f"registry report {target}"
     if any((Path(target) / "evidence").glob("items*")):
         return f"registry evaluate {target} --recheck"

@@ -1,10 +1,93 @@
 """peft-registry: a compliance-aware registry and lineage tool for fine-tuned and merged language models.
 
-Four layers, imported downwards only: `cli` (the command line), `trainer` (what needs torch), `registry` (identity, signing,
-storage, verification, records, reports) and `schemas` (values and documents). Importing this package loads none of them.
+    import peft_registry
 
-The public interface is the command `registry`, the documents that it writes and what `__all__` names here, which is nothing
-yet: every module below may change in any release (docs/adr/0012-public-api.md).
+    trained = peft_registry.train("example/train.yml")
+    model = peft_registry.load("polite-replies:1")
+
+Each name of `__all__` is loaded on first use: importing this package loads none of its four layers, `cli` (the command line and
+this face), `trainer` (what needs torch), `registry` (identity, signing, storage, verification, records, reports) and `schemas`
+(values and documents). Modules below may change in any release; what may be relied on says docs/adr/0012-public-api.md.
 """
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from peft_registry.cli.face import (
+        OpenRegistry,
+        Versions,
+        evaluate,
+        load,
+        load_tokenizer,
+        merge,
+        open_registry,
+        record,
+        report,
+        train,
+        verify,
+        versions,
+    )
+    from peft_registry.schemas.errors import (
+        InputRefused,
+        IntegrityBroken,
+        KnownError,
+        NotChecked,
+        NotFound,
+        Refused,
+        RunFailed,
+        Taken,
+        Unavailable,
+    )
+
+__all__ = [
+    "InputRefused",
+    "IntegrityBroken",
+    "KnownError",
+    "NotChecked",
+    "NotFound",
+    "OpenRegistry",
+    "Refused",
+    "RunFailed",
+    "Taken",
+    "Unavailable",
+    "Versions",
+    "evaluate",
+    "load",
+    "load_tokenizer",
+    "merge",
+    "open_registry",
+    "record",
+    "report",
+    "train",
+    "verify",
+    "versions",
+]
+
+_ERRORS = frozenset(
+    (
+        "InputRefused",
+        "IntegrityBroken",
+        "KnownError",
+        "NotChecked",
+        "NotFound",
+        "Refused",
+        "RunFailed",
+        "Taken",
+        "Unavailable",
+    )
+)
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    home = "peft_registry.schemas.errors" if name in _ERRORS else "peft_registry.cli.face"
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,11 +14,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import ValidationError
 
-import peft_registry
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.schemas.base_model import BaseRecord
@@ -211,7 +211,10 @@ def _search_path(inherited: str) -> str:
     Not the whole of `sys.path`: the folder of the user's script stands there, and each child would execute the
     `sitecustomize.py` that lies in it.
     """
-    package_root = str(Path(peft_registry.__file__).resolve().parent.parent)
+    package = find_spec("peft_registry")
+    assert package is not None, "this module is part of it"
+    assert package.origin is not None, "it has an __init__.py"
+    package_root = str(Path(package.origin).resolve().parent.parent)
     if package_root in (*site.getsitepackages(), site.getusersitepackages()):
         return inherited
     return os.pathsep.join((package_root, inherited)) if inherited else package_root

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.manifest import FILE_NAME
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
-from peft_registry.trainer.inputs.base import base_named, checked_base
+from peft_registry.trainer.use_cases.load import NoBaseKnown, load_version
 
 BASE = "base"  # what `--against base` means: the base of the version that is asked
 
@@ -44,15 +41,6 @@ class QuestionTooLong(InputRefused):
     label: str
     tokens: int
     room: int
-
-
-class NoBaseKnown(InputRefused):
-    reference = "no-base-known"
-    what = "the base of {label} is not registered here"
-    why = "an adapter answers only on its base, and a version of its own has none to compare with"
-    fix = "add the base with `registry base add`, or compare with another version"
-
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,39 +106,13 @@ def _asked(
     """The answer of one version, and its base; one model is in memory at a time."""
     place = None if registry.read_only else registry.folder  # where that can be written, it has room for what it holds
     with tempfile.TemporaryDirectory(dir=place, prefix=".ask-") as scratch:
-        model, tokenizer, base = _loaded(registry, version, Path(scratch), observe)
+        loaded = load_version(registry, version, Path(scratch), observe=observe)
+        model, tokenizer = loaded.model, loaded.tokenizer
         answer = answer_of(version.label, model, tokenizer, prompt, max_new_tokens, as_chat=as_chat)
-        del model
+        base = loaded.base
+        del model, loaded
     gc.collect()
     return answer, base
-
-
-def _loaded(registry: Registry, version: Version, scratch: Path, observe: Observe) -> tuple[Any, Any, Version | None]:
-    """(model, tokenizer, its base) of a version, from bytes that were checked a moment ago; a base has no base."""
-    from peft_registry.trainer.bases.loading import load_base, load_tokenizer
-    from peft_registry.trainer.bases.quantization import described
-    from peft_registry.trainer.merge.bundle import load_artifact
-    from peft_registry.trainer.methods import full
-
-    if version.kind == "base":
-        base = checked_base(registry, version, scratch, observe)
-        model, tokenizer = load_base(base.folder, dtype="fp32", device="cpu")
-        base.require_unchanged()
-        return model, tokenizer, None
-    folder = scratch / "pulled"
-    pull_version(registry, version, folder)
-    manifest = read_manifest((folder / FILE_NAME).read_bytes())
-    if manifest.base is None or manifest.base.manifest is None:
-        raise NoBaseKnown(version.label)
-    base = checked_base(registry, base_named(registry, str(manifest.base.manifest)), scratch, observe)
-    if manifest.layout == "model":
-        model, tokenizer = full.load(None, folder), load_tokenizer(base.folder)
-        return model, tokenizer, base.version
-    text = manifest.base.quantisation
-    block = None if text is None else described(text)
-    model, tokenizer = load_base(base.folder, dtype="fp32", device="cpu", quantization=block)
-    base.require_unchanged()
-    return load_artifact(manifest, model, folder), tokenizer, base.version
 
 
 def _as_chat(tokenizer: Any, prompt: str) -> str:

@@ -1,0 +1,458 @@
+"""The Python face: what `peft_registry` hands on, each name loaded on first use (docs/adr/0012).
+
+A call does what the command of its name does: the same checks, the same records, the same errors. Notes and progress go to stderr.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from peft_registry.cli.wiring import opened
+
+if TYPE_CHECKING:
+    import pandas
+
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.use_cases.show_record import RecordShown
+    from peft_registry.schemas.evaluation import Half
+    from peft_registry.schemas.progress import Observe
+    from peft_registry.schemas.version import VerifyOutcome, Version
+    from peft_registry.trainer.use_cases.evaluate import Evaluated
+    from peft_registry.trainer.use_cases.load import LoadedDtype
+    from peft_registry.trainer.use_cases.merge import MergeOutcome
+    from peft_registry.trainer.use_cases.train import TrainOutcome
+    from peft_registry.trainer.use_cases.train_tasks import TasksOutcome
+
+HOME_VARIABLE = "REGISTRY_HOME"
+_PAGE = 1000
+_COLUMNS = ("name", "number", "kind", "method", "manifest_digest", "weights_digest", "base_weights", "size_bytes")
+_FURTHER_COLUMNS = ("registered_at", "aliases")
+
+
+class Versions(Sequence["Version"]):
+    """Registered versions, by name and number; `frame()` gives them as a table."""
+
+    def __init__(self, versions: Sequence["Version"]) -> None:
+        self._versions = tuple(versions)
+
+    @overload
+    def __getitem__(self, place: int) -> "Version": ...
+    @overload
+    def __getitem__(self, place: slice) -> "Versions": ...
+    def __getitem__(self, place: int | slice) -> "Version | Versions":
+        return Versions(self._versions[place]) if isinstance(place, slice) else self._versions[place]
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+    def __repr__(self) -> str:
+        return f"Versions({', '.join(version.label for version in self._versions)})"
+
+    def frame(self) -> "pandas.DataFrame":
+        """A row a version: name, number, kind, method, digests as text, size in bytes, time (UTC) and aliases.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        rows = [self._row(version) for version in self._versions]
+        return pandas.DataFrame(rows, columns=[*_COLUMNS, *_FURTHER_COLUMNS])
+
+    @staticmethod
+    def _row(version: "Version") -> dict[str, Any]:
+        as_text = {name: str(value) if "digest" in name else value for name, value in version}
+        base = version.base_weights
+        return as_text | {"base_weights": None if base is None else str(base), "aliases": ", ".join(version.aliases)}
+
+
+class OpenRegistry:
+    """A registry that stays open for several calls: `with open_registry() as registry: …`."""
+
+    def __init__(self, home: Path | None, passphrase_file: Path | None, *, mirror: bool, quiet: bool) -> None:
+        self._home = home
+        self._mirror = mirror
+        self._quiet = quiet
+        self._closing = ExitStack()
+        self._registry: Registry = self._closing.enter_context(opened(home, passphrase_file))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.__exit__(kind, error, trace)
+
+    def close(self) -> None:
+        """Close the database; what is asked afterwards fails."""
+        self._closing.close()
+
+    @property
+    def folder(self) -> Path:
+        """The registry's own folder."""
+        return self._registry.folder
+
+    def train(
+        self, file: str | os.PathLike[str], changes: Mapping[str, object] | None = None
+    ) -> "TrainOutcome | TasksOutcome":
+        """Fine-tune a base as a training file says, and register the result; as `registry train`.
+
+        Args:
+            file: the training file.
+            changes: values in its place, by key, such as `{"method": "ia3", "training.seed": 8}`.
+
+        Returns:
+            The version with its run and modification record; of a file with `tasks:`, what became of each.
+
+        Raises:
+            KnownError: as the command; nothing is registered then.
+        """
+        from peft_registry.cli.mirror import mirror_after
+        from peft_registry.trainer.inputs.training_file import load_tasks
+        from peft_registry.trainer.use_cases.train import train_and_register
+        from peft_registry.trainer.use_cases.train_tasks import train_tasks
+
+        words = tuple(f"{key}={json.dumps(value)}" for key, value in (changes or {}).items())
+        path = Path(file)
+        tasks = load_tasks(path, words)
+        self._registry.unlock()
+        outcome: TrainOutcome | TasksOutcome
+        if tasks:
+            outcome = train_tasks(self._registry, path, tasks, words, observe=self._observe())
+        else:
+            outcome = train_and_register(self._registry, path, words, observe=self._observe())
+        if self._mirror:
+            mirror_after(self._registry)
+        return outcome
+
+    def evaluate(
+        self,
+        references: str | Sequence[str],
+        suites: str | Sequence[str] = "house",
+        *,
+        half: "Half | None" = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> "tuple[Evaluated, ...]":
+        """Measure bias and quality, and sign what was found; as `registry evaluate`.
+
+        Args:
+            references: versions, such as `name:3` or `name@champion`.
+            suites: names of suites; `house` comes with the tool.
+            half: of each suite, `development` or `test`; None for all of it.
+            limit: the maximum number of items of each suite, drawn by `seed`; None for all.
+            seed: of that draw.
+
+        Returns:
+            Each version with its signed evaluation, in the order of the references.
+
+        Raises:
+            KnownError: as the command.
+        """
+        from peft_registry.trainer.evaluation.scope import EvaluationScope
+        from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
+
+        request = EvaluationRequest(suites=_names(suites), scope=EvaluationScope(half), limit=limit, seed=seed)
+        self._registry.unlock()
+        return evaluate_references(self._registry, _names(references), request, observe=self._observe())
+
+    def merge(
+        self,
+        references: str | Sequence[str],
+        *,
+        name: str | None = None,
+        weights: Sequence[float] = (),
+        algorithm: str = "linear",
+        facts: str | os.PathLike[str] | None = None,
+        evaluate: bool = False,
+    ) -> "MergeOutcome":
+        """Merge adapters into their base, and register the result; as `registry merge`.
+
+        Args:
+            references: the adapters.
+            name: of the result; None for the first adapter's with `-merged`.
+            weights: one for each adapter; empty for equal parts.
+            algorithm: `linear`, `ties`, `dare`, `dare_ties`; `concatenate` and `svd` give an adapter.
+            facts: YAML file of facts that only people know.
+            evaluate: evaluate the result too.
+
+        Raises:
+            KnownError: as the command; nothing is registered then.
+        """
+        from peft_registry.cli.mirror import mirror_after
+        from peft_registry.trainer.merge.request import MergeRequest
+        from peft_registry.trainer.use_cases.merge import merge_and_register
+
+        request = MergeRequest(
+            references=_names(references),
+            name=name,
+            weights=tuple(weights),
+            algorithm=algorithm,
+            facts=None if facts is None else Path(facts),
+            evaluate=evaluate,
+        )
+        self._registry.unlock()
+        outcome = merge_and_register(self._registry, request, observe=self._observe())
+        if self._mirror:
+            mirror_after(self._registry)
+        return outcome
+
+    def load(self, reference: str, *, dtype: "LoadedDtype" = "fp32", device: str = "cpu") -> Any:
+        """The model of a version, in evaluation mode, from bytes that were verified a moment ago.
+
+        Args:
+            reference: such as `name@champion`.
+            dtype: of the base's weights, `fp32` or `bf16`; a whole model keeps the format that it was saved in.
+            device: such as `cuda:0`.
+
+        Returns:
+            A `PeftModel` for an adapter, else a model of transformers.
+
+        Raises:
+            KnownError: the version or its base is not what was registered, or cannot be loaded; nothing was loaded then.
+        """
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.trainer.use_cases.load import load_version
+
+        version = version_named(self._registry, reference)
+        with self._scratch() as scratch:
+            return load_version(
+                self._registry, version, Path(scratch), dtype=dtype, device=device, observe=self._observe()
+            ).model
+
+    def load_tokenizer(self, reference: str) -> Any:
+        """The tokenizer of a version: that of its base, from checked bytes.
+
+        Raises:
+            KnownError: the base is not registered, or not what was registered.
+        """
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.trainer.use_cases.load import load_tokenizer_of
+
+        version = version_named(self._registry, reference)
+        with self._scratch() as scratch:
+            return load_tokenizer_of(self._registry, version, Path(scratch), observe=self._observe())
+
+    def versions(self, name: str | None = None) -> Versions:
+        """The registered versions, by name and number, each as its signed manifest says.
+
+        Args:
+            name: only names that begin so; None for all.
+
+        Raises:
+            KnownError: a row of the catalogue is not what was signed.
+        """
+        return Versions(tuple(self._all_versions(name)))
+
+    def record(self, reference: str) -> "RecordShown":
+        """The modification record of a version, with its history and what is open in it; as `registry record`.
+
+        Raises:
+            KnownError: there is none, or it is not what was signed.
+        """
+        from peft_registry.registry.use_cases.show_record import describe_record
+
+        return describe_record(self._registry, reference)
+
+    def report(self, reference: str, file: str | os.PathLike[str] | None = None) -> Path:
+        """Write the report about a version, a self-contained HTML page; as `registry report`.
+
+        Args:
+            reference: of the version.
+            file: where; None for NAME-NUMBER-report.html in the current folder.
+
+        Returns:
+            The path of the page.
+        """
+        from peft_registry.registry.disk.files import write_atomically
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.report import make_report
+
+        version = version_named(self._registry, reference)
+        path = Path(file or f"{version.name}-{version.number}-report.html")
+        write_atomically(path, make_report(self._registry, version))
+        return path
+
+    def verify(self, reference: str, *, require: Sequence[str] = ()) -> "VerifyOutcome":
+        """Check that a version is what was registered and signed; as `registry verify`.
+
+        Args:
+            reference: of the version.
+            require: `base-bytes`, `log-proof`, or both.
+
+        Returns:
+            The verdict `verified`, `unverified` or `broken`, with every check.
+        """
+        return verify(reference, require=require, home=self.folder)
+
+    def _all_versions(self, name: str | None) -> "Iterator[Version]":
+        from peft_registry.registry.verification.signed_versions import signed_page
+
+        after = None
+        while True:
+            page = signed_page(self._registry, name_prefix=name, after=after, limit=_PAGE)
+            yield from page.versions
+            after = page.next
+            if after is None:
+                return
+
+    def _observe(self) -> "Observe":
+        from peft_registry.cli.progress import Progress
+        from peft_registry.schemas.progress import ignore
+
+        return ignore if self._quiet else Progress(story_on_stdout=False)
+
+    def _scratch(self) -> "tempfile.TemporaryDirectory[str]":
+        # where the registry's folder can be written, it has room for what it holds
+        place = None if self._registry.read_only else self._registry.folder
+        return tempfile.TemporaryDirectory(dir=place, prefix=".load-")
+
+
+def open_registry(
+    home: str | os.PathLike[str] | None = None,
+    *,
+    passphrase_file: str | os.PathLike[str] | None = None,
+    mirror: bool = True,
+    quiet: bool = False,
+) -> OpenRegistry:
+    """Open a registry for several calls; close it, or use it in a `with`.
+
+    Args:
+        home: its folder; None for REGISTRY_HOME, else `.registry` here or in a folder above.
+        passphrase_file: holds the passphrase of its keys; None for REGISTRY_PASSPHRASE, or keys without one.
+        mirror: bring MLflow up to date after each registration.
+        quiet: no progress on stderr.
+
+    Raises:
+        KnownError: there is none, or it is not the one that was accepted before.
+    """
+    file = None if passphrase_file is None else Path(passphrase_file)
+    return OpenRegistry(_home(home), file, mirror=mirror, quiet=quiet)
+
+
+def train(
+    file: str | os.PathLike[str],
+    changes: Mapping[str, object] | None = None,
+    *,
+    home: str | os.PathLike[str] | None = None,
+) -> "TrainOutcome | TasksOutcome":
+    """Fine-tune a base and register the result: `OpenRegistry.train` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.train(file, changes)
+
+
+def evaluate(
+    references: str | Sequence[str],
+    suites: str | Sequence[str] = "house",
+    *,
+    half: "Half | None" = None,
+    home: str | os.PathLike[str] | None = None,
+) -> "tuple[Evaluated, ...]":
+    """Measure bias and quality: `OpenRegistry.evaluate` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.evaluate(references, suites, half=half)
+
+
+def merge(
+    references: str | Sequence[str],
+    *,
+    name: str | None = None,
+    weights: Sequence[float] = (),
+    algorithm: str = "linear",
+    home: str | os.PathLike[str] | None = None,
+) -> "MergeOutcome":
+    """Merge adapters and register the result: `OpenRegistry.merge` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.merge(references, name=name, weights=weights, algorithm=algorithm)
+
+
+def load(
+    reference: str,
+    *,
+    dtype: "LoadedDtype" = "fp32",
+    device: str = "cpu",
+    home: str | os.PathLike[str] | None = None,
+) -> Any:
+    """The verified model of a version: `OpenRegistry.load` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.load(reference, dtype=dtype, device=device)
+
+
+def load_tokenizer(reference: str, *, home: str | os.PathLike[str] | None = None) -> Any:
+    """The tokenizer of a version: `OpenRegistry.load_tokenizer` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.load_tokenizer(reference)
+
+
+def verify(
+    target: str | os.PathLike[str],
+    *,
+    trust: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
+    require: Sequence[str] = (),
+    home: str | os.PathLike[str] | None = None,
+) -> "VerifyOutcome":
+    """Check a version, or a pulled folder without any registry; as `registry verify`.
+
+    Args:
+        target: a version such as `name:3`, or a folder.
+        trust: the trust file that says whose keys count; None for that of the user's own registry.
+        base: the folder of the base, whose bytes are checked too.
+        require: `base-bytes`, `log-proof`, or both.
+        home: the registry's folder; None as for `open_registry`.
+
+    Returns:
+        The verdict `verified`, `unverified` or `broken`, with every check. `broken` is no error: ask for the verdict.
+
+    Raises:
+        KnownError: there is no such version, or nothing that could be checked.
+    """
+    from peft_registry.cli.verifying import Question, verified
+
+    question = Question(
+        os.fspath(target),
+        home=_home(home),
+        trust=None if trust is None else Path(trust),
+        base=None if base is None else Path(base),
+        require=require,
+    )
+    return verified(question)
+
+
+def versions(name: str | None = None, *, home: str | os.PathLike[str] | None = None) -> Versions:
+    """The registered versions: `OpenRegistry.versions` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.versions(name)
+
+
+def record(reference: str, *, home: str | os.PathLike[str] | None = None) -> "RecordShown":
+    """The modification record of a version: `OpenRegistry.record` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.record(reference)
+
+
+def report(
+    reference: str,
+    file: str | os.PathLike[str] | None = None,
+    *,
+    home: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write the report about a version: `OpenRegistry.report` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.report(reference, file)
+
+
+def _home(home: str | os.PathLike[str] | None) -> Path | None:
+    """The folder that was named; None to look for one from here upwards."""
+    named = home if home is not None else os.environ.get(HOME_VARIABLE)
+    return Path(named) if named else None
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,0 +1,187 @@
+"""What `registry verify` is asked, and the answer: of a version in a registry, or of a folder that anybody hands over."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peft_registry.cli import console
+
+if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.use_cases.verify import DamagedRegistry, Requirements
+    from peft_registry.schemas.errors import KnownError
+    from peft_registry.schemas.policy import TrustPolicy
+    from peft_registry.schemas.version import LineageOutcome, VerifyOutcome, Version
+
+
+def is_folder(target: str) -> bool:
+    """A folder is written as one: with a separator, or as the name of a folder that is there."""
+    return "/" in target or target in (".", "..") or Path(target).is_dir()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked, as typed."""
+
+    target: str
+    home: Path | None = None
+    trust: Path | None = None
+    root: list[str] | None = None
+    checkpoint: Path | None = None
+    base: Path | None = None
+    require: Sequence[str] = ()
+    file_digests: bool = False
+    no_cache: bool = False
+
+    def requirements(self) -> "Requirements":
+        from peft_registry.registry.use_cases.verify import Requirements
+        from peft_registry.schemas.errors import InputRefused
+
+        unknown = sorted(set(self.require) - {"base-bytes", "log-proof"})
+        if unknown:
+            raise InputRefused.in_words(
+                what=f"--require {unknown[0]} is not known",
+                why="what can be required is base-bytes and log-proof",
+                fix="use one of them",
+            )
+        return Requirements(
+            log_proof="log-proof" in self.require,
+            base_bytes="base-bytes" in self.require,
+            file_digests=self.file_digests,
+        )
+
+
+@contextmanager
+def _looked_up(question: Question) -> "Iterator[_LookedUp]":
+    """The registry, the trust and, unless a folder is meant, the version that the question names."""
+    if is_folder(question.target):
+        with _beside_folder(question) as looked_up:
+            yield looked_up
+        return
+    from peft_registry.cli.wiring import chosen_trust, home_if_any
+    from peft_registry.registry.homes.home import HomeNotFound
+    from peft_registry.registry.homes.layout import FOLDER_NAME
+    from peft_registry.registry.records.references import version_named
+
+    registry = home_if_any(question.home, checkpoint=question.checkpoint)
+    try:
+        policy, problem = chosen_trust(registry, question.trust, question.root)
+        if registry is None:
+            raise HomeNotFound(
+                f"a folder {question.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
+            )
+        yield _LookedUp(registry, version_named(registry, question.target, trust=policy), policy, problem)
+    finally:
+        if registry is not None:
+            registry.close()
+
+
+@contextmanager
+def _beside_folder(question: Question) -> "Iterator[_LookedUp]":
+    """The trust for a folder, and what the registry at hand is asked about it: nothing but whom it trusts where it is damaged."""
+    from peft_registry.cli.wiring import chosen_trust, home_beside_folder
+
+    registry, damaged = home_beside_folder(question.home, checkpoint=question.checkpoint)
+    try:
+        if registry is None:
+            require_absent({"--checkpoint": question.checkpoint}, beside="a folder where there is no registry")
+        policy, problem = chosen_trust(registry, question.trust, question.root)
+        yield _LookedUp(None if damaged else registry, None, policy, problem, damaged)
+    finally:
+        if registry is not None:
+            registry.close()
+
+
+@dataclass(frozen=True)
+class _LookedUp:
+    """What a question is about; `version` is None for a folder."""
+
+    registry: "Registry | None"
+    version: "Version | None"
+    policy: "TrustPolicy | None"
+    problem: "KnownError | None"
+    damaged: "DamagedRegistry | None" = None
+
+
+def verified(question: Question) -> "VerifyOutcome":
+    from peft_registry.cli.wiring import digests_of_earlier_runs
+    from peft_registry.registry.disk.hashing import RunDigests
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+
+    require = question.requirements()
+    kept = None if question.no_cache else digests_of_earlier_runs()
+    with _looked_up(question) as found, closing(RunDigests(kept)) as digests:
+        if found.registry is not None and found.version is not None:
+            outcome = verify_version(
+                found.registry,
+                found.version,
+                trust=found.policy,
+                trust_problem=found.problem,
+                base=question.base,
+                require=require,
+                digests=digests,
+            )
+        else:
+            outcome = verify_folder(
+                Path(question.target),
+                trust=found.policy,
+                trust_problem=found.problem,
+                now=utc_now(),
+                base=question.base,
+                registry=found.registry,
+                damaged=found.damaged,
+                require=require,
+                digests=digests,
+            )
+        if digests.reused:
+            console.note(
+                f"note: {len(digests.reused)} files are unchanged since you verified them; --no-cache hashes them again"
+            )
+    return outcome
+
+
+def verified_lineage(question: Question) -> "LineageOutcome":
+    from peft_registry.cli.progress import Progress
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.verify import verify_folder_lineage, verify_lineage
+
+    require = question.requirements()
+    observe = Progress(story_on_stdout=False)
+    with _looked_up(question) as found:
+        if found.registry is not None and found.version is not None:
+            return verify_lineage(
+                found.registry,
+                found.version,
+                trust=found.policy,
+                trust_problem=found.problem,
+                base=question.base,
+                require=require,
+                observe=observe,
+            )
+        return verify_folder_lineage(
+            Path(question.target),
+            trust=found.policy,
+            trust_problem=found.problem,
+            now=utc_now(),
+            base=question.base,
+            registry=found.registry,
+            damaged=found.damaged,
+            require=require,
+            observe=observe,
+        )
+
+
+def require_absent(options: "Mapping[str, object]", *, beside: str) -> None:
+    """Raise unless none of these options was given."""
+    from peft_registry.schemas.errors import InputRefused
+
+    for name, value in options.items():
+        if value:
+            raise InputRefused.in_words(
+                what=f"{name} cannot be combined with {beside}",
+                why="it would decide nothing",
+                fix=f"leave out {name}; `registry verify --help` says what each option is for",
+            )
