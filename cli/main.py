@@ -47,6 +47,7 @@ from peft_registry.cli.commands import (
 )
 from peft_registry.cli.commands import list as list_versions
 from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, InputRefused, KnownError, Unavailable
+from peft_registry.schemas.suggestions import closest, did_you_mean
 
 FIRST_STEPS = "First steps: `registry demo` runs the whole workflow, `registry init` creates a registry here."
 
@@ -59,6 +60,8 @@ EXIT_CODES = (
 # the one requirement whose package has another name
 _IMPORTED_AS = {"pyyaml": "yaml"}
 
+# how the parser says that a word is none of the choices
+_NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
 # the order in which a reader meets them
 COMMANDS = (
     *("init", "demo", "base", "data", "methods", "train", "estimate", "compare", "evaluate", "suites", "ask", "merge"),
@@ -100,6 +103,29 @@ class NameTooLong(InputRefused):
     fix = "use a shorter name, or check the order of the command's words"
 
     path: str
+
+
+class CommandLineRefused(InputRefused):
+    """`command` as it is typed; `objection` in the words of the parser."""
+
+    reference = "command-line-refused"
+    what = "`{command}` does not take these words"
+    why = "{objection}"
+    fix = "{remedy}"
+
+    command: str
+    objection: str
+    word: str | None = None
+    known: tuple[str, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        word = self.word
+        if word is None:
+            nearest = None
+        else:  # a beginning is nearer than any spelling mistake
+            nearest = next((known for known in self.known if known.startswith(word)), None) or closest(word, self.known)
+        return did_you_mean(nearest, f"`{self.command} --help` says what it takes")
 
 
 class StoryOrder(TyperGroup):
@@ -255,11 +281,13 @@ def _interrupted() -> int:
 
 
 def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
-    show = getattr(error, "show", None)  # click's and typer's own usage errors
+    usage = _usage_error(error)
+    if usage is not None:
+        return _refused(usage, arguments)
+    show = getattr(
+        error, "show", None
+    )  # the help that a group of commands answers with, and files that cannot be opened
     if callable(show) and hasattr(error, "exit_code"):
-        message = getattr(error, "message", None)
-        if isinstance(message, str):  # typer has pydantic check choices, which puts its own words first
-            error.message = message.replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # asked for above
         show()
         return 2
     if isinstance(error, ModuleNotFoundError):
@@ -274,6 +302,20 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
     traceback.print_exception(error)
     console.note("this is a bug in registry: please report the lines above")
     return EXIT_BUG
+
+
+def _usage_error(error: Exception) -> CommandLineRefused | None:
+    """What the parser objects to; None for any other error, and where its answer is a command's help."""
+    message, context = getattr(error, "message", None), getattr(error, "ctx", None)
+    if not message or context is None or type(error).__name__ == "NoArgsIsHelpError":
+        return None
+    # typer has pydantic check choices, which puts its own words first
+    objection = str(error.format_message()).replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # a usage error
+    choice = _NO_CHOICE.search(objection)
+    word = None if choice is None else choice["word"]
+    choices = () if choice is None else tuple(re.findall(r"'([^']*)'", choice["choices"]))
+    first = objection[:1].lower() if objection[1:2].islower() else objection[:1]
+    return CommandLineRefused(context.command_path, first + objection[1:].rstrip("."), word, choices)
 
 
 def _speaks_json(arguments: list[str]) -> bool:

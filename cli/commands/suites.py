@@ -127,17 +127,26 @@ def suites_ids(
     output: OutputOption = Output.text,
 ) -> None:
     """List the ids of a suite's rows that are in one of its halves."""
-    from peft_registry.cli.wiring import opened
+    from peft_registry.cli.wiring import home_if_own, opened
+    from peft_registry.trainer.evaluation.suites import suite_named
+    from peft_registry.trainer.evaluation.suites.selection import halved
     from peft_registry.trainer.inputs.evaluation import load_suites
 
-    with opened(home) as registry:
-        (suite,) = load_suites(registry, [name], data=data, half=half.half)
+    is_shipped = suite_named(name).definition.is_shipped and data is None
+    registry = home_if_own(home) if is_shipped else None
+    if is_shipped and registry is None:  # it came with the tool, and nobody pinned another file
+        suite = halved(suite_named(name).load(), half.half)
+    else:
+        with opened(home) as registry:
+            (suite,) = load_suites(registry, [name], data=data, half=half.half)
     ids = [one for one, _ in suite.units]
     if output is Output.json:
         console.out_json({"suite": name, "half": half.value, "sha256": str(suite.dataset.sha256), "ids": ids})
         return
     for one in ids:
         console.line(one)
+    other = {SuiteHalf.development: " --half test", SuiteHalf.test: " --half test"}.get(half, "")
+    console.next_step(f"registry evaluate NAME:NUMBER --suite {name}{other}")
 
 
 def _definition_json(definition: Any) -> dict[str, Any]:  # peft_registry.trainer.evaluation.suites.SuiteDefinition

@@ -373,7 +373,7 @@ def test_a_number_below_zero_is_an_entry_that_is_not_there(
 
 def test_a_misspelt_option_is_none_beside_an_entry(keeper: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["log", "prove", "1", "--hom", str(keeper.folder)]) == 2
-    assert "No such option: --hom" in capsys.readouterr().err
+    assert "no such option: --hom" in capsys.readouterr().err
 
 
 def test_the_guards_of_the_past_stand_again_afterwards(keeper: Registry) -> None:

@@ -1,0 +1,45 @@
+"""A command line that is not understood is told in three sentences; what needs no registry works without one."""
+
+import json
+
+import pytest
+
+from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.halves import half_of
+from peft_registry.trainer.evaluation.suites import suite_named
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "fix"),
+    [
+        (["evaluate", "a:1", "--half", "dev"], "'dev' is not one of", "did you mean `development`?"),
+        (["evaluate", "a:1", "--half", "tset"], "'tset' is not one of", "did you mean `test`?"),
+        (["evaluate", "a:1", "--sample", "2"], "add --recheck", "`registry evaluate --help`"),
+        (["merge", "--no-such"], "--no-such", "`registry merge --help`"),
+        (["no-such-command"], "no-such-command", "`registry --help`"),
+    ],
+)
+def test_what_is_not_understood_is_told_in_three_sentences(words, why, fix, capsys):
+    assert run(words) == 2
+    error, reason, remedy = capsys.readouterr().err.splitlines()[:3]
+    assert error.startswith("error: `registry")
+    assert "why:" in reason and why in reason
+    assert "fix:" in remedy and fix in remedy
+
+
+def test_it_is_one_json_object_where_the_command_speaks_json(capsys):
+    assert run(["evaluate", "a:1", "--half", "dev", "--output", "json"]) == 2
+    shown = capsys.readouterr()
+    assert json.loads(shown.out or shown.err)["error"] == "command-line-refused"
+
+
+@pytest.mark.parametrize("half", ["development", "test"])
+def test_the_halves_of_a_shipped_suite_are_listed_without_a_registry(half, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REGISTRY_HOME", raising=False)
+    assert run(["suites", "ids", "house", "--half", half]) == 0
+    shown = capsys.readouterr()
+    suite = suite_named("house").load()
+    assert shown.out.splitlines() == [name for name, _ in suite.units if half_of("house", suite.clusters[name]) == half]
+    assert "next: registry evaluate NAME:NUMBER --suite house --half test" in shown.err
+    assert list(tmp_path.iterdir()) == []
