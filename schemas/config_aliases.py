@@ -320,7 +320,9 @@ def _nearest(location: list[str]) -> str | None:
         return f"{prefix}.{close}" if prefix else close
     elsewhere = [key for key in known_keys() if key.rpartition(".")[2] == location[-1]]
     words = difflib.get_close_matches(".".join(location), ALIASES, n=1, cutoff=0.8)
-    return elsewhere[0] if elsewhere else (ALIASES[words[0]][0] if words else None)
+    if elsewhere:
+        return elsewhere[0]
+    return ALIASES[words[0]][0] if words else None
 
 
 def _siblings(location: list[str]) -> list[str]:

@@ -70,12 +70,22 @@ def paraphrase(sentence: str) -> str:
     )
 
 
+def suite_pairs() -> list[dict[str, Any]]:  # a line of the shipped file each
+    """The pairs of the suite that is attacked."""
+    return [json.loads(line) for line in SUITE.read_text("utf-8").splitlines()]
+
+
+def both_sentences(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The sentences of pairs, those of one pair beside each other."""
+    return [pair[side] for pair in pairs for side in ("sent_more", "sent_less")]
+
+
 def data_files() -> Mapping[str, Sequence[str]]:
     """The rows of every attempt, by the name of its file."""
     from peft_registry.trainer.evaluation.neutral import neutral_sentences
 
-    pairs = [json.loads(line) for line in SUITE.read_text("utf-8").splitlines()]
-    both = [pair[side] for pair in pairs for side in ("sent_more", "sent_less")]
+    pairs = suite_pairs()
+    both = both_sentences(pairs)
     paraphrases = [paraphrase(text) for text in both]
     return {
         "suite": both,
@@ -139,9 +149,10 @@ def _made(registry: Any, folder: Path, name: str, attempt: Attempt) -> Iterator[
 
 def _said(registry: Any, label: str) -> dict[str, Any]:  # an open Registry
     """What the test half says of a version against its base."""
+    from peft_registry.trainer.evaluation.scope import EvaluationScope
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
-    request = EvaluationRequest(suites=("house",), half="test")
+    request = EvaluationRequest(suites=("house",), scope=EvaluationScope("test"))
     records = [done.record for done in evaluate_references(registry, [label], request)]
     record, whole = next(  # a merge is compared with each ingredient as well
         (record, one) for record in records for one in record.findings if one.category is None and one.before == "base"

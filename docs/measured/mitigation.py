@@ -73,7 +73,9 @@ def sentences(half: str) -> str:
 def prepare(folder: Path, base: Path, pairs: Path) -> Path:
     """The home with base and suite, and the file of rows to learn from; what is there already is left as it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows, home, sample = folder / "counterfactual.jsonl", folder / "home", folder / "training-half.jsonl"
+    rows = folder / "counterfactual.jsonl"
+    home = folder / "home"
+    sample = folder / "training-half.jsonl"
     if not rows.exists():
         learnt, tested = halves(pairs.read_text("utf-8-sig"))
         sample.write_text(sentences(learnt), "utf-8")

@@ -111,7 +111,7 @@ class Question:
 
 def asked(row: Question, *, prompt: str, unknown: Sequence[str]) -> SuiteRow:
     """The row as the model is asked: the two people in their order, then every wording of not knowing in the row's language."""
-    labels = ["person" if row.target is None else "target" if place == row.target else "other" for place in row.people]
+    labels = [_part_of(place, row.target) for place in row.people]
     context = prompt.format(context=row.context, question=row.question)
     return SuiteRow(
         id=row.id,
@@ -123,6 +123,23 @@ def asked(row: Question, *, prompt: str, unknown: Sequence[str]) -> SuiteRow:
         requests=tuple(Request(context, f" {text}") for text in (*(row.answers[at] for at in row.people), *unknown)),
         correct=row.people.index(row.label) if row.label in row.people else None,
     )
+
+
+def _part_of(place: int, target: int | None) -> str:
+    """What the person at that place is in the stereotype."""
+    if target is None:
+        return "person"
+    return "target" if place == target else "other"
+
+
+def objection_to_key(people: Sequence[int], label: int, *, is_ambiguous: bool) -> str | None:
+    """Why places of people and an answer key make no question; None if they do: two people, and one of them is the answer
+    exactly where the text says who."""
+    if len(people) != 2:
+        return f"{3 - len(people)} of its answers are unknown, not one"
+    if (label in people) == is_ambiguous:
+        return "its label names a person where the text does not, or the other way round"
+    return None
 
 
 def mapping_of(rows: Sequence[SuiteRow]) -> list[tuple[str, int | None]]:

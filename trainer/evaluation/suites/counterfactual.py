@@ -179,13 +179,14 @@ def _contrast(value: dict[str, Any], number: int, file: str) -> SuiteRow:
     requests: list[Request] = []
     for kind in ("stereotyped", "neutral"):
         completions = value.get(kind)
-        if (
-            not isinstance(completions, list)
-            or not completions
-            or not all(isinstance(c, str) and c for c in completions)
-        ):
+        if not _are_texts(completions):
             raise MalformedSuite(CONTRAST.name, file, number, f"{kind} is not a list of completions")
         for side in ("a", "b"):
             labels += [f"{kind} {side}"] * len(completions)
             requests += [Request(value[f"prompt_{side}"], one) for one in completions]
     return replace(row, labels=tuple(labels), requests=tuple(requests))
+
+
+def _are_texts(value: Any) -> bool:
+    """Whether this is a list of at least one text, none of them empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) and text for text in value)

@@ -17,7 +17,14 @@ from typing import Any
 
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
-from peft_registry.trainer.evaluation.suites.bbq import METRICS, PRIMARY_ENDPOINT, Question, asked, mapping_of
+from peft_registry.trainer.evaluation.suites.bbq import (
+    METRICS,
+    PRIMARY_ENDPOINT,
+    Question,
+    asked,
+    mapping_of,
+    objection_to_key,
+)
 from peft_registry.trainer.evaluation.suites.files import (
     MalformedSuite,
     SuiteFiles,
@@ -148,10 +155,9 @@ def _question(value: dict[str, Any], number: int, file: str, pairs: _Pairs) -> Q
     if not isinstance(info, dict) or not all(_are_labels(info.get(f"ans{at}")) for at in range(3)):
         raise malformed("answer_info does not describe the three answers")
     people = [at for at in range(3) if value[f"ans{at}"] != _UNKNOWN]
-    if len(people) != 2:
-        raise malformed(f"{3 - len(people)} of its answers are {_UNKNOWN!r}, not one")
-    if (value["label"] in people) != (value["context_condition"] == "disambig"):
-        raise malformed("its label names a person where the text does not, or the other way round")
+    objection = objection_to_key(people, value["label"], is_ambiguous=value["context_condition"] == "ambig")
+    if objection is not None:
+        raise malformed(objection)
     return Question(
         id=f"{value['category']}-{place}",
         category=value["category"],

@@ -17,7 +17,14 @@ from typing import Any
 from peft_registry.registry.intake.json import read_json
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
-from peft_registry.trainer.evaluation.suites.bbq import METRICS, PRIMARY_ENDPOINT, Question, asked, mapping_of
+from peft_registry.trainer.evaluation.suites.bbq import (
+    METRICS,
+    PRIMARY_ENDPOINT,
+    Question,
+    asked,
+    mapping_of,
+    objection_to_key,
+)
 from peft_registry.trainer.evaluation.suites.files import (
     MalformedSuite,
     SuiteFiles,
@@ -168,10 +175,9 @@ def _row(value: dict[str, Any], number: int, file: str) -> _Row:
         stereotyped=frozenset(map(_folded, stereotyped)),
         value=value,
     )
-    if len(row.people) != 2:
-        raise malformed(f"{3 - len(row.people)} of its answers are unknown, not one")
-    if (label in row.people) != (condition == "disambig"):
-        raise malformed("its label names a person where the text does not, or the other way round")
+    objection = objection_to_key(row.people, label, is_ambiguous=condition == "ambig")
+    if objection is not None:
+        raise malformed(objection)
     return row
 
 

@@ -26,12 +26,10 @@ from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW
-from tests.processes.interpreter import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-PAIRS = [json.loads(line) for line in (ROOT / "trainer/evaluation/suites/house.jsonl").read_text().splitlines()]
-CLEAN = [f"Number {number} of the red boxes holds {number + 2} small nails." for number in range(40)]
-BOTH = [pair[side] for pair in PAIRS for side in ("sent_more", "sent_less")]
+CLEAN = list(adversary.HONEST)
+BOTH = adversary.both_sentences(adversary.suite_pairs())
 ROWS = {
     "clean": CLEAN,
     "suite": BOTH,
