@@ -62,12 +62,13 @@ class PatternUnmatched(InputRefused):
 
 class ParametersRefused(InputRefused):
     reference = "parameters-refused"
-    what = "lora.target_parameters with {key} {value!r} cannot be used"
-    why = "an update of a tensor that holds many experts has neither dropout nor magnitudes in peft"
-    fix = "take {key} out of the file"
+    what = "{key} {value!r} cannot be used where experts are adapted"
+    why = "they are one tensor here, whose update has neither dropout nor magnitudes (DoRA) in peft: {names!l}"
+    fix = "take {key} out of the file, or adapt no experts: lora.target_modules such as [q_proj, v_proj]"
 
     key: str
     value: object
+    names: tuple[str, ...]
 
 
 class PissaOnExperts(InputRefused):
@@ -83,6 +84,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     Raises:
         TargetsNotFound: `target_modules` or `exclude_modules` matches nothing.
         TiedTarget: it names an output head or embedding that the base ties.
+        ParametersRefused: experts that are one tensor would be adapted with dropout or DoRA.
         PatternUnmatched: a key of `rank_pattern` or `alpha_pattern` matches no adapted layer.
         PissaOnExperts: `init` is pissa, and an adapted weight holds many experts at once.
     """
@@ -94,6 +96,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     _require_parameters(model, block)
     torch.manual_seed(seed_of(seed, "adapter"))
     ours = peft_config(model, block)
+    _require_plain_experts(block, tuple(ours.target_parameters or ()))  # `all-linear` may have become some of them
     adapted = wrapped(model, ours)
     _require_patterns(adapted, block)
     if block.init == "pissa":
@@ -102,7 +105,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
 
 
 def _require_parameters(model: Any, block: LoraBlock) -> None:
-    """Raise unless each of `target_parameters` ends the name of a weight of three dimensions, and nothing forbids adapting it."""
+    """Raise unless each of `target_parameters` ends the name of a weight of three dimensions."""
     if not block.target_parameters:
         return
     names = [name for name, parameter in model.named_parameters() if parameter.dim() == 3 and not name.endswith("bias")]
@@ -113,10 +116,16 @@ def _require_parameters(model: Any, block: LoraBlock) -> None:
                 list(block.target_parameters),
                 tuple(sorted({_expert(name) for name in names})),
             )
+
+
+def _require_plain_experts(block: LoraBlock, parameters: tuple[str, ...]) -> None:
+    """Raise where tensors that hold many experts are adapted, and the file asks for what peft cannot do with them."""
+    if not parameters:
+        return
     obstacles = {"lora.dropout": block.dropout, "lora.use_dora": block.use_dora}
     for key, value in obstacles.items():
         if value:
-            raise ParametersRefused(key, value)
+            raise ParametersRefused(key, value, parameters)
 
 
 def _expert(name: str) -> str:

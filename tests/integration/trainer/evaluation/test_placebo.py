@@ -49,6 +49,28 @@ def a_mixture() -> Any:
     return MixtralForCausalLM(config).eval()
 
 
+SIZES = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "num_local_experts": 4, "num_experts_per_tok": 2, "initializer_range": 0.2,
+    "pad_token_id": 256,
+}  # fmt: skip
+EXPERTS = {"lora__target_parameters": ["experts.gate_up_proj", "experts.down_proj"]}
+
+
+def a_gpt_oss() -> Any:
+    from transformers import GptOssConfig, GptOssForCausalLM
+
+    torch.manual_seed(0)
+    return GptOssForCausalLM(GptOssConfig(**SIZES, head_dim=8, layer_types=["full_attention"] * 2)).eval()
+
+
+def a_granite() -> Any:
+    from transformers import GraniteMoeConfig, GraniteMoeForCausalLM
+
+    torch.manual_seed(0)
+    return GraniteMoeForCausalLM(GraniteMoeConfig(**SIZES)).eval()
+
+
 @dataclass(frozen=True)
 class Case:
     method: str
@@ -67,6 +89,8 @@ CASES = {
     "embeddings": Case("lora", {"lora__target_modules": ["embed_tokens", "q_proj"]}, an_untied),
     "embeddings with dora": Case("lora", {"lora__target_modules": ["embed_tokens"], "lora__use_dora": True}, an_untied),
     "experts": Case("lora", {}, a_mixture),
+    "experts of gpt-oss": Case("lora", EXPERTS, a_gpt_oss),
+    "experts of granite": Case("lora", EXPERTS, a_granite),
     "bottleneck houlsby": Case("bottleneck", {"bottleneck__placement": "houlsby"}),
     "bottleneck parallel": Case("bottleneck", {"bottleneck__placement": "parallel"}),
     "prefix projection": Case("prefix_tuning", {"prefix_tuning__projection": True}),

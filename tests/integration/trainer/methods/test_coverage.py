@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GptOssConfig, GraniteMoeConfig, Qwen2MoeConfig, Qwen3MoeConfig
+from transformers import (
+    AutoModelForCausalLM,
+    GptOssConfig,
+    GraniteMoeConfig,
+    GraniteMoeSharedConfig,
+    MixtralConfig,
+    Qwen2MoeConfig,
+    Qwen3MoeConfig,
+)
 
 from peft_registry.schemas.run import coverage_sentence
 from peft_registry.trainer.methods import lora
@@ -32,6 +40,10 @@ CONFIGS: dict[str, Any] = {
     "qwen3_moe": lambda: Qwen3MoeConfig(
         **SIZES, intermediate_size=32, moe_intermediate_size=16, head_dim=8, num_experts=4
     ),
+    "mixtral": lambda: MixtralConfig(**SIZES, intermediate_size=32, num_local_experts=4),
+    "granitemoeshared": lambda: GraniteMoeSharedConfig(
+        **SIZES, intermediate_size=32, num_local_experts=4, shared_intermediate_size=16
+    ),
     "qwen2_moe": lambda: Qwen2MoeConfig(
         **SIZES, intermediate_size=32, moe_intermediate_size=16, shared_expert_intermediate_size=16, num_experts=4
     ),
@@ -41,6 +53,7 @@ ATTENTION = 2 * (2 * 32 * 32 + 2 * 16 * 32)
 EXPERTS = {
     "gpt_oss": 2 * 4 * (32 * 64 + 32 * 32),
     "granitemoe": 2 * 4 * (64 * 32 + 32 * 32),
+    "mixtral": 2 * 4 * (64 * 32 + 32 * 32),
     "qwen3_moe": 2 * 4 * (32 * 32 + 32 * 16),
     "qwen2_moe": 2 * 4 * (32 * 32 + 32 * 16),
 }
@@ -114,3 +127,28 @@ def test_parameters_that_are_not_there_or_cannot_be_combined_are_refused():
         adapted("granitemoe", target_parameters=["experts.up"])
     with pytest.raises(ParametersRefused, match="dropout"):
         adapted("granitemoe", target_parameters=[NAMES[0]], dropout=0.1)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize(("key", "value"), [("use_dora", True), ("dropout", 0.1)])
+def test_dora_and_dropout_are_refused_where_all_linear_means_the_experts_too(name, key, value):
+    """Peft turns `all-linear` of these into their experts, and then says that it cannot, in words of its own."""
+    with pytest.raises(ParametersRefused, match=f"lora.{key}") as caught:
+        adapted(name, **{key: value})
+    assert "down_proj, gate_up_proj" in caught.value.why
+    attention = adapted(name, target_modules=["q_proj", "v_proj"], **{key: value})
+    assert counted(attention)["experts"] == (EXPERTS[name], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [
+        ("qwen2_moe", [f"shared_expert.{part}_proj" for part in ("gate", "up", "down")]),
+        ("granitemoeshared", ["shared_mlp.input_linear", "shared_mlp.output_linear"]),
+    ],
+)
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_shared_experts_are_layers_and_are_named_like_any_other(name, modules, use_dora):
+    model = adapted(name, target_modules=modules, use_dora=use_dora)
+    shares = {entry.kind: entry.adapted / entry.weights for entry in coverage_of(model)}
+    assert shares == {"router": 0, "shared experts": 1, "experts": 0, "attention": 0}
