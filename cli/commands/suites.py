@@ -1,12 +1,15 @@
 """suites: the data that bias is measured on."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, SuiteHalf
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
 def add_to(app: typer.Typer) -> None:
@@ -127,26 +130,35 @@ def suites_ids(
     output: OutputOption = Output.text,
 ) -> None:
     """List the ids of a suite's rows that are in one of its halves."""
-    from peft_registry.cli.wiring import home_if_own, opened
-    from peft_registry.trainer.evaluation.suites import suite_named
-    from peft_registry.trainer.evaluation.suites.selection import halved
-    from peft_registry.trainer.inputs.evaluation import load_suites
-
-    is_shipped = suite_named(name).definition.is_shipped and data is None
-    registry = home_if_own(home) if is_shipped else None
-    if is_shipped and registry is None:  # it came with the tool, and nobody pinned another file
-        suite = halved(suite_named(name).load(), half.half)
-    else:
-        with opened(home) as registry:
-            (suite,) = load_suites(registry, [name], data=data, half=half.half)
+    suite = _half_of_suite(name, half, data, home)
     ids = [one for one, _ in suite.units]
     if output is Output.json:
         console.out_json({"suite": name, "half": half.value, "sha256": str(suite.dataset.sha256), "ids": ids})
         return
     for one in ids:
         console.line(one)
-    other = {SuiteHalf.development: " --half test", SuiteHalf.test: " --half test"}.get(half, "")
-    console.next_step(f"registry evaluate NAME:NUMBER --suite {name}{other}")
+    # whoever knows the rows of one half is judged by the other
+    tested = "" if half is SuiteHalf.whole else " --half test"
+    console.next_step(f"registry evaluate NAME:NUMBER --suite {name}{tested}")
+
+
+def _half_of_suite(name: str, half: SuiteHalf, data: Path | None, home: Path | None) -> "LoadedSuite":
+    """The suite as it is pinned or given; where there is no registry, as it comes with the tool."""
+    from contextlib import closing
+
+    from peft_registry.cli.wiring import home_if_own, opened
+    from peft_registry.trainer.evaluation.suites import suite_named
+    from peft_registry.trainer.evaluation.suites.selection import halved
+    from peft_registry.trainer.inputs.evaluation import load_suites
+
+    if data is not None or not suite_named(name).definition.is_shipped:
+        with opened(home) as registry:
+            return load_suites(registry, [name], data=data, half=half.half)[0]
+    own = home_if_own(home)
+    if own is None:
+        return halved(suite_named(name).load(), half.half)
+    with closing(own):
+        return load_suites(own, [name], half=half.half)[0]
 
 
 def _definition_json(definition: Any) -> dict[str, Any]:  # peft_registry.trainer.evaluation.suites.SuiteDefinition

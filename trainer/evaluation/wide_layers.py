@@ -59,8 +59,10 @@ def gives_numbers(model: CausalModel) -> bool:
     try:
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
-        return False  # an architecture that wants a weight of its own kind says so in its own way
+    # torch refuses a number format or an operation (RuntimeError); who wants a weight of its own kind misses an attribute of
+    # it or a way to call it; and who reads the values finds none that are numbers, or an index far outside
+    except (RuntimeError, AttributeError, TypeError, ValueError, IndexError):
+        return False
     return logits.dtype == torch.float32 and bool(torch.isfinite(logits).all())
 
 

@@ -210,34 +210,9 @@ class _Run:
         """Train, evaluate, describe, register."""
         from peft_registry.trainer.costs.forward_passes import count_passes
         from peft_registry.trainer.evaluation.leakage import hash_texts
-        from peft_registry.trainer.machine.processes import Processes
         from peft_registry.trainer.runs.before_after import evaluate_before_after, texts_of
-        from peft_registry.trainer.training.train_adapter import coverage_warnings, train_adapter
 
-        start = self._start()
-        keeper = self._keeper(start)
-        trained = train_adapter(
-            self.config,
-            data_folder=self.loaded.folder,
-            base_folder=self.base.folder,
-            base_record=self.base.record,
-            observe=self.observe,
-            after_load=self.base.require_unchanged,
-            after_data=keeper.data,
-            checkpoints=keeper.checkpoints(self.config.training),
-            processes=Processes(size=self.plan.launch.size),
-            scratch=self.folder,
-            start=start,
-            load=None if self.shared is None else self.shared.load,
-        )
-        self.warnings += [
-            *trained.data.warnings,
-            *coverage_warnings(self.config, trained.model),
-            *self._resumption(trained),
-        ]
-        for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):
-            self.observe(Warned(reference, text))
-            self.warnings.append(text)
+        trained = self._train()
         self.artifact.mkdir()
         trained.save(self.artifact, base=str(self.base.record.identity.weights))
         manifest = self._manifest(trained)
@@ -279,6 +254,37 @@ class _Run:
             signed_by=signer_of(self.registry, key_id),
             was_there=registered.was_there,
         )
+
+    def _train(self) -> "Trained":
+        """What training made, with everything to be said of it among the warnings."""
+        from peft_registry.trainer.machine.processes import Processes
+        from peft_registry.trainer.training.train_adapter import coverage_warnings, train_adapter
+
+        start = self._start()
+        keeper = self._keeper(start)
+        trained = train_adapter(
+            self.config,
+            data_folder=self.loaded.folder,
+            base_folder=self.base.folder,
+            base_record=self.base.record,
+            observe=self.observe,
+            after_load=self.base.require_unchanged,
+            after_data=keeper.data,
+            checkpoints=keeper.checkpoints(self.config.training),
+            processes=Processes(size=self.plan.launch.size),
+            scratch=self.folder,
+            start=start,
+            load=None if self.shared is None else self.shared.load,
+        )
+        self.warnings += [
+            *trained.data.warnings,
+            *coverage_warnings(self.config, trained.model),
+            *self._resumption(trained),
+        ]
+        for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):
+            self.observe(Warned(reference, text))
+            self.warnings.append(text)
+        return trained
 
     def _start(self) -> Path | None:
         """The folder of the starting adapter."""

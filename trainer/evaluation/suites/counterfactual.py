@@ -8,7 +8,7 @@ the stereotype of a. `counterfactual` compares the next token's distribution aft
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.readings import Reading, whole_millionths
@@ -187,6 +187,6 @@ def _contrast(value: dict[str, Any], number: int, file: str) -> SuiteRow:
     return replace(row, labels=tuple(labels), requests=tuple(requests))
 
 
-def _are_texts(value: Any) -> bool:
+def _are_texts(value: Any) -> TypeGuard[list[str]]:
     """Whether this is a list of at least one text, none of them empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(text, str) and text for text in value)
