@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.registry.disk.hub_snapshots import blob_of
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
 
 BLOCK_BYTES = 1024 * 1024
@@ -115,14 +116,16 @@ class StatKey:
 
     @classmethod
     def of_path(cls, path: Path) -> "StatKey":
-        """The key of `path` now, links not followed.
+        """The key of `path` now; no link is followed but that of a snapshot of the Hub (`hub_snapshots.py`).
 
         Raises:
             FileMissing: nothing has that name.
             FileUnreadable: it cannot be looked at.
         """
         try:
-            return cls.of(path.lstat())
+            found = path.lstat()
+            blob = blob_of(path) if stat.S_ISLNK(found.st_mode) else None
+            return cls.of(found if blob is None else blob.lstat())
         except OSError as error:
             raise _unreadable(path, error) from error
 
@@ -193,6 +196,8 @@ class OpenFile:
 def reading(path: Path) -> Iterator[OpenFile]:
     """A regular file, opened without following a link; on leaving it must be the file that was opened.
 
+    A link of a snapshot of the Hub to a file of its own repository is read as that file (`hub_snapshots.py`).
+
     Raises:
         FileMissing: nothing has that name.
         NotARegularFile: a link, folder, FIFO, socket or device.
@@ -200,7 +205,7 @@ def reading(path: Path) -> Iterator[OpenFile]:
         FileUnreadable: permissions, or the disk.
     """
     try:
-        descriptor = os.open(path, _OPEN_FLAGS)
+        descriptor = _open(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     try:
@@ -213,6 +218,16 @@ def reading(path: Path) -> Iterator[OpenFile]:
             raise FileChanged(path, "its size or its modification time is not what it was before the read")
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, _OPEN_FLAGS)
+    except OSError as error:
+        blob = blob_of(path) if error.errno == errno.ELOOP else None
+        if blob is None:
+            raise
+        return os.open(blob, _OPEN_FLAGS)
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:

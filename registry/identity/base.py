@@ -21,7 +21,7 @@ transformers load another model, and a configuration whose keys send the loader 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,7 @@ def identify_base(
     cache: DigestCache | None = None,
     workers: int | None = None,
     require_finite: bool = False,
+    beside: Collection[str] = (),
     on_bytes: OnBytes = lambda _: None,
 ) -> BaseFolder:
     """Identify the base in a folder; every byte is read once, unless the cache knows the file.
@@ -218,6 +219,7 @@ def identify_base(
         cache: digests of files that have not changed since.
         workers: threads; None for one a core. They do not change the result.
         require_finite: refuse weights that hold NaN or infinity, as intake does; a base that was registered is not judged anew.
+        beside: files of the folder that are not part of the base and not looked at.
         on_bytes: hears of progress.
 
     Raises:
@@ -227,7 +229,7 @@ def identify_base(
         MalformedWeights, MalformedInput: a safetensors header or a JSON file that is truncated or lies.
         FolderMissing, FolderUnreadable, FileChanged: as their readers.
     """
-    found = scan_folder(folder, family="intake", exclude=_NOT_OF_THE_BASE)
+    found = scan_folder(folder, family="intake", exclude=(*_NOT_OF_THE_BASE, *beside), hub_links=True)
     paths = frozenset(file.path for file in found)
     refuse_code(folder, found)
     for file in found:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.registry.disk.hub_snapshots import blob_of
 from peft_registry.registry.intake.json import Family
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
 
@@ -90,6 +91,7 @@ def scan_folder(
     family: Family = "integrity",
     exclude: Collection[str] = (),
     max_files: int = MAX_FILES,
+    hub_links: bool = False,
 ) -> tuple[FileFound, ...]:
     """Every regular file under `root`, sorted by the code points of its POSIX path.
 
@@ -100,6 +102,7 @@ def scan_folder(
         family: chooses between `UnsafePath` (exit 6) and `UnsafeInputPath` (exit 2).
         exclude: exact paths of files or folders, relative to the root, that are not looked at; no wildcards.
         max_files: more files than this are refused.
+        hub_links: a link of a snapshot of the Hub to a file of its own repository is that file.
 
     Raises:
         UnsafePath: a link, FIFO, socket or device; an unsafe name; two names in one folder that fold to one under
@@ -112,7 +115,7 @@ def scan_folder(
     if not root.is_dir():
         raise FolderUnreadable(root, "it is not a folder")
     found: list[FileFound] = []
-    for file in _walk(root, "", _Rules(_unsafe(family), frozenset(exclude)), depth=1):
+    for file in _walk(root, "", _Rules(_unsafe(family), frozenset(exclude), hub_links), depth=1):
         if len(found) == max_files:
             raise _unsafe(family)(file.path, f"the folder holds more than {max_files} files")
         found.append(file)
@@ -132,6 +135,7 @@ MakePathError = Callable[[str, str], KnownError]
 class _Rules:
     error: MakePathError
     exclude: frozenset[str]
+    hub_links: bool
 
 
 def _unsafe(family: Family) -> MakePathError:
@@ -153,6 +157,8 @@ def _walk(folder: Path, prefix: str, rules: _Rules, *, depth: int) -> Iterator[F
         if twin != path:
             raise rules.error(path, f"its name and {_shown(twin)} are one name where case or Unicode form is not kept")
         found = _lstat(entry)
+        if rules.hub_links and stat.S_ISLNK(found.st_mode):
+            found = _of_blob(Path(entry.path)) or found
         if stat.S_ISDIR(found.st_mode):
             yield from _walk(folder / entry.name, f"{path}/", rules, depth=depth + 1)
         elif stat.S_ISREG(found.st_mode):
@@ -174,6 +180,15 @@ def _lstat(entry: "os.DirEntry[str]") -> os.stat_result:
         return entry.stat(follow_symlinks=False)
     except OSError as error:
         raise FolderUnreadable(Path(entry.path), error.strerror or str(error)) from error
+
+
+def _of_blob(link: Path) -> os.stat_result | None:
+    """What the file system says of the file that the link of a snapshot leads to; None where it leads to none."""
+    blob = blob_of(link)
+    try:
+        return None if blob is None else blob.lstat()
+    except OSError:
+        return None
 
 
 def _objection(text: str) -> str | None:  # noqa: PLR0911  one return a rule reads best

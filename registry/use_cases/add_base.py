@@ -4,6 +4,7 @@ By reference the bytes stay where they are (and are checked again before every u
 store. Nothing here needs torch.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,9 +54,10 @@ def add_base(
     revision: str | None = None,
     facts: DeclaredFacts | None = None,
     mode: Literal["reference", "copy", "link"] = "reference",
+    beside: Collection[str] = (),
     observe: Observe = ignore,
 ) -> AddedBase:
-    """Register a base from a Hugging Face folder.
+    """Register a base from a Hugging Face folder; `beside` are files in it that are not looked at.
 
     Raises:
         PickleRefused, CodeRefused, InputRefused: the folder holds pickle weights, code, links, or no weights.
@@ -64,7 +66,7 @@ def add_base(
         MalformedWeights, WeightsNotFinite: a header that lies; a value that is NaN or infinite.
     """
     _require_no_result(registry, folder, name)
-    found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True)
+    found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True, beside=beside)
     manifest = base_manifest(found)
     digest = manifest.canonical_digest()
     under_this_name = base_named(registry, digest, name)

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import InputRefused, NotFound
-from peft_registry.schemas.progress import Observe, ignore
-from peft_registry.trainer.hub.fetching import HUB_ID, fetch_from_hub
+from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.trainer.hub.answers import HubUnreachable
+from peft_registry.trainer.hub.fetching import HUB_ID, fetch_listed
+from peft_registry.trainer.hub.repositories import list_repository
+from peft_registry.trainer.hub.shared_cache import CachedBase, base_in_snapshot, cached_base
 
 
 class BaseSourceNotFound(NotFound):
@@ -35,13 +38,15 @@ class RevisionWithoutHub(InputRefused):
 class PreparedBase:
     """A folder of safetensors, configuration and tokenizer, and where it came from.
 
-    `revision` is the resolved 40-hex commit, None when it did not come from a hub. `notes` are worth a warning.
+    `revision` is the resolved 40-hex commit, None when it did not come from a hub. `notes` are worth a warning;
+    `beside` are files in the folder that are not part of the base.
     """
 
     folder: Path
     origin: BaseOrigin
     revision: str | None = None
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def prepare_base(
@@ -73,6 +78,9 @@ def prepare_base(
         if revision is not None:
             raise RevisionWithoutHub(source)
         if path.is_dir():
+            cached = base_in_snapshot(path)
+            if cached is not None:
+                return _prepared(cached, requested=None)
             return PreparedBase(path, BaseOrigin(format="huggingface", source=path.resolve().name))
         if path.suffix.lower() != ".gguf":
             raise BaseSourceNotFound(source)
@@ -82,8 +90,26 @@ def prepare_base(
         return PreparedBase(folder, origin, notes=notes)
     if not HUB_ID.match(source) or source.lower().endswith(".gguf"):
         raise BaseSourceNotFound(source)
-    fetched = fetch_from_hub(
-        source, revision=revision, destination=destination, endpoint=endpoint, token=token, observe=observe
-    )
+    cached = cached_base(source, revision)
+    try:
+        listing = list_repository(source, "model", revision=revision, endpoint=endpoint, token=token)
+    except HubUnreachable as error:
+        if cached is None:
+            raise
+        observe(
+            Said("cache", f"{source} as this user's cache has it, of commit {cached.snapshot.commit}: {error.reason}")
+        )
+        return _prepared(cached, requested=revision)
+    cached = cached_base(source, listing.commit)
+    if cached is not None and cached.is_as_listed(listing):
+        return _prepared(cached, requested=revision)
+    fetched = fetch_listed(listing, destination=destination, endpoint=endpoint, token=token, observe=observe)
     origin = BaseOrigin(format="huggingface", source=source, requested_revision=revision)
     return PreparedBase(fetched.folder, origin, revision=fetched.commit)
+
+
+def _prepared(cached: CachedBase, *, requested: str | None) -> PreparedBase:
+    """A base that stays in the cache, once its bytes are those that the cache names."""
+    cached.require_blobs()
+    origin = BaseOrigin(format="huggingface", source=cached.snapshot.repository, requested_revision=requested)
+    return PreparedBase(cached.folder, origin, revision=cached.snapshot.commit, beside=cached.beside)

@@ -44,7 +44,7 @@ from peft_registry.trainer.hub.repositories import (
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")  # owner/name
 _STEP = "fetch"
 _MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a card or licence; whatever is larger is no text that a person reads
-_WANTED = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
+BASE_FILES = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
 _BLOCK_BYTES = 1024 * 1024
 _ATTEMPTS = 5  # of a file whose connection breaks
 _PARTIAL_CONTENT = 206
@@ -96,6 +96,18 @@ def fetch_from_hub(
         DiskFull, NotWritable: about `destination`.
     """
     listing = list_repository(repository, "model", revision=revision, endpoint=endpoint, token=token)
+    return fetch_listed(listing, destination=destination, endpoint=endpoint, token=token, observe=observe)
+
+
+def fetch_listed(
+    listing: Listing,
+    *,
+    destination: Path,
+    endpoint: str | None = None,
+    token: str | None = None,
+    observe: Observe = ignore,
+) -> Fetched:
+    """The same of a commit whose files are known already; what it raises too."""
     folder = destination / listing.commit
     fetch = CheckedFetch(listing, folder, endpoint, token)
     try:
@@ -225,7 +237,7 @@ def _held(part: Path) -> Iterator[BinaryIO]:
 
 def _names(fetch: CheckedFetch) -> list[str]:
     """The files of a base, its weights last."""
-    usual = [name for name in _WANTED if name in fetch.listing.files]
+    usual = [name for name in BASE_FILES if name in fetch.listing.files]
     small = [*usual, *additional_templates(fetch.listing.files), *_texts(fetch.listing)]
     if WEIGHTS_NAME in fetch.listing.files:
         return [*small, WEIGHTS_NAME]

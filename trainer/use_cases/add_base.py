@@ -72,6 +72,7 @@ def intake_base(
         revision=prepared.revision,
         facts=_laid_over(_stated(source, prepared.folder), facts),
         mode=_MODES[mode],
+        beside=prepared.beside,
         observe=observe,
     )
 

@@ -1,0 +1,173 @@
+"""A base in the cache that clients of the Hub share is added where it lies, with the network off, and its blobs are checked."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from peft_registry.registry.disk.files import NotARegularFile
+from peft_registry.registry.homes.base_locations import base_location
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.paths import UnsafeInputPath
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases.pull_base import WrongBase
+from peft_registry.registry.use_cases.verify import Requirements, verify_version
+from peft_registry.trainer.embedded import embedded_base
+from peft_registry.trainer.hub.answers import HubUnreachable
+from peft_registry.trainer.hub.fetching import CorruptDownload
+from peft_registry.trainer.inputs.base import checked_base
+from peft_registry.trainer.use_cases.add_base import intake_base
+from tests.builders.homes import a_home
+from tests.processes.interpreter import ROOT
+from tests.servers.hub import COMMIT, FakeHub, git_blob_id, serving
+
+ID = "lab/tiny"
+
+
+def cached(hub: Path, source: Path, *, repository: str = ID, further: dict[str, bytes] | None = None) -> Path:
+    """The snapshot that a client of the Hub would have left, with `main` at its commit."""
+    place = hub / f"models--{repository.replace('/', '--')}"
+    snapshot = place / "snapshots" / COMMIT
+    (place / "blobs").mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
+    snapshot.mkdir(parents=True)
+    files = {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()} | (further or {})
+    for name, data in files.items():
+        is_large = name.endswith((".safetensors", ".bin"))
+        digest = hashlib.sha256(data).hexdigest() if is_large else git_blob_id(data)
+        (place / "blobs" / digest).write_bytes(data)
+        (snapshot / name).symlink_to(f"../../blobs/{digest}")
+    return snapshot
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the cache; nothing answers for the Hub."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with a_home(tmp_path / "home") as registry:
+        yield registry
+
+
+def stored_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def test_a_cached_base_is_added_with_the_network_off_and_nothing_of_it_is_copied(hub: Path, registry: Registry) -> None:
+    snapshot = cached(hub, embedded_base(), further={"pytorch_model.bin": b"pickled", "modeling.py": b"import os"})
+    weights = (snapshot / "model.safetensors").stat().st_size
+    before = stored_bytes(registry.folder)
+    added = intake_base(registry, ID, name="tiny")
+    assert stored_bytes(registry.folder) - before < weights
+    assert base_location(registry.folder, added.version.manifest_digest) == snapshot.resolve()
+    record = records_of(registry, added.version).base
+    assert record is not None
+    assert (record.origin.source, record.identity.revision) == (ID, COMMIT)
+    paths = [entry.path for entry in records_of(registry, added.version).manifest.files]
+    assert "pytorch_model.bin" not in paths
+    assert "modeling.py" not in paths
+    assert verify_version(registry, added.version, require=Requirements(base_bytes=True)).verdict == "verified"
+
+
+def test_the_folder_of_a_snapshot_is_the_base_of_its_repository_and_commit(hub: Path, registry: Registry) -> None:
+    snapshot = cached(hub, embedded_base())
+    by_folder = intake_base(registry, str(snapshot), name="tiny")
+    by_id = intake_base(registry, ID, name="tiny")
+    assert by_folder.version == by_id.version
+
+
+def test_it_is_the_base_that_a_fetch_would_give(hub: Path, registry: Registry, tmp_path: Path) -> None:
+    cached(hub, embedded_base())
+    plain = intake_base(registry, str(shutil.copytree(embedded_base(), tmp_path / "plain")), name="plain")
+    added = intake_base(registry, ID, name="tiny")
+    assert added.record.identity.revised(revision=None) == plain.record.identity
+    assert records_of(registry, added.version).manifest.files == records_of(registry, plain.version).manifest.files
+
+
+def test_a_blob_that_changed_is_refused_before_and_after_it_was_added(
+    hub: Path, registry: Registry, tmp_path: Path
+) -> None:
+    snapshot = cached(hub, embedded_base())
+    added = intake_base(registry, ID, name="tiny")
+    blob = (snapshot / "model.safetensors").resolve()
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(data)
+    with pytest.raises(WrongBase):
+        checked_base(registry, added.version, tmp_path / "scratch", lambda _: None)
+    assert verify_version(registry, added.version, require=Requirements(base_bytes=True)).exit_code == 6
+    with pytest.raises(CorruptDownload, match=r"under a digest that is not its own"):
+        intake_base(registry, ID, name="again")
+
+
+@pytest.mark.parametrize("target", ["../../../../secret", "../../blobs/../../../../secret", "../../refs/main"])
+def test_a_link_that_leads_out_of_its_blobs_is_refused(
+    hub: Path, registry: Registry, tmp_path: Path, target: str
+) -> None:
+    snapshot = cached(hub, embedded_base())
+    (tmp_path / "secret").write_text("{}")
+    (snapshot / "tokenizer.json").unlink()
+    (snapshot / "tokenizer.json").symlink_to(target)
+    with pytest.raises(UnsafeInputPath, match="symbolic link"):
+        intake_base(registry, str(snapshot), name="tiny")
+
+
+def test_blobs_that_are_a_link_to_elsewhere_are_refused(hub: Path, registry: Registry, tmp_path: Path) -> None:
+    snapshot = cached(hub, embedded_base())
+    blobs = snapshot.parent.parent / "blobs"
+    blobs.rename(tmp_path / "elsewhere")
+    blobs.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotARegularFile):
+        intake_base(registry, str(snapshot), name="tiny")
+
+
+def test_half_a_snapshot_is_not_taken_for_the_base(hub: Path, registry: Registry) -> None:
+    snapshot = cached(hub, embedded_base())
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(HubUnreachable):
+        intake_base(registry, ID, name="tiny")
+
+
+def test_where_the_hub_answers_the_cache_is_used_if_it_holds_what_the_hub_states(
+    hub: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cached(hub, embedded_base())
+    with serving(FakeHub(embedded_base())) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        added = intake_base(registry, ID, name="tiny")
+        assert base_location(registry.folder, added.version.manifest_digest) == snapshot.resolve()
+        assert not [path for path in server.asked if path.startswith(server.files)]
+
+
+def test_the_command_adds_a_cached_base_offline(hub: Path, tmp_path: Path) -> None:
+    cached(hub, embedded_base())
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "src"),
+        "HOME": str(tmp_path),
+        "HF_HUB_CACHE": str(hub),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+    def registry(*words: str) -> str:
+        command = [sys.executable, "-m", "peft_registry.cli.main", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    registry("init", "--unencrypted", "--no-example")
+    shown = json.loads(registry("base", "add", ID, "--name", "tiny", "--output", "json"))
+    assert shown["version"] == "tiny:1"

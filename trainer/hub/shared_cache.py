@@ -1,0 +1,116 @@
+"""Bases in the cache that clients of the Hub share on this machine: used where they lie, each blob compared with its name."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft_registry.registry.compliance.base_terms import LICENCE_FILE
+from peft_registry.registry.disk.files import read_file, reading
+from peft_registry.registry.disk.hub_snapshots import HubSnapshot, blob_of
+from peft_registry.registry.identity.base import INDEX_NAME, JSON_MAX_BYTES, WEIGHTS_NAME, additional_templates
+from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.manifest import CARD_NAME
+from peft_registry.trainer.hub.fetching import BASE_FILES, CorruptDownload
+from peft_registry.trainer.hub.repositories import Listing
+
+_SHA256_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CachedBase:
+    """A base in a snapshot: where, of what, its files, and those beside them that are not of it; all by POSIX path."""
+
+    folder: Path
+    snapshot: HubSnapshot
+    files: tuple[str, ...]
+    beside: tuple[str, ...]
+
+    def is_as_listed(self, listing: Listing) -> bool:
+        """Whether each file is there under the digest that the hub states of it."""
+        for name in self.files:
+            stated, blob = listing.files.get(name), blob_of(self.folder / name)
+            if stated is None or blob is None or blob.name not in (stated.sha256, stated.blob_id):
+                return False
+        return True
+
+    def require_blobs(self) -> None:
+        """Raise unless the bytes of each file are those of its name in the cache.
+
+        Raises:
+            CorruptDownload: they are others.
+            FileMissing, FileChanged, FileUnreadable: one cannot be read.
+        """
+        for name in self.files:
+            blob = blob_of(self.folder / name)
+            if blob is not None and _digest_like(blob) != blob.name:
+                why = f"in the cache at {blob.parent.parent} it lies under a digest that is not its own"
+                raise CorruptDownload(self.snapshot.repository, name, why)
+
+
+def cached_base(repository: str, revision: str | None) -> CachedBase | None:
+    """The base in this user's cache, at a branch, tag or commit as the cache knows it; None where its weights are not there.
+
+    Args:
+        repository: owner/name.
+        revision: None for the default branch.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(repository, revision=revision, local_files_only=True)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    found = base_in_snapshot(Path(folder))
+    return found if found is not None and found.snapshot.repository == repository else None
+
+
+def base_in_snapshot(folder: Path) -> CachedBase | None:
+    """The base in a folder that is a snapshot of the Hub; None for another folder, and where no weights of a base are in it."""
+    snapshot = HubSnapshot.of(folder)
+    if snapshot is None or not folder.is_dir():
+        return None
+    names = _names(folder)
+    weights = _weights(folder, names)
+    if not weights:
+        return None
+    texts = {name for name in names if name == CARD_NAME or LICENCE_FILE.fullmatch(name)}
+    files = {*weights, *texts, *additional_templates(names), *(name for name in BASE_FILES if name in names)}
+    return CachedBase(folder, snapshot, tuple(sorted(files)), tuple(sorted(names - files)))
+
+
+def _names(folder: Path) -> set[str]:
+    found: set[str] = set()
+    for place, _, names in os.walk(folder):
+        found |= {(Path(place) / name).relative_to(folder).as_posix() for name in names}
+    return found
+
+
+def _weights(folder: Path, names: set[str]) -> set[str]:
+    """The weights of the whole model with their index; empty where one of them is missing."""
+    if WEIGHTS_NAME in names:
+        return {WEIGHTS_NAME}
+    if INDEX_NAME not in names:
+        return set()
+    try:
+        index = read_json(read_file(folder / INDEX_NAME, max_bytes=JSON_MAX_BYTES), what=INDEX_NAME, family="intake")
+    except KnownError:
+        return set()
+    listed: Any = index.get("weight_map") if isinstance(index, Mapping) else None
+    shards = {str(name) for name in listed.values()} if isinstance(listed, Mapping) else set()
+    return {INDEX_NAME, *shards} if shards and shards <= names else set()
+
+
+def _digest_like(blob: Path) -> str:
+    """The digest of a file in the form of its name: SHA-256, or git's SHA-1 over "blob <size>\\0" and the bytes."""
+    with reading(blob) as file:
+        size = file.key.size
+        is_git = len(blob.name) != _SHA256_DIGITS
+        digest = hashlib.sha1(f"blob {size}\0".encode()) if is_git else hashlib.sha256()  # noqa: S324
+        for block in file.blocks(0, size):
+            digest.update(block)
+    return digest.hexdigest()
