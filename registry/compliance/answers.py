@@ -9,7 +9,7 @@ evidence. So whoever has both can tell a value that a person signed from one tha
     carried over     the value stands in the record before it, evidence and all
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
@@ -18,7 +18,7 @@ from peft_registry.registry.compliance import retention
 from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import conditions_of, gap_of, is_filled, required_leaves
-from peft_registry.registry.compliance.contradictions import contradictions, problem_paths
+from peft_registry.registry.compliance.contradictions import contradictions, problem_paths, whatever_else_is_meant
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, FieldRules, field_rules, leaves
 from peft_registry.registry.compliance.inherited_values import taken_over
@@ -122,7 +122,7 @@ def problems_of_answers(
     """
     known = {leaf.path: leaf for leaf in leaves(in_second_form(record))}
     rules = field_rules().by_path()
-    is_sound = True
+    sound = dict(answers)
     for path, value in answers.items():
         leaf = known.get(path)
         if leaf is None:
@@ -131,10 +131,11 @@ def problems_of_answers(
             problems = [AnswerProblem(path, "the record has no such field", remedy)]
         else:
             problems = list(_problems_of(path, rules[leaf.rule], leaf.value, value, role))
-        is_sound = is_sound and not problems
+        if problems:
+            del sound[path]
         yield from problems
-    if is_sound and answers:
-        yield from _problems_together(record, answers, role, version, at)
+    if sound:
+        yield from _problems_together(record, sound, answers.keys() - sound.keys(), role=role, version=version, at=at)
 
 
 def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
@@ -296,9 +297,18 @@ def _problems_of(
 
 
 def _problems_together(
-    record: RecordSections, answers: Mapping[str, Any], role: AnsweringRole, version: Version, at: Timestamp
+    record: RecordSections,
+    answers: Mapping[str, Any],
+    refused: Collection[str],
+    *,
+    role: AnsweringRole,
+    version: Version,
+    at: Timestamp,
 ) -> Iterator[AnswerProblem]:
-    """What only shows in the record that takes the answers up: dates out of order, half answers, what is derived."""
+    """What only shows in the record that takes the answers up: dates out of order, half answers, what is derived.
+
+    Nobody knows what will stand in place of answers that were `refused`: what would be told of their fields is not.
+    """
     predicate = AnswersPredicate(
         record_id=record.record_id,
         record=record.canonical_digest(),
@@ -310,7 +320,7 @@ def _problems_together(
     )
     signed = SignedAnswers(_NOBODY, predicate, at)
     trial = superseding_with_answers(record, signed, version=version, record_id="tried", now=at)
-    for problem in contradictions(trial, answers):
+    for problem in whatever_else_is_meant(contradictions(trial, answers), refused):
         # the refusal stands at what was answered now
         path = next((path for path in problem_paths(problem) if path in answers), "")
         yield AnswerProblem(path, f"{problem.what}: {problem.why}", problem.fix)

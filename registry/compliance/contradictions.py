@@ -4,7 +4,7 @@ value denies. Pure.
 Which dates and which values is data (`rules/modification_fields.json`).
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -91,6 +91,19 @@ def problem_paths(problem: FactsOutOfOrder | FactIncomplete | FactContradicted) 
     for path in paths:
         yield path
         yield path.rpartition(".")[0]
+
+
+def whatever_else_is_meant(
+    problems: Iterable[FactsOutOfOrder | FactIncomplete | FactContradicted], unclear: Collection[str]
+) -> Iterator[FactsOutOfOrder | FactIncomplete | FactContradicted]:
+    """The problems that hold whatever is meant by values that have not their form; `unclear` are their paths, as named."""
+    for problem in problems:
+        if isinstance(problem, FactIncomplete):
+            missing = [path for path in problem.missing if path not in unclear]
+            if missing and problem.path not in unclear:
+                yield FactIncomplete(problem.path, missing, problem.because)
+        elif not any(path in unclear for path in problem_paths(problem)):
+            yield problem
 
 
 def contradicted(

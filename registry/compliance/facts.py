@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from peft_registry.registry.compliance.answer_forms import as_recorded
-from peft_registry.registry.compliance.contradictions import contradictions
+from peft_registry.registry.compliance.contradictions import contradictions, whatever_else_is_meant
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.registry.compliance.stated import (
@@ -73,7 +73,7 @@ def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timesta
         SeveralProblems: all that are.
     """
     raise_any(_problems(record, facts, at=at))
-    document, _ = _laid(record, facts, at=at)
+    document, _ = _laid(record, _placed(facts), by=str(facts[ASSERTED_BY]), at=at)
     return type(record).from_json(document)
 
 
@@ -244,21 +244,39 @@ def _problems(record: ModificationRecord, facts: dict[str, Any], *, at: Timestam
         "data": [str(data.name.value) for data in record.data],
         "upstream": [str(terms.name.value) for terms in record.upstream],
     }
-    is_sound = nobody is None
     yield from _unknown_names(facts, names)
+    sound: list[_Fact] = []
+    unreadable: list[_Fact] = []
     for fact in _facts(facts):
-        for problem in [fact] if isinstance(fact, InputRefused) else _problems_of(fact):
-            is_sound = is_sound and isinstance(problem, FactUnknown)
-            yield problem
-    if not is_sound:
-        return  # a date that is none has no place in an order
-    document, stated = _laid(record, facts, at=at)
-    laid = type(record).from_json(document)
+        if isinstance(fact, InputRefused):
+            yield fact
+            continue
+        wrong = list(_problems_of(fact))
+        yield from wrong
+        (unreadable if wrong else sound).append(fact)
+    yield from _contradictions(record, sound, unreadable, names, by=str(facts.get(ASSERTED_BY)), at=at)
+
+
+def _contradictions(
+    record: ModificationRecord,
+    sound: Sequence[_Fact],
+    unreadable: Sequence[_Fact],
+    names: Mapping[str, Sequence[str]],
+    *,
+    by: str,
+    at: Timestamp,
+) -> Iterator[InputRefused]:
+    """What cannot be together among the facts that have their form and the rest of the record.
+
+    Of a fact without its form nobody knows what it will say: what would be told of its field is not.
+    """
 
     def named(path: str) -> str:
         return FieldPath.parse(path).named(names)
 
-    yield from contradictions(laid, stated, named=named)
+    document, stated = _laid(record, sound, by=by, at=at)
+    unclear = {named(path) for fact in unreadable for path, _, _ in _targets(document, fact)}
+    yield from whatever_else_is_meant(contradictions(type(record).from_json(document), stated, named=named), unclear)
 
 
 def _problems_of(fact: _Fact) -> Iterator[InputRefused]:
@@ -285,13 +303,19 @@ def _unknown_names(facts: dict[str, Any], names: Mapping[str, Sequence[str]]) ->
 # --- laid over the record ---
 
 
-def _laid(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -> tuple[dict[str, Any], frozenset[str]]:
+def _placed(facts: dict[str, Any]) -> list[_Fact]:
+    """The facts that have a place in a record."""
+    return [fact for fact in _facts(facts) if isinstance(fact, _Fact)]
+
+
+def _laid(
+    record: ModificationRecord, facts: Sequence[_Fact], *, by: str, at: Timestamp
+) -> tuple[dict[str, Any], frozenset[str]]:
     """The record's JSON with the facts in it, and the paths of the values that they state."""
-    document, by = record.to_json(), str(facts[ASSERTED_BY])
+    document = record.to_json()
     stated: set[str] = set()
-    placed = [fact for fact in _facts(facts) if isinstance(fact, _Fact)]
     # what is said of each base or data first: what is said of one of them wins
-    for fact in sorted(placed, key=lambda fact: fact.name not in (None, EACH)):
+    for fact in sorted(facts, key=lambda fact: fact.name not in (None, EACH)):
         for path, section, key in _targets(document, fact):
             if not _stands(Value.from_json(section[key])):
                 section[key] = stated_value(fact.rule, fact.value, by=by, at=at).to_json()

@@ -9,7 +9,11 @@ from peft_registry.schemas.values import Timestamp, Value, declared, unknown
 
 ASSERTED_BY = "asserted_by"
 MAX_AUTHOR = 200  # characters of a name and a role
-_TEXT = AnswerForm(type="text")  # of a name, and of a reason
+_TEXT = AnswerForm(type="text")  # of a reason
+# words under which nobody can be found
+_AUTHOR = AnswerForm(
+    type="text", no_answers=("i", "me", "myself", "we", "us", "team", "the team", "somebody", "someone")
+)
 
 
 class FactNotDeclarable(InputRefused):
@@ -97,4 +101,7 @@ def author_problem(facts: Mapping[str, Any]) -> InputRefused | None:
         return FactMalformed(
             ASSERTED_BY, f"it is longer than a line of {MAX_AUTHOR} characters", "write a name and a role"
         )
-    return next(misfits_of_fact(ASSERTED_BY, _TEXT, by), None)
+    misfit = next(misfits(_AUTHOR, by), None)
+    if misfit is None:
+        return None
+    return FactMalformed(ASSERTED_BY, misfit.reason, 'write a name and a role, such as "J. Doe, data owner"')

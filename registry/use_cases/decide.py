@@ -25,6 +25,7 @@ from peft_registry.registry.records.signed_records import record_to_supersede, v
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.records.waiting_answers import records_since, waiting_answers
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.signing.trust import UnlistedKey
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
 from peft_registry.registry.use_cases.statements import Saying, SignedStatement, append_together, sayable_at
 from peft_registry.registry.use_cases.take_up_answers import (
@@ -52,6 +53,16 @@ class FormOfAnother(InputRefused):
     label: str
     record_id: str
     version: str
+
+
+class AnsweringKeyUnlisted(UnlistedKey):
+    reference = "answering-key-unlisted"
+    what = "the key {key_id:.16}… may not answer for anybody"
+    why = "the trust file of this registry does not list it"
+    fix = (
+        "have whoever holds a root list its public half: `registry trust add KEY.pub --person NAME --role officer`; an engineer's "
+        "key takes the role evaluator. Then run this command again"
+    )
 
 
 class RecordMovedOn(Taken):
@@ -150,11 +161,14 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
         MalformedYaml, SecretRefused, FormRefused, FormUnanswered, FormOfAnother: it is not a form of this version.
         AnswerRefused, SeveralProblems: what is wrong in it, all at once.
         RecordMovedOn: another record superseded the one that it asks about, and what the form answers is another value there.
-        RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: whoever reads the answers would not rely on this key.
+        RevokedKey, KeyLacksRole, AnsweringKeyUnlisted, ExpiredKey: whoever reads the answers would not rely on this key.
     """
     types = (PREDICATE_TYPES["answers"],)
     with registry.database.read() as tx:
-        at = sayable_at(registry, tx, signer.public.key_id, types)
+        try:
+            at = sayable_at(registry, tx, signer.public.key_id, types)
+        except UnlistedKey as error:
+            raise AnsweringKeyUnlisted(error.subject, error.tried, error.key_id) from error
     key = registry.read_trust(at=at).key(signer.public.key_id)
     assert key is not None and key.role in get_args(AnsweringRole), "a key of no such role may not say it"
     role = cast(AnsweringRole, key.role)  # one of them, as was asked before

@@ -142,7 +142,7 @@ def form_text(version: Version, current: SignedRecord, questions: tuple[Question
         f"version: {json.dumps(version.label)}",
         f"record_id: {json.dumps(current.record.record_id)}",
         f"record: {json.dumps(str(current.digest))}",
-        "asserted_by:  # you, as the trust file names the holder of your key; empty: the same",
+        "asserted_by:  # your name, as the trust file has it for your key; your role stands there too. May stay empty",
         "answers:" if questions else "answers: {}",
     ]
     for area, group in groupby(questions, key=lambda question: question.area):

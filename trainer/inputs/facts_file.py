@@ -7,7 +7,7 @@ from typing import Any
 from peft_registry.registry.compliance.facts import FACTS_NAMED, overtaken_facts, problems_of_facts
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import read_yaml
-from peft_registry.schemas.errors import InputRefused, listed, raise_any
+from peft_registry.schemas.errors import InputRefused, NotFound, listed, raise_any
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, Modifier, UpstreamTerms
 from peft_registry.schemas.progress import Observe, Warned
 from peft_registry.schemas.values import Timestamp
@@ -22,6 +22,39 @@ class FactsNotAMapping(InputRefused):
     fix = "write a key and its value on each line, the first `asserted_by: name and role`"
 
     path: Path
+
+
+class FactsFileMissing(NotFound):
+    reference = "facts-file-missing"
+    what = "there is no facts file {path}"
+    why = "a path under `facts` counts from the folder of the training file, {folder}, also when it is typed as facts={written}"
+    fix = "{remedy}"
+
+    path: Path
+    written: str
+    folder: Path
+    near: Path | None  # what the same path means from the working folder, where such a file is
+
+    @property
+    def remedy(self) -> str:
+        if self.near is None:
+            return "write the path from that folder, or the whole path"
+        return f"did you mean facts={self.near}?"
+
+
+def located_facts(written: str | None, folder: Path) -> Path | None:
+    """The facts file that a training file names, from the folder of that file; None where it names none.
+
+    Raises:
+        FactsFileMissing: there is no such file.
+    """
+    if written is None:
+        return None
+    path = folder / written
+    if not path.exists():
+        near = Path(written).absolute()
+        raise FactsFileMissing(path, written, folder, near if near.is_file() else None)
+    return path
 
 
 def read_facts(path: Path) -> dict[str, Any]:

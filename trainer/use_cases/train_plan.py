@@ -27,7 +27,7 @@ from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_fil
 from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import base_named, recorded_base
 from peft_registry.trainer.inputs.evaluation import load_suites
-from peft_registry.trainer.inputs.facts_file import read_checked_facts
+from peft_registry.trainer.inputs.facts_file import located_facts, read_checked_facts
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned
@@ -119,7 +119,7 @@ def plan_training(
     needs_names = config.facts is not None and (config.continue_from is None or found is not None)
     facts = problems.attempt(
         lambda: read_checked_facts(
-            None if config.facts is None else loaded.resolve(config.facts),
+            located_facts(config.facts, loaded.folder),
             at=registry.clock(),
             bases=None if used is None else [used[0]],
             upstream=None if used is None else [used[1]],

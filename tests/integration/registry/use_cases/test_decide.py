@@ -16,7 +16,7 @@ from peft_registry.registry.records.signed_records import records_of, version_st
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases import decide as decide_module
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.decide import FormOfAnother, RecordMovedOn, decide
+from peft_registry.registry.use_cases.decide import AnsweringKeyUnlisted, FormOfAnother, RecordMovedOn, decide
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FormUnanswered
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
@@ -44,6 +44,7 @@ from tests.builders.decisions import (
     version_of,
 )
 from tests.builders.homes import NOW
+from tests.builders.signing import a_p256_key
 
 MISUSE, PLACED = "use.foreseeable_misuse", "gpai.placing_date"
 
@@ -124,6 +125,18 @@ def test_a_dry_run_checks_and_signs_nothing(place: Place) -> None:
     assert (told.paths, told.statement, place.logged()) == ((OFFICERS,), None, before)
 
 
+def test_a_signed_answer_is_corrected_by_answering_it_anew(place: Place) -> None:
+    decide(place.registry, place.version, place.form({OFFICERS: "yes"}), OFFICER)
+    form = place.form({})
+    assert f"  {OFFICERS}:" not in form.read_text("utf-8"), "what is answered is not asked again"
+    decided = decide(place.registry, place.version, fill_in(form, {OFFICERS: "no"}), OFFICER)
+    value = place.record.identity.name_or_trademark_on_result
+    assert (value.value, value.evidence) == ("no", (decided.statement,))
+    history = "\n".join(text for _, text in describe_record(place.registry, "sums").history_lines())
+    assert "yes [declared, by alex" in history and "→ no [declared, by alex" in history
+    place.holds()
+
+
 def test_what_was_measured_is_not_answered(place: Place) -> None:
     with pytest.raises(AnswerRefused, match=r"change\.params_added"):
         decide(place.registry, place.version, place.form({"change.params_added": 1}), OFFICER)
@@ -135,6 +148,14 @@ def test_an_engineers_key_does_not_answer_what_legal_owes(place: Place) -> None:
         decide(place.registry, place.version, place.form({OFFICERS: "yes"}), ENGINEER)
     assert "legal owes it, and a key of the role evaluator does not answer for legal" in refused.value.why
     assert place.logged() == before
+
+
+def test_a_key_that_nobody_listed_is_told_how_to_get_listed(place: Place) -> None:
+    stranger = a_p256_key(9)
+    with pytest.raises(AnsweringKeyUnlisted) as refused:
+        decide(place.registry, place.version, place.form({OFFICERS: "yes"}), stranger)
+    assert "`registry trust add KEY.pub --person NAME --role officer`" in refused.value.fix
+    assert refused.value.exit_code == 5
 
 
 def test_a_form_of_another_version_is_refused(place: Place) -> None:

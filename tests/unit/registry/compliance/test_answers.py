@@ -162,6 +162,19 @@ def test_dates_out_of_order_are_no_answers() -> None:
     assert "an acquisition begins before it ends" in told["data[0].acquired_from"]
 
 
+def test_an_answer_of_the_wrong_form_hides_no_contradiction_between_the_others() -> None:
+    answers = {
+        "modifier.country": "ZZ",
+        "gpai.placed_on_eu_market": "no",
+        "gpai.placing_date": "2026-11-01",
+        "data[0].acquired_from": "2026-05-01",
+        "data[0].acquired_to": "2026-13-45",
+    }
+    told = problems(a_modification_record().revised(modifier=Modifier()), answers)
+    assert told.keys() == {"modifier.country", "gpai.placed_on_eu_market", "data[0].acquired_to"}
+    assert "neither a day nor a month" in told["data[0].acquired_to"]
+
+
 def test_a_role_answers_for_its_areas_alone() -> None:
     answers = {"use.intended": "sums", "method.assumptions": "none"}
     assert list(problems(a_modification_record(), answers, role="trainer")) == ["use.intended"]

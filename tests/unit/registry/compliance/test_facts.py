@@ -251,7 +251,7 @@ def test_the_countries_are_those_of_the_standard():
     assert not set(table["often_meant"]) & set(table["codes"])
 
 
-@pytest.mark.parametrize("by", [None, "", "  ", 7, "a\nb", "x" * 300, "me\x1b", "tbd"])
+@pytest.mark.parametrize("by", [None, "", "  ", 7, "a\nb", "x" * 300, "me\x1b", "tbd", "me", "We", "the team"])
 def test_whoever_asserts_is_a_name_and_a_role_on_one_line(by):
     problem = only_problem({"asserted_by": by, "use": {"intended": "sums"}})
     assert problem.path == "asserted_by"
@@ -309,6 +309,30 @@ def test_everything_that_is_wrong_is_told_at_once_whatever_stands_beside_it():
         a_modification_record(facts={"asserted_by": "x", "use": {"intended": 3}, "approvals": ["me"]})
     assert told.value.exit_code == 2
     assert len(told.value.problems) == 2
+
+
+def test_a_fact_of_the_wrong_form_hides_no_contradiction_between_the_others():
+    facts = {
+        "gpai": {"placed_on_eu_market": "no", "placing_date": "2026-11-01"},
+        "modifier": {"country": "ZZ"},
+        "data": {DATA: {"acquired_from": "2026-05-01", "acquired_to": "2026-04-01"}},
+    }
+    told = [str(problem) for problem in problems(facts)]
+    assert len(told) == 3
+    for said in ("'ZZ' is not a country", "has no day", "acquired_to"):
+        assert any(said in problem for problem in told), told
+
+
+def test_what_a_fact_of_the_wrong_form_may_still_say_is_not_held_against_the_others():
+    method, unstated = problems({"energy": {"training_kwh": 3, "method": 7}})
+    assert (method.path, list(unstated.missing)) == ("energy.method", ["energy.boundary"])
+    dates = {"acquired_from": "2026-05-01", "acquired_to": "2026-13-45"}
+    assert [problem.path for problem in problems({"data": {DATA: dates}})] == [f"data.{DATA}.acquired_to"]
+
+
+def test_a_nameless_author_hides_no_contradiction():
+    found = problems({"asserted_by": "", "gpai": {"placed_on_eu_market": "no", "placing_date": "2026-11-01"}})
+    assert len(found) == 2
 
 
 def test_what_is_said_of_each_data_file_where_there_is_none_is_not_dropped_in_silence():

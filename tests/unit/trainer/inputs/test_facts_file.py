@@ -1,8 +1,12 @@
 """What a run says about facts that it measured itself."""
 
+from pathlib import Path
+
+import pytest
+
 from peft_registry.schemas.progress import Event, Warned
 from peft_registry.schemas.values import measured
-from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
+from peft_registry.trainer.inputs.facts_file import FactsFileMissing, located_facts, warn_of_overtaken_facts
 from tests.builders.records import a_modification_record, a_run_record, some_compute
 
 FACTS = {
@@ -27,3 +31,20 @@ def test_a_fact_against_a_measurement_is_said_not_to_be_recorded() -> None:
 def test_facts_that_are_recorded_are_not_warned_of() -> None:
     assert warnings(a_modification_record(facts=FACTS), FACTS) == []
     assert warnings(a_modification_record(), None) == []
+
+
+def test_a_path_of_facts_says_from_which_folder_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed as facts=facts.yml beside the file itself, it counts from the folder of the training file all the same."""
+    folder = tmp_path / "training"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FactsFileMissing) as refused:
+        located_facts("facts.yml", folder)
+    assert f"counts from the folder of the training file, {folder}" in refused.value.why
+    assert refused.value.fix == "write the path from that folder, or the whole path"
+    (tmp_path / "facts.yml").write_text("asserted_by: the data owner\n", "utf-8")
+    with pytest.raises(FactsFileMissing) as refused:
+        located_facts("facts.yml", folder)
+    assert refused.value.fix == f"did you mean facts={tmp_path / 'facts.yml'}?"
+    assert located_facts(str(tmp_path / "facts.yml"), folder) == tmp_path / "facts.yml"
+    assert located_facts(None, folder) is None
