@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from peft_registry.registry.compliance.answers import SignedAnswers, check_answers
+from peft_registry.registry.compliance.answers import SignedAnswers
 from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried
 from peft_registry.registry.compliance.first_record import (
     ManifestFinder,
@@ -27,6 +27,7 @@ from peft_registry.registry.compliance.inherited_values import (
     check_inherited,
     rests_on_others,
 )
+from peft_registry.registry.compliance.taken_up import check_answers
 from peft_registry.registry.records.provenance import merge_of, run_of
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord

@@ -8,7 +8,6 @@ import pytest
 from peft_registry.registry.compliance.answers import (
     SignedAnswers,
     as_answers,
-    check_answers,
     open_questions,
     problems_of_answers,
     superseding_with_answers,
@@ -20,6 +19,7 @@ from peft_registry.registry.compliance.fields import FormerOwner, field_rules
 from peft_registry.registry.compliance.known_elsewhere import known_of_base, known_of_organisation
 from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import superseding, with_values
+from peft_registry.registry.compliance.taken_up import check_answers
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, Modifier

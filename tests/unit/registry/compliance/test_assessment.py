@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.answers import SignedAnswers, check_answers, superseding_with_answers
+from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
 from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.registry.compliance.taken_up import check_answers
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ASKED, ModificationRecord

@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from peft_registry.registry.compliance.answer_forms import MAX_CHARACTERS, misfits
-from peft_registry.registry.compliance.answers import SignedAnswers, check_answers, problems_of_answers
+from peft_registry.registry.compliance.answers import SignedAnswers, problems_of_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.compliance.completeness import completeness
@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.stated import FactMalformed
 from peft_registry.registry.compliance.superseding import superseding, with_values
+from peft_registry.registry.compliance.taken_up import check_answers
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.schemas.answers import Answer, AnswersPredicate
