@@ -7,10 +7,9 @@ says what. A version of which nothing is recorded is data that nobody knows, and
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from peft_registry.registry.compliance.recorded_run import TrainedRun, data_sections
+from peft_registry.registry.compliance.ancestors import STATED_OF_A_FILE, Ancestor, StatedField
 from peft_registry.registry.compliance.used_rows import (
     RunSelections,
     listed_labels,
@@ -18,7 +17,6 @@ from peft_registry.registry.compliance.used_rows import (
     unknown_overlaps,
     used_by_all,
 )
-from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
     ASKED,
@@ -27,71 +25,16 @@ from peft_registry.schemas.modification import (
     Evaluation,
     ModificationRecord,
     Product,
-    RecordSections,
     Use,
 )
-from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
-# what the tool counted of the use of a file by one run; everything else about data is of the file itself
-_COUNTS = ("n_points", "n_tokens")
-_OF_THE_RUN = ("name", "digest", "splits", "epochs", *_COUNTS)
 # where one parent says no and another does not know, nobody knows; of every other field what one knows holds
 _YES_IF_ANY = ("personal_data", "special_categories")
 _PURPOSES = ("intended", "out_of_scope", "foreseeable_misuse", "acceptable_use_policy")
 _STRENGTH = ("measured", "derived", "imported", "declared")
 _LONGEST_QUOTE = 120  # characters of a value in a reason
 _DIFFER = "the records of what went in differ: "
-
-
-# what people state of a file, and what is of the file itself
-_STATED = tuple(name for name in DataUsed.model_fields if name not in (*_OF_THE_RUN, "art4a"))
-
-
-class Ancestor(Frozen):
-    """A registered result that something is made from, with the record that holds of it now.
-
-    `statement` holds that record, and `earlier_statements` those that it superseded. `runs` are the manifests of all trainings
-    that went into it, its own among them. A result without a run record (an import) has trained on what nobody recorded.
-    """
-
-    label: str
-    manifest: Digest
-    is_parent: bool
-    has_trained: bool = True  # and was not only merged
-    run: RunRecord | None = None
-    record: RecordSections | None = None
-    statement: Digest | None = None
-    earlier_statements: tuple[Digest, ...] = ()
-    runs: frozenset[Digest] = frozenset()
-
-    @property
-    def recorded_data(self) -> tuple[DataUsed, ...]:
-        """The data that its record lists: after a merge or a continued run those of its ancestors too."""
-        return () if self.record is None else self.record.data
-
-    @property
-    def data(self) -> tuple[DataUsed, ...]:
-        """The files that it trained on itself, as its run counted them, with what its record states of each."""
-        if self.run is None:
-            return self.recorded_data
-        recorded = {str(section.digest.value): section for section in self.recorded_data}
-        return tuple(
-            _with_statements(section, recorded.get(str(section.digest.value))) for section in data_sections(self.run)
-        )
-
-    @property
-    def is_continued(self) -> bool:
-        """It trained from the weights of another training, so that its record speaks of the data of both."""
-        return self.has_trained and len(self.runs) > 1
-
-
-def trained_runs(ancestors: Iterable[Ancestor]) -> tuple[TrainedRun, ...]:
-    """The trainings among the ancestors."""
-    trainings = [ancestor for ancestor in ancestors if ancestor.has_trained]
-    return tuple(
-        TrainedRun(label=training.label, manifest=training.manifest, run=training.run) for training in trainings
-    )
 
 
 def inherited_data(ancestors: Iterable[Ancestor], own: Sequence[DataUsed] = ()) -> tuple[DataUsed, ...]:
@@ -150,7 +93,9 @@ def inherited_purposes(ancestors: Iterable[Ancestor]) -> dict[str, Value]:
         return {}
     fields = {}
     for name in _PURPOSES:
-        stated = [_Stated(parent, Use() if parent.record is None else parent.record.use, name) for parent in parents]
+        stated = [
+            StatedField(parent, Use() if parent.record is None else parent.record.use, name) for parent in parents
+        ]
         if _known(stated):
             fields[name] = _equal(stated) or _partly(stated)
     return fields
@@ -161,7 +106,7 @@ def own_licence(ancestors: Iterable[Ancestor], manifest: Digest) -> Value:
     ancestor = next((ancestor for ancestor in ancestors if ancestor.manifest == manifest), None)
     if ancestor is None:
         return unknown("nothing is recorded of its licence, and that of its base is not taken for it")
-    stated = _Stated(ancestor, _product(ancestor), "licence")
+    stated = StatedField(ancestor, _product(ancestor), "licence")
     if not stated.value.known:
         return unknown(str(stated.value.reason))
     how = f"the licence of the result in the record of {ancestor.label}"
@@ -176,66 +121,34 @@ def _product(ancestor: Ancestor) -> Product:
 # --- what is stated, and by which record ---
 
 
-@dataclass(frozen=True, slots=True)
-class _Stated:
-    """A section of the record of an ancestor, and the field in it that is looked at."""
-
-    ancestor: Ancestor
-    section: DataUsed | Article4a | Use | Product
-    name: str = ""
-
-    @property
-    def label(self) -> str:
-        return self.ancestor.label
-
-    @property
-    def data(self) -> DataUsed:
-        """The section, where it is that of a file."""
-        assert isinstance(self.section, DataUsed)
-        return self.section
-
-    @property
-    def value(self) -> Value:
-        value = getattr(self.section, self.name)
-        assert isinstance(value, Value), self.name
-        return value
-
-    def field(self, name: str) -> "_Stated":
-        return _Stated(self.ancestor, self.section, name)
-
-    @property
-    def statements(self) -> tuple[Digest, ...]:
-        return () if self.ancestor.statement is None else (self.ancestor.statement,)
-
-
 def _in_order(ancestors: Iterable[Ancestor]) -> list[Ancestor]:
     """Each once, by label: in a reason the reader looks for names."""
     unique = {ancestor.manifest: ancestor for ancestor in ancestors}
     return sorted(unique.values(), key=lambda ancestor: (ancestor.label, ancestor.manifest))
 
 
-def _uses(ordered: Sequence[Ancestor]) -> tuple[dict[str, list[_Stated]], list[Ancestor]]:
+def _uses(ordered: Sequence[Ancestor]) -> tuple[dict[str, list[StatedField]], list[Ancestor]]:
     """The uses of each file by trainings, by its digest, and the trainings of which no data are recorded."""
-    uses: dict[str, list[_Stated]] = {}
+    uses: dict[str, list[StatedField]] = {}
     unrecorded: list[Ancestor] = []
     for ancestor in ordered:
         if not ancestor.has_trained:
             continue
         sections = [section for section in ancestor.data if section.digest.known]
         for section in sections:
-            uses.setdefault(str(section.digest.value), []).append(_Stated(ancestor, section))
+            uses.setdefault(str(section.digest.value), []).append(StatedField(ancestor, section))
         if not sections:
             unrecorded.append(ancestor)
     return uses, unrecorded
 
 
-def _answers_of(ordered: Sequence[Ancestor], digest: str) -> list[_Stated]:
+def _answers_of(ordered: Sequence[Ancestor], digest: str) -> list[StatedField]:
     """What the records of merges and of continued runs say of a file, those of the fewest runs first.
 
     They are the nearest to what they answer.
     """
     sections = [
-        _Stated(ancestor, section)
+        StatedField(ancestor, section)
         for ancestor in ordered
         if not ancestor.has_trained or ancestor.is_continued
         for section in ancestor.recorded_data
@@ -244,20 +157,10 @@ def _answers_of(ordered: Sequence[Ancestor], digest: str) -> list[_Stated]:
     return sorted(sections, key=lambda stated: len(stated.ancestor.runs))
 
 
-def _with_statements(section: DataUsed, recorded: DataUsed | None) -> DataUsed:
-    """A file as a run counted it, with what the run's record states of it."""
-    if recorded is None:
-        return section
-    return section.revised(
-        art4a=recorded.art4a,
-        **{name: getattr(recorded, name) for name in _STATED},
-    )
-
-
 # --- one file ---
 
 
-def _combined(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> DataUsed:
+def _combined(uses: Sequence[StatedField], answers: Sequence[StatedField]) -> DataUsed:
     return DataUsed(
         name=_name(uses),
         digest=_carried([use.field("digest") for use in uses]),
@@ -266,18 +169,18 @@ def _combined(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> DataUsed:
         n_tokens=_counted(uses, "n_tokens", "tokens"),
         epochs=_by_run(uses, "epochs", _summed),
         art4a=_art4a(uses, answers),
-        **{name: _field(name, uses, answers) for name in _STATED},
+        **{name: _field(name, uses, answers) for name in STATED_OF_A_FILE},
     )
 
 
 def _with_earlier_uses(
-    training: Ancestor, section: DataUsed, earlier: Sequence[_Stated], ordered: Sequence[Ancestor]
+    training: Ancestor, section: DataUsed, earlier: Sequence[StatedField], ordered: Sequence[Ancestor]
 ) -> DataUsed:
     """A file of a continued run, under the name that the run has for it: facts are stated by it."""
     if not earlier:
         return section
-    combined = _combined([*earlier, _Stated(training, section)], _answers_of(ordered, str(section.digest.value)))
-    agreed = {name: getattr(section, name) for name in _STATED if _says_the_same(section, combined, name)}
+    combined = _combined([*earlier, StatedField(training, section)], _answers_of(ordered, str(section.digest.value)))
+    agreed = {name: getattr(section, name) for name in STATED_OF_A_FILE if _says_the_same(section, combined, name)}
     conditions = {
         name: getattr(section.art4a, name)
         for name in Article4a.model_fields
@@ -293,13 +196,13 @@ def _says_the_same(own: DataUsed | Article4a, combined: DataUsed | Article4a, na
     return bool(value.known and other.known) and _compared(value.value) == _compared(other.value)
 
 
-def _art4a(uses: Sequence[_Stated], answers: Sequence[_Stated]) -> Article4a:
-    inner_uses = [_Stated(use.ancestor, use.data.art4a) for use in uses]
-    inner_answers = [_Stated(answer.ancestor, answer.data.art4a) for answer in answers]
+def _art4a(uses: Sequence[StatedField], answers: Sequence[StatedField]) -> Article4a:
+    inner_uses = [StatedField(use.ancestor, use.data.art4a) for use in uses]
+    inner_answers = [StatedField(answer.ancestor, answer.data.art4a) for answer in answers]
     return Article4a(**{name: _field(name, inner_uses, inner_answers) for name in Article4a.model_fields})
 
 
-def _field(name: str, uses: Sequence[_Stated], answers: Sequence[_Stated]) -> Value:
+def _field(name: str, uses: Sequence[StatedField], answers: Sequence[StatedField]) -> Value:
     """What holds of a field of one file: what the runs say alike, else what a record that speaks of all of them answers."""
     stated = [use.field(name) for use in uses]
     agreed = _agreed([value for value in stated if not _is_taken_over(value, uses)], yes_if_any=name in _YES_IF_ANY)
@@ -312,7 +215,7 @@ def _field(name: str, uses: Sequence[_Stated], answers: Sequence[_Stated]) -> Va
     return agreed
 
 
-def _is_taken_over(stated: _Stated, uses: Sequence[_Stated]) -> bool:
+def _is_taken_over(stated: StatedField, uses: Sequence[StatedField]) -> bool:
     """Whether the record of a continued run has a value from what it continued from, which states it itself."""
     others = {
         digest
@@ -323,7 +226,7 @@ def _is_taken_over(stated: _Stated, uses: Sequence[_Stated]) -> bool:
     return stated.value.source == "declared" and bool(others & set(stated.value.evidence))
 
 
-def _agreed(stated: Sequence[_Stated], *, yes_if_any: bool) -> Value:
+def _agreed(stated: Sequence[StatedField], *, yes_if_any: bool) -> Value:
     known = _known(stated)
     contradicted = [value.value for value in stated if (value.value.reason or "").startswith(_DIFFER)]
     if contradicted:
@@ -338,7 +241,7 @@ def _agreed(stated: Sequence[_Stated], *, yes_if_any: bool) -> Value:
     return _carried(known)
 
 
-def _is_own(answer: _Stated, uses: Sequence[_Stated]) -> bool:
+def _is_own(answer: StatedField, uses: Sequence[StatedField]) -> bool:
     """Whether a record says it of all the runs, and did not take it over from what they said at the time."""
     if answer.value.source != "declared":
         return False
@@ -348,14 +251,14 @@ def _is_own(answer: _Stated, uses: Sequence[_Stated]) -> bool:
     return not of_runs & set(answer.value.evidence)
 
 
-def _equal(stated: Sequence[_Stated]) -> Value | None:
+def _equal(stated: Sequence[StatedField]) -> Value | None:
     """What all of them state; None where one does not, or they differ."""
     if len(_known(stated)) < len(stated) or not _are_the_same(stated):
         return None
     return _carried(stated)
 
 
-def _carried(stated: Sequence[_Stated]) -> Value:
+def _carried(stated: Sequence[StatedField]) -> Value:
     """The value that all of them state, with its own source and author, and where it is recorded."""
     strongest = min(stated, key=lambda value: _STRENGTH.index(value.value.source)).value
     recorded = f"as recorded of {_labels(stated)}"
@@ -364,31 +267,31 @@ def _carried(stated: Sequence[_Stated]) -> Value:
     return strongest.revised(method=method, evidence=tuple(evidence))
 
 
-def _known(stated: Sequence[_Stated]) -> list[_Stated]:
+def _known(stated: Sequence[StatedField]) -> list[StatedField]:
     return [value for value in stated if value.value.known]
 
 
-def _are_the_same(known: Sequence[_Stated]) -> bool:
+def _are_the_same(known: Sequence[StatedField]) -> bool:
     return len({_compared(value.value.value) for value in known}) == 1
 
 
-def _labels(stated: Sequence[_Stated]) -> str:
+def _labels(stated: Sequence[StatedField]) -> str:
     return listed_labels([value.label for value in stated])
 
 
 # --- where there is no answer ---
 
 
-def _asked(stated: Sequence[_Stated]) -> Value:
+def _asked(stated: Sequence[StatedField]) -> Value:
     reasons = list(dict.fromkeys(str(value.value.reason) for value in stated))
     return unknown(reasons[0] if len(reasons) == 1 else _open_labels(stated))
 
 
-def _differ(known: Sequence[_Stated]) -> Value:
+def _differ(known: Sequence[StatedField]) -> Value:
     return unknown(f"{_DIFFER}{_answers_by_label(known)}")
 
 
-def _partly(stated: Sequence[_Stated]) -> Value:
+def _partly(stated: Sequence[StatedField]) -> Value:
     """Some of them state something, and not all the same."""
     known = _known(stated)
     if len(known) == len(stated) or not _are_the_same(known):
@@ -396,15 +299,15 @@ def _partly(stated: Sequence[_Stated]) -> Value:
     return _known_of_some(stated)
 
 
-def _known_of_some(stated: Sequence[_Stated]) -> Value:
+def _known_of_some(stated: Sequence[StatedField]) -> Value:
     return unknown(f"not known of {_open_labels(stated)}; {_answers_by_label(_known(stated))}")
 
 
-def _answers_by_label(known: Sequence[_Stated]) -> str:
+def _answers_by_label(known: Sequence[StatedField]) -> str:
     return ", ".join(f"{value.label} says {_quoted(value.value.value)}" for value in known)
 
 
-def _open_labels(stated: Sequence[_Stated]) -> str:
+def _open_labels(stated: Sequence[StatedField]) -> str:
     return ", ".join(f"{value.label} ({value.value.reason})" for value in stated if not value.value.known)
 
 
@@ -429,7 +332,7 @@ def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUs
     }
     for made_from in ordered:
         for section in (section for section in made_from.recorded_data if section.name.value == name):
-            answers = {key: _Stated(made_from, section, key) for key in fields}
+            answers = {key: StatedField(made_from, section, key) for key in fields}
             fields |= {key: _carried([answer]) for key, answer in answers.items() if answer.value.source == "declared"}
     return DataUsed(name=derived(name, method="it has no record of its data"), **fields)
 
@@ -437,7 +340,7 @@ def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUs
 # --- what each run did with a file ---
 
 
-def _name(uses: Sequence[_Stated]) -> Value:
+def _name(uses: Sequence[StatedField]) -> Value:
     stated = [use.field("name") for use in uses]
     names = sorted({str(name.value.value) for name in stated})
     if len(names) == 1:
@@ -445,7 +348,7 @@ def _name(uses: Sequence[_Stated]) -> Value:
     return derived(", ".join(names), method="one file, which the runs had under several names")
 
 
-def _by_run(uses: Sequence[_Stated], name: str, combine: Callable[[Sequence[_Stated]], Value]) -> Value:
+def _by_run(uses: Sequence[StatedField], name: str, combine: Callable[[Sequence[StatedField]], Value]) -> Value:
     stated = [use.field(name) for use in uses]
     if not all(value.value.known for value in stated):
         return _not_of_all(stated)
@@ -454,7 +357,7 @@ def _by_run(uses: Sequence[_Stated], name: str, combine: Callable[[Sequence[_Sta
     return _carried(stated) if is_one_answer or len(stated) == 1 else combine(stated)
 
 
-def _counted(uses: Sequence[_Stated], name: str, what: str) -> Value:
+def _counted(uses: Sequence[StatedField], name: str, what: str) -> Value:
     """The rows or tokens of all runs together; equal counts of different rows are no count of the same."""
     stated = [use.field(name) for use in uses]
     if not all(value.value.known for value in stated):
@@ -465,7 +368,7 @@ def _counted(uses: Sequence[_Stated], name: str, what: str) -> Value:
     return used_by_all(runs, what, str(stated[0].value.unit)).revised(evidence=_statements(stated))
 
 
-def _selections(use: _Stated, count: Value, what: str) -> RunSelections:
+def _selections(use: StatedField, count: Value, what: str) -> RunSelections:
     """The selections of one run; of a record that lists none, its count as one selection that is like no other."""
     listed = use.data.splits.value
     rows_of_file = None
@@ -478,25 +381,25 @@ def _selections(use: _Stated, count: Value, what: str) -> RunSelections:
     return RunSelections(use.ancestor.label, tuple(listed), rows_of_file)
 
 
-def _not_of_all(stated: Sequence[_Stated]) -> Value:
+def _not_of_all(stated: Sequence[StatedField]) -> Value:
     return _known_of_some(stated) if _known(stated) else _asked(stated)
 
 
-def _listed_by_run(known: Sequence[_Stated]) -> Value:
+def _listed_by_run(known: Sequence[StatedField]) -> Value:
     rows = [{"of": selections.label, **row} for selections in known for row in selections.value.value]
     return derived(rows, method="the rows that each run used", evidence=_statements(known))
 
 
-def _summed(known: Sequence[_Stated]) -> Value:
+def _summed(known: Sequence[StatedField]) -> Value:
     total = sum(count.value.value for count in known)
     return derived(total, method=f"passes of all runs: {_figures(known)}", evidence=_statements(known))
 
 
-def _figures(known: Sequence[_Stated]) -> str:
+def _figures(known: Sequence[StatedField]) -> str:
     return ", ".join(f"{count.label} {count.value.value:g}" for count in known)
 
 
-def _statements(stated: Iterable[_Stated]) -> tuple[Digest, ...]:
+def _statements(stated: Iterable[StatedField]) -> tuple[Digest, ...]:
     return tuple(dict.fromkeys(digest for value in stated for digest in value.statements))
 
 
@@ -504,7 +407,7 @@ def _statements(stated: Iterable[_Stated]) -> tuple[Digest, ...]:
 
 
 def _told_apart(
-    sections: Sequence[DataUsed], by_digest: dict[str, list[_Stated]], taken: Sequence[str]
+    sections: Sequence[DataUsed], by_digest: dict[str, list[StatedField]], taken: Sequence[str]
 ) -> tuple[DataUsed, ...]:
     """By name; of two files with one name each says whose it is, because facts are stated by name."""
     names = [str(section.name.value) for section in sections]
@@ -517,7 +420,7 @@ def _told_apart(
     return tuple(sorted(named, key=lambda section: (str(section.name.value), str(section.digest.value))))
 
 
-def _name_with_users(section: DataUsed, uses: Sequence[_Stated]) -> Value:
+def _name_with_users(section: DataUsed, uses: Sequence[StatedField]) -> Value:
     users = _labels(uses)
     how = "several files have this name, and are told apart by the runs that used them"
     return derived(f"{section.name.value} of {users}", method=how)

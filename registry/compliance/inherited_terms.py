@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest

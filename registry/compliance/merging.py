@@ -9,13 +9,13 @@ Data and purposes are those of everything that went in (`inheritance.py`).
 from typing import Any
 
 from peft_registry.registry.compliance import recorded_run
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
 from peft_registry.registry.compliance.inheritance import (
-    Ancestor,
     data_gaps,
     inherited_data,
     inherited_purposes,

@@ -6,16 +6,15 @@ Pure: time and identifier come in, nothing is read. What is not in the inputs st
 from typing import Any
 
 from peft_registry.registry.compliance import recorded_run
+from peft_registry.registry.compliance.ancestors import Ancestor, trained_runs
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.energy import energy_section
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.inheritance import (
-    Ancestor,
     data_gaps,
     data_of_continued_run,
     inherited_data,
-    trained_runs,
     with_limits_of_data,
 )
 from peft_registry.registry.compliance.inherited_terms import with_answered_terms

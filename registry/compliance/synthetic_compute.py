@@ -7,7 +7,7 @@ say whether two figures are of the same data, nothing is added up: the field bec
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-from peft_registry.registry.compliance.inheritance import Ancestor
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.schemas.values import Value, derived, unknown
 
 

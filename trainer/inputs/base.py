@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.compliance.inheritance import Ancestor
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.inherited_terms import with_answered_terms
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
 from peft_registry.registry.homes.home import Registry

@@ -13,8 +13,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peft_registry.registry.compliance.ancestors import trained_runs
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.inheritance import trained_runs
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.disk.files import DiskFull, unwritable
 from peft_registry.registry.evaluation.staleness import composition_of, stale_evaluations

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.inheritance import trained_runs
+from peft_registry.registry.compliance.ancestors import trained_runs
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.compliance.modification import build_modification_record
 from peft_registry.registry.compliance.recorded_result import BaseInput

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from peft_registry.cli.main import run
-from peft_registry.registry.compliance.inheritance import trained_runs
+from peft_registry.registry.compliance.ancestors import trained_runs
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.lineage import lineage_of

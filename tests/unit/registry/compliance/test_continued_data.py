@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.facts import FactUnknown, with_each_named
-from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared

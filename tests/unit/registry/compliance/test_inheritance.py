@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
 from peft_registry.registry.compliance.facts import overtaken_facts, with_facts
-from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
 from peft_registry.schemas.modification import ModificationRecord

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.facts import problems_of_facts
-from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value, declared

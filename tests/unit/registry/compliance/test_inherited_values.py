@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from peft_registry.registry.compliance.inheritance import Ancestor
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.inherited_values import InheritedCheck, RecordedBefore, check_inherited
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.identity import Digest

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.answers import problems_of_answers
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.form_rows import answered, forms
-from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.record_changes import changes_between
 from peft_registry.registry.compliance.recorded_result import Scan, scans_value
 from peft_registry.registry.compliance.superseding import newly_declared, superseding

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness, conditions_of
 from peft_registry.registry.compliance.energy import COUNTERS
 from peft_registry.registry.compliance.facts import FactUnknown
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.stated import FactMalformed, FactNotDeclarable

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.assessment import with_assessment
-from peft_registry.registry.compliance.inheritance import Ancestor
 from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
 from peft_registry.registry.exports.model_card import model_card

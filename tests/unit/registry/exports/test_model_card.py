@@ -5,7 +5,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from peft_registry.registry.compliance.inheritance import Ancestor
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.exports.loading import hub_id, loading_code
 from peft_registry.registry.exports.model_card import base_card, merge_card, model_card
 from peft_registry.schemas.base_model import BaseOrigin
