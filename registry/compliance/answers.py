@@ -123,6 +123,11 @@ def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
     return tuple(signed)
 
 
+def as_written(answer: Answer) -> Any:  # any JSON value
+    """An answer as it stands in a form; the inverse of `as_answers` for one of them."""
+    return answer.value if answer.unknown is None else {"unknown": answer.unknown}
+
+
 def superseding_with_answers(
     before: RecordSections,
     *signed: SignedAnswers,

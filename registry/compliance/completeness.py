@@ -6,6 +6,7 @@ asks its own question and is listed as undecided: more may be required once it i
 
 import re
 from collections import Counter
+from functools import cache
 from typing import get_args
 
 from peft_registry.registry.compliance.answer_forms import is_blank
@@ -18,8 +19,6 @@ from peft_registry.schemas.report import Gap
 from peft_registry.schemas.values import Value
 
 _ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
-# of a licence with one of these a model is not free and open-source; other restrictions of use may stand, GL J80-84
-_NOT_OPEN = frozenset(("non_commercial", "no_derivatives", "no_redistribution", "user_threshold", "eu_exclusion"))
 _OPERATORS = ("AND", "OR", "WITH")  # of SPDX expressions
 PROVIDER_VERDICTS = (
     "provider_of_original_model",
@@ -163,12 +162,20 @@ def makes_media(record: RecordSections) -> bool:
     return any(word in str(output or "") for word in ("image", "audio", "video"))
 
 
+@cache
+def _not_open() -> frozenset[str]:
+    """The licence flags with which no model is free and open-source; other restrictions of use may stand, GL J80-84."""
+    claim, flags = "gpai.open_source_exemption.licence_ok", "base[].licence_flags"
+    conflicts = (rule for rule in field_rules().conflicts if (rule.answer, rule.against) == (claim, flags))
+    return frozenset(flag for conflict in conflicts for flag in conflict.holds)
+
+
 def disqualifying_flags(record: RecordSections) -> tuple[str, ...]:
     """The licence flags of the bases, and those that their licences imply, with which nothing that is made from them is free and
     open-source (GL J83)."""
     listed = [base.licence_flags.value for base in record.base if isinstance(base.licence_flags.value, list)]
     listed += [list(implied_flags(base.licence_id.value)) for base in record.base]
-    return tuple(sorted({str(flag) for flags in listed for flag in flags} & _NOT_OPEN))
+    return tuple(sorted({str(flag) for flags in listed for flag in flags} & _not_open()))
 
 
 def implied_flags(licence: object) -> tuple[str, ...]:
@@ -188,7 +195,7 @@ def implied_flags(licence: object) -> tuple[str, ...]:
 
 def terms_that_end_openness(licence: object) -> tuple[str, ...]:
     """Of the flags that an SPDX expression implies, those with which nothing is free and open-source."""
-    return tuple(flag for flag in implied_flags(licence) if flag in _NOT_OPEN)
+    return tuple(flag for flag in implied_flags(licence) if flag in _not_open())
 
 
 def is_exempt(record: RecordSections) -> bool:

@@ -49,12 +49,6 @@ class FormRow(Frozen):
     only: dict[str, tuple[Recipient, ...]] = Field(default_factory=dict)
     outside: str | None = None
 
-    def fields_for(self, recipient: Recipient) -> tuple[str, ...]:
-        """The fields that a recipient gets: an authority gets a figure in a coarser form than the AI Office, or not at all."""
-        if self.recipients and recipient not in self.recipients:
-            return ()
-        return tuple(path for path in self.fields if recipient in self.only.get(path, (recipient,)))
-
 
 class LegalForm(Frozen):
     """A form with its rows, in its own order."""

@@ -1,16 +1,16 @@
 """Signed answers that wait for a record to take them up. Nothing is written."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from peft_registry.registry.compliance.answers import (
     SignedAnswers,
+    as_written,
     changed_since,
     problems_of_answers,
     superseding_with_answers,
 )
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
-from peft_registry.schemas.answers import Answer, AnswersPredicate
+from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.version import Version
@@ -37,7 +37,7 @@ def waiting_answers(said: VersionStatements, version: Version) -> tuple[SignedAn
         if stored.digest in taken_up:
             continue
         predicate = AnswersPredicate.from_json(stored.statement.predicate)
-        answers = {answer.path: _as_written(answer) for answer in predicate.answers}
+        answers = {answer.path: as_written(answer) for answer in predicate.answers}
         if not answered.isdisjoint(answers):
             continue
         since = records_since(said.chain, predicate.record)
@@ -60,7 +60,3 @@ def records_since(chain: Sequence[SignedRecord], seen: Digest) -> tuple[RecordSe
 def answers_taken_up(record: RecordSections) -> tuple[Digest, ...]:
     """The statements of answers that a record takes up."""
     return record.correction.answers if isinstance(record, ModificationRecord) else ()
-
-
-def _as_written(answer: Answer) -> Any:  # any JSON value
-    return answer.value if answer.unknown is None else {"unknown": answer.unknown}

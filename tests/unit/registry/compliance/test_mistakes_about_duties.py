@@ -15,7 +15,7 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.contradictions import FactContradicted
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.form_rows import answered, forms
+from peft_registry.registry.compliance.form_rows import FormRow, answered, forms
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.registry.exports.model_card import merge_card
@@ -240,10 +240,17 @@ OFFICE_ALONE = {
 }
 
 
+def fields_for(row: FormRow, recipient: str) -> tuple[str, ...]:
+    """The fields that a recipient gets: an authority gets a figure in a coarser form than the AI Office, or not at all."""
+    if row.recipients and recipient not in row.recipients:
+        return ()
+    return tuple(path for path in row.fields if recipient in row.only.get(path, (recipient,)))
+
+
 def test_exact_flop_energy_and_size_do_not_go_to_downstream_providers():
     rows = forms().named("mdf").rows
     assert {row.row: " ".join(row.recipients) for row in rows} == RECIPIENTS
-    gets = {who: {path for row in rows for path in row.fields_for(who)} for who in ("aio", "nca", "dp")}
+    gets = {who: {path for row in rows for path in fields_for(row, who)} for who in ("aio", "nca", "dp")}
     assert gets["aio"] >= OFFICE_ALONE
     assert not gets["nca"] & OFFICE_ALONE
     assert gets["nca"] >= {"compute.nca_range", "documentation.flop_order", "documentation.size_range"}
