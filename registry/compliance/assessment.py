@@ -117,8 +117,9 @@ def _bases(record: ModificationRecord) -> tuple[BaseUsed, ...]:
 
 def _training_flop(base: BaseUsed) -> Value:
     rules = field_rules().by_path()
-    stated = _positive(base.training_compute_flop)
-    parameters, tokens = _positive(base.params_total), _positive(base.training_tokens)
+    stated = base.training_compute_flop.positive_number
+    parameters = base.params_total.positive_number
+    tokens = base.training_tokens.positive_number
     # whatever was signed before its field had bounds: no figure is better than one that cannot be
     for figure, name in ((stated, "training_compute_flop"), (tokens, "training_tokens")):
         wrong = None if figure is None else next(misfits(rules[f"base[].{name}"], figure), None)
@@ -137,11 +138,6 @@ def _training_flop(base: BaseUsed) -> Value:
         method="6·P·D from the base's parameters and training tokens, GL J132",
         uncertainty_pct=TOLERANCE_PCT,
     )
-
-
-def _positive(value: Value) -> float | None:
-    number = value.number
-    return number if number is not None and number > 0 else None
 
 
 def _cumulative(record: ModificationRecord) -> Value:
@@ -167,7 +163,7 @@ def _cumulative(record: ModificationRecord) -> Value:
 
 def _step_ratio(record: ModificationRecord, original: Value) -> Value:
     """The ratio of this modification alone; several steps may each be under a third whose sum is over it."""
-    base = _positive(original)
+    base = original.positive_number
     if base is None:
         return unknown(f"not derived: {original.reason or 'the training compute of the base is not known'}")
     if record.identity.kind.value == "merge":
@@ -183,7 +179,7 @@ def _step_ratio(record: ModificationRecord, original: Value) -> Value:
 
 
 def _known_flop(record: ModificationRecord) -> list[float]:
-    flops = [_positive(_training_flop(base)) for base in _bases(record)]
+    flops = [_training_flop(base).positive_number for base in _bases(record)]
     return [flop for flop in flops if flop is not None]
 
 
@@ -198,7 +194,8 @@ def _at_least(record: ModificationRecord) -> float:
 
 
 def _gpai(record: ModificationRecord, original: Value) -> Gpai:
-    own, base = record.compute.conservative_flop.number, _positive(original)
+    own = record.compute.conservative_flop.number
+    base = original.positive_number
     figures: dict[str, Any] = {
         "original_flop": original,
         "ratio_scope": derived(_scope(record), method=_WHY_SCOPE[_scope(record)]),
@@ -284,8 +281,8 @@ def _flagged(base: BaseUsed) -> bool | None:
 def _is_cleared(screen: Value) -> bool | None:
     if not screen.known:
         return None
-    found = screen.value.values() if isinstance(screen.value, dict) else [screen.value]
-    return all(str(one).startswith("cleared") for one in found)
+    outcomes = screen.value.values() if isinstance(screen.value, dict) else [screen.value]
+    return all(str(outcome).startswith("cleared") for outcome in outcomes)
 
 
 def _scope(record: ModificationRecord) -> _Scope:

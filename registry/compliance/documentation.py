@@ -57,7 +57,8 @@ def parameter_range(parameters: float) -> str:
 
 
 def _total(whole: float, change: Change) -> Value:
-    added, removed = change.params_added.number, change.params_removed.number
+    added = change.params_added.number
+    removed = change.params_removed.number
     if added is None or removed is None:
         return unknown("not derived: how many parameters were added or removed is not known")
     if not math.isfinite(whole + added - removed):
@@ -86,9 +87,9 @@ def _content(content: TrainingContent, data: tuple[DataUsed, ...]) -> TrainingCo
 def _size_of_text(data: tuple[DataUsed, ...]) -> Value:
     if not data:
         return unknown("not derived: no data are recorded")
-    if any(one.modality.value != "text" for one in data):
+    if any(section.modality.value != "text" for section in data):
         return unknown("not derived: not all data are text")
-    counts = [one.n_tokens.number for one in data]
+    counts = [section.n_tokens.number for section in data]
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         return unknown("not derived: the tokens of one of the data files are not counted")
@@ -99,7 +100,7 @@ def _size_of_text(data: tuple[DataUsed, ...]) -> Value:
 def _latest(data: tuple[DataUsed, ...]) -> Value:
     """The month of the last acquisition; unknown as long as that of any data is."""
     try:
-        last = max(date.fromisoformat(str(one.acquired_to.value)) for one in data)
+        last = max(date.fromisoformat(str(section.acquired_to.value)) for section in data)
     except ValueError:  # there is no data, or of one there is no date
         return unknown("not derived: until when the data were acquired is not stated of each")
     return derived(f"{last:%m/%Y}", method="the last day of acquisition of any data")

@@ -38,7 +38,8 @@ def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Ene
     energy = _without_estimate(energy)
     if energy.training_kwh.known:
         return energy
-    watts, days = power.device_watts.positive_number, compute.hardware_days.positive_number
+    watts = power.device_watts.positive_number
+    days = compute.hardware_days.positive_number
     if watts is None or days is None:
         return energy
     pue = energy.pue.positive_number

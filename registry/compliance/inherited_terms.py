@@ -32,7 +32,10 @@ def with_answered_terms(
         terms: likewise its terms.
         ancestors: all that goes in besides the base; only the records of parents are looked at, which took over from theirs.
     """
-    parents = sorted((one for one in ancestors if one.is_parent), key=lambda parent: (parent.label, parent.manifest))
+    parents = sorted(
+        (ancestor for ancestor in ancestors if ancestor.is_parent),
+        key=lambda parent: (parent.label, parent.manifest),
+    )
     paths = [path for path in field_rules().base_facts.values() if isinstance(path, str)]
     names = [path.removeprefix(_BASE) for path in paths if path.startswith(_BASE)]
     fields = {name: _combined(name, getattr(used, name), _answered(used, parents, name)) for name in names}

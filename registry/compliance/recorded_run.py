@@ -205,7 +205,8 @@ def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
     what = "P all parameters of the base, D tokens with padding, virtual tokens, repeats over epochs and trials"
     if used.dense_inputs is not None:
         return measured({"P": used.dense_inputs.parameters, "D": used.dense_inputs.positions}, method=what)
-    figure, tokens = used.conservative_flop.number, used.tokens.number
+    figure = used.conservative_flop.number
+    tokens = used.tokens.number
     parameters = base.parameters_total if base is not None else run.parameters_total
     if figure is None and tokens is None:
         return measured({"P": parameters}, method=what)

@@ -401,8 +401,8 @@ def _why_aside(
     objection = _objection(link, chain[-1], version.name)
     if not objection and not may_say(stored):
         return "the role of the key that signed it may not say so"
-    said = (objection, *check.wrong, *check.lacking, "it was logged before the version was registered")
-    return next(reason for reason in said if reason)
+    reasons = [objection] if objection else [*check.wrong, *check.lacking]
+    return reasons[0] if reasons else "it was logged before the version was registered"
 
 
 def _speaks_elsewhere(

@@ -144,7 +144,7 @@ def base_manifest(found: BaseFolder) -> Manifest:
     return Manifest(
         kind="base",
         layout="model",
-        files=tuple(FileEntry(path=one.path, size=one.size, sha256=one.sha256) for one in found.files),
+        files=tuple(FileEntry(path=file.path, size=file.size, sha256=file.sha256) for file in found.files),
         weights=found.weights,
         weights_digest=found.identity.weights,
     )

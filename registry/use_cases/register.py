@@ -178,7 +178,7 @@ def _require_modification(registry: Registry, artifact: NewArtifact, digest: Dig
     is_merge = artifact.source == "merge" or folded > (1 if manifest.kind == "adapter" else 0)
     if artifact.source == "base" and manifest.kind == "base" and not is_merge:
         return
-    records = [one.predicate for one in artifact.statements if one.kind == "modification"]
+    records = [statement.predicate for statement in artifact.statements if statement.kind == "modification"]
     if not records:
         raise ModificationRecordMissing("merge" if is_merge else artifact.source)
     if is_merge and artifact.source != "merge":
@@ -253,8 +253,8 @@ def _require_no_secrets(artifact: NewArtifact) -> None:
 
 def _signed_types(artifact: NewArtifact) -> tuple[str, ...]:
     """The types of all that is signed for an artifact: the listing of its files, and its statements."""
-    said = dict.fromkeys(statement.kind for statement in artifact.statements)
-    return (oms.PREDICATE_TYPE, *(PREDICATE_TYPES[kind] for kind in (*said, "registration")))
+    kinds = dict.fromkeys(statement.kind for statement in artifact.statements)
+    return (oms.PREDICATE_TYPE, *(PREDICATE_TYPES[kind] for kind in (*kinds, "registration")))
 
 
 def _require_sayable(registry: Registry, artifact: NewArtifact, digest: Digest) -> None:
@@ -302,14 +302,16 @@ def _sign_listing(registry: Registry, manifest: Manifest, digest: Digest) -> byt
 
 def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_size: int, signature: bytes) -> Version:
     signer = registry.trainer_key
-    said = tuple(sign_statement(digest, one.kind, one.predicate, signer) for one in artifact.statements)
+    accompanying = tuple(
+        sign_statement(digest, statement.kind, statement.predicate, signer) for statement in artifact.statements
+    )
     registration = sign_statement(
         digest,
         "registration",
         RegistrationPredicate(
             name=artifact.name,
             source=artifact.source,
-            accompanied_by=tuple(one.digest for one in said),
+            accompanied_by=tuple(statement.digest for statement in accompanying),
             signature=parse_bundle(signature).payload_digest,
             nonce=registry.nonce(),
             completeness_provable=True,  # an extra field: registrations of the first release have none
@@ -320,7 +322,7 @@ def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_
         existing = catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest)
         if existing is not None:
             return existing
-        signed = _Signed(digest, manifest_size, Digest.of(signature), (*said, registration))
+        signed = _Signed(digest, manifest_size, Digest.of(signature), (*accompanying, registration))
         # again: it may have taken hours to store the files
         now = sayable_at(registry, tx, signer.public.key_id, _signed_types(artifact))
         return _write_rows(tx, artifact, signed, now=now)
@@ -353,10 +355,10 @@ def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed,
     # the row of an artifact has the card of its first registration only
     catalog.keep_object(tx, digest=Digest.of(artifact.card), subject=digest, role="card")
     index = -1
-    for one in signed.statements:
+    for statement in signed.statements:
         # the same bytes under a second name: what was said about them stands already
-        if catalog.statement(tx, one.digest) is None:
-            index = record_statement(tx, digest, one, at=now)
+        if catalog.statement(tx, statement.digest) is None:
+            index = record_statement(tx, digest, statement, at=now)
     version = catalog.add_version(
         tx,
         name=artifact.name,
