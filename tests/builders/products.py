@@ -24,7 +24,7 @@ from peft_registry.schemas.run import Compute
 from peft_registry.schemas.statement import StatementKind
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
-from tests.builders.homes import an_artifact
+from tests.builders.homes import add_a_base, an_artifact
 from tests.builders.records import TOOL, a_base_input, a_profile, a_run_record
 
 FACTS = {
@@ -82,6 +82,12 @@ def a_product(
     )
     measured = (MeasuredEvaluation(evaluation, items),)
     return Product(name, "train", folder, manifest, run, record, card, measured)
+
+
+def register_sums(registry: Registry, folder: Path) -> Version:
+    """`sums` with its evaluation and its facts, registered as trained on a base of the home."""
+    base = add_a_base(registry, folder / "base")
+    return register_product.register_product(registry, a_product(registry, folder / "first", base, facts=FACTS)).version
 
 
 def registered_unasked(

@@ -12,7 +12,6 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import (
     RecordNotAnswered,
@@ -28,8 +27,8 @@ from peft_registry.schemas.values import Value, declared, derived, imported, mea
 from peft_registry.schemas.version import Version
 from tests.builders.backends import MadeHome
 from tests.builders.evaluation import a_recorded_evaluation
-from tests.builders.homes import NOW, a_home, add_a_base
-from tests.builders.products import FACTS, a_product, sign_unasked
+from tests.builders.homes import NOW, a_home
+from tests.builders.products import register_sums, sign_unasked
 
 
 @dataclass
@@ -69,8 +68,7 @@ class Place:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with a_home(folder / "home") as registry:
-        base = add_a_base(registry, folder / "base")
-        register_product(registry, a_product(registry, folder / "first", base, facts=FACTS))
+        register_sums(registry, folder)
     return folder / "home"
 
 

@@ -17,7 +17,6 @@ from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.sign_log import reject_entries, sign_log
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
@@ -28,8 +27,8 @@ from peft_registry.schemas.modification import Correction, ModificationRecord
 from peft_registry.schemas.values import unknown
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import MadeHome
-from tests.builders.homes import NOW, a_home, add_a_base
-from tests.builders.products import FACTS, a_product, log_unasked
+from tests.builders.homes import NOW, a_home
+from tests.builders.products import log_unasked, register_sums
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 OFFICER = a_p256_key(7)
@@ -94,8 +93,7 @@ class Place:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with a_home(folder / "home") as registry:
-        base = add_a_base(registry, folder / "base")
-        register_product(registry, a_product(registry, folder / "first", base, facts=FACTS))
+        register_sums(registry, folder)
         officer = a_trusted_key(OFFICER, person="alex", role="officer", predicate_types=None)
         chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, officer))
         (registry.folder / "trust.json").write_bytes(render_chain(chain))
