@@ -239,6 +239,17 @@ class OpenRegistry:
         with self._scratch() as scratch:
             return load_tokenizer_of(self._registry, version, Path(scratch), observe=self._observe())
 
+    def pull(self, reference: str, folder: str | os.PathLike[str]) -> "VerifyOutcome":
+        """Write a verified copy of a version to a new folder, which peft and transformers load; as `registry pull`.
+
+        Raises:
+            KnownError: it is not what was registered, or the folder is taken; nothing is left then.
+        """
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.pull import pull_version
+
+        return pull_version(self._registry, version_named(self._registry, reference), Path(folder))
+
     def versions(self, name: str | None = None) -> Versions:
         """The registered versions, by name and number, each as its signed manifest says.
 
@@ -388,6 +399,14 @@ def load_tokenizer(reference: str, *, home: str | os.PathLike[str] | None = None
     """The tokenizer of a version: `OpenRegistry.load_tokenizer` of the registry in `home`."""
     with open_registry(home) as registry:
         return registry.load_tokenizer(reference)
+
+
+def pull(
+    reference: str, folder: str | os.PathLike[str], *, home: str | os.PathLike[str] | None = None
+) -> "VerifyOutcome":
+    """Write a verified copy of a version: `OpenRegistry.pull` of the registry in `home`."""
+    with open_registry(home) as registry:
+        return registry.pull(reference, folder)
 
 
 def verify(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.manifest import Manifest
@@ -9,6 +10,22 @@ from peft_registry.schemas.manifest import Manifest
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{40}\Z")
 _HERE = "FOLDER_OF_THIS_CARD"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseToOpen:
+    """What a loader of an adapter opens as its base: a name that it resolves, with the commit; or a digest, which it cannot."""
+
+    name: str
+    revision: str | None = None
+
+    @classmethod
+    def of(cls, base: BaseRecord) -> "BaseToOpen":
+        """The id on the Hub and the commit where the base has both, else the digest of its weights."""
+        name, commit = hub_id(base), base.identity.revision
+        if name is not None and commit is not None and _REVISION.match(commit):
+            return cls(name, commit)
+        return cls(str(base.identity.weights))
 
 
 def hub_id(base: BaseRecord) -> str | None:

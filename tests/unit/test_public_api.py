@@ -24,6 +24,7 @@ PROMISED = (
     "load_tokenizer",
     "merge",
     "open_registry",
+    "pull",
     "record",
     "report",
     "train",

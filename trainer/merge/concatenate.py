@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.bases.tensor_files import write_json, write_tensors
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, Adapter
+from peft_registry.trainer.methods.peft_io import named_base
 
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
@@ -49,7 +51,7 @@ class ModuleResult:
 
 
 def write_concatenated(
-    parts: Sequence[tuple[Adapter, float, str]], folder: Path, *, base: str, rank: int | None = None
+    parts: Sequence[tuple[Adapter, float, str]], folder: Path, *, base: BaseToOpen, rank: int | None = None
 ) -> tuple[ModuleResult, ...]:
     """Write the adapter that equals the weighted sum of `parts`, (adapter, weight, label), into the existing, empty folder.
 
@@ -132,14 +134,14 @@ def _module(
     return b.float(), a.float(), ModuleResult(module, shape, a.shape[0], norm, float(values[0]), error)
 
 
-def _config(first: Adapter, results: Sequence[ModuleResult], base: str) -> dict[str, object]:
+def _config(first: Adapter, results: Sequence[ModuleResult], base: BaseToOpen) -> dict[str, object]:
     """The first adapter's configuration with the new ranks; alpha = r everywhere, so that every scale is 1. Each module is
     named whole, because patterns of peft match from the end of a name."""
     ranks = Counter(one.rank for one in results)
     usual = max(ranks, key=lambda rank: (ranks[rank], rank))
     other = {one.name.replace(".", r"\."): one.rank for one in results if one.rank != usual}
     return dict(first.config) | {
-        "base_model_name_or_path": base,
+        **named_base(base),
         "r": usual,
         "lora_alpha": usual,
         "rank_pattern": other,
@@ -150,7 +152,6 @@ def _config(first: Adapter, results: Sequence[ModuleResult], base: str) -> dict[
         "target_modules": [one.name for one in results],
         "exclude_modules": None,
         "inference_mode": True,
-        "revision": None,
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.merge import BasePolicy, Divergence, ModuleChange
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.merge.adapter import read_adapter
@@ -102,7 +103,7 @@ def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> MergeResult:
     ordered = sorted(prepared.adapters, key=lambda one: one.version.weights_digest)
     parts = [(read_adapter(one.folder), one.weight, one.version.label) for one in ordered]
     rank = prepared.request.rank if prepared.request.algorithm == "svd" else None
-    base = str(prepared.base.record.identity.weights)
+    base = BaseToOpen.of(prepared.base.record)
     results = write_concatenated(parts, folder, base=base, rank=rank)
     error = whole_error(results)
     ranks = sorted({one.rank for one in results})

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import GOALS, METHOD_BLOCKS, Goal, MethodName, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import Layout
@@ -139,10 +140,10 @@ class Method(Protocol):
     def prepare(self, model: Any, config: TrainingFile, *, seed: int) -> Any:
         """The model with exactly the parameters to train requiring gradients; `model` may be changed in place."""
 
-    def save(self, model: Any, folder: Path, *, base: str | None) -> None:
+    def save(self, model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
         """Write what was trained into the existing, empty `folder`: same weights, same bytes; no local path.
 
-        `base` is what a reader needs besides: an id such as `sha256:…`.
+        `base` is what a reader opens besides; None where nobody said.
         """
 
     def load(self, base_model: Any, folder: Path) -> Any:

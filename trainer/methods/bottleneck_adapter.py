@@ -18,6 +18,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import register_peft_method
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import BottleneckBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.machine.seeding import seed_of
@@ -195,7 +196,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     return wrapped(model, settings)
 
 
-def save(model: Any, folder: Path, *, base: str | None) -> None:
+def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
     save_adapter(model, folder, base=base)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.bases.tensor_files import read_tensors, require_same_keys, tidy_config, write_tensors
@@ -49,7 +50,7 @@ def start_from(model: Any, folder: Path) -> None:
         tensor.copy_(found[name])  # shares the parameter's memory, and with it that of what is tied to it
 
 
-def save(model: Any, folder: Path, *, base: str | None) -> None:  # noqa: ARG001 - the manifest names the base
+def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:  # noqa: ARG001 - the manifest names the base
     """Write config.json, generation_config.json and model.safetensors; a tied tensor is written once."""
     model.config.save_pretrained(folder)
     tidy_config(folder / CONFIG, architectures=[type(model).__name__])

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PromptTuningConfig
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.trainer.methods import lora, prompt_tuning
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter
@@ -126,7 +127,7 @@ def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups)
 
 
-def save(model: Any, folder: Path, *, base: str | None) -> None:
+def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
     """Write `lora` and `prompt`, each a folder as peft writes them."""
     for name in (LORA, PROMPT):
         (folder / name).mkdir()

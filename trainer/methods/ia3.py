@@ -15,6 +15,7 @@ from peft.utils.constants import (
     TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as KNOWN_TARGETS,
 )
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import Ia3Block, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.machine.seeding import seed_of
@@ -58,7 +59,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     return wrapped(model, settings)
 
 
-def save(model: Any, folder: Path, *, base: str | None) -> None:
+def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
     save_adapter(model, folder, base=base)
 

@@ -25,6 +25,7 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import LoraBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -151,7 +152,7 @@ def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
     return found
 
 
-def save(model: Any, folder: Path, *, base: str | None) -> None:
+def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
     if _START in model.peft_config:
         save_adapter(model, folder, base=base, state=_joined(model), **_joined_config(model.peft_config["default"]))

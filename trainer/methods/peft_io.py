@@ -14,6 +14,7 @@ from typing import Any
 
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.bases.tensor_files import (
     AdapterConfigRefused,
@@ -83,7 +84,7 @@ def save_adapter(
     model: Any,
     folder: Path,
     *,
-    base: str | None,
+    base: BaseToOpen | None,
     state: Mapping[str, Any] | None = None,
     **changes: Any,  # any JSON values
 ) -> None:
@@ -92,7 +93,7 @@ def save_adapter(
     Args:
         model: peft's, one adapter named `default`.
         folder: exists.
-        base: what `base_model_name_or_path` shall say.
+        base: what a loader shall open; None where nobody said.
         state: written in place of the model's own.
         changes: of the configuration, put in place of the model's own.
     """
@@ -100,12 +101,19 @@ def save_adapter(
     write_json(config_json(model.peft_config["default"], base) | changes, folder / CONFIG)
 
 
-def config_json(config: PeftConfig, base: str | None) -> dict[str, Any]:
+def config_json(config: PeftConfig, base: BaseToOpen | None) -> dict[str, Any]:
     """peft's own dictionary without anything of this machine or of this process: sets sorted, no local path."""
     value: dict[str, Any] = {key: _plain(item) for key, item in config.to_dict().items()}
     if "tokenizer_name_or_path" in value:
         value["tokenizer_name_or_path"] = None
-    return value | {"base_model_name_or_path": base, "revision": None, "inference_mode": True}
+    return value | named_base(base) | {"inference_mode": True}
+
+
+def named_base(base: BaseToOpen | None) -> dict[str, Any]:
+    """The keys of an adapter's configuration by which peft and transformers open its base."""
+    if base is None:
+        return {"base_model_name_or_path": None, "revision": None}
+    return {"base_model_name_or_path": base.name, "revision": base.revision}
 
 
 def load_adapter(base_model: Any, folder: Path, config_type: type[PeftConfig]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from peft import PrefixTuningConfig, TaskType
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.machine.seeding import seed_of
@@ -69,7 +70,7 @@ def unwrap(model: Any) -> Any:
     return model.get_base_model()
 
 
-def save(model: Any, folder: Path, *, base: str | None) -> None:
+def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
     save_adapter(model, folder, base=base)
 

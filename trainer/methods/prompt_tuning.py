@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from peft import PromptTuningConfig, TaskType
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import PromptTuningBlock, TrainingFile
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
@@ -37,7 +38,7 @@ def unwrap(model: Any) -> Any:
     return model.get_base_model()
 
 
-def save(model: Any, folder: Path, *, base: str | None) -> None:
+def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
     save_adapter(model, folder, base=base)
 

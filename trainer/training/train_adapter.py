@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
 from peft_registry.schemas.dataset import DataIdentity
@@ -66,7 +67,7 @@ class Trained:
     trials: tuple[Trial, ...] = ()  # of a method that tries several seeds
     waiting: Waiting | None = None  # what of the base was offloaded
 
-    def save(self, folder: Path, *, base: str) -> None:
+    def save(self, folder: Path, *, base: BaseToOpen) -> None:
         """Write what was trained into the existing, empty folder."""
         implementation(self.config.method).save(self.model, folder, base=base)
 

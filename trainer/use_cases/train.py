@@ -16,6 +16,7 @@ from peft_registry.registry.compliance.facts import with_each_named
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import FILE
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
@@ -214,7 +215,7 @@ class _Run:
 
         trained = self._train()
         self.artifact.mkdir()
-        trained.save(self.artifact, base=str(self.base.record.identity.weights))
+        trained.save(self.artifact, base=BaseToOpen.of(self.base.record))
         manifest = self._manifest(trained)
         second_base = self._second_base(trained)
         change = self._change(trained)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.progress import Said
 from peft_registry.trainer.bases.loading import load_base
@@ -119,7 +120,7 @@ def test_adapters_train_on_4_bits_and_reload_to_the_same_logits(base, tmp_path, 
     assert any("trainable" in one.text for one in said if isinstance(one, Said))
     folder = tmp_path / "saved"
     folder.mkdir()
-    trained.save(folder, base="sha256:" + "0" * 64)
+    trained.save(folder, base=BaseToOpen("sha256:" + "0" * 64))
     again = loaded(base, dtype="fp32" if variant == "ia3" else dtype)
     reloaded = implementation(config.method).load(again, folder)
     rows = some_batches(tmp_path)

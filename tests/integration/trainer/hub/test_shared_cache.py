@@ -1,6 +1,5 @@
 """A base in the cache that clients of the Hub share is added where it lies, with the network off, and its blobs are checked."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,27 +24,11 @@ from peft_registry.trainer.hub.fetching import CorruptDownload
 from peft_registry.trainer.inputs.base import checked_base
 from peft_registry.trainer.use_cases.add_base import intake_base
 from tests.builders.homes import a_home
+from tests.builders.hub_cache import a_cached_snapshot
 from tests.processes.interpreter import ROOT
-from tests.servers.hub import COMMIT, FakeHub, git_blob_id, serving
+from tests.servers.hub import COMMIT, FakeHub, serving
 
 ID = "lab/tiny"
-
-
-def cached(hub: Path, source: Path, *, repository: str = ID, further: dict[str, bytes] | None = None) -> Path:
-    """The snapshot that a client of the Hub would have left, with `main` at its commit."""
-    place = hub / f"models--{repository.replace('/', '--')}"
-    snapshot = place / "snapshots" / COMMIT
-    (place / "blobs").mkdir(parents=True)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(COMMIT)
-    snapshot.mkdir(parents=True)
-    files = {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()} | (further or {})
-    for name, data in files.items():
-        is_large = name.endswith((".safetensors", ".bin"))
-        digest = hashlib.sha256(data).hexdigest() if is_large else git_blob_id(data)
-        (place / "blobs" / digest).write_bytes(data)
-        (snapshot / name).symlink_to(f"../../blobs/{digest}")
-    return snapshot
 
 
 @pytest.fixture
@@ -67,7 +50,9 @@ def stored_bytes(folder: Path) -> int:
 
 
 def test_a_cached_base_is_added_with_the_network_off_and_nothing_of_it_is_copied(hub: Path, registry: Registry) -> None:
-    snapshot = cached(hub, embedded_base(), further={"pytorch_model.bin": b"pickled", "modeling.py": b"import os"})
+    snapshot = a_cached_snapshot(
+        hub, embedded_base(), further={"pytorch_model.bin": b"pickled", "modeling.py": b"import os"}
+    )
     weights = (snapshot / "model.safetensors").stat().st_size
     before = stored_bytes(registry.folder)
     added = intake_base(registry, ID, name="tiny")
@@ -83,14 +68,14 @@ def test_a_cached_base_is_added_with_the_network_off_and_nothing_of_it_is_copied
 
 
 def test_the_folder_of_a_snapshot_is_the_base_of_its_repository_and_commit(hub: Path, registry: Registry) -> None:
-    snapshot = cached(hub, embedded_base())
+    snapshot = a_cached_snapshot(hub, embedded_base())
     by_folder = intake_base(registry, str(snapshot), name="tiny")
     by_id = intake_base(registry, ID, name="tiny")
     assert by_folder.version == by_id.version
 
 
 def test_it_is_the_base_that_a_fetch_would_give(hub: Path, registry: Registry, tmp_path: Path) -> None:
-    cached(hub, embedded_base())
+    a_cached_snapshot(hub, embedded_base())
     plain = intake_base(registry, str(shutil.copytree(embedded_base(), tmp_path / "plain")), name="plain")
     added = intake_base(registry, ID, name="tiny")
     assert added.record.identity.revised(revision=None) == plain.record.identity
@@ -100,7 +85,7 @@ def test_it_is_the_base_that_a_fetch_would_give(hub: Path, registry: Registry, t
 def test_a_blob_that_changed_is_refused_before_and_after_it_was_added(
     hub: Path, registry: Registry, tmp_path: Path
 ) -> None:
-    snapshot = cached(hub, embedded_base())
+    snapshot = a_cached_snapshot(hub, embedded_base())
     added = intake_base(registry, ID, name="tiny")
     blob = (snapshot / "model.safetensors").resolve()
     data = bytearray(blob.read_bytes())
@@ -117,7 +102,7 @@ def test_a_blob_that_changed_is_refused_before_and_after_it_was_added(
 def test_a_link_that_leads_out_of_its_blobs_is_refused(
     hub: Path, registry: Registry, tmp_path: Path, target: str
 ) -> None:
-    snapshot = cached(hub, embedded_base())
+    snapshot = a_cached_snapshot(hub, embedded_base())
     (tmp_path / "secret").write_text("{}")
     (snapshot / "tokenizer.json").unlink()
     (snapshot / "tokenizer.json").symlink_to(target)
@@ -126,7 +111,7 @@ def test_a_link_that_leads_out_of_its_blobs_is_refused(
 
 
 def test_blobs_that_are_a_link_to_elsewhere_are_refused(hub: Path, registry: Registry, tmp_path: Path) -> None:
-    snapshot = cached(hub, embedded_base())
+    snapshot = a_cached_snapshot(hub, embedded_base())
     blobs = snapshot.parent.parent / "blobs"
     blobs.rename(tmp_path / "elsewhere")
     blobs.symlink_to(tmp_path / "elsewhere")
@@ -135,7 +120,7 @@ def test_blobs_that_are_a_link_to_elsewhere_are_refused(hub: Path, registry: Reg
 
 
 def test_half_a_snapshot_is_not_taken_for_the_base(hub: Path, registry: Registry) -> None:
-    snapshot = cached(hub, embedded_base())
+    snapshot = a_cached_snapshot(hub, embedded_base())
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(HubUnreachable):
         intake_base(registry, ID, name="tiny")
@@ -144,7 +129,7 @@ def test_half_a_snapshot_is_not_taken_for_the_base(hub: Path, registry: Registry
 def test_where_the_hub_answers_the_cache_is_used_if_it_holds_what_the_hub_states(
     hub: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    snapshot = cached(hub, embedded_base())
+    snapshot = a_cached_snapshot(hub, embedded_base())
     with serving(FakeHub(embedded_base())) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
         added = intake_base(registry, ID, name="tiny")
@@ -153,7 +138,7 @@ def test_where_the_hub_answers_the_cache_is_used_if_it_holds_what_the_hub_states
 
 
 def test_the_command_adds_a_cached_base_offline(hub: Path, tmp_path: Path) -> None:
-    cached(hub, embedded_base())
+    a_cached_snapshot(hub, embedded_base())
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT / "src"),

@@ -14,6 +14,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.run import coverage_sentence
 from peft_registry.trainer.methods import lora
 from peft_registry.trainer.methods.coverage import coverage_of
@@ -102,7 +103,7 @@ def test_named_experts_are_saved_and_loaded(tmp_path):
                 parameter.normal_(std=0.1)
     ids = torch.arange(1, 9)[None]
     expected = model(input_ids=ids).logits
-    lora.save(model, tmp_path, base="sha256:0")
+    lora.save(model, tmp_path, base=BaseToOpen("sha256:0"))
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(CONFIGS["granitemoe"]()).eval()
     assert torch.allclose(lora.load(base, tmp_path)(input_ids=ids).logits, expected, atol=1e-5)

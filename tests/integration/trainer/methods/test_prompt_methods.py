@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config_aliases import WrongValue
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.dataset import TooFewToChoose
@@ -179,7 +180,7 @@ def test_no_tokenizer_and_no_path_is_written(trained, tmp_path):
     for name in METHODS:
         folder = tmp_path / name
         folder.mkdir()
-        implementation(name).save(trained[name][0], folder, base="sha256:" + "0" * 64)
+        implementation(name).save(trained[name][0], folder, base=BaseToOpen("sha256:" + "0" * 64))
         for path in folder.rglob("adapter_config.json"):
             value = json.loads(path.read_text())
             assert value.get("tokenizer_name_or_path") is None

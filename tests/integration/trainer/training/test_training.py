@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.bases.tensor_files import AdapterConfigRefused, WeightsMismatch
@@ -96,7 +97,7 @@ def test_lora_reloads_to_the_same_logits(batches, tmp_path, variant):
     bias = variant == "bias"
     trained = method.prepare(a_model(attention_bias=bias), config, seed=1)
     train(trained, batches, config.training)
-    method.save(trained, tmp_path, base="sha256:" + "0" * 64)
+    method.save(trained, tmp_path, base=BaseToOpen("sha256:" + "0" * 64))
     reloaded = method.load(a_model(attention_bias=bias), tmp_path)
     assert torch.equal(logits_of(reloaded, batches), logits_of(trained, batches))
     assert not torch.equal(logits_of(reloaded, batches), logits_of(a_model(attention_bias=bias), batches))
@@ -129,7 +130,7 @@ def test_peft_itself_reads_the_folder(batches, tmp_path):
     config = a_training_file()
     trained = implementation("lora").prepare(a_model(), config, seed=1)
     train(trained, batches, config.training)
-    implementation("lora").save(trained, tmp_path, base="sha256:" + "0" * 64)
+    implementation("lora").save(trained, tmp_path, base=BaseToOpen("sha256:" + "0" * 64))
     reloaded = PeftModel.from_pretrained(a_model(), str(tmp_path)).eval()
     assert torch.equal(logits_of(reloaded, batches), logits_of(trained, batches))
 
@@ -165,7 +166,7 @@ def test_no_local_path_is_written(batches, tmp_path):
     model = a_model()
     model.name_or_path = model.config._name_or_path = "/secret/place/base"
     trained = implementation("lora").prepare(model, a_training_file(), seed=1)
-    implementation("lora").save(trained, tmp_path, base="sha256:" + "1" * 64)
+    implementation("lora").save(trained, tmp_path, base=BaseToOpen("sha256:" + "1" * 64))
     text = (tmp_path / "adapter_config.json").read_text()
     assert "secret" not in text
     value = json.loads(text)
