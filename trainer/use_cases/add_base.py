@@ -8,6 +8,7 @@ from typing import Literal
 
 from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.facts_file import read_facts
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
@@ -16,7 +17,6 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.values import Value, declared
 from peft_registry.trainer.bases.stated_facts import stated_by_gguf, stated_by_readme
 from peft_registry.trainer.embedded import declared_facts, embedded_base
-from peft_registry.trainer.inputs.facts_file import read_facts
 
 EMBEDDED = "embedded"
 _MODES: dict[str, Literal["reference", "copy", "link"]] = {"reference": "reference", "copy": "copy", "link": "link"}

@@ -23,6 +23,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
+from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
@@ -40,7 +41,6 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
-from peft_registry.trainer.inputs.facts_file import warn_of_overtaken_facts
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import run_folder

@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.recorded_result import modifier_section
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
+from peft_registry.registry.intake.facts_file import located_facts, read_checked_facts
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.config_aliases import canonical_key
@@ -27,7 +28,6 @@ from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_fil
 from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import base_named, recorded_base
 from peft_registry.trainer.inputs.evaluation import load_suites
-from peft_registry.trainer.inputs.facts_file import located_facts, read_checked_facts
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned

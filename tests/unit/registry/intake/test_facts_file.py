@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.intake.facts_file import FactsFileMissing, located_facts, warn_of_overtaken_facts
 from peft_registry.schemas.progress import Event, Warned
 from peft_registry.schemas.values import measured
-from peft_registry.trainer.inputs.facts_file import FactsFileMissing, located_facts, warn_of_overtaken_facts
 from tests.builders.records import a_modification_record, a_run_record, some_compute
 
 FACTS = {
